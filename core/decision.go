@@ -1,0 +1,226 @@
+package core
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Outcome says whether a request may go on to the upstream.
+type Outcome int
+
+// Deny is the zero value: a Decision that nobody filled in lets nothing pass.
+const (
+	Deny Outcome = iota
+	Allow
+)
+
+func (o Outcome) String() string {
+	if o == Allow {
+		return "allow"
+	}
+	return "deny"
+}
+
+// Decision is the answer for one request. It has two audiences: Status,
+// Header and Body are for the client; Cause, Reason and Rule are for the log
+// and must never reach the client.
+type Decision struct {
+	Outcome Outcome
+
+	// Status, Header and Body answer the client when Outcome is Deny.
+	Status int
+	Header []Header
+	Body   []byte
+
+	// Strip is removed from the upstream request, then Set is added, when
+	// Outcome is Allow. A name stands for every line that carries it,
+	// whatever its case.
+	Strip []string
+	Set   []Header
+
+	// Reason is a short stable word for metrics, such as "invalid_token".
+	Reason string
+	// Cause explains a refusal in full.
+	Cause error
+	// Rule names the rule that covered the call, if any did.
+	Rule string
+	// Principal is who called, when known.
+	Principal *Principal
+}
+
+// refusal is how one class of error is answered.
+type refusal struct {
+	status int
+	// reason is the log's word for it.
+	reason string
+	// code is the error code of RFC 6750 section 3.1, empty when the
+	// standard wants none or the refusal is not about the credential.
+	code   string
+	detail string
+}
+
+// refusalFor is the one place where errors become HTTP status codes.
+func refusalFor(err error) refusal {
+	var stepUp *StepUp
+	var scope *InsufficientScope
+	switch {
+	case errors.As(err, &stepUp):
+		return refusal{http.StatusUnauthorized, "step_up", "insufficient_user_authentication", "A stronger or more recent authentication is needed."}
+	case errors.Is(err, ErrBadRequest):
+		return refusal{http.StatusBadRequest, "bad_request", "invalid_request", "The request is malformed or has more than one meaning."}
+	case errors.Is(err, ErrTooLarge):
+		return refusal{http.StatusRequestHeaderFieldsTooLarge, "too_many_headers", "", "The request has too many header fields."}
+	case errors.Is(err, ErrMissing):
+		return refusal{http.StatusUnauthorized, "no_credential", "", "Authentication is needed."}
+	case errors.Is(err, ErrInvalid):
+		return refusal{http.StatusUnauthorized, "invalid_credential", "invalid_token", "The credential is invalid, expired or revoked."}
+	case errors.As(err, &scope):
+		return refusal{http.StatusForbidden, "insufficient_scope", "insufficient_scope", "The credential does not permit this request."}
+	case errors.Is(err, ErrForbidden):
+		return refusal{http.StatusForbidden, "forbidden", "", "This request is not permitted."}
+	}
+	return refusal{http.StatusServiceUnavailable, "unavailable", "", "The request could not be authorised at the moment."}
+}
+
+// problem is the body of RFC 9457. Its type is "about:blank": the status code
+// says it all, and a client learns nothing about the inside.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Error  string `json:"error,omitempty"`
+}
+
+func (f refusal) body() []byte {
+	body, err := json.Marshal(problem{"about:blank", http.StatusText(f.status), f.status, f.detail, f.code})
+	if err != nil { // a struct of strings and an integer always encodes
+		return nil
+	}
+	return body
+}
+
+// Refusal is a complete denial for err, for hosts that must answer before or
+// without a Gate: a configuration that does not load, a panic, a request the
+// gateway could not describe.
+func Refusal(err error) Decision {
+	f := refusalFor(err)
+	return Decision{
+		Outcome: Deny,
+		Status:  f.status,
+		Reason:  f.reason,
+		Cause:   err,
+		Header:  answerHeaders("application/problem+json"),
+		Body:    f.body(),
+	}
+}
+
+// answerHeaders go on everything that Gatehouse itself answers. A cache that
+// kept a refusal or a login redirect would serve it to the next user.
+func answerHeaders(contentType string) []Header {
+	return []Header{{"Content-Type", contentType}, {"Cache-Control", "no-store"}}
+}
+
+// challenge is the WWW-Authenticate header that RFC 9110 section 11.6.1 wants
+// with every 401 and RFC 6750 section 3 with refused tokens.
+func challenge(scheme, realm string, f refusal, err error, scopes []string) string {
+	c := scheme + " realm=" + quote(realm)
+	if f.code != "" {
+		c += ", error=" + quote(f.code) + ", error_description=" + quote(f.detail)
+	}
+	var insufficient *InsufficientScope
+	if errors.As(err, &insufficient) {
+		scopes = insufficient.Scopes
+	}
+	if list := scopeList(scopes); list != "" {
+		c += ", scope=" + quote(list)
+	}
+	var stepUp *StepUp
+	if errors.As(err, &stepUp) {
+		if stepUp.AAL != "" {
+			c += ", acr_values=" + quote(stepUp.AAL)
+		}
+		if stepUp.MaxAge > 0 {
+			c += ", max_age=" + quote(strconv.Itoa(int(stepUp.MaxAge.Seconds())))
+		}
+	}
+	return c
+}
+
+// scopeList joins the scopes that have the form of RFC 6749 section 3.3.
+func scopeList(scopes []string) string {
+	valid := make([]string, 0, len(scopes))
+	for _, s := range scopes {
+		outside := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' || r == '\\' }
+		if s != "" && !strings.ContainsFunc(s, outside) {
+			valid = append(valid, s)
+		}
+	}
+	return strings.Join(valid, " ")
+}
+
+// quote writes a quoted-string of RFC 9110 section 5.6.4.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// Login is where a browser without a session is sent.
+type Login struct {
+	// URL of the login page.
+	URL *url.URL
+	// ReturnTo is the query parameter that carries the page asked for.
+	ReturnTo string
+	// Scheme of the page asked for, as browsers see it: behind a gateway the
+	// request itself does not say, and X-Forwarded-Proto can be forged.
+	Scheme string
+}
+
+// location builds the redirect; ok is false when the request's Host is not a
+// plain authority, which would let a client choose where the login returns to.
+func (l *Login) location(r *Request, err error) (string, bool) {
+	if !plainAuthority(r.Host) {
+		return "", false
+	}
+	to := *l.URL
+	query := to.Query()
+	query.Set(l.ReturnTo, l.Scheme+"://"+r.Host+r.Target)
+	var stepUp *StepUp
+	if errors.As(err, &stepUp) {
+		if stepUp.AAL != "" {
+			query.Set("aal", stepUp.AAL)
+		}
+		if stepUp.MaxAge > 0 {
+			query.Set("refresh", "true")
+		}
+	}
+	to.RawQuery = query.Encode()
+	return to.String(), true
+}
+
+// plainAuthority admits host names, IPv4 and bracketed IPv6 addresses, each
+// with an optional port, and nothing that a URL reader could split otherwise.
+func plainAuthority(host string) bool {
+	odd := func(r rune) bool { return r >= 0x80 || !isAlphanumeric(byte(r)) && !strings.ContainsRune("-._:[]", r) }
+	return host != "" && len(host) <= 255 && !strings.ContainsFunc(host, odd)
+}
+
+// isNavigation reports whether a browser asked for a page to show, the only
+// case in which a redirect to a login page helps. A script's request must get
+// a 401: it would follow the redirect and take the login page for its answer.
+func isNavigation(r *Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	if mode, lines := r.Lookup("Sec-Fetch-Mode"); lines > 0 && !strings.EqualFold(mode, "navigate") {
+		return false
+	}
+	if with, _ := r.Lookup("X-Requested-With"); strings.EqualFold(with, "XMLHttpRequest") {
+		return false
+	}
+	accept, _ := r.Lookup("Accept")
+	return strings.Contains(strings.ToLower(accept), "text/html")
+}

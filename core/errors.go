@@ -1,0 +1,69 @@
+package core
+
+import (
+	"errors"
+	"strings"
+	"time"
+)
+
+// The sentinels below are the whole vocabulary of refusal. Any error that
+// wraps none of them means "could not tell" and becomes 503.
+var (
+	// ErrBadRequest: the request has two readings or is malformed (400).
+	ErrBadRequest = errors.New("bad request")
+	// ErrMissing: no credential where one is needed (401 or a login redirect).
+	ErrMissing = errors.New("no credential")
+	// ErrInvalid: a credential that does not hold (401 or a login redirect).
+	ErrInvalid = errors.New("invalid credential")
+	// ErrForbidden: a caller, known or not, who may not do this (403).
+	ErrForbidden = errors.New("forbidden")
+	// ErrTooLarge: more headers than the gateway can show in full (431).
+	ErrTooLarge = errors.New("request header fields too large")
+)
+
+// InsufficientScope is an ErrForbidden that knows which scopes would have
+// been enough; RFC 6750 section 3.1 lets the client read them.
+type InsufficientScope struct {
+	Scopes []string
+	// Detail is for the log: what was missing, in the operator's words.
+	Detail string
+}
+
+func (e *InsufficientScope) Error() string {
+	msg := "insufficient scope"
+	if e.Detail != "" {
+		msg += ": " + e.Detail
+	}
+	if len(e.Scopes) > 0 {
+		msg += " (enough: " + strings.Join(e.Scopes, " ") + ")"
+	}
+	return msg
+}
+
+// Is makes errors.Is(err, ErrForbidden) true.
+func (e *InsufficientScope) Is(target error) bool { return target == ErrForbidden }
+
+// StepUp asks for a stronger or a more recent authentication (RFC 9470).
+type StepUp struct {
+	// AAL is the assurance level that is needed, such as "aal2"; empty when
+	// only the age of the authentication is at fault.
+	AAL string
+	// MaxAge is the greatest age of the authentication; zero when the age
+	// does not matter.
+	MaxAge time.Duration
+}
+
+func (e *StepUp) Error() string {
+	var need []string
+	if e.AAL != "" {
+		need = append(need, "assurance level "+e.AAL)
+	}
+	if e.MaxAge > 0 {
+		need = append(need, "an authentication no older than "+e.MaxAge.String())
+	}
+	return "insufficient user authentication: needs " + strings.Join(need, " and ")
+}
+
+// Is makes errors.Is(err, ErrInvalid) true: the credential does not hold for
+// this call, and authenticating again can mend it.
+func (e *StepUp) Is(target error) bool { return target == ErrInvalid }

@@ -1,0 +1,190 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Options are the parts of a Gate.
+type Options struct {
+	Path          PathOptions
+	Extractor     Extractor
+	Authenticator Authenticator
+	Policy        Policy
+	// ScopesRequired must all be held on every call that is not public.
+	ScopesRequired []string
+	Identity       *IdentityHeaders
+	// Realm of the WWW-Authenticate header.
+	Realm string
+	// Login is nil when browsers get a 401 like everybody else.
+	Login *Login
+	// Recorder is told of every decision; nil for none.
+	Recorder Recorder
+	// Now is the clock; nil for the system's.
+	Now func() time.Time
+}
+
+// Gate decides requests. It is safe for concurrent use.
+type Gate struct {
+	Options
+}
+
+// New checks that a gate has the parts without which it could not decide.
+func New(o Options) (*Gate, error) {
+	if o.Authenticator == nil || o.Policy == nil || o.Identity == nil {
+		return nil, errors.New("a gate needs an authenticator, a policy and identity headers")
+	}
+	if o.Realm == "" {
+		return nil, errors.New("a gate needs a realm (RFC 9110 section 11.5)")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Gate{o}, nil
+}
+
+// Event is one decision, for the log, metrics, traces and the audit trail.
+type Event struct {
+	Request  *Request
+	Path     string
+	Decision *Decision
+	Duration time.Duration
+}
+
+// Recorder receives every decision, on the request's own goroutine.
+type Recorder interface {
+	Record(ctx context.Context, e Event)
+}
+
+// Check decides one request. It never panics and never returns without a
+// decision.
+func (g *Gate) Check(ctx context.Context, r *Request) (d Decision) {
+	start := g.Now()
+	call := Call{Request: r}
+	defer func() {
+		if v := recover(); v != nil {
+			d = Refusal(fmt.Errorf("panic while deciding: %v", v))
+		}
+		if g.Recorder != nil {
+			g.Recorder.Record(ctx, Event{r, call.Path, &d, g.Now().Sub(start)})
+		}
+	}()
+	return g.check(ctx, &call)
+}
+
+func (g *Gate) check(ctx context.Context, call *Call) Decision {
+	if call.HeaderCut {
+		return g.refuse(call, nil, nil, fmt.Errorf("%w: the gateway shows only part of them", ErrTooLarge))
+	}
+	path, err := Canonical(call.Target, g.Path)
+	if err != nil {
+		return g.refuse(call, nil, nil, err)
+	}
+	call.Path = path
+	access := g.Policy.Match(call)
+	if access == nil {
+		return g.refuse(call, nil, nil, fmt.Errorf("%w: no activity covers the call", ErrForbidden))
+	}
+	if access.Public() {
+		return g.admit(call, access, nil)
+	}
+	p, err := g.authenticate(ctx, call)
+	if err != nil {
+		return g.refuse(call, access, nil, err)
+	}
+	if err := g.authorize(call, access, p); err != nil {
+		return g.refuse(call, access, p, err)
+	}
+	return g.admit(call, access, p)
+}
+
+func (g *Gate) authenticate(ctx context.Context, call *Call) (*Principal, error) {
+	c, err := g.Extractor.Extract(call.Request)
+	if err != nil {
+		return nil, err
+	}
+	p, err := g.Authenticator.Authenticate(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	// Checked here too, because a cache stands between: an answer must not
+	// outlive the credential it is about.
+	if !p.Expiry.After(g.Now()) {
+		return nil, fmt.Errorf("%w: expired", ErrInvalid)
+	}
+	if p.Subject == "" && p.ClientID == "" {
+		return nil, fmt.Errorf("%w: names neither a subject nor a client", ErrInvalid)
+	}
+	return p, nil
+}
+
+func (g *Gate) authorize(call *Call, access Access, p *Principal) error {
+	for _, scope := range g.ScopesRequired {
+		if !slices.Contains(p.Scopes, scope) {
+			return &InsufficientScope{Scopes: g.ScopesRequired, Detail: "scopes_required lists " + scope}
+		}
+	}
+	return access.Allows(call, p)
+}
+
+// admit lets the request go on, stripped of every identity header it came
+// with and, for a known caller, with the true ones set.
+func (g *Gate) admit(call *Call, access Access, p *Principal) Decision {
+	d := Decision{Outcome: Allow, Reason: "allowed", Rule: access.Rule(), Principal: p}
+	if p == nil {
+		d.Reason = "public"
+	}
+	if err := g.Identity.apply(&d, call.Request, p, g.Policy); err != nil {
+		return g.refuse(call, access, p, err)
+	}
+	return d
+}
+
+func (g *Gate) refuse(call *Call, access Access, p *Principal, err error) Decision {
+	d := Refusal(err)
+	d.Principal = p
+	var scopes []string
+	if access != nil {
+		d.Rule = access.Rule()
+		scopes = access.Scopes()
+	}
+	if g.Login != nil && d.Status == http.StatusUnauthorized && g.mayLogIn(call.Request) {
+		if location, ok := g.Login.location(call.Request, err); ok {
+			return redirect(d, location)
+		}
+	}
+	f := refusalFor(err)
+	if f.status == http.StatusUnauthorized || f.code != "" {
+		d.Header = append(d.Header, Header{"WWW-Authenticate", challenge(g.scheme(), g.Realm, f, err, scopes)})
+	}
+	return d
+}
+
+// mayLogIn reports whether logging in could help: a browser is navigating and
+// did not come with a credential that a program put there.
+func (g *Gate) mayLogIn(r *Request) bool {
+	c, found, err := g.Extractor.explicit(r)
+	return err == nil && !found && !c.Kind.Explicit() && isNavigation(r)
+}
+
+// scheme names what a client without a credential should bring. Session is
+// not a registered scheme; RFC 9110 wants a challenge with every 401, and
+// clients skip the ones they do not know.
+func (g *Gate) scheme() string {
+	if g.Extractor.Bearer {
+		return "Bearer"
+	}
+	return "Session"
+}
+
+// redirect turns a refusal into a way to the login page.
+func redirect(d Decision, location string) Decision {
+	d.Status = http.StatusFound
+	d.Header = append(answerHeaders("text/plain; charset=utf-8"), Header{"Location", location})
+	d.Body = []byte("Sign in to continue.\n")
+	return d
+}

@@ -1,0 +1,314 @@
+package core
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxIdentityValue bounds one identity header; upstreams answer 400 to header
+// blocks above 8 KiB, nginx and Node.js among them.
+const maxIdentityValue = 4 << 10
+
+// IdentityHeaders maps upstream header names to the claims they carry.
+type IdentityHeaders struct {
+	headers []identityHeader
+	// strip is every configured name plus the extra ones, in order.
+	strip []string
+	// hide holds the places credentials are removed from, if asked for.
+	hide *Extractor
+}
+
+type identityHeader struct {
+	name  string
+	claim []ClaimPath
+}
+
+// permissionsClaim is what the caller may do by the permission table, which
+// only the policy knows.
+const permissionsClaim = "permissions"
+
+// NewIdentityHeaders compiles a map of header name to claim paths, separated
+// by commas; the first claim that is present wins. The names in strip are
+// removed from every request and never set. Credentials are removed from what
+// the upstream receives when hide is not nil.
+func NewIdentityHeaders(headers map[string]string, strip []string, hide *Extractor) (*IdentityHeaders, error) {
+	h := &IdentityHeaders{hide: hide}
+	folded := map[string]string{}
+	for _, name := range sortedKeys(headers) {
+		if err := checkHeaderName(name); err != nil {
+			return nil, err
+		}
+		if other, twice := folded[fold(name)]; twice {
+			return nil, fmt.Errorf("%s and %s are one header to many upstreams", other, name)
+		}
+		folded[fold(name)] = name
+		claim, err := parseClaimPaths(headers[name])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		h.headers = append(h.headers, identityHeader{name: name, claim: claim})
+		h.strip = append(h.strip, name)
+	}
+	for _, name := range strip {
+		if err := checkHeaderName(name); err != nil {
+			return nil, err
+		}
+		if _, set := folded[fold(name)]; !set {
+			h.strip = append(h.strip, name)
+		}
+	}
+	return h, nil
+}
+
+// reservedHeaders frame the message or route it; an identity header by one
+// of these names would change the request itself.
+var reservedHeaders = []string{
+	"connection", "content-length", "cookie", "expect", "host", "keep-alive", "proxy-connection",
+	"te", "trailer", "transfer-encoding", "upgrade",
+}
+
+func checkHeaderName(name string) error {
+	for i := 0; i < len(name); i++ {
+		if c := name[i]; !isAlphanumeric(c) && c != '-' && c != '_' {
+			return fmt.Errorf("%q is not a header name: use letters, digits, '-' and '_'", name)
+		}
+	}
+	if name == "" {
+		return fmt.Errorf("a header name is empty")
+	}
+	if slices.Contains(reservedHeaders, fold(name)) {
+		return fmt.Errorf("%s frames or routes the request and cannot carry an identity", name)
+	}
+	return nil
+}
+
+func parseClaimPaths(list string) ([]ClaimPath, error) {
+	var paths []ClaimPath
+	for text := range strings.SplitSeq(list, ",") {
+		path, err := ParseClaimPath(strings.TrimSpace(text))
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+// apply fills in what the host removes from and adds to the upstream request.
+// Removal comes first and takes every spelling: upstreams that follow CGI
+// read X_User-Id and x-user-id as one variable.
+func (h *IdentityHeaders) apply(d *Decision, r *Request, p *Principal, policy Policy) error {
+	if p != nil {
+		for i := range h.headers {
+			value, ok, err := h.headers[i].value(p, policy)
+			if err != nil {
+				return fmt.Errorf("%w: header %s: %w", ErrForbidden, h.headers[i].name, err)
+			}
+			if ok {
+				d.Set = append(d.Set, Header{h.headers[i].name, value})
+			}
+		}
+	}
+	d.Strip = h.stripped(r, d.Set)
+	h.hideCookies(d, r)
+	return nil
+}
+
+// stripped lists the names to remove. A name that is also set, whatever its
+// case, is left out: setting replaces every copy on each host, and a host may
+// apply both from one map without an order.
+func (h *IdentityHeaders) stripped(r *Request, set []Header) []string {
+	var names []string
+	add := func(name string) {
+		isSet := func(s Header) bool { return strings.EqualFold(s.Name, name) }
+		listed := func(s string) bool { return strings.EqualFold(s, name) }
+		if !slices.ContainsFunc(set, isSet) && !slices.ContainsFunc(names, listed) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range h.strip {
+		add(name)
+	}
+	for i := range r.Header {
+		if name := r.Header[i].Name; h.isIdentity(name) || h.isCredential(name) {
+			add(name)
+		}
+	}
+	return names
+}
+
+func (h *IdentityHeaders) isIdentity(name string) bool {
+	return slices.ContainsFunc(h.strip, func(s string) bool { return foldEqual(s, name) })
+}
+
+func (h *identityHeader) value(p *Principal, policy Policy) (string, bool, error) {
+	for _, path := range h.claim {
+		claim, ok := any(nil), false
+		if path.text == permissionsClaim {
+			permissions := policy.Permissions(p)
+			claim, ok = permissions, len(permissions) > 0
+		} else {
+			claim, ok = p.claim(path)
+		}
+		if !ok {
+			continue
+		}
+		value, err := headerValue(claim)
+		if err != nil {
+			return "", false, fmt.Errorf("claim %s: %w", path, err)
+		}
+		if value != "" {
+			return value, true, nil
+		}
+	}
+	return "", false, nil
+}
+
+// headerValue writes a claim as text. What cannot be written so that it reads
+// back as the same thing is an error: a role called "user,admin" must not
+// become two roles.
+func headerValue(claim any) (string, error) {
+	value := ""
+	switch v := claim.(type) {
+	case string:
+		value = v
+	case bool:
+		value = strconv.FormatBool(v)
+	case json.Number:
+		value = v.String()
+	case float64:
+		value = strconv.FormatFloat(v, 'f', -1, 64)
+	case []string:
+		return joined(v)
+	case []any:
+		if words, err := Strings(v); err == nil {
+			return joined(words)
+		}
+		return asJSON(v)
+	default:
+		return asJSON(v)
+	}
+	return value, checkValue(value)
+}
+
+func joined(words []string) (string, error) {
+	for _, word := range words {
+		if strings.ContainsAny(word, ", ") {
+			return "", fmt.Errorf("a list member holds a separator")
+		}
+	}
+	value := strings.Join(words, ",")
+	return value, checkValue(value)
+}
+
+func asJSON(v any) (string, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return "", fmt.Errorf("cannot be written as JSON: %w", err)
+	}
+	return string(text), checkValue(string(text))
+}
+
+func checkValue(value string) error {
+	if len(value) > maxIdentityValue {
+		return fmt.Errorf("is longer than %d bytes", maxIdentityValue)
+	}
+	if !utf8.ValidString(value) {
+		return fmt.Errorf("is not valid UTF-8")
+	}
+	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return fmt.Errorf("holds a control character")
+	}
+	if strings.TrimSpace(value) != value {
+		return fmt.Errorf("begins or ends with white space")
+	}
+	return nil
+}
+
+// isCredential reports whether a header is kept from the upstream, which then
+// can neither leak nor replay what it holds.
+func (h *IdentityHeaders) isCredential(name string) bool {
+	return h.hide != nil &&
+		(h.hide.Bearer && foldEqual(name, "Authorization") || h.hide.SessionToken && foldEqual(name, sessionTokenHeader))
+}
+
+// hideCookies removes the credential cookies and keeps the others.
+func (h *IdentityHeaders) hideCookies(d *Decision, r *Request) {
+	if h.hide == nil {
+		return
+	}
+	var kept []string
+	hidden := false
+	for i := range r.Header {
+		if !strings.EqualFold(r.Header[i].Name, "Cookie") {
+			continue
+		}
+		for pair := range strings.SplitSeq(r.Header[i].Value, ";") {
+			name, _, _ := strings.Cut(pair, "=")
+			name = strings.TrimSpace(name)
+			if name != "" && (name == h.hide.SessionCookie || name == h.hide.TokenCookie) {
+				hidden = true
+				continue
+			}
+			kept = append(kept, strings.TrimSpace(pair))
+		}
+	}
+	switch {
+	case !hidden:
+	case len(kept) == 0:
+		d.Strip = append(d.Strip, "Cookie")
+	default:
+		d.Set = append(d.Set, Header{"Cookie", strings.Join(kept, "; ")})
+	}
+}
+
+// fold is the form in which the most forgiving upstream compares header
+// names: lower case, with everything but letters and digits alike.
+func fold(name string) string {
+	folded := []byte(name)
+	for i := range folded {
+		folded[i] = foldByte(folded[i])
+	}
+	return string(folded)
+}
+
+// foldEqual is fold(a) == fold(b) without the two copies.
+func foldEqual(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := 0; i < len(a); i++ {
+		if foldByte(a[i]) != foldByte(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func foldByte(c byte) byte {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		return c + 'a' - 'A'
+	case !isAlphanumeric(c):
+		return '-'
+	}
+	return c
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}

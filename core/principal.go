@@ -1,0 +1,151 @@
+package core
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Kind says how a principal proved who they are.
+type Kind string
+
+// The kinds of authentication.
+const (
+	KindSession       Kind = "session"       // Ory Kratos session
+	KindJWT           Kind = "jwt"           // signature checked locally
+	KindIntrospection Kind = "introspection" // RFC 7662
+)
+
+// Principal is an authenticated caller. It may be shared between requests by
+// a cache, so nobody changes one after it has been returned.
+type Principal struct {
+	Subject  string
+	Issuer   string
+	Kind     Kind
+	ClientID string
+	// Scopes, Roles and Permissions as the credential states them; the
+	// permission table turns them into what the caller may do.
+	Scopes      []string
+	Roles       []string
+	Permissions []string
+	// AAL is the authenticator assurance level ("aal1", "aal2"); empty when
+	// the credential does not say.
+	AAL string
+	// AuthenticatedAt is when the user last proved their identity; zero when
+	// the credential does not say.
+	AuthenticatedAt time.Time
+	// Expiry is when the credential ends. A zero expiry never passes.
+	Expiry time.Time
+	// Claims is everything the credential said, as decoded JSON.
+	Claims map[string]any
+}
+
+// ClaimPath names a value inside a principal's claims: a dotted path such as
+// "identity.traits.email", or a JSON pointer (RFC 6901) such as
+// "/https:~1~1example.test~1roles" for names that hold dots.
+type ClaimPath struct {
+	text  string
+	steps []string
+}
+
+// ParseClaimPath reads a claim path.
+func ParseClaimPath(text string) (ClaimPath, error) {
+	steps := strings.Split(text, ".")
+	if pointer, ok := strings.CutPrefix(text, "/"); ok {
+		unescape := strings.NewReplacer("~1", "/", "~0", "~")
+		steps = strings.Split(pointer, "/")
+		for i := range steps {
+			steps[i] = unescape.Replace(steps[i])
+		}
+	}
+	for _, s := range steps {
+		if s == "" {
+			return ClaimPath{}, fmt.Errorf("claim path %q has an empty step", text)
+		}
+	}
+	return ClaimPath{text: text, steps: steps}, nil
+}
+
+// String returns the path as it was written.
+func (c ClaimPath) String() string { return c.text }
+
+// Lookup finds the value; ok is false where any step is absent or null.
+func (c ClaimPath) Lookup(claims map[string]any) (value any, ok bool) {
+	value = claims
+	for _, step := range c.steps {
+		object, isObject := value.(map[string]any)
+		if !isObject {
+			return nil, false
+		}
+		if value = object[step]; value == nil {
+			return nil, false
+		}
+	}
+	return value, len(c.steps) > 0
+}
+
+// Strings reads a claim as a list of words: an array of strings as it is, a
+// single string split at spaces (the form of RFC 8693 section 4.2). Any other
+// shape is an error, because guessing at it would be granting by accident.
+func Strings(value any) ([]string, error) {
+	switch v := value.(type) {
+	case string:
+		return strings.Fields(v), nil
+	case []string:
+		return v, nil
+	case []any:
+		words := make([]string, 0, len(v))
+		for _, item := range v {
+			word, ok := item.(string)
+			if !ok {
+				return nil, fmt.Errorf("list holds %s where a string belongs", jsonType(item))
+			}
+			words = append(words, word)
+		}
+		return words, nil
+	}
+	return nil, fmt.Errorf("value is %s, not a string or a list of strings", jsonType(value))
+}
+
+func jsonType(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case bool:
+		return "a boolean"
+	case string:
+		return "a string"
+	case map[string]any:
+		return "an object"
+	case []any, []string:
+		return "a list"
+	}
+	return "a number"
+}
+
+// claim finds what an identity header may carry: the principal's own fields
+// under their registered names first, then the raw claims.
+func (p *Principal) claim(path ClaimPath) (any, bool) {
+	switch path.text {
+	case "sub":
+		return p.Subject, p.Subject != ""
+	case "iss":
+		return p.Issuer, p.Issuer != ""
+	case "kind":
+		return string(p.Kind), p.Kind != ""
+	case "client_id":
+		return p.ClientID, p.ClientID != ""
+	case "scope":
+		return strings.Join(p.Scopes, " "), len(p.Scopes) > 0
+	case "roles":
+		return p.Roles, len(p.Roles) > 0
+	case "aal":
+		return p.AAL, p.AAL != ""
+	case "auth_time":
+		return strconv.FormatInt(p.AuthenticatedAt.Unix(), 10), !p.AuthenticatedAt.IsZero()
+	case "exp":
+		return strconv.FormatInt(p.Expiry.Unix(), 10), !p.Expiry.IsZero()
+	}
+	return path.Lookup(p.Claims)
+}

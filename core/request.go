@@ -1,0 +1,59 @@
+package core
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// Header is one header line. Lines keep the client's spelling, order and
+// repeats, because each of those has been used to get past a gateway.
+type Header struct {
+	Name, Value string
+}
+
+// Request is what a host must supply. Nothing in it is trusted.
+type Request struct {
+	// ID correlates log lines; a host that has no request id leaves it empty.
+	ID string
+	// Method as received. The zero value matches no rule.
+	Method string
+	// Target is the request target exactly as it stood on the request line,
+	// before any decoding by the gateway.
+	Target string
+	// Host is the authority the client asked for (Host header or :authority).
+	Host string
+	// Header holds every header line the host knows of.
+	Header []Header
+	// HeaderCut says that the host may not have seen all header lines. Such
+	// a request is refused: the hidden part could hold a forged identity.
+	HeaderCut bool
+	// Peer is the address of the directly connected client, when known.
+	Peer netip.Addr
+}
+
+// Call is a request together with its one canonical path.
+type Call struct {
+	*Request
+	// Path is the decoded path that every rule is matched against.
+	Path string
+}
+
+// Lookup returns the first value of a header and the number of lines that
+// carry the name. Only the exact name counts, whatever its case.
+func (r *Request) Lookup(name string) (first string, lines int) {
+	for i := range r.Header {
+		if strings.EqualFold(r.Header[i].Name, name) {
+			if lines == 0 {
+				first = r.Header[i].Value
+			}
+			lines++
+		}
+	}
+	return first, lines
+}
+
+// Query returns the query part of the target, without the question mark.
+func (r *Request) Query() string {
+	_, query, _ := strings.Cut(r.Target, "?")
+	return query
+}
