@@ -1,0 +1,91 @@
+package front
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// answer writes a response of the gateway's own.
+func (c *conn) answer(r *Request, a *Answer) bool {
+	keep := r.keepAlive && !a.Close && !c.server.isClosing() && r.body != nil && (r.body.loaded || !r.expectContinue) && r.body.drain()
+	header, payload := frameAnswer(r, a)
+	var out bytes.Buffer
+	writeHead(&out, a.Status, a.reason(), withConnection(header, keep))
+	if r.Method != "HEAD" {
+		out.Write(payload)
+	}
+	_, err := c.nc.Write(out.Bytes())
+	return err == nil && keep
+}
+
+// frameAnswer gives an answer the framing that the client understands.
+func frameAnswer(r *Request, a *Answer) (Headers, []byte) {
+	header := a.Header.Clone()
+	if !mayHaveBody(a.Status) {
+		header.Clear("Content-Length")
+		header.Clear("Transfer-Encoding")
+		return header, nil
+	}
+	switch {
+	case header.Has("Transfer-Encoding") && r.Minor == 0:
+		header.Clear("Transfer-Encoding")
+	case header.Has("Transfer-Encoding") && r.Method == "HEAD":
+		header.Clear("Transfer-Encoding")
+		return header, nil
+	case header.Has("Transfer-Encoding"):
+		return header, oneChunk(a.Body)
+	case header.Has("Content-Length"):
+		return header, a.Body
+	}
+	length := Field{"Content-Length", strconv.Itoa(len(a.Body))}
+	return insertAt(header, leadingRun(header), length), a.Body
+}
+
+func oneChunk(body []byte) []byte {
+	if len(body) == 0 {
+		return []byte("0\r\n\r\n")
+	}
+	return fmt.Appendf(nil, "%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+}
+
+func mayHaveBody(status int) bool { return status >= 200 && status != 204 && status != 304 }
+
+// leadingRun counts the lines that nginx writes in front of Connection.
+func leadingRun(header Headers) int {
+	for i, f := range header {
+		switch strings.ToLower(f.Name) {
+		case "server", "date", "content-type", "content-length", "transfer-encoding":
+		default:
+			return i
+		}
+	}
+	return len(header)
+}
+
+func insertAt(header Headers, i int, f Field) Headers {
+	out := append(make(Headers, 0, len(header)+1), header[:i]...)
+	return append(append(out, f), header[i:]...)
+}
+
+func withConnection(header Headers, keep bool) Headers {
+	value := "close"
+	if keep {
+		value = "keep-alive"
+	}
+	return insertAt(header, leadingRun(header), Field{"Connection", value})
+}
+
+func writeHead(w io.Writer, status int, reason string, header Headers) {
+	fmt.Fprintf(w, "HTTP/1.1 %d %s\r\n", status, reason)
+	writeFields(w, header)
+	_, _ = io.WriteString(w, "\r\n")
+}
+
+func writeFields(w io.Writer, header Headers) {
+	for _, f := range header {
+		_, _ = io.WriteString(w, f.Name+": "+f.Value+"\r\n")
+	}
+}

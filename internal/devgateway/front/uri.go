@@ -1,0 +1,118 @@
+package front
+
+import "bytes"
+
+// decodeURI reads a raw target as nginx does: the path percent-decoded once,
+// dot segments resolved (also where they were encoded), slashes merged, cut at
+// "#". An encoded "/" or "." takes part in that like a plain one; an encoded
+// "%", "#" or "?" is data. It reports false where nginx answers 400.
+func decodeURI(raw string) (uri, args string, hasArgs, ok bool) {
+	d := pathDecoder{out: make([]byte, 0, len(raw))}
+	for i := 0; i < len(raw); i++ {
+		c := raw[i]
+		switch c {
+		case '?':
+			args, _, _ = cutByte(raw[i+1:], '#')
+			uri, ok = d.finish()
+			return uri, args, true, ok
+		case '#':
+			uri, ok = d.finish()
+			return uri, "", false, ok
+		case '%':
+			if c, ok = unhex(raw[i+1:]); !ok || c == 0 {
+				return "", "", false, false
+			}
+			i += 2
+			if c == '%' || c == '#' || c == '?' {
+				d.literal(c)
+				continue
+			}
+		}
+		if !d.next(c) {
+			return "", "", false, false
+		}
+	}
+	uri, ok = d.finish()
+	return uri, "", false, ok
+}
+
+// pathDecoder collects a path byte by byte. dots counts the dots of a segment
+// that consists of dots only so far: -1 when it holds anything else.
+type pathDecoder struct {
+	out   []byte
+	slash bool // the last byte written is a "/" or dots follow one
+	dots  int
+}
+
+func (d *pathDecoder) literal(c byte) {
+	d.out = append(d.out, c)
+	d.slash = false
+}
+
+func (d *pathDecoder) next(c byte) bool {
+	switch {
+	case c == '/':
+		if d.slash && !d.resolve() {
+			return false
+		}
+		if !d.slash {
+			d.out = append(d.out, '/')
+		}
+		d.slash, d.dots = true, 0
+	case c == '.' && d.slash && d.dots < 2:
+		d.out = append(d.out, '.')
+		d.dots++
+	default:
+		d.literal(c)
+	}
+	return true
+}
+
+// resolve takes a pending "." or ".." segment back.
+func (d *pathDecoder) resolve() bool {
+	d.out = d.out[:len(d.out)-d.dots]
+	if d.dots == 2 {
+		parent := bytes.LastIndexByte(d.out[:len(d.out)-1], '/')
+		if parent < 0 {
+			return false
+		}
+		d.out = d.out[:parent+1]
+	}
+	d.dots = 0
+	return true
+}
+
+func (d *pathDecoder) finish() (string, bool) {
+	if d.slash && !d.resolve() {
+		return "", false
+	}
+	return string(d.out), true
+}
+
+func unhex(s string) (byte, bool) {
+	if len(s) < 2 {
+		return 0, false
+	}
+	hi, ok1 := hexDigit(s[0])
+	lo, ok2 := hexDigit(s[1])
+	return hi<<4 | lo, ok1 && ok2
+}
+
+func hexDigit(c byte) (byte, bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return c | 0x20 - 'a' + 10, true
+	}
+	return 0, false
+}
+
+func cutByte(s string, sep byte) (before, after string, found bool) {
+	for i := range len(s) {
+		if s[i] == sep {
+			return s[:i], s[i+1:], true
+		}
+	}
+	return s, "", false
+}
