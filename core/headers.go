@@ -3,8 +3,8 @@ package core
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -39,7 +39,7 @@ const permissionsClaim = "permissions"
 func NewIdentityHeaders(headers map[string]string, strip []string, hide *Extractor) (*IdentityHeaders, error) {
 	h := &IdentityHeaders{hide: hide}
 	folded := map[string]string{}
-	for _, name := range sortedKeys(headers) {
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		if err := checkHeaderName(name); err != nil {
 			return nil, err
 		}
@@ -302,13 +302,4 @@ func foldByte(c byte) byte {
 
 func isAlphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }

@@ -1,0 +1,189 @@
+// Package config is the one configuration of Gatehouse: the same struct on
+// every host, decoded strictly, validated with every mistake at its path and
+// built once per content, however many routes and plugin instances share it.
+//
+// It is the one package that knows every other: hosts import it, and it puts
+// together the parts that package core describes.
+package config
+
+import (
+	"fmt"
+	"time"
+)
+
+// Seconds is a duration as Kong's and APISIX's users write it: a number.
+type Seconds float64
+
+// Duration converts to Go's unit.
+func (s Seconds) Duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
+
+// Secret is a value that is never printed.
+type Secret string
+
+// String hides the secret from every %v and %s.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "[secret]"
+}
+
+// GoString hides the secret from %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText hides the secret from JSON and YAML.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Config is what an operator writes. Its tags are the single source of the
+// defaults, of the checks, of Kong's schema and of the reference in docs/.
+type Config struct {
+	File string `config:"file" doc:"Path of a YAML or JSON file that holds the whole configuration; no other field may then be set. Lets a route's configuration be one line."`
+
+	Realm string `config:"realm" default:"gatehouse" doc:"Realm of the WWW-Authenticate header (RFC 9110 section 11.5)."`
+
+	Session       *Session       `config:"session" doc:"Ory Kratos sessions; leave out to accept none."`
+	JWT           *JWT           `config:"jwt" doc:"JWT access tokens that are verified locally; leave out to accept none."`
+	Introspection *Introspection `config:"introspection" doc:"Tokens that are introspected (RFC 7662); leave out to introspect none."`
+
+	TokenCookie string `config:"token_cookie" doc:"Name of a cookie that holds a bearer token, for single sign-on across subdomains; none when unset. A token in the Authorization header wins over it."`
+
+	PermissionTable      string   `config:"permission_table" doc:"The permission table itself, as YAML text."`
+	PermissionTableFiles []string `config:"permission_table_files" doc:"Paths of permission table files, which are merged."`
+
+	ScopesRequired []string `config:"scopes_required" doc:"Scopes that every call needs that is not public, in addition to what the permission table asks for."`
+
+	UpstreamHeaders map[string]string `config:"upstream_headers" default:"X-User-Id=sub" doc:"Headers the upstream receives and the claim each carries. Several claims, separated by commas, are tried in turn. A header whose claim is absent is not sent. Every header named here is removed from the client's request first, on public routes too."`
+	StripHeaders    []string          `config:"strip_headers" doc:"Further headers that are removed from the client's request and never set."`
+	HideCredentials bool              `config:"hide_credentials" default:"false" doc:"Whether to keep the credential (Authorization, X-Session-Token, the session and token cookies) from the upstream."`
+
+	Login *Login `config:"login" doc:"Where browsers without a session are sent; leave out to answer 401 to browsers as well."`
+	Path  Path   `config:"path" doc:"Relaxes single rules about request paths. Each switch states a fact about the upstream."`
+	Cache Cache  `config:"cache" doc:"Bounds of the embedded cache."`
+}
+
+// Outbound is how an identity provider is called.
+type Outbound struct {
+	Timeout       Seconds `config:"timeout" default:"3" between:"0.05,30" doc:"Time limit of one call to the identity provider, in seconds."`
+	SSLVerify     bool    `config:"ssl_verify" default:"true" doc:"Whether the identity provider's certificate is verified. Switch off in development only."`
+	CAFile        string  `config:"ca_file" doc:"Path of a PEM file with the certificate authorities to trust instead of the system's."`
+	MaxConcurrent int     `config:"max_concurrent" default:"128" between:"1,10000" doc:"Greatest number of calls to the identity provider at one time; further ones are answered with 503."`
+}
+
+// Session verifies Ory Kratos sessions.
+type Session struct {
+	WhoamiEndpoint   string   `config:"whoami_endpoint" required:"true" starts_with:"http" doc:"URL of Kratos' session check, such as http://kratos:4433/sessions/whoami."`
+	CookieName       string   `config:"cookie_name" default:"ory_kratos_session" doc:"Name of the session cookie."`
+	SessionToken     bool     `config:"session_token" default:"true" doc:"Whether session tokens are accepted in X-Session-Token, as native apps send them."`
+	BearerToken      bool     `config:"bearer_token" default:"false" doc:"Whether session tokens (ory_st_...) are also accepted in the Authorization header."`
+	RequiredAAL      string   `config:"required_aal" one_of:"aal1,aal2" default:"aal1" doc:"Lowest authenticator assurance level that is accepted (NIST SP 800-63B)."`
+	RolesClaim       string   `config:"roles_claim" default:"identity.metadata_public.roles" doc:"Where the session document holds the roles."`
+	PermissionsClaim string   `config:"permissions_claim" default:"identity.metadata_public.permissions" doc:"Where the session document holds permissions."`
+	CacheTTL         Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long a valid session is remembered, in seconds; the time for which a revoked session may still pass. 0 asks Kratos on every request."`
+	NegativeCacheTTL Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long an invalid session is remembered, in seconds."`
+	Outbound         Outbound `config:"http" doc:"How Kratos is called."`
+}
+
+// JWT verifies JWT access tokens.
+type JWT struct {
+	Issuers          []Issuer `config:"issuers" required:"true" doc:"The issuers whose tokens are accepted."`
+	Leeway           Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference when exp, nbf and iat are checked, in seconds."`
+	JWKSCacheTTL     Seconds  `config:"jwks_cache_ttl" default:"600" between:"10,86400" doc:"How long a fetched key set is used before it is fetched again, in seconds."`
+	JWKSMinRefresh   Seconds  `config:"jwks_min_refresh" default:"10" between:"1,3600" doc:"Least time between two fetches of one key set, in seconds, however many tokens name unknown keys."`
+	JWKSMaxStale     Seconds  `config:"jwks_max_stale" default:"0" between:"0,604800" doc:"How long a key set is used beyond jwks_cache_ttl while its issuer cannot be reached, in seconds."`
+	CacheTTL         Seconds  `config:"cache_ttl" default:"60" between:"0,3600" doc:"How long a verified token is remembered, in seconds, never beyond its expiry. 0 verifies every time."`
+	NegativeCacheTTL Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long a refused token is remembered, in seconds."`
+	Outbound         Outbound `config:"http" doc:"How the issuers are called."`
+}
+
+// Issuer is one trusted authorization server.
+type Issuer struct {
+	Issuer              string   `config:"issuer" required:"true" doc:"The exact value of the iss claim (RFC 7519 section 4.1.1), with or without a trailing slash as the issuer writes it."`
+	JWKSURI             string   `config:"jwks_uri" doc:"URL of the issuer's key set. Without it and without jwks_file it is discovered from the issuer (OpenID Connect Discovery 1.0 section 4)."`
+	JWKSFile            string   `config:"jwks_file" doc:"Path of a file with the key set, for issuers that publish none."`
+	Audience            []string `config:"audience" doc:"Accepted audiences; a token must name one of them (RFC 9068 section 4). Needed unless insecure_any_audience is set."`
+	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience or none. A token meant for another service of the same issuer then passes."`
+	Algorithms          []string `config:"algorithms" default:"RS256,PS256,ES256,EdDSA" one_of:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA" doc:"Accepted signature algorithms (RFC 7518). There are no symmetric ones."`
+	TokenTypes          []string `config:"token_types" default:"at+jwt,application/at+jwt,JWT" doc:"Accepted values of the typ header. RFC 9068 issuers use at+jwt; Hydra writes JWT."`
+	ScopesClaim         string   `config:"scopes_claim" default:"scope,scp" doc:"Claims that may hold the scopes, separated by commas; the first that is present counts."`
+	RolesClaim          string   `config:"roles_claim" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts."`
+	PermissionsClaim    string   `config:"permissions_claim" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts."`
+}
+
+// Introspection asks the authorization server about a token.
+type Introspection struct {
+	Endpoint            string   `config:"introspection_endpoint" required:"true" starts_with:"http" doc:"URL of the introspection endpoint (RFC 7662 section 2)."`
+	AuthMethod          string   `config:"introspection_endpoint_auth_method" default:"none" one_of:"none,client_secret_basic,client_secret_post" doc:"How the gateway authenticates at the endpoint (RFC 6749 section 2.3.1)."`
+	ClientID            string   `config:"client_id" doc:"Client identifier of the gateway at the introspection endpoint."`
+	ClientSecret        Secret   `config:"client_secret" secret:"true" doc:"Client secret of the gateway. Takes a literal value, $env://NAME or $file:///path."`
+	JWT                 string   `config:"jwt_tokens" default:"unknown_issuer" one_of:"never,unknown_issuer,always" doc:"Which JWT-shaped tokens are introspected: never; those of issuers that are not configured under jwt; or always, so that a revoked JWT is refused at once."`
+	Issuer              string   `config:"issuer" doc:"Value that iss must have in the answer; not checked when unset."`
+	Audience            []string `config:"audience" doc:"Accepted audiences; the answer must name one of them. Needed unless insecure_any_audience is set."`
+	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience or none. A token meant for another service of the same issuer then passes."`
+	InsecureNoExpiry    bool     `config:"insecure_no_expiry" default:"false" doc:"Accepts answers without exp; such a token is asked about again after cache_ttl."`
+	RolesClaim          string   `config:"roles_claim" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts."`
+	PermissionsClaim    string   `config:"permissions_claim" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts."`
+	Leeway              Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference when exp, nbf and iat are checked, in seconds."`
+	CacheTTL            Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long an active token is remembered, in seconds; the time for which a revoked token may still pass. 0 introspects on every request."`
+	NegativeCacheTTL    Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long an inactive token is remembered, in seconds."`
+	Outbound            Outbound `config:"http" doc:"How the authorization server is called."`
+}
+
+// Login is where browsers go to sign in.
+type Login struct {
+	URL               string `config:"url" required:"true" starts_with:"http" doc:"URL of the login page. With Kratos: .../self-service/login/browser."`
+	ReturnToParameter string `config:"return_to_parameter" default:"return_to" doc:"Query parameter that carries the address asked for."`
+	Scheme            string `config:"scheme" default:"https" one_of:"http,https" doc:"Scheme under which browsers reach the gateway, for the address to return to."`
+}
+
+// Path relaxes the rules about request paths.
+type Path struct {
+	AllowSemicolon    bool `config:"allow_semicolon" default:"false" doc:"Keeps ';' as an ordinary character. The upstream must not read path parameters."`
+	AllowDoubleSlash  bool `config:"allow_double_slash" default:"false" doc:"Reads '//' as '/'. The upstream must do so too."`
+	AllowEncodedSlash bool `config:"allow_encoded_slash" default:"false" doc:"Keeps %2F as data inside a segment. The upstream must not decode it into a separator."`
+}
+
+// Cache bounds the embedded cache.
+type Cache struct {
+	MaxEntries int `config:"max_entries" default:"10000" between:"100,10000000" doc:"Greatest number of remembered credentials, valid ones and invalid ones each."`
+}
+
+// EntityChecks are the cross-field rules in the form of Kong's schema; validate
+// states the same ones for every host.
+func (Config) EntityChecks() []map[string]any {
+	return []map[string]any{
+		{"at_least_one_of": []string{"file", "permission_table", "permission_table_files"}},
+	}
+}
+
+// Mistake is one thing wrong with a configuration.
+type Mistake struct {
+	// Path of the field, such as jwt.issuers[0].issuer; empty for the whole.
+	Path string
+	// Text says what is wrong and what to do.
+	Text string
+}
+
+func (m Mistake) String() string {
+	if m.Path == "" {
+		return m.Text
+	}
+	return m.Path + ": " + m.Text
+}
+
+// Error holds every mistake of a configuration.
+type Error struct {
+	// Source is the file, or empty for a configuration given inline.
+	Source   string
+	Mistakes []Mistake
+}
+
+func (e *Error) Error() string {
+	text := fmt.Sprintf("configuration has %d mistake(s)", len(e.Mistakes))
+	if e.Source != "" {
+		text = e.Source + ": " + text
+	}
+	for _, m := range e.Mistakes {
+		text += "\n  " + m.String()
+	}
+	return text
+}

@@ -1,0 +1,235 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gatehouse/core"
+)
+
+// validate returns an *Error with every mistake of a decoded configuration.
+func validate(source string, c *Config) error {
+	v := &validator{}
+	v.section("", reflect.ValueOf(c).Elem())
+	v.config(c)
+	return errorOf(source, v.mistakes)
+}
+
+type validator struct {
+	mistakes []Mistake
+}
+
+func (v *validator) add(path, format string, args ...any) {
+	v.mistakes = append(v.mistakes, Mistake{path, fmt.Sprintf(format, args...)})
+}
+
+// section checks what the tags say, for every field of every present section.
+func (v *validator) section(path string, s reflect.Value) {
+	for i := range s.NumField() {
+		field := s.Type().Field(i)
+		v.field(join(path, configKey(field)), field, s.Field(i))
+	}
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+func (v *validator) field(path string, field reflect.StructField, value reflect.Value) {
+	if field.Tag.Get("required") == "true" && value.IsZero() {
+		v.add(path, "is required: %s", field.Tag.Get("doc"))
+		return
+	}
+	switch value.Kind() {
+	case reflect.Pointer:
+		if !value.IsNil() {
+			v.section(path, value.Elem())
+		}
+	case reflect.Struct:
+		v.section(path, value)
+	case reflect.String:
+		v.text(path, field, value.String())
+	case reflect.Int:
+		v.between(path, field, float64(value.Int()))
+	case reflect.Float64:
+		v.between(path, field, value.Float())
+	case reflect.Slice:
+		for i := range value.Len() {
+			item := path + "[" + strconv.Itoa(i) + "]"
+			if value.Index(i).Kind() == reflect.Struct {
+				v.section(item, value.Index(i))
+			} else {
+				v.text(item, field, value.Index(i).String())
+			}
+		}
+	}
+}
+
+func (v *validator) text(path string, field reflect.StructField, text string) {
+	if text == "" && field.Type.Kind() != reflect.Slice {
+		return
+	}
+	if allowed, ok := field.Tag.Lookup("one_of"); ok && !slices.Contains(strings.Split(allowed, ","), text) {
+		v.add(path, "must be one of %s", strings.ReplaceAll(allowed, ",", ", "))
+	}
+	if field.Tag.Get("starts_with") == "http" {
+		v.url(path, text)
+	}
+	if text == "" {
+		v.add(path, "is empty")
+	}
+}
+
+func (v *validator) between(path string, field reflect.StructField, number float64) {
+	limits, ok := field.Tag.Lookup("between")
+	if !ok {
+		return
+	}
+	low, high, _ := strings.Cut(limits, ",")
+	lowest, _ := strconv.ParseFloat(low, 64)
+	highest, _ := strconv.ParseFloat(high, 64)
+	if number < lowest || number > highest {
+		v.add(path, "must be between %s and %s", low, high)
+	}
+}
+
+func (v *validator) url(path, text string) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		v.add(path, "must be a complete http or https URL")
+		return
+	}
+	if u.User != nil {
+		v.add(path, "must not hold a user name or password")
+	}
+}
+
+// config checks what no single tag can say.
+func (v *validator) config(c *Config) {
+	if c.Session == nil && c.JWT == nil && c.Introspection == nil && !v.mentions("session", "jwt", "introspection") {
+		v.add("", "no way to authenticate: set session, jwt or introspection")
+	}
+	if c.PermissionTable == "" && len(c.PermissionTableFiles) == 0 {
+		v.add("permission_table", "is needed, or permission_table_files: without a table every request is denied")
+	}
+	if c.TokenCookie != "" && c.JWT == nil && c.Introspection == nil {
+		v.add("token_cookie", "needs jwt or introspection to verify the token")
+	}
+	if c.TokenCookie != "" && c.Session != nil && c.TokenCookie == c.Session.CookieName {
+		v.add("token_cookie", "is the session cookie's name; use two names")
+	}
+	v.upstreamHeaders(c)
+	if c.Session != nil {
+		v.claims("session.roles_claim", c.Session.RolesClaim)
+		v.claims("session.permissions_claim", c.Session.PermissionsClaim)
+	}
+	if c.JWT != nil {
+		v.issuers(c.JWT.Issuers)
+	}
+	if c.Introspection != nil {
+		v.introspection(c.Introspection)
+	}
+}
+
+func (v *validator) mentions(paths ...string) bool {
+	return slices.ContainsFunc(v.mistakes, func(m Mistake) bool {
+		root, _, _ := strings.Cut(m.Path, ".")
+		return slices.Contains(paths, root)
+	})
+}
+
+func (v *validator) upstreamHeaders(c *Config) {
+	for _, name := range slices.Sorted(maps.Keys(c.UpstreamHeaders)) {
+		if _, err := core.NewIdentityHeaders(map[string]string{name: c.UpstreamHeaders[name]}, nil, nil); err != nil {
+			v.add("upstream_headers."+name, "%v", err)
+		}
+	}
+	if len(v.mistakes) > 0 {
+		return
+	}
+	if _, err := core.NewIdentityHeaders(c.UpstreamHeaders, c.StripHeaders, nil); err != nil {
+		v.add("upstream_headers", "%v", err)
+	}
+}
+
+func (v *validator) claims(path, list string) {
+	if _, err := claimPaths(list); err != nil {
+		v.add(path, "%v", err)
+	}
+}
+
+func (v *validator) issuers(issuers []Issuer) {
+	seen := map[string]int{}
+	for i, issuer := range issuers {
+		path := fmt.Sprintf("jwt.issuers[%d]", i)
+		if first, twice := seen[issuer.Issuer]; twice && issuer.Issuer != "" {
+			v.add(path+".issuer", "is already configured at jwt.issuers[%d]", first)
+		}
+		seen[issuer.Issuer] = i
+		v.issuer(path, issuer)
+	}
+}
+
+func (v *validator) issuer(path string, issuer Issuer) {
+	if issuer.JWKSURI != "" {
+		v.url(path+".jwks_uri", issuer.JWKSURI)
+	}
+	if issuer.JWKSURI != "" && issuer.JWKSFile != "" {
+		v.add(path+".jwks_file", "cannot be set beside jwks_uri")
+	}
+	if issuer.JWKSURI == "" && issuer.JWKSFile == "" && issuer.Issuer != "" {
+		v.url(path+".issuer", issuer.Issuer)
+	}
+	v.audience(path, issuer.Audience, issuer.InsecureAnyAudience)
+	v.claims(path+".scopes_claim", issuer.ScopesClaim)
+	v.claims(path+".roles_claim", issuer.RolesClaim)
+	v.claims(path+".permissions_claim", issuer.PermissionsClaim)
+}
+
+func (v *validator) audience(path string, audience []string, insecure bool) {
+	if len(audience) == 0 && !insecure {
+		v.add(path+".audience", "is needed, so that a token for another service does not pass; or set insecure_any_audience")
+	}
+	if len(audience) > 0 && insecure {
+		v.add(path+".insecure_any_audience", "contradicts audience; remove one of them")
+	}
+}
+
+func (v *validator) introspection(i *Introspection) {
+	if i.AuthMethod != "none" && i.ClientID == "" {
+		v.add("introspection.client_id", "is needed for %s", i.AuthMethod)
+	}
+	if i.AuthMethod != "none" && i.ClientSecret == "" {
+		v.add("introspection.client_secret", "is needed for %s", i.AuthMethod)
+	}
+	if i.AuthMethod == "none" && i.ClientSecret != "" {
+		v.add("introspection.introspection_endpoint_auth_method", "is none although client_secret is set; choose client_secret_basic or client_secret_post")
+	}
+	v.audience("introspection", i.Audience, i.InsecureAnyAudience)
+	v.claims("introspection.roles_claim", i.RolesClaim)
+	v.claims("introspection.permissions_claim", i.PermissionsClaim)
+}
+
+// claimPaths reads a list of claim paths, separated by commas.
+func claimPaths(list string) ([]core.ClaimPath, error) {
+	var paths []core.ClaimPath
+	for text := range strings.SplitSeq(list, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		path, err := core.ParseClaimPath(text)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}

@@ -1,0 +1,95 @@
+package core
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+var everywhere = Extractor{Bearer: true, SessionToken: true, SessionCookie: "ory_kratos_session", TokenCookie: "jwt-token"}
+
+func headers(pairs ...string) []Header {
+	var list []Header
+	for i := 0; i+1 < len(pairs); i += 2 {
+		list = append(list, Header{pairs[i], pairs[i+1]})
+	}
+	return list
+}
+
+func TestExtractFindsTheOneThatCounts(t *testing.T) {
+	for name, c := range map[string]struct {
+		header []Header
+		want   Credential
+	}{
+		"bearer":                    {headers("Authorization", "Bearer abc"), Credential{BearerToken, "abc"}},
+		"scheme in any case":        {headers("authorization", "bearer abc"), Credential{BearerToken, "abc"}},
+		"session token":             {headers("X-Session-Token", "st"), Credential{SessionToken, "st"}},
+		"session cookie":            {headers("Cookie", "a=1; ory_kratos_session=s; b=2"), Credential{SessionCookie, "s"}},
+		"second cookie line":        {headers("Cookie", "a=1", "cookie", "ory_kratos_session=s"), Credential{SessionCookie, "s"}},
+		"token cookie":              {headers("Cookie", "jwt-token=t"), Credential{TokenCookie, "t"}},
+		"session before token":      {headers("Cookie", "jwt-token=t; ory_kratos_session=s"), Credential{SessionCookie, "s"}},
+		"explicit beats cookie":     {headers("Cookie", "ory_kratos_session=s", "Authorization", "Bearer abc"), Credential{BearerToken, "abc"}},
+		"session token over cookie": {headers("Cookie", "ory_kratos_session=s", "X-Session-Token", "st"), Credential{SessionToken, "st"}},
+	} {
+		got, err := everywhere.Extract(&Request{Header: c.header})
+		if err != nil || got != c.want {
+			t.Errorf("%s: got %v, %v; want %v", name, got, err, c.want)
+		}
+	}
+}
+
+func TestDoubtfulCredentialIsRefused(t *testing.T) {
+	for attack, c := range map[string]struct {
+		header []Header
+		want   error
+	}{
+		"two explicit credentials":         {headers("Authorization", "Bearer a", "X-Session-Token", "b"), ErrBadRequest},
+		"authorization repeated":           {headers("Authorization", "Bearer a", "authorization", "Bearer a"), ErrBadRequest},
+		"session token repeated":           {headers("X-Session-Token", "a", "x-session-token", "a"), ErrBadRequest},
+		"session cookie repeated":          {headers("Cookie", "ory_kratos_session=a; ory_kratos_session=b"), ErrBadRequest},
+		"session cookie on two lines":      {headers("Cookie", "ory_kratos_session=a", "Cookie", "ory_kratos_session=a"), ErrBadRequest},
+		"token cookie repeated":            {headers("Cookie", "jwt-token=a; jwt-token=a"), ErrBadRequest},
+		"oversized bearer":                 {headers("Authorization", "Bearer "+strings.Repeat("a", MaxCredential+1)), ErrBadRequest},
+		"oversized cookie":                 {headers("Cookie", "jwt-token="+strings.Repeat("a", MaxCredential+1)), ErrBadRequest},
+		"empty authorization, good cookie": {headers("Authorization", "", "Cookie", "ory_kratos_session=s"), ErrBadRequest},
+		"bearer without a token":           {headers("Authorization", "Bearer ", "Cookie", "ory_kratos_session=s"), ErrBadRequest},
+		"list in authorization":            {headers("Authorization", "Bearer a, Bearer b"), ErrBadRequest},
+		"control character":                {headers("X-Session-Token", "a\x01b"), ErrBadRequest},
+		"header injection by cookie":       {headers("Cookie", "jwt-token=a\r\nX-User: root"), ErrBadRequest},
+		"other scheme, good cookie":        {headers("Authorization", "Basic dTpw", "Cookie", "ory_kratos_session=s"), ErrMissing},
+		"underscore is not the header":     {headers("X_Session_Token", "a"), ErrMissing},
+		"cookie name is a prefix":          {headers("Cookie", "ory_kratos_session2=a; xory_kratos_session=b"), ErrMissing},
+		"cookie name in other case":        {headers("Cookie", "ORY_KRATOS_SESSION=a"), ErrMissing},
+		"empty cookie":                     {headers("Cookie", "ory_kratos_session="), ErrMissing},
+		"nothing":                          {nil, ErrMissing},
+	} {
+		got, err := everywhere.Extract(&Request{Header: c.header})
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, %v; want %v", attack, got, err, c.want)
+		}
+		if got != (Credential{}) {
+			t.Errorf("%s: a refused credential is handed on: %v", attack, got)
+		}
+	}
+}
+
+func TestExtractLooksOnlyWhereItIsTold(t *testing.T) {
+	only := Extractor{Bearer: true}
+	if c, err := only.Extract(&Request{Header: headers("X-Session-Token", "st", "Cookie", "jwt-token=t; =x")}); !errors.Is(err, ErrMissing) {
+		t.Errorf("got %v, %v", c, err)
+	}
+}
+
+func TestCredentialIsNotInTheError(t *testing.T) {
+	const secret = "s3cr3t"
+	for _, h := range [][]Header{
+		headers("Authorization", "Bearer "+secret+"\x01"),
+		headers("Authorization", secret+" x"),
+		headers("Authorization", "Bearer "+secret, "Authorization", "Bearer "+secret),
+		headers("Cookie", "jwt-token="+secret+"\x7f"),
+	} {
+		if _, err := everywhere.Extract(&Request{Header: h}); err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("error %v", err)
+		}
+	}
+}

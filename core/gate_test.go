@@ -1,0 +1,232 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+// paths is a policy of exact paths.
+type paths map[string]rule
+
+type rule struct {
+	public bool
+	err    error
+	scopes []string
+}
+
+func (p paths) Match(c *Call) Access {
+	if r, ok := p[c.Method+" "+c.Path]; ok {
+		return r
+	}
+	return nil
+}
+func (paths) Permissions(*Principal) []string { return nil }
+func (r rule) Public() bool                   { return r.public }
+func (r rule) Allows(*Call, *Principal) error { return r.err }
+func (r rule) Scopes() []string               { return r.scopes }
+func (r rule) Rule() string                   { return "a rule" }
+
+// credentials is an authenticator that knows some values.
+type credentials map[string]func() (*Principal, error)
+
+func (c credentials) Authenticate(_ context.Context, cred Credential) (*Principal, error) {
+	if f, ok := c[cred.Value]; ok {
+		return f()
+	}
+	return nil, fmt.Errorf("%w: unknown", ErrInvalid)
+}
+
+type recorded []Event
+
+func (r *recorded) Record(_ context.Context, e Event) { *r = append(*r, e) }
+
+func testGate(t *testing.T, change func(*Options)) (*Gate, *recorded) {
+	t.Helper()
+	events := &recorded{}
+	login, _ := url.Parse("https://login.test/start?lang=en")
+	until := func(expiry time.Time) func() (*Principal, error) {
+		return func() (*Principal, error) {
+			return &Principal{Subject: "ada", Scopes: []string{"s1"}, Expiry: expiry}, nil
+		}
+	}
+	o := Options{
+		Extractor: everywhere,
+		Realm:     `the "api"`,
+		Login:     &Login{URL: login, ReturnTo: "return_to", Scheme: "https"},
+		Identity:  identity(t, map[string]string{"X-User-Id": "sub"}, nil, nil),
+		Recorder:  events,
+		Now:       func() time.Time { return noon },
+		Authenticator: credentials{
+			"good":     until(noon.Add(time.Minute)),
+			"expired":  until(noon),
+			"timeless": until(time.Time{}),
+			"nameless": func() (*Principal, error) { return &Principal{Expiry: noon.Add(time.Minute)}, nil },
+			"outage":   func() (*Principal, error) { return nil, errors.New("dial tcp: connection refused") },
+			"panic":    func() (*Principal, error) { panic("boom") },
+			"nil":      func() (*Principal, error) { return nil, nil },
+			"weak":     func() (*Principal, error) { return nil, &StepUp{AAL: "aal2"} },
+		},
+		Policy: paths{
+			"GET /private":  {scopes: []string{"users:read"}},
+			"POST /private": {scopes: []string{"users:read"}},
+			"GET /public":   {public: true},
+			"GET /short":    {err: &InsufficientScope{Scopes: []string{"users:write", `bad"scope`}}},
+			"GET /roles":    {err: fmt.Errorf("%w: no role grants it", ErrForbidden)},
+			"GET /stepup":   {err: &StepUp{AAL: "aal2", MaxAge: 15 * time.Minute}},
+			"GET /broken":   {err: errors.New("condition failed")},
+		},
+	}
+	if change != nil {
+		change(&o)
+	}
+	g, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g, events
+}
+
+func get(target string, pairs ...string) *Request {
+	return &Request{Method: "GET", Target: target, Host: "app.test", Header: headers(pairs...)}
+}
+
+func header(d Decision, name string) string {
+	r := Request{Header: d.Header}
+	value, _ := r.Lookup(name)
+	return value
+}
+
+func TestGateAnswers(t *testing.T) {
+	g, _ := testGate(t, nil)
+	html := []string{"Accept", "text/html,*/*"}
+	for name, c := range map[string]struct {
+		request *Request
+		status  int // 0: allowed
+		reason  string
+		has     string // in WWW-Authenticate or Location
+	}{
+		"allowed":                     {get("/private", "Authorization", "Bearer good"), 0, "allowed", ""},
+		"public without a credential": {get("/public"), 0, "public", ""},
+		"public with a bad one":       {get("/public", "Authorization", "Bearer bad"), 0, "public", ""},
+		"query takes no part":         {get("/private?x=/public", "Authorization", "Bearer good"), 0, "allowed", ""},
+		"no credential":               {get("/private"), 401, "no_credential", `Bearer realm="the \"api\"", scope="users:read"`},
+		"bad credential":              {get("/private", "Authorization", "Bearer bad"), 401, "invalid_credential", `error="invalid_token"`},
+		"expired behind a cache":      {get("/private", "Authorization", "Bearer expired"), 401, "invalid_credential", `error="invalid_token"`},
+		"principal without expiry":    {get("/private", "Authorization", "Bearer timeless"), 401, "invalid_credential", ""},
+		"principal without a name":    {get("/private", "Authorization", "Bearer nameless"), 401, "invalid_credential", ""},
+		"two credentials":             {get("/private", "Authorization", "Bearer a", "X-Session-Token", "b"), 400, "bad_request", `error="invalid_request"`},
+		"insufficient scope":          {get("/short", "Authorization", "Bearer good"), 403, "insufficient_scope", `error="insufficient_scope", error_description="The credential does not permit this request.", scope="users:write"`},
+		"no role":                     {get("/roles", "Authorization", "Bearer good"), 403, "forbidden", ""},
+		"step up":                     {get("/stepup", "Authorization", "Bearer good"), 401, "step_up", `error="insufficient_user_authentication", error_description="A stronger or more recent authentication is needed.", acr_values="aal2", max_age="900"`},
+		"nothing covers the call":     {get("/nowhere", "Authorization", "Bearer good"), 403, "forbidden", ""},
+		"other method":                {&Request{Method: "DELETE", Target: "/private"}, 403, "forbidden", ""},
+		"empty method":                {&Request{Target: "/private"}, 403, "forbidden", ""},
+		"two readings of the path":    {get("/public/../private", "Authorization", "Bearer good"), 400, "bad_request", ""},
+		"provider is down":            {get("/private", "Authorization", "Bearer outage"), 503, "unavailable", ""},
+		"policy cannot tell":          {get("/broken", "Authorization", "Bearer good"), 503, "unavailable", ""},
+		"panic":                       {get("/private", "Authorization", "Bearer panic"), 503, "unavailable", ""},
+		"authenticator returns nil":   {get("/private", "Authorization", "Bearer nil"), 503, "unavailable", ""},
+		"navigation":                  {get("/private?a=1&b=2", html...), 302, "no_credential", "https://login.test/start?lang=en&return_to=https%3A%2F%2Fapp.test%2Fprivate%3Fa%3D1%26b%3D2"},
+		"navigation, dead session":    {get("/private", append(html, "Cookie", "ory_kratos_session=bad")...), 302, "invalid_credential", "https://login.test/start?"},
+		"navigation, weak session":    {get("/private", append(html, "Cookie", "ory_kratos_session=weak")...), 302, "step_up", "aal=aal2"},
+		"navigation, provider down":   {get("/private", append(html, "Cookie", "ory_kratos_session=outage")...), 503, "unavailable", ""},
+		"navigation, bad bearer":      {get("/private", append(html, "Authorization", "Bearer bad")...), 401, "invalid_credential", "Bearer"},
+		"navigation, basic":           {get("/private", append(html, "Authorization", "Basic eDp5")...), 401, "no_credential", "Bearer"},
+		"navigation by fetch":         {get("/private", append(html, "Sec-Fetch-Mode", "cors")...), 401, "no_credential", "Bearer"},
+		"navigation by XHR":           {get("/private", append(html, "X-Requested-With", "XMLHttpRequest")...), 401, "no_credential", "Bearer"},
+		"navigation, other host":      {&Request{Method: "GET", Target: "/private", Host: "app.test@evil.test", Header: headers(html...)}, 401, "no_credential", "Bearer"},
+		"form post":                   {&Request{Method: "POST", Target: "/private", Host: "app.test", Header: headers(html...)}, 401, "no_credential", "Bearer"},
+	} {
+		d := g.Check(context.Background(), c.request)
+		if (d.Outcome == Allow) != (c.status == 0) || d.Status != c.status || d.Reason != c.reason {
+			t.Errorf("%s: %v %d %s (%v), want %d %s", name, d.Outcome, d.Status, d.Reason, d.Cause, c.status, c.reason)
+		}
+		if text := header(d, "WWW-Authenticate") + header(d, "Location"); !strings.Contains(text, c.has) {
+			t.Errorf("%s: answered %q, want %q in it", name, text, c.has)
+		}
+		if d.Status == 401 && header(d, "WWW-Authenticate") == "" {
+			t.Errorf("%s: 401 without WWW-Authenticate", name)
+		}
+		if d.Outcome == Deny && header(d, "Cache-Control") != "no-store" {
+			t.Errorf("%s: a refusal could be cached", name)
+		}
+		if d.Outcome == Deny && d.Status != 302 && !json.Valid(d.Body) {
+			t.Errorf("%s: body %q", name, d.Body)
+		}
+	}
+}
+
+func TestZeroDecisionDenies(t *testing.T) {
+	if (Decision{}).Outcome != Deny {
+		t.Fatal("the zero value allows")
+	}
+}
+
+func TestHeadersTheGatewayHidesAreRefused(t *testing.T) {
+	g, _ := testGate(t, nil)
+	r := get("/public")
+	r.HeaderCut = true
+	if d := g.Check(context.Background(), r); d.Outcome != Deny || d.Status != 431 {
+		t.Errorf("%v %d", d.Outcome, d.Status)
+	}
+}
+
+func TestScopesRequiredComeOnTopOfTheTable(t *testing.T) {
+	g, _ := testGate(t, func(o *Options) { o.ScopesRequired = []string{"s1", "s2"} })
+	d := g.Check(context.Background(), get("/private", "Authorization", "Bearer good"))
+	if d.Status != 403 || !strings.Contains(header(d, "WWW-Authenticate"), `scope="s1 s2"`) {
+		t.Errorf("%d %s", d.Status, header(d, "WWW-Authenticate"))
+	}
+}
+
+func TestBrowserGetsA401WithoutALoginPage(t *testing.T) {
+	g, _ := testGate(t, func(o *Options) { o.Login = nil; o.Extractor.Bearer = false })
+	d := g.Check(context.Background(), get("/private", "Accept", "text/html"))
+	if d.Status != 401 || !strings.HasPrefix(header(d, "WWW-Authenticate"), "Session realm=") {
+		t.Errorf("%d %s", d.Status, header(d, "WWW-Authenticate"))
+	}
+}
+
+func TestSecretsReachNobody(t *testing.T) {
+	const secret = "tok-s3cr3t"
+	g, events := testGate(t, nil)
+	for _, r := range []*Request{
+		get("/private", "Authorization", "Bearer "+secret),
+		get("/private", "Authorization", secret),
+		get("/private", "Authorization", "Bearer "+secret, "X-Session-Token", secret),
+		get("/private", "Cookie", "ory_kratos_session="+secret, "Accept", "text/html"),
+	} {
+		d := g.Check(context.Background(), r)
+		if text := fmt.Sprint(lines(d.Header), string(d.Body), d.Cause); strings.Contains(text, secret) {
+			t.Errorf("told: %s", text)
+		}
+	}
+	if len(*events) != 4 {
+		t.Errorf("%d events recorded, want 4", len(*events))
+	}
+}
+
+func TestRecorderLearnsEveryDecision(t *testing.T) {
+	g, events := testGate(t, nil)
+	g.Check(context.Background(), get("/private", "Authorization", "Bearer good"))
+	g.Check(context.Background(), get("/private", "Authorization", "Bearer panic"))
+	if len(*events) != 2 || (*events)[0].Decision.Principal.Subject != "ada" || (*events)[0].Path != "/private" || (*events)[1].Decision.Status != 503 {
+		t.Errorf("%+v", *events)
+	}
+}
+
+func TestGateWithoutItsPartsIsNotBuilt(t *testing.T) {
+	for _, o := range []Options{{}, {Realm: "r"}, {Policy: paths{}, Authenticator: credentials{}, Identity: &IdentityHeaders{}}} {
+		if g, err := New(o); err == nil || g != nil {
+			t.Errorf("New(%+v) built a gate", o)
+		}
+	}
+}
