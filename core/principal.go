@@ -37,6 +37,9 @@ type Principal struct {
 	AuthenticatedAt time.Time
 	// Expiry is when the credential ends. A zero expiry never passes.
 	Expiry time.Time
+	// FreshUntil is until when this answer may be given again without asking
+	// anew, where the one who answered says so; zero leaves it to the cache.
+	FreshUntil time.Time
 	// Claims is everything the credential said, as decoded JSON.
 	Claims map[string]any
 }
