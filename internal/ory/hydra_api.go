@@ -1,0 +1,391 @@
+package ory
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// HydraAPI speaks to a Hydra, ours or another's.
+type HydraAPI struct {
+	PublicURL string // without a trailing slash
+	AdminURL  string // without a trailing slash
+}
+
+// Issuer is the iss of its tokens, with the trailing slash that Hydra writes.
+func (h HydraAPI) Issuer() string { return h.PublicURL + "/" }
+
+// JWKSURL is where its public keys are.
+func (h HydraAPI) JWKSURL() string { return h.PublicURL + "/.well-known/jwks.json" }
+
+// IntrospectionURL is where tokens are checked, without client authentication
+// and on the admin port alone.
+func (h HydraAPI) IntrospectionURL() string { return h.AdminURL + "/admin/oauth2/introspect" }
+
+// TokenURL is the token endpoint.
+func (h HydraAPI) TokenURL() string { return h.PublicURL + "/oauth2/token" }
+
+// AuthURL is the authorization endpoint.
+func (h HydraAPI) AuthURL() string { return h.PublicURL + "/oauth2/auth" }
+
+// Client is an OAuth 2.0 client.
+type Client struct {
+	ID     string // a random one if empty
+	Secret string // a random one if empty, none for a public client
+	Name   string
+	Public bool // no secret, so PKCE
+	Grants []string
+	Scopes []string
+	// Audience lists what tokens of the client may be for.
+	Audience     []string
+	RedirectURIs []string
+	// PostLogoutRedirectURIs are where a logout may lead to.
+	PostLogoutRedirectURIs []string
+	// JWT has access tokens be JWTs (RFC 9068 in spirit: Hydra's typ is "JWT").
+	JWT bool
+	// AccessTokenLifespan overrides the server's, for every grant.
+	AccessTokenLifespan time.Duration
+}
+
+// CreateClient registers a client and returns it with its ID and secret.
+func (h HydraAPI) CreateClient(ctx context.Context, c Client) (Client, error) {
+	if c.ID == "" {
+		c.ID = rand.Text()
+	}
+	if c.Secret == "" && !c.Public {
+		c.Secret = rand.Text()
+	}
+	if err := doJSON(ctx, plainClient, http.MethodPost, h.AdminURL+"/admin/clients", c.registration(), nil); err != nil {
+		return Client{}, fmt.Errorf("create the client %s: %w", c.ID, err)
+	}
+	return c, nil
+}
+
+func (c Client) registration() object {
+	r := object{
+		"client_id":                  c.ID,
+		"client_name":                c.Name,
+		"grant_types":                c.Grants,
+		"response_types":             []string{"code"},
+		"scope":                      strings.Join(c.Scopes, " "),
+		"audience":                   c.Audience,
+		"redirect_uris":              c.RedirectURIs,
+		"post_logout_redirect_uris":  c.PostLogoutRedirectURIs,
+		"access_token_strategy":      "opaque",
+		"token_endpoint_auth_method": "client_secret_basic",
+		"client_secret":              c.Secret,
+	}
+	if c.JWT {
+		r["access_token_strategy"] = "jwt"
+	}
+	if c.Public {
+		r["token_endpoint_auth_method"] = "none"
+		delete(r, "client_secret")
+	}
+	if c.AccessTokenLifespan > 0 {
+		for _, grant := range []string{"authorization_code", "client_credentials", "refresh_token"} {
+			r[grant+"_grant_access_token_lifespan"] = c.AccessTokenLifespan.String()
+		}
+	}
+	return r
+}
+
+// DeleteClient deletes a client; its tokens become inactive.
+func (h HydraAPI) DeleteClient(ctx context.Context, id string) error {
+	return doJSON(ctx, plainClient, http.MethodDelete, h.AdminURL+"/admin/clients/"+url.PathEscape(id), nil, nil)
+}
+
+// Token is the answer of the token endpoint (RFC 6749, section 5.1).
+type Token struct {
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token"`
+	IDToken      string `json:"id_token"`
+	TokenType    string `json:"token_type"`
+	Scope        string `json:"scope"`
+	ExpiresIn    int    `json:"expires_in"` // seconds
+}
+
+// ClientCredentials gets a token for the client itself.
+func (h HydraAPI) ClientCredentials(ctx context.Context, c Client, scopes, audience []string) (Token, error) {
+	return h.token(ctx, c, url.Values{
+		"grant_type": {"client_credentials"},
+		"scope":      {strings.Join(scopes, " ")},
+		"audience":   {strings.Join(audience, " ")},
+	})
+}
+
+// Refresh trades a refresh token for new tokens. Hydra takes each refresh token
+// once; taking one twice revokes all tokens of the grant.
+func (h HydraAPI) Refresh(ctx context.Context, c Client, refreshToken string) (Token, error) {
+	return h.token(ctx, c, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}})
+}
+
+// Exchange trades an authorization code for tokens.
+func (h HydraAPI) Exchange(ctx context.Context, c Client, code, redirectURI, verifier string) (Token, error) {
+	return h.token(ctx, c, url.Values{
+		"grant_type":    {"authorization_code"},
+		"code":          {code},
+		"redirect_uri":  {redirectURI},
+		"code_verifier": {verifier},
+	})
+}
+
+func (h HydraAPI) token(ctx context.Context, c Client, form url.Values) (Token, error) {
+	var out Token
+	req, err := h.clientRequest(ctx, c, h.TokenURL(), form)
+	if err != nil {
+		return out, err
+	}
+	return out, call(plainClient, req, &out)
+}
+
+// Revoke revokes an access or refresh token (RFC 7009).
+func (h HydraAPI) Revoke(ctx context.Context, c Client, token string) error {
+	req, err := h.clientRequest(ctx, c, h.PublicURL+"/oauth2/revoke", url.Values{"token": {token}})
+	if err != nil {
+		return err
+	}
+	return call(plainClient, req, nil)
+}
+
+// clientRequest authenticates the client as RFC 6749, section 2.3.1 says, which
+// has ID and secret form-encoded before they go into the header.
+func (h HydraAPI) clientRequest(ctx context.Context, c Client, endpoint string, form url.Values) (*http.Request, error) {
+	if c.Public {
+		form.Set("client_id", c.ID)
+		return formRequest(ctx, endpoint, form)
+	}
+	req, err := formRequest(ctx, endpoint, form)
+	if err != nil {
+		return nil, err
+	}
+	req.SetBasicAuth(url.QueryEscape(c.ID), url.QueryEscape(c.Secret))
+	return req, nil
+}
+
+// Introspect asks about a token (RFC 7662), and returns the answer as it is.
+func (h HydraAPI) Introspect(ctx context.Context, token string) (map[string]any, error) {
+	req, err := formRequest(ctx, h.IntrospectionURL(), url.Values{"token": {token}})
+	if err != nil {
+		return nil, err
+	}
+	var out map[string]any
+	return out, call(plainClient, req, &out)
+}
+
+// AuthRequest is an authorization request (RFC 6749, section 4.1.1, with the
+// PKCE of RFC 7636).
+type AuthRequest struct {
+	Scopes      []string
+	Audience    []string
+	RedirectURI string
+	State       string
+	Verifier    string // of PKCE; kept by the client until [HydraAPI.Exchange]
+}
+
+// NewAuthRequest makes the request for the client's first redirect URI, with a
+// fresh state and verifier.
+func NewAuthRequest(c Client, scopes, audience []string) (AuthRequest, error) {
+	if len(c.RedirectURIs) == 0 {
+		return AuthRequest{}, fmt.Errorf("the client %s has no redirect URI", c.ID)
+	}
+	return AuthRequest{
+		Scopes: scopes, Audience: audience,
+		RedirectURI: c.RedirectURIs[0], State: rand.Text(), Verifier: secret(64),
+	}, nil
+}
+
+// AuthCodeURL is where to send the browser.
+func (h HydraAPI) AuthCodeURL(c Client, r AuthRequest) string {
+	challenge := sha256.Sum256([]byte(r.Verifier))
+	query := url.Values{
+		"client_id":             {c.ID},
+		"response_type":         {"code"},
+		"scope":                 {strings.Join(r.Scopes, " ")},
+		"audience":              {strings.Join(r.Audience, " ")},
+		"redirect_uri":          {r.RedirectURI},
+		"state":                 {r.State},
+		"code_challenge":        {base64.RawURLEncoding.EncodeToString(challenge[:])},
+		"code_challenge_method": {"S256"},
+	}
+	return h.AuthURL() + "?" + query.Encode()
+}
+
+// Grant is what a person agrees to.
+type Grant struct {
+	Subject           string
+	IdentitySessionID string // the Kratos session that a logout ends too
+	Scopes            []string
+	Audience          []string
+	AccessToken       map[string]any // claims of the access token: ext, and top level where allowed
+	IDToken           map[string]any // claims of the ID token
+}
+
+// AuthorizationCode runs the whole flow without a browser: it asks with PKCE,
+// accepts login and consent at the admin port in the person's name, and trades
+// the code for tokens. With the scope "offline" there is a refresh token.
+func (h HydraAPI) AuthorizationCode(ctx context.Context, c Client, g Grant) (Token, error) {
+	request, err := NewAuthRequest(c, g.Scopes, g.Audience)
+	if err != nil {
+		return Token{}, err
+	}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return Token{}, err
+	}
+	callback, err := h.authorize(ctx, newClient(jar), h.AuthCodeURL(c, request), g)
+	if err != nil {
+		return Token{}, err
+	}
+	code, err := CallbackCode(callback.Query(), request.State)
+	if err != nil {
+		return Token{}, err
+	}
+	return h.Exchange(ctx, c, code, request.RedirectURI, request.Verifier)
+}
+
+// authorize walks from the authorization endpoint to the client's redirect URI,
+// and returns that with its query.
+func (h HydraAPI) authorize(ctx context.Context, browser *http.Client, authURL string, g Grant) (*url.URL, error) {
+	login, err := visit(ctx, browser, authURL)
+	if err != nil {
+		return nil, err
+	}
+	accepted, err := h.AcceptLogin(ctx, login.Query().Get("login_challenge"), g)
+	if err != nil {
+		return nil, fmt.Errorf("%w (the authorization endpoint answered %q)", err, login.Query().Get("error_description"))
+	}
+	consent, err := visit(ctx, browser, accepted)
+	if err != nil {
+		return nil, err
+	}
+	accepted, err = h.AcceptConsent(ctx, consent.Query().Get("consent_challenge"), g)
+	if err != nil {
+		return nil, err
+	}
+	return visit(ctx, browser, accepted)
+}
+
+func visit(ctx context.Context, browser *http.Client, url string) (*url.URL, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	return redirected(browser, req)
+}
+
+// CallbackCode reads the code from the query of the redirect URI, after it has
+// checked the state.
+func CallbackCode(query url.Values, state string) (string, error) {
+	if query.Get("state") != state || state == "" {
+		return "", errors.New("the state in the redirect is not the one that was sent")
+	}
+	if query.Get("error") != "" {
+		return "", fmt.Errorf("the authorization server answered %s: %s", query.Get("error"), query.Get("error_description"))
+	}
+	if query.Get("code") == "" {
+		return "", errors.New("the redirect carries no code")
+	}
+	return query.Get("code"), nil
+}
+
+// LoginRequest is Hydra's question who the person is.
+type LoginRequest struct {
+	Challenge string `json:"challenge"`
+	Skip      bool   `json:"skip"` // Hydra knows: Subject must be accepted as it is
+	Subject   string `json:"subject"`
+}
+
+// ConsentRequest is Hydra's question what the person agrees to.
+type ConsentRequest struct {
+	Challenge         string        `json:"challenge"`
+	Skip              bool          `json:"skip"`
+	Subject           string        `json:"subject"`
+	RequestedScope    []string      `json:"requested_scope"`
+	RequestedAudience []string      `json:"requested_access_token_audience"`
+	Client            ConsentClient `json:"client"`
+}
+
+// ConsentClient is who asks for the consent.
+type ConsentClient struct {
+	ID           string   `json:"client_id"`
+	Name         string   `json:"client_name"`
+	SkipConsent  bool     `json:"skip_consent"`
+	RedirectURIs []string `json:"redirect_uris"`
+}
+
+// LogoutRequest is Hydra's question whether the person wants to sign out.
+type LogoutRequest struct {
+	Challenge string `json:"challenge"`
+	Subject   string `json:"subject"`
+}
+
+// LoginRequest returns the question behind a login challenge.
+func (h HydraAPI) LoginRequest(ctx context.Context, challenge string) (r LoginRequest, err error) {
+	return r, doJSON(ctx, plainClient, http.MethodGet, h.requestURL("login", "", challenge), nil, &r)
+}
+
+// ConsentRequest returns the question behind a consent challenge.
+func (h HydraAPI) ConsentRequest(ctx context.Context, challenge string) (r ConsentRequest, err error) {
+	return r, doJSON(ctx, plainClient, http.MethodGet, h.requestURL("consent", "", challenge), nil, &r)
+}
+
+// LogoutRequest returns the question behind a logout challenge.
+func (h HydraAPI) LogoutRequest(ctx context.Context, challenge string) (r LogoutRequest, err error) {
+	return r, doJSON(ctx, plainClient, http.MethodGet, h.requestURL("logout", "", challenge), nil, &r)
+}
+
+// AcceptLogin says that the person is g.Subject, and returns where to send the
+// browser.
+func (h HydraAPI) AcceptLogin(ctx context.Context, challenge string, g Grant) (redirectTo string, err error) {
+	answer := object{"subject": g.Subject}
+	if g.IdentitySessionID != "" {
+		answer["identity_provider_session_id"] = g.IdentitySessionID
+	}
+	return h.answer(ctx, "login", "accept", challenge, answer)
+}
+
+// AcceptConsent says what the person agrees to, and returns where to send the
+// browser.
+func (h HydraAPI) AcceptConsent(ctx context.Context, challenge string, g Grant) (redirectTo string, err error) {
+	return h.answer(ctx, "consent", "accept", challenge, object{
+		"grant_scope":                 g.Scopes,
+		"grant_access_token_audience": g.Audience,
+		"session":                     object{"access_token": g.AccessToken, "id_token": g.IDToken},
+	})
+}
+
+// RejectConsent says that the person does not agree.
+func (h HydraAPI) RejectConsent(ctx context.Context, challenge string) (redirectTo string, err error) {
+	return h.answer(ctx, "consent", "reject", challenge, object{
+		"error": "access_denied", "error_description": "The resource owner denied the request.",
+	})
+}
+
+// AcceptLogout says that the person wants to sign out.
+func (h HydraAPI) AcceptLogout(ctx context.Context, challenge string) (redirectTo string, err error) {
+	return h.answer(ctx, "logout", "accept", challenge, nil)
+}
+
+func (h HydraAPI) answer(ctx context.Context, kind, verb, challenge string, in any) (string, error) {
+	if challenge == "" {
+		return "", fmt.Errorf("%s the %s: there is no challenge", verb, kind)
+	}
+	var out struct {
+		RedirectTo string `json:"redirect_to"`
+	}
+	err := doJSON(ctx, plainClient, http.MethodPut, h.requestURL(kind, "/"+verb, challenge), in, &out)
+	return out.RedirectTo, err
+}
+
+func (h HydraAPI) requestURL(kind, suffix, challenge string) string {
+	return h.AdminURL + "/admin/oauth2/auth/requests/" + kind + suffix + "?" + url.Values{kind + "_challenge": {challenge}}.Encode()
+}
