@@ -21,7 +21,7 @@ import (
 
 const (
 	startTimeout = 60 * time.Second // a loaded machine, and Hydra makes two 4096-bit keys
-	stopTimeout  = 5 * time.Second  // then the process group is killed
+	stopTimeout  = 3 * time.Second  // then the process group is killed
 	logTailKept  = 8 << 10          // bytes of log in the error of a failed start
 )
 
