@@ -1,0 +1,68 @@
+# Gatehouse. `make help` lists every target.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+BIN     := bin
+LDFLAGS := -s -w -X gatehouse/internal/version.Version=$(VERSION)
+BUILD   := $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+TOOL    := $(GO) tool -modfile=tools/go.mod
+
+# What `make e2e-external` replays against; see docs/testing.md.
+KONG_URL   ?=
+APISIX_URL ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help prerequisites build demo demo-check test lint vuln docs e2e-backends e2e-external bench bench-apisix bench-kong bench-match fuzz clean
+
+help: ## list every target
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+prerequisites:
+	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go 1.26 or newer from https://go.dev/dl/" >&2; exit 1; }
+	@$(GO) version | awk '{split(substr($$3, 3), v, "."); exit !(v[1] > 1 || v[2] >= 26)}' || { echo "Go is too old: $$($(GO) version); Gatehouse needs 1.26 or newer" >&2; exit 1; }
+	@command -v $${CC:-gcc} >/dev/null || { echo "A C compiler is missing (Kratos and Hydra need one for SQLite, the race detector too): apt-get install gcc libc6-dev" >&2; exit 1; }
+	@command -v git >/dev/null || { echo "git is missing: apt-get install git" >&2; exit 1; }
+
+build: prerequisites ## build every binary into bin/
+	@mkdir -p $(BIN)
+	$(BUILD) -o $(BIN)/gatehouse ./plugins/kong
+	$(BUILD) -o $(BIN)/gatehouse-runner ./plugins/apisix
+	$(BUILD) -o $(BIN)/gatehousectl ./cmd/gatehouse
+
+demo: build ## start Kratos, Hydra, five services and both local gateways; Ctrl-C stops them
+	$(BIN)/gatehousectl demo
+
+demo-check: build ## run every step of the demo unattended
+	$(BIN)/gatehousectl demo --check
+
+test: prerequisites ## run every test, with the race detector and the real servers
+	$(GO) test -race -timeout 20m ./...
+
+lint: prerequisites ## go vet, gofmt and staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; } >&2
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+vuln: prerequisites ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... for an offline copy)
+	$(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./...
+
+docs: ## regenerate what is generated in docs/
+	$(GO) generate ./...
+
+e2e-backends: build ## start Kratos, Hydra and the services on fixed ports and write kong.yml and apisix.yaml for gateways elsewhere
+	$(BIN)/gatehousectl demo --backends-only --write e2e/external
+
+e2e-external: ## replay the vectors against running gateways: make e2e-external KONG_URL=http://... APISIX_URL=http://...
+	KONG_URL='$(KONG_URL)' APISIX_URL='$(APISIX_URL)' $(GO) test -count=1 -run TestVectorsExternal -v ./e2e
+
+bench: ## benchmarks of the engine, with allocations
+	$(GO) test -run '^$$' -bench . -benchmem ./core/...
+
+bench-apisix: ## our APISIX runner and the stock one, side by side
+	$(GO) test -run '^$$' -bench . ./plugins/apisix/...
+
+bench-kong: ## our Kong plugin server and go-pdk's, side by side
+	$(GO) test -run '^$$' -bench . ./plugins/kong/...
+
+clean: ## remove build results; the cache of real servers stays
+	rm -rf $(BIN) e2e/artifacts e2e/external
