@@ -25,15 +25,15 @@ prerequisites:
 
 build: prerequisites ## build every binary into bin/
 	@mkdir -p $(BIN)
-	$(BUILD) -o $(BIN)/gatehouse ./plugins/kong
-	$(BUILD) -o $(BIN)/gatehouse-runner ./plugins/apisix
-	$(BUILD) -o $(BIN)/gatehousectl ./cmd/gatehouse
+	$(BUILD) -o $(BIN)/gatehouse ./cmd/gatehouse
+	$(BUILD) -o $(BIN)/kong/gatehouse ./plugins/kong
+	$(BUILD) -o $(BIN)/apisix/gatehouse-runner ./plugins/apisix
 
 demo: build ## start Kratos, Hydra, five services and both local gateways; Ctrl-C stops them
-	$(BIN)/gatehousectl demo
+	$(BIN)/gatehouse demo
 
 demo-check: build ## run every step of the demo unattended
-	$(BIN)/gatehousectl demo --check
+	$(BIN)/gatehouse demo --check
 
 test: prerequisites ## run every test, with the race detector and the real servers
 	$(GO) test -race -timeout 20m ./...
@@ -50,7 +50,7 @@ docs: ## regenerate what is generated in docs/
 	$(GO) generate ./...
 
 e2e-backends: build ## start Kratos, Hydra and the services on fixed ports and write kong.yml and apisix.yaml for gateways elsewhere
-	$(BIN)/gatehousectl demo --backends-only --write e2e/external
+	$(BIN)/gatehouse demo --backends-only --write e2e/external
 
 e2e-external: ## replay the vectors against running gateways: make e2e-external KONG_URL=http://... APISIX_URL=http://...
 	KONG_URL='$(KONG_URL)' APISIX_URL='$(APISIX_URL)' $(GO) test -count=1 -run TestVectorsExternal -v ./e2e

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/go-viper/mapstructure/v2"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -57,9 +58,7 @@ func loadFile(path string) (*Config, error) {
 // counts as not set.
 func aloneWithFile(c *Config) error {
 	alone := &Config{}
-	if err := decodeMap(map[string]any{"file": c.File}, alone); err != nil {
-		return err
-	}
+	(&decoder{}).section("", reflect.ValueOf(alone).Elem(), map[string]any{"file": c.File})
 	var mistakes []Mistake
 	got, want := reflect.ValueOf(*c), reflect.ValueOf(*alone)
 	for i := range got.NumField() {
@@ -98,116 +97,221 @@ func decode(source string, raw []byte) (*Config, error) {
 		return nil, &Error{source, []Mistake{{"", fmt.Sprintf("is larger than %d bytes", maxConfig)}}}
 	}
 	values := map[string]any{}
-	if err := yaml.Unmarshal(raw, &values); err != nil {
-		return nil, &Error{source, yamlMistakes(err)}
+	if err := parse(raw, &values); err != nil {
+		return nil, &Error{source, syntaxMistakes(err)}
 	}
 	c := &Config{}
-	if err := decodeMap(values, c); err != nil {
-		var e *Error
-		if errors.As(err, &e) {
-			e.Source = source
-		}
-		return nil, err
-	}
-	return c, nil
+	d := decoder{}
+	d.section("", reflect.ValueOf(c).Elem(), values)
+	return c, errorOf(source, d.mistakes)
 }
 
-// yamlMistakes keeps the parser's line numbers and drops what it quotes from
+// parse reads JSON as JSON, because YAML knows fewer escapes, and everything
+// else as YAML. Both refuse a key that is given twice: which of the two counts
+// is what a reviewer and a parser would disagree about.
+func parse(raw []byte, into *map[string]any) error {
+	if !json.Valid(raw) {
+		return yaml.Unmarshal(raw, into)
+	}
+	if err := uniqueKeys(json.NewDecoder(bytes.NewReader(raw)), ""); err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, into)
+}
+
+// uniqueKeys walks one JSON value.
+func uniqueKeys(d *json.Decoder, path string) error {
+	token, err := d.Token()
+	if err != nil || token != json.Delim('{') && token != json.Delim('[') {
+		return err
+	}
+	seen := map[string]bool{}
+	for i := 0; d.More(); i++ {
+		inner := path + "[" + strconv.Itoa(i) + "]"
+		if token == json.Delim('{') {
+			key, err := d.Token()
+			if err != nil {
+				return err
+			}
+			inner = join(path, key.(string)) // encoding/json gives only strings as keys
+			if seen[inner] {
+				return fmt.Errorf("key %s is given twice", inner)
+			}
+			seen[inner] = true
+		}
+		if err := uniqueKeys(d, inner); err != nil {
+			return err
+		}
+	}
+	_, err = d.Token()
+	return err
+}
+
+// syntaxMistakes keeps the parser's line numbers and drops what it quotes from
 // the document: a line that does not parse may be the one with the secret.
-func yamlMistakes(err error) []Mistake {
-	var typed *yaml.TypeError
-	if !errors.As(err, &typed) {
-		return []Mistake{{"", "is not YAML or JSON: " + withoutQuotes(err.Error())}}
+func syntaxMistakes(err error) []Mistake {
+	var yamlTypes *yaml.TypeError
+	var jsonType *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &yamlTypes):
+		var mistakes []Mistake
+		for _, text := range yamlTypes.Errors {
+			mistakes = append(mistakes, Mistake{"", withoutQuotes(text)})
+		}
+		return mistakes
+	case errors.As(err, &jsonType):
+		return []Mistake{{"", "must be a map of settings"}}
 	}
-	var mistakes []Mistake
-	for _, text := range typed.Errors {
-		mistakes = append(mistakes, Mistake{"", withoutQuotes(text)})
-	}
-	return mistakes
+	return []Mistake{{"", "is not YAML or JSON: " + withoutQuotes(err.Error())}}
 }
 
 var quoted = regexp.MustCompile("`[^`]*`?")
 
 func withoutQuotes(text string) string {
+	text = strings.Replace(text, "cannot unmarshal !!seq into map[string]interface {}", "must be a map of settings", 1)
+	text = strings.Replace(text, "cannot unmarshal !!str into map[string]interface {}", "must be a map of settings", 1)
 	return quoted.ReplaceAllString(strings.TrimPrefix(text, "yaml: "), "the value")
 }
 
-// decodeMap fills in defaults and decodes strictly.
-func decodeMap(values map[string]any, into *Config) error {
-	fillDefaults(reflect.TypeFor[Config](), values)
-	var meta mapstructure.Metadata
-	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
-		Result:     into,
-		TagName:    "config",
-		Metadata:   &meta,
-		MatchName:  func(key, field string) bool { return key == field },
-		DecodeHook: exactNumbers,
-	})
-	if err != nil {
-		return err
-	}
-	mistakes := decodeMistakes(decoder.Decode(values))
-	for _, key := range meta.Unused {
-		mistakes = append(mistakes, Mistake{key, "is not a setting" + suggestion(key)})
-	}
-	return errorOf("", mistakes)
+// decoder fills a Config from a parsed document in one walk: defaults as Kong
+// fills them in (absent and null alike, in every section that is present),
+// exact types, and every mistake with its path. Values are never printed.
+type decoder struct {
+	mistakes []Mistake
 }
 
-// exactNumbers refuses the conversions the decoder would make silently.
-func exactNumbers(from, to reflect.Type, value any) (any, error) {
-	if f, ok := value.(float64); ok && to.Kind() == reflect.Int && f != math.Trunc(f) {
-		return nil, fmt.Errorf("is not a whole number")
-	}
-	if f, ok := value.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
-		return nil, fmt.Errorf("is not a number")
-	}
-	return value, nil
+func (d *decoder) add(path, format string, args ...any) {
+	d.mistakes = append(d.mistakes, Mistake{path, fmt.Sprintf(format, args...)})
 }
 
-func decodeMistakes(err error) []Mistake {
-	if err == nil {
-		return nil
-	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		var mistakes []Mistake
-		for _, e := range joined.Unwrap() {
-			mistakes = append(mistakes, decodeMistakes(e)...)
+func (d *decoder) section(path string, into reflect.Value, values map[string]any) {
+	known := map[string]bool{}
+	for i := range into.NumField() {
+		field := into.Type().Field(i)
+		key := configKey(field)
+		known[key] = true
+		value := values[key]
+		if text, ok := field.Tag.Lookup("default"); ok && value == nil {
+			into.Field(i).Set(defaultValue(field.Type, text))
+		} else {
+			d.value(join(path, key), into.Field(i), value)
 		}
-		return mistakes
 	}
-	var typed *mapstructure.DecodeError
-	if !errors.As(err, &typed) {
-		return []Mistake{{"", "cannot be decoded"}}
+	for key := range values {
+		if !known[key] {
+			d.add(join(path, key), "is not a setting%s", suggestion(key))
+		}
 	}
-	inner := typed.Unwrap()
-	if nested := decodeMistakes(nestedOnly(inner)); len(nested) > 0 {
-		return nested
-	}
-	return []Mistake{{typed.Name(), wrongType(inner)}}
 }
 
-// nestedOnly returns err if it speaks of deeper fields itself.
-func nestedOnly(err error) error {
-	if _, ok := err.(interface{ Unwrap() []error }); ok {
-		return err
+func (d *decoder) value(path string, into reflect.Value, value any) {
+	switch into.Kind() {
+	case reflect.Struct:
+		if value == nil {
+			value = map[string]any{} // for the defaults in it
+		}
+		if section, ok := value.(map[string]any); ok {
+			d.section(path, into, section)
+		} else {
+			d.wrongType(path, into, value)
+		}
+	case reflect.Pointer:
+		if value != nil {
+			into.Set(reflect.New(into.Type().Elem()))
+			d.value(path, into.Elem(), value)
+		}
+	case reflect.Slice:
+		d.list(path, into, value)
+	case reflect.Map:
+		d.stringMap(path, into, value)
+	default:
+		d.scalar(path, into, value)
 	}
-	var typed *mapstructure.DecodeError
-	if errors.As(err, &typed) {
-		return typed
-	}
-	return nil
 }
 
-// wrongType words a type error without the value, which may be a secret.
-func wrongType(err error) string {
-	var unconvertible *mapstructure.UnconvertibleTypeError
-	if errors.As(err, &unconvertible) {
-		return fmt.Sprintf("must be %s, not %s", typeName(unconvertible.Expected.Type()), typeName(reflect.TypeOf(unconvertible.Value)))
+func (d *decoder) list(path string, into reflect.Value, value any) {
+	items, ok := value.([]any)
+	if !ok && value != nil && !isEmptyMap(value) {
+		d.wrongType(path, into, value)
+		return
 	}
-	if text := err.Error(); strings.HasPrefix(text, "is not a") {
-		return text
+	if len(items) == 0 {
+		return
 	}
-	return "has the wrong type"
+	into.Set(reflect.MakeSlice(into.Type(), len(items), len(items)))
+	for i, item := range items {
+		at := path + "[" + strconv.Itoa(i) + "]"
+		if item == nil {
+			d.add(at, "is empty")
+			continue
+		}
+		d.value(at, into.Index(i), item)
+	}
+}
+
+// isEmptyMap recognises what Lua's JSON encoder makes of an empty list.
+func isEmptyMap(value any) bool {
+	m, ok := value.(map[string]any)
+	return ok && len(m) == 0
+}
+
+func (d *decoder) stringMap(path string, into reflect.Value, value any) {
+	items, ok := value.(map[string]any)
+	if list, isList := value.([]any); !ok && value != nil && (!isList || len(list) > 0) {
+		d.wrongType(path, into, value)
+		return
+	}
+	m := make(map[string]string, len(items))
+	for key, item := range items {
+		text, ok := item.(string)
+		if !ok {
+			d.add(join(path, key), "must be a string, not %s", typeName(reflect.TypeOf(item)))
+			continue
+		}
+		m[key] = text
+	}
+	into.Set(reflect.ValueOf(m))
+}
+
+func (d *decoder) scalar(path string, into reflect.Value, value any) {
+	switch v := value.(type) {
+	case nil:
+		return
+	case string:
+		if into.Kind() == reflect.String {
+			into.SetString(v)
+			return
+		}
+	case bool:
+		if into.Kind() == reflect.Bool {
+			into.SetBool(v)
+			return
+		}
+	case int:
+		d.number(path, into, float64(v))
+		return
+	case float64:
+		d.number(path, into, v)
+		return
+	}
+	d.wrongType(path, into, value)
+}
+
+func (d *decoder) number(path string, into reflect.Value, number float64) {
+	switch {
+	case into.Kind() == reflect.Float64 && !math.IsNaN(number) && !math.IsInf(number, 0):
+		into.SetFloat(number)
+	case into.Kind() == reflect.Int && number == math.Trunc(number) && math.Abs(number) < 1<<53:
+		into.SetInt(int64(number))
+	case into.Kind() == reflect.Int:
+		d.add(path, "must be a whole number")
+	default:
+		d.wrongType(path, into, number)
+	}
+}
+
+func (d *decoder) wrongType(path string, into reflect.Value, value any) {
+	d.add(path, "must be %s, not %s", typeName(into.Type()), typeName(reflect.TypeOf(value)))
 }
 
 func typeName(t reflect.Type) string {
@@ -227,70 +331,37 @@ func typeName(t reflect.Type) string {
 	return "a map"
 }
 
-// fillDefaults adds the defaults of absent or null settings to a decoded
-// document, in every section that is present: what Kong does with a schema.
-func fillDefaults(t reflect.Type, values map[string]any) {
-	for i := range t.NumField() {
-		field := t.Field(i)
-		key := configKey(field)
-		value, present := values[key]
-		if !present || value == nil {
-			delete(values, key)
-			if text, ok := field.Tag.Lookup("default"); ok {
-				values[key] = defaultValue(field.Type, text)
-			} else if field.Type.Kind() == reflect.Struct {
-				values[key] = map[string]any{}
-			}
-		}
-		fillSection(field.Type, values[key])
-	}
-}
-
-func fillSection(t reflect.Type, value any) {
-	switch {
-	case t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct:
-		fillSection(t.Elem(), value)
-	case t.Kind() == reflect.Struct:
-		if section, ok := value.(map[string]any); ok {
-			fillDefaults(t, section)
-		}
-	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
-		items, _ := value.([]any)
-		for _, item := range items {
-			fillSection(t.Elem(), item)
-		}
-	}
-}
-
-// defaultValue reads a default tag. The tags are ours; a test parses them all.
-func defaultValue(t reflect.Type, text string) any {
+// defaultValue reads a default tag. The tags are ours; a test reads them all.
+func defaultValue(t reflect.Type, text string) reflect.Value {
+	value := reflect.New(t).Elem()
 	switch t.Kind() {
 	case reflect.Bool:
-		return text == "true"
+		value.SetBool(text == "true")
 	case reflect.Int, reflect.Float64:
 		number, err := strconv.ParseFloat(text, 64)
 		if err != nil {
 			panic("default is not a number: " + text)
 		}
-		return number
+		value.Set(reflect.ValueOf(number).Convert(t))
 	case reflect.Slice:
-		return strings.Split(text, ",")
+		value.Set(reflect.ValueOf(strings.Split(text, ",")))
 	case reflect.Map:
 		m := map[string]string{}
 		for pair := range strings.SplitSeq(text, ",") {
 			k, v, _ := strings.Cut(pair, "=")
 			m[k] = v
 		}
-		return m
+		value.Set(reflect.ValueOf(m))
+	default:
+		value.SetString(text)
 	}
-	return text
+	return value
 }
 
 func configKey(field reflect.StructField) string { return field.Tag.Get("config") }
 
 // suggestion finds the setting that an unknown key was probably meant to be.
-func suggestion(path string) string {
-	key := path[strings.LastIndex(path, ".")+1:]
+func suggestion(key string) string {
 	best, distance := "", 3
 	for _, known := range slices.Sorted(slices.Values(allKeys(reflect.TypeFor[Config]()))) {
 		if d := editDistance(key, known); d < distance {

@@ -149,7 +149,7 @@ func (v *validator) mentions(paths ...string) bool {
 func (v *validator) upstreamHeaders(c *Config) {
 	for _, name := range slices.Sorted(maps.Keys(c.UpstreamHeaders)) {
 		if _, err := core.NewIdentityHeaders(map[string]string{name: c.UpstreamHeaders[name]}, nil, nil); err != nil {
-			v.add("upstream_headers."+name, "%v", err)
+			v.add("upstream_headers", "%v", err)
 		}
 	}
 	if len(v.mistakes) > 0 {

@@ -1,0 +1,181 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// smallest is a configuration with nothing but what must be there.
+const smallest = `
+session: {whoami_endpoint: "http://127.0.0.1:4433/sessions/whoami"}
+permission_table: "public: [GET /healthz]"
+`
+
+func TestDefaultsAreFilledInEverySection(t *testing.T) {
+	c, err := Load([]byte(smallest + `
+jwt: {issuers: [{issuer: "https://id.test", audience: [api]}]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Realm != "gatehouse" || c.Session.CookieName != "ory_kratos_session" || !c.Session.SessionToken || !c.Session.Outbound.SSLVerify {
+		t.Errorf("%+v %+v", c, c.Session)
+	}
+	if got := c.Session.Outbound.Timeout.Duration(); got != 3*time.Second {
+		t.Errorf("timeout %v", got)
+	}
+	if got := c.JWT.Issuers[0].Algorithms; !reflect.DeepEqual(got, []string{"RS256", "PS256", "ES256", "EdDSA"}) {
+		t.Errorf("algorithms %v", got)
+	}
+	if !reflect.DeepEqual(c.UpstreamHeaders, map[string]string{"X-User-Id": "sub"}) || c.Introspection != nil || c.Cache.MaxEntries != 10000 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestNullCountsAsUnset(t *testing.T) {
+	c, err := Load([]byte(`{"file":null,"realm":null,"jwt":null,"login":null,"scopes_required":null,"session":{"whoami_endpoint":"http:\/\/k\/whoami","cookie_name":null},"permission_table":"x"}`))
+	if err != nil || c.Realm != "gatehouse" || c.Session.CookieName != "ory_kratos_session" {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestEveryMistakeIsReportedAtItsPath(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"nothing set": {`{}`, `configuration has 2 mistake(s)
+  no way to authenticate: set session, jwt or introspection
+  permission_table: is needed, or permission_table_files: without a table every request is denied`},
+		"unknown settings and wrong types": {`
+relm: x
+session: {whoami_endpoint: 5, cookie: x, http: {ssl_verify: "no", timeout: soon}}
+jwt: {issuers: {issuer: x}}
+`, `configuration has 6 mistake(s)
+  jwt.issuers: must be a list, not a map
+  relm: is not a setting; did you mean realm?
+  session.cookie: is not a setting
+  session.http.ssl_verify: must be true or false, not a string
+  session.http.timeout: must be a number, not a string
+  session.whoami_endpoint: must be a string, not a number`},
+		"values out of range": {`
+realm: x
+permission_table: x
+token_cookie: ory_kratos_session
+upstream_headers: {Host: sub, X-A: "a..b"}
+session: {whoami_endpoint: "ftp://x", required_aal: aal9, cache_ttl: -1, http: {timeout: 90}}
+jwt: {issuers: [{issuer: "https://a", algorithms: [HS256, none]}, {issuer: "https://a", audience: [x], insecure_any_audience: true, jwks_uri: "http://u:p@h/", jwks_file: f}]}
+introspection: {introspection_endpoint_auth_method: client_secret_basic, insecure_any_audience: true}
+`, `configuration has 17 mistake(s)
+  introspection.client_id: is needed for client_secret_basic
+  introspection.client_secret: is needed for client_secret_basic
+  introspection.introspection_endpoint: is required: URL of the introspection endpoint (RFC 7662 section 2).
+  jwt.issuers[0].algorithms[0]: must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA
+  jwt.issuers[0].algorithms[1]: must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA
+  jwt.issuers[0].audience: is needed, so that a token for another service does not pass; or set insecure_any_audience
+  jwt.issuers[1].insecure_any_audience: contradicts audience; remove one of them
+  jwt.issuers[1].issuer: is already configured at jwt.issuers[0]
+  jwt.issuers[1].jwks_file: cannot be set beside jwks_uri
+  jwt.issuers[1].jwks_uri: must not hold a user name or password
+  session.cache_ttl: must be between 0 and 3600
+  session.http.timeout: must be between 0.05 and 30
+  session.required_aal: must be one of aal1, aal2
+  session.whoami_endpoint: must be a complete http or https URL
+  token_cookie: is the session cookie's name; use two names
+  upstream_headers: Host frames or routes the request and cannot carry an identity
+  upstream_headers: X-A: claim path "a..b" has an empty step`},
+		"twice the same key": {"realm: a\nrealm: b\n", `configuration has 1 mistake(s)
+  line 2: mapping key "realm" already defined at line 1`},
+		"not a map": {"[]", `configuration has 1 mistake(s)
+  must be a map of settings`},
+		"no YAML": {"realm: 'x", `configuration has 1 mistake(s)
+  is not YAML or JSON: found unexpected end of stream`},
+	} {
+		_, err := Load([]byte(c.text))
+		if err == nil || err.Error() != c.want {
+			t.Errorf("%s:\n%v\nwant\n%s", name, err, c.want)
+		}
+	}
+}
+
+func TestSecretIsInNoErrorAndNoPrint(t *testing.T) {
+	const secret = "s3cr3t"
+	for _, text := range []string{
+		`introspection: {client_secret: [` + secret + `]}`,
+		`introspection: {client_secret: {x: ` + secret + `}}`,
+		"introspection:\n  client_secret: `" + secret + "`",
+		`introspection: {client_secret: "` + secret,
+		`introspection: {client_secret: ` + secret + `, jwt_tokens: ` + secret + `}`,
+		secret,
+	} {
+		if _, err := Load([]byte(text)); err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if s := Secret(secret); strings.Contains(s.String()+s.GoString(), secret) {
+		t.Error("a secret prints itself")
+	}
+}
+
+func TestFileHoldsTheWholeConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "gatehouse.yaml")
+	if err := os.WriteFile(path, []byte("realm: from-file\n"+smallest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load([]byte(`{"file":"` + path + `","realm":"gatehouse","scopes_required":[],"path":{"allow_semicolon":false}}`))
+	if err != nil || c.Realm != "from-file" {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	_, err = Load([]byte("file: " + path + "\nrealm: other\nlogin: {url: 'https://x'}"))
+	if want := "configuration has 2 mistake(s)\n  login: cannot be set beside file; move it to " + path + "\n  realm: cannot be set beside file; move it to " + path; err == nil || err.Error() != want {
+		t.Errorf("%v\nwant %s", err, want)
+	}
+	if _, err := Load([]byte("file: " + dir + "/absent.yaml")); err == nil || !strings.Contains(err.Error(), "file: open "+dir+"/absent.yaml: no such file") {
+		t.Errorf("%v", err)
+	}
+	if err := os.WriteFile(path, []byte("file: other.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load([]byte("file: " + path)); err == nil || !strings.Contains(err.Error(), "cannot name another one") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestEveryFieldIsDocumented(t *testing.T) {
+	eachField(reflect.TypeFor[Config](), "", func(path string, f reflect.StructField) {
+		if doc := f.Tag.Get("doc"); len(doc) < 10 || !strings.HasSuffix(doc, ".") {
+			t.Errorf("%s: doc %q is no sentence", path, doc)
+		}
+		if configKey(f) == "" {
+			t.Errorf("%s has no config tag", path)
+		}
+		if text, ok := f.Tag.Lookup("default"); ok {
+			defaultValue(f.Type, text) // panics on a default that is none
+		}
+	})
+}
+
+func eachField(t reflect.Type, path string, visit func(string, reflect.StructField)) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		visit(join(path, configKey(f)), f)
+		elem := f.Type
+		for elem.Kind() == reflect.Pointer || elem.Kind() == reflect.Slice {
+			elem = elem.Elem()
+		}
+		if elem.Kind() == reflect.Struct {
+			eachField(elem, join(path, configKey(f)), visit)
+		}
+	}
+}
+
+func TestErrorIsTyped(t *testing.T) {
+	_, err := Load([]byte(`{}`))
+	var e *Error
+	if !errors.As(err, &e) || len(e.Mistakes) != 2 {
+		t.Errorf("%v", err)
+	}
+}

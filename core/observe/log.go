@@ -1,0 +1,88 @@
+// Package observe turns the engine's events into what operators read.
+package observe
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"gatehouse/core"
+)
+
+// maxLogged bounds what a stranger can write into one log line, in bytes.
+const maxLogged = 512
+
+// Log records decisions as structured lines: refusals at level info, those
+// that are Gatehouse's or a provider's failure at level warn, admissions at
+// level debug. No line holds a query, a header value or a credential.
+type Log struct {
+	logger *slog.Logger
+}
+
+// NewLog records to a logger.
+func NewLog(logger *slog.Logger) *Log { return &Log{logger} }
+
+var _ core.Recorder = (*Log)(nil)
+
+// Record writes one line if the level is enabled.
+func (l *Log) Record(ctx context.Context, e core.Event) {
+	level, message := slog.LevelInfo, "denied"
+	switch {
+	case e.Decision.Outcome == core.Allow:
+		level, message = slog.LevelDebug, "allowed"
+	case e.Decision.Status >= http.StatusInternalServerError:
+		level = slog.LevelWarn
+	}
+	if !l.logger.Enabled(ctx, level) {
+		return
+	}
+	l.logger.LogAttrs(ctx, level, message, attributes(e)...)
+}
+
+func attributes(e core.Event) []slog.Attr {
+	d := e.Decision
+	attrs := []slog.Attr{
+		slog.String("reason", d.Reason),
+		slog.String("method", bounded(e.Request.Method)),
+		slog.String("path", bounded(loggedPath(e))),
+		slog.String("host", bounded(e.Request.Host)),
+		slog.Duration("took", e.Duration),
+	}
+	if e.Request.ID != "" {
+		attrs = append(attrs, slog.String("request_id", bounded(e.Request.ID)))
+	}
+	if d.Status != 0 {
+		attrs = append(attrs, slog.Int("status", d.Status))
+	}
+	if d.Cause != nil {
+		attrs = append(attrs, slog.String("cause", bounded(d.Cause.Error())))
+	}
+	if d.Rule != "" {
+		attrs = append(attrs, slog.String("rule", d.Rule))
+	}
+	if d.Principal != nil {
+		attrs = append(attrs, slog.String("sub", bounded(d.Principal.Subject)), slog.String("kind", string(d.Principal.Kind)))
+	}
+	return attrs
+}
+
+// loggedPath is the canonical path or, where there is none, the raw target
+// without its query, in which people do send tokens.
+func loggedPath(e core.Event) string {
+	if e.Path != "" {
+		return e.Path
+	}
+	for i, c := range e.Request.Target {
+		if c == '?' {
+			return e.Request.Target[:i]
+		}
+	}
+	return e.Request.Target
+}
+
+func bounded(text string) string {
+	if len(text) > maxLogged {
+		return text[:maxLogged] + "..."
+	}
+	return text
+}

@@ -1,0 +1,54 @@
+package observe
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/core"
+)
+
+func record(level slog.Level, e core.Event) string {
+	var b bytes.Buffer
+	drop := func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}
+	NewLog(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: level, ReplaceAttr: drop}))).Record(context.Background(), e)
+	return b.String()
+}
+
+func TestOneLinePerRefusal(t *testing.T) {
+	r := &core.Request{ID: "r1", Method: "GET", Target: "/users/1?access_token=s3cr3t", Host: "api.test", Header: []core.Header{{Name: "Authorization", Value: "Bearer s3cr3t"}}}
+	d := &core.Decision{Status: 401, Reason: "invalid_credential", Cause: core.ErrInvalid, Rule: "users:read"}
+	want := `level=INFO msg=denied reason=invalid_credential method=GET path=/users/1 host=api.test took=2ms request_id=r1 status=401 cause="invalid credential" rule=users:read` + "\n"
+	for _, path := range []string{"/users/1", ""} { // "": the path was refused
+		if got := record(slog.LevelInfo, core.Event{Request: r, Path: path, Decision: d, Duration: 2 * time.Millisecond}); got != want {
+			t.Errorf("got  %swant %s", got, want)
+		}
+	}
+}
+
+func TestFailuresWarnAndAdmissionsAreQuiet(t *testing.T) {
+	r := &core.Request{Method: "GET", Target: "/"}
+	if got := record(slog.LevelWarn, core.Event{Request: r, Decision: &core.Decision{Status: 503, Cause: errors.New("down")}}); !strings.Contains(got, "level=WARN") {
+		t.Errorf("got %q", got)
+	}
+	if got := record(slog.LevelInfo, core.Event{Request: r, Decision: &core.Decision{Outcome: core.Allow}}); got != "" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestLogLineIsBoundedAndOneLine(t *testing.T) {
+	r := &core.Request{Method: "GET\nlevel=INFO msg=forged", Target: "/" + strings.Repeat("a", 1<<16)}
+	got := record(slog.LevelInfo, core.Event{Request: r, Decision: &core.Decision{Status: 400}})
+	if len(got) > 2*maxLogged || strings.Count(got, "\n") != 1 {
+		t.Errorf("%d bytes, %d lines", len(got), strings.Count(got, "\n"))
+	}
+}

@@ -1,0 +1,161 @@
+package repotest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const root = "../.."
+
+type goPackage struct {
+	ImportPath string
+	Dir        string
+	Doc        string
+	Imports    []string
+	GoFiles    []string
+}
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	list := exec.Command("go", "list", "-json=ImportPath,Dir,Doc,Imports,GoFiles", "./...")
+	list.Dir = root
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []goPackage
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// layer orders the product: an import may only point to a lower layer, or
+// stay within its own where beside says so.
+func layer(path string) (rank int, beside bool) {
+	switch {
+	case path == "gatehouse/core":
+		return 0, false
+	case path == "gatehouse/core/config":
+		return 2, false
+	case strings.HasPrefix(path, "gatehouse/core/"):
+		return 1, true
+	}
+	return 3, true
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, p := range packages(t) {
+		from, beside := layer(p.ImportPath)
+		for _, path := range p.Imports {
+			if !strings.HasPrefix(path, "gatehouse/") {
+				if p.ImportPath == "gatehouse/core" && strings.Contains(path, ".") {
+					t.Errorf("core imports %s; it may use the standard library only", path)
+				}
+				continue
+			}
+			if to, _ := layer(path); to > from || to == from && !beside {
+				t.Errorf("%s imports %s, against the direction hosts -> core/config -> core/... -> core", p.ImportPath, path)
+			}
+			if path == "gatehouse/core/coretest" {
+				t.Errorf("%s imports coretest outside a test", p.ImportPath)
+			}
+		}
+	}
+}
+
+// Packages under core may import each other only where it is listed here.
+func TestCorePackagesKnowFewOthers(t *testing.T) {
+	allowed := map[string][]string{
+		"gatehouse/core/authn":               {"gatehouse/core"},
+		"gatehouse/core/authn/claims":        {"gatehouse/core"},
+		"gatehouse/core/authn/idp":           {"gatehouse/core"},
+		"gatehouse/core/authn/jwt":           {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
+		"gatehouse/core/authn/session":       {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
+		"gatehouse/core/authn/introspection": {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
+		"gatehouse/core/cache":               {"gatehouse/core"},
+		"gatehouse/core/permission":          {"gatehouse/core"},
+		"gatehouse/core/observe":             {"gatehouse/core"},
+		"gatehouse/core/coretest":            {"gatehouse/core"},
+	}
+	for _, p := range packages(t) {
+		if p.ImportPath == "gatehouse/core/config" || !strings.HasPrefix(p.ImportPath, "gatehouse/core/") || strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/") {
+			continue
+		}
+		for _, path := range p.Imports {
+			if strings.HasPrefix(path, "gatehouse/") && !slices.Contains(allowed[p.ImportPath], path) && !strings.HasPrefix(path, p.ImportPath+"/") {
+				t.Errorf("%s imports %s, which TestCorePackagesKnowFewOthers does not list", p.ImportPath, path)
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+	for _, p := range packages(t) {
+		if len(p.GoFiles) > 0 && p.Doc == "" {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+	}
+}
+
+func TestNothingRegistersItself(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, name := range p.GoFiles {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range file.Decls {
+				if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+					t.Errorf("%s/%s has an init function; build explicitly instead", p.ImportPath, name)
+				}
+			}
+		}
+	}
+}
+
+// A path of somebody's machine in the repository is of use to nobody else.
+var machinePath = regexp.MustCompile(`(^|[^\w.])/(root|work|home/\w+)/\w`)
+
+func TestNoMachinePaths(t *testing.T) {
+	list := exec.Command("git", "ls-files", "-z", "--", "*.go", "*.md", "*.yml", "*.yaml", "*.sh", "Makefile", "*.mod", "*.txtar", ".ci/run")
+	list.Dir = root
+	out, err := list.Output()
+	if err != nil {
+		t.Skipf("not a git checkout: %v", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
+		if name == "" || strings.HasSuffix(name, "rules_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // deleted, not yet committed
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(string(text), "\n") {
+			if machinePath.MatchString(line) {
+				t.Errorf("%s:%d names a path of one machine: %s", name, i+1, strings.TrimSpace(line))
+			}
+		}
+	}
+}
