@@ -1,0 +1,96 @@
+package claims
+
+import "gatehouse/core"
+
+// Paths say where a credential states what its holder may do. The first path
+// of each list that is present counts; a value of the wrong shape there makes
+// the credential invalid.
+type Paths struct {
+	// Scopes defaults to scope, then scp.
+	Scopes []core.ClaimPath
+	// Roles and Permissions default to the claim of that name, then to that
+	// name inside ext, where Ory Hydra puts what the consent app granted. An
+	// empty list that is not nil reads none.
+	Roles       []core.ClaimPath
+	Permissions []core.ClaimPath
+}
+
+// WithDefaults fills in what is nil.
+func (p Paths) WithDefaults() Paths {
+	for _, d := range []struct {
+		list *[]core.ClaimPath
+		text []string
+	}{
+		{&p.Scopes, []string{"scope", "scp"}},
+		{&p.Roles, []string{"roles", "ext.roles"}},
+		{&p.Permissions, []string{"permissions", "ext.permissions"}},
+	} {
+		if *d.list == nil {
+			*d.list = MustPaths(d.text...)
+		}
+	}
+	return p
+}
+
+// MustPaths parses claim paths that are written in the program.
+func MustPaths(texts ...string) []core.ClaimPath {
+	paths := make([]core.ClaimPath, 0, len(texts))
+	for _, text := range texts {
+		path, err := core.ParseClaimPath(text)
+		if err != nil {
+			panic(err)
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// Principal fills in who the caller is and what the credential grants. A
+// caller needs a subject, or a client that acts for itself.
+func (s Set) Principal(paths Paths, to *core.Principal) error {
+	if err := s.identify(to); err != nil {
+		return err
+	}
+	to.Claims = s
+	return paths.Grants(s, to)
+}
+
+func (s Set) identify(to *core.Principal) (err error) {
+	if to.Subject, err = s.Text("sub"); err != nil {
+		return err
+	}
+	if to.ClientID, err = s.client(); err != nil {
+		return err
+	}
+	if to.Subject == "" && to.ClientID == "" {
+		return errNobody
+	}
+	// A wrong shape leaves these empty, and then no check for a level or for
+	// a recent authentication passes.
+	if to.AAL, _ = s.Text("aal"); to.AAL == "" {
+		to.AAL, _ = s.Text("acr")
+	}
+	to.AuthenticatedAt, _, _ = s.Time("auth_time")
+	return nil
+}
+
+// client returns client_id (RFC 9068, RFC 7662), else azp (OpenID Connect).
+func (s Set) client() (string, error) {
+	id, err := s.Text("client_id")
+	if err != nil || id != "" {
+		return id, err
+	}
+	return s.Text("azp")
+}
+
+// Grants fills in scopes, roles and permissions.
+func (p Paths) Grants(s Set, to *core.Principal) (err error) {
+	if to.Scopes, err = s.words(p.Scopes); err != nil {
+		return err
+	}
+	if to.Roles, err = s.words(p.Roles); err != nil {
+		return err
+	}
+	to.Permissions, err = s.words(p.Permissions)
+	return err
+}

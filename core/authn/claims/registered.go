@@ -1,0 +1,127 @@
+package claims
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"gatehouse/core"
+)
+
+// Set is everything one credential claims, as Decode returns it.
+type Set map[string]any
+
+// Text returns a claim that must be a string where it is present. Absent,
+// null and empty are the same: nothing.
+func (s Set) Text(name string) (string, error) {
+	switch v := s[name].(type) {
+	case nil:
+		return "", nil
+	case string:
+		return v, nil
+	}
+	return "", fmt.Errorf("%s is not a string", name)
+}
+
+// endOfTime is the first moment that RFC 3339 cannot write. A date beyond it
+// is a mistake or an overflow, not a date.
+const endOfTime = 253402300800
+
+// Time returns a NumericDate (RFC 7519 section 2): seconds since 1970,
+// possibly with a fraction. ok is false where the claim is absent or null.
+func (s Set) Time(name string) (t time.Time, ok bool, err error) {
+	if s[name] == nil {
+		return time.Time{}, false, nil
+	}
+	number, isNumber := s[name].(json.Number)
+	if !isNumber {
+		return time.Time{}, false, fmt.Errorf("%s is not a number", name)
+	}
+	seconds, err := strconv.ParseFloat(number.String(), 64)
+	if err != nil || seconds <= 0 || seconds >= endOfTime {
+		return time.Time{}, false, fmt.Errorf("%s is not a date of our time", name)
+	}
+	whole := int64(seconds)
+	return time.Unix(whole, int64((seconds-float64(whole))*1e9)), true, nil
+}
+
+// Expiry returns exp, which must be there and lie in the future. There is no
+// leeway: a clock that runs fast then refuses early, never late.
+func (s Set) Expiry(now time.Time) (time.Time, error) {
+	exp, ok, err := s.Time("exp")
+	switch {
+	case err != nil:
+		return time.Time{}, err
+	case !ok:
+		return time.Time{}, fmt.Errorf("exp is absent")
+	case !exp.After(now):
+		return time.Time{}, fmt.Errorf("expired at %s", exp.UTC().Format(time.RFC3339))
+	}
+	return exp, nil
+}
+
+// Begun checks nbf and iat, each where present: neither may lie further in
+// the future than the issuer's clock may be ahead of ours.
+func (s Set) Begun(now time.Time, leeway time.Duration) error {
+	for _, name := range []string{"nbf", "iat"} {
+		t, ok, err := s.Time(name)
+		if err != nil {
+			return err
+		}
+		if ok && t.After(now.Add(leeway)) {
+			return fmt.Errorf("%s is in the future: %s", name, t.UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// Audience returns aud: a string or a list of strings (RFC 7519 section
+// 4.1.3). A single string is one audience, whatever characters it holds.
+func (s Set) Audience() ([]string, error) {
+	switch v := s["aud"].(type) {
+	case nil:
+		return nil, nil
+	case string:
+		return []string{v}, nil
+	case []any:
+		list, err := core.Strings(v)
+		if err != nil {
+			return nil, fmt.Errorf("aud: %w", err)
+		}
+		return list, nil
+	}
+	return nil, fmt.Errorf("aud is not a string or a list of strings")
+}
+
+// MeantFor checks that one of the audiences is among aud.
+func (s Set) MeantFor(audiences []string) error {
+	aud, err := s.Audience()
+	if err != nil {
+		return err
+	}
+	if len(aud) == 0 {
+		return fmt.Errorf("aud is absent")
+	}
+	if !slices.ContainsFunc(aud, func(a string) bool { return slices.Contains(audiences, a) }) {
+		return fmt.Errorf("aud names none of ours")
+	}
+	return nil
+}
+
+// words reads the list at the first path that is present.
+func (s Set) words(paths []core.ClaimPath) ([]string, error) {
+	for _, path := range paths {
+		value, ok := path.Lookup(s)
+		if !ok {
+			continue
+		}
+		list, err := core.Strings(value)
+		if err != nil {
+			return nil, fmt.Errorf("claim %s: %w", path, err)
+		}
+		return list, nil
+	}
+	return nil, nil
+}

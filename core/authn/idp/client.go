@@ -1,0 +1,172 @@
+package idp
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+)
+
+// Options of a Client. The zero value is safe and usable.
+type Options struct {
+	// Timeout bounds a call as a whole: waiting for a free slot, connecting,
+	// and reading the answer to its end. Default 3 s.
+	Timeout time.Duration
+	// MaxConcurrent is how many calls may be under way at once. A call beyond
+	// it waits, within its timeout. Default 64.
+	MaxConcurrent int
+	// CAFile holds the certificates, as PEM, that sign the provider's own, in
+	// place of the system's. Empty for the system's.
+	CAFile string
+	// InsecureSkipVerify accepts any certificate, so anybody between here and
+	// the provider can say who a caller is.
+	InsecureSkipVerify bool
+	// ProxyFromEnvironment sends calls through the proxy that HTTPS_PROXY,
+	// HTTP_PROXY and NO_PROXY name. Off by default: credentials travel in
+	// these calls.
+	ProxyFromEnvironment bool
+}
+
+func (o Options) withDefaults() Options {
+	if o.Timeout == 0 {
+		o.Timeout = 3 * time.Second
+	}
+	if o.MaxConcurrent == 0 {
+		o.MaxConcurrent = 64
+	}
+	return o
+}
+
+const (
+	maxAnswerHeader = 64 << 10
+	idleTimeout     = 90 * time.Second
+)
+
+// Client calls identity providers. It is safe for concurrent use; share one
+// between all users of a provider, so that its limits hold.
+type Client struct {
+	http    *http.Client
+	timeout time.Duration
+	slots   chan struct{}
+}
+
+// New makes a client. Nothing is called yet.
+func New(o Options) (*Client, error) {
+	o = o.withDefaults()
+	if o.Timeout < 0 {
+		return nil, fmt.Errorf("timeout %s is negative", o.Timeout)
+	}
+	if o.MaxConcurrent < 0 {
+		return nil, fmt.Errorf("%d concurrent calls is negative", o.MaxConcurrent)
+	}
+	trust, err := o.tls()
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: o.Timeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        trust,
+		TLSHandshakeTimeout:    o.Timeout,
+		ForceAttemptHTTP2:      true,
+		MaxConnsPerHost:        o.MaxConcurrent,
+		MaxIdleConns:           o.MaxConcurrent,
+		MaxIdleConnsPerHost:    o.MaxConcurrent,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+		DisableCompression:     true, // the bound on an answer counts the bytes that arrive
+	}
+	if o.ProxyFromEnvironment {
+		transport.Proxy = http.ProxyFromEnvironment
+	}
+	return &Client{
+		http:    &http.Client{Transport: transport, CheckRedirect: stay},
+		timeout: o.Timeout,
+		slots:   make(chan struct{}, o.MaxConcurrent),
+	}, nil
+}
+
+// stay keeps a redirect as the answer, which no caller takes for a good one.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+func (o Options) tls() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureSkipVerify}
+	if o.CAFile == "" {
+		return config, nil
+	}
+	pem, err := os.ReadFile(o.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("CA file: %w", err)
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("CA file %s holds no PEM certificate", o.CAFile)
+	}
+	return config, nil
+}
+
+// Close drops idle connections. Calls under way go on.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Answer is a complete answer, whatever its status.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Do sends a request and reads the answer, of at most limit bytes. It adds
+// the client's timeout to the request's context.
+func (c *Client) Do(req *http.Request, limit int64) (*Answer, error) {
+	ctx, cancel := context.WithTimeout(req.Context(), c.timeout)
+	defer cancel()
+	req = req.WithContext(ctx)
+	req.Header.Set("User-Agent", "gatehouse")
+
+	answer, err := c.do(req, limit)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", req.Method, Name(req.URL), c.explain(ctx, err))
+	}
+	return answer, nil
+}
+
+func (c *Client) do(req *http.Request, limit int64) (*Answer, error) {
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-req.Context().Done():
+		return nil, fmt.Errorf("%d calls to the identity provider are under way: %w", cap(c.slots), req.Context().Err())
+	}
+	response, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	if int64(len(body)) > limit {
+		return nil, fmt.Errorf("the answer is longer than %d bytes", limit)
+	}
+	return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, nil
+}
+
+// explain takes away what net/http adds: the full URL, which Do names itself
+// and without a query.
+func (c *Client) explain(ctx context.Context, err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("no answer in time (the timeout is %s): %w", c.timeout, err)
+	}
+	return err
+}

@@ -1,0 +1,145 @@
+package jwt
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jwk"
+	"github.com/lestrrat-go/jwx/v2/jws"
+)
+
+// algorithms is the whole of what can ever be verified: each algorithm with
+// the one type of key it goes with (RFC 7518 section 3.1, RFC 8037). All are
+// signatures checked with a public key.
+var algorithms = map[jwa.SignatureAlgorithm]func(crypto.PublicKey) bool{
+	jwa.RS256: isRSA, jwa.RS384: isRSA, jwa.RS512: isRSA,
+	jwa.PS256: isRSA, jwa.PS384: isRSA, jwa.PS512: isRSA,
+	jwa.ES256: isECDSA(elliptic.P256()),
+	jwa.ES384: isECDSA(elliptic.P384()),
+	jwa.ES512: isECDSA(elliptic.P521()),
+	jwa.EdDSA: isEd25519,
+}
+
+func algorithmNames() []string {
+	var names []string
+	for alg := range algorithms {
+		names = append(names, alg.String())
+	}
+	slices.Sort(names)
+	return names
+}
+
+func isRSA(k crypto.PublicKey) bool     { _, ok := k.(*rsa.PublicKey); return ok }
+func isEd25519(k crypto.PublicKey) bool { _, ok := k.(ed25519.PublicKey); return ok }
+
+func isECDSA(curve elliptic.Curve) func(crypto.PublicKey) bool {
+	return func(k crypto.PublicKey) bool {
+		key, ok := k.(*ecdsa.PublicKey)
+		return ok && key.Curve == curve
+	}
+}
+
+// key is one public key with the algorithms it may verify. Only what stands
+// in verifiers can happen.
+type key struct {
+	id        string
+	public    crypto.PublicKey
+	verifiers map[jwa.SignatureAlgorithm]jws.Verifier
+}
+
+// newKey binds a public key to the algorithms that its type, its own alg
+// (empty for any) and the issuer's list all allow.
+func newKey(id string, public crypto.PublicKey, own string, allowed []string) (*key, error) {
+	if err := checkStrength(public); err != nil {
+		return nil, err
+	}
+	k := &key{id: id, public: public, verifiers: map[jwa.SignatureAlgorithm]jws.Verifier{}}
+	for _, name := range allowed {
+		alg := jwa.SignatureAlgorithm(name)
+		fits, known := algorithms[alg]
+		if !known || !fits(public) || own != "" && own != name {
+			continue
+		}
+		verifier, err := jws.NewVerifier(alg)
+		if err != nil {
+			return nil, err
+		}
+		k.verifiers[alg] = verifier
+	}
+	if len(k.verifiers) == 0 {
+		return nil, errors.New("goes with none of the accepted algorithms")
+	}
+	return k, nil
+}
+
+const (
+	minRSABits = 2048 // RFC 7518 section 3.3
+	maxRSABits = 8192 // one check of a larger key costs milliseconds
+)
+
+// checkStrength refuses keys that prove nothing, cost too much or make the
+// check itself panic.
+func checkStrength(public crypto.PublicKey) error {
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		if bits := k.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+			return fmt.Errorf("is an RSA key of %d bits, which is not between %d and %d", bits, minRSABits, maxRSABits)
+		}
+		if k.E < 3 || k.E&1 == 0 {
+			return errors.New("is an RSA key with an exponent that is even or below 3")
+		}
+	case *ecdsa.PublicKey:
+		if _, err := k.ECDH(); err != nil {
+			return errors.New("is a point that does not lie on its curve")
+		}
+	case ed25519.PublicKey:
+		if len(k) != ed25519.PublicKeySize {
+			return fmt.Errorf("is an Ed25519 key of %d bytes instead of %d", len(k), ed25519.PublicKeySize)
+		}
+	default:
+		return fmt.Errorf("is of an unsupported type")
+	}
+	return nil
+}
+
+// verify checks a signature; false for an algorithm the key is not bound to.
+func (k *key) verify(alg string, signed, signature []byte) bool {
+	verifier, bound := k.verifiers[jwa.SignatureAlgorithm(alg)]
+	return bound && verifier.Verify(signed, signature, k.public) == nil
+}
+
+// fromJWK reads one member of a JWKS. Private and symmetric keys are refused:
+// who publishes them has lost them.
+func fromJWK(raw []byte, allowed []string) (*key, error) {
+	parsed, err := jwk.ParseKey(raw)
+	if err != nil {
+		return nil, errors.New("is not a key that can be read")
+	}
+	if use := parsed.KeyUsage(); use != "" && use != jwk.ForSignature.String() {
+		return nil, fmt.Errorf("is for use %.20q, not for signatures", use)
+	}
+	if ops := parsed.KeyOps(); len(ops) > 0 && !slices.Contains(ops, jwk.KeyOpVerify) {
+		return nil, errors.New("has key_ops without verify")
+	}
+	var public any
+	if err := parsed.Raw(&public); err != nil {
+		return nil, errors.New("is not a key that can be read")
+	}
+	switch public.(type) {
+	case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
+	default:
+		return nil, errors.New("is not a public key for signatures")
+	}
+	own := ""
+	if alg := parsed.Algorithm(); alg != nil {
+		own = alg.String()
+	}
+	return newKey(parsed.KeyID(), public, own, allowed)
+}

@@ -1,0 +1,160 @@
+package jwt
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+)
+
+const (
+	maxJWKSBytes = 512 << 10
+	maxKeys      = 100
+	// maxCandidates bounds the signature checks for one token, which matters
+	// for keys without an id.
+	maxCandidates = 8
+)
+
+// keySet is the usable keys of one issuer. It does not change.
+type keySet struct{ keys []*key }
+
+// candidates are the keys that may have signed a token: of its key id, where
+// both have one, and bound to its algorithm. known says that the set has that
+// id, so that fetching it anew would not help.
+func (s *keySet) candidates(kid, alg string) (found []*key, known bool) {
+	for _, k := range s.keys {
+		if kid != "" && k.id == kid {
+			known = true
+		}
+		if kid != "" && k.id != "" && k.id != kid {
+			continue
+		}
+		if _, bound := k.verifiers[jwa.SignatureAlgorithm(alg)]; bound && len(found) < maxCandidates {
+			found = append(found, k)
+		}
+	}
+	return found, known
+}
+
+// parseJWKS reads a JWK Set. Members that cannot be used are passed over, as
+// RFC 7517 section 5 asks; a set without any usable one is an error.
+func parseJWKS(data []byte, allowed []string) (*keySet, error) {
+	var document struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(data, &document); err != nil {
+		return nil, errors.New("the JWKS is not a JSON object with a list of keys")
+	}
+	if len(document.Keys) > maxKeys {
+		return nil, fmt.Errorf("the JWKS holds %d keys, more than %d", len(document.Keys), maxKeys)
+	}
+	set := &keySet{}
+	var reasons []error
+	for i, raw := range document.Keys {
+		k, err := fromJWK(raw, allowed)
+		if err != nil {
+			reasons = append(reasons, fmt.Errorf("key %d %w", i+1, err))
+			continue
+		}
+		set.keys = append(set.keys, k)
+	}
+	if len(set.keys) == 0 {
+		return nil, fmt.Errorf("the JWKS holds no usable key: %w", errors.Join(reasons...))
+	}
+	return set, nil
+}
+
+// parsePEM reads public keys and certificates. Unlike a JWKS, which others
+// write, every block must be usable.
+func parsePEM(data []byte, allowed []string) (*keySet, error) {
+	set := &keySet{}
+	for n := 1; ; n++ {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			break
+		}
+		data = rest
+		if n > maxKeys {
+			return nil, fmt.Errorf("holds more than %d keys", maxKeys)
+		}
+		public, err := publicKey(block)
+		if err != nil {
+			return nil, fmt.Errorf("PEM block %d: %w", n, err)
+		}
+		k, err := newKey("", public, "", allowed)
+		if err != nil {
+			return nil, fmt.Errorf("PEM block %d %w", n, err)
+		}
+		set.keys = append(set.keys, k)
+	}
+	if len(set.keys) == 0 {
+		return nil, errors.New("holds no PEM block")
+	}
+	return set, nil
+}
+
+func publicKey(block *pem.Block) (crypto.PublicKey, error) {
+	switch block.Type {
+	case "PUBLIC KEY":
+		return x509.ParsePKIXPublicKey(block.Bytes)
+	case "RSA PUBLIC KEY":
+		return x509.ParsePKCS1PublicKey(block.Bytes)
+	case "CERTIFICATE":
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		return certificate.PublicKey, nil
+	}
+	return nil, fmt.Errorf("%q is not a public key or a certificate", block.Type)
+}
+
+// keySource finds the keys that may have signed a token. Its error wraps
+// core.ErrInvalid when the issuer has no such key; any other means that its
+// keys are not known.
+type keySource interface {
+	find(ctx context.Context, kid, alg string) ([]*key, error)
+}
+
+// staticKeys are keys from a file.
+type staticKeys struct{ set *keySet }
+
+func (s staticKeys) find(_ context.Context, kid, alg string) ([]*key, error) {
+	found, _ := s.set.candidates(kid, alg)
+	if len(found) == 0 {
+		return nil, errNoKey(kid, alg)
+	}
+	return found, nil
+}
+
+func readKeyFile(path string, allowed []string) (staticKeys, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return staticKeys{}, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxJWKSBytes+1))
+	if err != nil {
+		return staticKeys{}, err
+	}
+	if len(data) > maxJWKSBytes {
+		return staticKeys{}, fmt.Errorf("%s is longer than %d bytes", path, maxJWKSBytes)
+	}
+	parse := parsePEM
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		parse = parseJWKS
+	}
+	set, err := parse(data, allowed)
+	if err != nil {
+		return staticKeys{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return staticKeys{set}, nil
+}

@@ -1,0 +1,247 @@
+package jwt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/idp"
+)
+
+// remoteKeys are the keys that an issuer publishes. They are fetched when a
+// token needs them, one fetch at a time and never more often than MinInterval;
+// kept in spite of Cache-Control: no-store (Ory Hydra sends it), refreshed in
+// the background, and not believed beyond MaxAge.
+type remoteKeys struct {
+	issuer Issuer
+	client *idp.Client
+	log    *slog.Logger
+	now    func() time.Time
+
+	mu       sync.Mutex
+	set      *keySet // of the last fetch that succeeded
+	fetched  time.Time
+	next     time.Time // no fetch before
+	failures int       // fetches that failed since one succeeded
+	err      error     // of the last fetch
+	flight   *flight   // the fetch under way
+}
+
+type flight struct {
+	done chan struct{}
+	set  *keySet // valid once done is closed
+	err  error
+}
+
+func errNoKey(kid, alg string) error {
+	if kid == "" {
+		return fmt.Errorf("%w: the issuer has no key for %.20q", core.ErrInvalid, alg)
+	}
+	return fmt.Errorf("%w: the issuer has no key %.80q for %.20q", core.ErrInvalid, kid, alg)
+}
+
+func (r *remoteKeys) find(ctx context.Context, kid, alg string) ([]*key, error) {
+	if set := r.usable(); set != nil {
+		found, known := set.candidates(kid, alg)
+		if len(found) > 0 {
+			return found, nil
+		}
+		if known {
+			return nil, errNoKey(kid, alg)
+		}
+	}
+	set, err := r.refreshed(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("keys of issuer %s: %w", r.issuer.Issuer, err)
+	}
+	found, _ := set.candidates(kid, alg)
+	if len(found) == 0 {
+		return nil, errNoKey(kid, alg)
+	}
+	return found, nil
+}
+
+// usable returns the keys at hand unless they are too old, and has them
+// fetched anew, without waiting, once they are due.
+func (r *remoteKeys) usable() *keySet {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.set == nil {
+		return nil
+	}
+	now := r.now()
+	age := now.Sub(r.fetched)
+	if age >= r.issuer.RefreshAfter && r.flight == nil && !now.Before(r.next) {
+		r.start()
+	}
+	if age >= r.issuer.MaxAge {
+		return nil
+	}
+	return r.set
+}
+
+// refreshed returns keys from a fetch that is under way or begins now. When
+// the last one is too recent to begin another, its outcome counts.
+func (r *remoteKeys) refreshed(ctx context.Context) (*keySet, error) {
+	r.mu.Lock()
+	if r.flight == nil && r.now().Before(r.next) {
+		defer r.mu.Unlock()
+		return r.set, r.err
+	}
+	if r.flight == nil {
+		r.start()
+	}
+	f := r.flight
+	r.mu.Unlock()
+
+	select {
+	case <-f.done:
+		return f.set, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// start begins a fetch that outlives the request that caused it, because
+// others wait for it too. The HTTP client bounds its duration. Callers hold mu.
+func (r *remoteKeys) start() {
+	f := &flight{done: make(chan struct{})}
+	r.flight = f
+	go func() {
+		f.set, f.err = r.fetchSafely(context.Background())
+		r.land(f)
+	}()
+}
+
+func (r *remoteKeys) land(f *flight) {
+	failures := r.settle(f)
+	if f.err != nil {
+		r.log.Warn("cannot fetch the keys of an issuer", "issuer", r.issuer.Issuer, "error", f.err, "failures", failures)
+	}
+	close(f.done)
+}
+
+func (r *remoteKeys) settle(f *flight) (failures int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	if f.err == nil {
+		r.set, r.fetched, r.failures = f.set, now, 0
+		r.next = now.Add(r.issuer.MinInterval)
+	} else {
+		r.failures++
+		r.next = now.Add(min(r.issuer.MinInterval, backOff(r.failures)))
+	}
+	r.err = f.err
+	r.flight = nil
+	return r.failures
+}
+
+// backOff makes an issuer that has just started be noticed soon, and one that
+// stays away be asked less and less often.
+func backOff(failures int) time.Duration { return time.Second << min(failures-1, 10) }
+
+// fetchSafely turns a panic into a failed fetch: it runs on a goroutine of its
+// own, where a panic would end the process.
+func (r *remoteKeys) fetchSafely(ctx context.Context) (set *keySet, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			set, err = nil, fmt.Errorf("panic while fetching keys: %v", v)
+		}
+	}()
+	return r.fetch(ctx)
+}
+
+func (r *remoteKeys) fetch(ctx context.Context) (*keySet, error) {
+	address := r.issuer.JWKSURL
+	if address == "" {
+		discovered, err := r.discover(ctx)
+		if err != nil {
+			return nil, err
+		}
+		address = discovered
+	}
+	answer, err := r.get(ctx, address, "application/jwk-set+json, application/json", maxJWKSBytes)
+	if err != nil {
+		return nil, err
+	}
+	if answer.Status != http.StatusOK {
+		return nil, fmt.Errorf("the JWKS is answered with status %d", answer.Status)
+	}
+	return parseJWKS(answer.Body, r.issuer.Algorithms)
+}
+
+func (r *remoteKeys) get(ctx context.Context, address, accept string, limit int64) (*idp.Answer, error) {
+	u, err := idp.ParseURL(address)
+	if err != nil {
+		return nil, fmt.Errorf("the JWKS address %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, errors.New("the JWKS address is not a URL")
+	}
+	req.Header.Set("Accept", accept)
+	return r.client.Do(req, limit)
+}
+
+const maxDiscoveryBytes = 128 << 10
+
+// discover asks the issuer where its keys are: by OpenID Connect Discovery
+// 1.0 section 4, and by RFC 8414 when that document is not there.
+func (r *remoteKeys) discover(ctx context.Context) (jwksURI string, err error) {
+	for _, address := range discoveryURLs(r.issuer.Issuer) {
+		answer, err := r.get(ctx, address, "application/json", maxDiscoveryBytes)
+		if err != nil {
+			return "", err
+		}
+		if answer.Status == http.StatusNotFound {
+			continue
+		}
+		if answer.Status != http.StatusOK {
+			return "", fmt.Errorf("%s answers with status %d", address, answer.Status)
+		}
+		return r.readDiscovery(answer.Body)
+	}
+	return "", errors.New("the issuer has neither /.well-known/openid-configuration nor /.well-known/oauth-authorization-server; give its JWKS URL")
+}
+
+// readDiscovery returns jwks_uri. The document must name the very issuer
+// (OpenID Connect Discovery 1.0 section 4.3), and keys for an issuer behind
+// TLS are not fetched without it.
+func (r *remoteKeys) readDiscovery(body []byte) (string, error) {
+	document, err := claims.Decode(body)
+	if err != nil {
+		return "", fmt.Errorf("the discovery document %w", err)
+	}
+	if name, _ := document["issuer"].(string); name != r.issuer.Issuer {
+		return "", fmt.Errorf("the discovery document is about the issuer %.200q", name)
+	}
+	address, _ := document["jwks_uri"].(string)
+	u, err := idp.ParseURL(address)
+	if err != nil {
+		return "", fmt.Errorf("the discovery document's jwks_uri %w", err)
+	}
+	if strings.HasPrefix(r.issuer.Issuer, "https:") && u.Scheme != "https" {
+		return "", errors.New("the discovery document's jwks_uri is not https, unlike the issuer")
+	}
+	return address, nil
+}
+
+// discoveryURLs are the two places of a discovery document. One standard
+// appends to the issuer's path, the other puts the well-known part before it.
+func discoveryURLs(issuer string) []string {
+	trimmed := strings.TrimSuffix(issuer, "/")
+	urls := []string{trimmed + "/.well-known/openid-configuration"}
+	if u, err := url.Parse(trimmed); err == nil {
+		urls = append(urls, u.Scheme+"://"+u.Host+"/.well-known/oauth-authorization-server"+u.EscapedPath())
+	}
+	return urls
+}

@@ -1,0 +1,159 @@
+package jwt
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/idp"
+)
+
+// Verifier checks JWTs of the configured issuers. It is a core.Authenticator.
+type Verifier struct {
+	issuers map[string]*trusted
+	leeway  time.Duration
+	now     func() time.Time
+}
+
+// trusted is an issuer with its keys.
+type trusted struct {
+	Issuer
+	keys keySource
+}
+
+// New makes a verifier. It reads key files; nothing is fetched yet.
+func New(o Options) (*Verifier, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	v := &Verifier{issuers: map[string]*trusted{}, leeway: o.Leeway, now: o.Now}
+	for _, issuer := range o.Issuers {
+		keys, err := newKeySource(issuer, o.Client, o.Log, o.Now)
+		if err != nil {
+			return nil, fmt.Errorf("issuer %q: %w", issuer.Issuer, err)
+		}
+		v.issuers[issuer.Issuer] = &trusted{issuer, keys}
+	}
+	return v, nil
+}
+
+func newKeySource(issuer Issuer, client *idp.Client, log *slog.Logger, now func() time.Time) (keySource, error) {
+	if issuer.JWKSFile != "" {
+		return readKeyFile(issuer.JWKSFile, issuer.Algorithms)
+	}
+	return &remoteKeys{issuer: issuer, client: client, log: log, now: now}, nil
+}
+
+// Knows reports whether tokens that name this issuer can be verified here.
+func (v *Verifier) Knows(issuer string) bool {
+	_, known := v.issuers[issuer]
+	return known
+}
+
+// Authenticate verifies a token. Every refusal wraps core.ErrInvalid; any
+// other error means that the issuer's keys could not be had.
+func (v *Verifier) Authenticate(ctx context.Context, c core.Credential) (*core.Principal, error) {
+	t, err := parse(c.Value)
+	if err != nil {
+		return nil, invalid(err)
+	}
+	issuer, err := v.issuerOf(t)
+	if err != nil {
+		return nil, invalid(err)
+	}
+	if err := issuer.checkHeader(t); err != nil {
+		return nil, invalid(err)
+	}
+	if err := issuer.checkSignature(ctx, t); err != nil {
+		return nil, err
+	}
+	principal, err := v.principal(issuer, t)
+	if err != nil {
+		return nil, invalid(err)
+	}
+	return principal, nil
+}
+
+func invalid(err error) error { return fmt.Errorf("%w: JWT %w", core.ErrInvalid, err) }
+
+func (v *Verifier) issuerOf(t *token) (*trusted, error) {
+	name, err := t.claims.Text("iss")
+	if err != nil {
+		return nil, err
+	}
+	if name == "" {
+		return nil, fmt.Errorf("has no iss")
+	}
+	issuer, known := v.issuers[name]
+	if !known {
+		return nil, fmt.Errorf("is from another issuer (%.200q)", name)
+	}
+	return issuer, nil
+}
+
+func (i *trusted) checkHeader(t *token) error {
+	if !slices.Contains(i.Algorithms, t.alg) {
+		return fmt.Errorf("has alg %.20q, which issuer %s may not use", t.alg, i.Issuer.Issuer)
+	}
+	if !i.accepts(t.typ) {
+		if t.typ == "" {
+			return fmt.Errorf(`has no typ; list "" among the types of issuer %s to accept that`, i.Issuer.Issuer)
+		}
+		return fmt.Errorf("has typ %.40q, which is not a type of issuer %s", t.typ, i.Issuer.Issuer)
+	}
+	return nil
+}
+
+func (i *trusted) checkSignature(ctx context.Context, t *token) error {
+	keys, err := i.keys.find(ctx, t.kid, t.alg)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if k.verify(t.alg, t.signed, t.signature) {
+			return nil
+		}
+	}
+	return invalid(fmt.Errorf("has a signature that does not hold"))
+}
+
+// principal checks the claims of a token whose signature holds, and reads who
+// it speaks of.
+func (v *Verifier) principal(i *trusted, t *token) (*core.Principal, error) {
+	now := v.now()
+	expiry, err := t.claims.Expiry(now)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.claims.Begun(now, v.leeway); err != nil {
+		return nil, err
+	}
+	if !i.InsecureSkipAudience {
+		if err := t.claims.MeantFor(i.Audiences); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.claims.CheckKind(i.kind(t)); err != nil {
+		return nil, err
+	}
+	p := &core.Principal{Kind: core.KindJWT, Issuer: i.Issuer.Issuer, Expiry: expiry}
+	if err := t.claims.Principal(i.Claims, p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (i *trusted) kind(t *token) claims.Token {
+	switch {
+	case i.InsecureAcceptIDTokens:
+		return claims.IDTokenToo
+	case shortType(t.typ) == accessTokenType:
+		return claims.MarkedAccess
+	}
+	return claims.Unmarked
+}
