@@ -15,6 +15,8 @@ import (
 type Spec struct {
 	Path string
 	Args []string
+	// Dir is the working folder; the current one if empty.
+	Dir string
 	// Env is the whole environment; nil passes on the current one.
 	Env []string
 	// Respawn gives the pause before the next start, from how long the process
@@ -78,7 +80,7 @@ func (c *Child) spawn() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cmd := exec.Command(c.spec.Path, c.spec.Args...)
-	cmd.Env = c.spec.Env
+	cmd.Dir, cmd.Env = c.spec.Dir, c.spec.Env
 	lines := &lineWriter{}
 	cmd.Stdout, cmd.Stderr = lines, lines // the same value: one pipe, lines stay whole
 	lines.emit = func(line string) { c.spec.Output(cmd.Process.Pid, line) }

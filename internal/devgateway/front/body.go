@@ -87,6 +87,15 @@ func (b *body) reader() io.Reader {
 
 func (b *body) bytes() ([]byte, error) { return io.ReadAll(b.reader()) }
 
+// replace puts other bytes in the place of the loaded body.
+func (b *body) replace(with []byte) {
+	b.close()
+	b.file = nil
+	b.memory.Reset()
+	b.memory.Write(with)
+	b.size = int64(len(with))
+}
+
 func (b *body) close() {
 	if b.file != nil {
 		_ = b.file.Close()

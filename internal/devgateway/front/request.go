@@ -57,3 +57,7 @@ func (r *Request) ReadBody() ([]byte, error) {
 	}
 	return r.body.bytes()
 }
+
+// ReplaceBody makes b the body that goes upstream, in place of the client's.
+// Call it after a successful [Request.ReadBody] only.
+func (r *Request) ReplaceBody(b []byte) { r.body.replace(b) }
