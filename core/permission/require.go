@@ -1,0 +1,93 @@
+package permission
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/core"
+)
+
+// allows decides one activity for one principal. Logging in again is asked
+// for last: it would be in vain where something else is missing too.
+func (a *activity) allows(t *Table, call *core.Call, p *core.Principal) error {
+	if a.section == inPermission && !t.holds(p, a.permission) {
+		return &core.InsufficientScope{Scopes: a.scopes, Detail: "permission " + t.permissions[a.permission] + " is not granted"}
+	}
+	if a.require == nil {
+		return nil
+	}
+	return a.require.check(call, p, a, t.now())
+}
+
+func (r *Requirements) check(call *core.Call, p *core.Principal, a *activity, now time.Time) error {
+	if len(r.Credentials) > 0 && !slices.Contains(r.Credentials, string(p.Kind)) {
+		return fmt.Errorf("%w: the credential is of kind %s, and only %s will do", core.ErrForbidden, p.Kind, strings.Join(r.Credentials, ", "))
+	}
+	if err := r.checkScopes(p, a.scopes); err != nil {
+		return err
+	}
+	if err := r.checkCondition(call, p, a.path); err != nil {
+		return err
+	}
+	return r.checkStepUp(p, now)
+}
+
+func (r *Requirements) checkScopes(p *core.Principal, enough []string) error {
+	for _, scope := range r.AllScopes {
+		if !slices.Contains(p.Scopes, scope) {
+			return &core.InsufficientScope{Scopes: enough, Detail: "the activity also needs scope " + scope}
+		}
+	}
+	has := func(scope string) bool { return slices.Contains(p.Scopes, scope) }
+	if len(r.AnyScope) > 0 && !slices.ContainsFunc(r.AnyScope, has) {
+		return &core.InsufficientScope{Scopes: enough, Detail: "the activity also needs one of the scopes " + strings.Join(r.AnyScope, ", ")}
+	}
+	return nil
+}
+
+func (r *Requirements) checkCondition(call *core.Call, p *core.Principal, path *regexp.Regexp) error {
+	switch {
+	case r.When == "":
+		return nil
+	case r.condition == nil: // a condition that nobody compiled cannot hold
+		return fmt.Errorf("%w: condition %s was not compiled", core.ErrForbidden, quoted(r.When))
+	}
+	return r.condition.holds(call, p, path)
+}
+
+// clockSkew is how far ahead an identity provider's clock may be.
+const clockSkew = time.Minute
+
+func (r *Requirements) checkStepUp(p *core.Principal, now time.Time) error {
+	var need core.StepUp
+	if r.AAL != "" && level(p.AAL) < level(r.AAL) {
+		need.AAL = r.AAL
+	}
+	if r.MaxAge > 0 {
+		age := now.Sub(p.AuthenticatedAt)
+		if p.AuthenticatedAt.IsZero() || age > r.MaxAge || age < -clockSkew {
+			need.MaxAge = r.MaxAge
+		}
+	}
+	if need != (core.StepUp{}) {
+		return &need
+	}
+	return nil
+}
+
+// level orders assurance levels; one that is not known is below all.
+func level(aal string) int { return slices.Index(assuranceLevels, aal) }
+
+// rank orders refusals by how little is left to be done.
+func rank(err error) int {
+	switch err.(type) {
+	case *core.StepUp:
+		return 2
+	case *core.InsufficientScope:
+		return 1
+	}
+	return 0
+}

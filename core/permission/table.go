@@ -1,0 +1,211 @@
+package permission
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"gatehouse/core"
+)
+
+// Table is a compiled permission table. It is immutable and safe for
+// concurrent use.
+type Table struct {
+	now         func() time.Time
+	permissions []string // sorted; a permissionID is an index
+	ids         map[string]permissionID
+	roles       map[string][]permissionID // everything a role grants, sorted
+	scopes      map[string][]permissionID // the entries under "scopes", sorted
+	// implicitScopes lets a scope grant the permission it is named like,
+	// unless scopes has an entry for it.
+	implicitScopes bool
+	activities     []*activity
+}
+
+var _ core.Policy = (*Table)(nil)
+
+// permissionID numbers the permissions of a table in the order of their names.
+type permissionID uint32
+
+const noPermission = ^permissionID(0)
+
+// section says which part of the file an activity stands in. A greater one
+// is stricter and decides where several cover one call.
+type section uint8
+
+const (
+	inPublic section = iota
+	inAuthenticated
+	inPermission
+)
+
+func (s section) String() string {
+	return [...]string{"public", "authenticated", "permission"}[s]
+}
+
+// activity is a compiled activity.
+type activity struct {
+	section    section
+	override   bool
+	permission permissionID
+	methods    []string
+	hosts      []string
+	path       *regexp.Regexp
+	require    *Requirements // nil for none
+	scopes     []string      // that would be enough
+	rule       string
+}
+
+// Match finds the activities that cover a call, or nil when none does.
+func (t *Table) Match(call *core.Call) core.Access {
+	var matched []*activity
+	for _, a := range t.activities {
+		if a.covers(call) {
+			matched = append(matched, a)
+		}
+	}
+	if len(matched) == 0 {
+		return nil
+	}
+	return newAccess(t, matched)
+}
+
+func (a *activity) covers(call *core.Call) bool {
+	return (slices.Contains(a.methods, call.Method) || a.methods[0] == AnyMethod && call.Method != "") &&
+		a.coversHost(call.Host) && a.path.MatchString(call.Path)
+}
+
+func (a *activity) coversHost(authority string) bool {
+	if len(a.hosts) == 0 {
+		return true
+	}
+	host, ok := appendHost(nil, authority)
+	return ok && slices.ContainsFunc(a.hosts, func(pattern string) bool { return hostMatches(pattern, string(host)) })
+}
+
+// Permissions lists, sorted, every permission of the table that the principal
+// holds. Names that the table does not define are left out: they open nothing
+// here and would tell an upstream more than this table vouches for.
+func (t *Table) Permissions(p *core.Principal) []string {
+	var ids []permissionID
+	for _, name := range p.Permissions {
+		if id, ok := t.ids[name]; ok {
+			ids = append(ids, id)
+		}
+	}
+	for _, role := range p.Roles {
+		ids = append(ids, t.roles[role]...)
+	}
+	for _, scope := range p.Scopes {
+		if granted, explicit := t.scopes[scope]; explicit {
+			ids = append(ids, granted...)
+		} else if id, ok := t.ids[scope]; ok && t.implicitScopes {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = t.permissions[id]
+	}
+	return names
+}
+
+// holds reports whether a principal has a permission.
+func (t *Table) holds(p *core.Principal, id permissionID) bool {
+	name := t.permissions[id]
+	if slices.Contains(p.Permissions, name) {
+		return true
+	}
+	for _, role := range p.Roles {
+		if _, ok := slices.BinarySearch(t.roles[role], id); ok {
+			return true
+		}
+	}
+	for _, scope := range p.Scopes {
+		if t.scopeGrants(scope, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// scopeGrants reports whether a scope grants a permission: by its entry under
+// "scopes", or by its name where it has none.
+func (t *Table) scopeGrants(scope string, id permissionID) bool {
+	granted, explicit := t.scopes[scope]
+	if !explicit {
+		return t.implicitScopes && scope == t.permissions[id]
+	}
+	_, ok := slices.BinarySearch(granted, id)
+	return ok
+}
+
+// Access is the part of a table that covers one call.
+type Access struct {
+	table *Table
+	// activities are those of the section that decides.
+	activities []*activity
+	public     bool
+	scopes     []string
+}
+
+var _ core.Access = (*Access)(nil)
+
+// newAccess picks the section that decides. The strictest one does, so that a
+// broad public regex never opens what a permission guards; an activity that
+// says "override" is the exception its author asked for.
+func newAccess(t *Table, matched []*activity) *Access {
+	decides := inPublic
+	for _, a := range matched {
+		if a.override && a.section == inPublic {
+			return &Access{table: t, activities: []*activity{a}, public: true}
+		}
+		decides = max(decides, a.section)
+	}
+	access := &Access{table: t, public: decides == inPublic}
+	for _, a := range matched {
+		if a.section == decides || a.override && a.section == inAuthenticated {
+			access.activities = append(access.activities, a)
+			if access.scopes == nil {
+				access.scopes = a.scopes
+			}
+		}
+	}
+	return access
+}
+
+// Public reports whether anybody may make the call.
+func (a *Access) Public() bool { return a.public }
+
+// Scopes that would be enough for the first activity that a scope can open.
+func (a *Access) Scopes() []string { return a.scopes }
+
+// Rule names the first activity that matched, with its owner.
+func (a *Access) Rule() string {
+	if more := len(a.activities) - 1; more > 0 {
+		return fmt.Sprintf("%s (and %d more)", a.activities[0].rule, more)
+	}
+	return a.activities[0].rule
+}
+
+// Allows returns nil when one of the activities lets the principal make the
+// call, and otherwise the refusal that leaves the least to be done.
+func (a *Access) Allows(call *core.Call, p *core.Principal) error {
+	if a.public {
+		return nil
+	}
+	var refusal error
+	for _, activity := range a.activities {
+		err := activity.allows(a.table, call, p)
+		if err == nil {
+			return nil
+		}
+		if refusal == nil || rank(err) > rank(refusal) {
+			refusal = err
+		}
+	}
+	return refusal
+}
