@@ -71,7 +71,7 @@ type Outbound struct {
 
 // Session verifies Ory Kratos sessions.
 type Session struct {
-	WhoamiEndpoint   string   `config:"whoami_endpoint" required:"true" starts_with:"http" doc:"URL of Kratos' session check, such as http://kratos:4433/sessions/whoami."`
+	KratosURL        string   `config:"kratos_url" required:"true" starts_with:"http" doc:"URL of the public API of Ory Kratos, such as http://kratos:4433."`
 	CookieName       string   `config:"cookie_name" default:"ory_kratos_session" doc:"Name of the session cookie."`
 	SessionToken     bool     `config:"session_token" default:"true" doc:"Whether session tokens are accepted in X-Session-Token, as native apps send them."`
 	BearerToken      bool     `config:"bearer_token" default:"false" doc:"Whether session tokens (ory_st_...) are also accepted in the Authorization header."`
@@ -86,7 +86,7 @@ type Session struct {
 // JWT verifies JWT access tokens.
 type JWT struct {
 	Issuers          []Issuer `config:"issuers" required:"true" doc:"The issuers whose tokens are accepted."`
-	Leeway           Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference when exp, nbf and iat are checked, in seconds."`
+	Leeway           Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference when nbf and iat are checked, in seconds; exp is exact."`
 	JWKSCacheTTL     Seconds  `config:"jwks_cache_ttl" default:"600" between:"10,86400" doc:"How long a fetched key set is used before it is fetched again, in seconds."`
 	JWKSMinRefresh   Seconds  `config:"jwks_min_refresh" default:"10" between:"1,3600" doc:"Least time between two fetches of one key set, in seconds, however many tokens name unknown keys."`
 	JWKSMaxStale     Seconds  `config:"jwks_max_stale" default:"0" between:"0,604800" doc:"How long a key set is used beyond jwks_cache_ttl while its issuer cannot be reached, in seconds."`
@@ -122,7 +122,7 @@ type Introspection struct {
 	InsecureNoExpiry    bool     `config:"insecure_no_expiry" default:"false" doc:"Accepts answers without exp; such a token is asked about again after cache_ttl."`
 	RolesClaim          string   `config:"roles_claim" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts."`
 	PermissionsClaim    string   `config:"permissions_claim" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts."`
-	Leeway              Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference when exp, nbf and iat are checked, in seconds."`
+	Leeway              Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference when nbf and iat are checked, in seconds; exp is exact."`
 	CacheTTL            Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long an active token is remembered, in seconds; the time for which a revoked token may still pass. 0 introspects on every request."`
 	NegativeCacheTTL    Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long an inactive token is remembered, in seconds."`
 	Outbound            Outbound `config:"http" doc:"How the authorization server is called."`

@@ -12,7 +12,7 @@ import (
 
 // smallest is a configuration with nothing but what must be there.
 const smallest = `
-session: {whoami_endpoint: "http://127.0.0.1:4433/sessions/whoami"}
+session: {kratos_url: "http://127.0.0.1:4433"}
 permission_table: "public: [GET /healthz]"
 `
 
@@ -38,7 +38,7 @@ jwt: {issuers: [{issuer: "https://id.test", audience: [api]}]}
 }
 
 func TestNullCountsAsUnset(t *testing.T) {
-	c, err := Load([]byte(`{"file":null,"realm":null,"jwt":null,"login":null,"scopes_required":null,"session":{"whoami_endpoint":"http:\/\/k\/whoami","cookie_name":null},"permission_table":"x"}`))
+	c, err := Load([]byte(`{"file":null,"realm":null,"jwt":null,"login":null,"scopes_required":null,"session":{"kratos_url":"http:\/\/k\/whoami","cookie_name":null},"permission_table":"x"}`))
 	if err != nil || c.Realm != "gatehouse" || c.Session.CookieName != "ory_kratos_session" {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -51,7 +51,7 @@ func TestEveryMistakeIsReportedAtItsPath(t *testing.T) {
   permission_table: is needed, or permission_table_files: without a table every request is denied`},
 		"unknown settings and wrong types": {`
 relm: x
-session: {whoami_endpoint: 5, cookie: x, http: {ssl_verify: "no", timeout: soon}}
+session: {kratos_url: 5, cookie: x, http: {ssl_verify: "no", timeout: soon}}
 jwt: {issuers: {issuer: x}}
 `, `configuration has 6 mistake(s)
   jwt.issuers: must be a list, not a map
@@ -59,13 +59,13 @@ jwt: {issuers: {issuer: x}}
   session.cookie: is not a setting
   session.http.ssl_verify: must be true or false, not a string
   session.http.timeout: must be a number, not a string
-  session.whoami_endpoint: must be a string, not a number`},
+  session.kratos_url: must be a string, not a number`},
 		"values out of range": {`
 realm: x
 permission_table: x
 token_cookie: ory_kratos_session
 upstream_headers: {Host: sub, X-A: "a..b"}
-session: {whoami_endpoint: "ftp://x", required_aal: aal9, cache_ttl: -1, http: {timeout: 90}}
+session: {kratos_url: "ftp://x", required_aal: aal9, cache_ttl: -1, http: {timeout: 90}}
 jwt: {issuers: [{issuer: "https://a", algorithms: [HS256, none]}, {issuer: "https://a", audience: [x], insecure_any_audience: true, jwks_uri: "http://u:p@h/", jwks_file: f}]}
 introspection: {introspection_endpoint_auth_method: client_secret_basic, insecure_any_audience: true}
 `, `configuration has 17 mistake(s)
@@ -81,8 +81,8 @@ introspection: {introspection_endpoint_auth_method: client_secret_basic, insecur
   jwt.issuers[1].jwks_uri: must not hold a user name or password
   session.cache_ttl: must be between 0 and 3600
   session.http.timeout: must be between 0.05 and 30
+  session.kratos_url: must be a complete http or https URL
   session.required_aal: must be one of aal1, aal2
-  session.whoami_endpoint: must be a complete http or https URL
   token_cookie: is the session cookie's name; use two names
   upstream_headers: Host frames or routes the request and cannot carry an identity
   upstream_headers: X-A: claim path "a..b" has an empty step`},

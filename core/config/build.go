@@ -1,0 +1,373 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/authn"
+	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/idp"
+	"gatehouse/core/authn/introspection"
+	"gatehouse/core/authn/jwt"
+	"gatehouse/core/authn/session"
+	"gatehouse/core/cache"
+	"gatehouse/core/permission"
+)
+
+// BuilderOptions are what a host gives to every gate.
+type BuilderOptions struct {
+	// Recorder is told of every decision; nil for none.
+	Recorder core.Recorder
+	// Log is told of what happens outside of requests; nil for silence.
+	Log *slog.Logger
+	// Now is the clock; nil for the system's.
+	Now func() time.Time
+}
+
+// Builder makes gates and the parts they are made of, each once per content.
+// Gateways hand the same configuration over again for every route, worker and
+// reload; key sets, caches and compiled tables must outlive that, so they are
+// kept here for as long as anything uses them.
+type Builder struct {
+	BuilderOptions
+	gates          shared[core.Gate]
+	tables         shared[permission.Table]
+	sessions       shared[cache.Memo]
+	introspections shared[cache.Memo]
+	jwts           shared[verifier]
+}
+
+// verifier is a JWT verifier behind its cache.
+type verifier struct {
+	*cache.Memo
+	knows func(issuer string) bool
+}
+
+// NewBuilder makes a builder; a process needs one.
+func NewBuilder(o BuilderOptions) *Builder {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Builder{BuilderOptions: o}
+}
+
+// Gate returns the gate of a configuration given inline. On an error the host
+// must deny every request of the route; the error says what is wrong and holds
+// no secret.
+func (b *Builder) Gate(raw []byte) (*core.Gate, error) {
+	c, err := Load(raw)
+	if err != nil {
+		return nil, err
+	}
+	return b.Build(c)
+}
+
+// Build returns the gate of a loaded configuration.
+func (b *Builder) Build(c *Config) (*core.Gate, error) {
+	secret, err := c.secret()
+	if err != nil {
+		return nil, &Error{Mistakes: []Mistake{{"introspection.client_secret", err.Error()}}}
+	}
+	table, tableKey, err := b.table(c)
+	if err != nil {
+		return nil, err
+	}
+	return b.gates.get(contentKey(c, secret, string(tableKey[:])), func() (*core.Gate, error) {
+		return b.build(c, secret, table)
+	})
+}
+
+func (b *Builder) build(c *Config, secret string, table *permission.Table) (*core.Gate, error) {
+	authenticator, err := b.authenticator(c, secret)
+	if err != nil {
+		return nil, err
+	}
+	extractor := c.extractor()
+	var hide *core.Extractor
+	if c.HideCredentials {
+		hide = &extractor
+	}
+	identity, err := core.NewIdentityHeaders(c.UpstreamHeaders, c.StripHeaders, hide)
+	if err != nil {
+		return nil, fmt.Errorf("upstream_headers: %w", err)
+	}
+	login, err := c.Login.build()
+	if err != nil {
+		return nil, err
+	}
+	return core.New(core.Options{
+		Path:           core.PathOptions(c.Path),
+		Extractor:      extractor,
+		Authenticator:  authenticator,
+		Policy:         table,
+		ScopesRequired: c.ScopesRequired,
+		Identity:       identity,
+		Realm:          c.Realm,
+		Login:          login,
+		Recorder:       b.Recorder,
+		Now:            b.Now,
+	})
+}
+
+// extractor looks everywhere a credential may sit that this configuration can
+// verify. Authorization always counts: it is an explicit credential, and to
+// overlook one that cannot be verified would be to fall back to a cookie.
+func (c *Config) extractor() core.Extractor {
+	e := core.Extractor{Bearer: true, TokenCookie: c.TokenCookie}
+	if c.Session != nil {
+		e.SessionCookie = c.Session.CookieName
+		e.SessionToken = c.Session.SessionToken
+	}
+	return e
+}
+
+func (l *Login) build() (*core.Login, error) {
+	if l == nil {
+		return nil, nil
+	}
+	u, err := url.Parse(l.URL)
+	if err != nil {
+		return nil, errors.New("login.url: is not a URL")
+	}
+	return &core.Login{URL: u, ReturnTo: l.ReturnToParameter, Scheme: l.Scheme}, nil
+}
+
+// table reads and compiles the permission table. The key covers what was
+// read, so an edited file makes another table.
+func (b *Builder) table(c *Config) (*permission.Table, [32]byte, error) {
+	var files []*permission.File
+	var contents []string
+	add := func(name string, text []byte) error {
+		file, err := permission.Parse(name, text)
+		if err != nil {
+			return err
+		}
+		files = append(files, file)
+		contents = append(contents, name, string(text))
+		return nil
+	}
+	var mistakes []error
+	if c.PermissionTable != "" {
+		mistakes = append(mistakes, add("permission_table", []byte(c.PermissionTable)))
+	}
+	for _, path := range c.PermissionTableFiles {
+		text, err := readBounded(path, permission.MaxFile)
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("permission_table_files: %w", err))
+			continue
+		}
+		mistakes = append(mistakes, add(path, text))
+	}
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, [32]byte{}, err
+	}
+	key := digest(contents...)
+	table, err := b.tables.get(key, func() (*permission.Table, error) { return permission.Compile(files...) })
+	return table, key, err
+}
+
+func (b *Builder) authenticator(c *Config, secret string) (core.Authenticator, error) {
+	var o authn.Options
+	if c.Session != nil {
+		memo, err := b.session(c)
+		if err != nil {
+			return nil, fmt.Errorf("session: %w", err)
+		}
+		o.Session, o.SessionBearer = memo, c.Session.BearerToken
+	}
+	if c.JWT != nil {
+		v, err := b.jwt(c)
+		if err != nil {
+			return nil, fmt.Errorf("jwt: %w", err)
+		}
+		o.JWT, o.Knows = v, v.knows
+	}
+	if c.Introspection != nil {
+		memo, err := b.introspection(c, secret)
+		if err != nil {
+			return nil, fmt.Errorf("introspection: %w", err)
+		}
+		o.Introspection, o.IntrospectJWT = memo, authn.JWTMode(c.Introspection.JWT)
+	}
+	return authn.New(o)
+}
+
+func (b *Builder) session(c *Config) (*cache.Memo, error) {
+	s := c.Session
+	key := contentKey(s, c.Cache)
+	return b.sessions.get(key, func() (*cache.Memo, error) {
+		client, err := s.Outbound.client()
+		if err != nil {
+			return nil, err
+		}
+		next, err := session.New(session.Options{
+			URL:         s.KratosURL,
+			Client:      client,
+			CookieName:  s.CookieName,
+			RequiredAAL: s.RequiredAAL,
+			Claims:      claims.Paths{Roles: mustClaimPaths(s.RolesClaim), Permissions: mustClaimPaths(s.PermissionsClaim)},
+			Now:         b.Now,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return b.memo(next, key, c.Cache, s.CacheTTL, s.NegativeCacheTTL, s.Outbound)
+	})
+}
+
+func (b *Builder) introspection(c *Config, secret string) (*cache.Memo, error) {
+	i := c.Introspection
+	key := contentKey(i, secret, c.Cache)
+	return b.introspections.get(key, func() (*cache.Memo, error) {
+		client, err := i.Outbound.client()
+		if err != nil {
+			return nil, err
+		}
+		next, err := introspection.New(introspection.Options{
+			URL:                         i.Endpoint,
+			Client:                      client,
+			Auth:                        introspection.Auth(i.AuthMethod),
+			ClientID:                    i.ClientID,
+			ClientSecret:                secret,
+			Issuer:                      i.Issuer,
+			Audiences:                   i.Audience,
+			InsecureAcceptMissingExpiry: i.InsecureNoExpiry,
+			Leeway:                      exactly(i.Leeway),
+			Claims:                      claims.Paths{Roles: mustClaimPaths(i.RolesClaim), Permissions: mustClaimPaths(i.PermissionsClaim)},
+			Now:                         b.Now,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return b.memo(next, key, c.Cache, i.CacheTTL, i.NegativeCacheTTL, i.Outbound)
+	})
+}
+
+func (b *Builder) jwt(c *Config) (*verifier, error) {
+	j := c.JWT
+	key := contentKey(j, c.Cache)
+	return b.jwts.get(key, func() (*verifier, error) {
+		client, err := j.Outbound.client()
+		if err != nil {
+			return nil, err
+		}
+		next, err := jwt.New(jwt.Options{Issuers: j.trusted(), Client: client, Leeway: exactly(j.Leeway), Log: b.Log, Now: b.Now})
+		if err != nil {
+			return nil, err
+		}
+		memo, err := b.memo(next, key, c.Cache, j.CacheTTL, j.NegativeCacheTTL, j.Outbound)
+		if err != nil {
+			return nil, err
+		}
+		return &verifier{memo, next.Knows}, nil
+	})
+}
+
+func (j *JWT) trusted() []jwt.Issuer {
+	issuers := make([]jwt.Issuer, len(j.Issuers))
+	for n, i := range j.Issuers {
+		issuers[n] = jwt.Issuer{
+			Issuer:               i.Issuer,
+			JWKSURL:              i.JWKSURI,
+			JWKSFile:             i.JWKSFile,
+			Audiences:            i.Audience,
+			InsecureSkipAudience: i.InsecureAnyAudience,
+			Algorithms:           i.Algorithms,
+			Types:                i.TokenTypes,
+			Claims:               claims.Paths{Scopes: mustClaimPaths(i.ScopesClaim), Roles: mustClaimPaths(i.RolesClaim), Permissions: mustClaimPaths(i.PermissionsClaim)},
+			RefreshAfter:         j.JWKSCacheTTL.Duration(),
+			MaxAge:               (j.JWKSCacheTTL + j.JWKSMaxStale).Duration(),
+			MinInterval:          j.JWKSMinRefresh.Duration(),
+		}
+	}
+	return issuers
+}
+
+// memo puts a cache in front of an authenticator.
+func (b *Builder) memo(next core.Authenticator, key [32]byte, c Cache, ttl, negative Seconds, o Outbound) (*cache.Memo, error) {
+	good, err := cache.NewMemory(c.MaxEntries, b.Now)
+	if err != nil {
+		return nil, err
+	}
+	bad, err := cache.NewMemory(c.MaxEntries, b.Now)
+	if err != nil {
+		return nil, err
+	}
+	return cache.New(cache.Options{
+		Next:        next,
+		Positive:    good,
+		Negative:    bad,
+		Digest:      string(key[:]),
+		TTL:         exactly(ttl),
+		NegativeTTL: exactly(negative),
+		Timeout:     o.Timeout.Duration(),
+		MaxFlights:  o.MaxConcurrent,
+		Now:         b.Now,
+	})
+}
+
+func (o Outbound) client() (*idp.Client, error) {
+	return idp.New(idp.Options{
+		Timeout:            o.Timeout.Duration(),
+		MaxConcurrent:      o.MaxConcurrent,
+		CAFile:             o.CAFile,
+		InsecureSkipVerify: !o.SSLVerify,
+	})
+}
+
+// exactly keeps a zero from being read as "unset" by the packages that have
+// defaults of their own.
+func exactly(s Seconds) time.Duration { return max(s.Duration(), time.Nanosecond) }
+
+// mustClaimPaths reads what validate has checked.
+func mustClaimPaths(list string) []core.ClaimPath {
+	paths, err := claimPaths(list)
+	if err != nil {
+		panic(err)
+	}
+	return paths
+}
+
+// secret resolves the client secret: a literal, $env://NAME or $file:///path.
+func (c *Config) secret() (string, error) {
+	if c.Introspection == nil {
+		return "", nil
+	}
+	return resolve(string(c.Introspection.ClientSecret))
+}
+
+// contentKey identifies settings by what they say. Secrets hide from JSON, so
+// they are passed beside the settings they belong to.
+func contentKey(parts ...any) [32]byte {
+	texts := make([]string, len(parts))
+	for i, part := range parts {
+		text, err := json.Marshal(part)
+		if err != nil { // settings are strings, numbers, lists and maps of them
+			panic(err)
+		}
+		texts[i] = string(text)
+	}
+	return digest(texts...)
+}
+
+// digest hashes texts with their lengths, so that no two lists of texts are
+// hashed alike.
+func digest(texts ...string) (sum [32]byte) {
+	h := sha256.New()
+	for _, text := range texts {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text))))
+		h.Write([]byte(text))
+	}
+	h.Sum(sum[:0])
+	return sum
+}

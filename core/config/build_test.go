@@ -1,0 +1,127 @@
+package config
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/core"
+)
+
+const introspected = `
+introspection:
+  introspection_endpoint: http://127.0.0.1:1/introspect
+  introspection_endpoint_auth_method: client_secret_post
+  client_id: gateway
+  client_secret: $env://GATEHOUSE_TEST_SECRET
+  insecure_any_audience: true
+permission_table: |
+  permissions: {users:read: {activities: ["GET /users"]}}
+  public: [GET /healthz]
+`
+
+func TestGatesAreSharedByContent(t *testing.T) {
+	t.Setenv("GATEHOUSE_TEST_SECRET", "one")
+	b := NewBuilder(BuilderOptions{})
+	build := func(text string) *core.Gate {
+		t.Helper()
+		gate, err := b.Gate([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return gate
+	}
+	first := build(introspected)
+	if again := build("# another route\n" + introspected); again != first {
+		t.Error("one content makes two gates")
+	}
+	other := build(introspected + "realm: other\n")
+	if other == first {
+		t.Error("two contents make one gate")
+	}
+	if other.Policy != first.Policy {
+		t.Error("one table is compiled twice")
+	}
+	t.Setenv("GATEHOUSE_TEST_SECRET", "two")
+	if rotated := build(introspected); rotated == first {
+		t.Error("a rotated secret is not used")
+	}
+	runtime.KeepAlive(first)
+}
+
+func TestUnusedPartsAreForgotten(t *testing.T) {
+	t.Setenv("GATEHOUSE_TEST_SECRET", "one")
+	b := NewBuilder(BuilderOptions{})
+	if _, err := b.Gate([]byte(introspected)); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		runtime.GC()
+		b.gates.mu.Lock()
+		left := len(b.gates.values)
+		b.gates.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("a gate that nobody uses is kept")
+}
+
+func TestGateThatCannotBeBuiltSaysWhy(t *testing.T) {
+	dir := t.TempDir()
+	broken := filepath.Join(dir, "table.yaml")
+	if err := os.WriteFile(broken, []byte("permissions: {a: {activities: ['GET /(']}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		introspected: "introspection.client_secret: the environment variable GATEHOUSE_TEST_SECRET is not set",
+		"session: {kratos_url: 'http://k'}\npermission_table_files: [" + dir + "/absent.yaml]":               "absent.yaml: no such file",
+		"session: {kratos_url: 'http://k'}\npermission_table_files: [" + broken + "]":                        broken + ":1:",
+		"session: {kratos_url: 'http://k'}\npermission_table: 'pubic: []'":                                   "permission_table:1:1",
+		"session: {kratos_url: 'http://k', http: {ca_file: " + broken + "}}\npermission_table: 'public: []'": "holds no PEM certificate",
+	} {
+		gate, err := NewBuilder(BuilderOptions{}).Gate([]byte(text))
+		if err == nil || gate != nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+func TestBuiltGateDecides(t *testing.T) {
+	t.Setenv("GATEHOUSE_TEST_SECRET", "one")
+	gate, err := NewBuilder(BuilderOptions{}).Gate([]byte(introspected))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for target, want := range map[string]int{"/healthz": 0, "/users": 401, "/nowhere": 403, "/users/..": 400} {
+		if d := gate.Check(context.Background(), &core.Request{Method: "GET", Target: target}); d.Status != want {
+			t.Errorf("%s: %d, want %d", target, d.Status, want)
+		}
+	}
+	// Nothing listens at the endpoint: could not tell.
+	down := &core.Request{Method: "GET", Target: "/users", Header: []core.Header{{Name: "Authorization", Value: "Bearer opaque"}}}
+	if d := gate.Check(context.Background(), down); d.Status != 503 {
+		t.Errorf("provider down: %d, want 503", d.Status)
+	}
+}
+
+func TestSecretsComeFromFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte("s3cr3t\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := resolve("$file://" + path); err != nil || got != "s3cr3t" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := resolve("$file://" + path); err == nil {
+		t.Error("an empty secret is accepted")
+	}
+}

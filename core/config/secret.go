@@ -1,0 +1,35 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// maxSecret bounds a secret's file.
+const maxSecret = 64 << 10
+
+// resolve returns a secret: a literal value, $env://NAME for an environment
+// variable (the spelling of APISIX) or $file:///path for a file's text without
+// its last newline.
+func resolve(reference string) (string, error) {
+	if name, ok := strings.CutPrefix(reference, "$env://"); ok {
+		value := os.Getenv(name)
+		if value == "" {
+			return "", fmt.Errorf("the environment variable %s is not set; gateways pass on only those they are told to", name)
+		}
+		return value, nil
+	}
+	if path, ok := strings.CutPrefix(reference, "$file://"); ok {
+		text, err := readBounded(path, maxSecret)
+		if err != nil {
+			return "", err
+		}
+		value := strings.TrimRight(string(text), "\r\n")
+		if value == "" {
+			return "", fmt.Errorf("the file %s is empty", path)
+		}
+		return value, nil
+	}
+	return reference, nil
+}

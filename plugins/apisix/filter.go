@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+
+	"github.com/apache/apisix-go-plugin-runner/pkg/plugin"
+
+	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
+
+	"gatehouse/core"
+	"gatehouse/core/config"
+	"gatehouse/plugins/apisix/runner"
+)
+
+// filter is the plugin "gatehouse" of the runner.
+type filter struct {
+	plugin.DefaultPlugin
+	gates *config.Builder
+}
+
+var _ plugin.Plugin = (*filter)(nil)
+
+// Name is what a route's conf calls the plugin.
+func (*filter) Name() string { return "gatehouse" }
+
+// ParseConf finds or builds the gate of a configuration. APISIX asks again for
+// every route after any edit, so gates are shared by content.
+func (f *filter) ParseConf(in []byte) (any, error) { return f.gates.Gate(in) }
+
+// RequestFilter decides one request. A request it does not answer goes on.
+func (f *filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Request) {
+	gate, ok := conf.(*core.Gate)
+	if !ok {
+		answer(w, core.Refusal(errors.New("the route's configuration is not a gate")))
+		return
+	}
+	request, err := read(r)
+	if err != nil {
+		answer(w, core.Refusal(err))
+		return
+	}
+	d := gate.Check(r.Context(), request)
+	if d.Outcome != core.Allow {
+		answer(w, d)
+		return
+	}
+	head := r.Header()
+	for _, name := range d.Strip {
+		head.Del(name)
+	}
+	for _, h := range d.Set {
+		head.Set(h.Name, h.Value)
+	}
+}
+
+// read takes the request line as it was received: what APISIX shows otherwise
+// is decoded, while the upstream gets the original.
+func read(r pkgHTTP.Request) (*core.Request, error) {
+	raw, ok := r.(runner.RawRequest)
+	if !ok {
+		return nil, errors.New("the runner does not tell the request target as received")
+	}
+	target, err := raw.RawTarget()
+	if err != nil {
+		return nil, fmt.Errorf("the request target is not known: %w", err)
+	}
+	lines := raw.HeaderLines()
+	request := &core.Request{
+		Method:    r.Method(),
+		Target:    target,
+		Header:    make([]core.Header, len(lines)),
+		HeaderCut: raw.HeaderCut(),
+	}
+	for i, line := range lines {
+		request.Header[i] = core.Header{Name: line.Name, Value: line.Value}
+	}
+	request.Host, _ = request.Lookup("Host")
+	request.Peer, _ = netip.AddrFromSlice(r.SrcIP())
+	return request, nil
+}
+
+func answer(w http.ResponseWriter, d core.Decision) {
+	for _, h := range d.Header {
+		w.Header().Add(h.Name, h.Value)
+	}
+	w.WriteHeader(d.Status)
+	w.Write(d.Body) // the runner's writer keeps it in memory and cannot fail
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/Kong/go-pdk"
+
+	"gatehouse/core"
+	"gatehouse/plugins/kong/pluginserver"
+)
+
+// handler decides requests with one gate. Each exchange with Kong costs both
+// sides tens of microseconds, so a request is read with two and answered with
+// one.
+type handler struct {
+	gate *core.Gate
+}
+
+var _ pluginserver.Handler = handler{}
+
+// Access lets a request go on only if the gate allows it and Kong has taken
+// over the headers that go with it.
+func (h handler) Access(ctx context.Context, k *pdk.PDK) {
+	r, err := readRequest(k)
+	if err != nil {
+		exit(k, core.Refusal(err))
+		return
+	}
+	d := h.gate.Check(ctx, r)
+	if d.Outcome != core.Allow {
+		exit(k, d)
+		return
+	}
+	if err := setHeaders(k, d); err != nil {
+		exit(k, core.Refusal(fmt.Errorf("Kong did not take the upstream headers: %w", err)))
+	}
+}
+
+// maxHeaders is the most that Kong hands over; nginx answers 400 above it. A
+// full map may hide more, so it is refused.
+const maxHeaders = 1000
+
+// readRequest asks Kong for what the gate needs. Kong cannot hand over header
+// lines or a request line that are not UTF-8, and says so with an error that
+// must not read as "absent".
+func readRequest(k *pdk.PDK) (*core.Request, error) {
+	headers, err := k.Request.GetHeaders(maxHeaders)
+	if err != nil {
+		return nil, fmt.Errorf("%w: Kong cannot hand over the headers: %w", core.ErrBadRequest, err)
+	}
+	line, err := k.Nginx.GetVar("request")
+	if err != nil {
+		return nil, fmt.Errorf("%w: Kong cannot hand over the request line: %w", core.ErrBadRequest, err)
+	}
+	r := &core.Request{}
+	if r.Method, r.Target, err = requestLine(line); err != nil {
+		return nil, err
+	}
+	r.Header = make([]core.Header, 0, len(headers))
+	for name, values := range headers {
+		for _, value := range values {
+			r.Header = append(r.Header, core.Header{Name: name, Value: value})
+		}
+	}
+	r.HeaderCut = len(r.Header) >= maxHeaders
+	r.Host, _ = r.Lookup("Host")
+	return r, nil
+}
+
+// requestLine splits what the client sent first (RFC 9112 section 3).
+func requestLine(line string) (method, target string, err error) {
+	method, rest, ok := strings.Cut(line, " ")
+	end := strings.LastIndexByte(rest, ' ')
+	if !ok || end < 0 || !strings.HasPrefix(rest[end+1:], "HTTP/") {
+		return "", "", fmt.Errorf("%w: the request line is not that of HTTP/1 or newer", core.ErrBadRequest)
+	}
+	return method, rest[:end], nil
+}
+
+// setHeaders removes and sets in one exchange: an empty list removes.
+func setHeaders(k *pdk.PDK, d core.Decision) error {
+	if len(d.Strip) == 0 && len(d.Set) == 0 {
+		return nil
+	}
+	headers := make(map[string][]string, len(d.Strip)+len(d.Set))
+	for _, name := range d.Strip {
+		headers[name] = []string{}
+	}
+	for _, h := range d.Set {
+		headers[h.Name] = []string{h.Value}
+	}
+	return k.ServiceRequest.SetHeaders(headers)
+}
+
+func exit(k *pdk.PDK, d core.Decision) {
+	headers := make(map[string][]string, len(d.Header))
+	for _, h := range d.Header {
+		headers[h.Name] = append(headers[h.Name], h.Value)
+	}
+	k.Response.Exit(d.Status, d.Body, headers)
+}
+
+// ownSettings drops what Kong adds to a configuration: what the plugin is
+// attached to and Kong's own bookkeeping. Everything else must be a setting.
+func ownSettings(raw json.RawMessage) ([]byte, error) {
+	var settings map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &settings); err != nil {
+		return nil, errors.New("Kong's configuration is not a JSON object")
+	}
+	for key := range settings {
+		switch key {
+		case "route_id", "service_id", "consumer_id", "consumer_group_id":
+			delete(settings, key)
+		default:
+			if strings.HasPrefix(key, "__") {
+				delete(settings, key)
+			}
+		}
+	}
+	return json.Marshal(settings)
+}
