@@ -1,0 +1,249 @@
+// Package introspection verifies tokens by asking the authorization server
+// that issued them (RFC 7662). The answer is as fresh as the question, so a
+// revoked token is refused at once, or once a cache in front forgets it.
+package introspection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/idp"
+)
+
+// Auth is how this client authenticates at the endpoint.
+type Auth string
+
+// The ways to authenticate (RFC 6749 section 2.3.1).
+const (
+	AuthNone  Auth = "none"
+	AuthBasic Auth = "client_secret_basic"
+	AuthPost  Auth = "client_secret_post"
+)
+
+// Options of an Authenticator.
+type Options struct {
+	// URL of the introspection endpoint, for Ory Hydra on its admin port:
+	// http://hydra:4445/admin/oauth2/introspect.
+	URL string
+	// Client calls the endpoint.
+	Client *idp.Client
+	// Auth is AuthNone (the default), AuthBasic or AuthPost; the latter two
+	// need ClientID and ClientSecret.
+	Auth         Auth
+	ClientID     string
+	ClientSecret string
+
+	// Issuer, where given, must be the exact iss of the answer.
+	Issuer string
+	// Audiences, where given, are ours: the answer must name one in aud.
+	// Without them a token counts whomever it is meant for.
+	Audiences []string
+	// InsecureAcceptMissingExpiry accepts answers without exp, which RFC 7662
+	// leaves optional. They count for MissingExpiryTTL.
+	InsecureAcceptMissingExpiry bool
+	// MissingExpiryTTL is how long an answer without exp counts. Default 30 s;
+	// at most 5 min.
+	MissingExpiryTTL time.Duration
+	// Leeway is how far the server's clock may be ahead of ours: for nbf and
+	// iat. exp gets none. Default 30 s; at most 5 min.
+	Leeway time.Duration
+	// Claims say where scopes, roles and permissions are.
+	Claims claims.Paths
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.Auth == "" {
+		o.Auth = AuthNone
+	}
+	if o.MissingExpiryTTL == 0 {
+		o.MissingExpiryTTL = 30 * time.Second
+	}
+	if o.Leeway == 0 {
+		o.Leeway = 30 * time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.Claims = o.Claims.WithDefaults()
+	return o
+}
+
+const maxLenience = 5 * time.Minute
+
+func (o Options) validate() error {
+	_, err := idp.ParseURL(o.URL)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the introspection URL %w", err)
+	case o.Client == nil:
+		return errors.New("no HTTP client")
+	case o.Auth != AuthNone && o.Auth != AuthBasic && o.Auth != AuthPost:
+		return fmt.Errorf("client authentication %q is not %s, %s or %s", o.Auth, AuthNone, AuthBasic, AuthPost)
+	case o.Auth == AuthNone && o.ClientSecret != "":
+		return fmt.Errorf("a client secret is given, but the client authentication is %s", AuthNone)
+	case o.Auth != AuthNone && (o.ClientID == "" || o.ClientSecret == ""):
+		return fmt.Errorf("%s needs a client id and a client secret", o.Auth)
+	case o.Leeway < 0 || o.Leeway > maxLenience:
+		return fmt.Errorf("leeway %s is not between 0s and %s", o.Leeway, maxLenience)
+	case o.MissingExpiryTTL < 0 || o.MissingExpiryTTL > maxLenience:
+		return fmt.Errorf("the time to live of tokens without exp, %s, is not between 0s and %s", o.MissingExpiryTTL, maxLenience)
+	}
+	for _, audience := range o.Audiences {
+		if audience == "" {
+			return errors.New("an audience is empty")
+		}
+	}
+	return nil
+}
+
+// Authenticator asks an introspection endpoint. It is a core.Authenticator.
+type Authenticator struct{ Options }
+
+var _ core.Authenticator = (*Authenticator)(nil)
+
+// New makes an authenticator. Nothing is called yet.
+func New(o Options) (*Authenticator, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	return &Authenticator{o}, nil
+}
+
+// Authenticate asks whether the token is active and whose it is.
+func (a *Authenticator) Authenticate(ctx context.Context, c core.Credential) (*core.Principal, error) {
+	if c.Value == "" || len(c.Value) > core.MaxCredential {
+		return nil, fmt.Errorf("%w: not a token", core.ErrInvalid)
+	}
+	answer, err := a.ask(ctx, c.Value)
+	if err != nil {
+		return nil, fmt.Errorf("introspection: %w", err)
+	}
+	active, isBool := answer["active"].(bool)
+	if !isBool {
+		return nil, errors.New("introspection: the answer does not say whether the token is active")
+	}
+	if !active {
+		return nil, fmt.Errorf("%w: the token is not active", core.ErrInvalid)
+	}
+	p, err := a.principal(answer)
+	if err != nil {
+		return nil, fmt.Errorf("%w: token %w", core.ErrInvalid, err)
+	}
+	return p, nil
+}
+
+// maxAnswer is well above the largest token with its claims.
+const maxAnswer = 256 << 10
+
+// ask gets an answer that is the server's own. Whatever is not a 200 is about
+// this client or this server, never about the token (RFC 7662 section 2.3).
+func (a *Authenticator) ask(ctx context.Context, token string) (claims.Set, error) {
+	req, err := a.request(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := a.Client.Do(req, maxAnswer)
+	if err != nil {
+		return nil, err
+	}
+	switch answer.Status {
+	case http.StatusOK:
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return nil, fmt.Errorf("the server refuses this client with status %d: check the client authentication (%s)", answer.Status, a.Auth)
+	default:
+		return nil, fmt.Errorf("the server answers with status %d", answer.Status)
+	}
+	// A signed answer (RFC 9701) would have to be verified.
+	if kind, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, errors.New("the answer is not application/json")
+	}
+	document, err := claims.Decode(answer.Body)
+	if err != nil {
+		return nil, fmt.Errorf("the answer %w", err)
+	}
+	return document, nil
+}
+
+func (a *Authenticator) request(ctx context.Context, token string) (*http.Request, error) {
+	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
+	if a.Auth == AuthPost {
+		form.Set("client_id", a.ClientID)
+		form.Set("client_secret", a.ClientSecret)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.URL, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, errors.New("the introspection URL cannot be asked")
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	// Asking twice is as good as once, so net/http may repeat the question
+	// when the server closes an idle connection just then. A nil value marks
+	// that without a header being sent.
+	req.Header["Idempotency-Key"] = nil
+	if a.Auth == AuthBasic {
+		// Form-encoded first, as RFC 6749 section 2.3.1 asks: a colon in the
+		// client id would otherwise move the boundary.
+		req.SetBasicAuth(url.QueryEscape(a.ClientID), url.QueryEscape(a.ClientSecret))
+	}
+	return req, nil
+}
+
+func (a *Authenticator) principal(answer claims.Set) (*core.Principal, error) {
+	issuer, err := a.check(answer)
+	if err != nil {
+		return nil, err
+	}
+	expiry, err := a.expiry(answer)
+	if err != nil {
+		return nil, err
+	}
+	p := &core.Principal{Kind: core.KindIntrospection, Issuer: issuer, Expiry: expiry}
+	if err := answer.Principal(a.Claims, p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (a *Authenticator) check(answer claims.Set) (issuer string, err error) {
+	kind, err := answer.Text("token_type")
+	if err != nil {
+		return "", err
+	}
+	if kind != "" && !strings.EqualFold(kind, "Bearer") {
+		return "", errors.New("is not a bearer token (token_type)")
+	}
+	if err := answer.CheckKind(claims.MarkedAccess); err != nil {
+		return "", err
+	}
+	if issuer, err = answer.Text("iss"); err != nil {
+		return "", err
+	}
+	if a.Issuer != "" && issuer != a.Issuer {
+		return "", fmt.Errorf("is from another issuer (%.200q)", issuer)
+	}
+	if len(a.Audiences) > 0 {
+		if err := answer.MeantFor(a.Audiences); err != nil {
+			return "", err
+		}
+	}
+	return issuer, answer.Begun(a.Now(), a.Leeway)
+}
+
+func (a *Authenticator) expiry(answer claims.Set) (time.Time, error) {
+	now := a.Now()
+	if answer["exp"] == nil && a.InsecureAcceptMissingExpiry {
+		return now.Add(a.MissingExpiryTTL), nil
+	}
+	return answer.Expiry(now)
+}

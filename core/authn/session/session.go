@@ -1,0 +1,251 @@
+// Package session verifies browser and native app sessions with Ory Kratos:
+// GET /sessions/whoami with the one credential that is in question.
+//
+// Exactly one credential is sent. Kratos prefers X-Session-Token over the
+// cookie over a bearer token, and answers 500 to a good one beside a broken
+// one, so passing several on would leave the choice of who the caller is to
+// an order that nobody configured.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/idp"
+)
+
+// Options of an Authenticator.
+type Options struct {
+	// URL is the base of the public Kratos API, such as http://kratos:4433.
+	URL string
+	// Client calls Kratos.
+	Client *idp.Client
+	// CookieName is the name under which Kratos knows the session cookie.
+	// Default ory_kratos_session.
+	CookieName string
+	// RequiredAAL is the least assurance level of a session: "aal1" or
+	// "aal2". Empty for what Kratos itself demands
+	// (session.whoami.required_aal).
+	RequiredAAL string
+	// Claims say where roles and permissions are inside the session document.
+	// Default: identity.metadata_public.roles and .permissions, which only
+	// the admin API can write. Traits are the user's own to change. A session
+	// has no scopes unless a path is given.
+	Claims claims.Paths
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.CookieName == "" {
+		o.CookieName = "ory_kratos_session"
+	}
+	if o.Claims.Roles == nil {
+		o.Claims.Roles = claims.MustPaths("identity.metadata_public.roles")
+	}
+	if o.Claims.Permissions == nil {
+		o.Claims.Permissions = claims.MustPaths("identity.metadata_public.permissions")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Authenticator asks Kratos. It is a core.Authenticator.
+type Authenticator struct {
+	Options
+	whoami string
+}
+
+var _ core.Authenticator = (*Authenticator)(nil)
+
+// New makes an authenticator. Nothing is called yet.
+func New(o Options) (*Authenticator, error) {
+	o = o.withDefaults()
+	base, err := idp.ParseURL(o.URL)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the Kratos URL %w", err)
+	case base.RawQuery != "":
+		return nil, errors.New("the Kratos URL has a query")
+	case o.Client == nil:
+		return nil, errors.New("no HTTP client")
+	case !isToken(o.CookieName):
+		return nil, fmt.Errorf("%q is not a cookie name (RFC 6265 section 4.1.1)", o.CookieName)
+	}
+	if o.RequiredAAL != "" && levels[o.RequiredAAL] == 0 {
+		return nil, fmt.Errorf("assurance level %q is not aal1 or aal2", o.RequiredAAL)
+	}
+	return &Authenticator{Options: o, whoami: strings.TrimSuffix(base.String(), "/") + "/sessions/whoami"}, nil
+}
+
+// levels orders the assurance levels; an unknown one is below all.
+var levels = map[string]int{"aal1": 1, "aal2": 2}
+
+// maxSession is well above a session with its devices and a large identity.
+const maxSession = 256 << 10
+
+// Authenticate asks Kratos whose session it is.
+func (a *Authenticator) Authenticate(ctx context.Context, c core.Credential) (*core.Principal, error) {
+	req, err := a.request(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := a.Client.Do(req, maxSession)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.refusal(answer); err != nil {
+		return nil, err
+	}
+	return a.principal(answer)
+}
+
+func (a *Authenticator) request(ctx context.Context, c core.Credential) (*http.Request, error) {
+	if c.Value == "" || len(c.Value) > core.MaxCredential || strings.ContainsFunc(c.Value, notInCredential) {
+		return nil, fmt.Errorf("%w: not a session credential", core.ErrInvalid)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.whoami, nil)
+	if err != nil {
+		return nil, errors.New("the Kratos URL cannot be asked")
+	}
+	req.Header.Set("Accept", "application/json")
+	if c.Kind == core.SessionCookie {
+		req.Header.Set("Cookie", a.CookieName+"="+c.Value)
+	} else {
+		req.Header.Set("X-Session-Token", c.Value)
+	}
+	return req, nil
+}
+
+// notInCredential is what would end a cookie or a header line.
+func notInCredential(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`",;\`, r)
+}
+
+// refusal sorts every answer but 200. Kratos says 401 to each kind of bad
+// credential alike; a 403 that is not its own may come from anything in
+// between and says nothing about the session.
+func (a *Authenticator) refusal(answer *idp.Answer) error {
+	switch answer.Status {
+	case http.StatusOK:
+		return nil
+	case http.StatusUnauthorized:
+		return fmt.Errorf("%w: Kratos knows no such session", core.ErrInvalid)
+	case http.StatusForbidden:
+		if id, ok := errorID.Lookup(decoded(answer.Body)); ok && id == "session_aal2_required" {
+			return &core.StepUp{AAL: "aal2"}
+		}
+	}
+	return fmt.Errorf("Kratos answers %s with status %d", a.whoami, answer.Status)
+}
+
+var errorID = claims.MustPaths("error.id")[0]
+
+func decoded(body []byte) map[string]any {
+	document, _ := claims.Decode(body)
+	return document
+}
+
+func (a *Authenticator) principal(answer *idp.Answer) (*core.Principal, error) {
+	document, err := claims.Decode(answer.Body)
+	if err != nil {
+		return nil, fmt.Errorf("the session that Kratos sends %w", err)
+	}
+	p, err := a.read(document)
+	if err != nil {
+		return nil, fmt.Errorf("%w: session %w", core.ErrInvalid, err)
+	}
+	if required := a.RequiredAAL; levels[p.AAL] < levels[required] {
+		return nil, &core.StepUp{AAL: required}
+	}
+	p.FreshUntil = a.freshUntil(answer.Header)
+	return p, nil
+}
+
+var (
+	identityID    = claims.MustPaths("identity.id")[0]
+	identityState = claims.MustPaths("identity.state")[0]
+)
+
+func (a *Authenticator) read(session claims.Set) (*core.Principal, error) {
+	if session["active"] != true {
+		return nil, errors.New("is not active")
+	}
+	if state, _ := identityState.Lookup(session); state != "active" {
+		return nil, errors.New("belongs to an identity that is not active")
+	}
+	expiry, err := date(session, "expires_at")
+	if err != nil {
+		return nil, err
+	}
+	if !expiry.After(a.Now()) {
+		return nil, fmt.Errorf("expired at %s", expiry.UTC().Format(time.RFC3339))
+	}
+	id, _ := identityID.Lookup(session)
+	subject, _ := id.(string)
+	if subject == "" {
+		return nil, errors.New("names no identity")
+	}
+	p := &core.Principal{Kind: core.KindSession, Subject: subject, Expiry: expiry}
+	// Absent or misshapen, both stay empty, which no check passes.
+	p.AAL, _ = session.Text("authenticator_assurance_level")
+	p.AuthenticatedAt, _ = date(session, "authenticated_at")
+	if err := a.Claims.Grants(session, p); err != nil {
+		return nil, err
+	}
+	p.Claims = withoutSecrets(session)
+	return p, nil
+}
+
+func date(session claims.Set, name string) (time.Time, error) {
+	text, err := session.Text(name)
+	if err != nil {
+		return time.Time{}, err
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("has no %s", name)
+	}
+	return t, nil
+}
+
+// withoutSecrets drops what could stand for the session or for the identity
+// elsewhere, because claims travel on into headers and logs.
+func withoutSecrets(session claims.Set) map[string]any {
+	delete(session, "token")
+	delete(session, "tokenized")
+	if identity, ok := session["identity"].(map[string]any); ok {
+		delete(identity, "credentials")
+	}
+	return session
+}
+
+// freshUntil reads Ory-Session-Cache-For, the seconds for which Kratos allows
+// its answer to be kept. A value that cannot be read allows none.
+func (a *Authenticator) freshUntil(h http.Header) time.Time {
+	text := h.Get("Ory-Session-Cache-For")
+	if text == "" {
+		return time.Time{}
+	}
+	seconds, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || seconds < 0 {
+		seconds = 0
+	}
+	return a.Now().Add(time.Duration(seconds) * time.Second)
+}
+
+func isToken(name string) bool {
+	odd := func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
+	}
+	return name != "" && !strings.ContainsFunc(name, odd)
+}
