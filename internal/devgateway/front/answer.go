@@ -53,11 +53,16 @@ func oneChunk(body []byte) []byte {
 
 func mayHaveBody(status int) bool { return status >= 200 && status != 204 && status != 304 }
 
-// leadingRun counts the lines that nginx writes in front of Connection.
+// leadingRun counts the lines that nginx writes in front of Connection. A
+// Server line of nginx's own comes first of all, one from a plugin later.
 func leadingRun(header Headers) int {
 	for i, f := range header {
 		switch strings.ToLower(f.Name) {
-		case "server", "date", "content-type", "content-length", "transfer-encoding":
+		case "date", "content-type", "content-length", "transfer-encoding":
+		case "server":
+			if i > 0 {
+				return i
+			}
 		default:
 			return i
 		}
