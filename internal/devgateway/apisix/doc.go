@@ -1,0 +1,39 @@
+// Package apisix is a local gateway that behaves as Apache APISIX in
+// standalone mode does towards an external plugin runner. It loads the real
+// apisix.yaml, starts the real runner binary, speaks the real wire protocol
+// with it and forwards to real upstreams. It is for development and tests: it
+// binds loopback unless told otherwise, serves plain HTTP, and keeps nothing
+// on disk but its socket.
+//
+// What it does is APISIX 3.18, including what surprises people: the token of a
+// configuration outlives a reload of the gateway, the runner sees the decoded
+// path and at most 100 header lines, allow_degradation opens the door when the
+// runner is gone. The captures in ../testdata are what the real gateway did;
+// a test replays them.
+//
+// # What it loads
+//
+//   - apisix.yaml ending in "#END" (without it the file is not applied):
+//     routes, services, upstreams, plugin_configs, global_rules, with the
+//     attributes named in the errors of this package. ${{NAME}} and
+//     ${{NAME:=default}} are replaced from the environment, as APISIX does.
+//   - Plugins: ext-plugin-pre-req, ext-plugin-post-req, proxy-rewrite,
+//     redirect, response-rewrite (headers, status and body), cors; each with
+//     _meta.disable and _meta.priority.
+//   - Of config.yaml: ext-plugin.cmd, ext-plugin.path_for_test,
+//     nginx_config.envs, the list of plugins, and the attributes that change
+//     nothing here.
+//
+// Anything else is an error with its place and path. The real gateway ignores
+// much of it silently; a tool to develop with should not.
+//
+// # Differences that are meant
+//
+//   - A file with a mistake is refused as a whole and the last good one stays;
+//     APISIX skips the one object and serves the rest.
+//   - Regular expressions are RE2, not PCRE: look-around and back-references
+//     are refused when the file is loaded.
+//   - The file's version is its modification time in seconds, as in APISIX, but
+//     a second edit within the same second is also seen.
+//   - One worker; connections to upstreams are not kept alive.
+package apisix

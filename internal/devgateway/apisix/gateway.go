@@ -1,0 +1,377 @@
+package apisix
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/internal/devgateway/child"
+	"gatehouse/internal/devgateway/front"
+	"gatehouse/internal/devgateway/watch"
+)
+
+// Options configure a [Gateway]. Only Config is required.
+type Options struct {
+	// Config is the path of apisix.yaml.
+	Config string
+	// Settings is the path of config.yaml; without it, and for what it leaves
+	// out, the other options count.
+	Settings string
+	// Listen is the "host:port" to bind; default "127.0.0.1:9080". Anything but
+	// loopback opens a development tool to the network, and is logged.
+	Listen string
+
+	// RunnerCommand starts the plugin runner (APISIX's ext-plugin.cmd).
+	// RunnerBinary is short for a command without arguments. They win over
+	// config.yaml. Without any, requests that need the runner get 503.
+	RunnerCommand []string
+	RunnerBinary  string
+	// RunnerSocket is the socket of a runner that somebody else started
+	// (APISIX's ext-plugin.path_for_test). It is then neither started nor
+	// stopped here, and its end does not flush the tokens.
+	RunnerSocket string
+
+	// Dir is where the gateway runs the runner and makes conf/apisix-<pid>.sock;
+	// default a temporary folder that Stop removes.
+	Dir string
+	// Env lists what of the environment the runner sees beside PATH and TZ, as
+	// nginx_config.envs does: "NAME" or "NAME=value". Names that apisix.yaml
+	// refers to are passed too.
+	Env []string
+	// Log gets the gateway's log and the runner's output; default none.
+	Log *slog.Logger
+
+	// ReadTimeout is how long the gateway waits for each frame of the runner;
+	// default 60 s. RespawnDelay is the pause before a runner that ended is
+	// started again; default 3 s.
+	ReadTimeout, RespawnDelay time.Duration
+	// Now tells the time; default [time.Now].
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	o.Listen = cmp.Or(o.Listen, "127.0.0.1:9080")
+	o.ReadTimeout = cmp.Or(o.ReadTimeout, 60*time.Second)
+	o.RespawnDelay = cmp.Or(o.RespawnDelay, 3*time.Second)
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
+	if o.RunnerBinary != "" && len(o.RunnerCommand) == 0 {
+		o.RunnerCommand = []string{o.RunnerBinary}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Gateway is a running local gateway.
+type Gateway struct {
+	opts   Options
+	log    *slog.Logger
+	now    func() time.Time
+	tokens *tokens
+	runner *runnerClient
+	server *front.Server
+	state  atomic.Pointer[state]
+	tmp    string // removed by Stop
+
+	mu        sync.Mutex // guards what follows, and loading
+	enabled   map[string]bool
+	process   *managedRunner
+	stopWatch func()
+	stopped   bool
+}
+
+// Run starts a gateway and serves until ctx ends.
+func Run(ctx context.Context, opts Options) error {
+	g, err := Start(opts)
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return g.Stop()
+}
+
+// Start loads the configuration, starts the runner and serves. It returns when
+// the runner accepts connections, has ended or did not come up in 10 s; a
+// runner that is not there means 503 and a log line, as in APISIX.
+func Start(opts Options) (*Gateway, error) {
+	opts = opts.withDefaults()
+	g := &Gateway{opts: opts, log: opts.Log, now: opts.Now, tokens: newTokens(opts.Now)}
+	for _, step := range []func() error{g.readSettings, g.load, g.prepareSocket, g.startRunner, g.listen, g.watch} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, g.Stop())
+		}
+	}
+	return g, nil
+}
+
+// readSettings completes the options from config.yaml.
+func (g *Gateway) readSettings() error {
+	if g.opts.Settings == "" {
+		return nil
+	}
+	s, err := loadSettings(g.opts.Settings)
+	if err != nil {
+		return err
+	}
+	if len(g.opts.RunnerCommand) == 0 {
+		g.opts.RunnerCommand = s.command
+	}
+	g.opts.RunnerSocket = cmp.Or(g.opts.RunnerSocket, s.socket)
+	g.opts.Env = slices.Concat(s.envs, g.opts.Env)
+	g.enabled = s.plugins
+	return nil
+}
+
+// load reads apisix.yaml and, if it is sound, serves by it from the next
+// request on. The version always grows, so that every route is prepared anew.
+func (g *Gateway) load() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	info, err := os.Stat(g.opts.Config)
+	if err != nil {
+		return err
+	}
+	version := info.ModTime().Unix()
+	if old := g.state.Load(); old != nil {
+		version = max(version, old.config.version+1)
+	}
+	config, err := loadConfig(g.opts.Config, version, g.enabled, os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	g.state.Store(newState(config))
+	return nil
+}
+
+const maxSocketPath = 107 // of sockaddr_un, without its final NUL
+
+func (g *Gateway) prepareSocket() error {
+	socket := g.opts.RunnerSocket
+	if socket == "" {
+		dir, err := g.home()
+		if err != nil {
+			return err
+		}
+		socket = filepath.Join(dir, "conf", fmt.Sprintf("apisix-%d.sock", os.Getpid()))
+		if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+			return err
+		}
+	}
+	if len(socket) > maxSocketPath {
+		return fmt.Errorf("the socket %s is longer than the %d bytes that a unix socket may have: choose a shorter Dir", socket, maxSocketPath)
+	}
+	g.runner = newRunnerClient(socket, g.opts.ReadTimeout, g.tokens, g.now)
+	return nil
+}
+
+func (g *Gateway) home() (dir string, err error) {
+	if g.opts.Dir == "" {
+		if g.tmp, err = os.MkdirTemp("", "apisix-"); err != nil {
+			return "", err
+		}
+		g.opts.Dir = g.tmp
+	}
+	g.opts.Dir, err = filepath.Abs(g.opts.Dir)
+	return g.opts.Dir, err
+}
+
+// managedRunner is a runner of the gateway's own. Retired means that its end is
+// the gateway's wish: then the tokens stay, as they do in APISIX.
+type managedRunner struct {
+	*child.Child
+	retired atomic.Bool
+	ended   chan struct{} // gets a value for each end
+}
+
+func (g *Gateway) startRunner() error {
+	command := g.opts.RunnerCommand
+	if g.opts.RunnerSocket != "" || len(command) == 0 {
+		if len(command) == 0 && g.opts.RunnerSocket == "" {
+			g.log.Warn("no plugin runner is configured: requests that need one get 503")
+		}
+		return nil
+	}
+	m := &managedRunner{ended: make(chan struct{}, 1)}
+	listed := slices.Concat(g.opts.Env, g.state.Load().config.referenced)
+	process, err := child.Start(child.Spec{
+		Path: command[0], Args: command[1:], Dir: g.opts.Dir,
+		Env:     runnerEnv(listed, g.runner.socket, os.LookupEnv),
+		Respawn: func(time.Duration) time.Duration { return g.opts.RespawnDelay },
+		Output:  func(pid int, line string) { g.log.Info("runner", "pid", pid, "line", line) },
+		Exited:  func(pid int, err error) { g.runnerExited(m, pid, err) },
+	})
+	if err != nil {
+		return fmt.Errorf("the plugin runner: %w", err)
+	}
+	m.Child = process
+	g.process = m
+	g.awaitRunner(m)
+	return nil
+}
+
+func (g *Gateway) runnerExited(m *managedRunner, pid int, err error) {
+	select {
+	case m.ended <- struct{}{}:
+	default:
+	}
+	if m.retired.Load() {
+		return
+	}
+	g.log.Warn("runner exited; all tokens are forgotten", "pid", pid, "error", err, "respawn", g.opts.RespawnDelay)
+	g.tokens.flush()
+	g.runner.forget()
+}
+
+const (
+	startLimit = 10 * time.Second
+	startPause = 5 * time.Millisecond
+)
+
+// awaitRunner waits until the runner listens.
+func (g *Gateway) awaitRunner(m *managedRunner) {
+	limit := time.After(startLimit)
+	for {
+		conn, err := net.Dial("unix", g.runner.socket)
+		if err == nil {
+			_ = conn.Close()
+			return
+		}
+		select {
+		case <-m.ended:
+			return
+		case <-limit:
+			g.log.Warn("the runner does not accept connections", "socket", g.runner.socket, "error", err)
+			return
+		case <-time.After(startPause):
+		}
+	}
+}
+
+func (g *Gateway) listen() (err error) {
+	g.server, err = front.Start(front.Options{
+		Listen: g.opts.Listen, Handler: g.handle, Refuse: g.refuse, Log: g.log, Now: g.now,
+	})
+	if err == nil && !g.server.Loopback() {
+		g.log.Warn("this development gateway is reachable from the network", "address", g.server.Addr())
+	}
+	return err
+}
+
+// handle keeps a mistake of this package from becoming an open door.
+func (g *Gateway) handle(_ context.Context, r *front.Request) (answer front.Reply) {
+	x := g.newExchange(g.state.Load(), r)
+	defer func() {
+		if p := recover(); p != nil {
+			x.log.Error("panic", "value", p)
+			answer = &front.Answer{Status: 500, Close: true}
+		}
+	}()
+	return x.serve()
+}
+
+// settle is how long a file must stay unchanged before it is read again.
+const settle = 50 * time.Millisecond
+
+func (g *Gateway) watch() (err error) {
+	g.stopWatch, err = watch.File(g.opts.Config, settle, func() {
+		if err := g.load(); err != nil {
+			g.log.Error("the changed file is not applied; the last good one stays", "error", err)
+			return
+		}
+		g.log.Warn("config file reloaded", "file", g.opts.Config)
+	})
+	return err
+}
+
+// URL is where the gateway serves.
+func (g *Gateway) URL() string { return g.server.URL() }
+
+// RunnerPID is the process id of the gateway's own runner, 0 without one.
+func (g *Gateway) RunnerPID() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.process == nil {
+		return 0
+	}
+	return g.process.PID()
+}
+
+// Reload is what "apisix reload" does: the configuration is read again and a
+// new runner takes the place of the old one, while the shared memory with its
+// tokens stays. A changed apisix.yaml alone needs no Reload.
+func (g *Gateway) Reload() error {
+	if err := g.reread(); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stopped {
+		return errors.New("the gateway is stopped")
+	}
+	g.retireRunner()
+	g.runner.forget()
+	return g.startRunner()
+}
+
+// reread applies the file if it changed: an unchanged one keeps its version,
+// and so its tokens.
+func (g *Gateway) reread() error {
+	info, err := os.Stat(g.opts.Config)
+	if err != nil {
+		return err
+	}
+	if info.ModTime().Unix() <= g.state.Load().config.version {
+		return nil
+	}
+	return g.load()
+}
+
+// runnerGrace is what APISIX gives a runner between SIGTERM and SIGKILL.
+const runnerGrace = time.Second
+
+func (g *Gateway) retireRunner() {
+	if g.process == nil {
+		return
+	}
+	g.process.retired.Store(true)
+	g.process.Stop(runnerGrace)
+	g.process = nil
+}
+
+// Stop ends the watch, the server after at most 5 s for running requests, and
+// the runner.
+func (g *Gateway) Stop() error {
+	if g.stopWatch != nil {
+		g.stopWatch()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stopped {
+		return nil
+	}
+	g.stopped = true
+	var err error
+	if g.server != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		err = g.server.Shutdown(ctx)
+	}
+	g.retireRunner()
+	if g.runner != nil {
+		g.runner.forget()
+	}
+	if g.tmp != "" {
+		err = errors.Join(err, os.RemoveAll(g.tmp))
+	}
+	return err
+}
