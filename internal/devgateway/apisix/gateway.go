@@ -319,7 +319,6 @@ func (g *Gateway) Reload() error {
 		return errors.New("the gateway is stopped")
 	}
 	g.retireRunner()
-	g.runner.forget()
 	return g.startRunner()
 }
 
@@ -339,7 +338,11 @@ func (g *Gateway) reread() error {
 // runnerGrace is what APISIX gives a runner between SIGTERM and SIGKILL.
 const runnerGrace = time.Second
 
+// retireRunner closes the idle connections first: a runner may wait for them.
 func (g *Gateway) retireRunner() {
+	if g.runner != nil {
+		g.runner.forget()
+	}
 	if g.process == nil {
 		return
 	}
@@ -367,9 +370,6 @@ func (g *Gateway) Stop() error {
 		err = g.server.Shutdown(ctx)
 	}
 	g.retireRunner()
-	if g.runner != nil {
-		g.runner.forget()
-	}
 	if g.tmp != "" {
 		err = errors.Join(err, os.RemoveAll(g.tmp))
 	}

@@ -18,6 +18,7 @@ func TestMain(m *testing.M) {
 	run := map[string]func(){
 		"probe": runProbe,
 		"stock": runStock,
+		"ours":  runOurs,
 		"hang":  runHang,
 		"env":   runEnv,
 	}[role]

@@ -1,0 +1,319 @@
+package apisix
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// denyThenAllow is a route that always denies and one that never does.
+const denyThenAllow = `
+routes:
+  - id: guarded
+    uri: /guarded
+    upstream: {nodes: {"UPSTREAM": 1}}
+    plugins: {ext-plugin-pre-req: {conf: [{name: deny, value: ""}]}}
+  - id: free
+    uri: /free
+    upstream: {nodes: {"UPSTREAM": 1}}
+    plugins: {ext-plugin-pre-req: {conf: [{name: allow, value: ""}]}}
+#END
+`
+
+// TestStaleTokenOpensTheDoorWithTheStockRunner shows that the gateway is as
+// forgetful as the real one: after a reload the number that meant "deny" to the
+// old process means "allow" to the new one.
+func TestStaleTokenOpensTheDoorWithTheStockRunner(t *testing.T) {
+	r := start(t, "stock", denyThenAllow)
+	wantStatus(t, get(t, r.Gateway, "/guarded"), 401) // token 1
+	r.reload(t)
+	wantStatus(t, get(t, r.Gateway, "/free"), 200) // token 1 of the new process
+	wantStatus(t, get(t, r.Gateway, "/guarded"), 200)
+}
+
+func TestStaleTokenStaysShutWithOurRunner(t *testing.T) {
+	r := start(t, "ours", denyThenAllow)
+	wantStatus(t, get(t, r.Gateway, "/guarded"), 401)
+	r.reload(t)
+	wantStatus(t, get(t, r.Gateway, "/free"), 200)
+	wantStatus(t, get(t, r.Gateway, "/guarded"), 401)
+	r.log.await(t, "does not know the conf token", 1)
+}
+
+func (r *rig) reload(t *testing.T) {
+	t.Helper()
+	old := r.RunnerPID()
+	if err := r.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if r.RunnerPID() == old {
+		t.Fatal("the runner was not replaced")
+	}
+}
+
+func TestUnknownTokenIsPreparedAnew(t *testing.T) {
+	socket := filepath.Join(shortTempDir(t), "s")
+	stop := startExternal(t, "stock", socket)
+	r := start(t, "", denyThenAllow, func(o *Options) { o.RunnerSocket, o.RunnerBinary = socket, "" })
+	wantStatus(t, get(t, r.Gateway, "/guarded"), 401)
+	wantStatus(t, get(t, r.Gateway, "/free"), 200)
+	stop()
+	wantStatus(t, get(t, r.Gateway, "/guarded"), 503)
+	startExternal(t, "stock", socket)
+	wantStatus(t, get(t, r.Gateway, "/free"), 200) // token 2 is unknown to the new process
+	r.log.await(t, "does not know the conf token", 1)
+	wantStatus(t, get(t, r.Gateway, "/guarded"), 401) // forgotten with it, so asked anew
+}
+
+func TestRunnerThatKnowsNoTokenIsAskedThreeTimes(t *testing.T) {
+	record := filepath.Join(t.TempDir(), "frames")
+	r := start(t, "probe", probeRoute(t, probeConf{Forget: true}, ""), withRecord(record))
+	wantStatus(t, get(t, r.Gateway, "/"), 503)
+	count := map[string]int{}
+	for _, f := range (&frameRecord{path: record}).take(t) {
+		count[fmt.Sprint(f.From, f.Type)]++
+	}
+	if count["gateway1"] != 3 || count["gateway2"] != 3 || count["plugin0"] != 3 {
+		t.Errorf("frames %v, want 3 of PrepareConf, HTTPReqCall and error each", count)
+	}
+	if n := len(r.up.take()); n != 0 {
+		t.Errorf("the upstream got %d requests", n)
+	}
+}
+
+func TestKilledRunnerIsRespawnedAndTokensAreFlushed(t *testing.T) {
+	record := filepath.Join(t.TempDir(), "frames")
+	r := start(t, "probe", probeRoute(t, probeConf{}, ""), withRecord(record))
+	frames := &frameRecord{path: record}
+	wantStatus(t, get(t, r.Gateway, "/"), 200)
+	wantStatus(t, get(t, r.Gateway, "/"), 200)
+	if n := prepared(frames.take(t)); n != 1 {
+		t.Errorf("PrepareConf %d times, want once for two requests", n)
+	}
+	old := r.RunnerPID()
+	kill(t, old)
+	r.log.await(t, "runner exited", 1)
+	eventually(t, "an answer of a new runner", func() bool { return get(t, r.Gateway, "/").status == statusLine(200) })
+	if r.RunnerPID() == old {
+		t.Error("the same process")
+	}
+	if n := prepared(frames.take(t)); n != 1 {
+		t.Errorf("PrepareConf %d times after the runner was replaced, want once", n)
+	}
+}
+
+func prepared(frames []recordedFrame) int {
+	n := 0
+	for _, f := range frames {
+		if f.From == "gateway" && f.Type == rpcPrepareConf {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAnyEditPreparesEveryRouteAnew(t *testing.T) {
+	record := filepath.Join(t.TempDir(), "frames")
+	r := start(t, "probe", probeRoute(t, probeConf{}, ""), withRecord(record))
+	frames := &frameRecord{path: record}
+	for i := range 3 { // within one second: the version grows all the same
+		wantStatus(t, get(t, r.Gateway, "/"), 200)
+		if n := prepared(frames.take(t)); n != 1 {
+			t.Errorf("PrepareConf %d times after %d touches, want once", n, i)
+		}
+		now := time.Now()
+		if err := os.Chtimes(r.file, now, now); err != nil {
+			t.Fatal(err)
+		}
+		r.log.await(t, "config file reloaded", i+1)
+	}
+}
+
+func TestRunnerNotThereIs503(t *testing.T) {
+	r := start(t, "", probeRoute(t, probeConf{}, ""), func(o *Options) { o.RunnerBinary = "" })
+	got := get(t, r.Gateway, "/")
+	wantStatus(t, got, 503)
+	if !strings.Contains(got.body, "<h1>503 Service Temporarily Unavailable</h1>") {
+		t.Errorf("body %q is not nginx's page", got.body)
+	}
+	if n := len(r.up.take()); n != 0 {
+		t.Errorf("the upstream got %d requests", n)
+	}
+}
+
+func TestAllowDegradationOpensTheDoorWhenTheRunnerIsGone(t *testing.T) {
+	r := start(t, "", probeRoute(t, probeConf{}, "allow_degradation: true"), func(o *Options) { o.RunnerBinary = "" })
+	wantStatus(t, get(t, r.Gateway, "/"), 200)
+	if n := len(r.up.take()); n != 1 {
+		t.Errorf("the upstream got %d requests, want the one that nobody checked", n)
+	}
+	r.log.await(t, "passes unchecked", 1)
+}
+
+func TestAllowDegradationDoesNotCoverAMethodWithoutNumber(t *testing.T) {
+	r := start(t, "probe", probeRoute(t, probeConf{}, "allow_degradation: true"))
+	wantStatus(t, send(t, r.Gateway, request("PURGE", "/")), 500)
+	if n := len(r.up.take()); n != 0 {
+		t.Errorf("the upstream got %d requests", n)
+	}
+}
+
+func TestHangingRunnerIs503AfterTheReadTimeout(t *testing.T) {
+	r := start(t, "hang", probeRoute(t, probeConf{}, ""), func(o *Options) { o.ReadTimeout = 50 * time.Millisecond })
+	wantStatus(t, get(t, r.Gateway, "/"), 503)
+}
+
+func TestKillOfTheRunnerUnderLoadLetsNothingThrough(t *testing.T) {
+	for _, role := range []string{"stock", "ours"} {
+		t.Run(role, func(t *testing.T) {
+			r := start(t, role, denyThenAllow)
+			var wrong, right, failed atomic.Int64
+			stop := make(chan struct{})
+			var clients sync.WaitGroup
+			for range 4 {
+				clients.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						got, err := trySend(r.Gateway, request("GET", "/guarded"))
+						switch {
+						case err != nil || got.status != statusLine(401) && got.status != statusLine(503):
+							wrong.Add(1)
+						case got.status == statusLine(401):
+							right.Add(1)
+						default:
+							failed.Add(1)
+						}
+					}
+				})
+			}
+			for kills := 1; kills <= 5; kills++ {
+				before := right.Load()
+				eventually(t, "right answers between the kills", func() bool { return right.Load() > before+20 })
+				kill(t, r.RunnerPID())
+				r.log.await(t, "runner exited", kills)
+			}
+			close(stop)
+			clients.Wait()
+			if wrong.Load() != 0 || len(r.up.take()) != 0 {
+				t.Errorf("%d answers were neither 401 nor 503; the upstream must have got nothing", wrong.Load())
+			}
+			t.Logf("%d right, %d refused while the runner was gone", right.Load(), failed.Load())
+		})
+	}
+}
+
+func TestRunnerSeesOnlyTheListedEnvironment(t *testing.T) {
+	t.Setenv("GW_TEST_LISTED", "yes")
+	t.Setenv("GW_TEST_SECRET", "no")
+	t.Setenv("GW_TEST_REFERENCED", "gw.test")
+	config := "routes:\n- {uri: /, host: '${{GW_TEST_REFERENCED}}', upstream: {nodes: {\"UPSTREAM\": 1}}}\n#END\n"
+	r := start(t, "env", config, func(o *Options) { o.Env = append(o.Env, "GW_TEST_LISTED", "GW_TEST_SET=here") })
+	r.log.await(t, "args:", 1)
+	log := r.log.String()
+	for _, want := range []string{
+		"env:GW_TEST_LISTED=yes", "env:GW_TEST_SET=here", "env:GW_TEST_REFERENCED=gw.test", "env:PATH=",
+		"env:APISIX_CONF_EXPIRE_TIME=3600", "dir:" + r.opts.Dir,
+		fmt.Sprintf("env:APISIX_LISTEN_ADDRESS=unix:%s/conf/apisix-%d.sock", r.opts.Dir, os.Getpid()),
+	} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the runner printed no %q", want)
+		}
+	}
+	for _, unwanted := range []string{"GW_TEST_SECRET", "env:HOME="} {
+		if strings.Contains(log, unwanted) {
+			t.Errorf("the runner sees %s", unwanted)
+		}
+	}
+}
+
+func TestStopEndsTheRunnerAndRemovesItsFolder(t *testing.T) {
+	r := start(t, "probe", probeRoute(t, probeConf{}, ""), func(o *Options) { o.Dir = "" })
+	pid, dir := r.RunnerPID(), r.opts.Dir
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, 0); err == nil {
+		t.Error("the runner still runs")
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the folder %s is still there (%v)", dir, err)
+	}
+	if err := r.Reload(); err == nil {
+		t.Error("a stopped gateway was reloaded")
+	}
+}
+
+// probeRoute is a configuration of one route for everything, whose plugin is
+// the probe.
+func probeRoute(t *testing.T, conf probeConf, more string) string {
+	t.Helper()
+	value, err := json.Marshal(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quoted, err := json.Marshal(string(value))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf(`
+routes:
+  - id: all
+    uri: /*
+    upstream: {nodes: {"UPSTREAM": 1}}
+    plugins:
+      ext-plugin-pre-req:
+        conf: [{name: probe, value: %s}]
+        %s
+#END
+`, quoted, more)
+}
+
+func withRecord(path string) func(*Options) {
+	return func(o *Options) { o.Env = append(o.Env, recordVar+"="+path) }
+}
+
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startExternal runs a runner that the gateway does not manage.
+func startExternal(t *testing.T, role, socket string) (stop func()) {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := runnerEnv([]string{roleVar + "=" + role}, socket, os.LookupEnv)
+	process, err := os.StartProcess(binary, []string{binary}, &os.ProcAttr{Env: env, Files: []*os.File{nil, nil, os.Stderr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		_ = process.Kill()
+		_, _ = process.Wait()
+	})
+	t.Cleanup(stop)
+	client := newRunnerClient(socket, time.Second, newTokens(time.Now), time.Now)
+	eventually(t, "the external runner", func() bool {
+		conn, err := client.get()
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	return stop
+}
