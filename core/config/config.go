@@ -76,8 +76,8 @@ type Session struct {
 	SessionToken     bool     `config:"session_token" default:"true" doc:"Whether session tokens are accepted in X-Session-Token, as native apps send them."`
 	BearerToken      bool     `config:"bearer_token" default:"false" doc:"Whether session tokens (ory_st_...) are also accepted in the Authorization header."`
 	RequiredAAL      string   `config:"required_aal" one_of:"aal1,aal2" default:"aal1" doc:"Lowest authenticator assurance level that is accepted (NIST SP 800-63B)."`
-	RolesClaim       string   `config:"roles_claim" default:"identity.metadata_public.roles" doc:"Where the session document holds the roles."`
-	PermissionsClaim string   `config:"permissions_claim" default:"identity.metadata_public.permissions" doc:"Where the session document holds permissions."`
+	RolesClaim       string   `config:"roles_claim" len_min:"0" default:"identity.metadata_public.roles" doc:"Where the session document holds the roles. Empty for nowhere."`
+	PermissionsClaim string   `config:"permissions_claim" len_min:"0" default:"identity.metadata_public.permissions" doc:"Where the session document holds permissions. Empty for nowhere."`
 	CacheTTL         Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long a valid session is remembered, in seconds; the time for which a revoked session may still pass. 0 asks Kratos on every request."`
 	NegativeCacheTTL Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long an invalid session is remembered, in seconds."`
 	Outbound         Outbound `config:"http" doc:"How Kratos is called."`
@@ -104,9 +104,9 @@ type Issuer struct {
 	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience or none. A token meant for another service of the same issuer then passes."`
 	Algorithms          []string `config:"algorithms" default:"RS256,PS256,ES256,EdDSA" one_of:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA" doc:"Accepted signature algorithms (RFC 7518). There are no symmetric ones."`
 	TokenTypes          []string `config:"token_types" default:"at+jwt,application/at+jwt,JWT" doc:"Accepted values of the typ header. RFC 9068 issuers use at+jwt; Hydra writes JWT."`
-	ScopesClaim         string   `config:"scopes_claim" default:"scope,scp" doc:"Claims that may hold the scopes, separated by commas; the first that is present counts."`
-	RolesClaim          string   `config:"roles_claim" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts."`
-	PermissionsClaim    string   `config:"permissions_claim" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts."`
+	ScopesClaim         string   `config:"scopes_claim" len_min:"0" default:"scope,scp" doc:"Claims that may hold the scopes, separated by commas; the first that is present counts. Empty for none."`
+	RolesClaim          string   `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
+	PermissionsClaim    string   `config:"permissions_claim" len_min:"0" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts. Empty for none."`
 }
 
 // Introspection asks the authorization server about a token.
@@ -120,8 +120,8 @@ type Introspection struct {
 	Audience            []string `config:"audience" doc:"Accepted audiences; the answer must name one of them. Needed unless insecure_any_audience is set."`
 	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience or none. A token meant for another service of the same issuer then passes."`
 	InsecureNoExpiry    bool     `config:"insecure_no_expiry" default:"false" doc:"Accepts answers without exp; such a token is asked about again after cache_ttl."`
-	RolesClaim          string   `config:"roles_claim" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts."`
-	PermissionsClaim    string   `config:"permissions_claim" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts."`
+	RolesClaim          string   `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
+	PermissionsClaim    string   `config:"permissions_claim" len_min:"0" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts. Empty for none."`
 	Leeway              Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference when nbf and iat are checked, in seconds; exp is exact."`
 	CacheTTL            Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long an active token is remembered, in seconds; the time for which a revoked token may still pass. 0 introspects on every request."`
 	NegativeCacheTTL    Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long an inactive token is remembered, in seconds."`

@@ -220,7 +220,7 @@ func (v *validator) introspection(i *Introspection) {
 
 // claimPaths reads a list of claim paths, separated by commas.
 func claimPaths(list string) ([]core.ClaimPath, error) {
-	var paths []core.ClaimPath
+	paths := []core.ClaimPath{} // not nil: the authenticators would read that as their default
 	for text := range strings.SplitSeq(list, ",") {
 		if text = strings.TrimSpace(text); text == "" {
 			continue

@@ -1,0 +1,59 @@
+// Package cli is the command line: one file per group of commands. Exit
+// statuses are the same everywhere: 0 for yes or clean, 1 for no or findings,
+// 2 for an error in how the command was called or in its input.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/internal/version"
+)
+
+// Exit statuses.
+const (
+	exitYes   = 0
+	exitNo    = 1
+	exitError = 2
+)
+
+// errNo ends a command with exitNo. The command has said why.
+var errNo = errors.New("no")
+
+// Main runs a command line and returns the exit status.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitYes
+	case errors.Is(err, errNo):
+		return exitNo
+	}
+	fmt.Fprintf(stderr, "gatehouse: %v\n", err)
+	return exitError
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "gatehouse",
+		Short:         "Authentication and authorisation for Kong and Apache APISIX",
+		Version:       version.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(devCommand(), demoCommand())
+	return root
+}
