@@ -2,6 +2,7 @@ package ory
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -71,7 +72,7 @@ type Message struct {
 
 // allMessages are those of the form and of its elements.
 func (u UI) allMessages() []Message {
-	all := u.Messages
+	all := slices.Clone(u.Messages)
 	for _, n := range u.Nodes {
 		all = append(all, n.Messages...)
 	}

@@ -2,6 +2,7 @@ package ory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -120,11 +121,17 @@ func answerError(req *http.Request, res *http.Response, body []byte) error {
 	if said.Browser != "" {
 		e.Location = said.Browser
 	}
-	var kratos struct{ ID, Message, Reason string }
+	var kratos struct {
+		ID, Message, Reason string
+		Details             struct {
+			RedirectTo string `json:"redirect_to"` // where an expired flow starts anew
+		}
+	}
 	if json.Unmarshal(said.Error, &e.ID) == nil {
 		e.Reason = said.Description
 	} else if json.Unmarshal(said.Error, &kratos) == nil {
 		e.ID, e.Reason = kratos.ID, strings.TrimSpace(kratos.Message+" "+kratos.Reason)
+		e.Location = cmp.Or(e.Location, kratos.Details.RedirectTo)
 	}
 	for _, m := range said.UI.allMessages() {
 		e.Reason = strings.TrimSpace(e.Reason + " " + m.Text)
