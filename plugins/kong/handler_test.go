@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Kong/go-pdk"
+
+	"gatehouse/core"
+	"gatehouse/core/config"
+	"gatehouse/internal/devgateway/kong/wire"
+	"gatehouse/plugins/kong/pluginserver"
+)
+
+// kongSide answers the PDK calls of one request and remembers them.
+type kongSide struct {
+	line    string
+	headers map[string]any
+	// fail makes a call answer with bytes that are no message.
+	fail string
+
+	calls []string
+	exit  wire.Exit
+	set   map[string]any
+}
+
+func (s *kongSide) serve(conn net.Conn) {
+	defer conn.Close()
+	for {
+		method, err := wire.ReadFrame(conn)
+		if err != nil {
+			return
+		}
+		args, err := wire.ReadFrame(conn)
+		if err != nil {
+			return
+		}
+		s.calls = append(s.calls, string(method))
+		answer := s.answer(string(method), args)
+		if s.fail == string(method) {
+			answer = []byte{0xff, 0xff, 0xff}
+		}
+		if wire.WriteFrame(conn, answer) != nil || string(method) == "kong.response.exit" {
+			return
+		}
+	}
+}
+
+func (s *kongSide) answer(method string, args []byte) []byte {
+	switch method {
+	case "kong.request.get_headers":
+		return wire.EncodeStruct(s.headers)
+	case "kong.nginx.get_var":
+		return wire.EncodeString(s.line)
+	case "kong.service.request.set_headers":
+		s.set, _ = wire.DecodeStruct(args)
+	case "kong.response.exit":
+		s.exit, _ = wire.DecodeExit(args)
+	}
+	return nil
+}
+
+// access runs one request through a handler.
+func (s *kongSide) access(t *testing.T, h handler) {
+	t.Helper()
+	ours, kongs := net.Pipe()
+	done := make(chan struct{})
+	go func() { defer close(done); s.serve(kongs) }()
+	h.Access(context.Background(), pdk.Init(ours))
+	ours.Close()
+	<-done
+}
+
+// allowAll knows everybody; the calls are counted, not the decision.
+type allowAll struct{}
+
+func (allowAll) Authenticate(_ context.Context, c core.Credential) (*core.Principal, error) {
+	if c.Value != "good" {
+		return nil, fmt.Errorf("%w: unknown", core.ErrInvalid)
+	}
+	return &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}, nil
+}
+
+func testHandler(t *testing.T) handler {
+	t.Helper()
+	gate, err := config.NewBuilder(config.BuilderOptions{}).Gate([]byte(`
+session: {kratos_url: "http://127.0.0.1:1"}
+upstream_headers: {X-User-Id: sub, X-User-Email: email}
+permission_table: |
+  permissions: {any: {activities: ["GET /users"]}}
+  authenticated: ["GET /me"]
+  public: ["GET /public"]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := gate.Options
+	o.Authenticator = allowAll{}
+	if gate, err = core.New(o); err != nil {
+		t.Fatal(err)
+	}
+	return handler{gate}
+}
+
+func TestFewPDKCallsPerRequest(t *testing.T) {
+	h := testHandler(t)
+	read := []string{"kong.request.get_headers", "kong.nginx.get_var"}
+	for name, c := range map[string]struct {
+		line, authorization string
+		last                string
+	}{
+		"allowed":         {"GET /me HTTP/1.1", "Bearer good", "kong.service.request.set_headers"},
+		"public":          {"GET /public HTTP/1.1", "", "kong.service.request.set_headers"},
+		"unauthenticated": {"GET /me HTTP/1.1", "Bearer bad", "kong.response.exit"},
+		"forbidden":       {"GET /users HTTP/1.1", "Bearer good", "kong.response.exit"},
+		"bad path":        {"GET /me/.. HTTP/1.1", "", "kong.response.exit"},
+	} {
+		s := &kongSide{line: c.line, headers: map[string]any{"host": "app.test", "authorization": []any{c.authorization}}}
+		if c.authorization == "" {
+			delete(s.headers, "authorization")
+		}
+		s.access(t, h)
+		if want := append(slices.Clone(read), c.last); !slices.Equal(s.calls, want) {
+			t.Errorf("%s: %v, want %v", name, s.calls, want)
+		}
+	}
+}
+
+func TestForgedHeadersAreRemovedInTheSameCall(t *testing.T) {
+	s := &kongSide{line: "GET /me HTTP/1.1", headers: map[string]any{
+		"authorization": "Bearer good", "x-user-id": []any{"root", "root"}, "x_user_id": "root", "x-user-email": "root@example.test", "x-other": "1"}}
+	s.access(t, testHandler(t))
+	want := map[string]any{"X-User-Id": []any{"ada"}, "x_user_id": []any{}, "X-User-Email": []any{}}
+	if !reflect.DeepEqual(s.set, want) {
+		t.Errorf("set %v, want %v", s.set, want)
+	}
+}
+
+func TestEveryPDKErrorDenies(t *testing.T) {
+	for _, method := range []string{"kong.request.get_headers", "kong.nginx.get_var"} {
+		s := &kongSide{line: "GET /public HTTP/1.1", headers: map[string]any{"host": "a"}, fail: method}
+		s.access(t, testHandler(t))
+		if s.exit.Status != 400 {
+			t.Errorf("%s fails: %d (%v), want 400", method, s.exit.Status, s.calls)
+		}
+	}
+}
+
+func TestFullHeaderMapIsRefused(t *testing.T) {
+	s := &kongSide{line: "GET /public HTTP/1.1", headers: map[string]any{}}
+	for i := range maxHeaders {
+		s.headers[fmt.Sprintf("x-%d", i)] = "1"
+	}
+	s.access(t, testHandler(t))
+	if s.exit.Status != 431 {
+		t.Errorf("status %d, want 431", s.exit.Status)
+	}
+}
+
+func TestRequestLine(t *testing.T) {
+	for line, want := range map[string][2]string{
+		"GET /a HTTP/1.1":         {"GET", "/a"},
+		"GET /a?b=/c HTTP/2.0":    {"GET", "/a?b=/c"},
+		"GET http://x/a HTTP/1.1": {"GET", "http://x/a"},
+		"GET /a b HTTP/1.1":       {"GET", "/a b"}, // refused by the path rules
+		"GET /a":                  {},
+		"GET":                     {},
+		"":                        {},
+		"GET /a HTTX/1.1":         {},
+	} {
+		method, target, err := requestLine(line)
+		if (err != nil) != (want == [2]string{}) || method != want[0] || target != want[1] {
+			t.Errorf("%q: %q %q %v", line, method, target, err)
+		}
+	}
+}
+
+// The schema is made from the configuration; what it lost, Kong would refuse
+// or silently not offer.
+func TestSchemaLosesNoSetting(t *testing.T) {
+	schema, err := pluginserver.Schema("gatehouse", config.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gaps, err := pluginserver.SchemaGaps(config.Config{}, schema); err != nil || len(gaps) > 0 {
+		t.Errorf("lost: %v, %v", gaps, err)
+	}
+}
+
+func TestKongsOwnKeysAreNoSettings(t *testing.T) {
+	own, err := ownSettings(json.RawMessage(`{"__seq__":4,"__key__":"k","__plugin_id":"p","__ws_id":"w","route_id":"r","service_id":"s","realm":"x"}`))
+	if err != nil || string(own) != `{"realm":"x"}` {
+		t.Errorf("%s, %v", own, err)
+	}
+	if _, err := ownSettings(json.RawMessage(`[]`)); err == nil {
+		t.Error("a list is a configuration")
+	}
+}
+
+func TestConfigThatDoesNotLoadIsAnError(t *testing.T) {
+	_, err := plugin().New(json.RawMessage(`{"relm":"x","__seq__":1}`))
+	if err == nil || !strings.Contains(err.Error(), "relm: is not a setting; did you mean realm?") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestPriorityIsBetweenCORSAndACL(t *testing.T) {
+	if p := plugin().Priority; p < 951 || p > 1999 {
+		t.Errorf("priority %d", p)
+	}
+}
