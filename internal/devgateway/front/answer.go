@@ -80,6 +80,10 @@ func withConnection(header Headers, keep bool) Headers {
 	if keep {
 		value = "keep-alive"
 	}
+	if header.Has("Connection") {
+		header.Set("Connection", value)
+		return header
+	}
 	return insertAt(header, leadingRun(header), Field{"Connection", value})
 }
 

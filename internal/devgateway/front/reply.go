@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"crypto/tls"
 	"net/http"
 	"time"
@@ -20,11 +21,12 @@ func (*Forward) reply() {}
 // Answer is a response that the gateway makes itself.
 type Answer struct {
 	Status int
-	// Reason is the text of the status line; the standard one if empty.
+	// Reason is the text of the status line; nginx's if empty.
 	Reason string
 	// Header are written in this order. The server adds Connection after the
 	// leading run of Server, Date, Content-Type, Content-Length and
-	// Transfer-Encoding lines, and Content-Length if no framing line is there.
+	// Transfer-Encoding lines (an empty Connection line in Header marks another
+	// place), and Content-Length if no framing line is there.
 	// "Transfer-Encoding: chunked" makes the body one chunk (not for HTTP/1.0).
 	Header Headers
 	Body   []byte
@@ -32,11 +34,15 @@ type Answer struct {
 	Close bool
 }
 
+// reasons are nginx's words where they differ from the standard ones.
+var reasons = map[int]string{
+	302: "Moved Temporarily", 405: "Not Allowed", 408: "Request Time-out", 413: "Request Entity Too Large",
+	414: "Request-URI Too Large", 416: "Requested Range Not Satisfiable", 503: "Service Temporarily Unavailable",
+	504: "Gateway Time-out",
+}
+
 func (a *Answer) reason() string {
-	if a.Reason != "" {
-		return a.Reason
-	}
-	return http.StatusText(a.Status)
+	return cmp.Or(a.Reason, reasons[a.Status], http.StatusText(a.Status))
 }
 
 // Forward is a request to be sent to an upstream.

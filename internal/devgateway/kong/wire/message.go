@@ -209,3 +209,24 @@ func EncodeBool(v bool) []byte {
 func appendInt32(b []byte, num protowire.Number, v int32) []byte {
 	return appendVarint(b, num, uint64(int64(v)))
 }
+
+// DecodeAuthenticate splits AuthenticateArgs into its two messages, nil where
+// absent.
+func DecodeAuthenticate(b []byte) (consumer, credential []byte, err error) {
+	err = eachField(b, func(f field) error {
+		switch f.num {
+		case 1:
+			consumer = f.bytes
+		case 2:
+			credential = f.bytes
+		}
+		return nil
+	})
+	return consumer, credential, err
+}
+
+// DecodeBool decodes a Bool.
+func DecodeBool(b []byte) (v bool, err error) {
+	err = eachField(b, func(f field) error { v = f.bits != 0; return nil })
+	return v, err
+}
