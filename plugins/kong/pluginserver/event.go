@@ -1,0 +1,216 @@
+package pluginserver
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/Kong/go-pdk"
+)
+
+// exitMethod is the PDK call that answers the client. Kong never replies to it.
+const exitMethod = "kong.response.exit"
+
+var (
+	errEventOver   = errors.New("the event is over: this PDK was for one request")
+	errConnection  = errors.New("the connection to Kong is lost")
+	errTornCall    = errors.New("a PDK call could not be encoded")
+	errPanicked    = errors.New("the handler panicked")
+	errNoPhase     = errors.New("this phase is not served")
+	errPDKFailed   = errors.New("the handler returned although a PDK call had failed")
+	errGaveUp      = errors.New("the handler's context ended before it had decided")
+	errUnsupported = errors.New("not supported: this is not a socket")
+)
+
+// event is one request in the hands of a handler. To the PDK it is the
+// connection to Kong: the PDK's writes are held back until it waits for the
+// answer, so that a call is one write, and every answer is read whole.
+type event struct {
+	conn *connection
+
+	mu     sync.Mutex
+	out    []byte // written by the PDK, not yet sent
+	answer []byte // read from Kong, not yet taken by the PDK
+	calls  int
+	// exited says that Kong has been told to answer the client itself.
+	exited bool
+	// failed says that a PDK call did not get its answer, lost that none can.
+	failed, lost bool
+	// over makes every later call fail.
+	over bool
+
+	hangup hangup
+}
+
+var _ net.Conn = (*event)(nil)
+
+// run lets a handler decide and sees to it that the outcome is either its own
+// or a denial. It reports whether the request may go on.
+func (e *event) run(ctx context.Context, h Handler) (pass, panicked bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	e.hangup.cancel = cancel
+	defer e.finish()
+	k := pdk.Init(e)
+	panicked = e.handle(eventContext{ctx, e}, h, k)
+	if cause := e.unsettled(panicked, ctx.Err()); cause != nil {
+		e.discard()
+		refuse(k, cause)
+	}
+	return e.passed(), panicked
+}
+
+func (e *event) handle(ctx context.Context, h Handler, k *pdk.PDK) (panicked bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			panicked = true
+			e.conn.server.logPanic("a plugin handler panicked; the request is denied", v)
+		}
+	}()
+	h.Access(ctx, k)
+	return false
+}
+
+// unsettled says why the request still needs an answer, or nil.
+func (e *event) unsettled(panicked bool, ended error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.exited || e.lost:
+		return nil
+	case panicked:
+		return errPanicked
+	case e.failed || len(e.out) > 0:
+		return errPDKFailed
+	case ended != nil:
+		return errGaveUp
+	}
+	return nil
+}
+
+// discard drops what is left of a call that was never completed.
+func (e *event) discard() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.out = e.out[:0]
+}
+
+func (e *event) passed() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !e.exited && !e.failed && !e.lost
+}
+
+func (e *event) finish() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over = true
+	e.hangup.close(e)
+	e.conn.out = e.out[:0]
+}
+
+// Write collects a part of a call.
+func (e *event) Write(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.closed(); err != nil {
+		return 0, err
+	}
+	e.out = append(e.out, p...)
+	return len(p), nil
+}
+
+// Read sends the collected call and returns its answer.
+func (e *event) Read(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.answer) == 0 {
+		if err := e.call(); err != nil {
+			e.failed = true
+			return 0, err
+		}
+	}
+	n := copy(p, e.answer)
+	e.answer = e.answer[n:]
+	return n, nil
+}
+
+func (e *event) call() error {
+	if err := e.closed(); err != nil {
+		return err
+	}
+	method, ok := callMethod(e.out)
+	if !ok {
+		e.out = e.out[:0]
+		return errTornCall
+	}
+	exits := method == exitMethod
+	if _, err := e.conn.net.Write(e.out); err != nil {
+		e.lost = true
+		return errConnection
+	}
+	e.calls++
+	e.out = e.out[:0]
+	if exits {
+		e.exited = true
+		return io.EOF
+	}
+	return e.receive()
+}
+
+// receive reads one answer, whole.
+func (e *event) receive() error {
+	e.hangup.pause(e)
+	in, err := readFrame(e.conn.r, e.conn.in[:0])
+	e.conn.in = in
+	e.hangup.resume(e)
+	if err != nil {
+		e.lost = true
+		return errConnection
+	}
+	e.answer = in
+	return nil
+}
+
+// callMethod returns the method of a complete call: its name in one frame and
+// its arguments in another, and nothing besides.
+func callMethod(b []byte) (string, bool) {
+	name, rest, ok := cutFrame(b)
+	if !ok || len(name) == 0 {
+		return "", false
+	}
+	_, rest, ok = cutFrame(rest)
+	return string(name), ok && len(rest) == 0
+}
+
+func (e *event) closed() error {
+	switch {
+	case e.over || e.exited:
+		return errEventOver
+	case e.lost:
+		return errConnection
+	}
+	return nil
+}
+
+// Close does nothing: the PDK calls it after an exit, and the connection is
+// closed after one in any case.
+func (e *event) Close() error { return nil }
+
+// LocalAddr is the socket's.
+func (e *event) LocalAddr() net.Addr { return e.conn.net.LocalAddr() }
+
+// RemoteAddr is Kong's end of the socket.
+func (e *event) RemoteAddr() net.Addr { return e.conn.net.RemoteAddr() }
+
+// SetDeadline is refused, and so are the next two: how long Kong may take is
+// the server's business.
+func (e *event) SetDeadline(time.Time) error { return errUnsupported }
+
+// SetReadDeadline is refused.
+func (e *event) SetReadDeadline(time.Time) error { return errUnsupported }
+
+// SetWriteDeadline is refused.
+func (e *event) SetWriteDeadline(time.Time) error { return errUnsupported }

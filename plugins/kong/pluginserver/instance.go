@@ -1,0 +1,117 @@
+package pluginserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"sync"
+
+	"github.com/Kong/go-pdk"
+
+	"gatehouse/core"
+)
+
+// instances holds the handlers that Kong has started and not yet closed.
+type instances struct {
+	mu       sync.RWMutex
+	handlers map[int32]Handler
+	// first and started make the ids: they count up from a random first one.
+	// A Kong worker may still hold ids of an earlier process. Such an id names
+	// a handler here only if two short runs of numbers, started at random
+	// within 2^31, overlap. Random single ids would meet far more often.
+	first, started int32
+}
+
+func newInstances() *instances {
+	return &instances{
+		handlers: map[int32]Handler{},
+		first:    rand.Int32N(math.MaxInt32),
+	}
+}
+
+// add stores a handler under an id from 1 to 2^31-1 that was never used before.
+func (t *instances) add(h Handler) (int32, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.started == math.MaxInt32 {
+		return 0, errors.New("every instance id has been used; restart the plugin server")
+	}
+	id := 1 + int32((int64(t.first)+int64(t.started))%math.MaxInt32)
+	t.started++
+	t.handlers[id] = h
+	return id, nil
+}
+
+func (t *instances) get(id int32) (Handler, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	h, ok := t.handlers[id]
+	return h, ok
+}
+
+func (t *instances) remove(id int32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.handlers, id)
+}
+
+// build never fails: an instance that cannot be built is one that denies.
+// To fail the start would only make Kong try again on every request.
+func (s *Server) build(name string, config []byte) Handler {
+	h, err := s.construct(name, config)
+	if err != nil {
+		s.log.Error("a plugin instance could not be built and denies every request", "plugin", name, "error", err)
+		return refusing{err}
+	}
+	return h
+}
+
+func (s *Server) construct(name string, config []byte) (h Handler, err error) {
+	if name != s.plugin.Name {
+		return nil, fmt.Errorf("the plugin is called %s: check which socket Kong uses for which plugin server", s.plugin.Name)
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = errors.New("the constructor panicked")
+			s.logPanic("a plugin constructor panicked", v)
+		}
+	}()
+	h, err = s.plugin.New(json.RawMessage(config))
+	if err == nil && h == nil {
+		err = errors.New("the constructor returned no handler")
+	}
+	return h, err
+}
+
+// refusing is the handler of an instance that could not be built.
+type refusing struct{ cause error }
+
+var _ Handler = refusing{}
+
+// Access denies the request.
+func (r refusing) Access(_ context.Context, k *pdk.PDK) { refuse(k, r.cause) }
+
+// refuse answers a request in the handler's stead.
+func refuse(k *pdk.PDK, cause error) {
+	d := core.Refusal(cause)
+	header := make(map[string][]string, len(d.Header))
+	for _, h := range d.Header {
+		header[h.Name] = append(header[h.Name], h.Value)
+	}
+	k.Response.Exit(d.Status, d.Body, header)
+}
+
+// logPanic writes one line. Only the runtime's own panics show their text:
+// any other value may hold what a client sent.
+func (s *Server) logPanic(message string, v any) {
+	text := fmt.Sprintf("a value of type %T", v)
+	if err, ok := v.(runtime.Error); ok {
+		text = err.Error()
+	}
+	s.log.Error(message, "panic", text, "stack", string(debug.Stack()))
+}

@@ -1,0 +1,651 @@
+package pluginserver
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/Kong/go-pdk"
+	pb "github.com/Kong/go-pdk/server/kong_plugin_protocol"
+	"google.golang.org/protobuf/proto"
+)
+
+// wantRefusal checks that the client gets a 503 with a problem document.
+func wantRefusal(t *testing.T, o outcome) {
+	t.Helper()
+	if o.passed || o.exit == nil {
+		t.Fatalf("the request was not answered: passed=%v hung up=%v", o.passed, o.hungUp())
+	}
+	var problem struct{ Status int }
+	if err := json.Unmarshal(o.exit.Body, &problem); err != nil {
+		t.Errorf("the body is no JSON: %v", err)
+	}
+	contentType := o.exit.Headers.AsMap()["Content-Type"]
+	if o.exit.Status != 503 || problem.Status != 503 || fmt.Sprint(contentType) != "[application/problem+json]" {
+		t.Errorf("answered %d, %v, %s; want 503 and a problem document", o.exit.Status, contentType, o.exit.Body)
+	}
+}
+
+func TestPanicInHandlerDenies(t *testing.T) {
+	var nobody *pdk.PDK
+	for name, h := range map[string]handlerFunc{
+		"at once":          func(context.Context, *pdk.PDK) { panic("token eyJhbGciOi") },
+		"nil pointer":      func(context.Context, *pdk.PDK) { _ = *nobody },
+		"after some calls": func(ctx context.Context, k *pdk.PDK) { threeCalls(ctx, k); panic(errTest) },
+		"inside a call": func(_ context.Context, k *pdk.PDK) {
+			_ = k.Request.Ask("kong.request.get_headers", &pb.String{V: "\xff"}, nil) // leaves half a call behind
+			panic(errTest)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			panics := true
+			s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
+				if panics {
+					h(ctx, k)
+				}
+			}))
+			c := dial(t, s.path)
+			id := c.start("{}")
+			wantRefusal(t, c.access(id, answers))
+
+			line := strings.TrimSpace(s.log.String())
+			if strings.Count(line, "\n") != 0 || !strings.Contains(line, "server_test.go") {
+				t.Errorf("want one log line with the stack, got %q", line)
+			}
+			if strings.Contains(line, "eyJhbGciOi") {
+				t.Errorf("the log shows what the handler panicked with: %q", line)
+			}
+			panics = false
+			if o := dial(t, s.path).access(id, answers); !o.passed {
+				t.Error("the server did not survive")
+			}
+		})
+	}
+}
+
+func TestPanicAfterExitSendsNothingMore(t *testing.T) {
+	s := serve(t, plugin(func(_ context.Context, k *pdk.PDK) {
+		k.Response.ExitStatus(401)
+		panic(errTest)
+	}))
+	c := dial(t, s.path)
+	o := c.access(c.start("{}"), answers)
+	if o.exit.GetStatus() != 401 || len(o.calls) != 1 {
+		t.Errorf("got %+v, want the handler's 401 and no more", o)
+	}
+}
+
+func TestHandlerThatSwallowsAFailedCallDenies(t *testing.T) {
+	for name, h := range map[string]handlerFunc{
+		"half a call left behind": func(_ context.Context, k *pdk.PDK) {
+			_ = k.Request.Ask("kong.request.get_headers", &pb.String{V: "\xff"}, nil)
+		},
+		"half a call before a whole one": func(_ context.Context, k *pdk.PDK) {
+			_ = k.Request.Ask("kong.request.get_headers", &pb.String{V: "\xff"}, nil)
+			_, _ = k.Request.GetPath()
+		},
+		"a call without a name": func(_ context.Context, k *pdk.PDK) {
+			_ = k.Request.Ask("", nil, nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, plugin(h))
+			c := dial(t, s.path)
+			wantRefusal(t, c.access(c.start("{}"), answers))
+		})
+	}
+}
+
+func TestInstanceThatCannotBeBuiltDenies(t *testing.T) {
+	for name, build := range map[string]func(json.RawMessage) (Handler, error){
+		"error":              func(json.RawMessage) (Handler, error) { return nil, errTest },
+		"error and handler":  func(json.RawMessage) (Handler, error) { return handlerFunc(threeCalls), errTest },
+		"panic":              func(json.RawMessage) (Handler, error) { panic("secret") },
+		"no handler":         func(json.RawMessage) (Handler, error) { return nil, nil },
+		"handler of nothing": func(json.RawMessage) (Handler, error) { return handlerFunc(nil), nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := plugin(nil)
+			p.New = build
+			s := serve(t, p)
+			c := dial(t, s.path)
+			wantRefusal(t, c.access(c.start("{}"), answers))
+			if log := s.log.String(); log == "" || strings.Contains(log, "secret") {
+				t.Errorf("the log should give the reason and no secret: %q", log)
+			}
+		})
+	}
+}
+
+func TestInstanceOfAnotherPluginDenies(t *testing.T) {
+	s := serve(t, plugin(threeCalls))
+	c := dial(t, s.path)
+	ret := c.rpc(startCall("another", "{}"))
+	wantRefusal(t, c.access(ret.GetInstanceStatus().GetInstanceId(), answers))
+}
+
+func TestUnknownPhaseDenies(t *testing.T) {
+	s := serve(t, plugin(threeCalls))
+	c := dial(t, s.path)
+	wantRefusal(t, c.event(c.start("{}"), "log", answers))
+}
+
+func TestConfigReachesTheConstructorAsSent(t *testing.T) {
+	const config = `{"realm":"r2","__seq__":4,"none":null}`
+	p := plugin(threeCalls)
+	var got string
+	p.New = func(c json.RawMessage) (Handler, error) {
+		got = string(c)
+		return handlerFunc(threeCalls), nil
+	}
+	s := serve(t, p)
+	c := dial(t, s.path)
+	if o := c.access(c.start(config), answers); !o.passed {
+		t.Errorf("not passed: %+v", o)
+	}
+	if got != config {
+		t.Errorf("the constructor got %s", got)
+	}
+}
+
+// Kong keeps its instance ids when the plugin server dies. A number that it
+// still has must not lead to another route's configuration.
+func TestStaleInstanceAfterRespawnNamesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "probe.socket")
+	strict := plugin(func(_ context.Context, k *pdk.PDK) { k.Response.ExitStatus(401) })
+	first := serveAt(t, strict, path)
+	c := dial(t, path)
+	stale := c.start(`{"route":"protected"}`)
+	if o := c.access(stale, answers); o.exit.GetStatus() != 401 {
+		t.Fatalf("before the respawn: %+v", o)
+	}
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	second := serveAt(t, plugin(threeCalls), path)
+	c = dial(t, path)
+	fresh := c.start(`{"route":"open"}`)
+	o := dial(t, path).access(stale, answers)
+	if !o.hungUp() || len(o.calls) != 0 {
+		t.Errorf("the stale id %d was served by instance %d: %+v", stale, fresh, o)
+	}
+	if !strings.Contains(second.log.String(), "no plugin instance") {
+		t.Errorf("the log does not say why: %q", second.log.String())
+	}
+	// Kong now starts the instance again and sends the request once more.
+	if o := c.access(c.start(`{"route":"protected"}`), answers); !o.passed {
+		t.Error("the instance could not be started again")
+	}
+}
+
+func TestInstanceIDsAreNeverUsedTwice(t *testing.T) {
+	s := serve(t, plugin(threeCalls))
+	c := dial(t, s.path)
+	seen := map[int32]bool{}
+	for range 200 {
+		id := c.start("{}")
+		if id <= 0 || seen[id] {
+			t.Fatalf("id %d came twice or is not positive", id)
+		}
+		seen[id] = true
+		c.rpc(closeCall(id))
+	}
+}
+
+func TestInstanceIDsWrapAroundAndEnd(t *testing.T) {
+	table := newInstances()
+	table.first = 1<<31 - 2
+	for _, want := range []int32{1<<31 - 1, 1, 2} {
+		if id, err := table.add(nil); id != want || err != nil {
+			t.Errorf("add = %d, %v; want %d", id, err, want)
+		}
+	}
+	table.started = 1<<31 - 1
+	if id, err := table.add(nil); err == nil {
+		t.Errorf("id %d was given out again", id)
+	}
+}
+
+// The stock server drops every instance older than a minute whenever one is
+// closed. The clock here is synctest's, so the socket is a pipe in memory.
+func TestInstanceIsNotForgottenAfterSixtySeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := NewServer(plugin(threeCalls), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kong, us := net.Pipe()
+		s.start(t.Context(), newConnection(s, us))
+		c := newKongConn(t, kong)
+		kept, closed := c.start("{}"), c.start("{}")
+		time.Sleep(time.Hour)
+		c.rpc(closeCall(closed))
+		if o := c.access(kept, answers); !o.passed {
+			t.Errorf("the instance is gone after an hour: %+v", o)
+		}
+		kong.Close()
+		s.open.Wait()
+	})
+}
+
+func TestClosedInstanceIsGone(t *testing.T) {
+	s := serve(t, plugin(threeCalls))
+	c := dial(t, s.path)
+	id := c.start("{}")
+	for range 2 { // twice: two workers may close the same one
+		if ret := c.rpc(closeCall(id)); ret.GetInstanceStatus().GetInstanceId() != id {
+			t.Errorf("closing answered %v", ret)
+		}
+	}
+	if o := c.access(id, answers); !o.hungUp() {
+		t.Errorf("a closed instance was served: %+v", o)
+	}
+}
+
+func TestEveryCommandIsAnswered(t *testing.T) {
+	s := serve(t, plugin(threeCalls))
+	c := dial(t, s.path)
+	id := c.start("{}")
+	names := c.rpc(&pb.RpcCall{Call: &pb.RpcCall_CmdGetPluginNames{}})
+	if got := names.GetPluginNames().GetNames(); len(got) != 1 || got[0] != pluginName {
+		t.Errorf("plugin names: %v", names)
+	}
+	info := c.rpc(&pb.RpcCall{Call: &pb.RpcCall_CmdGetPluginInfo{}}).GetPluginInfo()
+	if info.GetName() != pluginName || info.GetVersion() != "1.2.3" || info.GetPriority() != 1100 ||
+		fmt.Sprint(info.GetPhases()) != "[access]" || !json.Valid([]byte(info.GetSchema())) {
+		t.Errorf("plugin info: %v", info)
+	}
+	status := func(id int32) *pb.RpcReturn {
+		return c.rpc(&pb.RpcCall{Call: &pb.RpcCall_CmdGetInstanceStatus{CmdGetInstanceStatus: &pb.CmdGetInstanceStatus{InstanceId: id}}})
+	}
+	if got := status(id).GetInstanceStatus(); got.GetInstanceId() != id || got.GetName() != pluginName {
+		t.Errorf("instance status: %v", got)
+	}
+	if got := status(id + 1); got != nil {
+		t.Errorf("the status of an instance that does not exist: %v", got)
+	}
+}
+
+func TestCallThatIsNoneEndsTheConnection(t *testing.T) {
+	for name, payload := range map[string][]byte{
+		"empty":        nil,
+		"not a call":   {0x08, 0x05},
+		"not protobuf": bytes.Repeat([]byte{0xff}, 40),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, plugin(threeCalls))
+			c := dial(t, s.path)
+			c.write(payload)
+			c.expectNothingMore()
+			if s.log.String() == "" {
+				t.Error("nothing in the log")
+			}
+		})
+	}
+}
+
+func TestOversizedFrameIsRefused(t *testing.T) {
+	s := serve(t, plugin(threeCalls))
+	for _, size := range []uint32{maxFrame + 1, 1<<32 - 1} {
+		c := dial(t, s.path)
+		if _, err := c.net.Write(binary.LittleEndian.AppendUint32(nil, size)); err != nil {
+			t.Fatal(err)
+		}
+		c.expectNothingMore()
+	}
+	if !strings.Contains(s.log.String(), "4294967295") {
+		t.Errorf("the log does not say what was refused: %q", s.log.String())
+	}
+}
+
+func TestOversizedAnswerDenies(t *testing.T) {
+	failed := make(chan error, 1)
+	s := serve(t, plugin(func(_ context.Context, k *pdk.PDK) {
+		_, err := k.Request.GetHeaders(1000)
+		failed <- err
+	}))
+	c := dial(t, s.path)
+	c.begin(c.start("{}"), phaseAccess)
+	c.read()
+	c.read()
+	if _, err := c.net.Write([]byte{0xff, 0xff, 0xff, 0xff}); err != nil {
+		t.Fatal(err)
+	}
+	c.expectNothingMore()
+	if err := <-failed; err == nil {
+		t.Error("the handler was not told")
+	}
+}
+
+func TestAnnouncedFrameCostsNoMemoryBeforeItArrives(t *testing.T) {
+	header := binary.LittleEndian.AppendUint32(nil, maxFrame)
+	buf, err := readFrame(bufio.NewReader(bytes.NewReader(header)), nil)
+	if err != io.ErrUnexpectedEOF {
+		t.Errorf("err = %v", err)
+	}
+	if cap(buf) > 2*readStep {
+		t.Errorf("%d bytes were set aside for a frame of which only the length came", cap(buf))
+	}
+}
+
+func TestFrameInAnyPieces(t *testing.T) {
+	payload := bytes.Repeat([]byte("0123456789"), 30_000)
+	frame := append(binary.LittleEndian.AppendUint32(nil, uint32(len(payload))), payload...)
+	r := bufio.NewReaderSize(iotestOneByte{bytes.NewReader(frame)}, 16)
+	got, err := readFrame(r, nil)
+	if err != nil || !bytes.Equal(got, frame) {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+	if _, err := readFrame(r, nil); err != io.EOF {
+		t.Errorf("at the end: %v", err)
+	}
+	for cut := 1; cut < 6; cut++ {
+		if _, err := readFrame(bufio.NewReader(bytes.NewReader(frame[:cut])), nil); err != io.ErrUnexpectedEOF {
+			t.Errorf("cut after %d bytes: %v", cut, err)
+		}
+	}
+}
+
+// iotestOneByte gives one byte at a time.
+type iotestOneByte struct{ io.Reader }
+
+func (r iotestOneByte) Read(p []byte) (int, error) { return r.Reader.Read(p[:min(1, len(p))]) }
+
+func TestOneWritePerCallAndOneForTheEnd(t *testing.T) {
+	s := serve(t, plugin(threeCalls))
+	calls := make(chan int, 1)
+	s.Observe = func(e EventStats) { calls <- e.PDKCalls }
+	c := dial(t, s.path)
+	id := c.start("{}")
+	before := s.writes.Load()
+	if o := c.access(id, answers); !o.passed || len(o.calls) != 3 {
+		t.Fatalf("got %+v", o)
+	}
+	if n := s.writes.Load() - before; n != 4 {
+		t.Errorf("%d writes for three calls and the end of the event, want 4", n)
+	}
+	if n := <-calls; n != 3 {
+		t.Errorf("counted %d PDK calls, want 3", n)
+	}
+}
+
+func TestExitIsNotFollowedByTheEndOfTheEvent(t *testing.T) {
+	s := serve(t, plugin(func(_ context.Context, k *pdk.PDK) {
+		k.Response.Exit(401, []byte("no"), map[string][]string{"WWW-Authenticate": {"Bearer"}})
+		if _, err := k.Request.GetHeaders(1); err == nil {
+			t.Error("a PDK call after the exit succeeded")
+		}
+	}))
+	c := dial(t, s.path)
+	o := c.access(c.start("{}"), answers) // fails if anything follows the exit
+	if o.exit.GetStatus() != 401 || string(o.exit.GetBody()) != "no" {
+		t.Errorf("got %+v", o)
+	}
+}
+
+func TestPDKKeptBeyondItsEventReachesNobody(t *testing.T) {
+	var kept *pdk.PDK
+	s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
+		if kept == nil {
+			kept = k
+			return
+		}
+		if err := kept.ServiceRequest.SetHeader("X-User-Id", "somebody else"); err == nil {
+			t.Error("a PDK of an earlier request still works")
+		}
+		kept.Response.ExitStatus(200)
+		threeCalls(ctx, k)
+	}))
+	c := dial(t, s.path)
+	id := c.start("{}")
+	c.access(id, answers)
+	if o := c.access(id, answers); !o.passed || len(o.calls) != 3 {
+		t.Errorf("the second request saw foreign calls: %+v", o)
+	}
+}
+
+func TestDenialsLeaveNoLogLines(t *testing.T) {
+	s := serve(t, plugin(func(_ context.Context, k *pdk.PDK) { k.Response.ExitStatus(401) }))
+	id := dial(t, s.path).start("{}")
+	for range 20 {
+		dial(t, s.path).access(id, answers)
+	}
+	if log := s.log.String(); log != "" {
+		t.Errorf("logged: %s", log)
+	}
+}
+
+// A handler may wait for an identity provider when Kong goes away.
+func TestLostConnectionEndsTheHandler(t *testing.T) {
+	for name, h := range map[string]handlerFunc{
+		"while it waits for something else": func(ctx context.Context, _ *pdk.PDK) { <-ctx.Done() },
+		"after a call": func(ctx context.Context, k *pdk.PDK) {
+			ctx, cancel := context.WithTimeout(ctx, time.Hour)
+			defer cancel()
+			if _, err := k.Request.GetPath(); err != nil {
+				return
+			}
+			<-ctx.Done()
+		},
+		"while it waits for Kong": func(_ context.Context, k *pdk.PDK) { _, _ = k.Request.GetPath() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := runtime.NumGoroutine()
+			entered, ended := make(chan bool, 1), make(chan EventStats, 1)
+			s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
+				entered <- true
+				h(ctx, k)
+			}))
+			s.Observe = func(e EventStats) { ended <- e }
+			c := dial(t, s.path)
+			c.begin(c.start("{}"), phaseAccess)
+			<-entered
+			if name == "after a call" {
+				c.read()
+				c.read()
+				c.writeMessage(&pb.String{V: "/"})
+			}
+			c.net.Close()
+			if e := <-ended; e.Passed {
+				t.Error("the event counts as passed")
+			}
+			if err := s.stop(); err != nil {
+				t.Error(err)
+			}
+			waitFor(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
+		})
+	}
+}
+
+// waitFor polls, because what is waited for makes no sound.
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for range 1000 {
+		if ok() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("gave up waiting for %s", what)
+}
+
+// The watch for a hang-up shares the connection with the PDK.
+func TestWatchForAHangUpTakesNoAnswer(t *testing.T) {
+	s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
+		for range 50 {
+			select {
+			case <-ctx.Done():
+				t.Error("the context ended on a live connection")
+			default:
+			}
+			if path, err := k.Request.GetPath(); path != "/svc/x" || err != nil {
+				t.Errorf("GetPath = %q, %v", path, err)
+			}
+		}
+	}))
+	c := dial(t, s.path)
+	id := c.start("{}")
+	for range 10 {
+		if o := c.access(id, answers); !o.passed || len(o.calls) != 50 {
+			t.Fatalf("got %d calls, passed %v", len(o.calls), o.passed)
+		}
+	}
+}
+
+func TestManyConnectionsAtOnce(t *testing.T) {
+	s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
+		path, err := k.Request.GetPath()
+		if err != nil {
+			refuse(k, err)
+			return
+		}
+		_ = k.ServiceRequest.SetHeaders(map[string][]string{"X-Path": {path}})
+	}))
+	id := dial(t, s.path).start("{}")
+	var clients sync.WaitGroup
+	for i := range 32 {
+		c := dial(t, s.path)
+		clients.Go(func() {
+			for j := range 50 {
+				path := fmt.Sprintf("/%d/%d", i, j)
+				o := c.access(id, func(method string, args []byte) proto.Message {
+					if method == "kong.request.get_path" {
+						return &pb.String{V: path}
+					}
+					if !bytes.Contains(args, []byte(path)) {
+						t.Errorf("%s was answered with another request's %q", path, args)
+					}
+					return &pb.String{}
+				})
+				if !o.passed {
+					t.Errorf("%s did not pass", path)
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
+}
+
+func TestStopLetsOpenEventsFinish(t *testing.T) {
+	entered, leave := make(chan bool), make(chan bool)
+	s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
+		entered <- true
+		<-leave
+		threeCalls(ctx, k)
+	}))
+	idle, busy := dial(t, s.path), dial(t, s.path)
+	id := idle.start("{}")
+	busy.begin(id, phaseAccess)
+	<-entered
+	stopped := make(chan error)
+	go func() { stopped <- s.stop() }()
+	idle.expectNothingMore() // closed at once
+	if _, err := net.Dial("unix", s.path); err == nil {
+		t.Error("a new connection was accepted")
+	}
+	close(leave)
+	for range 3 {
+		method, _ := busy.read()
+		args, _ := busy.read()
+		busy.writeMessage(answers(string(method), args))
+	}
+	if end, ok := busy.read(); !ok || len(end) != 0 {
+		t.Errorf("the open event did not finish: %q, %v", end, ok)
+	}
+	if busy.readReturn() == nil {
+		t.Error("the open event got no return")
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStopCutsOffAHandlerThatHangs(t *testing.T) {
+	entered := make(chan bool)
+	s := serve(t, plugin(func(ctx context.Context, _ *pdk.PDK) {
+		entered <- true
+		<-ctx.Done()
+	}))
+	s.Grace = time.Millisecond
+	c := dial(t, s.path)
+	c.begin(c.start("{}"), phaseAccess)
+	<-entered
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	for {
+		frame, ok := c.read()
+		if !ok {
+			break
+		}
+		if len(frame) == 0 {
+			t.Fatal("the event of a handler that was cut off let the request through")
+		}
+	}
+}
+
+func TestServeReportsALostListener(t *testing.T) {
+	s, err := NewServer(plugin(threeCalls), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := listen(filepath.Join(t.TempDir(), "probe.socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := s.Serve(t.Context(), l); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Serve = %v", err)
+	}
+}
+
+// With MsgPack:1 Kong logs an error and lets the request through, unless the
+// error is that there is no such instance, and the instance then does not start.
+func TestKongThatSpeaksMessagePackIsRefused(t *testing.T) {
+	for name, request := range map[string]struct{ id, call string }{
+		"start":             {"\x01", "\xb4plugin.StartInstance\x91\x82\xa4Name\xa5probe\xa6Config\xa2{}"},
+		"event":             {"\x7f", "\xb2plugin.HandleEvent\x91\x82\xaaInstanceId\x03\xa9EventName\xa6access"},
+		"event 200":         {"\xcc\xc8", "\xb2plugin.HandleEvent\x91\x80"},
+		"event 256":         {"\xcd\x01\x00", "\xb2plugin.HandleEvent\x91\x80"},
+		"event 65536":       {"\xce\x00\x01\x00\x00", "\xb2plugin.HandleEvent\x91\x80"},
+		"event 2^32":        {"\xcf\x00\x00\x00\x01\x00\x00\x00\x00", "\xb2plugin.HandleEvent\x91\x80"},
+		"a long method":     {"\x01", "\xd9\x40" + strings.Repeat("m", 64) + "\x90"},
+		"close, id 1000000": {"\xce\x00\x0f\x42\x40", "\xb4plugin.CloseInstance\x91\x03"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, plugin(threeCalls))
+			c := dial(t, s.path)
+			if _, err := io.WriteString(c.net, "\x94\x00"+request.id+request.call); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := io.ReadAll(c.r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// [1, id, error, nil]; Kong looks for these words in the error.
+			rest, ok := strings.CutPrefix(string(answer), "\x94\x01"+request.id+"\xd9")
+			if !ok || len(rest) != int(rest[0])+2 || !strings.HasPrefix(rest[1:], "no plugin instance") || !strings.HasSuffix(rest, "\xc0") {
+				t.Errorf("answered %q", answer)
+			}
+			if !strings.Contains(s.log.String(), "MsgPack") {
+				t.Errorf("the log does not say so: %q", s.log.String())
+			}
+		})
+	}
+}
