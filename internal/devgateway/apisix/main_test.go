@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 		"ours":  runOurs,
 		"hang":  runHang,
 		"env":   runEnv,
+		"junk":  runJunk,
 	}[role]
 	if run == nil {
 		fmt.Fprintln(os.Stderr, "no such runner:", role)

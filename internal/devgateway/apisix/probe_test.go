@@ -294,3 +294,22 @@ func runEnv() {
 	fmt.Println("args:" + strings.Join(os.Args[1:], ","))
 	runHang()
 }
+
+// runJunk gives tokens, but answers calls with bytes that are no answer.
+func runJunk() {
+	p := &probe{confs: map[uint32]probeConf{}}
+	serveRunner(func(conn net.Conn) {
+		defer conn.Close()
+		for {
+			kind, data, err := readFrame(conn)
+			if err != nil {
+				return
+			}
+			answer := []byte{255, 255, 255, 127}
+			if kind == rpcPrepareConf {
+				answer = p.prepare(data)
+			}
+			_ = writeFrame(conn, kind, answer)
+		}
+	})
+}

@@ -57,11 +57,11 @@ func readFrame(r io.Reader) (kind byte, data []byte, err error) {
 }
 
 // guarded runs a decoder over bytes that came from the runner: flatbuffers
-// panics on offsets that lead out of the buffer.
+// panics on offsets that lead out of the buffer. APISIX's Lua fails there too.
 func guarded[T any](what string, decode func() T) (v T, err error) {
 	defer func() {
 		if recover() != nil {
-			err = fmt.Errorf("the runner sent a malformed %s", what)
+			err = &scriptError{"the runner sent a malformed " + what}
 		}
 	}()
 	return decode(), nil
@@ -192,7 +192,7 @@ type entry struct {
 	value *string
 }
 
-// actionNone is the answer of a runner that changes nothing.
+// decodeCall reads the answer to a call; one without action changes nothing.
 func decodeCall(data []byte) (*decision, error) {
 	return guarded("HTTPReqCall answer", func() *decision {
 		resp := HTTPReqCall.GetRootAsResp(data, 0)
