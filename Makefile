@@ -47,7 +47,7 @@ vuln: prerequisites ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... f
 	$(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./...
 
 docs: ## regenerate what is generated in docs/
-	$(GO) generate ./...
+	$(GO) test ./core/config -run TestReferenceIsCurrent -update
 
 e2e-backends: build ## start Kratos, Hydra and the services on fixed ports and write kong.yml and apisix.yaml for gateways elsewhere
 	$(BIN)/gatehouse demo --backends-only --write e2e/external

@@ -7,9 +7,8 @@ import (
 	"log/slog"
 	"os"
 
-	"gatehouse/core/config"
-	"gatehouse/core/observe"
 	"gatehouse/internal/version"
+	"gatehouse/plugins/apisix/filter"
 	"gatehouse/plugins/apisix/runner"
 )
 
@@ -19,10 +18,5 @@ func main() {
 		fmt.Println("APISIX starts it: set ext-plugin.cmd in config.yaml. It takes no arguments.")
 		return
 	}
-	runner.Main(newFilter())
-}
-
-func newFilter() *filter {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	return &filter{gates: config.NewBuilder(config.BuilderOptions{Recorder: observe.NewLog(log), Log: log})}
+	runner.Main(filter.New(slog.New(slog.NewTextHandler(os.Stderr, nil))))
 }

@@ -1,8 +1,11 @@
-package main
+// Package filter is Gatehouse as a plugin of an APISIX runner, for the runner
+// beside it and for those that teams build with plugins of their own.
+package filter
 
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 
@@ -12,26 +15,32 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config"
+	"gatehouse/core/observe"
 	"gatehouse/plugins/apisix/runner"
 )
 
-// filter is the plugin "gatehouse" of the runner.
-type filter struct {
+// Filter is the plugin "gatehouse" of a runner.
+type Filter struct {
 	plugin.DefaultPlugin
 	gates *config.Builder
 }
 
-var _ plugin.Plugin = (*filter)(nil)
+var _ plugin.Plugin = (*Filter)(nil)
+
+// New makes the plugin, which logs as told.
+func New(log *slog.Logger) *Filter {
+	return &Filter{gates: config.NewBuilder(config.BuilderOptions{Recorder: observe.NewLog(log), Log: log})}
+}
 
 // Name is what a route's conf calls the plugin.
-func (*filter) Name() string { return "gatehouse" }
+func (*Filter) Name() string { return "gatehouse" }
 
 // ParseConf finds or builds the gate of a configuration. APISIX asks again for
 // every route after any edit, so gates are shared by content.
-func (f *filter) ParseConf(in []byte) (any, error) { return f.gates.Gate(in) }
+func (f *Filter) ParseConf(in []byte) (any, error) { return f.gates.Gate(in) }
 
 // RequestFilter decides one request. A request it does not answer goes on.
-func (f *filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Request) {
+func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Request) {
 	gate, ok := conf.(*core.Gate)
 	if !ok {
 		answer(w, core.Refusal(errors.New("the route's configuration is not a gate")))
