@@ -143,6 +143,9 @@ func (c *Client) do(req *http.Request, limit int64) (*Answer, error) {
 	case <-req.Context().Done():
 		return nil, fmt.Errorf("%d calls to the identity provider are under way: %w", cap(c.slots), req.Context().Err())
 	}
+	if err := req.Context().Err(); err != nil { // select picks at random
+		return nil, err
+	}
 	response, err := c.http.Do(req)
 	if err != nil {
 		return nil, err

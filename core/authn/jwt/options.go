@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -128,11 +129,19 @@ func (o Options) validate() error {
 			err = errors.New("is listed twice")
 		}
 		if err != nil {
-			problems = append(problems, fmt.Errorf("issuer %q: %w", issuer.Issuer, err))
+			problems = append(problems, fmt.Errorf("issuer %q: %w", redacted(issuer.Issuer), err))
 		}
 		seen[issuer.Issuer] = true
 	}
 	return errors.Join(problems...)
+}
+
+// redacted hides a password that was put where none belongs.
+func redacted(text string) string {
+	if u, err := url.Parse(text); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return text
 }
 
 func (i Issuer) validate(hasClient bool) error {
