@@ -21,24 +21,28 @@ func (o Options) Compile(files ...*File) (*Table, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	c := &compiler{files: files, table: &Table{now: o.Now}}
+	c := &compiler{files: files, table: &Table{now: o.Now}, methods: map[string]bool{}}
 	c.permissions()
 	c.roles()
 	c.scopes()
 	if err := c.report.err(); err != nil {
 		return nil, err
 	}
-	if err := c.activities(); err != nil {
+	c.activities()
+	if err := c.report.err(); err != nil {
 		return nil, err
 	}
-	return c.table, nil
+	var err error
+	c.table.index, err = newIndex(c.table)
+	return c.table, err
 }
 
 // compiler turns files into a table.
 type compiler struct {
-	files  []*File
-	report report
-	table  *Table
+	files   []*File
+	report  report
+	table   *Table
+	methods map[string]bool
 }
 
 // defined keeps the place of each name and refuses the second one.
@@ -189,53 +193,60 @@ func (c *compiler) scopes() {
 }
 
 // activities compiles what covers calls.
-func (c *compiler) activities() error {
+func (c *compiler) activities() {
 	enough := c.enoughScopes()
 	for _, f := range c.files {
 		for i := range f.Permissions {
 			p := &f.Permissions[i]
 			id := c.table.ids[p.Name]
 			for j := range p.Activities {
-				if err := c.activity(&p.Activities[j], inPermission, id, enough[id]); err != nil {
-					return err
-				}
+				c.activity(&p.Activities[j], inPermission, id, enough[id])
 			}
 		}
 		for i := range f.Authenticated {
-			if err := c.activity(&f.Authenticated[i], inAuthenticated, noPermission, ""); err != nil {
-				return err
-			}
+			c.activity(&f.Authenticated[i], inAuthenticated, noPermission, "")
 		}
 		for i := range f.Public {
-			if err := c.activity(&f.Public[i], inPublic, noPermission, ""); err != nil {
-				return err
-			}
+			c.activity(&f.Public[i], inPublic, noPermission, "")
 		}
 	}
-	return nil
 }
 
-func (c *compiler) activity(a *Activity, s section, id permissionID, enough string) error {
+func (c *compiler) activity(a *Activity, s section, id permissionID, enough string) {
 	compiled := &activity{
+		order:      uint32(len(c.table.activities)),
 		section:    s,
 		permission: id,
 		override:   a.Override,
 		methods:    a.Methods,
 		hosts:      a.Hosts,
+		pattern:    a.pattern,
 		rule:       c.ruleName(a, s, id),
 	}
 	if !a.Require.empty() {
-		compiled.require = &a.Require
+		var err error
+		if compiled.require, err = newRequirements(&a.Require, a.pattern); err != nil {
+			c.report.add(a.PathPlace, "path %s", patternError(a.Path, err))
+		}
 	}
 	if s == inAuthenticated || enough != "" {
 		compiled.scopes = scopesFor(enough, &a.Require)
 	}
-	var err error
-	if compiled.path, err = a.pattern.regexp(); err != nil {
-		return Problems{{a.PathPlace, "path " + patternError(a.Path, err).Error()}}
-	}
+	c.countMethods(a)
 	c.table.activities = append(c.table.activities, compiled)
-	return nil
+}
+
+// countMethods keeps the methods of a table to what the index can number.
+func (c *compiler) countMethods(a *Activity) {
+	for _, m := range a.Methods {
+		if m == AnyMethod || c.methods[m] || len(c.methods) > maxMethods {
+			continue
+		}
+		c.methods[m] = true
+		if len(c.methods) > maxMethods {
+			c.report.add(a.Place, "method %s is one too many; a table may name %d different methods", m, maxMethods)
+		}
+	}
 }
 
 func (c *compiler) ruleName(a *Activity, s section, id permissionID) string {

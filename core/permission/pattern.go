@@ -147,14 +147,3 @@ func programSize(re *syntax.Regexp) int {
 	}
 	return size
 }
-
-// regexp compiles the pattern with both ends anchored. It goes by the tree,
-// so that nothing in the text can reach the anchors.
-func (p *pattern) regexp() (*regexp.Regexp, error) {
-	anchored := &syntax.Regexp{Op: syntax.OpConcat, Flags: syntax.Perl, Sub: []*syntax.Regexp{
-		{Op: syntax.OpBeginText, Flags: syntax.Perl},
-		p.tree,
-		{Op: syntax.OpEndText, Flags: syntax.Perl &^ syntax.WasDollar},
-	}}
-	return regexp.Compile(anchored.String())
-}

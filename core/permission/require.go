@@ -19,17 +19,34 @@ func (a *activity) allows(t *Table, call *core.Call, p *core.Principal) error {
 	if a.require == nil {
 		return nil
 	}
-	return a.require.check(call, p, a, t.now())
+	return a.require.check(call, p, a.scopes, t.now())
 }
 
-func (r *Requirements) check(call *core.Call, p *core.Principal, a *activity, now time.Time) error {
+// requirements are compiled requirements.
+type requirements struct {
+	Requirements
+	// path is needed where the condition reads its named groups.
+	path *regexp.Regexp
+}
+
+func newRequirements(r *Requirements, p *pattern) (*requirements, error) {
+	compiled := &requirements{Requirements: *r}
+	if r.condition == nil || r.condition.reads[pathVar] == nil {
+		return compiled, nil
+	}
+	var err error
+	compiled.path, err = compileWhole(p.tree)
+	return compiled, err
+}
+
+func (r *requirements) check(call *core.Call, p *core.Principal, enough []string, now time.Time) error {
 	if len(r.Credentials) > 0 && !slices.Contains(r.Credentials, string(p.Kind)) {
 		return fmt.Errorf("%w: the credential is of kind %s, and only %s will do", core.ErrForbidden, p.Kind, strings.Join(r.Credentials, ", "))
 	}
-	if err := r.checkScopes(p, a.scopes); err != nil {
+	if err := r.checkScopes(p, enough); err != nil {
 		return err
 	}
-	if err := r.checkCondition(call, p, a.path); err != nil {
+	if err := r.checkCondition(call, p); err != nil {
 		return err
 	}
 	return r.checkStepUp(p, now)
@@ -48,14 +65,14 @@ func (r *Requirements) checkScopes(p *core.Principal, enough []string) error {
 	return nil
 }
 
-func (r *Requirements) checkCondition(call *core.Call, p *core.Principal, path *regexp.Regexp) error {
+func (r *requirements) checkCondition(call *core.Call, p *core.Principal) error {
 	switch {
 	case r.When == "":
 		return nil
 	case r.condition == nil: // a condition that nobody compiled cannot hold
 		return fmt.Errorf("%w: condition %s was not compiled", core.ErrForbidden, quoted(r.When))
 	}
-	return r.condition.holds(call, p, path)
+	return r.condition.holds(call, p, r.path)
 }
 
 // clockSkew is how far ahead an identity provider's clock may be.

@@ -2,7 +2,6 @@ package permission
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"time"
 
@@ -21,6 +20,7 @@ type Table struct {
 	// unless scopes has an entry for it.
 	implicitScopes bool
 	activities     []*activity
+	index          *index
 }
 
 var _ core.Policy = (*Table)(nil)
@@ -46,42 +46,24 @@ func (s section) String() string {
 
 // activity is a compiled activity.
 type activity struct {
+	order      uint32 // in which the files state them
 	section    section
 	override   bool
 	permission permissionID
 	methods    []string
 	hosts      []string
-	path       *regexp.Regexp
-	require    *Requirements // nil for none
+	pattern    *pattern
+	require    *requirements // nil for none
 	scopes     []string      // that would be enough
 	rule       string
 }
 
 // Match finds the activities that cover a call, or nil when none does.
 func (t *Table) Match(call *core.Call) core.Access {
-	var matched []*activity
-	for _, a := range t.activities {
-		if a.covers(call) {
-			matched = append(matched, a)
-		}
+	if access := t.index.match(call.Method, call.Host, call.Path); access != nil {
+		return access
 	}
-	if len(matched) == 0 {
-		return nil
-	}
-	return newAccess(t, matched)
-}
-
-func (a *activity) covers(call *core.Call) bool {
-	return (slices.Contains(a.methods, call.Method) || a.methods[0] == AnyMethod && call.Method != "") &&
-		a.coversHost(call.Host) && a.path.MatchString(call.Path)
-}
-
-func (a *activity) coversHost(authority string) bool {
-	if len(a.hosts) == 0 {
-		return true
-	}
-	host, ok := appendHost(nil, authority)
-	return ok && slices.ContainsFunc(a.hosts, func(pattern string) bool { return hostMatches(pattern, string(host)) })
+	return nil
 }
 
 // Permissions lists, sorted, every permission of the table that the principal
@@ -146,10 +128,9 @@ func (t *Table) scopeGrants(scope string, id permissionID) bool {
 // Access is the part of a table that covers one call.
 type Access struct {
 	table *Table
-	// activities are those of the section that decides.
-	activities []*activity
-	public     bool
-	scopes     []string
+	// matched are all activities that cover the call; decides are those of
+	// the section that counts.
+	matched, decides []*activity
 }
 
 var _ core.Access = (*Access)(nil)
@@ -157,48 +138,51 @@ var _ core.Access = (*Access)(nil)
 // newAccess picks the section that decides. The strictest one does, so that a
 // broad public regex never opens what a permission guards; an activity that
 // says "override" is the exception its author asked for.
-func newAccess(t *Table, matched []*activity) *Access {
-	decides := inPublic
+func newAccess(t *Table, matched []*activity) Access {
+	strictest := inPublic
 	for _, a := range matched {
 		if a.override && a.section == inPublic {
-			return &Access{table: t, activities: []*activity{a}, public: true}
+			return Access{t, matched, []*activity{a}}
 		}
-		decides = max(decides, a.section)
+		strictest = max(strictest, a.section)
 	}
-	access := &Access{table: t, public: decides == inPublic}
-	for _, a := range matched {
-		if a.section == decides || a.override && a.section == inAuthenticated {
-			access.activities = append(access.activities, a)
-			if access.scopes == nil {
-				access.scopes = a.scopes
-			}
-		}
+	counts := func(a *activity) bool { return a.section == strictest || a.override && a.section == inAuthenticated }
+	decides := matched
+	if slices.ContainsFunc(matched, func(a *activity) bool { return !counts(a) }) {
+		decides = slices.DeleteFunc(slices.Clone(matched), func(a *activity) bool { return !counts(a) })
 	}
-	return access
+	return Access{t, matched, decides}
 }
 
 // Public reports whether anybody may make the call.
-func (a *Access) Public() bool { return a.public }
+func (a *Access) Public() bool { return a.decides[0].section == inPublic }
 
 // Scopes that would be enough for the first activity that a scope can open.
-func (a *Access) Scopes() []string { return a.scopes }
-
-// Rule names the first activity that matched, with its owner.
-func (a *Access) Rule() string {
-	if more := len(a.activities) - 1; more > 0 {
-		return fmt.Sprintf("%s (and %d more)", a.activities[0].rule, more)
+func (a *Access) Scopes() []string {
+	for _, activity := range a.decides {
+		if activity.scopes != nil {
+			return activity.scopes
+		}
 	}
-	return a.activities[0].rule
+	return nil
+}
+
+// Rule names the first activity that decides, with its owner.
+func (a *Access) Rule() string {
+	if more := len(a.decides) - 1; more > 0 {
+		return fmt.Sprintf("%s (and %d more)", a.decides[0].rule, more)
+	}
+	return a.decides[0].rule
 }
 
 // Allows returns nil when one of the activities lets the principal make the
 // call, and otherwise the refusal that leaves the least to be done.
 func (a *Access) Allows(call *core.Call, p *core.Principal) error {
-	if a.public {
+	if a.Public() {
 		return nil
 	}
 	var refusal error
-	for _, activity := range a.activities {
+	for _, activity := range a.decides {
 		err := activity.allows(a.table, call, p)
 		if err == nil {
 			return nil

@@ -1,0 +1,419 @@
+package permission
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"strings"
+)
+
+// builder makes an index of the activities of a table, in their order.
+type builder struct {
+	table *Table
+	index *index
+}
+
+func newIndex(t *Table) (*index, error) {
+	b := &builder{table: t, index: &index{methods: methodBits{}}}
+	var anyHost *growing
+	hosts, domains := map[string]*growing{}, map[string]*growing{}
+	for _, a := range t.activities {
+		b.number(a.methods)
+		ways := routes(a.pattern.tree)
+		var err error
+		if len(a.hosts) == 0 {
+			anyHost, err = b.insert(anyHost, a, ways)
+		}
+		for _, host := range a.hosts {
+			if domain, ok := strings.CutPrefix(host, "*"); ok {
+				domains[domain], err = b.insert(domains[domain], a, ways)
+			} else {
+				hosts[host], err = b.insert(hosts[host], a, ways)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if anyHost != nil {
+		b.index.anyHost = b.freeze(anyHost)
+	}
+	if len(hosts)+len(domains) > 0 {
+		b.index.hosts = b.freezeAll(hosts)
+		b.index.domains = b.freezeAll(domains)
+	}
+	return b.index, nil
+}
+
+func (b *builder) number(methods []string) {
+	for _, m := range methods {
+		if _, known := b.index.methods[m]; !known && m != AnyMethod {
+			b.index.methods[m] = uint8(len(b.index.methods) + 1)
+		}
+	}
+}
+
+// methodsOf is the set of methods of an activity.
+func (b *builder) methodsOf(a *activity) uint64 {
+	if a.methods[0] == AnyMethod {
+		return ^uint64(0)
+	}
+	var set uint64
+	for _, m := range a.methods {
+		set |= b.index.methods.of(m)
+	}
+	return set
+}
+
+// growing is a tree while activities are added to it.
+type growing struct {
+	nodes    []growingNode
+	children map[edge]uint32
+	tails    map[edge]int
+	whole    []growingTail
+	matchers []matcher
+	needs    []needs
+	byKey    map[matcherKey]uint32
+}
+
+type growingNode struct {
+	label      string
+	literals   []uint32
+	segments   []segmentEdge
+	tails      []growingTail
+	activities []*activity
+}
+
+type growingTail struct {
+	matcher    uint32
+	activities []*activity
+}
+
+// edge identifies an edge by where it starts and what it reads: a literal
+// segment, or what a matcher matches.
+type edge struct {
+	from    uint32
+	matcher uint32 // none for a literal
+	literal string
+}
+
+// matcherKey identifies matchers that do the same and are found alike: two
+// routes through one regex need different literals.
+type matcherKey struct {
+	needs    needs
+	class    class
+	min, max int
+	re       string
+	whole    bool
+}
+
+func (b *builder) insert(g *growing, a *activity, ways []route) (*growing, error) {
+	if g == nil {
+		g = &growing{
+			nodes:    []growingNode{{}},
+			children: map[edge]uint32{},
+			tails:    map[edge]int{},
+			byKey:    map[matcherKey]uint32{},
+		}
+	}
+	for i := range ways {
+		if err := g.insert(a, &ways[i]); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+func (g *growing) insert(a *activity, r *route) error {
+	at := uint32(0)
+	for _, segment := range r.segments {
+		next, err := g.child(at, segment)
+		if err != nil {
+			return err
+		}
+		at = next
+	}
+	if !r.hasTail {
+		n := &g.nodes[at]
+		n.activities = appendOnce(n.activities, a)
+		return nil
+	}
+	m, err := g.tailMatcher(a, r.tail)
+	if err != nil {
+		return err
+	}
+	if r.rooted {
+		g.addTail(&g.nodes[at].tails, at, m, a)
+	} else {
+		g.addTail(&g.whole, none, m, a)
+	}
+	return nil
+}
+
+// appendOnce adds an activity to a list in which it can only be the last.
+func appendOnce(list []*activity, a *activity) []*activity {
+	if n := len(list); n > 0 && list[n-1] == a {
+		return list
+	}
+	return append(list, a)
+}
+
+func (g *growing) addTail(tails *[]growingTail, from, m uint32, a *activity) {
+	e := edge{from: from, matcher: m}
+	i, known := g.tails[e]
+	if !known {
+		i = len(*tails)
+		g.tails[e] = i
+		*tails = append(*tails, growingTail{matcher: m})
+	}
+	(*tails)[i].activities = appendOnce((*tails)[i].activities, a)
+}
+
+// child returns the node behind a segment, which it adds where it is missing.
+func (g *growing) child(from uint32, segment []atom) (uint32, error) {
+	e := edge{from: from, matcher: none}
+	switch {
+	case len(segment) == 0:
+	case len(segment) == 1 && segment[0].re == nil:
+		e.literal = segment[0].literal
+	default:
+		var err error
+		if e.matcher, err = g.segmentMatcher(segment); err != nil {
+			return 0, err
+		}
+	}
+	child, known := g.children[e]
+	if known {
+		return child, nil
+	}
+	child = uint32(len(g.nodes))
+	g.children[e] = child
+	g.nodes = append(g.nodes, growingNode{label: e.literal})
+	if parent := &g.nodes[from]; e.matcher == none {
+		parent.literals = append(parent.literals, child)
+	} else {
+		parent.segments = append(parent.segments, segmentEdge{e.matcher, child})
+	}
+	return child, nil
+}
+
+func (g *growing) segmentMatcher(segment []atom) (uint32, error) {
+	if m, simple := simpleMatcher(segment); simple {
+		return g.matcher(m, segment, "", nil)
+	}
+	re := regexpOf(segment)
+	return g.matcher(matcher{}, segment, re.String(), func(m *matcher) (err error) {
+		m.re, err = compileWhole(re)
+		return err
+	})
+}
+
+// tailMatcher falls back on the whole regex of the activity, because a tail
+// may look at what stands before it.
+func (g *growing) tailMatcher(a *activity, tail []atom) (uint32, error) {
+	if m, simple := simpleMatcher(tail); simple {
+		return g.matcher(m, tail, "", nil)
+	}
+	return g.matcher(matcher{whole: true}, tail, a.pattern.text, func(m *matcher) (err error) {
+		m.re, err = compileWhole(a.pattern.tree)
+		return err
+	})
+}
+
+// matcher returns the number of a matcher, which it adds where there is none
+// that does the same.
+func (g *growing) matcher(m matcher, atoms []atom, re string, compile func(*matcher) error) (uint32, error) {
+	n := needsOf(atoms)
+	if compile != nil {
+		m.prefix, m.suffix = n.prefix, n.suffix
+	}
+	key := matcherKey{n, m.class, m.min, m.max, re, m.whole}
+	if id, known := g.byKey[key]; known {
+		return id, nil
+	}
+	if compile != nil {
+		if err := compile(&m); err != nil {
+			return 0, err
+		}
+	}
+	id := uint32(len(g.matchers))
+	g.byKey[key] = id
+	g.matchers = append(g.matchers, m)
+	g.needs = append(g.needs, n)
+	return id, nil
+}
+
+// manyEdges is from how many edges on a filter is worth its own look-ups.
+const manyEdges = 8
+
+func (g *growing) filterOf(n int, matcherOf func(i int) uint32) *filter {
+	if n < manyEdges {
+		return nil
+	}
+	list := make([]needs, n)
+	for i := range list {
+		list[i] = g.needs[matcherOf(i)]
+	}
+	return newFilter(list)
+}
+
+func (b *builder) freezeAll(trees map[string]*growing) map[string]*tree {
+	frozen := make(map[string]*tree, len(trees))
+	for host, g := range trees {
+		frozen[host] = b.freeze(g)
+	}
+	return frozen
+}
+
+// freeze lays a grown tree out flat, level by level: the upper levels, which
+// every look-up passes, lie together.
+func (b *builder) freeze(g *growing) *tree {
+	f := &freezer{builder: b, growing: g, tree: &tree{seed: maphash.MakeSeed(), matchers: g.matchers}}
+	f.tree.nodes = append(f.tree.nodes, f.node(0, ""))
+	f.queue = []uint32{0}
+	for at := 0; at < len(f.queue); at++ {
+		f.branch(uint32(at))
+	}
+	f.tree.whole = f.tailSet(g.whole)
+	f.tree.labels = f.labels.String()
+	return f.tree
+}
+
+type freezer struct {
+	*builder
+	growing *growing
+	tree    *tree
+	labels  strings.Builder
+	// queue holds the growing node of each frozen one.
+	queue []uint32
+}
+
+// node freezes what a node holds itself.
+func (f *freezer) node(from uint32, label string) node {
+	g := &f.growing.nodes[from]
+	n := node{labelLen: uint16(len(label)), firstSlot: none, extra: none}
+	if copy(n.label[:], label) < len(label) {
+		n.labelAt = uint32(f.labels.Len())
+		f.labels.WriteString(label)
+	}
+	answers := f.answers(g.activities)
+	if len(answers) > 0 {
+		n.methods, n.access = answers[0].methods, answers[0].access
+		answers = answers[1:]
+	}
+	segments := f.growing.filterOf(len(g.segments), func(i int) uint32 { return g.segments[i].matcher })
+	if len(answers) > 0 || segments != nil || len(g.tails) > 0 {
+		n.extra = uint32(len(f.tree.extras))
+		f.tree.extras = append(f.tree.extras, extra{answers: answers, segments: segments, tails: f.tailSet(g.tails)})
+	}
+	return n
+}
+
+func (f *freezer) tailSet(tails []growingTail) tailSet {
+	set := tailSet{
+		first:  uint32(len(f.tree.tails)),
+		count:  uint32(len(tails)),
+		filter: f.growing.filterOf(len(tails), func(i int) uint32 { return tails[i].matcher }),
+	}
+	for i := range tails {
+		f.tree.tails = append(f.tree.tails, tailEdge{tails[i].matcher, f.answers(tails[i].activities)})
+	}
+	return set
+}
+
+// branch freezes the edges that lead on from a node.
+func (f *freezer) branch(at uint32) {
+	g := &f.growing.nodes[f.queue[at]]
+	f.tree.nodes[at].firstSegment = uint32(len(f.tree.segments))
+	f.tree.nodes[at].segmentCount = uint32(len(g.segments))
+	for _, e := range g.segments {
+		f.tree.segments = append(f.tree.segments, segmentEdge{e.matcher, f.enqueue(e.child, "")})
+	}
+	if len(g.literals) == 0 {
+		return
+	}
+	// Two thirds full at most, so that a search always ends at an empty slot.
+	size := uint32(1) << bits.Len(uint(len(g.literals)+len(g.literals)/2))
+	first := uint32(len(f.tree.slots))
+	f.tree.nodes[at].firstSlot, f.tree.nodes[at].slotMask = first, size-1
+	f.tree.slots = append(f.tree.slots, make([]slot, size)...)
+	for _, child := range g.literals {
+		f.fill(f.tree.slots[first:], size-1, child)
+	}
+}
+
+// fill adds the literal edge to a child, and skips nodes where nothing else
+// happens than that one more literal segment is read.
+func (f *freezer) fill(slots []slot, mask, child uint32) {
+	g := &f.growing.nodes[child]
+	hash := uint32(maphash.String(f.tree.seed, g.label))
+	label := g.label
+	for g.leadsOn() {
+		child = g.literals[0]
+		g = &f.growing.nodes[child]
+		label += "/" + g.label
+	}
+	i := hash & mask
+	for slots[i].child != 0 {
+		i = (i + 1) & mask
+	}
+	slots[i] = slot{hash, f.enqueue(child, label)}
+}
+
+func (g *growingNode) leadsOn() bool {
+	return len(g.literals) == 1 && len(g.segments)+len(g.tails)+len(g.activities) == 0
+}
+
+func (f *freezer) enqueue(child uint32, label string) uint32 {
+	id := uint32(len(f.tree.nodes))
+	f.tree.nodes = append(f.tree.nodes, f.node(child, label))
+	f.queue = append(f.queue, child)
+	return id
+}
+
+// answers makes one access for every set of methods to which the same
+// activities apply.
+func (b *builder) answers(list []*activity) []answer {
+	var answers []answer
+	for done := uint64(0); ; {
+		next := b.nextMethods(list, done)
+		if next == 0 {
+			return answers
+		}
+		done |= next
+		answers = append(answers, answer{next, b.access(list, next)})
+	}
+}
+
+// nextMethods returns the methods to which the same activities apply as to
+// the first method that is not done, or nothing when all are done.
+func (b *builder) nextMethods(list []*activity, done uint64) uint64 {
+	var all uint64
+	for _, a := range list {
+		all |= b.methodsOf(a)
+	}
+	if all &^= done; all == 0 {
+		return 0
+	}
+	first := all & -all
+	same := all
+	for _, a := range list {
+		if set := b.methodsOf(a); set&first != 0 {
+			same &= set
+		} else {
+			same &^= set
+		}
+	}
+	return same
+}
+
+// access makes the answer for a set of methods from the activities of a place.
+func (b *builder) access(list []*activity, methods uint64) uint32 {
+	var matched []*activity
+	for _, a := range list {
+		if b.methodsOf(a)&methods != 0 {
+			matched = append(matched, a)
+		}
+	}
+	b.index.accesses = append(b.index.accesses, newAccess(b.table, matched))
+	return uint32(len(b.index.accesses) - 1)
+}
