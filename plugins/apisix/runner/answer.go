@@ -1,0 +1,136 @@
+package runner
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// answer is what a client or, after the upstream, a response gets in place of
+// what it would have got.
+type answer struct {
+	status  uint16
+	headers []textEntry
+	body    []byte
+}
+
+// The answers that the runner gives by itself. They say nothing about the
+// reason: that is in the log.
+var (
+	headersTooMany    = problem(http.StatusRequestHeaderFieldsTooLarge, "The request has too many header fields.")
+	methodUnknown     = problem(http.StatusNotImplemented, "The request method is not supported.")
+	answerInvalid     = problem(http.StatusInternalServerError, "The request could not be processed.")
+	unavailable       = problem(http.StatusServiceUnavailable, "The request could not be processed at the moment.")
+	problemHeaders    = []textEntry{{name: "Content-Type", value: problemType}, {name: "Cache-Control", value: "no-store"}}
+	errNoAnswerStatus = errors.New("an empty answer without a status")
+)
+
+const problemType = "application/problem+json"
+
+// problem is an answer with the body of RFC 9457.
+func problem(status int, detail string) *answer {
+	return &answer{uint16(status), problemHeaders, problemBody(status, detail)}
+}
+
+func problemBody(status int, detail string) []byte {
+	body, err := json.Marshal(struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail,omitempty"`
+	}{"about:blank", http.StatusText(status), status, detail})
+	if err != nil { // a struct of strings and an integer always encodes
+		return nil
+	}
+	return body
+}
+
+// answerWriter is the http.ResponseWriter of the plugins of one request.
+type answerWriter struct {
+	header http.Header
+	status int
+	body   []byte
+	// answered is set by the first WriteHeader or Write, whatever they say:
+	// the request does not go to the upstream.
+	answered  bool
+	hasStatus bool
+}
+
+var _ http.ResponseWriter = (*answerWriter)(nil)
+
+func (w *answerWriter) Header() http.Header {
+	if w.header == nil {
+		w.header = http.Header{}
+	}
+	return w.header
+}
+
+// WriteHeader sets the status; the first call counts.
+func (w *answerWriter) WriteHeader(status int) {
+	if !w.hasStatus {
+		w.status, w.hasStatus, w.answered = status, true, true
+	}
+}
+
+func (w *answerWriter) Write(b []byte) (int, error) {
+	w.answered = true
+	w.body = append(w.body, b...)
+	return len(b), nil
+}
+
+// answer is what the plugins wrote. An error means that it cannot be sent as
+// they meant it; a zero status, above all, is 200 to APISIX.
+func (w *answerWriter) answer() (*answer, error) {
+	status := w.status
+	if !w.hasStatus {
+		// As for every http.ResponseWriter, a body alone is a success.
+		if len(w.body) == 0 {
+			return nil, errNoAnswerStatus
+		}
+		status = http.StatusOK
+	}
+	if err := checkStatus(status); err != nil {
+		return nil, err
+	}
+	headers, err := headerEntries(w.header)
+	if err != nil {
+		return nil, err
+	}
+	a := &answer{uint16(status), headers, w.body}
+	if len(a.body) == 0 {
+		a.fill()
+	}
+	return a, nil
+}
+
+func checkStatus(status int) error {
+	if status < 200 || status > 599 {
+		return fmt.Errorf("status %d is not one that ends a request", status)
+	}
+	return nil
+}
+
+// fill gives an answer without a body the one that APISIX would otherwise
+// replace by an HTML page of its own.
+func (a *answer) fill() {
+	switch status := int(a.status); {
+	case status >= 400:
+		a.body = problemBody(status, "")
+		a.contentType(problemType)
+	case status >= 300 && status != http.StatusNotModified:
+		a.body = []byte(http.StatusText(status) + "\n")
+		a.contentType("text/plain; charset=utf-8")
+	}
+}
+
+func (a *answer) contentType(value string) {
+	kept := a.headers[:0]
+	for _, h := range a.headers {
+		if !strings.EqualFold(h.name, "Content-Type") {
+			kept = append(kept, h)
+		}
+	}
+	a.headers = append(kept, textEntry{name: "Content-Type", value: value})
+}

@@ -1,0 +1,257 @@
+package runner
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
+)
+
+// threeHeaders reads and sets three headers: the yardstick.
+func threeHeaders(_ any, _ http.ResponseWriter, r pkgHTTP.Request) {
+	h := r.Header()
+	for _, name := range []string{"Authorization", "Cookie", "X-Session-Token"} {
+		if len(h.Get(name)) > 8<<10 {
+			return
+		}
+	}
+	h.Set("X-User-Id", "9f0c1d2e-3b4a-4c5d-8e6f-7a8b9c0d1e2f")
+	h.Set("X-User-Email", "alice@example.com")
+	h.Set("X-User-Roles", "admin,editor")
+}
+
+// fullDecision does to the request what a decision of Gatehouse does: it asks
+// for the raw target, looks at every header line, sets three headers and
+// removes two.
+func fullDecision(_ any, w http.ResponseWriter, r pkgHTTP.Request) {
+	raw := r.(RawRequest)
+	target, err := raw.RawTarget()
+	if err != nil || raw.HeaderCut() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	for _, line := range raw.HeaderLines() {
+		if len(line.Name)+len(line.Value)+len(target) > 64<<10 {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+	}
+	h := r.Header()
+	h.Set("X-User-Id", "9f0c1d2e-3b4a-4c5d-8e6f-7a8b9c0d1e2f")
+	h.Set("X-User-Email", "alice@example.com")
+	h.Set("X-User-Roles", "admin,editor")
+	h.Del("X-User-Name")
+	h.Del("X_User_Id")
+}
+
+// The environment of BenchmarkSideBySide: a runner binary to measure as well,
+// the plugin's name in it and a file with its configuration.
+const (
+	benchBinaryEnv = "GATEHOUSE_BENCH_RUNNER"
+	benchPluginEnv = "GATEHOUSE_BENCH_PLUGIN"
+	benchConfEnv   = "GATEHOUSE_BENCH_CONF"
+	benchTokenEnv  = "GATEHOUSE_BENCH_AUTHORIZATION"
+	benchTargetEnv = "GATEHOUSE_BENCH_TARGET"
+)
+
+// subject is one runner process and what it is asked to do.
+type subject struct {
+	label  string
+	child  *child
+	plugin conf
+	cpu    time.Duration
+	wall   time.Duration
+}
+
+const (
+	benchConns = 16
+	benchRound = 2000
+)
+
+// BenchmarkSideBySide measures the CPU time (user and system) that a runner
+// process spends on a request over the real protocol. The subjects take turns
+// of 2,000 requests over 16 connections; b.N is the number of requests to each.
+func BenchmarkSideBySide(b *testing.B) {
+	subjects := benchSubjects(b)
+	for _, s := range subjects {
+		s.run(b, benchRound) // warm up
+	}
+	for _, s := range subjects {
+		s.cpu, s.wall = 0, 0
+	}
+	b.ResetTimer()
+	for left := b.N; left > 0; left -= benchRound {
+		for _, s := range subjects {
+			s.run(b, min(left, benchRound))
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(0, "ns/op")
+	for _, s := range subjects {
+		b.ReportMetric(float64(s.cpu.Nanoseconds())/1000/float64(b.N), s.label+"-cpu-us/req")
+		b.ReportMetric(float64(s.wall.Nanoseconds())/1000/float64(b.N), s.label+"-wall-us/req")
+	}
+}
+
+func benchSubjects(b *testing.B) []*subject {
+	dir, err := os.MkdirTemp("", "r")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { os.RemoveAll(dir) })
+	at := func(name string) string { return filepath.Join(dir, name) }
+	subjects := []*subject{
+		{label: "stock", child: startChild(b, stockChild, at("1")), plugin: conf{"three headers", "{}"}},
+		{label: "stock-quiet", child: startChild(b, quietChild, at("2")), plugin: conf{"three headers", "{}"}},
+		{label: "ours-three", child: startChild(b, oursChild, at("3")), plugin: conf{"three headers", "{}"}},
+		{label: "ours-full", child: startChild(b, oursChild, at("4")), plugin: conf{"full decision", "{}"}},
+	}
+	if binary := os.Getenv(benchBinaryEnv); binary != "" {
+		config, err := os.ReadFile(os.Getenv(benchConfEnv))
+		if err != nil {
+			b.Fatal(err)
+		}
+		subjects = append(subjects, &subject{
+			label: "binary", child: startBinary(b, exec.Command(binary), at("5")),
+			plugin: conf{os.Getenv(benchPluginEnv), string(config)},
+		})
+	}
+	return subjects
+}
+
+// run sends n requests over some connections and adds what they cost.
+func (s *subject) run(b *testing.B, n int) {
+	var left atomic.Int64
+	left.Store(int64(n))
+	var clients []*benchClient
+	for range benchConns {
+		clients = append(clients, s.connect(b))
+	}
+	var group sync.WaitGroup
+	cpu, wall := cpuTime(b, s.child.Process.Pid), time.Now()
+	for _, client := range clients {
+		group.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := client.call(); err != nil {
+					b.Error(s.label, err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	s.wall += time.Since(wall)
+	s.cpu += cpuTime(b, s.child.Process.Pid) - cpu
+	for _, client := range clients {
+		client.Close()
+	}
+}
+
+// benchClient is one connection of a gateway that does as little as possible.
+type benchClient struct {
+	net.Conn
+	in            *bufio.Reader
+	frame, answer []byte
+	buf           []byte
+}
+
+func (s *subject) connect(b *testing.B) *benchClient {
+	g := dial(b, s.child.socket)
+	token := g.prepare(b, "route#bench#"+s.label, s.plugin)
+	target := envOr(benchTargetEnv, "/users/42?fields=name,email")
+	path, _, _ := strings.Cut(target, "?")
+	headers := benchHeaders()
+	g.vars = map[string]string{rawTargetVar: target}
+	if got := g.call(b, call{token: token, path: path, headers: headers}); !got.passed() || len(got.headers) < 3 {
+		b.Fatalf("%s: the request is %v, with %d headers changed\n%s", s.label, got, len(got.headers), s.child.log)
+	}
+	return &benchClient{
+		Conn: g.Conn, in: bufio.NewReader(g.Conn), buf: make([]byte, 64<<10),
+		frame:  framed(typeHTTPReqCall, callMessage(call{id: 5, token: token, path: path, headers: headers, args: []HeaderLine{{"fields", "name,email"}}})),
+		answer: framed(typeExtraInfo, infoMessage(target, true)),
+	}
+}
+
+func envOr(name, fallback string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return fallback
+}
+
+// benchHeaders are those of an ordinary API call behind APISIX.
+func benchHeaders() []HeaderLine {
+	return []HeaderLine{
+		{"host", "api.example.com"}, {"connection", "keep-alive"}, {"accept", "application/json"},
+		{"accept-encoding", "gzip, deflate, br"}, {"accept-language", "en-GB,en;q=0.9"},
+		{"user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"},
+		{"authorization", envOr(benchTokenEnv, "Bearer ory_at_"+strings.Repeat("kQ7", 14)+"."+strings.Repeat("x9Z", 14))},
+		{"cookie", "theme=dark; locale=en"}, {"x-forwarded-proto", "https"},
+		{"x-forwarded-host", "api.example.com"}, {"x-forwarded-port", "443"},
+	}
+}
+
+func framed(kind byte, message []byte) []byte {
+	frame := binary.BigEndian.AppendUint32(nil, uint32(len(message)))
+	frame[0] = kind
+	return append(frame, message...)
+}
+
+func (c *benchClient) call() error {
+	if _, err := c.Write(c.frame); err != nil {
+		return err
+	}
+	for {
+		header, err := c.in.Peek(4)
+		if err != nil {
+			return err
+		}
+		kind, size := header[0], int(binary.BigEndian.Uint32(header)&maxFrame)
+		if _, err := io.ReadFull(c.in, c.buf[:4+size]); err != nil {
+			return err
+		}
+		switch kind {
+		case typeHTTPReqCall:
+			return nil
+		case typeExtraInfo:
+			if _, err := c.Write(c.answer); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("frame of type %d", kind)
+		}
+	}
+}
+
+// cpuTime is what all threads of a process have used, from the scheduler.
+func cpuTime(b *testing.B, pid int) time.Duration {
+	if runtime.GOOS != "linux" {
+		b.Skip("reads /proc")
+	}
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(threads) == 0 {
+		b.Skip("the kernel has no schedstat")
+	}
+	total := time.Duration(0)
+	for _, file := range threads {
+		text, _ := os.ReadFile(file)
+		onCPU, _, _ := strings.Cut(string(text), " ")
+		nanos, _ := strconv.ParseInt(onCPU, 10, 64)
+		total += time.Duration(nanos)
+	}
+	return total
+}

@@ -1,0 +1,295 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// The environment in which APISIX starts a runner.
+const (
+	addressEnv    = "APISIX_LISTEN_ADDRESS"
+	confExpireEnv = "APISIX_CONF_EXPIRE_TIME"
+)
+
+// gatewayTimeout is how long APISIX waits for an answer.
+const gatewayTimeout = 60 * time.Second
+
+// Options of a runner. Address and Plugins are required.
+type Options struct {
+	// Address is where APISIX expects the runner: "unix:" and the path of a
+	// socket, as in APISIX_LISTEN_ADDRESS.
+	Address string
+	// Plugins are the ones that a route's conf may name.
+	Plugins []Plugin
+	// Log gets everything that the runner has to say. Default: text on
+	// stderr, which APISIX puts into its error log.
+	Log *slog.Logger
+
+	// ConfExpire is for how long APISIX remembers a conf token, as in
+	// APISIX_CONF_EXPIRE_TIME. Default one hour.
+	ConfExpire time.Duration
+	// FilterTimeout bounds the work of all plugins on one request, and of
+	// ParseConf on one route. When it is over the request is denied. Default
+	// 30 s; APISIX gives up at 60 s.
+	FilterTimeout time.Duration
+	// StopTimeout is how long a stopping runner waits for open requests.
+	// Default 900 ms: APISIX kills it after 1 s.
+	StopTimeout time.Duration
+
+	// MaxConfs bounds the loaded configs; beyond it the least recently used
+	// one is forgotten, and loaded again when it is needed. Default 65536.
+	MaxConfs int
+	// MaxPlugins bounds the entries of one route's conf. Default 64.
+	MaxPlugins int
+	// MaxConns bounds the connections, of which APISIX uses one for each
+	// request that is with the plugins. Default 16384.
+	MaxConns int
+
+	// SocketMode is the permission of the socket. Default 0666: APISIX starts
+	// the runner as the user of its master process, often root, and connects
+	// as that of its workers. Protect the folder to keep others out.
+	SocketMode fs.FileMode
+
+	// InsecureAllowCutHeaders lets requests reach the plugins although APISIX
+	// may not have shown all of their header lines. Default: status 431.
+	InsecureAllowCutHeaders bool
+
+	now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	orElse(&o.Log, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	orElse(&o.ConfExpire, time.Hour)
+	orElse(&o.FilterTimeout, 30*time.Second)
+	orElse(&o.StopTimeout, 900*time.Millisecond)
+	orElse(&o.MaxConfs, 1<<16)
+	orElse(&o.MaxPlugins, 64)
+	orElse(&o.MaxConns, 1<<14)
+	orElse(&o.SocketMode, 0o666)
+	if o.now == nil {
+		o.now = time.Now
+	}
+	return o
+}
+
+func orElse[T comparable](value *T, fallback T) {
+	var zero T
+	if *value == zero {
+		*value = fallback
+	}
+}
+
+func (o *Options) check() error {
+	var mistakes []error
+	wrong := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
+	if path, ok := strings.CutPrefix(o.Address, "unix:"); !ok || path == "" {
+		wrong("the address to listen on must be unix:<path>, not %q: APISIX sets it in %s", o.Address, addressEnv)
+	}
+	if o.FilterTimeout < 0 || o.FilterTimeout >= gatewayTimeout {
+		wrong("the filter timeout must be above 0 and below %s, when APISIX gives up, not %s", gatewayTimeout, o.FilterTimeout)
+	}
+	if o.ConfExpire < 0 || o.StopTimeout < 0 || o.MaxConfs < 0 || o.MaxPlugins < 0 || o.MaxConns < 0 {
+		wrong("a limit is negative")
+	}
+	if len(o.Plugins) == 0 {
+		wrong("the runner has no plugins")
+	}
+	names := map[string]bool{}
+	for i, p := range o.Plugins {
+		switch {
+		case p == nil:
+			wrong("plugin %d is nil", i)
+		case p.Name() == "" || len(p.Name()) > 128:
+			wrong("plugin %d is called %q: APISIX wants 1 to 128 bytes", i, p.Name())
+		case names[p.Name()]:
+			wrong("two plugins are called %q", p.Name())
+		default:
+			names[p.Name()] = true
+		}
+	}
+	return errors.Join(mistakes...)
+}
+
+// FromEnv returns the options that APISIX sets in the environment, which
+// getenv reads; os.Getenv, usually.
+func FromEnv(getenv func(string) string) (Options, error) {
+	o := Options{Address: getenv(addressEnv)}
+	text := getenv(confExpireEnv)
+	if text == "" {
+		return o, nil
+	}
+	seconds, err := strconv.Atoi(text)
+	if err != nil || seconds <= 0 || seconds > 1<<30 {
+		return o, fmt.Errorf("%s=%q: want a number of seconds above 0", confExpireEnv, text)
+	}
+	o.ConfExpire = time.Duration(seconds) * time.Second
+	return o, nil
+}
+
+// Main is the main function of a runner that APISIX starts. It returns after
+// SIGTERM or SIGINT and exits with status 1 if the runner cannot start.
+func Main(plugins ...Plugin) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	o, err := FromEnv(os.Getenv)
+	if err == nil {
+		o.Plugins = plugins
+		err = Run(ctx, o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "runner:", err)
+		os.Exit(1)
+	}
+}
+
+// Run serves APISIX until ctx is done; then it finishes the open requests.
+func Run(ctx context.Context, o Options) error {
+	s, err := newServer(o)
+	if err != nil {
+		return err
+	}
+	socket, err := listen(strings.TrimPrefix(s.opts.Address, "unix:"), s.opts.SocketMode)
+	if err != nil {
+		return err
+	}
+	defer socket.remove()
+	s.opts.Log.Info("runner: listening", "address", s.opts.Address, "plugins", s.names)
+	return s.serve(ctx, socket)
+}
+
+// server is a running runner.
+type server struct {
+	opts     Options
+	plugins  map[string]Plugin
+	names    []string
+	confs    *confs
+	notes    *notes
+	started  time.Time
+	stopping atomic.Bool
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	open  sync.WaitGroup
+}
+
+func newServer(o Options) (*server, error) {
+	o = o.withDefaults()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	s := &server{opts: o, plugins: map[string]Plugin{}, started: time.Now(), conns: map[*conn]struct{}{}}
+	for _, p := range o.Plugins {
+		s.plugins[p.Name()] = p
+		s.names = append(s.names, p.Name())
+	}
+	s.notes = newNotes(o.Log, o.now)
+	s.confs = newConfs(&o, s.load)
+	return s, nil
+}
+
+func (s *server) serve(ctx context.Context, l net.Listener) error {
+	stopped := context.AfterFunc(ctx, func() {
+		s.stopping.Store(true)
+		l.Close()
+	})
+	defer stopped()
+	go s.sweep(ctx)
+	err := s.accept(l)
+	if ctx.Err() == nil {
+		return fmt.Errorf("the socket is lost: %w", err)
+	}
+	s.drain()
+	return nil
+}
+
+// accept returns when the listener is closed.
+func (s *server) accept(l net.Listener) error {
+	const longestPause = time.Second
+	pause := time.Duration(0)
+	for {
+		nc, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		if err != nil {
+			// Out of file descriptors, most likely: give requests time to end.
+			s.notes.error("accept", "runner: cannot accept a connection", "cause", err)
+			pause = min(max(2*pause, time.Millisecond), longestPause)
+			time.Sleep(pause)
+			continue
+		}
+		pause = 0
+		s.start(nc)
+	}
+}
+
+func (s *server) start(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	full := len(s.conns) >= s.opts.MaxConns
+	if !full {
+		s.conns[c] = struct{}{}
+		s.open.Add(1)
+	}
+	s.mu.Unlock()
+	if full {
+		s.notes.warn("connections", "runner: too many connections, one was refused and its request denied", "limit", s.opts.MaxConns)
+		nc.Close()
+		return
+	}
+	go func() {
+		defer s.ended(c)
+		c.serve()
+	}()
+}
+
+func (s *server) ended(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.open.Done()
+}
+
+// drain waits for the open requests, but not for ever.
+func (s *server) drain() {
+	s.mu.Lock()
+	for c := range s.conns {
+		c.closeIdle()
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		s.open.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(s.opts.StopTimeout):
+		s.opts.Log.Warn("runner: stopped with requests open, which APISIX denies")
+	}
+}
+
+func (s *server) sweep(ctx context.Context) {
+	tick := time.NewTicker(max(s.confs.expire/16, time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.confs.sweep()
+		}
+	}
+}

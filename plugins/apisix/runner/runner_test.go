@@ -1,0 +1,64 @@
+package runner
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
+)
+
+var discard = slog.New(slog.DiscardHandler)
+
+// running is a runner inside the test.
+type running struct {
+	socket string
+	log    *lockedBuffer
+	stop   func()
+	done   chan error
+}
+
+func startRunner(t testing.TB, o Options) *running {
+	t.Helper()
+	r := &running{socket: socketPath(t), log: &lockedBuffer{}, done: make(chan error, 1)}
+	o.Address = "unix:" + r.socket
+	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s, err := newServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := listen(r.socket, s.opts.SocketMode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r.stop = cancel
+	go func() {
+		defer l.remove()
+		r.done <- s.serve(ctx, l)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-r.done; err != nil {
+			t.Errorf("the runner ended with %v", err)
+		}
+		r.done <- nil
+	})
+	return r
+}
+
+func (r *running) dial(t testing.TB) *gateway {
+	t.Helper()
+	return dial(t, r.socket)
+}
+
+func rewritePath(_ any, _ http.ResponseWriter, r pkgHTTP.Request) { r.SetPath([]byte("/admin")) }
+
+// guardByTarget admits /public only.
+func guardByTarget(_ any, w http.ResponseWriter, r pkgHTTP.Request) {
+	if target, err := r.(RawRequest).RawTarget(); err != nil || !strings.HasPrefix(target, "/public") {
+		w.WriteHeader(http.StatusForbidden)
+	}
+}
