@@ -1,0 +1,331 @@
+package introspection_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/authn/idp"
+	"gatehouse/core/authn/introspection"
+	"gatehouse/core/coretest"
+)
+
+const (
+	token        = "ory_at_secret-token.0123456789"
+	clientSecret = "p@ss:w/rd +&%"
+)
+
+type bench struct {
+	t      *testing.T
+	clock  *coretest.Clock
+	server *coretest.FakeIntrospection
+	auth   *introspection.Authenticator
+}
+
+func setup(t *testing.T, change func(*introspection.Options)) *bench {
+	t.Helper()
+	clock := coretest.NewClock()
+	server := coretest.NewFakeIntrospection(t)
+	client, err := idp.New(idp.Options{Timeout: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	o := introspection.Options{URL: server.URL + "/introspect", Client: client, Now: clock.Now}
+	if change != nil {
+		change(&o)
+	}
+	auth, err := introspection.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bench{t, clock, server, auth}
+}
+
+// answer is what Ory Hydra says about a good token, with changes.
+func (b *bench) answer(changes map[string]any) map[string]any {
+	now := b.clock.Now()
+	answer := map[string]any{
+		"active": true, "scope": "orders:read orders:write", "client_id": "web", "sub": "user-1",
+		"exp": now.Add(time.Hour).Unix(), "iat": now.Unix(), "nbf": now.Unix(), "aud": []string{coretest.Audience},
+		"iss": "http://hydra.test/", "token_type": "Bearer", "token_use": "access_token",
+		"ext": map[string]any{"roles": []string{"editor"}, "uid": json.Number("9223372036854775807")},
+	}
+	for name, value := range changes {
+		if value == nil {
+			delete(answer, name)
+			continue
+		}
+		answer[name] = value
+	}
+	return answer
+}
+
+func (b *bench) ask(changes map[string]any) (*core.Principal, error) {
+	b.t.Helper()
+	b.server.Know(token, b.answer(changes))
+	return b.askAgain()
+}
+
+func (b *bench) askAgain() (*core.Principal, error) {
+	b.t.Helper()
+	p, err := b.auth.Authenticate(b.t.Context(), core.Credential{Kind: core.BearerToken, Value: token})
+	if err != nil && (strings.Contains(err.Error(), token) || strings.Contains(err.Error(), clientSecret)) {
+		b.t.Errorf("the error holds a secret: %v", err)
+	}
+	return p, err
+}
+
+func (b *bench) refuses(name string, changes map[string]any) {
+	b.t.Helper()
+	if p, err := b.ask(changes); !errors.Is(err, core.ErrInvalid) {
+		b.t.Errorf("%s: %+v, %v", name, p, err)
+	}
+}
+
+func (b *bench) accepts(name string, changes map[string]any) {
+	b.t.Helper()
+	if _, err := b.ask(changes); err != nil {
+		b.t.Errorf("%s: %v", name, err)
+	}
+}
+
+func TestPrincipalOfAToken(t *testing.T) {
+	b := setup(t, nil)
+	p, err := b.ask(map[string]any{"username": "ada"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := coretest.JSON(t, []any{p.Subject, p.ClientID, p.Kind, p.Issuer, p.Scopes, p.Roles, p.Claims["username"], p.Claims["ext"]})
+	want := `["user-1","web","introspection","http://hydra.test/",["orders:read","orders:write"],["editor"],"ada",{"roles":["editor"],"uid":9223372036854775807}]`
+	if got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	if !p.Expiry.Equal(b.clock.Now().Add(time.Hour)) {
+		t.Errorf("expiry %s", p.Expiry)
+	}
+}
+
+func TestTheQuestion(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*introspection.Options)
+		basic  string
+		form   string
+	}{
+		"none": {nil, "", "token=" + token + "&token_type_hint=access_token"},
+		"basic": {func(o *introspection.Options) {
+			o.Auth, o.ClientID, o.ClientSecret = introspection.AuthBasic, "gate:way", clientSecret
+		},
+			"gate%3Away:p%40ss%3Aw%2Frd+%2B%26%25", "token=" + token + "&token_type_hint=access_token"},
+		"post": {func(o *introspection.Options) {
+			o.Auth, o.ClientID, o.ClientSecret = introspection.AuthPost, "gateway", clientSecret
+		},
+			"", "client_id=gateway&client_secret=p%40ss%3Aw%2Frd+%2B%26%25&token=" + token + "&token_type_hint=access_token"},
+	} {
+		b := setup(t, test.change)
+		b.accepts(name, nil)
+		sent := b.server.LastRequest(t)
+		user, password, _ := sent.BasicAuth()
+		if basic := strings.TrimSuffix(user+":"+password, ":"); basic != test.basic {
+			t.Errorf("%s: Basic %q, want %q", name, basic, test.basic)
+		}
+		if form := sent.PostForm.Encode(); form != test.form {
+			t.Errorf("%s: form %q, want %q", name, form, test.form)
+		}
+		if sent.Method != http.MethodPost || sent.URL.RequestURI() != "/introspect" {
+			t.Errorf("%s: %s %s", name, sent.Method, sent.URL)
+		}
+		if _, sent := sent.Header["Idempotency-Key"]; sent {
+			t.Errorf("%s: a header that only marks the request was sent", name)
+		}
+	}
+}
+
+func TestInactiveToken(t *testing.T) {
+	b := setup(t, nil)
+	b.refuses("inactive", map[string]any{"active": false})
+	b.server.Know(token, map[string]any{"active": false})
+	if _, err := b.askAgain(); !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Only the boolean counts. An answer that says something else about activity
+// is not an answer, so nobody is let in and nobody's token is called bad.
+func TestActiveThatIsNotABoolean(t *testing.T) {
+	b := setup(t, nil)
+	for _, active := range []any{"true", 1, []bool{true}, map[string]any{}, nil} {
+		p, err := b.ask(map[string]any{"active": active})
+		if err == nil || errors.Is(err, core.ErrInvalid) {
+			t.Errorf("active %v: %+v, %v", active, p, err)
+		}
+	}
+}
+
+func TestRefreshTokenByIntrospection(t *testing.T) {
+	b := setup(t, nil)
+	b.accepts("an access token", nil)
+	b.accepts("a server that does not name the use", map[string]any{"token_use": nil})
+	b.refuses("Hydra's refresh token", map[string]any{"token_use": "refresh_token"})
+	b.refuses("Keycloak's refresh token", map[string]any{"token_use": nil, "typ": "Refresh"})
+	b.refuses("a use that is not a string", map[string]any{"token_use": []string{"access_token"}})
+}
+
+func TestIDTokenByIntrospection(t *testing.T) {
+	b := setup(t, nil)
+	b.refuses("token_use", map[string]any{"token_use": "id_token"})
+	b.refuses("typ", map[string]any{"token_use": nil, "typ": "ID"})
+	b.refuses("at_hash", map[string]any{"at_hash": "x"})
+}
+
+func TestBoundTokenWithoutItsProof(t *testing.T) {
+	b := setup(t, nil)
+	b.refuses("token_type DPoP", map[string]any{"token_type": "DPoP"})
+	b.refuses("token_type N_A", map[string]any{"token_type": "N_A"})
+	b.refuses("cnf", map[string]any{"cnf": map[string]any{"jkt": "x"}})
+	b.accepts("bearer in lower case", map[string]any{"token_type": "bearer"})
+	b.accepts("no token_type", map[string]any{"token_type": nil})
+}
+
+func TestTokenOfAnotherIssuer(t *testing.T) {
+	b := setup(t, func(o *introspection.Options) { o.Issuer = "http://hydra.test/" })
+	b.accepts("ours", nil)
+	b.refuses("another", map[string]any{"iss": "http://other.test/"})
+	b.refuses("no trailing slash", map[string]any{"iss": "http://hydra.test"})
+	b.refuses("none", map[string]any{"iss": nil})
+	b.refuses("a list", map[string]any{"iss": []string{"http://hydra.test/"}})
+}
+
+func TestTokenForAnotherAudience(t *testing.T) {
+	b := setup(t, func(o *introspection.Options) { o.Audiences = []string{coretest.Audience} })
+	b.accepts("ours", nil)
+	b.refuses("another", map[string]any{"aud": []string{"https://other.test"}})
+	b.refuses("an empty list", map[string]any{"aud": []string{}})
+	b.refuses("none", map[string]any{"aud": nil})
+}
+
+func TestTimes(t *testing.T) {
+	b := setup(t, nil)
+	now := b.clock.Now().Unix()
+	b.refuses("expired", map[string]any{"exp": now})
+	b.refuses("no exp", map[string]any{"exp": nil})
+	b.refuses("exp as a string", map[string]any{"exp": "9999999999"})
+	b.refuses("nbf in the future", map[string]any{"nbf": now + 60})
+	b.refuses("iat in the future", map[string]any{"iat": now + 60})
+
+	b = setup(t, func(o *introspection.Options) {
+		o.InsecureAcceptMissingExpiry, o.MissingExpiryTTL = true, 20*time.Second
+	})
+	p, err := b.ask(map[string]any{"exp": nil})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Expiry.Sub(b.clock.Now()); got != 20*time.Second {
+		t.Errorf("a token without exp counts for %s", got)
+	}
+	b.refuses("expired all the same", map[string]any{"exp": now})
+	b.refuses("exp of the wrong type all the same", map[string]any{"exp": "never"})
+}
+
+func TestNobody(t *testing.T) {
+	b := setup(t, nil)
+	b.refuses("neither sub nor client_id", map[string]any{"sub": nil, "client_id": nil})
+	b.accepts("a client for itself", map[string]any{"sub": nil})
+	b.refuses("roles of odd shape", map[string]any{"ext": map[string]any{"roles": 7}})
+}
+
+func TestOutageIsNotTheCallersFault(t *testing.T) {
+	for name, break_ := range map[string]func(*coretest.FakeIntrospection){
+		"our secret is wrong": func(s *coretest.FakeIntrospection) { s.Fail(401, `{"active":false}`) },
+		"we may not ask":      func(s *coretest.FakeIntrospection) { s.Fail(403, `{"active":false}`) },
+		"a bad request":       func(s *coretest.FakeIntrospection) { s.Fail(400, `{}`) },
+		"status 500":          func(s *coretest.FakeIntrospection) { s.Fail(500, `{"active":true}`) },
+		"a 201":               func(s *coretest.FakeIntrospection) { s.Fail(201, `{"active":true,"sub":"x","exp":9999999999}`) },
+		"an empty object":     func(s *coretest.FakeIntrospection) { s.Fail(200, `{}`) },
+		"a list":              func(s *coretest.FakeIntrospection) { s.Fail(200, `[{"active":true}]`) },
+		"active twice": func(s *coretest.FakeIntrospection) {
+			s.Fail(200, `{"active":false,"active":true,"sub":"x","exp":9999999999}`)
+		},
+		"an endless answer": func(s *coretest.FakeIntrospection) { s.Flood() },
+		"dropped":           func(s *coretest.FakeIntrospection) { s.Drop() },
+		"a redirect":        func(s *coretest.FakeIntrospection) { s.Redirect("http://127.0.0.1:1/") },
+		"a signed answer": func(s *coretest.FakeIntrospection) {
+			s.Instead(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/token-introspection+jwt")
+				w.Write([]byte(`{"active":true,"sub":"x","exp":9999999999}`))
+			})
+		},
+	} {
+		b := setup(t, nil)
+		b.server.Know(token, b.answer(nil))
+		break_(b.server)
+		if p, err := b.askAgain(); err == nil || errors.Is(err, core.ErrInvalid) {
+			t.Errorf("%s: %+v, %v", name, p, err)
+		}
+		b.server.Heal()
+		if _, err := b.askAgain(); err != nil {
+			t.Errorf("after %s: %v", name, err)
+		}
+	}
+}
+
+func TestOversizedTokenIsNotSent(t *testing.T) {
+	b := setup(t, nil)
+	for _, value := range []string{"", strings.Repeat("a", core.MaxCredential+1)} {
+		_, err := b.auth.Authenticate(t.Context(), core.Credential{Kind: core.BearerToken, Value: value})
+		if !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if b.server.Calls() != 0 {
+		t.Error("it was sent")
+	}
+}
+
+// A token is data in the form, whatever it looks like.
+func TestTokenThatLooksLikeAForm(t *testing.T) {
+	b := setup(t, nil)
+	evil := "x&token=" + token + "&client_id=admin"
+	b.server.Know(token, b.answer(nil))
+	_, err := b.auth.Authenticate(t.Context(), core.Credential{Kind: core.BearerToken, Value: evil})
+	if !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("got %v", err)
+	}
+	if got := b.server.LastRequest(t).PostForm["token"]; len(got) != 1 || got[0] != evil {
+		t.Errorf("sent %q", got)
+	}
+}
+
+func TestBadOptions(t *testing.T) {
+	client, err := idp.New(idp.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*introspection.Options){
+		"no URL":                    func(o *introspection.Options) { o.URL = "" },
+		"a URL with a password":     func(o *introspection.Options) { o.URL = "http://a:b@hydra.test/" },
+		"no client":                 func(o *introspection.Options) { o.Client = nil },
+		"an unknown method":         func(o *introspection.Options) { o.Auth = "private_key_jwt" },
+		"basic without a secret":    func(o *introspection.Options) { o.Auth, o.ClientID = introspection.AuthBasic, "gateway" },
+		"post without an id":        func(o *introspection.Options) { o.Auth, o.ClientSecret = introspection.AuthPost, clientSecret },
+		"a secret that is not used": func(o *introspection.Options) { o.ClientSecret = clientSecret },
+		"an empty audience":         func(o *introspection.Options) { o.Audiences = []string{""} },
+		"a large leeway":            func(o *introspection.Options) { o.Leeway = time.Hour },
+		"a long life without exp":   func(o *introspection.Options) { o.MissingExpiryTTL = time.Hour },
+	} {
+		o := introspection.Options{URL: "http://hydra.test/introspect", Client: client}
+		change(&o)
+		_, err := introspection.New(o)
+		if err == nil {
+			t.Errorf("%s was accepted", name)
+			continue
+		}
+		if strings.Contains(err.Error(), clientSecret) {
+			t.Errorf("%s: the error holds the secret: %v", name, err)
+		}
+	}
+}
