@@ -85,6 +85,7 @@ type Gateway struct {
 
 	mu        sync.Mutex // guards what follows, and loading
 	enabled   map[string]bool
+	loaded    os.FileInfo // of apisix.yaml as it is served
 	process   *managedRunner
 	stopWatch func()
 	stopped   bool
@@ -106,7 +107,7 @@ func Run(ctx context.Context, opts Options) error {
 func Start(opts Options) (*Gateway, error) {
 	opts = opts.withDefaults()
 	g := &Gateway{opts: opts, log: opts.Log, now: opts.Now, tokens: newTokens(opts.Now)}
-	for _, step := range []func() error{g.readSettings, g.load, g.prepareSocket, g.startRunner, g.listen, g.watch} {
+	for _, step := range []func() error{g.readSettings, g.loadFirst, g.prepareSocket, g.startRunner, g.listen, g.watch} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, g.Stop())
 		}
@@ -132,25 +133,39 @@ func (g *Gateway) readSettings() error {
 	return nil
 }
 
-// load reads apisix.yaml and, if it is sound, serves by it from the next
-// request on. The version always grows, so that every route is prepared anew.
-func (g *Gateway) load() error {
+// load reads apisix.yaml if it changed and, if it is sound, serves by it from
+// the next request on. The version always grows with a change, so that every
+// route is prepared anew; without one the routes keep their tokens.
+func (g *Gateway) load() (changed bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	info, err := os.Stat(g.opts.Config)
 	if err != nil {
-		return err
+		return false, err
 	}
 	version := info.ModTime().Unix()
 	if old := g.state.Load(); old != nil {
+		if sameVersion(g.loaded, info) {
+			return false, nil
+		}
 		version = max(version, old.config.version+1)
 	}
 	config, err := loadConfig(g.opts.Config, version, g.enabled, os.LookupEnv)
 	if err != nil {
-		return err
+		return false, err
 	}
+	g.loaded = info
 	g.state.Store(newState(config))
-	return nil
+	return true, nil
+}
+
+func (g *Gateway) loadFirst() error {
+	_, err := g.load()
+	return err
+}
+
+func sameVersion(a, b os.FileInfo) bool {
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
 const maxSocketPath = 107 // of sockaddr_un, without its final NUL
@@ -261,10 +276,14 @@ func (g *Gateway) listen() (err error) {
 	g.server, err = front.Start(front.Options{
 		Listen: g.opts.Listen, Handler: g.handle, Refuse: g.refuse, Log: g.log, Now: g.now,
 	})
-	if err == nil && !g.server.Loopback() {
+	if err != nil {
+		return err
+	}
+	g.log.Info("local gateway for development and tests", "url", g.server.URL())
+	if !g.server.Loopback() {
 		g.log.Warn("this development gateway is reachable from the network", "address", g.server.Addr())
 	}
-	return err
+	return nil
 }
 
 // handle keeps a mistake of this package from becoming an open door.
@@ -284,11 +303,12 @@ const settle = 50 * time.Millisecond
 
 func (g *Gateway) watch() (err error) {
 	g.stopWatch, err = watch.File(g.opts.Config, settle, func() {
-		if err := g.load(); err != nil {
+		switch changed, err := g.load(); {
+		case err != nil:
 			g.log.Error("the changed file is not applied; the last good one stays", "error", err)
-			return
+		case changed:
+			g.log.Info("config file reloaded", "file", g.opts.Config)
 		}
-		g.log.Warn("config file reloaded", "file", g.opts.Config)
 	})
 	return err
 }
@@ -310,7 +330,7 @@ func (g *Gateway) RunnerPID() int {
 // new runner takes the place of the old one, while the shared memory with its
 // tokens stays. A changed apisix.yaml alone needs no Reload.
 func (g *Gateway) Reload() error {
-	if err := g.reread(); err != nil {
+	if _, err := g.load(); err != nil {
 		return err
 	}
 	g.mu.Lock()
@@ -320,19 +340,6 @@ func (g *Gateway) Reload() error {
 	}
 	g.retireRunner()
 	return g.startRunner()
-}
-
-// reread applies the file if it changed: an unchanged one keeps its version,
-// and so its tokens.
-func (g *Gateway) reread() error {
-	info, err := os.Stat(g.opts.Config)
-	if err != nil {
-		return err
-	}
-	if info.ModTime().Unix() <= g.state.Load().config.version {
-		return nil
-	}
-	return g.load()
 }
 
 // runnerGrace is what APISIX gives a runner between SIGTERM and SIGKILL.
