@@ -209,7 +209,7 @@ func (d *Demo) startOry(ctx context.Context) (err error) {
 	d.Hydra, err = ory.StartHydra(ctx, ory.HydraConfig{
 		Binary: o.Binaries.Hydra, Listen: o.Listen, Host: o.Host,
 		PublicPort: o.Ports.HydraPublic, AdminPort: o.Ports.HydraAdmin,
-		UI: d.SiteURL, KratosAdminURL: d.Kratos.AdminURL,
+		UI: d.SiteURL,
 	})
 	if err != nil {
 		return err

@@ -71,7 +71,7 @@ func (d *Demo) config(introspectJWT string, cacheTTL int) map[string]any {
 			"X-User-Email":       "identity.traits.email",
 			"X-User-Roles":       "roles",
 			"X-User-Permissions": "permissions",
-			"X-User-Tenant":      "identity.traits.tenant,ext.tenant",
+			"X-User-Tenant":      "identity.metadata_public.tenant,ext.tenant", // not the trait, which the person edits
 			"X-Auth-Kind":        "kind",
 		},
 		"login": map[string]any{

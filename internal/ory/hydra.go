@@ -19,8 +19,6 @@ type HydraConfig struct {
 	// UI is the base URL of the site that has /oauth2/login, /oauth2/consent,
 	// /oauth2/logout and /error. Default http://127.0.0.1:4455.
 	UI string
-	// KratosAdminURL, if set, has a logout at Hydra end the Kratos session too.
-	KratosAdminURL string
 	// AccessTokenLifespan is how long access tokens are valid. Default 1 h.
 	AccessTokenLifespan time.Duration
 	// Log receives what the server logs, warnings and above. May be nil.
@@ -97,7 +95,7 @@ func (c HydraConfig) settings(api HydraAPI, public, admin int) object {
 }
 
 func (c HydraConfig) urlSettings(api HydraAPI) object {
-	urls := object{
+	return object{
 		"self":                 object{"issuer": api.Issuer(), "public": api.PublicURL + "/"},
 		"login":                c.UI + "/oauth2/login",
 		"consent":              c.UI + "/oauth2/consent",
@@ -105,8 +103,4 @@ func (c HydraConfig) urlSettings(api HydraAPI) object {
 		"error":                c.UI + "/error",
 		"post_logout_redirect": c.UI + "/",
 	}
-	if c.KratosAdminURL != "" {
-		urls["identity_provider"] = object{"url": c.KratosAdminURL}
-	}
-	return urls
 }

@@ -221,12 +221,11 @@ func (h HydraAPI) AuthCodeURL(c Client, r AuthRequest) string {
 
 // Grant is what a person agrees to.
 type Grant struct {
-	Subject           string
-	IdentitySessionID string // the Kratos session that a logout ends too
-	Scopes            []string
-	Audience          []string
-	AccessToken       map[string]any // claims of the access token: ext, and top level where allowed
-	IDToken           map[string]any // claims of the ID token
+	Subject     string
+	Scopes      []string
+	Audience    []string
+	AccessToken map[string]any // claims of the access token: ext, and top level where allowed
+	IDToken     map[string]any // claims of the ID token
 }
 
 // AuthorizationCode runs the whole flow without a browser: it asks with PKCE,
@@ -259,7 +258,7 @@ func (h HydraAPI) authorize(ctx context.Context, browser *http.Client, authURL s
 	if err != nil {
 		return nil, err
 	}
-	accepted, err := h.AcceptLogin(ctx, login.Query().Get("login_challenge"), g)
+	accepted, err := h.AcceptLogin(ctx, login.Query().Get("login_challenge"), g.Subject)
 	if err != nil {
 		return nil, fmt.Errorf("%w (the authorization endpoint answered %q)", err, login.Query().Get("error_description"))
 	}
@@ -299,9 +298,11 @@ func CallbackCode(query url.Values, state string) (string, error) {
 
 // LoginRequest is Hydra's question who the person is.
 type LoginRequest struct {
-	Challenge string `json:"challenge"`
-	Skip      bool   `json:"skip"` // Hydra knows: Subject must be accepted as it is
-	Subject   string `json:"subject"`
+	Challenge  string `json:"challenge"`
+	Skip       bool   `json:"skip"` // Hydra remembers Subject and takes nobody else
+	Subject    string `json:"subject"`
+	SessionID  string `json:"session_id"`  // what Hydra remembers it by
+	RequestURL string `json:"request_url"` // the authorization request
 }
 
 // ConsentRequest is Hydra's question what the person agrees to.
@@ -311,21 +312,23 @@ type ConsentRequest struct {
 	Subject           string        `json:"subject"`
 	RequestedScope    []string      `json:"requested_scope"`
 	RequestedAudience []string      `json:"requested_access_token_audience"`
-	Client            ConsentClient `json:"client"`
+	Client            RequestClient `json:"client"`
 }
 
-// ConsentClient is who asks for the consent.
-type ConsentClient struct {
-	ID           string   `json:"client_id"`
-	Name         string   `json:"client_name"`
-	SkipConsent  bool     `json:"skip_consent"`
-	RedirectURIs []string `json:"redirect_uris"`
+// RequestClient is the client that a request comes from.
+type RequestClient struct {
+	ID                     string   `json:"client_id"`
+	Name                   string   `json:"client_name"`
+	SkipConsent            bool     `json:"skip_consent"`
+	RedirectURIs           []string `json:"redirect_uris"`
+	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris"`
 }
 
 // LogoutRequest is Hydra's question whether the person wants to sign out.
 type LogoutRequest struct {
-	Challenge string `json:"challenge"`
-	Subject   string `json:"subject"`
+	Challenge string        `json:"challenge"`
+	Subject   string        `json:"subject"`
+	Client    RequestClient `json:"client"`
 }
 
 // LoginRequest returns the question behind a login challenge.
@@ -343,14 +346,17 @@ func (h HydraAPI) LogoutRequest(ctx context.Context, challenge string) (r Logout
 	return r, doJSON(ctx, plainClient, http.MethodGet, h.requestURL("logout", "", challenge), nil, &r)
 }
 
-// AcceptLogin says that the person is g.Subject, and returns where to send the
-// browser.
-func (h HydraAPI) AcceptLogin(ctx context.Context, challenge string, g Grant) (redirectTo string, err error) {
-	answer := object{"subject": g.Subject}
-	if g.IdentitySessionID != "" {
-		answer["identity_provider_session_id"] = g.IdentitySessionID
-	}
-	return h.answer(ctx, "login", "accept", challenge, answer)
+// AcceptLogin says that the person is the subject, and returns where to send the
+// browser. Hydra remembers it until the browser closes: it asks before a logout
+// only whom it remembers.
+func (h HydraAPI) AcceptLogin(ctx context.Context, challenge, subject string) (redirectTo string, err error) {
+	return h.answer(ctx, "login", "accept", challenge, object{"subject": subject, "remember": true})
+}
+
+// ForgetLogin has Hydra forget whom it remembers by a session ID.
+func (h HydraAPI) ForgetLogin(ctx context.Context, sessionID string) error {
+	u := h.AdminURL + "/admin/oauth2/auth/sessions/login?" + url.Values{"sid": {sessionID}}.Encode()
+	return doJSON(ctx, plainClient, http.MethodDelete, u, nil, nil)
 }
 
 // AcceptConsent says what the person agrees to, and returns where to send the

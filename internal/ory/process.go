@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	startTimeout = 60 * time.Second // a loaded machine, and Hydra makes two 4096-bit keys
-	stopTimeout  = 3 * time.Second  // then the process group is killed
-	logTailKept  = 8 << 10          // bytes of log in the error of a failed start
+	startTimeout = 2 * time.Minute // a loaded machine, and Hydra makes two 4096-bit keys
+	stopTimeout  = 3 * time.Second // then the process group is killed
+	logTailKept  = 8 << 10         // bytes of log in the error of a failed start
 )
 
 // process is one running server with its folder and log.
@@ -156,9 +156,10 @@ func (p *process) waitReady(ctx context.Context, url string) error {
 	}
 }
 
+// probe has no time limit of its own: Hydra makes its keys for the first
+// request that needs them, on a loaded machine for many seconds, and starts over
+// for the next if nobody waits.
 func probe(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err

@@ -34,15 +34,27 @@ func (s *Site) flow(kind string) http.HandlerFunc {
 }
 
 // toFlow sends the browser to Kratos, which starts the flow and sends it back
-// with the flow's ID. Kratos is the judge of return_to.
+// with the flow's ID. Kratos is the judge of return_to, but one who reads
+// http:\\evil.example as a path on our own host where a browser goes to
+// evil.example, so what is not plainly a URL never gets there.
 func (s *Site) toFlow(w http.ResponseWriter, r *http.Request, kind string, query url.Values) {
 	handedOn := url.Values{}
-	for _, name := range []string{"return_to", "refresh", "aal"} {
+	if to := query.Get("return_to"); plainURL(to) {
+		handedOn.Set("return_to", to)
+	}
+	for _, name := range []string{"refresh", "aal"} {
 		if v := query.Get(name); v != "" {
 			handedOn.Set(name, v)
 		}
 	}
 	http.Redirect(w, r, s.c.Kratos.FlowURL(kind, handedOn), http.StatusSeeOther)
+}
+
+// plainURL is whether everybody reads a text as the same absolute http URL.
+func plainURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil &&
+		!strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c == '\\' || c >= 0x7f })
 }
 
 // flowFailed answers for a flow that cannot be shown.
@@ -80,12 +92,9 @@ type flowView struct {
 	Title    string
 	Messages []ory.Message
 	Forms    []form
-	ReturnTo string
-	Back     string // host of ReturnTo, for the person to see
-	// Other is the query for the links to the other flows, which keeps the way back.
-	Other      string
-	SignedIn   bool // the flow is about a person who has signed in
-	SecondStep bool
+	Back     string // host of return_to, for the person to see
+	Other    string // query of links to the other flows, which keeps return_to
+	SignedIn bool   // the flow is about a person who has signed in
 }
 
 type form struct {
@@ -119,13 +128,11 @@ type textItem struct {
 
 func newFlowView(kind string, f ory.Flow) flowView {
 	v := flowView{
-		Kind:       kind,
-		Title:      flowTitle(kind, f),
-		Messages:   f.UI.Messages,
-		Forms:      forms(kind, f),
-		ReturnTo:   f.ReturnTo,
-		SignedIn:   kind == settingsFlow || f.Refresh || f.RequestedAAL == "aal2",
-		SecondStep: f.RequestedAAL == "aal2",
+		Kind:     kind,
+		Title:    flowTitle(kind, f),
+		Messages: f.UI.Messages,
+		Forms:    forms(kind, f),
+		SignedIn: kind == settingsFlow || f.Refresh || f.RequestedAAL == "aal2",
 	}
 	if u, err := url.Parse(f.ReturnTo); err == nil {
 		v.Back = u.Host

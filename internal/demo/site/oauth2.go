@@ -12,8 +12,8 @@ import (
 // oauth2Login answers Hydra's question who the person is with the Kratos
 // session, and has a person without one sign in first.
 func (s *Site) oauth2Login(w http.ResponseWriter, r *http.Request) {
-	challenge := r.URL.Query().Get("login_challenge")
-	if _, err := s.c.Hydra.LoginRequest(r.Context(), challenge); err != nil {
+	request, err := s.c.Hydra.LoginRequest(r.Context(), r.URL.Query().Get("login_challenge"))
+	if err != nil {
 		s.challengeFailed(w, r, err)
 		return
 	}
@@ -21,11 +21,19 @@ func (s *Site) oauth2Login(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	// Nothing is remembered at Hydra: Kratos alone knows who is signed in.
-	to, err := s.c.Hydra.AcceptLogin(r.Context(), challenge, ory.Grant{
-		Subject: session.Person.ID, IdentitySessionID: session.ID,
-	})
+	if request.Skip && request.Subject != session.Person.ID {
+		s.forgetAndAskAgain(w, r, request)
+		return
+	}
+	to, err := s.c.Hydra.AcceptLogin(r.Context(), request.Challenge, session.Person.ID)
 	s.finish(w, r, to, err)
+}
+
+// forgetAndAskAgain starts the authorization anew for a browser in which Hydra
+// remembers a person who has been followed by another.
+func (s *Site) forgetAndAskAgain(w http.ResponseWriter, r *http.Request, request ory.LoginRequest) {
+	err := s.c.Hydra.ForgetLogin(r.Context(), request.SessionID)
+	s.finish(w, r, request.RequestURL, err)
 }
 
 // consentPage asks what the client may do.
@@ -155,17 +163,29 @@ func scopeText(scope string) string {
 
 func (s *Site) oauth2LogoutPage(w http.ResponseWriter, r *http.Request) {
 	challenge := r.URL.Query().Get("logout_challenge")
-	if _, err := s.c.Hydra.LogoutRequest(r.Context(), challenge); err != nil {
+	request, err := s.c.Hydra.LogoutRequest(r.Context(), challenge)
+	if err != nil {
 		s.challengeFailed(w, r, err)
 		return
 	}
-	s.allowForms(w, s.c.Client.PostLogoutRedirectURIs...)
+	s.allowForms(w, request.Client.PostLogoutRedirectURIs...)
 	s.show(w, r, http.StatusOK, "logout", logoutView{Action: "/oauth2/logout", Challenge: challenge})
 }
 
+// oauth2Logout ends what Hydra remembers, by its own answer, and the Kratos
+// session of this browser.
 func (s *Site) oauth2Logout(w http.ResponseWriter, r *http.Request) {
 	to, err := s.c.Hydra.AcceptLogout(r.Context(), r.PostFormValue("logout_challenge"))
-	s.finish(w, r, to, err)
+	if err != nil {
+		s.challengeFailed(w, r, err)
+		return
+	}
+	if session, err := s.whoami(r); err == nil {
+		err = s.c.Kratos.RevokeSession(r.Context(), session.ID)
+		s.finish(w, r, to, err)
+		return
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 // finish sends the browser on its way, which Hydra names.
