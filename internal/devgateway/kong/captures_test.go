@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // meantDifferences are captured requests that the local gateway treats
@@ -69,21 +70,34 @@ func (n normalizer) text(s string) string {
 func (n normalizer) lines(lines []string) []string {
 	out := make([]string, len(lines))
 	for i, line := range lines {
-		// Captures hold bytes over 0x7f as the code points of Latin-1.
 		out[i] = latencies.ReplaceAllString(n.text(line), "$1: VARIES")
 	}
 	return out
 }
 
-// latin1 undoes that the captures' lines are Latin-1 text.
+// latin1 undoes that the captures' lines are Latin-1 text, in which a byte that
+// is no UTF-8 became U+FFFD.
 func latin1(lines []string) []string {
 	out := make([]string, len(lines))
 	for i, line := range lines {
 		var b []byte
 		for _, r := range line {
-			b = append(b, byte(r))
+			if r == utf8.RuneError {
+				b = append(b, string(utf8.RuneError)...)
+			} else {
+				b = append(b, byte(r))
+			}
 		}
 		out[i] = string(b)
+	}
+	return out
+}
+
+// replaceInvalid writes U+FFFD for each byte that is no UTF-8.
+func replaceInvalid(lines []string) []string {
+	out := make([]string, len(lines))
+	for i, line := range lines {
+		out[i] = string([]rune(line))
 	}
 	return out
 }
@@ -129,7 +143,7 @@ func compareUpstream(n normalizer, c capture, got []string) []string {
 	if got == nil {
 		return nil
 	}
-	want, have := n.lines(latin1(c.Upstream)), n.lines(got)
+	want, have := n.lines(latin1(c.Upstream)), n.lines(replaceInvalid(got))
 	if sameLines(want, have) {
 		return nil
 	}
