@@ -18,11 +18,11 @@
 //     attributes named in the errors of this package. ${{NAME}} and
 //     ${{NAME:=default}} are replaced from the environment, as APISIX does.
 //   - Plugins: ext-plugin-pre-req, ext-plugin-post-req, proxy-rewrite,
-//     redirect, response-rewrite (headers, status and body), cors; each with
+//     redirect, response-rewrite (status and headers), cors; each with
 //     _meta.disable and _meta.priority.
 //   - Of config.yaml: ext-plugin.cmd, ext-plugin.path_for_test,
 //     nginx_config.envs, the list of plugins, and the attributes that change
-//     nothing here.
+//     nothing here. deployment must say standalone (config_provider yaml).
 //
 // Anything else is an error with its place and path. The real gateway ignores
 // much of it silently; a tool to develop with should not.
@@ -35,5 +35,7 @@
 //     are refused when the file is loaded.
 //   - The file's version is its modification time in seconds, as in APISIX, but
 //     a second edit within the same second is also seen.
-//   - One worker; connections to upstreams are not kept alive.
+//   - One worker; connections to upstreams are not kept alive; a request body
+//     is read whole before it goes upstream, and has at most 64 MiB.
+//   - A response always has a Date.
 package apisix

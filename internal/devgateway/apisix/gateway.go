@@ -4,17 +4,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"gatehouse/internal/devgateway/child"
 	"gatehouse/internal/devgateway/front"
 	"gatehouse/internal/devgateway/watch"
 )
@@ -30,9 +28,10 @@ type Options struct {
 	// loopback opens a development tool to the network, and is logged.
 	Listen string
 
-	// RunnerCommand starts the plugin runner (APISIX's ext-plugin.cmd).
-	// RunnerBinary is short for a command without arguments. They win over
-	// config.yaml. Without any, requests that need the runner get 503.
+	// RunnerCommand starts the plugin runner (APISIX's ext-plugin.cmd): a program
+	// on PATH, an absolute path, or one relative to Dir. RunnerBinary is short for
+	// a command without arguments; a relative path is taken from here. They win
+	// over config.yaml. Without any, requests that need the runner get 503.
 	RunnerCommand []string
 	RunnerBinary  string
 	// RunnerSocket is the socket of a runner that somebody else started
@@ -40,8 +39,9 @@ type Options struct {
 	// stopped here, and its end does not flush the tokens.
 	RunnerSocket string
 
-	// Dir is where the gateway runs the runner and makes conf/apisix-<pid>.sock;
-	// default a temporary folder that Stop removes.
+	// Dir is where the runner runs and conf/apisix-<pid>.sock is made. By default
+	// the runner runs in the folder of Config, and the socket is in a temporary
+	// one that Stop removes.
 	Dir string
 	// Env lists what of the environment the runner sees beside PATH and TZ, as
 	// nginx_config.envs does: "NAME" or "NAME=value". Names that apisix.yaml
@@ -64,12 +64,20 @@ func (o Options) withDefaults() Options {
 	o.RespawnDelay = cmp.Or(o.RespawnDelay, 3*time.Second)
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if o.RunnerBinary != "" && len(o.RunnerCommand) == 0 {
-		o.RunnerCommand = []string{o.RunnerBinary}
+		o.RunnerCommand = []string{absolute(o.RunnerBinary)}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	return o
+}
+
+// absolute leaves a name without "/" to be found on PATH.
+func absolute(program string) string {
+	if path, err := filepath.Abs(program); err == nil && strings.Contains(program, "/") {
+		return path
+	}
+	return program
 }
 
 // Gateway is a running local gateway.
@@ -168,110 +176,6 @@ func sameVersion(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
-const maxSocketPath = 107 // of sockaddr_un, without its final NUL
-
-func (g *Gateway) prepareSocket() error {
-	socket := g.opts.RunnerSocket
-	if socket == "" {
-		dir, err := g.home()
-		if err != nil {
-			return err
-		}
-		socket = filepath.Join(dir, "conf", fmt.Sprintf("apisix-%d.sock", os.Getpid()))
-		if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
-			return err
-		}
-	}
-	if len(socket) > maxSocketPath {
-		return fmt.Errorf("the socket %s is longer than the %d bytes that a unix socket may have: choose a shorter Dir", socket, maxSocketPath)
-	}
-	g.runner = newRunnerClient(socket, g.opts.ReadTimeout, g.tokens, g.now)
-	return nil
-}
-
-func (g *Gateway) home() (dir string, err error) {
-	if g.opts.Dir == "" {
-		if g.tmp, err = os.MkdirTemp("", "apisix-"); err != nil {
-			return "", err
-		}
-		g.opts.Dir = g.tmp
-	}
-	g.opts.Dir, err = filepath.Abs(g.opts.Dir)
-	return g.opts.Dir, err
-}
-
-// managedRunner is a runner of the gateway's own. Retired means that its end is
-// the gateway's wish: then the tokens stay, as they do in APISIX.
-type managedRunner struct {
-	*child.Child
-	retired atomic.Bool
-	ended   chan struct{} // gets a value for each end
-}
-
-func (g *Gateway) startRunner() error {
-	command := g.opts.RunnerCommand
-	if g.opts.RunnerSocket != "" || len(command) == 0 {
-		if len(command) == 0 && g.opts.RunnerSocket == "" {
-			g.log.Warn("no plugin runner is configured: requests that need one get 503")
-		}
-		return nil
-	}
-	m := &managedRunner{ended: make(chan struct{}, 1)}
-	listed := slices.Concat(g.opts.Env, g.state.Load().config.referenced)
-	process, err := child.Start(child.Spec{
-		Path: command[0], Args: command[1:], Dir: g.opts.Dir,
-		Env:     runnerEnv(listed, g.runner.socket, os.LookupEnv),
-		Respawn: func(time.Duration) time.Duration { return g.opts.RespawnDelay },
-		Output:  func(pid int, line string) { g.log.Info("runner", "pid", pid, "line", line) },
-		Exited:  func(pid int, err error) { g.runnerExited(m, pid, err) },
-	})
-	if err != nil {
-		return fmt.Errorf("the plugin runner: %w", err)
-	}
-	m.Child = process
-	g.process = m
-	g.awaitRunner(m)
-	return nil
-}
-
-func (g *Gateway) runnerExited(m *managedRunner, pid int, err error) {
-	select {
-	case m.ended <- struct{}{}:
-	default:
-	}
-	if m.retired.Load() {
-		return
-	}
-	g.log.Warn("runner exited; all tokens are forgotten", "pid", pid, "error", err, "respawn", g.opts.RespawnDelay)
-	g.tokens.flush()
-	g.runner.forget()
-}
-
-const (
-	startLimit = 10 * time.Second
-	startPause = 5 * time.Millisecond
-)
-
-// awaitRunner waits until the runner listens.
-func (g *Gateway) awaitRunner(m *managedRunner) {
-	limit := time.After(startLimit)
-	for {
-		conn, err := net.Dial("unix", g.runner.socket)
-		if err == nil {
-			_ = conn.Close()
-			return
-		}
-		select {
-		case <-m.ended:
-			return
-		case <-limit:
-			g.log.Warn("the runner does not accept connections", "socket", g.runner.socket, "error", err)
-			return
-		case <-time.After(startPause):
-		}
-	}
-}
-
 func (g *Gateway) listen() (err error) {
 	g.server, err = front.Start(front.Options{
 		Listen: g.opts.Listen, Handler: g.handle, Refuse: g.refuse, Log: g.log, Now: g.now,
@@ -340,22 +244,6 @@ func (g *Gateway) Reload() error {
 	}
 	g.retireRunner()
 	return g.startRunner()
-}
-
-// runnerGrace is what APISIX gives a runner between SIGTERM and SIGKILL.
-const runnerGrace = time.Second
-
-// retireRunner closes the idle connections first: a runner may wait for them.
-func (g *Gateway) retireRunner() {
-	if g.runner != nil {
-		g.runner.forget()
-	}
-	if g.process == nil {
-		return
-	}
-	g.process.retired.Store(true)
-	g.process.Stop(runnerGrace)
-	g.process = nil
 }
 
 // Stop ends the watch, the server after at most 5 s for running requests, and

@@ -237,9 +237,14 @@ func TestRunnerSeesOnlyTheListedEnvironment(t *testing.T) {
 	}
 }
 
+func TestRunnerRunsInTheFolderOfTheFile(t *testing.T) {
+	r := start(t, "env", "routes: []\n#END", func(o *Options) { o.Dir = "" })
+	r.log.await(t, "dir:"+filepath.Dir(r.file), 1)
+}
+
 func TestStopEndsTheRunnerAndRemovesItsFolder(t *testing.T) {
 	r := start(t, "probe", probeRoute(t, probeConf{}, ""), func(o *Options) { o.Dir = "" })
-	pid, dir := r.RunnerPID(), r.opts.Dir
+	pid, dir := r.RunnerPID(), filepath.Dir(filepath.Dir(r.runner.socket))
 	if err := r.Stop(); err != nil {
 		t.Fatal(err)
 	}
