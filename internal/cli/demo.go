@@ -144,12 +144,11 @@ func (o *demoOptions) startGateways(dir string, log io.Writer) (gateways []demo.
 	if err != nil {
 		return nil, nil, err
 	}
-	logger := slog.New(slog.NewTextHandler(log, nil))
-	k, err := kong.Start(kong.Options{Config: filepath.Join(dir, "kong.yml"), Listen: o.kongListen, PluginBinary: plugin, Log: logger})
+	k, err := kong.Start(kong.Options{Config: filepath.Join(dir, "kong.yml"), Listen: o.kongListen, PluginBinary: plugin, Log: log})
 	if err != nil {
 		return nil, nil, err
 	}
-	a, err := apisix.Start(apisix.Options{Config: filepath.Join(dir, "apisix.yaml"), Listen: o.apisixListen, RunnerBinary: runner, Log: logger})
+	a, err := apisix.Start(apisix.Options{Config: filepath.Join(dir, "apisix.yaml"), Listen: o.apisixListen, RunnerBinary: runner, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		k.Stop()
 		return nil, nil, err

@@ -41,7 +41,7 @@ func devKongCommand() *cobra.Command {
 			if o.PluginBinary, err = pluginBinary(o.PluginBinary, kongPlugin); err != nil {
 				return err
 			}
-			o.Log = logger(cmd)
+			o.Log = cmd.ErrOrStderr()
 			return kong.Run(cmd.Context(), o)
 		},
 	}
@@ -64,7 +64,7 @@ func devAPISIXCommand() *cobra.Command {
 					return err
 				}
 			}
-			o.Log = logger(cmd)
+			o.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			return apisix.Run(cmd.Context(), o)
 		},
 	}
@@ -74,10 +74,6 @@ func devAPISIXCommand() *cobra.Command {
 	c.Flags().StringVar(&o.RunnerBinary, "runner", "", "runner `binary` (default: "+apisixRunner+" beside this program)")
 	c.Flags().StringSliceVar(&o.Env, "env", nil, "`names` of environment variables to pass on to the runner")
 	return c
-}
-
-func logger(cmd *cobra.Command) *slog.Logger {
-	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 }
 
 // pluginBinary returns the given binary or the one built beside this program.
