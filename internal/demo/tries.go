@@ -63,7 +63,7 @@ func (d *Demo) Tries() []Try {
 		{Title: "public: a forged identity header does not arrive", Path: "/hello/public", Header: map[string]string{"X-User-Id": "root", "x_user_id": "root"}, Status: 200, Received: map[string]string{"X-User-Id": "", "X_User_Id": ""}},
 		{Title: "no credential: 401", Path: "/users/123", Status: 401, Answered: map[string]string{"WWW-Authenticate": `Bearer realm="demo"`}},
 		{Title: "a browser without a session: to the login page and back", Path: "/hello", Header: map[string]string{"Accept": "text/html"}, Status: 302, Answered: map[string]string{"Location": d.LoginURL() + "?return_to="}},
-		{Title: "Kratos session cookie", Path: "/hello", Header: cookie, Status: 200, Received: map[string]string{"X-User-Id": ada, "X-User-Roles": roles, "X-User-Email": d.Ada.Email, "X-Auth-Kind": "session"}},
+		{Title: "Kratos session cookie", Path: "/hello", Header: cookie, Status: 200, Received: map[string]string{"X-User-Id": ada, "X-User-Roles": roles, "X-User-Email": d.Ada.Email, "X-User-Tenant": "acme", "X-Auth-Kind": "session"}},
 		{Title: "Kratos session token of an application", Path: "/world", Header: map[string]string{"X-Session-Token": "$SESSION_TOKEN"}, Status: 200, Received: map[string]string{"X-User-Id": ada, "X-Auth-Kind": "session"}},
 		{Title: "opaque token, introspected at Hydra", Path: "/users/123", Header: bearer("OPAQUE"), Status: 200, Received: map[string]string{"X-User-Id": ada, "X-User-Tenant": "acme", "X-Auth-Kind": "introspection"}},
 		{Title: "JWT, verified with Hydra's keys", Path: "/products/7", Header: bearer("JWT"), Status: 200, Received: map[string]string{"X-User-Id": ada, "X-Auth-Kind": "jwt"}},
