@@ -6,103 +6,103 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // maxDepth is how deep objects and lists may nest.
 const maxDepth = 32
-
-var errEnds = errors.New("is cut short")
 
 // Decode reads one JSON object. Members that repeat are refused (RFC 7519
 // section 4 allows it): two readers that pick different ones would see two
 // callers. Numbers stay json.Number, so a 64-bit id keeps its last digits.
 // Errors never quote a value.
 func Decode(data []byte) (map[string]any, error) {
-	if !utf8.Valid(data) {
-		return nil, errors.New("is not valid UTF-8")
-	}
-	d := decoder{json.NewDecoder(bytes.NewReader(data))}
-	d.UseNumber()
-	value, err := d.value(0)
+	// By default jsontext refuses members that repeat and invalid UTF-8.
+	d := decoder{jsontext.NewDecoder(bytes.NewBuffer(data))}
+	value, err := d.value()
 	if err != nil {
-		return nil, err
+		return nil, explain(err)
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
 		return nil, errors.New("is not a JSON object")
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	if _, err := d.ReadToken(); err != io.EOF {
 		return nil, errors.New("goes on after the JSON object")
 	}
 	return object, nil
 }
 
-type decoder struct{ *json.Decoder }
+type decoder struct{ *jsontext.Decoder }
 
-func (d decoder) value(depth int) (any, error) {
-	token, err := d.Token()
+var errDepth = fmt.Errorf("nests deeper than %d", maxDepth)
+
+func (d decoder) value() (any, error) {
+	token, err := d.ReadToken()
 	if err != nil {
-		return nil, notJSON(err)
+		return nil, err
 	}
-	delim, nested := token.(json.Delim)
-	if !nested {
-		return token, nil
+	if d.StackDepth() > maxDepth {
+		return nil, errDepth
 	}
-	if depth == maxDepth {
-		return nil, fmt.Errorf("nests deeper than %d", maxDepth)
+	switch token.Kind() {
+	case 'n':
+		return nil, nil
+	case 't', 'f':
+		return token.Bool(), nil
+	case '"':
+		return token.String(), nil
+	case '0':
+		return json.Number(token.String()), nil
+	case '{':
+		return d.object()
 	}
-	if delim == '{' {
-		return d.object(depth + 1)
-	}
-	return d.list(depth + 1)
+	return d.list()
 }
 
-func (d decoder) object(depth int) (map[string]any, error) {
+func (d decoder) object() (map[string]any, error) {
 	object := map[string]any{}
-	for d.More() {
-		token, err := d.Token()
+	for d.PeekKind() != '}' {
+		token, err := d.ReadToken()
 		if err != nil {
-			return nil, notJSON(err)
+			return nil, err
 		}
-		name, _ := token.(string) // the decoder accepts nothing else here
-		if _, twice := object[name]; twice {
-			return nil, fmt.Errorf("repeats the member %.40q", name)
-		}
-		if object[name], err = d.value(depth); err != nil {
+		name := token.String()
+		if object[name], err = d.value(); err != nil {
 			return nil, err
 		}
 	}
-	return object, d.end()
+	_, err := d.ReadToken()
+	return object, err
 }
 
-func (d decoder) list(depth int) ([]any, error) {
+func (d decoder) list() ([]any, error) {
 	list := []any{}
-	for d.More() {
-		value, err := d.value(depth)
+	for d.PeekKind() != ']' {
+		value, err := d.value()
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, value)
 	}
-	return list, d.end()
+	_, err := d.ReadToken()
+	return list, err
 }
 
-func (d decoder) end() error {
-	_, err := d.Token()
-	return notJSON(err)
-}
-
-// notJSON drops the decoder's own words, which quote what they stumbled on.
-func notJSON(err error) error {
-	var syntax *json.SyntaxError
+// explain keeps what is wrong and where, and drops the decoder's own words,
+// which quote what they stumbled on.
+func explain(err error) error {
+	var syntax *jsontext.SyntacticError
 	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &syntax):
-		return fmt.Errorf("is not JSON: mistake at byte %d", syntax.Offset)
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return errors.New("has a member twice")
+	case errors.Is(err, errDepth):
+		return errDepth
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errEnds
+		return errors.New("is cut short")
+	case errors.As(err, &syntax):
+		return fmt.Errorf("is not JSON: mistake at byte %d", syntax.ByteOffset)
 	}
 	return errors.New("is not JSON")
 }
