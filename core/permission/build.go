@@ -102,8 +102,8 @@ type matcherKey struct {
 	needs    needs
 	class    class
 	min, max int
+	dfa      string // the regex it was made of
 	re       string
-	whole    bool
 }
 
 func (b *builder) insert(g *growing, a *activity, ways []route) (*growing, error) {
@@ -125,19 +125,27 @@ func (b *builder) insert(g *growing, a *activity, ways []route) (*growing, error
 
 func (g *growing) insert(a *activity, r *route) error {
 	at := uint32(0)
-	for _, segment := range r.segments {
-		next, err := g.child(at, segment)
-		if err != nil {
-			return err
+	for i, segment := range r.segments {
+		e, ok := g.edge(at, segment)
+		if !ok {
+			return g.insertTail(a, at, r, r.from(i))
 		}
-		at = next
+		at = g.child(e)
 	}
-	if !r.hasTail {
-		n := &g.nodes[at]
-		n.activities = appendOnce(n.activities, a)
-		return nil
+	if r.hasTail {
+		return g.insertTail(a, at, r, r.tail)
 	}
-	m, err := g.tailMatcher(a, r.tail)
+	n := &g.nodes[at]
+	n.activities = appendOnce(n.activities, a)
+	return nil
+}
+
+func (g *growing) insertTail(a *activity, at uint32, r *route, tail []atom) error {
+	last := '/'
+	if !r.rooted {
+		last = startOfText
+	}
+	m, err := g.tailMatcher(a, tail, last)
 	if err != nil {
 		return err
 	}
@@ -168,78 +176,80 @@ func (g *growing) addTail(tails *[]growingTail, from, m uint32, a *activity) {
 	(*tails)[i].activities = appendOnce((*tails)[i].activities, a)
 }
 
-// child returns the node behind a segment, which it adds where it is missing.
-func (g *growing) child(from uint32, segment []atom) (uint32, error) {
-	e := edge{from: from, matcher: none}
-	switch {
-	case len(segment) == 0:
-	case len(segment) == 1 && segment[0].re == nil:
-		e.literal = segment[0].literal
-	default:
-		var err error
-		if e.matcher, err = g.segmentMatcher(segment); err != nil {
-			return 0, err
-		}
+// edge returns the edge for a segment. It reports false for a segment that is
+// too much for a dfa.
+func (g *growing) edge(from uint32, segment []atom) (e edge, ok bool) {
+	e = edge{from: from, matcher: none}
+	if len(segment) == 0 {
+		return e, true
 	}
+	if len(segment) == 1 && segment[0].re == nil {
+		e.literal = segment[0].literal
+		return e, true
+	}
+	e.matcher, ok = g.simpleOrDFA(segment, '/')
+	return e, ok
+}
+
+// child returns the node behind an edge, both of which it adds where they are
+// missing.
+func (g *growing) child(e edge) uint32 {
 	child, known := g.children[e]
 	if known {
-		return child, nil
+		return child
 	}
 	child = uint32(len(g.nodes))
 	g.children[e] = child
 	g.nodes = append(g.nodes, growingNode{label: e.literal})
-	if parent := &g.nodes[from]; e.matcher == none {
+	if parent := &g.nodes[e.from]; e.matcher == none {
 		parent.literals = append(parent.literals, child)
 	} else {
 		parent.segments = append(parent.segments, segmentEdge{e.matcher, child})
 	}
-	return child, nil
+	return child
 }
 
-func (g *growing) segmentMatcher(segment []atom) (uint32, error) {
-	if m, simple := simpleMatcher(segment); simple {
-		return g.matcher(m, segment, "", nil)
-	}
-	re := regexpOf(segment)
-	return g.matcher(matcher{}, segment, re.String(), func(m *matcher) (err error) {
-		m.re, err = compileWhole(re)
-		return err
-	})
-}
-
-// tailMatcher falls back on the whole regex of the activity, because a tail
-// may look at what stands before it.
-func (g *growing) tailMatcher(a *activity, tail []atom) (uint32, error) {
-	if m, simple := simpleMatcher(tail); simple {
-		return g.matcher(m, tail, "", nil)
-	}
-	return g.matcher(matcher{whole: true}, tail, a.pattern.text, func(m *matcher) (err error) {
-		m.re, err = compileWhole(a.pattern.tree)
-		return err
-	})
-}
-
-// matcher returns the number of a matcher, which it adds where there is none
-// that does the same.
-func (g *growing) matcher(m matcher, atoms []atom, re string, compile func(*matcher) error) (uint32, error) {
+// simpleOrDFA makes a matcher that needs no regex engine, if that can be.
+func (g *growing) simpleOrDFA(atoms []atom, last rune) (id uint32, ok bool) {
 	n := needsOf(atoms)
-	if compile != nil {
-		m.prefix, m.suffix = n.prefix, n.suffix
+	if m, simple := simpleMatcher(atoms); simple {
+		return g.matcher(m, matcherKey{needs: n, class: m.class, min: m.min, max: m.max}), true
 	}
-	key := matcherKey{n, m.class, m.min, m.max, re, m.whole}
+	re := regexpOf(atoms)
+	key := matcherKey{needs: n, dfa: string(appendTree(nil, re)), min: int(last)}
+	if id, known := g.byKey[key]; known {
+		return id, true
+	}
+	m := matcher{prefix: n.prefix, suffix: n.suffix}
+	if m.dfa, ok = newDFA(re, last); !ok {
+		return 0, false
+	}
+	return g.matcher(m, key), true
+}
+
+// tailMatcher falls back on a regex engine and the whole path.
+func (g *growing) tailMatcher(a *activity, tail []atom, last rune) (uint32, error) {
+	if id, ok := g.simpleOrDFA(tail, last); ok {
+		return id, nil
+	}
+	n := needsOf(tail)
+	key := matcherKey{needs: n, re: a.pattern.text}
 	if id, known := g.byKey[key]; known {
 		return id, nil
 	}
-	if compile != nil {
-		if err := compile(&m); err != nil {
-			return 0, err
-		}
+	re, err := compileWhole(a.pattern)
+	return g.matcher(matcher{prefix: n.prefix, suffix: n.suffix, re: re}, key), err
+}
+
+func (g *growing) matcher(m matcher, key matcherKey) uint32 {
+	id, known := g.byKey[key]
+	if !known {
+		id = uint32(len(g.matchers))
+		g.byKey[key] = id
+		g.matchers = append(g.matchers, m)
+		g.needs = append(g.needs, key.needs)
 	}
-	id := uint32(len(g.matchers))
-	g.byKey[key] = id
-	g.matchers = append(g.matchers, m)
-	g.needs = append(g.needs, n)
-	return id, nil
+	return id
 }
 
 // manyEdges is from how many edges on a filter is worth its own look-ups.

@@ -1,6 +1,7 @@
 package permission
 
 import (
+	"encoding/binary"
 	"regexp/syntax"
 	"slices"
 	"strings"
@@ -156,6 +157,21 @@ func newRoute(atoms []atom) route {
 	return r
 }
 
+// from is the route from a segment on, as one tail.
+func (r *route) from(segment int) []atom {
+	var atoms []atom
+	for i, s := range r.segments[segment:] {
+		if i > 0 {
+			atoms = append(atoms, atom{literal: "/"})
+		}
+		atoms = append(atoms, s...)
+	}
+	if r.hasTail {
+		atoms = append(append(atoms, atom{literal: "/"}), r.tail...)
+	}
+	return mergeLiterals(atoms)
+}
+
 func appendLiteral(segment []atom, literal string) []atom {
 	if literal == "" {
 		return segment
@@ -181,4 +197,22 @@ func crossesSlash(re *syntax.Regexp) bool {
 		return true
 	}
 	return slices.ContainsFunc(re.Sub, crossesSlash)
+}
+
+// appendTree writes a regex in a form that is the same for equal regexes.
+// Regexp.String would do, if it did not look at every character of a class.
+func appendTree(b []byte, re *syntax.Regexp) []byte {
+	b = append(b, byte(re.Op))
+	b = binary.AppendUvarint(b, uint64(re.Flags&syntax.FoldCase))
+	b = binary.AppendVarint(b, int64(re.Min))
+	b = binary.AppendVarint(b, int64(re.Max))
+	b = binary.AppendUvarint(b, uint64(len(re.Rune)))
+	for _, r := range re.Rune {
+		b = binary.AppendVarint(b, int64(r))
+	}
+	b = binary.AppendUvarint(b, uint64(len(re.Sub)))
+	for _, sub := range re.Sub {
+		b = appendTree(b, sub)
+	}
+	return b
 }

@@ -18,7 +18,7 @@ type linear struct {
 func newLinear(t *Table) *linear {
 	l := &linear{activities: t.activities}
 	for _, a := range t.activities {
-		re, err := compileWhole(a.pattern.tree)
+		re, err := compileWhole(a.pattern)
 		if err != nil {
 			panic(err)
 		}

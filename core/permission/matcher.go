@@ -14,10 +14,10 @@ type matcher struct {
 	prefix, suffix string
 	class          class
 	min, max       int // characters of the class
-	// re, if not nil, is what decides after prefix and suffix have been seen.
-	re *regexp.Regexp
-	// whole says that re wants the whole path rather than the text.
-	whole bool
+	// dfa or re, if not nil, is what decides after prefix and suffix have been
+	// seen: dfa on the text, re on the whole path.
+	dfa *dfa
+	re  *regexp.Regexp
 }
 
 // class is a set of characters: ASCII one by one, all others together.
@@ -39,11 +39,11 @@ func (m *matcher) match(text, path string) bool {
 		text[:len(m.prefix)] != m.prefix || text[len(text)-len(m.suffix):] != m.suffix {
 		return false
 	}
-	if m.re != nil {
-		if m.whole {
-			text = path
-		}
-		return m.re.MatchString(text)
+	switch {
+	case m.dfa != nil:
+		return m.dfa.match(text)
+	case m.re != nil:
+		return m.re.MatchString(path)
 	}
 	run := text[len(m.prefix) : len(text)-len(m.suffix)]
 	for i := 0; i < len(run); i++ {
@@ -164,7 +164,7 @@ func needsOf(atoms []atom) needs {
 	return n
 }
 
-// regexpOf writes atoms back into a regex that matches a whole text.
+// regexpOf writes atoms back into a regex.
 func regexpOf(atoms []atom) *syntax.Regexp {
 	re := &syntax.Regexp{Op: syntax.OpConcat, Flags: syntax.Perl}
 	for _, a := range atoms {
@@ -177,13 +177,9 @@ func regexpOf(atoms []atom) *syntax.Regexp {
 	return re
 }
 
-// compileWhole compiles a regex so that it must match the whole text. It goes
-// by the tree: nothing in the text a regex came from can reach the anchors.
-func compileWhole(re *syntax.Regexp) (*regexp.Regexp, error) {
-	anchored := &syntax.Regexp{Op: syntax.OpConcat, Flags: syntax.Perl, Sub: []*syntax.Regexp{
-		{Op: syntax.OpBeginText, Flags: syntax.Perl},
-		re,
-		{Op: syntax.OpEndText, Flags: syntax.Perl &^ syntax.WasDollar},
-	}}
-	return regexp.Compile(anchored.String())
+// compileWhole compiles a regex so that it must match the whole text. The text
+// has been parsed by itself before, so its groups are balanced, and it holds
+// no \Q: nothing in it can reach the anchors.
+func compileWhole(p *pattern) (*regexp.Regexp, error) {
+	return regexp.Compile(`\A(?:` + p.text + `)\z`)
 }

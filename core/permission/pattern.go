@@ -48,10 +48,26 @@ func checkPatternText(text string) error {
 		return errors.New(`is empty; write a path regex such as /users/[^/]+`)
 	case len(text) > maxPath:
 		return fmt.Errorf("is longer than %d bytes; split it into several activities", maxPath)
+	case quotes(text):
+		return fmt.Errorf("%s holds \\Q, which is not accepted; put a backslash before each character that is meant as it is", quoted(text))
 	case strings.ContainsFunc(text, unicode.IsControl):
 		return fmt.Errorf("%s holds a control character, which no canonical path has; write it on one line without tabs", quoted(text))
 	}
 	return nil
+}
+
+// quotes reports whether a regex uses \Q. Left open it would swallow whatever
+// is put behind the text.
+func quotes(text string) bool {
+	for i := 0; i+1 < len(text); i++ {
+		if text[i] == '\\' {
+			i++
+			if text[i] == 'Q' {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // patternError words an error of the regex parser.

@@ -35,7 +35,7 @@ func newRequirements(r *Requirements, p *pattern) (*requirements, error) {
 		return compiled, nil
 	}
 	var err error
-	compiled.path, err = compileWhole(p.tree)
+	compiled.path, err = compileWhole(p)
 	return compiled, err
 }
 
