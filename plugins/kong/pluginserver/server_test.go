@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -549,6 +550,7 @@ func TestStopLetsOpenEventsFinish(t *testing.T) {
 		<-leave
 		threeCalls(ctx, k)
 	}))
+	s.Grace = time.Hour
 	idle, busy := dial(t, s.path), dial(t, s.path)
 	id := idle.start("{}")
 	busy.begin(id, phaseAccess)
@@ -571,6 +573,7 @@ func TestStopLetsOpenEventsFinish(t *testing.T) {
 	if busy.readReturn() == nil {
 		t.Error("the open event got no return")
 	}
+	busy.expectNothingMore()
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
@@ -578,9 +581,13 @@ func TestStopLetsOpenEventsFinish(t *testing.T) {
 
 func TestStopCutsOffAHandlerThatHangs(t *testing.T) {
 	entered := make(chan bool)
+	var ended atomic.Bool
 	s := serve(t, plugin(func(ctx context.Context, _ *pdk.PDK) {
 		entered <- true
-		<-ctx.Done()
+		for ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		ended.Store(true)
 	}))
 	s.Grace = time.Millisecond
 	c := dial(t, s.path)
@@ -588,6 +595,9 @@ func TestStopCutsOffAHandlerThatHangs(t *testing.T) {
 	<-entered
 	if err := s.stop(); err != nil {
 		t.Error(err)
+	}
+	if !ended.Load() {
+		t.Error("the handler's context did not end")
 	}
 	for {
 		frame, ok := c.read()
