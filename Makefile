@@ -12,7 +12,7 @@ KONG_URL   ?=
 APISIX_URL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build demo demo-check test lint vuln docs e2e-backends e2e-external bench bench-apisix bench-kong bench-match fuzz clean
+.PHONY: help prerequisites build servers demo demo-check test lint vuln docs e2e-backends e2e-external bench bench-apisix bench-kong bench-match fuzz clean
 
 help: ## list every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,10 @@ demo: build ## start Kratos, Hydra, five services and both local gateways; Ctrl-
 demo-check: build ## run every step of the demo unattended
 	$(BIN)/gatehouse demo --check
 
-test: prerequisites ## run every test, with the race detector and the real servers
+servers: prerequisites ## build Kratos and Hydra into .cache/ (once; those on PATH are used instead)
+	$(GO) run ./internal/ory/ensure
+
+test: servers ## run every test, with the race detector and the real servers
 	$(GO) test -race -timeout 20m ./...
 
 lint: prerequisites ## go vet, gofmt and staticcheck

@@ -1,0 +1,217 @@
+package repotest
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"gatehouse/core/config"
+	"gatehouse/core/permission"
+	"gatehouse/internal/demo"
+)
+
+type block struct {
+	file     string
+	line     int
+	language string
+	text     string
+}
+
+var fence = regexp.MustCompile("^```([a-z]*)$")
+
+// blocks returns the fenced blocks of every Markdown file.
+func blocks(t *testing.T) []block {
+	t.Helper()
+	var all []block
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == ".git" || d.Name() == ".cache" || d.Name() == "node_modules") {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(path) != ".md" {
+			return nil
+		}
+		found, err := fileBlocks(path)
+		all = append(all, found...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func fileBlocks(path string) ([]block, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var found []block
+	var current *block
+	for i, line := range strings.Split(string(text), "\n") {
+		m := fence.FindStringSubmatch(strings.TrimSpace(line))
+		switch {
+		case m == nil && current != nil:
+			current.text += line + "\n"
+		case m != nil && current == nil:
+			current = &block{file: path, line: i + 1, language: m[1]}
+		case m != nil:
+			found = append(found, *current)
+			current = nil
+		}
+	}
+	return found, nil
+}
+
+// kind is the file that a YAML block shows, as its first line says.
+func (b block) kind() string {
+	first, _, _ := strings.Cut(b.text, "\n")
+	return strings.TrimPrefix(first, "# ")
+}
+
+// TestYAMLInDocumentationLoads loads every YAML block as what its first line
+// says it is. Files that blocks refer to are the ones of the main README.
+func TestYAMLInDocumentationLoads(t *testing.T) {
+	shown := blocks(t)
+	etc := t.TempDir()
+	for _, b := range shown {
+		if b.file == filepath.Join(root, "README.md") && (b.kind() == "gatehouse.yaml" || b.kind() == "permissions.yaml") {
+			write(t, filepath.Join(etc, b.kind()), strings.ReplaceAll(b.text, "/etc/gatehouse", etc))
+		}
+	}
+	count := 0
+	for _, b := range shown {
+		if b.language != "yaml" {
+			continue
+		}
+		count++
+		b.text = strings.ReplaceAll(b.text, "/etc/gatehouse", etc)
+		if err := b.load(); err != nil {
+			t.Errorf("%s:%d: %v", b.file, b.line, err)
+		}
+	}
+	if count < 8 {
+		t.Errorf("found %d YAML blocks; is the README where it was?", count)
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b block) load() error {
+	switch b.kind() {
+	case "gatehouse.yaml":
+		_, err := config.NewBuilder(config.BuilderOptions{}).Gate([]byte(b.text))
+		return err
+	case "kong.yml", "apisix.yaml":
+		return loadPlugins(b.text)
+	case "config.yaml":
+		return yaml.Unmarshal([]byte(b.text), new(map[string]any))
+	}
+	// Everything else is a permission table.
+	file, err := permission.Parse(b.kind(), []byte(b.text))
+	if err != nil {
+		return err
+	}
+	_, err = permission.Compile(file)
+	return err
+}
+
+// loadPlugins builds the gate of every gatehouse plugin in a gateway's file.
+func loadPlugins(text string) error {
+	var document any
+	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+		return err
+	}
+	var failed error
+	walk(document, func(m map[string]any) {
+		if m["name"] != "gatehouse" || failed != nil {
+			return
+		}
+		raw := []byte{}
+		if value, ok := m["value"].(string); ok {
+			raw = []byte(value)
+		} else if raw, failed = yaml.Marshal(m["config"]); failed != nil {
+			return
+		}
+		_, failed = config.NewBuilder(config.BuilderOptions{}).Gate(raw)
+	})
+	return failed
+}
+
+func walk(v any, visit func(map[string]any)) {
+	switch v := v.(type) {
+	case map[string]any:
+		visit(v)
+		for _, inner := range v {
+			walk(inner, visit)
+		}
+	case []any:
+		for _, inner := range v {
+			walk(inner, visit)
+		}
+	}
+}
+
+var makeTarget = regexp.MustCompile(`\bmake ([a-z][a-z0-9-]*)`)
+
+// TestCommandsInDocumentationExist checks make targets and the demo's curl
+// lines against what there is.
+func TestCommandsInDocumentationExist(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var curls []string
+	for _, try := range (&demo.Demo{}).Tries() {
+		curls = append(curls, try.Curl("$KONG"))
+	}
+	for _, b := range blocks(t) {
+		for _, m := range makeTarget.FindAllStringSubmatch(b.text, -1) {
+			if b.language == "sh" && !strings.Contains(string(makefile), "\n"+m[1]+":") {
+				t.Errorf("%s:%d: make %s does not exist", b.file, b.line, m[1])
+			}
+		}
+		for line := range strings.SplitSeq(b.text, "\n") {
+			if strings.HasPrefix(line, "curl ") && strings.Contains(line, "$KONG") && !slices.Contains(curls, line) {
+				t.Errorf("%s:%d: the demo does not show %q", b.file, b.line, line)
+			}
+		}
+	}
+}
+
+// TestDocumentationLinksExist follows relative links.
+func TestDocumentationLinksExist(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && (d.Name() == ".git" || d.Name() == ".cache") {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(path) != ".md" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+			return nil
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
+				t.Errorf("%s links to %s, which is not there", path, m[1])
+			}
+		}
+		return nil
+	})
+}
