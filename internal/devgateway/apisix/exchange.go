@@ -19,6 +19,7 @@ type exchange struct {
 	req     *front.Request
 
 	remote       netip.AddrPort // after the realip module
+	host         string         // $host
 	header       front.Headers  // the request's, as they will go upstream
 	method       string
 	uri          string // decoded ($uri), never rewritten
@@ -42,13 +43,16 @@ func (k confKey) key(plugin string) string {
 	return k.kind + "#" + k.id + "#" + plugin + "#" + k.version
 }
 
+// serverName is that of APISIX's nginx: $host when a request names none.
+const serverName = "_"
+
 func (g *Gateway) newExchange(st *state, r *front.Request) *exchange {
 	given, _ := r.Header.Get("X-Real-IP")
-	host, _ := r.Header.Get("Host")
+	upstreamHost, _ := r.Header.Get("Host")
 	x := &exchange{
 		gateway: g, state: st, log: g.log.With("request", r.ID), req: r,
-		remote: realIP(r.Remote, given), header: r.Header.Clone(), method: r.Method,
-		uri: r.URI, normalised: r.URI + isArgs(r.Args) + r.Args, args: r.Args, upstreamHost: host,
+		remote: realIP(r.Remote, given), host: cmp.Or(r.Host, serverName), header: r.Header.Clone(), method: r.Method,
+		uri: r.URI, normalised: r.URI + isArgs(r.Args) + r.Args, args: r.Args, upstreamHost: upstreamHost,
 	}
 	x.neutralise()
 	return x
@@ -59,14 +63,14 @@ func (g *Gateway) newExchange(st *state, r *front.Request) *exchange {
 func (x *exchange) neutralise() {
 	host, port := x.upstreamHost, x.req.Local.Port()
 	x.header.Set("X-Forwarded-Proto", "http")
-	x.header.Set("X-Forwarded-Host", cmp.Or(host, x.req.Host))
+	x.header.Set("X-Forwarded-Host", cmp.Or(host, x.host))
 	x.header.Set("X-Forwarded-Port", portOf(host, port))
 	x.header.Clear("Forwarded")
 }
 
 // serve runs the phases in APISIX's order.
 func (x *exchange) serve() front.Reply {
-	route := x.state.router.match(x.method, x.req.Host, x.uri)
+	route := x.state.router.match(x.method, x.host, x.uri)
 	var plugins []*plugin
 	if route != nil {
 		x.route, x.conf, plugins = route, route.conf, route.plugins

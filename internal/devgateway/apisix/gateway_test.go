@@ -311,3 +311,13 @@ routes:
 		}
 	}
 }
+
+func TestRequestWithoutHost(t *testing.T) {
+	r := start(t, "probe", `routes: [{uri: /, host: _, upstream: {nodes: {UPSTREAM: 1}}}]
+#END`)
+	wantStatus(t, send(t, r.Gateway, "GET / HTTP/1.0\r\n\r\n"), 200)
+	lines := r.up.take()[0].lines
+	if slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "Host:") }) || !slices.Contains(lines, "X-Forwarded-Host: _") {
+		t.Errorf("upstream got %q", lines)
+	}
+}

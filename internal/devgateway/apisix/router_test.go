@@ -161,3 +161,21 @@ func TestArguments(t *testing.T) {
 		}
 	}
 }
+
+// FuzzArguments: what a plugin reads, written and read again, is the same but
+// for the order of different names.
+func FuzzArguments(f *testing.F) {
+	for _, seed := range []string{"", "a=1&b=two&a=3", "a&b=&=c&&d=%20+%2", "%61=%26%zz&b?c", "a=b=c&%C3%A9=1", "%00=%ff&+=+"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		once := groupByName(parseArgs(query))
+		encoded := encodeArgs(once)
+		if again := parseArgs(encoded); !slices.Equal(again, once) {
+			t.Errorf("%q: %+v, written as %q, reads as %+v", query, once, encoded, again)
+		}
+		if strings.ContainsFunc(encoded, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+			t.Errorf("%q: %q holds bytes that end a request line", query, encoded)
+		}
+	})
+}

@@ -58,6 +58,25 @@ func (r *rig) reload(t *testing.T) {
 	}
 }
 
+// TestConfThatNamesNoPluginIsSkippedByTheStockRunnerOnly: what a runner does
+// with a misspelt name or a missing conf is up to it; the gateway asks anyway.
+func TestConfThatNamesNoPluginIsSkippedByTheStockRunnerOnly(t *testing.T) {
+	const config = `
+routes:
+  - {uri: /misspelt, upstream: {nodes: {"UPSTREAM": 1}}, plugins: {ext-plugin-pre-req: {conf: [{name: dney, value: ""}]}}}
+  - {uri: /missing, upstream: {nodes: {"UPSTREAM": 1}}, plugins: {ext-plugin-pre-req: {}}}
+#END
+`
+	for role, status := range map[string]int{"stock": 200, "ours": 503} {
+		r := start(t, role, config)
+		for _, path := range []string{"/misspelt", "/missing"} {
+			if got := get(t, r.Gateway, path); got.status != statusLine(status) {
+				t.Errorf("%s with the %s runner: %s, want %d", path, role, got.status, status)
+			}
+		}
+	}
+}
+
 func TestUnknownTokenIsPreparedAnew(t *testing.T) {
 	socket := filepath.Join(shortTempDir(t), "s")
 	stop := startExternal(t, "stock", socket)
@@ -106,6 +125,9 @@ func TestKilledRunnerIsRespawnedAndTokensAreFlushed(t *testing.T) {
 	}
 	if n := prepared(frames.take(t)); n != 1 {
 		t.Errorf("PrepareConf %d times after the runner was replaced, want once", n)
+	}
+	if strings.Contains(r.log.String(), "does not know the conf token") {
+		t.Error("the new runner was asked about a token of the old one")
 	}
 }
 

@@ -42,7 +42,7 @@ func (x *exchange) plainVariable(name string) (string, bool) {
 	case "is_args":
 		return isArgs(x.args), true
 	case "host":
-		return r.Host, true
+		return x.host, true
 	case "scheme", "upstream_scheme":
 		return "http", true
 	case "server_protocol":
