@@ -230,3 +230,21 @@ func TestGateWithoutItsPartsIsNotBuilt(t *testing.T) {
 		}
 	}
 }
+
+// TestForwardedHeadersOfAStrangerDoNotCount: on the native hosts no peer is
+// trusted, so nothing that a client says about path, host, scheme or address
+// takes part.
+func TestForwardedHeadersOfAStrangerDoNotCount(t *testing.T) {
+	g, _ := testGate(t, nil)
+	claims := []string{
+		"X-Original-URL", "/public", "X-Original-URI", "/public", "X-Rewrite-URL", "/public", "X-Forwarded-Uri", "/public", "X-Envoy-Original-Path", "/public",
+		"X-Forwarded-Method", "HEAD", "X-HTTP-Method-Override", "HEAD", "X-Forwarded-Host", "evil.test", "X-Forwarded-Proto", "http", "Forwarded", "host=evil.test;proto=http",
+	}
+	if d := g.Check(context.Background(), get("/private", claims...)); d.Status != 401 {
+		t.Errorf("status %d, want 401", d.Status)
+	}
+	d := g.Check(context.Background(), get("/private", append(claims, "Accept", "text/html")...))
+	if want := "https://login.test/start?lang=en&return_to=https%3A%2F%2Fapp.test%2Fprivate"; header(d, "Location") != want {
+		t.Errorf("location %s, want %s", header(d, "Location"), want)
+	}
+}

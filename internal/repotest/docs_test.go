@@ -215,3 +215,35 @@ func TestDocumentationLinksExist(t *testing.T) {
 		return nil
 	})
 }
+
+// TestSecurityPageNamesTestsThatExist keeps the promises tied to their tests.
+func TestSecurityPageNamesTestsThatExist(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs/security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exists := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, m := range declared.FindAllSubmatch(source, -1) {
+			exists[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllSubmatch(text, -1)
+	if len(named) < 50 {
+		t.Errorf("the page names %d tests", len(named))
+	}
+	for _, m := range named {
+		if !exists[string(m[1])] {
+			t.Errorf("docs/security.md names %s, which does not exist", m[1])
+		}
+	}
+}
