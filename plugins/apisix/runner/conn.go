@@ -16,10 +16,11 @@ import (
 type conn struct {
 	net.Conn
 	server  *server
-	in      *frames
+	frames  *frames
 	enc     *encoder
 	phase   atomic.Uint64
 	call    pendingCall
+	onSent  func() bool
 	timeout *time.Timer
 	// began and due delimit the current call; dueAt is due for expire, in
 	// nanoseconds since the server started.
@@ -44,7 +45,8 @@ const (
 )
 
 func newConn(s *server, nc net.Conn) *conn {
-	c := &conn{Conn: nc, server: s, in: newFrames(nc), enc: newEncoder()}
+	c := &conn{Conn: nc, server: s, frames: newFrames(nc), enc: newEncoder()}
+	c.onSent = c.sent
 	c.timeout = time.AfterFunc(time.Hour, c.expire)
 	c.timeout.Stop()
 	return c
@@ -55,38 +57,39 @@ func (c *conn) serve() {
 	defer c.Close()
 	defer c.timeout.Stop()
 	defer c.server.recovered("connection")
-	for !c.server.stopping.Load() {
-		kind, payload, err := c.in.next()
+	var answer []byte
+	for {
+		kind, call, err := c.frames.exchange(answer, c.onSent)
 		if err != nil {
 			c.server.lost(err)
 			return
 		}
-		if !c.handle(kind, payload) {
+		if answer = c.handle(kind, call); answer == nil {
 			return
 		}
 	}
 }
 
-// handle answers one call and reports whether the connection can go on.
-func (c *conn) handle(kind byte, payload []byte) bool {
+// handle returns the answer to a call, or nil when the connection must end.
+func (c *conn) handle(kind byte, call []byte) (answer []byte) {
 	switch kind {
 	case typePrepareConf:
-		return c.prepareConf(payload)
+		return c.prepareConf(call)
 	case typeHTTPReqCall:
-		return c.httpReqCall(payload)
+		return c.httpReqCall(call)
 	case typeHTTPResp:
-		return c.httpRespCall(payload)
+		return c.httpRespCall(call)
 	}
 	return c.reject(fmt.Errorf("frame of unknown type %d", kind))
 }
 
-func (c *conn) prepareConf(payload []byte) bool {
-	msg, err := decodePrepareConf(string(payload))
+func (c *conn) prepareConf(call []byte) []byte {
+	msg, err := decodePrepareConf(string(call))
 	if err != nil {
 		return c.reject(err)
 	}
 	if !c.begin(pendingCall{typePrepareConf, 0}) {
-		return false
+		return nil
 	}
 	token, err := c.server.confs.prepare(msg)
 	if err != nil {
@@ -95,13 +98,13 @@ func (c *conn) prepareConf(payload []byte) bool {
 	return c.finish(c.enc.confToken(token))
 }
 
-func (c *conn) httpReqCall(payload []byte) bool {
-	msg, err := decodeHTTPReqCall(string(payload))
+func (c *conn) httpReqCall(call []byte) []byte {
+	msg, err := decodeHTTPReqCall(string(call))
 	if err != nil {
 		return c.reject(err)
 	}
 	if !c.begin(pendingCall{typeHTTPReqCall, msg.id}) {
-		return false
+		return nil
 	}
 	conf := c.server.confs.find(msg.token, c.began)
 	if conf == nil {
@@ -111,7 +114,7 @@ func (c *conn) httpReqCall(payload []byte) bool {
 	stop, changes := c.server.decide(conf, r)
 	r.end()
 	if !r.close() {
-		return false
+		return nil
 	}
 	if stop == nil && c.late() {
 		stop = unavailable
@@ -137,13 +140,13 @@ func (c *conn) requestFrame(id uint32, stop *answer, changes *changes) []byte {
 	return frame
 }
 
-func (c *conn) httpRespCall(payload []byte) bool {
-	msg, err := decodeHTTPRespCall(string(payload))
+func (c *conn) httpRespCall(call []byte) []byte {
+	msg, err := decodeHTTPRespCall(string(call))
 	if err != nil {
 		return c.reject(err)
 	}
 	if !c.begin(pendingCall{typeHTTPResp, msg.id}) {
-		return false
+		return nil
 	}
 	conf := c.server.confs.find(msg.token, c.began)
 	if conf == nil {
@@ -152,7 +155,7 @@ func (c *conn) httpRespCall(payload []byte) bool {
 	r := newResponse(c, msg)
 	change := c.server.decideResponse(conf, r)
 	if !r.close() {
-		return false
+		return nil
 	}
 	if c.late() {
 		change = unavailable
@@ -167,28 +170,25 @@ func (c *conn) httpRespCall(payload []byte) bool {
 
 // reject gives up a connection whose messages make no sense. APISIX answers
 // 503 to the client.
-func (c *conn) reject(err error) bool {
+func (c *conn) reject(err error) []byte {
 	c.server.notes.warn("protocol", "connection closed: "+err.Error())
-	return false
+	return nil
 }
 
 // ask is one ExtraInfo round trip.
 func (c *conn) ask(kind ExtraInfo.Info, name string) (value string, known bool, err error) {
-	frame, ok := c.enc.ask(kind, name)
+	question, ok := c.enc.ask(kind, name)
 	if !ok {
 		return "", false, errMalformed
 	}
-	if _, err := c.Write(frame); err != nil {
-		return "", false, err
-	}
-	got, payload, err := c.in.next()
+	got, answer, err := c.frames.exchange(question, func() bool { return true })
 	if err != nil {
 		return "", false, err
 	}
 	if got != typeExtraInfo {
 		return "", false, errMalformed
 	}
-	return decodeExtraInfo(string(payload))
+	return decodeExtraInfo(string(answer))
 }
 
 // begin starts the time that a call may take. It fails when the runner has
@@ -207,19 +207,21 @@ func (c *conn) begin(call pendingCall) bool {
 // that reason, and has not judged the request then.
 func (c *conn) late() bool { return !time.Now().Before(c.due) }
 
-// finish sends the answer, unless the time was up before.
-func (c *conn) finish(frame []byte) bool {
-	running := c.phase.Load()
-	if running&phaseBits != phaseRunning || !c.phase.CompareAndSwap(running, running+1) {
-		return false
+// finish lets the answer be sent, unless the time was up before.
+func (c *conn) finish(answer []byte) []byte {
+	now := c.phase.Load()
+	if now&phaseBits != phaseRunning || !c.phase.CompareAndSwap(now, now+1) {
+		return nil
 	}
-	if _, err := c.Write(frame); err != nil {
-		c.server.lost(err)
-		return false
-	}
+	return answer
+}
+
+// sent ends the call and reports whether to wait for another.
+func (c *conn) sent() (wait bool) {
 	c.timeout.Stop()
-	next := (running &^ phaseBits) + phaseBits + 1
-	return c.phase.CompareAndSwap(running+1, next)
+	now := c.phase.Load()
+	next := (now &^ phaseBits) + phaseBits + 1
+	return now&phaseBits == phaseAnswering && c.phase.CompareAndSwap(now, next) && !c.server.stopping.Load()
 }
 
 // expire answers in place of plugins that took too long. The connection is
@@ -263,7 +265,7 @@ func (c *conn) closeIdle() {
 
 // lost notes why a connection ended, if that is worth a line.
 func (s *server) lost(err error) {
-	if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, errEnough) {
 		s.notes.debug("connection lost", "cause", err)
 	}
 }

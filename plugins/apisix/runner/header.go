@@ -95,6 +95,9 @@ func (h *header) edit(e textEntry) {
 	if i := h.edited(e.name); i >= 0 {
 		h.edits = slices.Delete(h.edits, i, i+1)
 	}
+	if h.edits == nil {
+		h.edits = make([]textEntry, 0, 8)
+	}
 	h.edits = append(h.edits, e)
 }
 

@@ -223,6 +223,7 @@ func hugeList() []byte {
 
 // pieces hands out what it has in pieces of a size.
 type pieces struct {
+	net.Conn
 	data []byte
 	size int
 }
@@ -243,20 +244,20 @@ func TestFramesInAnyPieces(t *testing.T) {
 		stream = append(stream, framed(byte(i), p)...)
 	}
 	for _, size := range []int{1, 2, 3, 5, 100, 4095, 4096, 4097, 1 << 20} {
-		f := newFrames(&pieces{stream, size})
+		f := newFrames(&pieces{data: stream, size: size})
 		for i, want := range payloads {
-			kind, got, err := f.next()
+			kind, got, err := f.exchange(nil, nil)
 			if err != nil || kind != byte(i) || !bytes.Equal(got, want) {
 				t.Fatalf("pieces of %d, frame %d: type %d, %d bytes, %v", size, i, kind, len(got), err)
 			}
 		}
-		if _, _, err := f.next(); err != io.EOF {
+		if _, _, err := f.exchange(nil, nil); err != io.EOF {
 			t.Errorf("pieces of %d: %v at the end", size, err)
 		}
 	}
 	for cut := 1; cut < 9; cut++ {
-		f := newFrames(&pieces{framed(1, []byte("12345"))[:cut], 1})
-		if _, _, err := f.next(); err != io.ErrUnexpectedEOF {
+		f := newFrames(&pieces{data: framed(1, []byte("12345"))[:cut], size: 1})
+		if _, _, err := f.exchange(nil, nil); err != io.ErrUnexpectedEOF {
 			t.Errorf("cut after %d bytes: %v", cut, err)
 		}
 	}
@@ -265,15 +266,15 @@ func TestFramesInAnyPieces(t *testing.T) {
 // An announced length takes no memory before the bytes arrive, and a large
 // frame does not stay.
 func TestFrameMemoryIsBounded(t *testing.T) {
-	f := newFrames(&pieces{framed(1, make([]byte, maxFrame))[:100], 50})
-	f.next()
+	f := newFrames(&pieces{data: framed(1, make([]byte, maxFrame))[:100], size: 50})
+	f.exchange(nil, nil)
 	if len(f.buf) > 8<<10 {
 		t.Errorf("%d bytes for 100 received", len(f.buf))
 	}
-	f = newFrames(&pieces{append(framed(1, make([]byte, 1<<20)), framed(2, nil)...), 1 << 21})
-	f.next()
-	f.next()
-	f.next()
+	f = newFrames(&pieces{data: append(framed(1, make([]byte, 1<<20)), framed(2, nil)...), size: 1 << 21})
+	f.exchange(nil, nil)
+	f.exchange(nil, nil)
+	f.exchange(nil, nil)
 	if len(f.buf) > keptBuffer {
 		t.Errorf("%d bytes kept", len(f.buf))
 	}
@@ -325,5 +326,45 @@ func TestLostSocketIsAnError(t *testing.T) {
 	l.Close()
 	if err := s.serve(context.Background(), l); err == nil {
 		t.Error("no error")
+	}
+}
+
+// APISIX never sends a call before the answer to the one before, but nothing
+// may be lost if a client does.
+func TestCallsSentAhead(t *testing.T) {
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	p := &probe{name: "waits", request: func(any, http.ResponseWriter, pkgHTTP.Request) {
+		entered <- struct{}{}
+		<-release
+	}}
+	r := startRunner(t, Options{Plugins: append(testPlugins(), p)})
+	g := r.dial(t)
+	allow, waits := g.prepare(t, "a", conf{"allow", ""}), g.prepare(t, "w", conf{"waits", ""})
+	frame := func(id, token uint32) []byte {
+		return framed(typeHTTPReqCall, callMessage(call{id: id, token: token}))
+	}
+	g.Write(append(frame(1, allow), frame(2, waits)...))
+	<-entered
+	g.Write(frame(3, allow))
+	close(release)
+	for id := range uint32(3) {
+		kind, message, ok := g.receive(t)
+		if !ok || kind != typeHTTPReqCall || requestOutcome(t, message).id != id+1 {
+			t.Fatalf("call %d: frame of type %d, %v", id+1, kind, ok)
+		}
+	}
+}
+
+// An answer that the socket does not take at once.
+func TestLargeAnswer(t *testing.T) {
+	body := bytes.Repeat([]byte("0123456789"), 800_000)
+	p := &probe{name: "large", request: func(_ any, w http.ResponseWriter, _ pkgHTTP.Request) { w.Write(body) }}
+	r := startRunner(t, Options{Plugins: []Plugin{p}})
+	g := r.dial(t)
+	token := g.prepare(t, "k", conf{"large", ""})
+	for range 2 {
+		if got := g.call(t, call{token: token}); !got.stop || got.body != string(body) {
+			t.Errorf("%v with %d bytes", got, len(got.body))
+		}
 	}
 }
