@@ -167,6 +167,7 @@ func (l *loader) register(path, kind string, data map[string]any, entity any) st
 		}
 		if _, taken := l.ids[kind+"/"+key]; taken {
 			l.fail(path, "uniqueness violation: '%s' entity with '%s' already declared", kind, key)
+			break
 		}
 		l.ids[kind+"/"+key] = entity
 	}
@@ -261,7 +262,7 @@ func (l *loader) checkPaths(path string, paths []string) {
 			if _, err := compileRoutePath(expr); err != nil {
 				l.fail(at, "invalid regex: %v", err)
 			}
-		} else if normal := normalizePath(p); normal != p {
+		} else if normal := normalizePath(p); normal != p && !strings.Contains(p, "//") { // that is reported already
 			l.fail(at, "non-normalized path, consider use '%s' instead", normal)
 		}
 	}

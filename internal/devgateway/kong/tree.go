@@ -19,7 +19,7 @@ type tree struct {
 }
 
 // maxNodes bounds what aliases can blow a file up to.
-const maxNodes = 1_000_000
+const maxNodes = 100_000
 
 // parseTree reads YAML or JSON into the values of encoding/json. It refuses
 // what two YAML readers could understand in two ways.
@@ -33,6 +33,9 @@ func parseTree(file string, content []byte) (*tree, error) {
 		return nil, fmt.Errorf("%s: the file is empty", file)
 	}
 	root, ok := t.value("", doc.Content[0]).(map[string]any)
+	if len(t.positions) == maxNodes {
+		return nil, fmt.Errorf("%s: too many values, %d are the limit", file, maxNodes)
+	}
 	if !ok {
 		return nil, fmt.Errorf("%s:%d: expected an object", file, doc.Line)
 	}
@@ -45,8 +48,8 @@ func (t *tree) fail(path, format string, args ...any) {
 }
 
 func (t *tree) value(path string, n *yaml.Node) any {
-	if len(t.positions) > maxNodes {
-		return nil
+	if len(t.positions) == maxNodes {
+		return nil // parseTree says so
 	}
 	t.positions[path] = n
 	switch n.Kind {
@@ -70,14 +73,16 @@ func (t *tree) mapping(path string, n *yaml.Node) map[string]any {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		at := joinPath(path, key.Value)
-		switch _, twice := out[key.Value]; {
-		case key.Kind != yaml.ScalarNode || key.Tag == "!!merge":
-			t.positions[at] = key
-			t.fail(at, "keys must be plain strings")
-		case twice:
-			t.fail(at, "given twice")
-		default:
+		_, twice := out[key.Value]
+		if plain := key.Kind == yaml.ScalarNode && key.Tag != "!!merge"; plain && !twice {
 			out[key.Value] = t.value(at, n.Content[i+1])
+			continue
+		}
+		t.positions[at] = key
+		if twice {
+			t.fail(at, "given twice")
+		} else {
+			t.fail(at, "keys must be plain strings")
 		}
 	}
 	return out

@@ -26,7 +26,7 @@ func MustEntity(definition string) *Entity {
 // Check fills in defaults and validates. Paths start with path.
 func (e *Entity) Check(path string, data map[string]any) (map[string]any, Problems) {
 	full := completeRecord(e.record, data)
-	v := validation{}
+	v := validation{unknown: "not supported by the local gateway"}
 	v.record(path, e.record, full)
 	return full, v.problems
 }

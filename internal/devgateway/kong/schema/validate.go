@@ -14,7 +14,10 @@ const (
 )
 
 // validation walks a completed config and collects what is wrong.
-type validation struct{ problems Problems }
+type validation struct {
+	problems Problems
+	unknown  string // said of a field that is not in the schema; default Kong's
+}
 
 func (v *validation) fail(path, message string) bool {
 	v.problems = append(v.problems, Problem{path, message})
@@ -26,7 +29,7 @@ func (v *validation) record(path string, r *Record, data map[string]any) bool {
 	for _, name := range slices.Sorted(maps.Keys(data)) {
 		f, ok := r.field(name)
 		if !ok {
-			v.fail(join(path, name), msgUnknown)
+			v.fail(join(path, name), orText(v.unknown, msgUnknown))
 			continue
 		}
 		v.field(join(path, name), f, data[name])
