@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/authn"
@@ -27,12 +26,9 @@ type hydraBench struct {
 
 func hydra(t *testing.T) *hydraBench {
 	t.Helper()
-	b := &hydraBench{Hydra: orytest.Hydra(t, ory.HydraConfig{}), routers: map[authn.JWTMode]*authn.Router{}}
-	var err error
-	if b.client, err = idp.New(idp.Options{Timeout: 20 * time.Second}); err != nil {
-		t.Fatal(err)
+	b := &hydraBench{
+		Hydra: orytest.Hydra(t, ory.HydraConfig{}), client: coretest.Client(t), routers: map[authn.JWTMode]*authn.Router{},
 	}
-	t.Cleanup(b.client.Close)
 	verifier := b.verifier(t, nil)
 	asker, err := introspection.New(introspection.Options{URL: b.IntrospectionURL(), Client: b.client, Audiences: []string{coretest.Audience}})
 	if err != nil {

@@ -405,23 +405,21 @@ func TestCallerWhoLeavesTakesNobodyAlong(t *testing.T) {
 }
 
 func TestHangingAuthenticatorHoldsNobodyForEver(t *testing.T) {
-	b := setup(t, func(o *cache.Options) { o.Timeout = 20 * time.Millisecond })
-	_, release := b.blocked()
-	defer release()
-	if _, err := b.ask("good"); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, core.ErrInvalid) {
-		t.Errorf("got %v", err)
-	}
-	// One that does not even look at its context holds its caller no longer.
 	gate := make(chan struct{})
 	defer close(gate)
-	b.next.answer = func(context.Context, core.Credential) (*core.Principal, error) { <-gate; return nil, nil }
-	if _, err := b.ask("good-deaf"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
-	}
-	// Nor does one that ends its goroutine.
-	b.next.answer = func(context.Context, core.Credential) (*core.Principal, error) { runtime.Goexit(); return nil, nil }
-	if p, err := b.ask("good-gone"); err == nil {
-		t.Errorf("got %+v", p)
+	for name, hang := range map[string]func(context.Context){
+		"waits for its context":        func(ctx context.Context) { <-ctx.Done() },
+		"does not look at its context": func(context.Context) { <-gate },
+		"ends its goroutine":           func(context.Context) { runtime.Goexit() },
+	} {
+		b := setup(t, func(o *cache.Options) { o.Timeout = 20 * time.Millisecond })
+		b.next.answer = func(ctx context.Context, _ core.Credential) (*core.Principal, error) {
+			hang(ctx)
+			return nil, ctx.Err()
+		}
+		if _, err := b.ask("good"); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, core.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -5,7 +5,22 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"time"
+
+	"gatehouse/core/authn/idp"
 )
+
+// Client is an HTTP client for servers on this machine, patient enough for a
+// busy one. A test of a timeout needs a client of its own.
+func Client(t testing.TB) *idp.Client {
+	t.Helper()
+	c, err := idp.New(idp.Options{Timeout: 30 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
 
 // Server is an HTTP server that can be told to misbehave.
 type Server struct {

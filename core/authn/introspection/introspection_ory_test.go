@@ -5,10 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"gatehouse/core"
-	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/introspection"
 	"gatehouse/core/coretest"
 	"gatehouse/internal/ory"
@@ -25,13 +23,8 @@ type hydraBench struct {
 func hydra(t *testing.T) *hydraBench {
 	t.Helper()
 	h := orytest.Hydra(t, ory.HydraConfig{})
-	client, err := idp.New(idp.Options{Timeout: 20 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
 	auth, err := introspection.New(introspection.Options{
-		URL: h.IntrospectionURL(), Client: client, Issuer: h.Issuer(), Audiences: []string{coretest.Audience},
+		URL: h.IntrospectionURL(), Client: coretest.Client(t), Issuer: h.Issuer(), Audiences: []string{coretest.Audience},
 	})
 	if err != nil {
 		t.Fatal(err)

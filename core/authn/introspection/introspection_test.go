@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"gatehouse/core"
-	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/introspection"
 	"gatehouse/core/coretest"
 )
@@ -30,12 +29,7 @@ func setup(t *testing.T, change func(*introspection.Options)) *bench {
 	t.Helper()
 	clock := coretest.NewClock()
 	server := coretest.NewFakeIntrospection(t)
-	client, err := idp.New(idp.Options{Timeout: 2 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	o := introspection.Options{URL: server.URL + "/introspect", Client: client, Now: clock.Now}
+	o := introspection.Options{URL: server.URL + "/introspect", Client: coretest.Client(t), Now: clock.Now}
 	if change != nil {
 		change(&o)
 	}
@@ -301,10 +295,7 @@ func TestTokenThatLooksLikeAForm(t *testing.T) {
 }
 
 func TestBadOptions(t *testing.T) {
-	client, err := idp.New(idp.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := coretest.Client(t)
 	for name, change := range map[string]func(*introspection.Options){
 		"no URL":                    func(o *introspection.Options) { o.URL = "" },
 		"a URL with a password":     func(o *introspection.Options) { o.URL = "http://a:b@hydra.test/" },

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/coretest"
 )
@@ -141,7 +142,12 @@ func TestOutageIsNotTheCallersFault(t *testing.T) {
 }
 
 func TestHangingProviderHoldsNobodyForEver(t *testing.T) {
-	b := setup(t, nil)
+	impatient, err := idp.New(idp.Options{Timeout: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(impatient.Close)
+	b := setup(t, func(o *jwt.Options) { o.Client = impatient })
 	b.issuer.Hang()
 	b.cannotTell("a token", b.issuer.Token(nil))
 }
@@ -236,7 +242,7 @@ func TestDiscoveryByEitherStandard(t *testing.T) {
 			fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, name, keys.URL+coretest.JWKSPath)
 		})
 		v, err := jwt.New(jwt.Options{
-			Issuers: []jwt.Issuer{{Issuer: name, Audiences: []string{coretest.Audience}}}, Client: client(t), Now: clock.Now,
+			Issuers: []jwt.Issuer{{Issuer: name, Audiences: []string{coretest.Audience}}}, Client: coretest.Client(t), Now: clock.Now,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -251,7 +257,7 @@ func TestJWKSByURL(t *testing.T) {
 	keys := coretest.NewIssuer(t, clock)
 	v, err := jwt.New(jwt.Options{
 		Issuers: []jwt.Issuer{{Issuer: "https://id.example.test/", JWKSURL: keys.URL + coretest.JWKSPath, Audiences: []string{coretest.Audience}}},
-		Client:  client(t), Now: clock.Now,
+		Client:  coretest.Client(t), Now: clock.Now,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"gatehouse/core"
-	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/coretest"
 )
@@ -31,7 +30,7 @@ func setup(t testing.TB, change func(*jwt.Options)) *bench {
 	issuer := coretest.NewIssuer(t, clock)
 	o := jwt.Options{
 		Issuers: []jwt.Issuer{{Issuer: issuer.URL, Audiences: []string{coretest.Audience}}},
-		Client:  client(t),
+		Client:  coretest.Client(t),
 		Now:     clock.Now,
 	}
 	if change != nil {
@@ -42,16 +41,6 @@ func setup(t testing.TB, change func(*jwt.Options)) *bench {
 		t.Fatal(err)
 	}
 	return &bench{t, clock, issuer, o, v}
-}
-
-func client(t testing.TB) *idp.Client {
-	t.Helper()
-	c, err := idp.New(idp.Options{Timeout: 2 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c
 }
 
 func (b *bench) verify(token string) (*core.Principal, error) {
@@ -394,7 +383,7 @@ func TestTrustedIssuerSpeaksForAnother(t *testing.T) {
 	audiences := []string{coretest.Audience}
 	v, err := jwt.New(jwt.Options{
 		Issuers: []jwt.Issuer{{Issuer: one.URL, Audiences: audiences}, {Issuer: two.URL, Audiences: audiences}},
-		Client:  client(t), Now: clock.Now,
+		Client:  coretest.Client(t), Now: clock.Now,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -421,7 +410,7 @@ func TestTokenForAnotherAudience(t *testing.T) {
 
 func TestAudienceMustBeConfigured(t *testing.T) {
 	for _, audiences := range [][]string{nil, {}, {""}} {
-		_, err := jwt.New(jwt.Options{Issuers: []jwt.Issuer{{Issuer: "https://id.example.test", Audiences: audiences}}, Client: client(t)})
+		_, err := jwt.New(jwt.Options{Issuers: []jwt.Issuer{{Issuer: "https://id.example.test", Audiences: audiences}}, Client: coretest.Client(t)})
 		if err == nil {
 			t.Errorf("audiences %q were accepted", audiences)
 		}
@@ -537,7 +526,7 @@ func TestCancelledCaller(t *testing.T) {
 func TestEveryMistakeInTheOptionsIsNamed(t *testing.T) {
 	_, err := jwt.New(jwt.Options{
 		Leeway: time.Hour,
-		Client: client(t),
+		Client: coretest.Client(t),
 		Issuers: []jwt.Issuer{
 			{Issuer: "", Audiences: []string{"a"}},
 			{Issuer: "https://a.example.test"},

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"gatehouse/core"
-	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/session"
+	"gatehouse/core/coretest"
 	"gatehouse/internal/ory"
 	"gatehouse/internal/ory/orytest"
 )
@@ -71,12 +71,7 @@ func (b *kratosBench) refuses(name string, kind core.CredentialKind, value strin
 
 func TestAgainstKratos(t *testing.T) {
 	kratos := orytest.Kratos(t, ory.KratosConfig{})
-	client, err := idp.New(idp.Options{Timeout: 20 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	auth, err := session.New(session.Options{URL: kratos.PublicURL, Client: client, CookieName: ory.SessionCookie})
+	auth, err := session.New(session.Options{URL: kratos.PublicURL, Client: coretest.Client(t), CookieName: ory.SessionCookie})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,12 +179,7 @@ func (b *kratosBench) testSecondFactor() {
 // session is called bad.
 func TestKratosThatDied(t *testing.T) {
 	kratos := orytest.Kratos(t, ory.KratosConfig{})
-	client, err := idp.New(idp.Options{Timeout: 20 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	auth, err := session.New(session.Options{URL: kratos.PublicURL, Client: client})
+	auth, err := session.New(session.Options{URL: kratos.PublicURL, Client: coretest.Client(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
-	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/session"
 	"gatehouse/core/coretest"
 )
@@ -28,12 +27,7 @@ func setup(t *testing.T, change func(*session.Options)) *bench {
 	t.Helper()
 	clock := coretest.NewClock()
 	kratos := coretest.NewFakeKratos(t)
-	client, err := idp.New(idp.Options{Timeout: 2 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	o := session.Options{URL: kratos.URL + "/", Client: client, Now: clock.Now}
+	o := session.Options{URL: kratos.URL + "/", Client: coretest.Client(t), Now: clock.Now}
 	if change != nil {
 		change(&o)
 	}
@@ -256,10 +250,7 @@ func TestTokensInsideTheSessionAreNotClaims(t *testing.T) {
 }
 
 func TestBadOptions(t *testing.T) {
-	client, err := idp.New(idp.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := coretest.Client(t)
 	good := session.Options{URL: "http://kratos:4433", Client: client}
 	for name, change := range map[string]func(*session.Options){
 		"no URL":             func(o *session.Options) { o.URL = "" },
