@@ -28,10 +28,12 @@ type RawRequest interface {
 	pkgHTTP.Request
 
 	// RawTarget is the request target as it stood on the request line, query
-	// included, which is also what APISIX sends to the upstream. Path is not:
-	// it is decoded and normalised. APISIX is asked for it once per request.
-	// It is an error if APISIX does not know, or if a plugin before this one
-	// has called SetPath: the upstream is then served another path.
+	// included. It is also what APISIX sends to the upstream, unless APISIX is
+	// configured to rewrite it: by proxy-rewrite, or by
+	// normalize_uri_like_servlet. Path is not: it is decoded and normalised.
+	// APISIX is asked for it once per request. It is an error if APISIX does
+	// not know, or if a plugin before this one has called SetPath: the
+	// upstream is then served another path.
 	RawTarget() (string, error)
 
 	// HeaderLines lists the request's header lines with repeats, as changed by
@@ -62,7 +64,7 @@ var errPathRewritten = errors.New("a plugin before this one has rewritten the pa
 // whatever a plugin keeps or leaks into a goroutine can never show it another
 // client's request.
 type request struct {
-	exchange
+	openCall
 	requestContext
 	msg         httpReqCall
 	head        header
@@ -75,7 +77,7 @@ var _ RawRequest = (*request)(nil)
 
 func newRequest(c *conn, msg httpReqCall, deadline time.Time) *request {
 	return &request{
-		exchange:       exchange{conn: c},
+		openCall:       openCall{conn: c},
 		requestContext: requestContext{deadline: deadline},
 		msg:            msg,
 		head:           header{lines: msg.head},

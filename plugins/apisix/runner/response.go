@@ -8,7 +8,7 @@ import (
 // response is one HTTPRespCall, which ext-plugin-post-resp makes with what the
 // upstream answered.
 type response struct {
-	exchange
+	openCall
 	msg       httpRespCall
 	head      header
 	status    int
@@ -19,7 +19,7 @@ type response struct {
 var _ pkgHTTP.Response = (*response)(nil)
 
 func newResponse(c *conn, msg httpRespCall) *response {
-	return &response{exchange: exchange{conn: c}, msg: msg, head: header{lines: msg.head}}
+	return &response{openCall: openCall{conn: c}, msg: msg, head: header{lines: msg.head}}
 }
 
 func (r *response) ID() uint32             { return r.msg.id }

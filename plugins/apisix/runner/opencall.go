@@ -7,9 +7,9 @@ import (
 	"github.com/api7/ext-plugin-proto/go/A6/ExtraInfo"
 )
 
-// exchange is the time in which APISIX waits for the answer to a call and can
+// openCall is the time in which APISIX waits for the answer to a call and can
 // be asked about it. Each thing is asked for once.
-type exchange struct {
+type openCall struct {
 	conn    *conn
 	mu      sync.Mutex
 	answers []extraInfo
@@ -36,42 +36,42 @@ func (i extraInfo) bytes() ([]byte, error) {
 }
 
 // Var returns the value of an nginx variable, nil if there is no such one.
-func (x *exchange) Var(name string) ([]byte, error) {
-	return x.ask(ExtraInfo.InfoVar, name).bytes()
+func (o *openCall) Var(name string) ([]byte, error) {
+	return o.ask(ExtraInfo.InfoVar, name).bytes()
 }
 
-func (x *exchange) ask(kind ExtraInfo.Info, name string) extraInfo {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, a := range x.answers {
+func (o *openCall) ask(kind ExtraInfo.Info, name string) extraInfo {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, a := range o.answers {
 		if a.kind == kind && a.name == name {
 			return a
 		}
 	}
 	answer := extraInfo{kind: kind, name: name}
-	if x.closed || x.broken {
+	if o.closed || o.broken {
 		answer.err = common.ErrConnClosed
 		return answer
 	}
-	value, known, err := x.conn.ask(kind, name)
+	value, known, err := o.conn.ask(kind, name)
 	if err != nil {
 		// The documented error, for plugins that compare it; the cause is of
 		// no use to them, because the call is lost.
-		x.broken = true
+		o.broken = true
 		answer.err = common.ErrConnClosed
 		return answer
 	}
 	answer.value, answer.known = value, known
-	x.answers = append(x.answers, answer)
+	o.answers = append(o.answers, answer)
 	return answer
 }
 
 // close waits for an open question, which a plugin may have left to a
 // goroutine, and forbids further ones. It reports whether the connection can
 // be used further.
-func (x *exchange) close() (usable bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.closed = true
-	return !x.broken
+func (o *openCall) close() (usable bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	return !o.broken
 }
