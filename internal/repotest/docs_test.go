@@ -140,7 +140,7 @@ func loadPlugins(text string) error {
 		if m["name"] != "gatehouse" || failed != nil {
 			return
 		}
-		raw := []byte{}
+		var raw []byte
 		if value, ok := m["value"].(string); ok {
 			raw = []byte(value)
 		} else if raw, failed = yaml.Marshal(m["config"]); failed != nil {

@@ -29,7 +29,8 @@ type testConfig struct {
 	Session *testSession      `config:"session" doc:"Leave out for none."`
 	Issuers []testIssuer      `config:"issuers" doc:"Trusted issuers."`
 	Private func()            `config:"-"`
-	hidden  int               //nolint:unused // stands for what reflection cannot see
+	//lint:ignore U1000 stands for what reflection cannot set
+	hidden int
 }
 
 type testCache struct {
