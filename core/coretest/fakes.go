@@ -72,7 +72,7 @@ func (f *FakeKratos) Know(credential string, s FakeSession) {
 // changes at the top level; a nil value removes a member.
 func SessionDocument(clock *Clock, changes map[string]any) map[string]any {
 	now := clock.Now().UTC()
-	return merged(map[string]any{
+	return Merged(map[string]any{
 		"id": "s1", "active": true,
 		"expires_at": now.Add(time.Hour).Format(time.RFC3339Nano), "authenticated_at": now.Format(time.RFC3339Nano),
 		"authenticator_assurance_level": "aal1",

@@ -72,7 +72,7 @@ func (i *Issuer) Discovery(name string, value any) {
 
 func (i *Issuer) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 	i.mu.Lock()
-	document := merged(map[string]any{"issuer": i.URL, "jwks_uri": i.URL + JWKSPath}, i.discovery)
+	document := Merged(map[string]any{"issuer": i.URL, "jwks_uri": i.URL + JWKSPath}, i.discovery)
 	i.mu.Unlock()
 	answerJSON(w, document)
 }
@@ -94,7 +94,7 @@ func answerJSON(w http.ResponseWriter, document any) {
 // changes; a nil value removes a claim.
 func (i *Issuer) Claims(changes map[string]any) map[string]any {
 	now := i.Clock.Now()
-	return merged(map[string]any{
+	return Merged(map[string]any{
 		"iss": i.URL, "sub": "user-1", "client_id": "web", "aud": []string{Audience},
 		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(5 * time.Minute).Unix(),
 		"scope": "orders:read orders:write", "jti": "1",

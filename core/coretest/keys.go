@@ -99,7 +99,7 @@ func (k *Key) Sign(t testing.TB, header map[string]any, payload string) string {
 	if k.ID != "" {
 		full["kid"] = k.ID
 	}
-	return k.SignRaw(t, JSON(t, merged(full, header)), payload)
+	return k.SignRaw(t, JSON(t, Merged(full, header)), payload)
 }
 
 // SignRaw is Sign with a header that is text, such as one with a member twice.
@@ -130,8 +130,8 @@ func JSON(t testing.TB, v any) string {
 	return string(text)
 }
 
-// merged lays changes over a base; a nil value removes.
-func merged(base, changes map[string]any) map[string]any {
+// Merged lays changes over a base; a nil value removes.
+func Merged(base, changes map[string]any) map[string]any {
 	for name, value := range changes {
 		if value == nil {
 			delete(base, name)
