@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// answer writes a response of the gateway's own.
+// answer writes a response of the gateway's own. A body that nobody read is
+// thrown away afterwards: the client may wait for the answer before it sends.
 func (c *conn) answer(r *Request, a *Answer) bool {
-	keep := r.keepAlive && !a.Close && !c.server.isClosing() && r.body != nil && (r.body.loaded || !r.expectContinue) && r.body.drain()
+	keep := r.keepAlive && !a.Close && !c.server.isClosing() && r.bodyCanGo()
 	header, payload := frameAnswer(r, a)
 	var out bytes.Buffer
 	writeHead(&out, a.Status, a.reason(), withConnection(header, keep))
@@ -18,7 +19,16 @@ func (c *conn) answer(r *Request, a *Answer) bool {
 		out.Write(payload)
 	}
 	_, err := c.nc.Write(out.Bytes())
-	return err == nil && keep
+	return err == nil && keep && r.body.drain()
+}
+
+// bodyCanGo tells whether the connection can go on after this request: its body
+// is read, or small enough to be thrown away.
+func (r *Request) bodyCanGo() bool {
+	if r.body == nil {
+		return false
+	}
+	return r.body.loaded || !r.expectContinue && r.ContentLength <= maxDrain
 }
 
 // frameAnswer gives an answer the framing that the client understands.

@@ -146,7 +146,7 @@ func (c *conn) sendContinue(r *Request) error {
 func (c *conn) linger() {
 	if tcp, ok := c.nc.Conn.(*net.TCPConn); ok && tcp.CloseWrite() == nil {
 		c.nc.readBy(lingerTimeout)
-		_, _ = io.Copy(io.Discard, io.LimitReader(c.in, maxDrain))
+		_, _ = io.Copy(io.Discard, c.in)
 	}
 }
 
