@@ -1,0 +1,120 @@
+package observe
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"gatehouse/core"
+)
+
+// maxRules bounds the values of the rule label. A table may have a hundred
+// thousand rules; a time series for each would cost more than it tells.
+const maxRules = 1000
+
+// otherRule is the label of rules beyond maxRules.
+const otherRule = "other"
+
+// Metrics counts decisions and calls for Prometheus.
+type Metrics struct {
+	registry  *prometheus.Registry
+	decisions *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
+	calls     *prometheus.HistogramVec
+
+	mu    sync.RWMutex
+	rules map[string]bool
+}
+
+var _ core.Recorder = (*Metrics)(nil)
+
+// Decisions that are made from memory take microseconds, those that ask a
+// provider milliseconds.
+var decisionBuckets = []float64{1e-6, 5e-6, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.5, 1, 5}
+
+// NewMetrics makes a registry with the metrics of this process, which runs
+// the given version.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		rules:    map[string]bool{},
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_decisions_total",
+			Help: "Decisions by outcome, reason, kind of principal and rule. Rules beyond the first 1000 seen count as \"other\".",
+		}, []string{"outcome", "reason", "kind", "rule"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "gatehouse_decision_duration_seconds", Help: "Time that decisions took, calls to providers included.", Buckets: decisionBuckets,
+		}, []string{"outcome"}),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "gatehouse_provider_call_duration_seconds", Help: "Time that calls to identity providers took, by provider and result.",
+			Buckets: prometheus.DefBuckets,
+		}, []string{"provider", "result"}),
+	}
+	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gatehouse_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
+	}, func() float64 { return 1 })
+	m.registry.MustRegister(m.decisions, m.duration, m.calls, info,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Record counts one decision.
+func (m *Metrics) Record(_ context.Context, e core.Event) {
+	kind := ""
+	if e.Decision.Principal != nil {
+		kind = string(e.Decision.Principal.Kind)
+	}
+	outcome := e.Decision.Outcome.String()
+	m.decisions.WithLabelValues(outcome, e.Decision.Reason, kind, m.rule(e.Decision.Rule)).Inc()
+	m.duration.WithLabelValues(outcome).Observe(e.Duration.Seconds())
+}
+
+func (m *Metrics) rule(name string) string {
+	m.mu.RLock()
+	known, full := m.rules[name], len(m.rules) >= maxRules
+	m.mu.RUnlock()
+	switch {
+	case known:
+		return name
+	case full:
+		return otherRule
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rules[name] = true
+	return name
+}
+
+// Call records a call to a provider, such as "session" or "jwks".
+func (m *Metrics) Call(provider string, took time.Duration, err error) {
+	result := "ok"
+	if err != nil {
+		result = "error"
+	}
+	m.calls.WithLabelValues(provider, result).Observe(took.Seconds())
+}
+
+// Register adds a source of further metrics.
+func (m *Metrics) Register(c prometheus.Collector) error { return m.registry.Register(c) }
+
+// Handler serves the metrics in Prometheus' text format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// Recorders tells several recorders of each decision, in their order.
+type Recorders []core.Recorder
+
+var _ core.Recorder = Recorders(nil)
+
+// Record tells every recorder.
+func (r Recorders) Record(ctx context.Context, e core.Event) {
+	for _, recorder := range r {
+		recorder.Record(ctx, e)
+	}
+}

@@ -1,0 +1,128 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/core"
+)
+
+func get(t *testing.T, client *http.Client, url string) (int, string) {
+	t.Helper()
+	answer, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(body)
+}
+
+// serveAdmin runs the admin listener on a unix socket.
+func serveAdmin(t *testing.T, m *Metrics, ready Ready) *http.Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- ServeAdmin(ctx, "unix:"+path, AdminHandler(m, ready)) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	for range 200 {
+		if _, err := os.Stat(path); err == nil {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}
+	return &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+}
+
+func TestMetricsAreServed(t *testing.T) {
+	m := NewMetrics("v1.2.3")
+	event := func(d core.Decision) core.Event {
+		return core.Event{Request: &core.Request{}, Decision: &d, Duration: time.Millisecond}
+	}
+	m.Record(context.Background(), event(core.Decision{Outcome: core.Allow, Reason: "allowed", Rule: "users:read", Principal: &core.Principal{Kind: core.KindJWT}}))
+	m.Record(context.Background(), event(core.Decision{Status: 401, Reason: "no_credential", Rule: "users:read"}))
+	m.Call("session", time.Millisecond, nil)
+	m.Call("session", time.Millisecond, errors.New("down"))
+	client := serveAdmin(t, m, func() []string { return nil })
+	_, text := get(t, client, "http://admin/metrics")
+	for _, want := range []string{
+		`gatehouse_decisions_total{kind="jwt",outcome="allow",reason="allowed",rule="users:read"} 1`,
+		`gatehouse_decisions_total{kind="",outcome="deny",reason="no_credential",rule="users:read"} 1`,
+		`gatehouse_decision_duration_seconds_count{outcome="allow"} 1`,
+		`gatehouse_provider_call_duration_seconds_count{provider="session",result="error"} 1`,
+		`gatehouse_build_info{version="v1.2.3"} 1`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no line %s", want)
+		}
+	}
+}
+
+func TestReadyOnlyWhenNothingIsWaitedFor(t *testing.T) {
+	waiting := []string{"jwks of https://id.test"}
+	client := serveAdmin(t, NewMetrics("devel"), func() []string { return waiting })
+	if status, body := get(t, client, "http://admin/readyz"); status != 503 || !strings.Contains(body, "jwks of https://id.test") {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, _ := get(t, client, "http://admin/healthz"); status != 200 {
+		t.Errorf("health %d", status)
+	}
+	waiting = nil
+	if status, _ := get(t, client, "http://admin/readyz"); status != 200 {
+		t.Errorf("ready %d", status)
+	}
+}
+
+func TestManyRulesDoNotMakeManySeries(t *testing.T) {
+	m := NewMetrics("devel")
+	for i := range 3 * maxRules {
+		m.Record(context.Background(), core.Event{Request: &core.Request{}, Decision: &core.Decision{Rule: fmt.Sprint("rule ", i)}})
+	}
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "gatehouse_decisions_total" && len(f.Metric) != maxRules+1 {
+			t.Errorf("%d series, want %d", len(f.Metric), maxRules+1)
+		}
+	}
+}
+
+func TestAdminListenerIsNotOpenToTheNetwork(t *testing.T) {
+	for _, address := range []string{"0.0.0.0:9180", ":9180", "192.0.2.1:9180", "[::]:9180", "localhost:9180", ""} {
+		err := ServeAdmin(context.Background(), address, http.NotFoundHandler())
+		if err == nil || !strings.Contains(err.Error(), "want an IP address and port on loopback") {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+}
+
+func TestEachRecorderIsTold(t *testing.T) {
+	a, b := NewMetrics("devel"), NewMetrics("devel")
+	Recorders{a, b}.Record(context.Background(), core.Event{Request: &core.Request{}, Decision: &core.Decision{Rule: "r"}})
+	if !a.rules["r"] || !b.rules["r"] {
+		t.Error("a recorder was left out")
+	}
+}
