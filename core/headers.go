@@ -103,6 +103,9 @@ func parseClaimPaths(list string) ([]ClaimPath, error) {
 // Removal comes first and takes every spelling: upstreams that follow CGI
 // read X_User-Id and x-user-id as one variable.
 func (h *IdentityHeaders) apply(d *Decision, r *Request, p *Principal, policy Policy) error {
+	if err := h.checkConnection(r); err != nil {
+		return err
+	}
 	if p != nil {
 		for i := range h.headers {
 			value, ok, err := h.headers[i].value(p, policy)
@@ -116,6 +119,23 @@ func (h *IdentityHeaders) apply(d *Decision, r *Request, p *Principal, policy Po
 	}
 	d.Strip = h.stripped(r, d.Set)
 	h.hideCookies(d, r)
+	return nil
+}
+
+// checkConnection refuses a request whose Connection header names an identity
+// header. Gateways drop what it names (RFC 9110 section 7.6.1), Kong after the
+// plugins have run: the client would take off what was set here.
+func (h *IdentityHeaders) checkConnection(r *Request) error {
+	for i := range r.Header {
+		if !strings.EqualFold(r.Header[i].Name, "Connection") {
+			continue
+		}
+		for option := range strings.SplitSeq(r.Header[i].Value, ",") {
+			if name := strings.TrimSpace(option); h.isIdentity(name) {
+				return fmt.Errorf("%w: Connection names the identity header %s", ErrBadRequest, name)
+			}
+		}
+	}
 	return nil
 }
 

@@ -92,6 +92,22 @@ func TestForgedIdentityHeaderIsStrippedInEverySpelling(t *testing.T) {
 	}
 }
 
+func TestIdentityHeaderIsNotTakenOffByConnection(t *testing.T) {
+	h := identity(t, map[string]string{"X-User-Id": "sub"}, []string{"X-Remote-User"}, nil)
+	for value, refused := range map[string]bool{
+		"close": false, "keep-alive, Upgrade": false, "": false, "X-Other": false,
+		"X-User-Id": true, "close, x-user-id": true, "close ,X_User_Id\t": true, "X-Remote-User": true,
+	} {
+		for _, lines := range [][]Header{headers("connection", value), headers("Connection", "close", "Connection", value)} {
+			var d Decision
+			err := h.apply(&d, &Request{Header: lines}, &Principal{Subject: "ada"}, noPolicy{})
+			if errors.Is(err, ErrBadRequest) != refused || (err != nil) != refused {
+				t.Errorf("Connection: %s: %v", value, err)
+			}
+		}
+	}
+}
+
 func TestClaimThatWouldForgeAHeaderIsRefused(t *testing.T) {
 	h := identity(t, map[string]string{"X-Claim": "claim"}, nil, nil)
 	for attack, claim := range map[string]any{
