@@ -1,0 +1,281 @@
+package cast
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"gatehouse/e2e/vector"
+	"gatehouse/internal/demo"
+	"gatehouse/internal/ory"
+)
+
+// Servers are the running backends.
+type Servers struct {
+	Kratos  ory.KratosAPI
+	Hydra   ory.HydraAPI
+	SiteURL string // without a trailing slash
+}
+
+// Cast is everybody.
+type Cast struct {
+	// Values are what the placeholders of the vectors stand for, but for the
+	// gateway's own "host".
+	Values vector.Values
+	// Secrets are the credentials among them by name; none may show up in a
+	// log or in an answer to somebody else.
+	Secrets map[string]string
+
+	servers  Servers
+	accounts demo.Accounts
+	tag      string
+	ctx      context.Context
+	err      error
+}
+
+// apiScopes are those that the demo's permission table knows.
+var apiScopes = []string{"users:read", "products:read", "orders:read"}
+
+// Provision creates everybody beside the accounts of the demo. The tag becomes
+// part of every new name, so that running servers can be provisioned again.
+func Provision(ctx context.Context, s Servers, accounts demo.Accounts, tag string) (*Cast, error) {
+	c := &Cast{
+		Values: vector.Values{}, Secrets: map[string]string{},
+		servers: s, accounts: accounts, tag: tag, ctx: ctx,
+	}
+	for _, step := range []func(){c.demoAccounts, c.tokens, c.sessions, c.forgeries, c.awaitExpiry} {
+		if step(); c.err != nil {
+			return nil, fmt.Errorf("provision the credentials of the vectors: %w", c.err)
+		}
+	}
+	return c, nil
+}
+
+// value sets what a placeholder stands for.
+func (c *Cast) value(name, value string) {
+	if value == "" && c.err == nil {
+		c.err = fmt.Errorf("%s is empty", name)
+	}
+	c.Values[name] = value
+}
+
+func (c *Cast) secret(name, value string) {
+	c.value(name, value)
+	c.Secrets[name] = value
+}
+
+func (c *Cast) failed(err error) bool {
+	if c.err == nil {
+		c.err = err
+	}
+	return c.err != nil
+}
+
+func (c *Cast) demoAccounts() {
+	c.value("login", c.servers.SiteURL+"/login")
+	c.value("issuer", c.servers.Hydra.Issuer())
+	a := c.accounts
+	c.value("ada", a.Ada.ID)
+	c.value("ada.email", a.Ada.Email)
+	c.value("bob", a.Bob.ID)
+	c.value("bob.email", a.Bob.Email)
+	c.value("machine", a.Machine.ID)
+	c.value("machine-jwt", a.MachineJWT.ID)
+
+	got := a.Credentials
+	c.secret("session", got.Session.Cookie)
+	c.secret("session.bob", got.BobSession.Cookie)
+	c.secret("session.token", got.AppSession.Token)
+	c.secret("opaque", got.Opaque.AccessToken)
+	c.secret("refresh", got.Opaque.RefreshToken)
+	c.secret("id", got.Opaque.IDToken)
+	c.secret("jwt", got.JWT.AccessToken)
+	c.secret("jwt.refresh", got.JWT.RefreshToken)
+	c.secret("opaque.machine", got.MachineOpaque.AccessToken)
+	c.secret("jwt.machine", got.MachineJWT.AccessToken)
+}
+
+// person creates somebody with a tenant of their own name, so that nobody
+// shares one by accident.
+func (c *Cast) person(name string, roles ...string) ory.Person {
+	p, err := c.servers.Kratos.CreatePerson(c.ctx, ory.Person{
+		Email: name + "+" + c.tag + "@example.test", Password: rand.Text(), Name: name, Tenant: name, Roles: roles,
+	})
+	if !c.failed(err) {
+		c.value(name, p.ID)
+		c.value(name+".email", p.Email)
+	}
+	return p
+}
+
+func (c *Cast) browserSession(p ory.Person) ory.Session {
+	if c.err != nil {
+		return ory.Session{}
+	}
+	s, err := c.servers.Kratos.SignInBrowser(c.ctx, p.Email, p.Password)
+	c.failed(err)
+	return s
+}
+
+func (c *Cast) appSession(p ory.Person) ory.Session {
+	if c.err != nil {
+		return ory.Session{}
+	}
+	s, err := c.servers.Kratos.SignIn(c.ctx, p.Email, p.Password)
+	c.failed(err)
+	return s
+}
+
+func (c *Cast) sessions() {
+	k := c.servers.Kratos
+	eve := c.person("eve")
+	c.secret("session.eve", c.browserSession(eve).Cookie)
+	c.secret("session.mallory", c.browserSession(c.person("mallory", "viewer", "editor,admin")).Cookie)
+
+	revoked, revokedApp := c.browserSession(eve), c.appSession(eve)
+	c.secret("session.revoked", revoked.Cookie)
+	c.secret("session.token.revoked", revokedApp.Token)
+	inactive, deleted := c.person("ina"), c.person("del")
+	c.secret("session.inactive", c.browserSession(inactive).Cookie)
+	c.secret("session.deleted", c.browserSession(deleted).Cookie)
+	for _, undo := range []func() error{
+		func() error { return k.RevokeSession(c.ctx, revoked.ID) },
+		func() error { return k.RevokeSession(c.ctx, revokedApp.ID) },
+		func() error { return k.SetActive(c.ctx, inactive.ID, false) },
+		func() error { return k.DeletePerson(c.ctx, deleted.ID) },
+	} {
+		if c.err == nil {
+			c.failed(undo())
+		}
+	}
+	c.ownTenant()
+	c.secondFactor()
+}
+
+// ownTenant has Ted write a tenant into his own profile.
+func (c *Cast) ownTenant() {
+	ted := c.person("ted", "viewer")
+	s := c.browserSession(ted)
+	c.secret("session.ted", s.Cookie)
+	if c.err == nil {
+		c.failed(c.setTrait(ted, "tenant", "acme"))
+	}
+}
+
+// setTrait changes a trait as the settings page does for its owner.
+func (c *Cast) setTrait(p ory.Person, name, value string) error {
+	patch, err := json.Marshal([]object{{"op": "replace", "path": "/traits/" + name, "value": value}})
+	if err != nil {
+		return err
+	}
+	address := c.servers.Kratos.AdminURL + "/admin/identities/" + p.ID
+	request, err := http.NewRequestWithContext(c.ctx, http.MethodPatch, address, bytes.NewReader(patch))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("kratos answers %s to a change of %s", answer.Status, name)
+	}
+	return nil
+}
+
+// secondFactor gives Zoe sessions with one factor where she has two, and one
+// with both.
+func (c *Cast) secondFactor() {
+	zoe := c.person("zoe", "editor")
+	c.secret("session.cookie.one-factor", c.browserSession(zoe).Cookie)
+	enrols, two := c.appSession(zoe), c.appSession(zoe)
+	if c.err != nil {
+		return
+	}
+	totp, err := c.servers.Kratos.EnrolTOTP(c.ctx, enrols.Token)
+	if c.failed(err) {
+		return
+	}
+	raised, err := c.servers.Kratos.SignInTOTP(c.ctx, two.Token, totp)
+	if c.failed(err) {
+		return
+	}
+	c.secret("session.two-factors", raised.Token)
+	c.secret("session.one-factor", c.appSession(zoe).Token)
+}
+
+func (c *Cast) client(cl ory.Client) ory.Client {
+	if c.err != nil {
+		return cl
+	}
+	created, err := c.servers.Hydra.CreateClient(c.ctx, cl)
+	c.failed(err)
+	return created
+}
+
+func (c *Cast) machineToken(cl ory.Client, audience []string, scopes ...string) string {
+	if c.err != nil {
+		return ""
+	}
+	t, err := c.servers.Hydra.ClientCredentials(c.ctx, cl, scopes, audience)
+	c.failed(err)
+	return t.AccessToken
+}
+
+const elsewhere = "https://elsewhere.example.test"
+
+func (c *Cast) tokens() {
+	a := c.accounts
+	here := []string{demo.Audience}
+	for prefix, client := range map[string]ory.Client{"opaque": a.Machine, "jwt": a.MachineJWT} {
+		c.secret(prefix+".users", c.machineToken(client, here, "users:read"))
+		c.secret(prefix+".unscoped", c.machineToken(client, here))
+		c.secret(prefix+".no-audience", c.machineToken(client, nil, apiScopes...))
+		c.secret(prefix+".revoked", c.machineToken(client, here, apiScopes...))
+		if c.err == nil {
+			c.failed(c.servers.Hydra.Revoke(c.ctx, client, c.Values[prefix+".revoked"]))
+		}
+		machine := ory.Client{
+			ID: prefix + "-" + c.tag, JWT: prefix == "jwt",
+			Grants: []string{"client_credentials"}, Scopes: apiScopes, Audience: []string{demo.Audience, elsewhere},
+		}
+		other := c.client(machine)
+		c.secret(prefix+".elsewhere", c.machineToken(other, []string{elsewhere}, apiScopes...))
+		machine.ID, machine.AccessTokenLifespan = prefix+"-brief-"+c.tag, time.Second
+		c.secret(prefix+".expired", c.machineToken(c.client(machine), here, apiScopes...))
+	}
+	c.idTokenForAPI()
+}
+
+// idTokenForAPI gets an ID token whose audience is the API's: that of a client
+// that is named like it.
+func (c *Cast) idTokenForAPI() {
+	if c.err != nil {
+		return
+	}
+	client := c.accounts.Web
+	client.ID, client.Secret = demo.Audience, ""
+	// One of an earlier run may be there; that it is not is no failure.
+	_ = c.servers.Hydra.DeleteClient(c.ctx, client.ID)
+	token, err := c.accounts.UserToken(c.ctx, c.client(client), c.accounts.Ada, "openid", "users:read")
+	if !c.failed(err) {
+		c.secret("id.for-api", token.IDToken)
+	}
+}
+
+// awaitExpiry waits until the tokens that live for a second have ended.
+func (c *Cast) awaitExpiry() {
+	for _, name := range []string{"opaque.expired", "jwt.expired"} {
+		for active := true; active && c.err == nil; time.Sleep(100 * time.Millisecond) {
+			answer, err := c.servers.Hydra.Introspect(c.ctx, c.Values[name])
+			c.failed(err)
+			active = answer["active"] == true
+		}
+	}
+}

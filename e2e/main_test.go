@@ -1,0 +1,239 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/e2e/cast"
+	"gatehouse/e2e/vector"
+	"gatehouse/internal/demo"
+	"gatehouse/internal/devgateway/apisix"
+	"gatehouse/internal/devgateway/kong"
+	"gatehouse/internal/ory/orytest"
+)
+
+// What is slow to start is started once, when a test first needs it.
+var (
+	tempDir     string
+	binariesFor = sync.OnceValues(buildBinaries)
+	shared      sharedStage
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "gatehouse-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	tempDir = dir
+	defer os.RemoveAll(dir)
+	defer shared.stop()
+	return m.Run()
+}
+
+// binaries are the programs that the gateways load.
+type binaries struct{ kong, apisix string }
+
+func buildBinaries() (binaries, error) {
+	b := binaries{filepath.Join(tempDir, "gatehouse"), filepath.Join(tempDir, "gatehouse-runner")}
+	for binary, source := range map[string]string{b.kong: "gatehouse/plugins/kong", b.apisix: "gatehouse/plugins/apisix"} {
+		if out, err := exec.Command("go", "build", "-o", binary, source).CombinedOutput(); err != nil {
+			return b, fmt.Errorf("build %s: %w\n%s", source, err, out)
+		}
+	}
+	return b, nil
+}
+
+func pluginBinaries(t testing.TB) binaries {
+	t.Helper()
+	b, err := binariesFor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// logBuffer keeps what a gateway and its plugin log.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// stage is the backends with both gateways in front of them.
+type stage struct {
+	*demo.Demo
+	cast   *cast.Cast
+	kong   *kong.Gateway
+	apisix *apisix.Gateway
+	dir    string
+
+	kongLog, apisixLog logBuffer
+}
+
+const startLimit = 5 * time.Minute // the first one builds the Ory servers
+
+// newStage starts everything on free ports. What has been started is returned
+// also with an error, for stop.
+func newStage(t testing.TB) (s *stage, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	s = &stage{}
+	if s.dir, err = os.MkdirTemp(tempDir, "stage-"); err != nil {
+		return s, err
+	}
+	kongAddress, apisixAddress, err := twoFreeAddresses()
+	if err != nil {
+		return s, err
+	}
+	s.Demo, err = demo.Start(ctx, demo.Options{Binaries: orytest.Binaries(t), Gateways: []demo.Gateway{
+		{Name: "Kong", URL: "http://" + kongAddress}, {Name: "APISIX", URL: "http://" + apisixAddress},
+	}})
+	if err != nil {
+		return s, err
+	}
+	servers := cast.Servers{Kratos: s.Kratos.KratosAPI, Hydra: s.Hydra.HydraAPI, SiteURL: s.SiteURL}
+	if s.cast, err = cast.Provision(ctx, servers, s.Accounts, "e2e"); err != nil {
+		return s, err
+	}
+	return s, s.startGateways(pluginBinaries(t), kongAddress, apisixAddress)
+}
+
+// twoFreeAddresses are held open together, so that they differ.
+func twoFreeAddresses() (string, string, error) {
+	a, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	defer a.Close()
+	b, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	defer b.Close()
+	return a.Addr().String(), b.Addr().String(), nil
+}
+
+func (s *stage) kongFile() string   { return filepath.Join(s.dir, "kong.yml") }
+func (s *stage) apisixFile() string { return filepath.Join(s.dir, "apisix.yaml") }
+
+func (s *stage) startGateways(b binaries, kongAddress, apisixAddress string) error {
+	if err := s.writeFiles(); err != nil {
+		return err
+	}
+	var err error
+	s.kong, err = kong.Start(kong.Options{
+		Config: s.kongFile(), PluginBinary: b.kong, Listen: kongAddress, Log: &s.kongLog,
+	})
+	if err != nil {
+		return err
+	}
+	s.apisix, err = apisix.Start(apisix.Options{
+		Config: s.apisixFile(), RunnerBinary: b.apisix, Listen: apisixAddress,
+		Log:          slog.New(slog.NewTextHandler(&s.apisixLog, nil)),
+		RespawnDelay: 200 * time.Millisecond, // APISIX takes 3 s
+	})
+	return err
+}
+
+func (s *stage) writeFiles() error {
+	kongYAML, kongErr := s.KongYAML()
+	apisixYAML, apisixErr := s.APISIXYAML()
+	return errors.Join(kongErr, apisixErr, replace(s.kongFile(), kongYAML), replace(s.apisixFile(), apisixYAML))
+}
+
+// replace writes a file so that nobody reads half of it.
+func replace(path string, content []byte) error {
+	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+func (s *stage) stop() {
+	if s.apisix != nil {
+		s.apisix.Stop()
+	}
+	if s.kong != nil {
+		s.kong.Stop()
+	}
+	if s.Demo != nil {
+		s.Demo.Stop()
+	}
+}
+
+// sharedStage is the stage of the tests that break nothing.
+type sharedStage struct {
+	once  sync.Once
+	stage *stage
+	err   error
+}
+
+func (s *sharedStage) get(t testing.TB) *stage {
+	t.Helper()
+	b := orytest.Binaries(t) // skips the test where it is told to
+	_ = b
+	s.once.Do(func() { s.stage, s.err = newStage(t) })
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	return s.stage
+}
+
+func (s *sharedStage) stop() {
+	if s.stage != nil {
+		s.stage.stop()
+	}
+}
+
+// ownStage is a stage for one test, which may break it.
+func ownStage(t *testing.T) *stage {
+	t.Helper()
+	s, err := newStage(t)
+	t.Cleanup(s.stop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// valuesAt are the values of the placeholders at a gateway.
+func valuesAt(c *cast.Cast, host string) vector.Values {
+	values := vector.Values{"host": host, "host.escaped": url.QueryEscape(host)}
+	for name, value := range c.Values {
+		values[name] = value
+	}
+	return values
+}
+
+func address(gatewayURL string) string {
+	u, err := url.Parse(gatewayURL)
+	if err != nil {
+		return gatewayURL
+	}
+	return u.Host
+}

@@ -1,0 +1,124 @@
+package vector
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"gatehouse/internal/demo/upstream"
+)
+
+// Answer is what came of a request.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+	// Served says that the answer comes from an upstream.
+	Served bool
+	// Upstream is what the upstream received; nil when it cannot be known, as
+	// for HEAD.
+	Upstream *upstream.Request
+}
+
+const (
+	exchangeLimit = 20 * time.Second
+	maxAnswer     = 1 << 20
+)
+
+// Send sends the bytes to a gateway, by its host:port, and reads the answer.
+// A connection that ends without one gives an Answer without a status.
+func Send(ctx context.Context, address string, request []byte) (Answer, error) {
+	conn, err := (&net.Dialer{Timeout: exchangeLimit}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(exchangeLimit)); err != nil {
+		return Answer{}, err
+	}
+	return Exchange(conn, bufio.NewReader(conn), request)
+}
+
+// Exchange is Send over a connection that is there already.
+func Exchange(conn io.Writer, in *bufio.Reader, request []byte) (Answer, error) {
+	// A gateway may answer and close before it has read everything.
+	_, sendErr := conn.Write(request)
+	method, _, _ := strings.Cut(string(request), " ")
+	response, err := http.ReadResponse(in, &http.Request{Method: method})
+	if err != nil {
+		return Answer{}, errorUnlessClosed(err, sendErr)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return Answer{}, fmt.Errorf("read the body of the answer: %w", err)
+	}
+	return newAnswer(response.StatusCode, response.Header, body), nil
+}
+
+func errorUnlessClosed(err, sendErr error) error {
+	if sendErr != nil || err == io.ErrUnexpectedEOF || err == io.EOF || strings.Contains(err.Error(), "connection reset") {
+		return nil
+	}
+	return fmt.Errorf("read the answer: %w", err)
+}
+
+func newAnswer(status int, header http.Header, body []byte) Answer {
+	a := Answer{Status: status, Header: header, Body: body, Served: header.Get("X-Service") != ""}
+	var received upstream.Request
+	if a.Served && json.Unmarshal(body, &received) == nil && received.Service != "" {
+		a.Upstream = &received
+	}
+	return a
+}
+
+// problem is the body of RFC 9457 that Gatehouse answers with.
+type problem struct {
+	Type, Title, Detail, Error string
+	Status                     int
+}
+
+func (a Answer) isOurs() bool { return a.Header.Get("Cache-Control") == "no-store" }
+
+func (a Answer) problem() (p problem, ok bool) {
+	if a.Header.Get("Content-Type") != "application/problem+json" {
+		return p, false
+	}
+	if len(a.Body) == 0 { // to HEAD
+		_, code, _ := strings.Cut(a.Header.Get("WWW-Authenticate"), `error="`)
+		code, _, _ = strings.Cut(code, `"`)
+		return problem{Status: a.Status, Error: code}, true
+	}
+	decoder := json.NewDecoder(bytes.NewReader(a.Body))
+	decoder.DisallowUnknownFields()
+	return p, decoder.Decode(&p) == nil
+}
+
+// Class is the decision that the answer shows.
+func (a Answer) Class() Class {
+	switch {
+	case a.Status == 0:
+		return Closed
+	case a.Served:
+		return Allow
+	case a.Status == http.StatusFound && a.isOurs():
+		return Login
+	}
+	p, ok := a.problem()
+	if !ok || !a.isOurs() {
+		return gatewayClass(a.Status)
+	}
+	for class, r := range refusals {
+		if a.Status == r.status && p.Error == r.code {
+			return class
+		}
+	}
+	return Class(fmt.Sprintf("problem %d %s", a.Status, p.Error))
+}

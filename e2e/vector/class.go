@@ -1,0 +1,57 @@
+package vector
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Class is a decision as it shows from outside.
+type Class string
+
+// The classes. An answer that the gateway gives by itself, before or instead
+// of Gatehouse, is of class "gateway" with its status, such as "gateway 400".
+const (
+	Allow             Class = "allow"              // the upstream answered
+	Login             Class = "login"              // 302 to the login page
+	NoCredential      Class = "no_credential"      // 401
+	InvalidToken      Class = "invalid_token"      // 401, RFC 6750
+	StepUp            Class = "step_up"            // 401, RFC 9470
+	InsufficientScope Class = "insufficient_scope" // 403, RFC 6750
+	Forbidden         Class = "forbidden"          // 403
+	BadRequest        Class = "bad_request"        // 400, RFC 6750
+	TooManyHeaders    Class = "too_many_headers"   // 431
+	Unavailable       Class = "unavailable"        // 503
+	Closed            Class = "closed"             // the connection, without an answer
+)
+
+// refusals are the classes that Gatehouse answers with a problem document, by
+// status and by the error code in it.
+var refusals = map[Class]struct {
+	status int
+	code   string
+}{
+	NoCredential:      {http.StatusUnauthorized, ""},
+	InvalidToken:      {http.StatusUnauthorized, "invalid_token"},
+	StepUp:            {http.StatusUnauthorized, "insufficient_user_authentication"},
+	InsufficientScope: {http.StatusForbidden, "insufficient_scope"},
+	Forbidden:         {http.StatusForbidden, ""},
+	BadRequest:        {http.StatusBadRequest, "invalid_request"},
+	TooManyHeaders:    {http.StatusRequestHeaderFieldsTooLarge, ""},
+	Unavailable:       {http.StatusServiceUnavailable, ""},
+}
+
+func gatewayClass(status int) Class { return Class(fmt.Sprintf("gateway %d", status)) }
+
+func parseClass(text string) (Class, error) {
+	c := Class(text)
+	if _, known := refusals[c]; known || c == Allow || c == Login || c == Closed {
+		return c, nil
+	}
+	status, found := strings.CutPrefix(text, "gateway ")
+	if n, err := strconv.Atoi(status); found && err == nil && n >= 400 && n < 600 && gatewayClass(n) == c {
+		return c, nil
+	}
+	return "", fmt.Errorf("%q is not a class", text)
+}

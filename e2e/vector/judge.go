@@ -1,0 +1,162 @@
+package vector
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"gatehouse/core"
+	"gatehouse/internal/demo/upstream"
+)
+
+// Judge compares an answer of a host with the vector, and returns what is
+// wrong with it.
+func (s *Suite) Judge(v *Vector, host string, request []byte, a Answer, values Values) []string {
+	j := &judge{suite: s, vector: v, host: host, values: values, answer: a}
+	if got, want := a.Class(), v.ClassOn(host); got != want {
+		j.fail("class %s, want %s\n%s", got, want, a.summary())
+		return j.problems
+	}
+	switch class := v.ClassOn(host); class {
+	case Allow:
+		j.upstream(request)
+	case Login:
+		j.equal("Location", a.Header.Get("Location"), v.Location)
+	default:
+		if _, ours := refusals[class]; ours {
+			j.refusal()
+		}
+	}
+	return j.problems
+}
+
+func (a Answer) summary() string {
+	return fmt.Sprintf("%d %v %.300q", a.Status, a.Header, a.Body)
+}
+
+type judge struct {
+	suite    *Suite
+	vector   *Vector
+	host     string
+	values   Values
+	answer   Answer
+	problems []string
+}
+
+func (j *judge) fail(format string, args ...any) {
+	j.problems = append(j.problems, fmt.Sprintf(format, args...))
+}
+
+// equal compares with a text in which placeholders are replaced first.
+func (j *judge) equal(what, got, want string) {
+	if want = j.text(want); got != want {
+		j.fail("%s %q, want %q", what, got, want)
+	}
+}
+
+func (j *judge) text(text string) string {
+	expanded, err := j.values.Text(text)
+	if err != nil {
+		j.fail("%v", err)
+	}
+	return expanded
+}
+
+// refusal checks the form of an answer that Gatehouse gave.
+func (j *judge) refusal() {
+	h := j.answer.Header
+	challenge := h.Get("WWW-Authenticate")
+	if j.answer.Status == http.StatusUnauthorized && !strings.HasPrefix(challenge, "Bearer realm=") {
+		j.fail("401 with WWW-Authenticate %q (RFC 9110 section 11.6.1)", challenge)
+	}
+	if !strings.Contains(challenge, j.text(j.vector.Challenge)) {
+		j.fail("WWW-Authenticate %q, want %q in it", challenge, j.vector.Challenge)
+	}
+	if len(h.Values("WWW-Authenticate")) > 1 {
+		j.fail("WWW-Authenticate is repeated")
+	}
+	if p, ok := j.answer.problem(); len(j.answer.Body) > 0 && (!ok || p.Status != j.answer.Status || p.Type != "about:blank" || p.Title == "") {
+		j.fail("the body is no problem document (RFC 9457) for %d: %q", j.answer.Status, j.answer.Body)
+	}
+}
+
+// upstream checks what arrived there.
+func (j *judge) upstream(request []byte) {
+	got := j.answer.Upstream
+	if got == nil {
+		j.fail("what the upstream received is not known")
+		return
+	}
+	want := j.vector.Upstream
+	if other, ok := j.vector.UpstreamOn[j.host]; ok {
+		want = other
+	}
+	j.equal("upstream", got.Service+" "+got.Method+" "+got.Target, want)
+	j.samePath(request, got.Target)
+	j.identity(got)
+	for _, line := range j.vector.Forwards {
+		name, value, _ := strings.Cut(j.text(line), ": ")
+		if values := got.Values(name); len(values) != 1 || values[0] != value {
+			j.fail("the upstream received %s %q, want once %q", name, values, value)
+		}
+	}
+	for _, name := range j.vector.Withholds {
+		if lines := alike(got, name); len(lines) > 0 {
+			j.fail("the upstream received %q", lines)
+		}
+	}
+}
+
+// samePath insists that the path that was decided on is the one that the
+// upstream was served.
+func (j *judge) samePath(request []byte, served string) {
+	_, rest, _ := strings.Cut(string(request), " ")
+	asked, _, _ := strings.Cut(rest, " ")
+	a, errA := core.Canonical(asked, core.PathOptions{})
+	b, errB := core.Canonical(served, core.PathOptions{})
+	if errA != nil || errB != nil || a != b {
+		j.fail("decided on %q (%v), and the upstream was served %q (%v)", a, errA, b, errB)
+	}
+}
+
+// identity insists on exactly the identity headers of the caller, and on none
+// that the client sent, in whatever spelling.
+func (j *judge) identity(got *upstream.Request) {
+	want := map[string]string{}
+	for _, line := range j.suite.Identities[j.vector.As] {
+		name, value, _ := strings.Cut(j.text(line), ": ")
+		want[name] = value
+	}
+	for _, name := range j.suite.IdentityHeaders() {
+		lines := alike(got, name)
+		value, expected := want[name]
+		switch {
+		case !expected && len(lines) > 0:
+			j.fail("the upstream received %q, want no %s", lines, name)
+		case expected && (len(lines) != 1 || !slices.Equal(got.Values(name), []string{value})):
+			j.fail("the upstream received %q, want exactly %s: %s", lines, name, value)
+		}
+	}
+}
+
+// alike are the header lines whose name a forgiving upstream takes for the
+// name: in any case, and with any punctuation for "-".
+func alike(r *upstream.Request, name string) []string {
+	var lines []string
+	for _, line := range r.Headers {
+		if n, _, _ := strings.Cut(line, ":"); fold(n) == fold(name) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(strings.TrimRight(name, " \t")))
+}

@@ -1,0 +1,205 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"gatehouse/core"
+	"gatehouse/core/config"
+	"gatehouse/e2e/vector"
+	"gatehouse/internal/demo"
+	"gatehouse/internal/demo/upstream"
+)
+
+func suite(t testing.TB) *vector.Suite {
+	t.Helper()
+	s, err := vector.Load(os.DirFS("vectors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// host is a place where the vectors are replayed.
+type host struct {
+	name   string
+	values vector.Values
+	send   func(ctx context.Context, request []byte) (vector.Answer, error)
+	// upstreams count what arrives there; nil where they are out of sight.
+	upstreams map[string]*upstream.Server
+}
+
+func gatewayHost(name, address string, values vector.Values, upstreams map[string]*upstream.Server) host {
+	return host{name: name, values: values, upstreams: upstreams, send: func(ctx context.Context, request []byte) (vector.Answer, error) {
+		return vector.Send(ctx, address, request)
+	}}
+}
+
+// localHosts are the engine in process and both local gateways with the real
+// plugin binaries.
+func localHosts(t *testing.T, s *stage) []host {
+	t.Helper()
+	return []host{
+		coreHost(t, s),
+		gatewayHost("kong", address(s.kong.URL()), valuesAt(s.cast, address(s.kong.URL())), s.Upstreams),
+		gatewayHost("apisix", address(s.apisix.URL()), valuesAt(s.cast, address(s.apisix.URL())), s.Upstreams),
+	}
+}
+
+// coreHost builds the gates of the demo's configurations and picks one by the
+// prefix of the target, as the gateways' routes do.
+func coreHost(t *testing.T, s *stage) host {
+	t.Helper()
+	builder := config.NewBuilder(config.BuilderOptions{})
+	gates := map[string]*core.Gate{}
+	for name, settings := range s.Configs() {
+		raw, err := json.Marshal(settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if gates[name], err = builder.Gate(raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const name = "core.test"
+	route := func(target string) (*core.Gate, string) {
+		r := routeOf(target)
+		return gates[r.Config], r.Upstream
+	}
+	return host{name: "core", values: valuesAt(s.cast, name), send: func(ctx context.Context, request []byte) (vector.Answer, error) {
+		return vector.Decide(ctx, request, route), nil
+	}}
+}
+
+// routeOf is the demo's route for a target. Targets that none fits are refused
+// by every configuration alike.
+func routeOf(target string) demo.Route {
+	routes := demo.Routes()
+	path, err := core.Canonical(target, core.PathOptions{})
+	if err != nil {
+		return routes[0]
+	}
+	for _, r := range routes {
+		if path == r.Prefix || strings.HasPrefix(path, r.Prefix+"/") {
+			return r
+		}
+	}
+	return routes[0]
+}
+
+// replay sends a vector to a host and judges the answer. It returns the class.
+func replay(t *testing.T, s *vector.Suite, v *vector.Vector, h host) vector.Class {
+	t.Helper()
+	request, err := v.Bytes(h.values)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	before := arrived(h.upstreams)
+	answer, err := h.send(t.Context(), request)
+	if err != nil {
+		t.Errorf("%s on %s: %v", v.Source, h.name, err)
+		return ""
+	}
+	after := arrived(h.upstreams)
+	if h.upstreams != nil {
+		if got, want := after-before, arrivals(answer); got != want {
+			t.Errorf("%s on %s: %d requests arrived at the upstreams, want %d", v.Source, h.name, got, want)
+		}
+		if answer.Served && answer.Upstream == nil {
+			answer.Upstream = last(h.upstreams[answer.Header.Get("X-Service")])
+		}
+	}
+	for _, problem := range s.Judge(v, h.name, request, answer, h.values) {
+		t.Errorf("%s %q on %s: %s", v.Source, v.Name, h.name, problem)
+	}
+	return answer.Class()
+}
+
+// arrivals is how many requests must have reached an upstream.
+func arrivals(a vector.Answer) int {
+	if a.Served {
+		return 1
+	}
+	return 0
+}
+
+func arrived(upstreams map[string]*upstream.Server) (n int) {
+	for _, u := range upstreams {
+		n += u.Hits()
+	}
+	return n
+}
+
+func last(u *upstream.Server) *upstream.Request {
+	received := u.Received()
+	if len(received) == 0 {
+		return nil
+	}
+	return &received[len(received)-1]
+}
+
+// TestVectors replays every vector on every host, and compares the hosts: they
+// decide alike, but where a vector says why one cannot.
+func TestVectors(t *testing.T) {
+	s := shared.get(t)
+	vectors := suite(t)
+	hosts := localHosts(t, s)
+	for _, v := range vectors.Vectors {
+		kind := "case"
+		if v.Attack {
+			kind = "attack"
+		}
+		t.Run(kind+"/"+v.Name, func(t *testing.T) {
+			classes := map[string]vector.Class{}
+			for _, h := range hosts {
+				classes[h.name] = replay(t, vectors, v, h)
+			}
+			for name, class := range classes {
+				if _, differs := v.Overrides[name]; !differs && class != v.Class {
+					t.Errorf("%s decides %s, the others %s", name, class, v.Class)
+				}
+			}
+		})
+	}
+	t.Run("no credential in any log", func(t *testing.T) {
+		for name, log := range map[string]*logBuffer{"kong": &s.kongLog, "apisix": &s.apisixLog} {
+			text := log.String()
+			if strings.Count(text, "reason=") < 100 {
+				t.Errorf("the log of %s has hardly a denial in it: there is nothing to search", name)
+			}
+			for _, leak := range leaks(s.cast.Secrets, text) {
+				t.Errorf("the log of %s holds %s", name, leak)
+			}
+		}
+	})
+}
+
+func TestVectorsAreManyAndMostlyAttacks(t *testing.T) {
+	all := suite(t).Vectors
+	attacks := len(slices.DeleteFunc(slices.Clone(all), func(v *vector.Vector) bool { return !v.Attack }))
+	if len(all) < 60 || attacks*2 < len(all) {
+		t.Errorf("%d vectors, %d of them attacks; want at least 60, and half of them attacks", len(all), attacks)
+	}
+}
+
+// The identities must know every header that the demo's configurations set,
+// or a forged one could slip by the judge.
+func TestIdentitiesKnowEveryIdentityHeader(t *testing.T) {
+	s := shared.get(t)
+	for name, settings := range s.Configs() {
+		headers, _ := settings["upstream_headers"].(map[string]any)
+		var want []string
+		for header := range headers {
+			want = append(want, header)
+		}
+		slices.Sort(want)
+		if got := suite(t).IdentityHeaders(); !slices.Equal(got, want) {
+			t.Errorf("the identities know %v, configuration %s sets %v", got, name, want)
+		}
+	}
+}
