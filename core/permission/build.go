@@ -1,6 +1,7 @@
 package permission
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"math/bits"
 	"strings"
@@ -274,15 +275,11 @@ func (b *builder) freezeAll(trees map[string]*growing) map[string]*tree {
 	return frozen
 }
 
-// freeze lays a grown tree out flat, level by level: the upper levels, which
-// every look-up passes, lie together.
+// freeze lays a grown tree out flat. The children of a node lie together, and
+// near them everything below: a look-up stays within few pages of memory.
 func (b *builder) freeze(g *growing) *tree {
 	f := &freezer{builder: b, growing: g, tree: &tree{seed: maphash.MakeSeed(), matchers: g.matchers}}
-	f.tree.nodes = append(f.tree.nodes, f.node(0, ""))
-	f.queue = []uint32{0}
-	for at := 0; at < len(f.queue); at++ {
-		f.branch(uint32(at))
-	}
+	f.branch(f.add(0, ""))
 	f.tree.whole = f.tailSet(g.whole)
 	f.tree.labels = f.labels.String()
 	return f.tree
@@ -293,29 +290,35 @@ type freezer struct {
 	growing *growing
 	tree    *tree
 	labels  strings.Builder
-	// queue holds the growing node of each frozen one.
-	queue []uint32
+	// sources holds the growing node of each frozen one.
+	sources []uint32
 }
 
-// node freezes what a node holds itself.
-func (f *freezer) node(from uint32, label string) node {
-	g := &f.growing.nodes[from]
-	n := node{labelLen: uint16(len(label)), firstSlot: none, extra: none}
+// add freezes what a node holds itself.
+func (f *freezer) add(source uint32, label string) uint32 {
+	g := &f.growing.nodes[source]
+	n := node{labelLen: uint16(len(label)), extra: none}
 	if copy(n.label[:], label) < len(label) {
-		n.labelAt = uint32(f.labels.Len())
+		binary.LittleEndian.PutUint32(n.label[:], uint32(f.labels.Len()))
 		f.labels.WriteString(label)
 	}
-	answers := f.answers(g.activities)
-	if len(answers) > 0 {
-		n.methods, n.access = answers[0].methods, answers[0].access
-		answers = answers[1:]
+	x := extra{answers: f.answers(g.activities), tails: f.tailSet(g.tails)}
+	if len(x.answers) > 0 {
+		n.methods, n.access = x.answers[0].methods, x.answers[0].access
+		x.answers = x.answers[1:]
 	}
-	segments := f.growing.filterOf(len(g.segments), func(i int) uint32 { return g.segments[i].matcher })
-	if len(answers) > 0 || segments != nil || len(g.tails) > 0 {
+	if len(g.segments) > len(n.segments) {
+		x.segments = make([]segmentEdge, len(g.segments))
+		x.filter = f.growing.filterOf(len(g.segments), func(i int) uint32 { return g.segments[i].matcher })
+	}
+	if len(x.answers)+len(x.segments)+len(g.tails) > 0 {
 		n.extra = uint32(len(f.tree.extras))
-		f.tree.extras = append(f.tree.extras, extra{answers: answers, segments: segments, tails: f.tailSet(g.tails)})
+		f.tree.extras = append(f.tree.extras, x)
 	}
-	return n
+	id := uint32(len(f.tree.nodes))
+	f.tree.nodes = append(f.tree.nodes, n)
+	f.sources = append(f.sources, source)
+	return id
 }
 
 func (f *freezer) tailSet(tails []growingTail) tailSet {
@@ -330,54 +333,76 @@ func (f *freezer) tailSet(tails []growingTail) tailSet {
 	return set
 }
 
-// branch freezes the edges that lead on from a node.
+// branch freezes everything below a node.
 func (f *freezer) branch(at uint32) {
-	g := &f.growing.nodes[f.queue[at]]
-	f.tree.nodes[at].firstSegment = uint32(len(f.tree.segments))
-	f.tree.nodes[at].segmentCount = uint32(len(g.segments))
-	for _, e := range g.segments {
-		f.tree.segments = append(f.tree.segments, segmentEdge{e.matcher, f.enqueue(e.child, "")})
+	g := &f.growing.nodes[f.sources[at]]
+	first := uint32(len(f.tree.nodes))
+	f.branchSegments(at, g.segments)
+	f.branchLiterals(at, f.jumps(nil, g, "", maxJump))
+	for child, end := first, uint32(len(f.tree.nodes)); child < end; child++ {
+		f.branch(child)
 	}
-	if len(g.literals) == 0 {
+}
+
+func (f *freezer) branchSegments(at uint32, edges []segmentEdge) {
+	for i, e := range edges {
+		frozen := segmentEdge{e.matcher, f.add(e.child, "")}
+		n := &f.tree.nodes[at]
+		if len(edges) <= len(n.segments) {
+			n.segments[i] = frozen
+		} else {
+			f.tree.extras[n.extra].segments[i] = frozen
+		}
+	}
+}
+
+// jump is a literal edge to freeze: what it reads and where it leads.
+type jump struct {
+	label    string
+	segments int
+	child    uint32
+}
+
+// jumps lists the literal edges from a node, and in place of an edge to a node
+// that only literal edges leave, those.
+func (f *freezer) jumps(list []jump, g *growingNode, before string, left int) []jump {
+	for _, child := range g.literals {
+		c := &f.growing.nodes[child]
+		label := before + c.label
+		if left > 1 && len(c.literals) > 0 && len(c.segments)+len(c.tails)+len(c.activities) == 0 {
+			list = f.jumps(list, c, label+"/", left-1)
+		} else {
+			list = append(list, jump{label, maxJump - left + 1, child})
+		}
+	}
+	return list
+}
+
+func (f *freezer) branchLiterals(at uint32, edges []jump) {
+	switch len(edges) {
+	case 0:
+		return
+	case 1:
+		child := f.add(edges[0].child, edges[0].label)
+		f.tree.nodes[at].firstSlot, f.tree.nodes[at].lengths = child, 1<<(edges[0].segments-1)
 		return
 	}
 	// Two thirds full at most, so that a search always ends at an empty slot.
-	size := uint32(1) << bits.Len(uint(len(g.literals)+len(g.literals)/2))
-	first := uint32(len(f.tree.slots))
-	f.tree.nodes[at].firstSlot, f.tree.nodes[at].slotMask = first, size-1
-	f.tree.slots = append(f.tree.slots, make([]slot, size)...)
-	for _, child := range g.literals {
-		f.fill(f.tree.slots[first:], size-1, child)
+	size := bits.Len(uint(len(edges) + len(edges)/2))
+	slots := make([]slot, 1<<size)
+	var lengths uint8
+	for _, e := range edges {
+		lengths |= 1 << (e.segments - 1)
+		hash := uint32(maphash.String(f.tree.seed, e.label))
+		i := hash & uint32(len(slots)-1)
+		for slots[i].child != 0 {
+			i = (i + 1) & uint32(len(slots)-1)
+		}
+		slots[i] = slot{hash, f.add(e.child, e.label)}
 	}
-}
-
-// fill adds the literal edge to a child, and skips nodes where nothing else
-// happens than that one more literal segment is read.
-func (f *freezer) fill(slots []slot, mask, child uint32) {
-	g := &f.growing.nodes[child]
-	hash := uint32(maphash.String(f.tree.seed, g.label))
-	label := g.label
-	for g.leadsOn() {
-		child = g.literals[0]
-		g = &f.growing.nodes[child]
-		label += "/" + g.label
-	}
-	i := hash & mask
-	for slots[i].child != 0 {
-		i = (i + 1) & mask
-	}
-	slots[i] = slot{hash, f.enqueue(child, label)}
-}
-
-func (g *growingNode) leadsOn() bool {
-	return len(g.literals) == 1 && len(g.segments)+len(g.tails)+len(g.activities) == 0
-}
-
-func (f *freezer) enqueue(child uint32, label string) uint32 {
-	id := uint32(len(f.tree.nodes))
-	f.tree.nodes = append(f.tree.nodes, f.node(child, label))
-	f.queue = append(f.queue, child)
-	return id
+	n := &f.tree.nodes[at]
+	n.firstSlot, n.slotBits, n.lengths = uint32(len(f.tree.slots)), uint8(size), lengths
+	f.tree.slots = append(f.tree.slots, slots...)
 }
 
 // answers makes one access for every set of methods to which the same

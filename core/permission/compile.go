@@ -1,6 +1,7 @@
 package permission
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -110,7 +111,7 @@ func (c *compiler) suggestPermission(name string) string {
 // roles gives each role everything it grants, included roles and all.
 func (c *compiler) roles() {
 	seen := defined{}
-	r := &roleResolver{compiler: c, roles: map[string]*Role{}, done: map[string][]permissionID{}}
+	r := &roleResolver{compiler: c, roles: map[string]*Role{}, done: map[string]permissionSet{}}
 	for _, f := range c.files {
 		for i := range f.Roles {
 			if role := &f.Roles[i]; c.define(seen, "role", role.Name, role.Place) {
@@ -130,11 +131,11 @@ type roleResolver struct {
 	*compiler
 	roles map[string]*Role
 	names []string
-	done  map[string][]permissionID
+	done  map[string]permissionSet
 	path  []string
 }
 
-func (r *roleResolver) resolve(name string) []permissionID {
+func (r *roleResolver) resolve(name string) permissionSet {
 	if ids, ok := r.done[name]; ok {
 		return ids
 	}
@@ -143,24 +144,23 @@ func (r *roleResolver) resolve(name string) []permissionID {
 	ids := r.grants("role", name, role.Grants)
 	for _, g := range role.Grants {
 		if g.Role {
-			ids = append(ids, r.include(role, g)...)
+			ids = r.include(role, g).appendTo(ids)
 		}
 	}
 	r.path = r.path[:len(r.path)-1]
-	slices.Sort(ids)
-	r.done[name] = slices.Clip(slices.Compact(ids))
+	r.done[name] = newPermissionSet(ids)
 	return r.done[name]
 }
 
-func (r *roleResolver) include(role *Role, g Grant) []permissionID {
+func (r *roleResolver) include(role *Role, g Grant) permissionSet {
 	if _, ok := r.roles[g.Name]; !ok {
 		r.report.add(g.Place, "role %s: there is no role %s%s; define it or remove it here", quoted(role.Name), quoted(g.Name), r.suggestRole(g.Name))
-		return nil
+		return permissionSet{}
 	}
 	if start := slices.Index(r.path, g.Name); start >= 0 {
 		cycle := append(slices.Clone(r.path[start:]), g.Name)
 		r.report.add(g.Place, "role %s includes itself: %s; remove one of the inclusions", quoted(g.Name), strings.Join(cycle, " -> "))
-		return nil
+		return permissionSet{}
 	}
 	return r.resolve(g.Name)
 }
@@ -168,7 +168,7 @@ func (r *roleResolver) include(role *Role, g Grant) []permissionID {
 func (c *compiler) scopes() {
 	t := c.table
 	seen := defined{}
-	t.scopes = map[string][]permissionID{}
+	t.scopes = map[string]permissionSet{}
 	t.implicitScopes = true
 	var stated *Switch
 	for _, f := range c.files {
@@ -177,9 +177,7 @@ func (c *compiler) scopes() {
 			if !c.define(seen, "scope", s.Name, s.Place) {
 				continue
 			}
-			ids := c.grants("scope", s.Name, s.Grants)
-			slices.Sort(ids)
-			t.scopes[s.Name] = slices.Compact(ids)
+			t.scopes[s.Name] = newPermissionSet(c.grants("scope", s.Name, s.Grants))
 		}
 		switch {
 		case f.ImplicitScopes == nil:
@@ -263,10 +261,12 @@ func (c *compiler) ruleName(a *Activity, s section, id permissionID) string {
 func (c *compiler) enoughScopes() []string {
 	t := c.table
 	enough := make([]string, len(t.permissions))
-	for _, scope := range sortedNames(t.scopes) {
-		for _, id := range t.scopes[scope] {
-			if enough[id] == "" || len(t.scopes[scope]) < len(t.scopes[enough[id]]) {
-				enough[id] = scope
+	least := make([]int, len(t.permissions))
+	for _, scope := range slices.Sorted(maps.Keys(t.scopes)) {
+		granted := t.scopes[scope]
+		for _, id := range granted.appendTo(nil) {
+			if enough[id] == "" || granted.len() < least[id] {
+				enough[id], least[id] = scope, granted.len()
 			}
 		}
 	}
@@ -276,15 +276,6 @@ func (c *compiler) enoughScopes() []string {
 		}
 	}
 	return enough
-}
-
-func sortedNames(m map[string][]permissionID) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // scopesFor lists the scopes that would be enough for an activity.

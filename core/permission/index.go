@@ -1,6 +1,7 @@
 package permission
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"strings"
 )
@@ -98,10 +99,9 @@ type tree struct {
 	nodes  []node
 	slots  []slot
 	labels string
-	// segments and tails are the matchers that hang on nodes.
-	segments []segmentEdge
-	tails    []tailEdge
-	extras   []extra
+	tails  []tailEdge
+	extras []extra
+	// matchers are what edges and tails refer to.
 	matchers []matcher
 	// whole are the tails of regexes that begin with something else than a
 	// plain slash; their text is the whole path.
@@ -112,23 +112,30 @@ type tree struct {
 // line, label and all, because a look-up in a large table is a walk from one
 // cold line to the next.
 type node struct {
-	// label is what the literal edge that leads here reads: one segment, or
-	// several where nothing branches off between.
-	label    [22]byte
-	labelLen uint16
-	// segments[firstSegment:][:segmentCount] are the edges for segments that
-	// are not literal.
-	firstSegment, segmentCount uint32
-	// labelAt is where labels holds the label if it is too long for the node.
-	labelAt uint32
-	// slots[firstSlot:][:slotMask+1] is a hash table of the literal edges.
-	firstSlot, slotMask uint32
 	// methods may end here; access is the answer to them.
-	access  uint32
 	methods uint64
+	access  uint32
+	// slots[firstSlot:] is a hash table of the literal edges, with 1<<slotBits
+	// slots. Where slotBits is 0, firstSlot is where the only one leads.
+	firstSlot uint32
+	slotBits  uint8
+	// lengths has bit n-1 set when some literal edge reads n segments.
+	lengths uint8
+	// label is what the literal edge that leads here reads. One that is too
+	// long is in labels, and label holds where.
+	labelLen uint16
+	label    [24]byte
+	// segments are the edges for segments that are not literal; where there
+	// are more, all of them are in the extra.
+	segments [2]segmentEdge
 	// extra is an index into extras, or none.
 	extra uint32
 }
+
+// maxJump is how many segments one literal edge may read. A node from which
+// only literal edges lead on is left out where the edges to it and from it can
+// be one.
+const maxJump = 4
 
 // none stands for an index that leads nowhere.
 const none = ^uint32(0)
@@ -139,7 +146,8 @@ type slot struct {
 	hash, child uint32
 }
 
-// segmentEdge leads on for every segment that its matcher matches.
+// segmentEdge leads on for every segment that its matcher matches. Child 0
+// marks an edge that is not there.
 type segmentEdge struct {
 	matcher, child uint32
 }
@@ -160,8 +168,10 @@ type answer struct {
 type extra struct {
 	// answers are those beyond the first.
 	answers []answer
-	// segments narrows the segment edges down, where there are many.
-	segments *filter
+	// segments are the segment edges where a node has no room for them;
+	// filter narrows them down where there are many.
+	segments []segmentEdge
+	filter   *filter
 	tails    tailSet
 }
 
@@ -184,20 +194,27 @@ func (t *tree) walk(at uint32, pos int, h *hits) {
 		t.arrive(n, h)
 		return
 	}
-	rest := h.path[pos:]
-	segment := rest
-	if end := strings.IndexByte(rest, '/'); end >= 0 {
-		segment = rest[:end]
+	end := segmentEnd(h.path, pos)
+	if n.lengths != 0 {
+		t.walkLiterals(n, pos, end, h)
 	}
-	if n.firstSlot != none {
-		t.walkLiteral(n, segment, pos, h)
-	}
-	if n.segmentCount > 0 {
-		t.walkSegments(n, segment, pos, h)
+	for i := range n.segments {
+		if n.segments[i].child != 0 {
+			t.walkSegment(&n.segments[i], h.path[pos:end], end, h)
+		}
 	}
 	if n.extra != none {
-		t.matchTails(&t.extras[n.extra].tails, rest, h)
+		x := &t.extras[n.extra]
+		t.walkSegments(x, h.path[pos:end], end, h)
+		t.matchTails(&x.tails, h.path[pos:], h)
 	}
+}
+
+func segmentEnd(path string, pos int) int {
+	if end := strings.IndexByte(path[pos:], '/'); end >= 0 {
+		return pos + end
+	}
+	return len(path)
 }
 
 func (t *tree) arrive(n *node, h *hits) {
@@ -219,23 +236,34 @@ func addAnswer(answers []answer, h *hits) {
 	}
 }
 
-// walkLiteral follows the literal edge of a segment. Its label may be longer
-// than the segment.
-func (t *tree) walkLiteral(n *node, segment string, pos int, h *hits) {
-	hash := uint32(maphash.String(t.seed, segment))
-	for i := hash; ; i++ {
-		s := &t.slots[n.firstSlot+i&n.slotMask]
+// walkLiterals follows the literal edges that read one segment, two and so on.
+func (t *tree) walkLiterals(n *node, pos, end int, h *hits) {
+	for lengths := n.lengths; ; {
+		if lengths&1 != 0 {
+			t.walkLiteral(n, h.path[pos:end], end, h)
+		}
+		if lengths >>= 1; lengths == 0 || end == len(h.path) {
+			return
+		}
+		end = segmentEnd(h.path, end+1)
+	}
+}
+
+func (t *tree) walkLiteral(n *node, text string, end int, h *hits) {
+	if n.slotBits == 0 {
+		if t.hasLabel(&t.nodes[n.firstSlot], text) {
+			t.walk(n.firstSlot, end+1, h)
+		}
+		return
+	}
+	hash := uint32(maphash.String(t.seed, text))
+	slots := t.slots[n.firstSlot:][:1<<n.slotBits]
+	for i := int(hash); ; i++ {
+		s := slots[i&(len(slots)-1)]
 		if s.child == 0 {
 			return
 		}
-		if s.hash != hash {
-			continue
-		}
-		end := pos + int(t.nodes[s.child].labelLen)
-		if end > len(h.path) || end < len(h.path) && h.path[end] != '/' {
-			continue
-		}
-		if t.hasLabel(&t.nodes[s.child], h.path[pos:end]) {
+		if s.hash == hash && t.hasLabel(&t.nodes[s.child], text) {
 			t.walk(s.child, end+1, h)
 			return
 		}
@@ -243,26 +271,28 @@ func (t *tree) walkLiteral(n *node, segment string, pos int, h *hits) {
 }
 
 func (t *tree) hasLabel(n *node, text string) bool {
-	if len(text) <= len(n.label) {
+	switch {
+	case int(n.labelLen) != len(text):
+		return false
+	case len(text) <= len(n.label):
 		return string(n.label[:len(text)]) == text
 	}
-	return t.labels[n.labelAt:][:len(text)] == text
+	return t.labels[binary.LittleEndian.Uint32(n.label[:]):][:len(text)] == text
 }
 
-func (t *tree) walkSegments(n *node, segment string, pos int, h *hits) {
-	edges := t.segments[n.firstSegment:][:n.segmentCount]
-	if n.extra != none && t.extras[n.extra].segments != nil {
-		t.extras[n.extra].segments.find(segment, func(id uint32) { t.walkSegment(&edges[id], segment, pos, h) })
+func (t *tree) walkSegments(x *extra, segment string, end int, h *hits) {
+	if x.filter != nil {
+		x.filter.find(segment, func(id uint32) { t.walkSegment(&x.segments[id], segment, end, h) })
 		return
 	}
-	for i := range edges {
-		t.walkSegment(&edges[i], segment, pos, h)
+	for i := range x.segments {
+		t.walkSegment(&x.segments[i], segment, end, h)
 	}
 }
 
-func (t *tree) walkSegment(e *segmentEdge, segment string, pos int, h *hits) {
+func (t *tree) walkSegment(e *segmentEdge, segment string, end int, h *hits) {
 	if t.matchers[e.matcher].match(segment, h.path) {
-		t.walk(e.child, pos+len(segment)+1, h)
+		t.walk(e.child, end+1, h)
 	}
 }
 

@@ -14,8 +14,8 @@ type Table struct {
 	now         func() time.Time
 	permissions []string // sorted; a permissionID is an index
 	ids         map[string]permissionID
-	roles       map[string][]permissionID // everything a role grants, sorted
-	scopes      map[string][]permissionID // the entries under "scopes", sorted
+	roles       map[string]permissionSet // everything a role grants
+	scopes      map[string]permissionSet // the entries under "scopes"
 	// implicitScopes lets a scope grant the permission it is named like,
 	// unless scopes has an entry for it.
 	implicitScopes bool
@@ -77,11 +77,11 @@ func (t *Table) Permissions(p *core.Principal) []string {
 		}
 	}
 	for _, role := range p.Roles {
-		ids = append(ids, t.roles[role]...)
+		ids = t.roles[role].appendTo(ids)
 	}
 	for _, scope := range p.Scopes {
 		if granted, explicit := t.scopes[scope]; explicit {
-			ids = append(ids, granted...)
+			ids = granted.appendTo(ids)
 		} else if id, ok := t.ids[scope]; ok && t.implicitScopes {
 			ids = append(ids, id)
 		}
@@ -97,12 +97,11 @@ func (t *Table) Permissions(p *core.Principal) []string {
 
 // holds reports whether a principal has a permission.
 func (t *Table) holds(p *core.Principal, id permissionID) bool {
-	name := t.permissions[id]
-	if slices.Contains(p.Permissions, name) {
+	if len(p.Permissions) > 0 && slices.Contains(p.Permissions, t.permissions[id]) {
 		return true
 	}
 	for _, role := range p.Roles {
-		if _, ok := slices.BinarySearch(t.roles[role], id); ok {
+		if t.roles[role].has(id) {
 			return true
 		}
 	}
@@ -121,13 +120,21 @@ func (t *Table) scopeGrants(scope string, id permissionID) bool {
 	if !explicit {
 		return t.implicitScopes && scope == t.permissions[id]
 	}
-	_, ok := slices.BinarySearch(granted, id)
-	return ok
+	return granted.has(id)
 }
 
 // Access is the part of a table that covers one call.
 type Access struct {
 	table *Table
+	*covering
+	// only is the permission that decides where nothing else has a say.
+	only   permissionID
+	public bool
+}
+
+// covering is the part of an Access that an allowed call does not touch. A
+// table has very many of them.
+type covering struct {
 	// matched are all activities that cover the call; decides are those of
 	// the section that counts.
 	matched, decides []*activity
@@ -139,23 +146,31 @@ var _ core.Access = (*Access)(nil)
 // broad public regex never opens what a permission guards; an activity that
 // says "override" is the exception its author asked for.
 func newAccess(t *Table, matched []*activity) Access {
+	decides := deciding(matched)
+	access := Access{t, &covering{matched, decides}, noPermission, decides[0].section == inPublic}
+	if len(decides) == 1 && decides[0].require == nil {
+		access.only = decides[0].permission
+	}
+	return access
+}
+
+func deciding(matched []*activity) []*activity {
 	strictest := inPublic
-	for _, a := range matched {
+	for i, a := range matched {
 		if a.override && a.section == inPublic {
-			return Access{t, matched, []*activity{a}}
+			return matched[i : i+1]
 		}
 		strictest = max(strictest, a.section)
 	}
 	counts := func(a *activity) bool { return a.section == strictest || a.override && a.section == inAuthenticated }
-	decides := matched
-	if slices.ContainsFunc(matched, func(a *activity) bool { return !counts(a) }) {
-		decides = slices.DeleteFunc(slices.Clone(matched), func(a *activity) bool { return !counts(a) })
+	if !slices.ContainsFunc(matched, func(a *activity) bool { return !counts(a) }) {
+		return matched
 	}
-	return Access{t, matched, decides}
+	return slices.DeleteFunc(slices.Clone(matched), func(a *activity) bool { return !counts(a) })
 }
 
 // Public reports whether anybody may make the call.
-func (a *Access) Public() bool { return a.decides[0].section == inPublic }
+func (a *Access) Public() bool { return a.public }
 
 // Scopes that would be enough for the first activity that a scope can open.
 func (a *Access) Scopes() []string {
@@ -178,7 +193,7 @@ func (a *Access) Rule() string {
 // Allows returns nil when one of the activities lets the principal make the
 // call, and otherwise the refusal that leaves the least to be done.
 func (a *Access) Allows(call *core.Call, p *core.Principal) error {
-	if a.Public() {
+	if a.public || a.only != noPermission && a.table.holds(p, a.only) {
 		return nil
 	}
 	var refusal error
