@@ -140,6 +140,9 @@ func (b *schemaBuilder) field(path string, f reflect.StructField) attributes {
 	if f.Type.Kind() == reflect.Struct || f.Tag.Get("required") == "true" {
 		a["required"] = true
 	}
+	if f.Type.Kind() == reflect.Pointer {
+		a["required"] = false // Kong fills in a record that does not say so, and then misses what is required in it
+	}
 	doc := f.Tag.Get("doc")
 	if len(doc) < shortestDescription || len(doc) > longestDescription {
 		b.fail(path, "the doc tag has %d bytes, and Kong wants %d to %d", len(doc), shortestDescription, longestDescription)

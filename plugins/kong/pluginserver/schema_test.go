@@ -76,7 +76,7 @@ const wantSchema = `{
       "default": {"X-User-Id": "sub", "X-A": "a.b"}, "description": "Header names and claims."}},
     {"cache": {"type": "record", "required": true, "description": "Bounds of the cache.", "fields": [
       {"max": {"type": "integer", "default": 1000, "description": "Greatest number of entries."}}]}},
-    {"session": {"type": "record", "description": "Leave out for none.", "fields": [
+    {"session": {"type": "record", "required": false, "description": "Leave out for none.", "fields": [
       {"cookie": {"type": "string", "default": "ory_kratos_session", "description": "Name of the cookie."}}]}},
     {"issuers": {"type": "array", "description": "Trusted issuers.", "elements": {"type": "record", "fields": [
       {"issuer": {"type": "string", "required": true, "description": "The iss claim's value."}}]}}}
