@@ -4,6 +4,7 @@ package child
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os/exec"
 	"sync"
@@ -87,7 +88,7 @@ func (c *Child) spawn() error {
 	cmd.WaitDelay = time.Second // its own children may hold the pipe
 	select {
 	case <-c.stopped:
-		return fmt.Errorf("start %s: stopped", c.spec.Path)
+		return errStopped
 	default:
 	}
 	if err := cmd.Start(); err != nil {
@@ -121,13 +122,15 @@ func (c *Child) respawn(lived time.Duration) bool {
 		case <-time.After(c.spec.Respawn(lived)):
 		}
 		err := c.spawn()
-		if err == nil {
-			return true
+		if err == nil || errors.Is(err, errStopped) {
+			return err == nil
 		}
 		c.spec.Output(0, err.Error())
 		lived = 0
 	}
 }
+
+var errStopped = errors.New("stopped")
 
 const maxLine = 8 << 10
 
