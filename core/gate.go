@@ -92,22 +92,37 @@ func (g *Gate) check(ctx context.Context, call *Call) Decision {
 	if access.Public() {
 		return g.admit(call, access, nil)
 	}
-	p, err := g.authenticate(ctx, call)
+	c, err := g.Extractor.Extract(call.Request)
 	if err != nil {
 		return g.refuse(call, access, nil, err)
 	}
-	if err := g.authorize(call, access, p); err != nil {
+	p, err := g.permit(ctx, call, access, c)
+	if err != nil {
 		return g.refuse(call, access, p, err)
 	}
 	return g.admit(call, access, p)
 }
 
-func (g *Gate) authenticate(ctx context.Context, call *Call) (*Principal, error) {
-	c, err := g.Extractor.Extract(call.Request)
+// permit authenticates and authorises. When a stronger sign-in is wanted than
+// the one that is remembered, it looks once more.
+func (g *Gate) permit(ctx context.Context, call *Call, access Access, c Credential) (*Principal, error) {
+	p, err := g.authenticate(ctx, c, g.Authenticator.Authenticate)
 	if err != nil {
 		return nil, err
 	}
-	p, err := g.Authenticator.Authenticate(ctx, c)
+	err = g.authorize(call, access, p)
+	var stepUp *StepUp
+	if r, ok := g.Authenticator.(Refresher); ok && errors.As(err, &stepUp) {
+		if p, err = g.authenticate(ctx, c, r.Refresh); err != nil {
+			return nil, err
+		}
+		err = g.authorize(call, access, p)
+	}
+	return p, err
+}
+
+func (g *Gate) authenticate(ctx context.Context, c Credential, by func(context.Context, Credential) (*Principal, error)) (*Principal, error) {
+	p, err := by(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -248,3 +248,48 @@ func TestForwardedHeadersOfAStrangerDoNotCount(t *testing.T) {
 		t.Errorf("location %s, want %s", header(d, "Location"), want)
 	}
 }
+
+// remembering is an authenticator with a cache: it knows an old answer and,
+// asked again, a new one.
+type remembering struct {
+	old, fresh *Principal
+	refreshed  int
+}
+
+func (r *remembering) Authenticate(context.Context, Credential) (*Principal, error) {
+	return r.old, nil
+}
+func (r *remembering) Refresh(context.Context, Credential) (*Principal, error) {
+	r.refreshed++
+	return r.fresh, nil
+}
+
+// needsAAL2 is an access that wants a second factor.
+type needsAAL2 struct{ rule }
+
+func (needsAAL2) Allows(_ *Call, p *Principal) error {
+	if p.AAL != "aal2" {
+		return &StepUp{AAL: "aal2"}
+	}
+	return nil
+}
+func (n needsAAL2) Match(*Call) Access            { return n }
+func (needsAAL2) Permissions(*Principal) []string { return nil }
+
+// Without it, a browser that comes back from the second factor is sent there
+// again for as long as the first answer is remembered.
+func TestSecondFactorCountsAtOnce(t *testing.T) {
+	one := &Principal{Subject: "ada", AAL: "aal1", Expiry: noon.Add(time.Minute)}
+	two := &Principal{Subject: "ada", AAL: "aal2", Expiry: noon.Add(time.Minute)}
+	for name, c := range map[string]struct {
+		fresh  *Principal
+		status int
+	}{"stepped up": {two, 0}, "not yet": {one, 401}} {
+		cached := &remembering{old: one, fresh: c.fresh}
+		g, _ := testGate(t, func(o *Options) { o.Authenticator, o.Policy = cached, needsAAL2{} })
+		d := g.Check(context.Background(), get("/private", "Cookie", "ory_kratos_session=s"))
+		if d.Status != c.status || cached.refreshed != 1 {
+			t.Errorf("%s: %d after %d looks, want %d after 1", name, d.Status, cached.refreshed, c.status)
+		}
+	}
+}

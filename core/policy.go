@@ -34,6 +34,17 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, c Credential) (*Principal, error)
 }
 
+// Refresher is an Authenticator that remembers answers and can be asked for a
+// newer one. The gate asks when a policy wants a stronger or more recent
+// sign-in than the remembered one: the user may have just complied, and would
+// otherwise be sent to the login page again and again.
+type Refresher interface {
+	Authenticator
+	// Refresh answers like Authenticate, but not with what was learned before
+	// the caller can have signed in again. It may refuse to do so often.
+	Refresh(ctx context.Context, c Credential) (*Principal, error)
+}
+
 // Policy knows what may be called by whom.
 type Policy interface {
 	// Match finds the activities that cover a call, or nil when none does.

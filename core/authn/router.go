@@ -47,7 +47,7 @@ type Options struct {
 // Router is a core.Authenticator that hands over to others.
 type Router struct{ Options }
 
-var _ core.Authenticator = (*Router)(nil)
+var _ core.Refresher = (*Router)(nil)
 
 // New makes a router of at least one authenticator.
 func New(o Options) (*Router, error) {
@@ -79,6 +79,19 @@ func (r *Router) Authenticate(ctx context.Context, c core.Credential) (*core.Pri
 	next, err := r.route(c)
 	if err != nil {
 		return nil, err
+	}
+	return next.Authenticate(ctx, c)
+}
+
+// Refresh does the same for an answer that must be new. An authenticator that
+// remembers nothing is asked as always.
+func (r *Router) Refresh(ctx context.Context, c core.Credential) (*core.Principal, error) {
+	next, err := r.route(c)
+	if err != nil {
+		return nil, err
+	}
+	if refresher, ok := next.(core.Refresher); ok {
+		return refresher.Refresh(ctx, c)
 	}
 	return next.Authenticate(ctx, c)
 }

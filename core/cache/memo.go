@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -91,7 +92,12 @@ type Memo struct {
 
 type counters struct{ hits, refusals, misses, busy, panics atomic.Uint64 }
 
-var _ core.Authenticator = (*Memo)(nil)
+var _ core.Refresher = (*Memo)(nil)
+
+// refreshAfter is the age from which a remembered principal is looked up again
+// on request. It bounds what a caller who keeps asking for more than they have
+// costs the identity provider.
+const refreshAfter = time.Second
 
 // New makes a Memo.
 func New(o Options) (*Memo, error) {
@@ -133,13 +139,28 @@ func (m *Memo) Authenticate(ctx context.Context, c core.Credential) (*core.Princ
 		return p, err
 	}
 	m.misses.Add(1)
-	return m.await(ctx, key, c)
+	return m.await(ctx, key, c, noAge)
 }
 
-func (m *Memo) await(ctx context.Context, key Key, c core.Credential) (*core.Principal, error) {
+// Refresh asks anew unless what is remembered was learned a moment ago.
+func (m *Memo) Refresh(ctx context.Context, c core.Credential) (*core.Principal, error) {
+	key := m.keys.key(c)
+	if e, ok := m.Positive.Get(key); ok && e.Principal != nil && m.Now().Sub(e.Since) < refreshAfter {
+		m.hits.Add(1)
+		return e.Principal, nil
+	}
+	m.misses.Add(1)
+	return m.await(ctx, key, c, refreshAfter)
+}
+
+// noAge accepts a remembered answer however old it is.
+const noAge = time.Duration(math.MaxInt64)
+
+// await waits for an answer that is younger than maxAge.
+func (m *Memo) await(ctx context.Context, key Key, c core.Credential, maxAge time.Duration) (*core.Principal, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.Timeout)
 	defer cancel()
-	landed := m.flights.DoChan(string(key[:]), func() (any, error) { return m.fly(ctx, key, c) })
+	landed := m.flights.DoChan(string(key[:]), func() (any, error) { return m.fly(ctx, key, c, maxAge) })
 	select {
 	case result := <-landed:
 		p, _ := result.Val.(*core.Principal)
@@ -174,7 +195,7 @@ func (r *refusal) Is(target error) bool { return target == core.ErrInvalid }
 // fly asks the next authenticator once, for everybody who waits. It is
 // detached from the caller who happened to come first: others must not lose
 // the answer because that one went away.
-func (m *Memo) fly(ctx context.Context, key Key, c core.Credential) (*core.Principal, error) {
+func (m *Memo) fly(ctx context.Context, key Key, c core.Credential, maxAge time.Duration) (*core.Principal, error) {
 	select {
 	case m.slots <- struct{}{}:
 		defer func() { <-m.slots }()
@@ -183,7 +204,7 @@ func (m *Memo) fly(ctx context.Context, key Key, c core.Credential) (*core.Princ
 		return nil, fmt.Errorf("%d authentications are under way", m.MaxFlights)
 	}
 	// A flight may have landed between this caller's look and its take-off.
-	if e, ok := m.Positive.Get(key); ok && e.Principal != nil {
+	if e, ok := m.Positive.Get(key); ok && e.Principal != nil && m.Now().Sub(e.Since) < maxAge {
 		return e.Principal, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.Timeout)
@@ -230,9 +251,12 @@ func (m *Memo) remember(key Key, p *core.Principal, err error) {
 	var stepUp *core.StepUp
 	switch {
 	case err == nil && p != nil:
-		keep(m.Positive, key, Entry{Principal: p, Until: m.until(now, p)}, now)
+		keep(m.Positive, key, Entry{Principal: p, Since: now, Until: m.until(now, p)}, now)
 	case errors.Is(err, core.ErrInvalid) && !errors.As(err, &stepUp):
-		keep(m.Negative, key, Entry{Refusal: err.Error(), Until: now.Add(m.NegativeTTL)}, now)
+		if _, known := m.Positive.Get(key); known { // a refresh has learned better
+			m.Positive.Set(key, Entry{Until: now})
+		}
+		keep(m.Negative, key, Entry{Refusal: err.Error(), Since: now, Until: now.Add(m.NegativeTTL)}, now)
 	}
 }
 

@@ -556,3 +556,41 @@ func BenchmarkHit(b *testing.B) {
 		})
 	}
 }
+
+func (b *bench) refresh(value string) (*core.Principal, error) {
+	return b.memo.Refresh(b.t.Context(), bearer(value))
+}
+
+func TestRefreshAsksAnewButNotAllTheTime(t *testing.T) {
+	b := setup(t, nil)
+	b.wantAsked("first look", 1, func() { b.ask("good") })
+	b.wantAsked("refresh of what is a moment old", 0, func() {
+		for range 10 {
+			b.refresh("good")
+		}
+	})
+	b.clock.Advance(2 * time.Second)
+	b.wantAsked("refreshes of what is older", 1, func() {
+		for range 10 {
+			if p, err := b.refresh("good"); err != nil || p.Subject != "bearer/good" {
+				t.Fatalf("%+v, %v", p, err)
+			}
+		}
+	})
+	b.wantAsked("what the refresh learned", 0, func() { b.ask("good") })
+}
+
+func TestRefreshThatLearnsOfARevocationCountsForAll(t *testing.T) {
+	b := setup(t, nil)
+	b.ask("good")
+	b.clock.Advance(2 * time.Second)
+	b.next.answer = func(context.Context, core.Credential) (*core.Principal, error) {
+		return nil, fmt.Errorf("%w: revoked", core.ErrInvalid)
+	}
+	if p, err := b.refresh("good"); p != nil || !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("refresh: %+v, %v", p, err)
+	}
+	if p, err := b.ask("good"); p != nil || !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("afterwards: %+v, %v", p, err)
+	}
+}

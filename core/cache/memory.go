@@ -20,6 +20,8 @@ type Entry struct {
 	Principal *core.Principal
 	// Refusal says, for the log, why it does not.
 	Refusal string
+	// Since is when this was learned.
+	Since time.Time
 	// Until is the first moment at which the entry does not count any more.
 	Until time.Time
 }

@@ -82,16 +82,16 @@ func (b *Builder) Build(c *Config) (*core.Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.gates.get(contentKey(c, secret, string(tableKey[:])), func() (*core.Gate, error) {
-		return b.build(c, secret, table)
-	})
-}
-
-func (b *Builder) build(c *Config, secret string, table *permission.Table) (*core.Gate, error) {
-	authenticator, err := b.authenticator(c, secret)
+	authenticator, authKey, err := b.authenticator(c, secret)
 	if err != nil {
 		return nil, err
 	}
+	return b.gates.get(contentKey(c, tableKey, authKey), func() (*core.Gate, error) {
+		return b.build(c, authenticator, table)
+	})
+}
+
+func (b *Builder) build(c *Config, authenticator core.Authenticator, table *permission.Table) (*core.Gate, error) {
 	extractor := c.extractor()
 	var hide *core.Extractor
 	if c.HideCredentials {
@@ -144,7 +144,7 @@ func (l *Login) build() (*core.Login, error) {
 
 // table reads and compiles the permission table. The key covers what was
 // read, so an edited file makes another table.
-func (b *Builder) table(c *Config) (*permission.Table, [32]byte, error) {
+func (b *Builder) table(c *Config) (*permission.Table, key, error) {
 	var files []*permission.File
 	var contents []string
 	add := func(name string, text []byte) error {
@@ -169,43 +169,55 @@ func (b *Builder) table(c *Config) (*permission.Table, [32]byte, error) {
 		mistakes = append(mistakes, add(path, text))
 	}
 	if err := errors.Join(mistakes...); err != nil {
-		return nil, [32]byte{}, err
+		return nil, key{}, err
 	}
-	key := digest(contents...)
-	table, err := b.tables.get(key, func() (*permission.Table, error) { return permission.Compile(files...) })
-	return table, key, err
+	k := digest(contents...)
+	table, err := b.tables.get(k, func() (*permission.Table, error) { return permission.Compile(files...) })
+	return table, k, err
 }
 
-func (b *Builder) authenticator(c *Config, secret string) (core.Authenticator, error) {
+// key identifies a part by everything it was made of.
+type key = [32]byte
+
+func (b *Builder) authenticator(c *Config, secret string) (core.Authenticator, key, error) {
 	var o authn.Options
+	var keys []key
 	if c.Session != nil {
-		memo, err := b.session(c)
+		memo, k, err := b.session(c)
 		if err != nil {
-			return nil, fmt.Errorf("session: %w", err)
+			return nil, key{}, fmt.Errorf("session: %w", err)
 		}
 		o.Session, o.SessionBearer = memo, c.Session.BearerToken
+		keys = append(keys, k)
 	}
 	if c.JWT != nil {
-		v, err := b.jwt(c)
+		v, k, err := b.jwt(c)
 		if err != nil {
-			return nil, fmt.Errorf("jwt: %w", err)
+			return nil, key{}, fmt.Errorf("jwt: %w", err)
 		}
 		o.JWT, o.Knows = v, v.knows
+		keys = append(keys, k)
 	}
 	if c.Introspection != nil {
-		memo, err := b.introspection(c, secret)
+		memo, k, err := b.introspection(c, secret)
 		if err != nil {
-			return nil, fmt.Errorf("introspection: %w", err)
+			return nil, key{}, fmt.Errorf("introspection: %w", err)
 		}
 		o.Introspection, o.IntrospectJWT = memo, authn.JWTMode(c.Introspection.JWT)
+		keys = append(keys, k)
 	}
-	return authn.New(o)
+	router, err := authn.New(o)
+	return router, contentKey(keys), err
 }
 
-func (b *Builder) session(c *Config) (*cache.Memo, error) {
+func (b *Builder) session(c *Config) (*cache.Memo, key, error) {
 	s := c.Session
-	key := contentKey(s, c.Cache)
-	return b.sessions.get(key, func() (*cache.Memo, error) {
+	trust, err := s.Outbound.trust()
+	if err != nil {
+		return nil, key{}, err
+	}
+	k := contentKey(s, c.Cache, trust)
+	memo, err := b.sessions.get(k, func() (*cache.Memo, error) {
 		client, err := s.Outbound.client()
 		if err != nil {
 			return nil, err
@@ -221,14 +233,19 @@ func (b *Builder) session(c *Config) (*cache.Memo, error) {
 		if err != nil {
 			return nil, err
 		}
-		return b.memo(next, key, c.Cache, s.CacheTTL, s.NegativeCacheTTL, s.Outbound)
+		return b.memo(next, k, c.Cache, s.CacheTTL, s.NegativeCacheTTL, s.Outbound)
 	})
+	return memo, k, err
 }
 
-func (b *Builder) introspection(c *Config, secret string) (*cache.Memo, error) {
+func (b *Builder) introspection(c *Config, secret string) (*cache.Memo, key, error) {
 	i := c.Introspection
-	key := contentKey(i, secret, c.Cache)
-	return b.introspections.get(key, func() (*cache.Memo, error) {
+	trust, err := i.Outbound.trust()
+	if err != nil {
+		return nil, key{}, err
+	}
+	k := contentKey(i, secret, c.Cache, trust)
+	memo, err := b.introspections.get(k, func() (*cache.Memo, error) {
 		client, err := i.Outbound.client()
 		if err != nil {
 			return nil, err
@@ -249,14 +266,19 @@ func (b *Builder) introspection(c *Config, secret string) (*cache.Memo, error) {
 		if err != nil {
 			return nil, err
 		}
-		return b.memo(next, key, c.Cache, i.CacheTTL, i.NegativeCacheTTL, i.Outbound)
+		return b.memo(next, k, c.Cache, i.CacheTTL, i.NegativeCacheTTL, i.Outbound)
 	})
+	return memo, k, err
 }
 
-func (b *Builder) jwt(c *Config) (*verifier, error) {
+func (b *Builder) jwt(c *Config) (*verifier, key, error) {
 	j := c.JWT
-	key := contentKey(j, c.Cache)
-	return b.jwts.get(key, func() (*verifier, error) {
+	files, err := j.files()
+	if err != nil {
+		return nil, key{}, err
+	}
+	k := contentKey(j, c.Cache, files)
+	v, err := b.jwts.get(k, func() (*verifier, error) {
 		client, err := j.Outbound.client()
 		if err != nil {
 			return nil, err
@@ -265,12 +287,13 @@ func (b *Builder) jwt(c *Config) (*verifier, error) {
 		if err != nil {
 			return nil, err
 		}
-		memo, err := b.memo(next, key, c.Cache, j.CacheTTL, j.NegativeCacheTTL, j.Outbound)
+		memo, err := b.memo(next, k, c.Cache, j.CacheTTL, j.NegativeCacheTTL, j.Outbound)
 		if err != nil {
 			return nil, err
 		}
 		return &verifier{memo, next.Knows}, nil
 	})
+	return v, k, err
 }
 
 func (j *JWT) trusted() []jwt.Issuer {
@@ -294,7 +317,7 @@ func (j *JWT) trusted() []jwt.Issuer {
 }
 
 // memo puts a cache in front of an authenticator.
-func (b *Builder) memo(next core.Authenticator, key [32]byte, c Cache, ttl, negative Seconds, o Outbound) (*cache.Memo, error) {
+func (b *Builder) memo(next core.Authenticator, k key, c Cache, ttl, negative Seconds, o Outbound) (*cache.Memo, error) {
 	good, err := cache.NewMemory(c.MaxEntries, b.Now)
 	if err != nil {
 		return nil, err
@@ -307,13 +330,56 @@ func (b *Builder) memo(next core.Authenticator, key [32]byte, c Cache, ttl, nega
 		Next:        next,
 		Positive:    good,
 		Negative:    bad,
-		Digest:      string(key[:]),
+		Digest:      string(k[:]),
 		TTL:         exactly(ttl),
 		NegativeTTL: exactly(negative),
-		Timeout:     o.Timeout.Duration(),
-		MaxFlights:  o.MaxConcurrent,
+		Timeout:     callsPerQuestion * o.Timeout.Duration(),
+		MaxFlights:  max(minFlights, 2*o.MaxConcurrent),
 		Now:         b.Now,
 	})
+}
+
+const (
+	// callsPerQuestion is how many calls to a provider, one after the other,
+	// the answer to one credential may take: discovery by two standards, and
+	// the key set.
+	callsPerQuestion = 3
+	// minFlights is how many unknown credentials may be looked at at once. Most
+	// of them wait for a provider, JWTs only for a processor.
+	minFlights = 1024
+)
+
+// trust is the text of the file with the trusted authorities, so that an
+// edited file makes another client.
+func (o Outbound) trust() (string, error) {
+	if o.CAFile == "" {
+		return "", nil
+	}
+	text, err := readBounded(o.CAFile, maxConfig)
+	if err != nil {
+		return "", fmt.Errorf("http.ca_file: %w", err)
+	}
+	return string(text), nil
+}
+
+// files is the text of every file that the verifier reads.
+func (j *JWT) files() ([]string, error) {
+	trust, err := j.Outbound.trust()
+	if err != nil {
+		return nil, err
+	}
+	texts := []string{trust}
+	for n, i := range j.Issuers {
+		if i.JWKSFile == "" {
+			continue
+		}
+		text, err := readBounded(i.JWKSFile, maxConfig)
+		if err != nil {
+			return nil, fmt.Errorf("issuers[%d].jwks_file: %w", n, err)
+		}
+		texts = append(texts, i.JWKSFile, string(text))
+	}
+	return texts, nil
 }
 
 func (o Outbound) client() (*idp.Client, error) {
@@ -348,7 +414,7 @@ func (c *Config) secret() (string, error) {
 
 // contentKey identifies settings by what they say. Secrets hide from JSON, so
 // they are passed beside the settings they belong to.
-func contentKey(parts ...any) [32]byte {
+func contentKey(parts ...any) key {
 	texts := make([]string, len(parts))
 	for i, part := range parts {
 		text, err := json.Marshal(part)
@@ -362,7 +428,7 @@ func contentKey(parts ...any) [32]byte {
 
 // digest hashes texts with their lengths, so that no two lists of texts are
 // hashed alike.
-func digest(texts ...string) (sum [32]byte) {
+func digest(texts ...string) (sum key) {
 	h := sha256.New()
 	for _, text := range texts {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text))))

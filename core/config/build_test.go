@@ -125,3 +125,26 @@ func TestSecretsComeFromFiles(t *testing.T) {
 		t.Error("an empty secret is accepted")
 	}
 }
+
+// A key that has been taken out of a file must not count any longer than the
+// gateway's next reload.
+func TestEditedKeyFileIsRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "jwks.json")
+	const key = `{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"%s"}`
+	text := "jwt: {issuers: [{issuer: 'https://id.test', insecure_any_audience: true, jwks_file: " + path + "}]}\npermission_table: 'public: [GET /]'"
+	b := NewBuilder(BuilderOptions{})
+	var gates []*core.Gate
+	for _, kid := range []string{"a", "b"} {
+		if err := os.WriteFile(path, []byte(`{"keys":[`+strings.Replace(key, "%s", kid, 1)+`]}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		gate, err := b.Gate([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		gates = append(gates, gate)
+	}
+	if gates[0] == gates[1] {
+		t.Error("the edited file makes no new gate")
+	}
+}

@@ -11,15 +11,15 @@ import (
 // value is gone, except that nobody refers to it.
 type shared[T any] struct {
 	mu     sync.Mutex
-	values map[[32]byte]weak.Pointer[T]
+	values map[key]weak.Pointer[T]
 }
 
 // get returns the value of a key, building it if there is none. A failure is
 // not kept: the next caller tries again.
-func (s *shared[T]) get(key [32]byte, build func() (*T, error)) (*T, error) {
+func (s *shared[T]) get(k key, build func() (*T, error)) (*T, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if value := s.values[key].Value(); value != nil {
+	if value := s.values[k].Value(); value != nil {
 		return value, nil
 	}
 	value, err := build()
@@ -27,18 +27,18 @@ func (s *shared[T]) get(key [32]byte, build func() (*T, error)) (*T, error) {
 		return nil, err
 	}
 	if s.values == nil {
-		s.values = map[[32]byte]weak.Pointer[T]{}
+		s.values = map[key]weak.Pointer[T]{}
 	}
-	s.values[key] = weak.Make(value)
-	runtime.AddCleanup(value, s.forget, key)
+	s.values[k] = weak.Make(value)
+	runtime.AddCleanup(value, s.forget, k)
 	return value, nil
 }
 
 // forget removes a key whose value is gone and has not been built again.
-func (s *shared[T]) forget(key [32]byte) {
+func (s *shared[T]) forget(k key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.values[key].Value() == nil {
-		delete(s.values, key)
+	if s.values[k].Value() == nil {
+		delete(s.values, k)
 	}
 }
