@@ -27,6 +27,9 @@ type BuilderOptions struct {
 	Recorder core.Recorder
 	// Log is told of what happens outside of requests; nil for silence.
 	Log *slog.Logger
+	// Calls is told of every call to a provider, which is named after the
+	// section that configures it; nil for nobody.
+	Calls func(provider string, took time.Duration, err error)
 	// Now is the clock; nil for the system's.
 	Now func() time.Time
 }
@@ -47,13 +50,16 @@ type Builder struct {
 // verifier is a JWT verifier behind its cache.
 type verifier struct {
 	*cache.Memo
-	knows func(issuer string) bool
+	keys *jwt.Verifier
 }
 
 // NewBuilder makes a builder; a process needs one.
 func NewBuilder(o BuilderOptions) *Builder {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Calls == nil {
+		o.Calls = func(string, time.Duration, error) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -195,7 +201,7 @@ func (b *Builder) authenticator(c *Config, secret string) (core.Authenticator, k
 		if err != nil {
 			return nil, key{}, fmt.Errorf("jwt: %w", err)
 		}
-		o.JWT, o.Knows = v, v.knows
+		o.JWT, o.Knows = v, v.keys.Knows
 		keys = append(keys, k)
 	}
 	if c.Introspection != nil {
@@ -218,7 +224,7 @@ func (b *Builder) session(c *Config) (*cache.Memo, key, error) {
 	}
 	k := contentKey(s, c.Cache, trust)
 	memo, err := b.sessions.get(k, func() (*cache.Memo, error) {
-		client, err := s.Outbound.client()
+		client, err := b.client("session", s.Outbound)
 		if err != nil {
 			return nil, err
 		}
@@ -246,7 +252,7 @@ func (b *Builder) introspection(c *Config, secret string) (*cache.Memo, key, err
 	}
 	k := contentKey(i, secret, c.Cache, trust)
 	memo, err := b.introspections.get(k, func() (*cache.Memo, error) {
-		client, err := i.Outbound.client()
+		client, err := b.client("introspection", i.Outbound)
 		if err != nil {
 			return nil, err
 		}
@@ -279,7 +285,7 @@ func (b *Builder) jwt(c *Config) (*verifier, key, error) {
 	}
 	k := contentKey(j, c.Cache, files)
 	v, err := b.jwts.get(k, func() (*verifier, error) {
-		client, err := j.Outbound.client()
+		client, err := b.client("jwt", j.Outbound)
 		if err != nil {
 			return nil, err
 		}
@@ -291,7 +297,8 @@ func (b *Builder) jwt(c *Config) (*verifier, key, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &verifier{memo, next.Knows}, nil
+		next.Waiting() // has the keys fetched before the first token comes
+		return &verifier{memo, next}, nil
 	})
 	return v, k, err
 }
@@ -382,8 +389,9 @@ func (j *JWT) files() ([]string, error) {
 	return texts, nil
 }
 
-func (o Outbound) client() (*idp.Client, error) {
+func (b *Builder) client(provider string, o Outbound) (*idp.Client, error) {
 	return idp.New(idp.Options{
+		Observe:            func(took time.Duration, err error) { b.Calls(provider, took, err) },
 		Timeout:            o.Timeout.Duration(),
 		MaxConcurrent:      o.MaxConcurrent,
 		CAFile:             o.CAFile,

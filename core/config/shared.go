@@ -1,7 +1,10 @@
 package config
 
 import (
+	"iter"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"weak"
 )
@@ -32,6 +35,20 @@ func (s *shared[T]) get(k key, build func() (*T, error)) (*T, error) {
 	s.values[k] = weak.Make(value)
 	runtime.AddCleanup(value, s.forget, k)
 	return value, nil
+}
+
+// all yields the values that are in use. It does not hold the lock meanwhile.
+func (s *shared[T]) all() iter.Seq[*T] {
+	s.mu.Lock()
+	values := slices.Collect(maps.Values(s.values))
+	s.mu.Unlock()
+	return func(yield func(*T) bool) {
+		for _, weakly := range values {
+			if value := weakly.Value(); value != nil && !yield(value) {
+				return
+			}
+		}
+	}
 }
 
 // forget removes a key whose value is gone and has not been built again.

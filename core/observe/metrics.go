@@ -99,8 +99,8 @@ func (m *Metrics) Call(provider string, took time.Duration, err error) {
 	m.calls.WithLabelValues(provider, result).Observe(took.Seconds())
 }
 
-// Register adds a source of further metrics.
-func (m *Metrics) Register(c prometheus.Collector) error { return m.registry.Register(c) }
+// MustRegister adds a source of further metrics, once, at the start.
+func (m *Metrics) MustRegister(c prometheus.Collector) { m.registry.MustRegister(c) }
 
 // Handler serves the metrics in Prometheus' text format.
 func (m *Metrics) Handler() http.Handler {

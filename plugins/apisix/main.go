@@ -3,20 +3,28 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
 
+	"gatehouse/internal/host"
 	"gatehouse/internal/version"
 	"gatehouse/plugins/apisix/filter"
 	"gatehouse/plugins/apisix/runner"
 )
 
+const usage = `APISIX starts this program: set ext-plugin.cmd in config.yaml.
+-admin ADDRESS serves /healthz, /readyz and /metrics, on loopback such as 127.0.0.1:9180 or on unix:/path.`
+
 func main() {
-	if len(os.Args) > 1 {
+	admin, args := host.AdminFlag(os.Args[1:])
+	if len(args) > 0 {
 		fmt.Println("gatehouse-runner", version.Version)
-		fmt.Println("APISIX starts it: set ext-plugin.cmd in config.yaml. It takes no arguments.")
+		fmt.Println(usage)
 		return
 	}
-	runner.Main(filter.New(slog.New(slog.NewTextHandler(os.Stderr, nil))))
+	h := host.New(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	h.ServeAdmin(context.Background(), admin)
+	runner.Main(filter.New(h.Gates))
 }

@@ -205,14 +205,14 @@ func TestKongsOwnKeysAreNoSettings(t *testing.T) {
 }
 
 func TestConfigThatDoesNotLoadIsAnError(t *testing.T) {
-	_, err := plugin().New(json.RawMessage(`{"relm":"x","__seq__":1}`))
+	_, err := plugin(config.NewBuilder(config.BuilderOptions{})).New(json.RawMessage(`{"relm":"x","__seq__":1}`))
 	if err == nil || !strings.Contains(err.Error(), "relm: is not a setting; did you mean realm?") {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestPriorityIsBetweenCORSAndACL(t *testing.T) {
-	if p := plugin().Priority; p < 951 || p > 1999 {
+	if p := plugin(nil).Priority; p < 951 || p > 1999 {
 		t.Errorf("priority %d", p)
 	}
 }

@@ -3,12 +3,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"os"
+	"slices"
 
 	"gatehouse/core/config"
-	"gatehouse/core/observe"
+	"gatehouse/internal/host"
 	"gatehouse/internal/version"
 	"gatehouse/plugins/kong/pluginserver"
 )
@@ -19,12 +21,15 @@ import (
 const priority = 1050
 
 func main() {
-	os.Exit(pluginserver.Main(plugin(), os.Args[1:], os.Stdout, os.Stderr))
+	admin, args := host.AdminFlag(os.Args[1:])
+	h := host.New(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if !slices.Contains(args, "-dump") {
+		h.ServeAdmin(context.Background(), admin)
+	}
+	os.Exit(pluginserver.Main(plugin(h.Gates), args, os.Stdout, os.Stderr))
 }
 
-func plugin() pluginserver.Plugin {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	gates := config.NewBuilder(config.BuilderOptions{Recorder: observe.NewLog(log), Log: log})
+func plugin(gates *config.Builder) pluginserver.Plugin {
 	return pluginserver.Plugin{
 		Name:     "gatehouse",
 		Version:  version.Version,

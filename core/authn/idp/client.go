@@ -32,6 +32,9 @@ type Options struct {
 	// HTTP_PROXY and NO_PROXY name. Off by default: credentials travel in
 	// these calls.
 	ProxyFromEnvironment bool
+	// Observe is told of every call, for metrics: how long it took, waiting
+	// for a slot included, and whether there was an answer. nil for nobody.
+	Observe func(took time.Duration, err error)
 }
 
 func (o Options) withDefaults() Options {
@@ -40,6 +43,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxConcurrent == 0 {
 		o.MaxConcurrent = 64
+	}
+	if o.Observe == nil {
+		o.Observe = func(time.Duration, error) {}
 	}
 	return o
 }
@@ -55,6 +61,7 @@ type Client struct {
 	http    *http.Client
 	timeout time.Duration
 	slots   chan struct{}
+	observe func(took time.Duration, err error)
 }
 
 // New makes a client. Nothing is called yet.
@@ -89,6 +96,7 @@ func New(o Options) (*Client, error) {
 		http:    &http.Client{Transport: transport, CheckRedirect: stay},
 		timeout: o.Timeout,
 		slots:   make(chan struct{}, o.MaxConcurrent),
+		observe: o.Observe,
 	}, nil
 }
 
@@ -129,7 +137,9 @@ func (c *Client) Do(req *http.Request, limit int64) (*Answer, error) {
 	req = req.WithContext(ctx)
 	req.Header.Set("User-Agent", "gatehouse")
 
+	start := time.Now()
 	answer, err := c.do(req, limit)
+	c.observe(time.Since(start), err)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", req.Method, Name(req.URL), c.explain(ctx, err))
 	}

@@ -350,3 +350,21 @@ func TestFailedFetchIsLogged(t *testing.T) {
 		t.Errorf("logged %q", line)
 	}
 }
+
+// Health checks ask often; they neither wait for an issuer nor hammer it.
+func TestWaitingForKeysIsNoFlood(t *testing.T) {
+	b := setup(t, nil)
+	for range 50 {
+		b.verifier.Waiting()
+	}
+	waitForCalls(t, b, 1)
+	for deadline := time.Now().Add(5 * time.Second); len(b.verifier.Waiting()) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still waiting for %v", b.verifier.Waiting())
+		}
+	}
+	if n := b.issuer.CallsTo(coretest.JWKSPath); n != 1 {
+		t.Errorf("%d fetches, want 1", n)
+	}
+	b.control()
+}

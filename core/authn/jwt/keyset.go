@@ -122,10 +122,14 @@ func publicKey(block *pem.Block) (crypto.PublicKey, error) {
 // keys are not known.
 type keySource interface {
 	find(ctx context.Context, kid, alg string) ([]*key, error)
+	// ready reports whether keys are at hand, and has them fetched if not.
+	ready() bool
 }
 
 // staticKeys are keys from a file.
 type staticKeys struct{ set *keySet }
+
+func (staticKeys) ready() bool { return true }
 
 func (s staticKeys) find(_ context.Context, kid, alg string) ([]*key, error) {
 	found, _ := s.set.candidates(kid, alg)

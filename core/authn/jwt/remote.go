@@ -88,6 +88,19 @@ func (r *remoteKeys) usable() *keySet {
 	return r.set
 }
 
+// ready is for health checks, which must neither wait nor hammer an issuer.
+func (r *remoteKeys) ready() bool {
+	if r.usable() != nil {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.flight == nil && !r.now().Before(r.next) {
+		r.start()
+	}
+	return false
+}
+
 // refreshed returns keys from a fetch that is under way or begins now. When
 // the last one is too recent to begin another, its outcome counts.
 func (r *remoteKeys) refreshed(ctx context.Context) (*keySet, error) {

@@ -55,6 +55,19 @@ func (v *Verifier) Knows(issuer string) bool {
 	return known
 }
 
+// Waiting lists the issuers whose keys are not at hand, in order, and has the
+// keys fetched without waiting for them.
+func (v *Verifier) Waiting() []string {
+	var names []string
+	for name, issuer := range v.issuers {
+		if !issuer.keys.ready() {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // Authenticate verifies a token. Every refusal wraps core.ErrInvalid; any
 // other error means that the issuer's keys could not be had.
 func (v *Verifier) Authenticate(ctx context.Context, c core.Credential) (*core.Principal, error) {

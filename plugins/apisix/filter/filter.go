@@ -5,7 +5,6 @@ package filter
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/netip"
 
@@ -15,7 +14,6 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config"
-	"gatehouse/core/observe"
 	"gatehouse/plugins/apisix/runner"
 )
 
@@ -27,10 +25,8 @@ type Filter struct {
 
 var _ plugin.Plugin = (*Filter)(nil)
 
-// New makes the plugin, which logs as told.
-func New(log *slog.Logger) *Filter {
-	return &Filter{gates: config.NewBuilder(config.BuilderOptions{Recorder: observe.NewLog(log), Log: log})}
-}
+// New makes the plugin, whose gates come from a builder.
+func New(gates *config.Builder) *Filter { return &Filter{gates: gates} }
 
 // Name is what a route's conf calls the plugin.
 func (*Filter) Name() string { return "gatehouse" }

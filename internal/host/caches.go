@@ -1,0 +1,53 @@
+package host
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/core/cache"
+	"gatehouse/core/config"
+)
+
+// caches tells Prometheus of the builder's caches. They come and go with the
+// configurations, so they are asked at each scrape.
+type caches struct {
+	gates *config.Builder
+}
+
+var _ prometheus.Collector = caches{}
+
+var (
+	lookups   = describe("gatehouse_cache_lookups_total", "Look-ups in the caches of credentials, by result.", "result")
+	busy      = describe("gatehouse_cache_busy_total", "Credentials that could not be looked at because too many others were.")
+	panics    = describe("gatehouse_authenticator_panics_total", "Panics while a credential was looked at; each denied its request.")
+	entries   = describe("gatehouse_cache_entries", "Remembered credentials; store says whether valid ones or refused ones.", "store")
+	evictions = describe("gatehouse_cache_evictions_total", "Entries dropped to make room.", "store")
+)
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, append([]string{"provider"}, labels...), nil)
+}
+
+// Describe lists the metrics.
+func (caches) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{lookups, busy, panics, entries, evictions} {
+		to <- d
+	}
+}
+
+// Collect reads the counters.
+func (c caches) Collect(to chan<- prometheus.Metric) {
+	for provider, stats := range c.gates.CacheStats() {
+		counter := func(d *prometheus.Desc, value uint64, labels ...string) {
+			to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), append([]string{provider}, labels...)...)
+		}
+		counter(lookups, stats.Hits, "hit")
+		counter(lookups, stats.Refusals, "refused")
+		counter(lookups, stats.Misses, "miss")
+		counter(busy, stats.Busy)
+		counter(panics, stats.Panics)
+		for store, s := range map[string]cache.StoreStats{"valid": stats.Positive, "refused": stats.Negative} {
+			to <- prometheus.MustNewConstMetric(entries, prometheus.GaugeValue, float64(s.Entries), provider, store)
+			counter(evictions, s.Evictions, store)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+// Package host is what the processes that host the engine have in common: one
+// builder of gates, the log, the metrics and the admin listener.
+package host
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+
+	"gatehouse/core/config"
+	"gatehouse/core/observe"
+	"gatehouse/internal/version"
+)
+
+// Host is a process that decides requests.
+type Host struct {
+	Gates   *config.Builder
+	Metrics *observe.Metrics
+	log     *slog.Logger
+}
+
+// New makes a host that logs to log.
+func New(log *slog.Logger) *Host {
+	metrics := observe.NewMetrics(version.Version)
+	h := &Host{
+		Metrics: metrics,
+		Gates: config.NewBuilder(config.BuilderOptions{
+			Recorder: observe.Recorders{metrics, observe.NewLog(log)},
+			Log:      log,
+			Calls:    metrics.Call,
+		}),
+		log: log,
+	}
+	metrics.MustRegister(caches{h.Gates})
+	return h
+}
+
+// ServeAdmin serves health, readiness and metrics in the background, if an
+// address is given. A process that cannot do so still decides requests, and
+// says in its log what is wrong.
+func (h *Host) ServeAdmin(ctx context.Context, address string) {
+	if address == "" {
+		return
+	}
+	go func() {
+		if err := observe.ServeAdmin(ctx, address, observe.AdminHandler(h.Metrics, h.Gates.Waiting)); err != nil {
+			h.log.Error("no admin listener", "error", err)
+		}
+	}()
+}
+
+// AdminFlag takes -admin ADDRESS out of a command line whose other arguments
+// belong to the gateway's protocol.
+func AdminFlag(args []string) (address string, rest []string) {
+	for i := 0; i < len(args); i++ {
+		name, value, joined := strings.Cut(strings.TrimPrefix(args[i], "-"), "=")
+		switch {
+		case name != "-admin" && name != "admin" || !strings.HasPrefix(args[i], "-"):
+			rest = append(rest, args[i])
+		case joined:
+			address = value
+		case i+1 < len(args):
+			i++
+			address = args[i]
+		}
+	}
+	return address, rest
+}

@@ -1,0 +1,72 @@
+package host
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"gatehouse/core"
+	"gatehouse/core/observe"
+)
+
+func TestAdminFlag(t *testing.T) {
+	for line, want := range map[string][2]string{
+		"-admin 127.0.0.1:9180 -kong-prefix /p": {"127.0.0.1:9180", "-kong-prefix /p"},
+		"-kong-prefix /p --admin=unix:/s":       {"unix:/s", "-kong-prefix /p"},
+		"-dump":                                 {"", "-dump"},
+		"admin x":                               {"", "admin x"},
+		"-admin":                                {"", ""},
+	} {
+		address, rest := AdminFlag(strings.Fields(line))
+		if address != want[0] || !slices.Equal(rest, strings.Fields(want[1])) {
+			t.Errorf("%s: %q %q", line, address, rest)
+		}
+	}
+}
+
+func get(t *testing.T, h *Host, path string) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	observe.AdminHandler(h.Metrics, h.Gates.Waiting).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	body, err := io.ReadAll(w.Result().Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.Code, string(body)
+}
+
+func TestHostTellsWhatItDoes(t *testing.T) {
+	h := New(slog.New(slog.DiscardHandler))
+	gate, err := h.Gates.Gate([]byte(`
+session: {kratos_url: "http://127.0.0.1:1"}
+jwt: {issuers: [{issuer: "http://127.0.0.1:1", insecure_any_audience: true}]}
+permission_table: "authenticated: [GET /]"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &core.Request{Method: "GET", Target: "/", Header: []core.Header{{Name: "X-Session-Token", Value: "st"}}}
+	if d := gate.Check(context.Background(), r); d.Status != 503 {
+		t.Errorf("status %d", d.Status)
+	}
+	if status, body := get(t, h, "/readyz"); status != 503 || !strings.Contains(body, "keys of issuer http://127.0.0.1:1") {
+		t.Errorf("ready: %d %s", status, body)
+	}
+	_, text := get(t, h, "/metrics")
+	for _, want := range []string{
+		`gatehouse_decisions_total{kind="",outcome="deny",reason="unavailable"`,
+		`gatehouse_cache_lookups_total{provider="session",result="miss"} 1`,
+		`gatehouse_cache_entries{provider="jwt",store="valid"} 0`,
+		`gatehouse_provider_call_duration_seconds_count{provider="session",result="error"} 1`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no line %s in\n%s", want, text)
+		}
+	}
+	gate.Check(context.Background(), r) // keeps the gate alive until here
+}
