@@ -83,6 +83,9 @@ func (x *exchange) route(router *router) bool {
 // path is the normalised path: what is routed, and what the plugin is told.
 func (x *exchange) path() string { return normalizePath(rawPath(x.req.Target)) }
 
+// host is nginx's $host: without any, it is the name of Kong's server block.
+func (x *exchange) host() string { return cmp.Or(x.req.Host, "kong") }
+
 func firstValue(h front.Headers, name string) string {
 	value, _ := h.Get(name)
 	return value
@@ -112,7 +115,7 @@ func (x *exchange) refuseProtocol() *front.Answer {
 		answer.Header.Add("Upgrade", "TLS/1.2, HTTP/1.1")
 		return answer
 	}
-	location := "https://" + x.req.Host + x.req.Target
+	location := "https://" + x.host() + x.req.Target
 	return x.gateway.finish(x.req, &front.Answer{Status: status, Header: front.Headers{
 		{Name: "Date", Value: front.HTTPDate(x.gateway.now())}, {Name: "Location", Value: front.EscapeValue(location)},
 	}})
@@ -167,7 +170,7 @@ func (x *exchange) forward() front.Reply {
 		Response: x.finishResponse, Failed: x.failed,
 	}
 	if s.protocol == "https" {
-		f.TLS = &tls.Config{ServerName: peers[0].host, InsecureSkipVerify: !s.tlsVerify} //nolint:gosec // tls_verify: false is the operator's word
+		f.TLS = &tls.Config{ServerName: peers[0].host, InsecureSkipVerify: !s.tlsVerify}
 	}
 	return f
 }
@@ -210,7 +213,7 @@ func (x *exchange) gatewayLines(peer *target) front.Headers {
 		{Name: "Connection", Value: connection},
 		{Name: "X-Forwarded-For", Value: join(firstValue(x.first, "X-Forwarded-For"), peerIP)},
 		{Name: "X-Forwarded-Proto", Value: "http"},
-		{Name: "X-Forwarded-Host", Value: x.req.Host},
+		{Name: "X-Forwarded-Host", Value: x.host()},
 		{Name: "X-Forwarded-Port", Value: strconv.Itoa(int(x.req.Local.Port()))},
 		{Name: "X-Forwarded-Path", Value: rawPath(x.req.Target)},
 		{Name: "X-Forwarded-Prefix", Value: prefix},

@@ -27,8 +27,8 @@ type Options struct {
 	PluginBinary string
 	// Listen is "host:port"; default "127.0.0.1:8000".
 	Listen string
-	// Prefix is Kong's prefix folder, where the socket is; default a new
-	// temporary one.
+	// Prefix is Kong's prefix folder, where the socket is; it must exist. Default
+	// a new temporary one.
 	Prefix string
 	// Env is the plugin's environment, and where {vault://env/…} looks; default
 	// that of the process. (Kong passes on only what its nginx is told to.)
@@ -131,7 +131,7 @@ func (g *Gateway) startPlugin(ctx context.Context, binary string) error {
 
 func (g *Gateway) prefix() (string, error) {
 	if g.opts.Prefix != "" {
-		return filepath.Abs(g.opts.Prefix)
+		return filepath.Abs(g.opts.Prefix) // an existing folder, as in Kong
 	}
 	dir, err := os.MkdirTemp("", "kong-")
 	if err != nil {

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -592,5 +595,33 @@ func TestStopLeavesNothingBehind(t *testing.T) {
 	}
 	if _, err := os.Stat(socket); err == nil {
 		t.Error("the prefix folder is still there")
+	}
+}
+
+func TestHTTPSUpstreamIsVerifiedUnlessToldOtherwise(t *testing.T) {
+	up := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) }))
+	defer up.Close()
+	up.Config.ErrorLog = log.New(io.Discard, "", 0)
+	g := startGateway(t, nil, buildPlugin(t, "script"), strings.ReplaceAll(`
+_format_version: "3.0"
+services:
+  - {url: "$URL", routes: [{paths: [/verified]}]}
+  - {url: "$URL", tls_verify: false, routes: [{paths: [/any]}]}
+`, "$URL", up.URL))
+	if r := g.get(t, "/verified", ""); r.code() != "502" {
+		t.Errorf("%+v", r)
+	}
+	if r := g.get(t, "/any", ""); r.code() != "200" || "https://"+r.body != up.URL {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestRequestWithoutHost(t *testing.T) {
+	up := startEcho(t)
+	g := startGateway(t, up, buildPlugin(t, "script"), scriptConfig)
+	g.send(t, "GET /r HTTP/1.0\r\nX-Do: var host\r\n\r\n")
+	lines := up.received(t)
+	if headerLine(lines, "X-Report") != "<kong>" || headerLine(lines, "X-Forwarded-Host") != "kong" || headerLine(lines, "Via") != "1 "+serverName {
+		t.Errorf("%q", lines)
 	}
 }

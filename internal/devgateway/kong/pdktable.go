@@ -45,10 +45,10 @@ func pdkTable() map[string]pdkCall {
 		"kong.node.get_id": text(func(*exchange) string { return nodeID }),
 
 		"kong.request.get_scheme":           text(func(*exchange) string { return "http" }),
-		"kong.request.get_host":             text(func(x *exchange) string { return x.req.Host }),
+		"kong.request.get_host":             text((*exchange).host),
 		"kong.request.get_port":             number(func(x *exchange) int { return int(x.req.Local.Port()) }),
 		"kong.request.get_forwarded_scheme": text(func(*exchange) string { return "http" }),
-		"kong.request.get_forwarded_host":   text(func(x *exchange) string { return x.req.Host }),
+		"kong.request.get_forwarded_host":   text((*exchange).host),
 		"kong.request.get_forwarded_port":   number(func(x *exchange) int { return int(x.req.Local.Port()) }),
 		"kong.request.get_http_version": func(x *exchange, _ []byte) ([]byte, error) {
 			version, err := strconv.ParseFloat(x.version(), 64)
@@ -108,7 +108,7 @@ func nginxVariable(x *exchange, name string) (string, error) {
 	case "https":
 		return "", nil
 	case "host":
-		return r.Host, nil
+		return x.host(), nil
 	case "server_protocol":
 		return "HTTP/1." + strconv.Itoa(r.Minor), nil
 	case "remote_addr", "realip_remote_addr":

@@ -125,16 +125,6 @@ func (pl *Plugin) Narrows(name string) bool {
 	return ok
 }
 
-// ConfigFields names the fields of the config in the schema's order.
-func (pl *Plugin) ConfigFields() []string {
-	config, _ := pl.fields.field("config")
-	names := make([]string, len(config.record.fields))
-	for i, f := range config.record.fields {
-		names[i] = f.name
-	}
-	return names
-}
-
 func join(path, name string) string {
 	if path == "" {
 		return name

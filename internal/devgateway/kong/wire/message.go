@@ -224,9 +224,3 @@ func DecodeAuthenticate(b []byte) (consumer, credential []byte, err error) {
 	})
 	return consumer, credential, err
 }
-
-// DecodeBool decodes a Bool.
-func DecodeBool(b []byte) (v bool, err error) {
-	err = eachField(b, func(f field) error { v = f.bits != 0; return nil })
-	return v, err
-}
