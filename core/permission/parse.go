@@ -2,6 +2,7 @@ package permission
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -28,26 +29,39 @@ func Load(paths ...string) (*Table, error) {
 
 // ReadFiles reads table files and gives the problems of all of them at once.
 func ReadFiles(paths ...string) ([]*File, error) {
-	var files []*File
+	_, files, err := digestFiles(paths)
+	return files, err
+}
+
+// digestFiles also returns a digest of what the files hold.
+func digestFiles(paths []string) (sum [sha256.Size]byte, files []*File, err error) {
+	digest := sha256.New()
+	var unreadable []error
 	var problems Problems
 	for _, path := range paths {
-		file, err := readFile(path)
+		content, err := readContent(path)
+		if err != nil {
+			unreadable = append(unreadable, err)
+			continue
+		}
+		fmt.Fprintf(digest, "%d ", len(content))
+		digest.Write(content)
+		file, err := Parse(path, content)
 		var found Problems
-		switch {
-		case errors.As(err, &found):
+		if errors.As(err, &found) {
 			problems = append(problems, found...)
-		case err != nil:
-			return nil, err
 		}
 		files = append(files, file)
 	}
+	digest.Sum(sum[:0])
 	if len(problems) > 0 {
-		return nil, problems
+		return sum, nil, errors.Join(append(unreadable, problems)...)
 	}
-	return files, nil
+	return sum, files, errors.Join(unreadable...)
 }
 
-func readFile(path string) (*File, error) {
+// readContent reads no more of a file than shows that it is too large.
+func readContent(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("permission table: %w", err)
@@ -57,7 +71,7 @@ func readFile(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("permission table: %w", err)
 	}
-	return Parse(path, content)
+	return content, nil
 }
 
 // Parse reads one table file. The name is what problems are reported under,
@@ -149,7 +163,7 @@ func (p *parser) syntax(err error) {
 			line = n
 		}
 	}
-	p.report.add(Place{p.file.Name, line, 1}, "not valid YAML: %s; quote values that hold any of : # [ ] { } , & * ! | > %% @", text)
+	p.report.add(Place{p.file.Name, line, 1}, "not valid YAML: %s; indent with spaces and quote values that hold any of : # [ ] { } , & * ! | > %% @", text)
 }
 
 // plainYAML refuses the corners of YAML that make a text mean something other
@@ -181,7 +195,7 @@ func (p *parser) plainYAML(n *yaml.Node) bool {
 
 func (p *parser) table(root *yaml.Node) {
 	const what = "the table"
-	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
+	if root.Tag == "!!null" || root.Kind == yaml.MappingNode && len(root.Content) == 0 {
 		p.refuse(root, "the table is empty; give it permissions, authenticated or public")
 		return
 	}
@@ -240,7 +254,7 @@ func (p *parser) role(e entry) {
 	role := Role{Place: p.at(e.key), Name: e.name}
 	for _, item := range p.words(e.value, what, "permissions, or role:NAME to include a role") {
 		name, isRole := strings.CutPrefix(item.name, rolePrefix)
-		if isRole && !p.roleName(item.value, what+": "+rolePrefix, name) {
+		if isRole && !p.roleName(item.value, what+": "+quoted(item.name), name) {
 			continue
 		}
 		role.Grants = append(role.Grants, Grant{p.at(item.value), name, isRole})
@@ -288,10 +302,11 @@ func (p *parser) activities(n *yaml.Node, what string, long keys) []Activity {
 
 // shortActivity reads "GET,HEAD /users/[^/]+".
 func (p *parser) shortActivity(n *yaml.Node, what string, a *Activity) bool {
-	line, ok := p.text(n, what)
+	line, ok := p.text(n, what+": an activity")
 	if !ok {
 		return false
 	}
+	owner := what
 	what += ": activity " + quoted(line)
 	methods, path, _ := strings.Cut(line, " ")
 	path = strings.TrimLeft(path, " ")
@@ -318,12 +333,13 @@ func (p *parser) shortActivity(n *yaml.Node, what string, a *Activity) bool {
 	if n.Style == 0 {
 		a.PathPlace.Column += utf8.RuneCountInString(line[:len(line)-len(path)])
 	}
-	return p.path(a, what) && a.Methods != nil
+	return p.path(a, owner) && a.Methods != nil
 }
 
 func (p *parser) longActivity(n *yaml.Node, what string, known keys, a *Activity) bool {
 	ok := true
 	var when *yaml.Node
+	owner := what
 	what += ": activity"
 	for _, e := range p.fixed(n, what, known) {
 		switch e.name {
@@ -341,7 +357,7 @@ func (p *parser) longActivity(n *yaml.Node, what string, known keys, a *Activity
 		case "path":
 			path, isText := p.text(e.value, what+": path")
 			a.Path, a.PathPlace = path, p.at(e.value)
-			ok = isText && p.path(a, what) && ok
+			ok = isText && p.path(a, owner) && ok
 		case "hosts":
 			a.Hosts = p.hosts(e.value, what)
 			ok = ok && a.Hosts != nil
@@ -509,7 +525,7 @@ func (p *parser) scopeToken(n *yaml.Node, what string) bool {
 func (p *parser) roleName(n *yaml.Node, what, name string) bool {
 	switch {
 	case name == "" || strings.TrimSpace(name) != name:
-		p.refuse(n, "%s is empty or begins or ends with white space; write the name of a role", what)
+		p.refuse(n, "%s names no role, or one with white space around it; write the name as it is", what)
 	case len(name) > maxName:
 		p.refuse(n, "%s is longer than %d bytes; shorten it", what, maxName)
 	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
@@ -588,7 +604,7 @@ func (p *parser) items(n *yaml.Node, what, content string) []*yaml.Node {
 func (p *parser) texts(n *yaml.Node, what, content string) []entry {
 	var texts []entry
 	for _, item := range p.items(n, what, content) {
-		if value, ok := p.text(item, what); ok {
+		if value, ok := p.text(item, what+": an entry"); ok {
 			texts = append(texts, entry{name: value, value: item})
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -35,6 +36,9 @@ func parsePattern(text string) (*pattern, error) {
 	}
 	p := &pattern{text: text, tree: tree}
 	for _, name := range tree.CapNames() {
+		if slices.Contains(p.groups, name) {
+			return nil, fmt.Errorf("%s has two groups named %s; give one of them another name", quoted(text), name)
+		}
 		if name != "" {
 			p.groups = append(p.groups, name)
 		}
@@ -85,7 +89,11 @@ func patternError(text string, err error) error {
 	case parse.Code == syntax.ErrInvalidEscape && len(parse.Expr) == 2 && parse.Expr[1] >= '1' && parse.Expr[1] <= '9':
 		hint = "; RE2 has no back-references"
 	}
-	return fmt.Errorf("%s is not a regular expression: %s %s%s", quoted(text), parse.Code, quoted(parse.Expr), hint)
+	where := ""
+	if parse.Expr != text && parse.Expr != "" {
+		where = " in " + quoted(parse.Expr)
+	}
+	return fmt.Errorf("%s is not a regular expression: %s%s%s", quoted(text), parse.Code, where, hint)
 }
 
 // checkPatternTree refuses regexes that are valid and mean something else

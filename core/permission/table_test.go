@@ -55,8 +55,10 @@ func call(method, path string, headers ...core.Header) *core.Call {
 }
 
 // decide gives "uncovered", "public", "allowed" or the text of the refusal.
-func decide(table *Table, c *core.Call, p *core.Principal) string {
-	access := table.Match(c)
+func decide(table *Table, c *core.Call, p *core.Principal) string { return decideBy(table, c, p) }
+
+func decideBy(policy core.Policy, c *core.Call, p *core.Principal) string {
+	access := policy.Match(c)
 	switch {
 	case access == nil:
 		return "uncovered"
