@@ -42,6 +42,7 @@ func demoCommand() *cobra.Command {
 	f.BoolVar(&o.check, "check", false, "make every request that the demo shows, compare the answers, and stop")
 	f.BoolVar(&o.backendsOnly, "backends-only", false, "start everything but the gateways, on fixed ports")
 	f.StringVar(&o.writeTo, "write", "", "`folder` to write kong.yml and apisix.yaml to (default: a temporary one)")
+	c.AddCommand(demoPartCommands()...)
 	return c
 }
 
