@@ -19,6 +19,8 @@ import (
 	"time"
 
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
+
+	"gatehouse/core/coretest"
 )
 
 // threeHeaders reads and sets three headers: the yardstick.
@@ -58,23 +60,18 @@ func fullDecision(_ any, w http.ResponseWriter, r pkgHTTP.Request) {
 	h.Del("X_User_Id")
 }
 
-// The environment of BenchmarkSideBySide: a runner binary to measure as well,
-// the plugin's name in it and a file with its configuration.
-const (
-	benchBinaryEnv = "GATEHOUSE_BENCH_RUNNER"
-	benchPluginEnv = "GATEHOUSE_BENCH_PLUGIN"
-	benchConfEnv   = "GATEHOUSE_BENCH_CONF"
-	benchTokenEnv  = "GATEHOUSE_BENCH_AUTHORIZATION"
-	benchTargetEnv = "GATEHOUSE_BENCH_TARGET"
-)
+// benchRunnerEnv names a runner binary to measure in place of the one that is
+// built from this module.
+const benchRunnerEnv = "GATEHOUSE_BENCH_RUNNER"
 
 // subject is one runner process and what it is asked to do.
 type subject struct {
 	label  string
 	child  *child
 	plugin conf
-	cpu    time.Duration
-	wall   time.Duration
+	// headers of the request.
+	headers   []HeaderLine
+	cpu, wall time.Duration
 }
 
 const (
@@ -85,6 +82,8 @@ const (
 // BenchmarkSideBySide measures the CPU time (user and system) that a runner
 // process spends on a request over the real protocol. The subjects take turns
 // of 2,000 requests over 16 connections; b.N is the number of requests to each.
+// "three" reads and sets three headers, "full" does what a decision does to a
+// request, "gatehouse" decides.
 func BenchmarkSideBySide(b *testing.B) {
 	subjects := benchSubjects(b)
 	for _, s := range subjects {
@@ -107,6 +106,8 @@ func BenchmarkSideBySide(b *testing.B) {
 	}
 }
 
+// benchSubjects are the stock runner with its default log level and with a
+// quiet one, our runner with two plugins, and Gatehouse as it is shipped.
 func benchSubjects(b *testing.B) []*subject {
 	dir, err := os.MkdirTemp("", "r")
 	if err != nil {
@@ -114,23 +115,56 @@ func benchSubjects(b *testing.B) []*subject {
 	}
 	b.Cleanup(func() { os.RemoveAll(dir) })
 	at := func(name string) string { return filepath.Join(dir, name) }
-	subjects := []*subject{
-		{label: "stock", child: startChild(b, stockChild, at("1")), plugin: conf{"three headers", "{}"}},
-		{label: "stock-quiet", child: startChild(b, quietChild, at("2")), plugin: conf{"three headers", "{}"}},
-		{label: "ours-three", child: startChild(b, oursChild, at("3")), plugin: conf{"three headers", "{}"}},
-		{label: "ours-full", child: startChild(b, oursChild, at("4")), plugin: conf{"full decision", "{}"}},
+	three, full := conf{"three headers", "{}"}, conf{"full decision", "{}"}
+	gate, headers := benchGate(b)
+	return []*subject{
+		{label: "stock", child: startChild(b, stockChild, at("1")), plugin: three, headers: headers},
+		{label: "stock-quiet", child: startChild(b, quietChild, at("2")), plugin: three, headers: headers},
+		{label: "three", child: startChild(b, oursChild, at("3")), plugin: three, headers: headers},
+		{label: "full", child: startChild(b, oursChild, at("4")), plugin: full, headers: headers},
+		{label: "gatehouse", child: startBinary(b, benchBinary(b, dir), at("5")), plugin: gate, headers: headers},
 	}
-	if binary := os.Getenv(benchBinaryEnv); binary != "" {
-		config, err := os.ReadFile(os.Getenv(benchConfEnv))
-		if err != nil {
-			b.Fatal(err)
+}
+
+func benchBinary(b *testing.B, dir string) *exec.Cmd {
+	binary := os.Getenv(benchRunnerEnv)
+	if binary == "" {
+		binary = filepath.Join(dir, "gatehouse-runner")
+		if out, err := exec.Command("go", "build", "-o", binary, "gatehouse/plugins/apisix").CombinedOutput(); err != nil {
+			b.Fatalf("go build: %v\n%s", err, out)
 		}
-		subjects = append(subjects, &subject{
-			label: "binary", child: startBinary(b, exec.Command(binary), at("5")),
-			plugin: conf{os.Getenv(benchPluginEnv), string(config)},
-		})
 	}
-	return subjects
+	return exec.Command(binary)
+}
+
+const benchTarget = "/users/42?fields=name,email"
+
+// benchGate is a route's config for Gatehouse, and an API call that it admits:
+// a JWT, which is verified once and then remembered, a table of three
+// permissions, three identity headers and two that are only removed.
+func benchGate(b *testing.B) (conf, []HeaderLine) {
+	issuer := coretest.NewIssuer(b, coretest.NewClock())
+	token := issuer.Token(map[string]any{
+		"sub": "9f0c1d2e-3b4a-4c5d-8e6f-7a8b9c0d1e2f", "email": "alice@example.com", "roles": []string{"admin", "editor"}, "scope": "users:read",
+	})
+	config := coretest.JSON(b, map[string]any{
+		"jwt":              map[string]any{"issuers": []any{map[string]any{"issuer": issuer.URL, "audience": []string{coretest.Audience}}}},
+		"upstream_headers": map[string]string{"X-User-Id": "sub", "X-User-Email": "email", "X-User-Roles": "roles"},
+		"strip_headers":    []string{"X-User-Name", "X-User-Tenant"},
+		"permission_table": `
+permissions:
+  users:read: {description: See users, activities: ["GET /users", "GET /users/[0-9]+"]}
+  products:read: {description: See products, activities: ["GET /products", "GET /products/[0-9]+"]}
+  orders:read: {description: See orders, activities: ["GET /orders", "GET /orders/[0-9]+"]}
+`,
+	})
+	return conf{"gatehouse", config}, []HeaderLine{
+		{"host", "api.example.com"}, {"connection", "keep-alive"}, {"accept", "application/json"},
+		{"accept-encoding", "gzip, deflate, br"}, {"accept-language", "en-GB,en;q=0.9"},
+		{"user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"},
+		{"authorization", "Bearer " + token}, {"cookie", "theme=dark; locale=en"},
+		{"x-forwarded-proto", "https"}, {"x-forwarded-host", "api.example.com"}, {"x-forwarded-port", "443"},
+	}
 }
 
 // run sends n requests over some connections and adds what they cost.
@@ -171,37 +205,19 @@ type benchClient struct {
 
 func (s *subject) connect(b *testing.B) *benchClient {
 	g := dial(b, s.child.socket)
-	token := g.prepare(b, "route#bench#"+s.label, s.plugin)
-	target := envOr(benchTargetEnv, "/users/42?fields=name,email")
-	path, _, _ := strings.Cut(target, "?")
-	headers := benchHeaders()
-	g.vars = map[string]string{rawTargetVar: target}
-	if got := g.call(b, call{token: token, path: path, headers: headers}); !got.passed() || len(got.headers) < 3 {
+	path, _, _ := strings.Cut(benchTarget, "?")
+	g.vars = map[string]string{rawTargetVar: benchTarget}
+	request := call{
+		id: 5, token: g.prepare(b, "route#bench#"+s.label, s.plugin),
+		path: path, headers: s.headers, args: []HeaderLine{{"fields", "name,email"}},
+	}
+	if got := g.call(b, request); !got.passed() || len(got.headers) < 3 {
 		b.Fatalf("%s: the request is %v, with %d headers changed\n%s", s.label, got, len(got.headers), s.child.log)
 	}
 	return &benchClient{
 		Conn: g.Conn, in: bufio.NewReader(g.Conn), buf: make([]byte, 64<<10),
-		frame:  framed(typeHTTPReqCall, callMessage(call{id: 5, token: token, path: path, headers: headers, args: []HeaderLine{{"fields", "name,email"}}})),
-		answer: framed(typeExtraInfo, infoMessage(target, true)),
-	}
-}
-
-func envOr(name, fallback string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return fallback
-}
-
-// benchHeaders are those of an ordinary API call behind APISIX.
-func benchHeaders() []HeaderLine {
-	return []HeaderLine{
-		{"host", "api.example.com"}, {"connection", "keep-alive"}, {"accept", "application/json"},
-		{"accept-encoding", "gzip, deflate, br"}, {"accept-language", "en-GB,en;q=0.9"},
-		{"user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"},
-		{"authorization", envOr(benchTokenEnv, "Bearer ory_at_"+strings.Repeat("kQ7", 14)+"."+strings.Repeat("x9Z", 14))},
-		{"cookie", "theme=dark; locale=en"}, {"x-forwarded-proto", "https"},
-		{"x-forwarded-host", "api.example.com"}, {"x-forwarded-port", "443"},
+		frame:  framed(typeHTTPReqCall, callMessage(request)),
+		answer: framed(typeExtraInfo, infoMessage(benchTarget, true)),
 	}
 }
 

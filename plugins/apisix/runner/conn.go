@@ -112,7 +112,7 @@ func (c *conn) httpReqCall(call []byte) []byte {
 	}
 	r := newRequest(c, msg, c.due)
 	stop, changes := c.server.decide(conf, r)
-	r.end()
+	r.ctx.end()
 	if !r.close() {
 		return nil
 	}

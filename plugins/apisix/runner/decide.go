@@ -32,7 +32,7 @@ func (s *server) decide(conf *routeConf, r *request) (*answer, changes) {
 	if refusal := s.refusal(conf, r); refusal != nil {
 		return refusal, changes{}
 	}
-	w := &answerWriter{}
+	w := &r.writer
 	for i := range conf.plugins {
 		if !s.filter(&conf.plugins[i], func(p *loadedPlugin) { p.RequestFilter(p.conf, w, r) }) {
 			return unavailable, changes{}

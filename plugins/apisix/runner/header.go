@@ -18,6 +18,8 @@ import (
 type header struct {
 	lines []HeaderLine
 	edits []textEntry
+	// first is room for as many edits as most requests have.
+	first [6]textEntry
 	// invalid is the first edit that cannot be a header line.
 	invalid error
 }
@@ -96,7 +98,7 @@ func (h *header) edit(e textEntry) {
 		h.edits = slices.Delete(h.edits, i, i+1)
 	}
 	if h.edits == nil {
-		h.edits = make([]textEntry, 0, 8)
+		h.edits = h.first[:0]
 	}
 	h.edits = append(h.edits, e)
 }

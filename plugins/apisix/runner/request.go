@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"sync"
 	"time"
 
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
@@ -65,7 +64,8 @@ var errPathRewritten = errors.New("a plugin before this one has rewritten the pa
 // client's request.
 type request struct {
 	openCall
-	requestContext
+	ctx         callContext
+	writer      answerWriter
 	msg         httpReqCall
 	head        header
 	path        string
@@ -77,12 +77,16 @@ var _ RawRequest = (*request)(nil)
 
 func newRequest(c *conn, msg httpReqCall, deadline time.Time) *request {
 	return &request{
-		openCall:       openCall{conn: c},
-		requestContext: requestContext{deadline: deadline},
-		msg:            msg,
-		head:           header{lines: msg.head},
+		openCall: openCall{conn: c},
+		ctx:      callContext{deadline: deadline},
+		msg:      msg,
+		head:     header{lines: msg.head},
 	}
 }
+
+// Context ends when the runner answers in the plugin's place, and when the
+// last plugin has returned.
+func (r *request) Context() context.Context { return &r.ctx }
 
 func (r *request) ID() uint32                { return r.msg.id }
 func (r *request) Method() string            { return r.msg.method.String() }
@@ -197,36 +201,4 @@ func sortedKeys(m map[string][]string) []string {
 	}
 	sort.Strings(keys)
 	return keys
-}
-
-// requestContext makes the context only for the plugins that ask for it.
-type requestContext struct {
-	deadline time.Time
-	mu       sync.Mutex
-	ctx      context.Context
-	cancel   context.CancelFunc
-	ended    bool
-}
-
-// Context ends when the runner answers in the plugin's place, and when the
-// last plugin has returned.
-func (c *requestContext) Context() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ctx == nil {
-		c.ctx, c.cancel = context.WithDeadline(context.Background(), c.deadline)
-		if c.ended {
-			c.cancel()
-		}
-	}
-	return c.ctx
-}
-
-func (c *requestContext) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended = true
-	if c.cancel != nil {
-		c.cancel()
-	}
 }
