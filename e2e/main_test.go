@@ -87,7 +87,6 @@ func (l *logBuffer) String() string {
 // stage is the backends with both gateways in front of them.
 type stage struct {
 	*demo.Demo
-	cast   *cast.Cast
 	kong   *kong.Gateway
 	apisix *apisix.Gateway
 	dir    string
@@ -116,11 +115,11 @@ func newStage(t testing.TB) (s *stage, err error) {
 	if err != nil {
 		return s, err
 	}
-	servers := cast.Servers{Kratos: s.Kratos.KratosAPI, Hydra: s.Hydra.HydraAPI, SiteURL: s.SiteURL}
-	if s.cast, err = cast.Provision(ctx, servers, s.Accounts, "e2e"); err != nil {
-		return s, err
-	}
 	return s, s.startGateways(pluginBinaries(t), kongAddress, apisixAddress)
+}
+
+func (s *stage) gatewayURLs() map[string]string {
+	return map[string]string{"kong": s.kong.URL(), "apisix": s.apisix.URL()}
 }
 
 // twoFreeAddresses are held open together, so that they differ.
@@ -191,17 +190,34 @@ type sharedStage struct {
 	once  sync.Once
 	stage *stage
 	err   error
+
+	castOnce sync.Once
+	people   *cast.Cast
+	castErr  error
 }
 
 func (s *sharedStage) get(t testing.TB) *stage {
 	t.Helper()
-	b := orytest.Binaries(t) // skips the test where it is told to
-	_ = b
+	orytest.Binaries(t) // skips every test where it is told to
 	s.once.Do(func() { s.stage, s.err = newStage(t) })
 	if s.err != nil {
 		t.Fatal(s.err)
 	}
 	return s.stage
+}
+
+// cast is everybody the vectors speak of.
+func (s *sharedStage) cast(t testing.TB) *cast.Cast {
+	t.Helper()
+	stage := s.get(t)
+	s.castOnce.Do(func() {
+		servers := cast.Servers{Kratos: stage.Kratos.KratosAPI, Hydra: stage.Hydra.HydraAPI, SiteURL: stage.SiteURL}
+		s.people, s.castErr = cast.Provision(context.Background(), servers, stage.Accounts, "e2e")
+	})
+	if s.castErr != nil {
+		t.Fatal(s.castErr)
+	}
+	return s.people
 }
 
 func (s *sharedStage) stop() {

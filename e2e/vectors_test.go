@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config"
+	"gatehouse/e2e/cast"
 	"gatehouse/e2e/vector"
 	"gatehouse/internal/demo"
 	"gatehouse/internal/demo/upstream"
@@ -33,26 +34,26 @@ type host struct {
 	upstreams map[string]*upstream.Server
 }
 
-func gatewayHost(name, address string, values vector.Values, upstreams map[string]*upstream.Server) host {
-	return host{name: name, values: values, upstreams: upstreams, send: func(ctx context.Context, request []byte) (vector.Answer, error) {
+func gatewayHost(name, address string, people *cast.Cast, upstreams map[string]*upstream.Server) host {
+	return host{name: name, values: valuesAt(people, address), upstreams: upstreams, send: func(ctx context.Context, request []byte) (vector.Answer, error) {
 		return vector.Send(ctx, address, request)
 	}}
 }
 
 // localHosts are the engine in process and both local gateways with the real
 // plugin binaries.
-func localHosts(t *testing.T, s *stage) []host {
+func localHosts(t *testing.T, s *stage, people *cast.Cast) []host {
 	t.Helper()
 	return []host{
-		coreHost(t, s),
-		gatewayHost("kong", address(s.kong.URL()), valuesAt(s.cast, address(s.kong.URL())), s.Upstreams),
-		gatewayHost("apisix", address(s.apisix.URL()), valuesAt(s.cast, address(s.apisix.URL())), s.Upstreams),
+		coreHost(t, s, people),
+		gatewayHost("kong", address(s.kong.URL()), people, s.Upstreams),
+		gatewayHost("apisix", address(s.apisix.URL()), people, s.Upstreams),
 	}
 }
 
 // coreHost builds the gates of the demo's configurations and picks one by the
 // prefix of the target, as the gateways' routes do.
-func coreHost(t *testing.T, s *stage) host {
+func coreHost(t *testing.T, s *stage, people *cast.Cast) host {
 	t.Helper()
 	builder := config.NewBuilder(config.BuilderOptions{})
 	gates := map[string]*core.Gate{}
@@ -70,7 +71,7 @@ func coreHost(t *testing.T, s *stage) host {
 		r := routeOf(target)
 		return gates[r.Config], r.Upstream
 	}
-	return host{name: "core", values: valuesAt(s.cast, name), send: func(ctx context.Context, request []byte) (vector.Answer, error) {
+	return host{name: "core", values: valuesAt(people, name), send: func(ctx context.Context, request []byte) (vector.Answer, error) {
 		return vector.Decide(ctx, request, route), nil
 	}}
 }
@@ -148,7 +149,8 @@ func last(u *upstream.Server) *upstream.Request {
 func TestVectors(t *testing.T) {
 	s := shared.get(t)
 	vectors := suite(t)
-	hosts := localHosts(t, s)
+	people := shared.cast(t)
+	hosts := localHosts(t, s, people)
 	for _, v := range vectors.Vectors {
 		kind := "case"
 		if v.Attack {
@@ -172,7 +174,7 @@ func TestVectors(t *testing.T) {
 			if strings.Count(text, "reason=") < 100 {
 				t.Errorf("the log of %s has hardly a denial in it: there is nothing to search", name)
 			}
-			for _, leak := range leaks(s.cast.Secrets, text) {
+			for _, leak := range leaks(people.Secrets, text) {
 				t.Errorf("the log of %s holds %s", name, leak)
 			}
 		}

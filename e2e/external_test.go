@@ -1,0 +1,77 @@
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"gatehouse/e2e/cast"
+	"gatehouse/internal/demo"
+	"gatehouse/internal/ory"
+)
+
+// TestVectorsExternal replays the vectors against gateways that run already,
+// in front of what `make e2e-backends` starts on its fixed ports. KONG_URL and
+// APISIX_URL say where the gateways are; BACKENDS_HOST is where the backends
+// are, if not here.
+func TestVectorsExternal(t *testing.T) {
+	gateways := externalGateways(t)
+	people, err := provisionExternal(t.Context(), cmp.Or(os.Getenv("BACKENDS_HOST"), "127.0.0.1"))
+	if err != nil {
+		t.Fatalf("the backends are not ready (start them with make e2e-backends): %v", err)
+	}
+	vectors := suite(t)
+	for name, address := range gateways {
+		h := gatewayHost(name, address, people, nil)
+		for _, v := range vectors.Vectors {
+			t.Run(name+"/"+v.Name, func(t *testing.T) { replay(t, vectors, v, h) })
+		}
+	}
+}
+
+// externalGateways are the addresses by the gateway's name.
+func externalGateways(t *testing.T) map[string]string {
+	t.Helper()
+	gateways := map[string]string{}
+	for name, variable := range map[string]string{"kong": "KONG_URL", "apisix": "APISIX_URL"} {
+		value := os.Getenv(variable)
+		if value == "" {
+			continue
+		}
+		u, err := url.Parse(value)
+		if err != nil || u.Scheme != "http" || u.Host == "" {
+			t.Fatalf("%s=%s is not the URL of a gateway, such as http://127.0.0.1:8000", variable, value)
+		}
+		gateways[name] = u.Host
+		if u.Port() == "" {
+			gateways[name] = net.JoinHostPort(u.Hostname(), "80")
+		}
+	}
+	if len(gateways) == 0 {
+		t.Skip("neither KONG_URL nor APISIX_URL is set: no gateway elsewhere to replay against (see docs/testing.md)")
+	}
+	return gateways
+}
+
+func provisionExternal(ctx context.Context, host string) (*cast.Cast, error) {
+	at := func(port int) string { return "http://" + net.JoinHostPort(host, strconv.Itoa(port)) }
+	ports := demo.FixedPorts
+	servers := cast.Servers{
+		Kratos:  ory.KratosAPI{PublicURL: at(ports.KratosPublic), AdminURL: at(ports.KratosAdmin)},
+		Hydra:   ory.HydraAPI{PublicURL: at(ports.HydraPublic), AdminURL: at(ports.HydraAdmin)},
+		SiteURL: at(ports.Site),
+	}
+	tag := strings.ToLower(rand.Text()[:10])
+	accounts, err := demo.Provision(ctx, servers.Kratos, servers.Hydra, servers.SiteURL, tag)
+	if err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	return cast.Provision(ctx, servers, accounts, tag)
+}

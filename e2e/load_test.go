@@ -1,0 +1,250 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/e2e/vector"
+	"gatehouse/internal/demo/upstream"
+)
+
+// kind is one kind of request of a load.
+type kind struct {
+	name string
+	// request is the path and the header lines.
+	path    string
+	headers []string
+	// right is the class of the one right answer.
+	right vector.Class
+	// user is who the upstream must see where the answer is Allow: an id, or
+	// empty for nobody.
+	user string
+}
+
+// loadHeader names the kind of a request in what the upstream records.
+const loadHeader = "X-Load"
+
+func (k kind) bytes() []byte {
+	lines := append([]string{"GET " + k.path + " HTTP/1.1", "Host: gateway.test", loadHeader + ": " + k.name}, k.headers...)
+	return []byte(strings.Join(lines, "\r\n") + "\r\n\r\n")
+}
+
+// load sends requests of all kinds, in turn, until it is stopped.
+type load struct {
+	t       *testing.T
+	address string
+	kinds   []kind
+	// faults are further classes that may be answered, while something is
+	// broken on purpose.
+	faults func(vector.Class) bool
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu      sync.Mutex
+	answers map[string]map[vector.Class]int // by kind
+	wrong   []string
+}
+
+const (
+	loadWorkers = 4
+	patience    = 30 * time.Second // for something to show under load
+	wrongShown  = 10
+)
+
+// startLoad runs a load until stop.
+func startLoad(t *testing.T, gatewayURL string, faults func(vector.Class) bool, kinds ...kind) *load {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	l := &load{t: t, address: address(gatewayURL), kinds: kinds, faults: faults, cancel: cancel, answers: map[string]map[vector.Class]int{}}
+	for _, k := range kinds {
+		l.answers[k.name] = map[vector.Class]int{}
+	}
+	for worker := range loadWorkers {
+		l.done.Go(func() { l.work(ctx, worker) })
+	}
+	t.Cleanup(l.stop)
+	return l
+}
+
+// stop ends the load; it may be called twice.
+func (l *load) stop() {
+	l.cancel()
+	l.done.Wait()
+}
+
+func (l *load) work(ctx context.Context, turn int) {
+	c := &client{address: l.address}
+	defer c.close()
+	for ; ctx.Err() == nil; turn++ {
+		k := l.kinds[turn%len(l.kinds)]
+		answer, err := c.send(ctx, k.bytes())
+		if ctx.Err() != nil {
+			return
+		}
+		l.record(k, answer, err)
+	}
+}
+
+func (l *load) record(k kind, a vector.Answer, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	class := a.Class()
+	l.answers[k.name][class]++
+	switch {
+	case err != nil:
+		l.wrong = append(l.wrong, fmt.Sprintf("%s: %v", k.name, err))
+	case class != k.right && !l.faults(class):
+		l.wrong = append(l.wrong, fmt.Sprintf("%s: %s, want %s", k.name, class, k.right))
+	}
+}
+
+// count is how often a kind has been answered so.
+func (l *load) count(kind string, class vector.Class) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answers[kind][class]
+}
+
+// await waits until the kinds have been answered so a number of times more.
+func (l *load) await(more int, class func(kind) vector.Class, kinds ...kind) {
+	l.t.Helper()
+	for _, k := range kinds {
+		want := l.count(k.name, class(k)) + more
+		eventually(l.t, fmt.Sprintf("%d more times %s for %s", more, class(k), k.name), func() bool {
+			return l.count(k.name, class(k)) >= want
+		})
+	}
+}
+
+// awaitRight waits until all kinds have been answered rightly some more times.
+func (l *load) awaitRight(more int) {
+	l.t.Helper()
+	l.await(more, func(k kind) vector.Class { return k.right }, l.kinds...)
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("not in %s: %s", patience, what)
+		}
+	}
+}
+
+// check stops the load and compares the answers, and what arrived at the
+// upstreams since they were told to forget.
+func (l *load) check(upstreams map[string]*upstream.Server) {
+	l.t.Helper()
+	l.stop()
+	l.t.Logf("answers: %v", l.answers)
+	for _, wrong := range l.wrong[:min(len(l.wrong), wrongShown)] {
+		l.t.Error(wrong)
+	}
+	if n := len(l.wrong); n > wrongShown {
+		l.t.Errorf("and %d more wrong answers", n-wrongShown)
+	}
+	for _, u := range upstreams {
+		for _, r := range u.Received() {
+			if problem := l.misled(r); problem != "" {
+				l.t.Errorf("%s received %q: %s", u.Name(), r.Lines(), problem)
+				return
+			}
+		}
+	}
+}
+
+// misled says why a request should not have arrived as it did.
+func (l *load) misled(r upstream.Request) string {
+	name := strings.Join(r.Values(loadHeader), ",")
+	i := slices.IndexFunc(l.kinds, func(k kind) bool { return k.name == name })
+	if i < 0 {
+		return "" // of another load
+	}
+	k := l.kinds[i]
+	users := r.Values("X-User-Id")
+	switch {
+	case k.right != vector.Allow:
+		return "nobody has let this one in"
+	case k.user == "" && len(users) > 0:
+		return "it carries a forged identity"
+	case k.user != "" && !slices.Equal(users, []string{k.user}):
+		return "it does not carry the identity of its caller"
+	}
+	return ""
+}
+
+func forget(upstreams map[string]*upstream.Server) {
+	for _, u := range upstreams {
+		u.Forget()
+	}
+}
+
+// client sends requests over one connection for as long as it lasts.
+type client struct {
+	address string
+	conn    net.Conn
+	in      *bufio.Reader
+}
+
+// send sends a request, a second time where a connection that was kept had
+// been closed meanwhile.
+func (c *client) send(ctx context.Context, request []byte) (vector.Answer, error) {
+	kept := c.conn != nil
+	answer, err := c.try(ctx, request)
+	if kept && (err != nil || answer.Class() == vector.Closed) {
+		answer, err = c.try(ctx, request)
+	}
+	return answer, err
+}
+
+func (c *client) try(ctx context.Context, request []byte) (vector.Answer, error) {
+	if c.conn == nil {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.address)
+		if err != nil {
+			return vector.Answer{}, err
+		}
+		c.conn, c.in = conn, bufio.NewReader(conn)
+	}
+	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return vector.Answer{}, err
+	}
+	answer, err := vector.Exchange(c.conn, c.in, request)
+	if err != nil || answer.Class() == vector.Closed || answer.Header.Get("Connection") == "close" {
+		c.close()
+	}
+	return answer, err
+}
+
+func (c *client) close() {
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
+}
+
+// strangersAnd are requests that must never get in, and one that always may,
+// beside those of the callers.
+func strangersAnd(callers ...kind) []kind {
+	return append(callers,
+		kind{name: "nobody", path: "/users/1", right: vector.NoCredential},
+		kind{name: "forger", path: "/users/1", headers: []string{"X-User-Id: root", "X_User_Id: root"}, right: vector.NoCredential},
+		kind{name: "guesser", path: "/users/1", headers: []string{"Authorization: Bearer ory_at_guessed.guessed"}, right: vector.InvalidToken},
+		kind{name: "reader", path: "/hello/public", headers: []string{"X-User-Id: root"}, right: vector.Allow},
+	)
+}
+
+func bearer(token string) []string { return []string{"Authorization: Bearer " + token} }
+
+func sessionCookie(value string) []string { return []string{"Cookie: ory_kratos_session=" + value} }
+
+// failed is every answer of status 500 and above.
+func failed(c vector.Class) bool {
+	return c == vector.Unavailable || strings.HasPrefix(string(c), "gateway 5")
+}
