@@ -308,7 +308,7 @@ func (r *requirements) explain(call *core.Call, p *core.Principal, now time.Time
 		add("aal", r.AAL, only(Requirements{AAL: r.AAL}))
 	}
 	if r.MaxAge > 0 {
-		add("max_age", r.MaxAge.String(), only(Requirements{MaxAge: r.MaxAge}))
+		add("max_age", shortDuration(r.MaxAge), only(Requirements{MaxAge: r.MaxAge}))
 	}
 	return checks
 }
@@ -340,4 +340,16 @@ func (c *condition) read(call *core.Call, p *core.Principal, path *regexp.Regexp
 // that what it means hangs on the path regex too.
 func (r *Requirements) ReadsPath() bool {
 	return r.condition != nil && r.condition.reads[pathVar] != nil
+}
+
+// shortDuration leaves out the parts of a duration that are zero: 15m.
+func shortDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }

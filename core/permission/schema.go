@@ -78,7 +78,7 @@ const methodPattern = "[A-Z][A-Z0-9-]*"
 func activitySchema(long keys) schema {
 	short := schema{
 		"type":        "string",
-		"pattern":     "^" + methodPattern + "(," + methodPattern + ")*[ \\t]+\\S+$",
+		"pattern":     "^" + methodPattern + "(," + methodPattern + ")* +\\S+$",
 		"description": "Methods and a path regex: GET,HEAD /users/[^/]+",
 	}
 	return schema{"anyOf": []schema{short, object(long)}}
