@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/Kong/go-pdk"
@@ -68,7 +70,19 @@ func readRequest(k *pdk.PDK) (*core.Request, error) {
 	}
 	r.HeaderCut = len(r.Header) >= maxHeaders
 	r.Host, _ = r.Lookup("Host")
+	r.AskPeer = func() netip.Addr { return peer(k) }
 	return r, nil
+}
+
+// peer is a further exchange, for rules that depend on the client's address.
+// An address that Kong cannot tell stays unknown, and such a rule then denies.
+func peer(k *pdk.PDK) netip.Addr {
+	text, err := k.Client.GetIp()
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr, _ := netip.ParseAddr(text) // zero if it is none
+	return addr
 }
 
 // requestLine splits what the client sent first (RFC 9112 section 3).
@@ -107,13 +121,15 @@ func exit(k *pdk.PDK, d core.Decision) {
 // ownSettings drops what Kong adds to a configuration: what the plugin is
 // attached to and Kong's own bookkeeping. Everything else must be a setting.
 func ownSettings(raw json.RawMessage) ([]byte, error) {
-	var settings map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &settings); err != nil {
+	var settings map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	if err := decoder.Decode(&settings); err != nil {
 		return nil, errors.New("Kong's configuration is not a JSON object")
 	}
 	for key := range settings {
 		switch key {
-		case "route_id", "service_id", "consumer_id", "consumer_group_id":
+		case "route_id", "service_id", "consumer_id", "consumer_group_id", "plugin_instance_name":
 			delete(settings, key)
 		default:
 			if strings.HasPrefix(key, "__") {
@@ -121,5 +137,22 @@ func ownSettings(raw json.RawMessage) ([]byte, error) {
 			}
 		}
 	}
+	dropReferences(settings)
 	return json.Marshal(settings)
+}
+
+// dropReferences removes the notes that Kong leaves in every table of which
+// values it took from a vault.
+func dropReferences(value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		delete(value, "$refs")
+		for _, inner := range value {
+			dropReferences(inner)
+		}
+	case []any:
+		for _, inner := range value {
+			dropReferences(inner)
+		}
+	}
 }

@@ -59,6 +59,8 @@ func (s *kongSide) answer(method string, args []byte) []byte {
 		return wire.EncodeStruct(s.headers)
 	case "kong.nginx.get_var":
 		return wire.EncodeString(s.line)
+	case "kong.client.get_ip":
+		return wire.EncodeString("10.1.2.3")
 	case "kong.service.request.set_headers":
 		s.set, _ = wire.DecodeStruct(args)
 	case "kong.response.exit":
@@ -95,7 +97,10 @@ session: {kratos_url: "http://127.0.0.1:1"}
 upstream_headers: {X-User-Id: sub, X-User-Email: email}
 permission_table: |
   permissions: {any: {activities: ["GET /users"]}}
-  authenticated: ["GET /me"]
+  authenticated:
+    - GET /me
+    - {methods: [GET], path: /near, require: {when: "cidr('10.0.0.0/8').containsIP(peer)"}}
+    - {methods: [GET], path: /far, require: {when: "cidr('192.0.2.0/24').containsIP(peer)"}}
   public: ["GET /public"]
 `))
 	if err != nil {
@@ -129,6 +134,17 @@ func TestFewPDKCallsPerRequest(t *testing.T) {
 		s.access(t, h)
 		if want := append(slices.Clone(read), c.last); !slices.Equal(s.calls, want) {
 			t.Errorf("%s: %v, want %v", name, s.calls, want)
+		}
+	}
+}
+
+func TestAddressIsAskedForOnlyByRulesThatWantIt(t *testing.T) {
+	h := testHandler(t)
+	for path, last := range map[string]string{"/near": "kong.service.request.set_headers", "/far": "kong.response.exit"} {
+		s := &kongSide{line: "GET " + path + " HTTP/1.1", headers: map[string]any{"authorization": "Bearer good"}}
+		s.access(t, h)
+		if want := []string{"kong.request.get_headers", "kong.nginx.get_var", "kong.client.get_ip", last}; !slices.Equal(s.calls, want) {
+			t.Errorf("%s: %v, want %v", path, s.calls, want)
 		}
 	}
 }
@@ -201,6 +217,15 @@ func TestKongsOwnKeysAreNoSettings(t *testing.T) {
 	}
 	if _, err := ownSettings(json.RawMessage(`[]`)); err == nil {
 		t.Error("a list is a configuration")
+	}
+}
+
+// Kong notes in every table which of its values came from a vault.
+func TestVaultReferencesAreNoSettings(t *testing.T) {
+	own, err := ownSettings(json.RawMessage(`{"plugin_instance_name":"i","$refs":{"a":"{vault://env/a}"},"a":"x",
+		"introspection":{"$refs":{"client_secret":"{vault://env/s}"},"client_secret":"y","cache_ttl":0.5},"list":[{"$refs":{"k":"{vault://env/k}"},"k":"z"}]}`))
+	if want := `{"a":"x","introspection":{"cache_ttl":0.5,"client_secret":"y"},"list":[{"k":"z"}]}`; err != nil || string(own) != want {
+		t.Errorf("%s, %v", own, err)
 	}
 }
 
