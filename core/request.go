@@ -29,6 +29,19 @@ type Request struct {
 	HeaderCut bool
 	// Peer is the address of the directly connected client, when known.
 	Peer netip.Addr
+	// AskPeer finds it out on hosts where knowing it has a price; nil where
+	// Peer is all there is. It is asked at most once, and only by a rule that
+	// wants to know.
+	AskPeer func() netip.Addr
+}
+
+// PeerAddr returns the address of the directly connected client, or the zero
+// Addr when nobody knows.
+func (r *Request) PeerAddr() netip.Addr {
+	if !r.Peer.IsValid() && r.AskPeer != nil {
+		r.Peer, r.AskPeer = r.AskPeer(), nil
+	}
+	return r.Peer
 }
 
 // Call is a request together with its one canonical path.

@@ -53,8 +53,8 @@ func (c *condition) values(call *core.Call, p *core.Principal, path *regexp.Rege
 		case pathVar:
 			found = readGroups(call.Path, path)
 		case peerVar:
-			if call.Peer.IsValid() {
-				values[peerVar] = call.Peer.Unmap().WithZone("").String()
+			if peer := call.PeerAddr(); peer.IsValid() {
+				values[peerVar] = peer.Unmap().WithZone("").String()
 				continue
 			}
 		case hostVar:
