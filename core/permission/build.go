@@ -13,22 +13,23 @@ type builder struct {
 	index *index
 }
 
-func newIndex(t *Table) (*index, error) {
+// newIndex indexes the activities of a table, whose patterns are given apart.
+func newIndex(t *Table, patterns []*pattern) (*index, error) {
 	b := &builder{table: t, index: &index{methods: methodBits{}}}
 	var anyHost *growing
 	hosts, domains := map[string]*growing{}, map[string]*growing{}
-	for _, a := range t.activities {
+	for i, a := range t.activities {
 		b.number(a.methods)
-		ways := routes(a.pattern.tree)
+		item := indexed{a, patterns[i], routes(patterns[i].tree)}
 		var err error
 		if len(a.hosts) == 0 {
-			anyHost, err = b.insert(anyHost, a, ways)
+			anyHost, err = item.insertInto(anyHost)
 		}
 		for _, host := range a.hosts {
 			if domain, ok := strings.CutPrefix(host, "*"); ok {
-				domains[domain], err = b.insert(domains[domain], a, ways)
+				domains[domain], err = item.insertInto(domains[domain])
 			} else {
-				hosts[host], err = b.insert(hosts[host], a, ways)
+				hosts[host], err = item.insertInto(hosts[host])
 			}
 		}
 		if err != nil {
@@ -107,7 +108,14 @@ type matcherKey struct {
 	re       string
 }
 
-func (b *builder) insert(g *growing, a *activity, ways []route) (*growing, error) {
+// indexed is an activity on its way into a tree.
+type indexed struct {
+	*activity
+	pattern *pattern
+	routes  []route
+}
+
+func (a indexed) insertInto(g *growing) (*growing, error) {
 	if g == nil {
 		g = &growing{
 			nodes:    []growingNode{{}},
@@ -116,15 +124,15 @@ func (b *builder) insert(g *growing, a *activity, ways []route) (*growing, error
 			byKey:    map[matcherKey]uint32{},
 		}
 	}
-	for i := range ways {
-		if err := g.insert(a, &ways[i]); err != nil {
+	for i := range a.routes {
+		if err := g.insert(a, &a.routes[i]); err != nil {
 			return nil, err
 		}
 	}
 	return g, nil
 }
 
-func (g *growing) insert(a *activity, r *route) error {
+func (g *growing) insert(a indexed, r *route) error {
 	at := uint32(0)
 	for i, segment := range r.segments {
 		e, ok := g.edge(at, segment)
@@ -137,23 +145,23 @@ func (g *growing) insert(a *activity, r *route) error {
 		return g.insertTail(a, at, r, r.tail)
 	}
 	n := &g.nodes[at]
-	n.activities = appendOnce(n.activities, a)
+	n.activities = appendOnce(n.activities, a.activity)
 	return nil
 }
 
-func (g *growing) insertTail(a *activity, at uint32, r *route, tail []atom) error {
+func (g *growing) insertTail(a indexed, at uint32, r *route, tail []atom) error {
 	last := '/'
 	if !r.rooted {
 		last = startOfText
 	}
-	m, err := g.tailMatcher(a, tail, last)
+	m, err := g.tailMatcher(a.pattern, tail, last)
 	if err != nil {
 		return err
 	}
 	if r.rooted {
-		g.addTail(&g.nodes[at].tails, at, m, a)
+		g.addTail(&g.nodes[at].tails, at, m, a.activity)
 	} else {
-		g.addTail(&g.whole, none, m, a)
+		g.addTail(&g.whole, none, m, a.activity)
 	}
 	return nil
 }
@@ -229,16 +237,16 @@ func (g *growing) simpleOrDFA(atoms []atom, last rune) (id uint32, ok bool) {
 }
 
 // tailMatcher falls back on a regex engine and the whole path.
-func (g *growing) tailMatcher(a *activity, tail []atom, last rune) (uint32, error) {
+func (g *growing) tailMatcher(p *pattern, tail []atom, last rune) (uint32, error) {
 	if id, ok := g.simpleOrDFA(tail, last); ok {
 		return id, nil
 	}
 	n := needsOf(tail)
-	key := matcherKey{needs: n, re: a.pattern.text}
+	key := matcherKey{needs: n, re: p.text}
 	if id, known := g.byKey[key]; known {
 		return id, nil
 	}
-	re, err := compileWhole(a.pattern)
+	re, err := compileWhole(p)
 	return g.matcher(matcher{prefix: n.prefix, suffix: n.suffix, re: re}, key), err
 }
 

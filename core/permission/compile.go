@@ -34,7 +34,7 @@ func (o Options) Compile(files ...*File) (*Table, error) {
 		return nil, err
 	}
 	var err error
-	c.table.index, err = newIndex(c.table)
+	c.table.index, err = newIndex(c.table, c.patterns)
 	return c.table, err
 }
 
@@ -44,6 +44,9 @@ type compiler struct {
 	report  report
 	table   *Table
 	methods map[string]bool
+	// patterns are those of the table's activities; the table itself does
+	// without their trees.
+	patterns []*pattern
 }
 
 // defined keeps the place of each name and refuses the second one.
@@ -218,7 +221,7 @@ func (c *compiler) activity(a *Activity, s section, id permissionID, enough stri
 		override:   a.Override,
 		methods:    a.Methods,
 		hosts:      a.Hosts,
-		pattern:    a.pattern,
+		path:       a.Path,
 		rule:       c.ruleName(a, s, id),
 	}
 	if !a.Require.empty() {
@@ -232,6 +235,7 @@ func (c *compiler) activity(a *Activity, s section, id permissionID, enough stri
 	}
 	c.countMethods(a)
 	c.table.activities = append(c.table.activities, compiled)
+	c.patterns = append(c.patterns, a.pattern)
 }
 
 // countMethods keeps the methods of a table to what the index can number.

@@ -18,11 +18,7 @@ type linear struct {
 func newLinear(t *Table) *linear {
 	l := &linear{activities: t.activities}
 	for _, a := range t.activities {
-		re, err := compileWhole(a.pattern)
-		if err != nil {
-			panic(err)
-		}
-		l.paths = append(l.paths, re)
+		l.paths = append(l.paths, regexp.MustCompile(`\A(?:`+a.path+`)\z`))
 		l.hosts = l.hosts || len(a.hosts) > 0
 	}
 	return l

@@ -52,7 +52,7 @@ type activity struct {
 	permission permissionID
 	methods    []string
 	hosts      []string
-	pattern    *pattern
+	path       string        // the regex
 	require    *requirements // nil for none
 	scopes     []string      // that would be enough
 	rule       string
