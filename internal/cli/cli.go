@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/core/permission"
 	"gatehouse/internal/version"
 )
 
@@ -42,8 +43,19 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case errors.Is(err, errNo):
 		return exitNo
 	}
-	fmt.Fprintf(stderr, "gatehouse: %v\n", err)
+	complain(stderr, err)
 	return exitError
+}
+
+// complain prints an error. Problems of a file stand on lines of their own, in
+// the form that editors jump to.
+func complain(stderr io.Writer, err error) {
+	var problems permission.Problems
+	if errors.As(err, &problems) {
+		fmt.Fprintln(stderr, problems)
+		return
+	}
+	fmt.Fprintf(stderr, "gatehouse: %v\n", err)
 }
 
 func rootCommand() *cobra.Command {
@@ -54,6 +66,7 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.AddCommand(explainCommand())
 	root.AddCommand(devCommand(), demoCommand())
 	return root
 }
