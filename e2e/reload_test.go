@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -136,7 +137,7 @@ var variants = []variant{
 // instances, and one configuration does not load at all: no request is ever
 // let through by the wrong one or by none.
 func TestReloadLetsNobodyIn(t *testing.T) {
-	s := ownStage(t)
+	s := shared.get(t)
 	for name, gateway := range map[string]struct {
 		url, file string
 		original  func() ([]byte, error)
@@ -151,6 +152,7 @@ func TestReloadLetsNobodyIn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			t.Cleanup(func() { restore(t, gateway.url, gateway.file, original) })
 			forget(s.Upstreams)
 			ada := kind{name: "ada", path: "/users/1", headers: bearer(s.Credentials.Opaque.AccessToken), right: vector.Allow, user: s.Ada.ID}
 			l := startLoad(t, gateway.url, failed, strangersAnd(ada)...)
@@ -172,12 +174,20 @@ func TestReloadLetsNobodyIn(t *testing.T) {
 	}
 }
 
+// restore gives the gateway its configuration back, for the tests to come.
+func restore(t *testing.T, gatewayURL, file string, original []byte) {
+	if err := replace(file, original); err != nil {
+		t.Error(err)
+	}
+	awaitVariant(t, gatewayURL, variant{realm: "demo"})
+}
+
 // awaitVariant waits until the gateway answers by the variant.
 func awaitVariant(t *testing.T, gatewayURL string, v variant) {
 	t.Helper()
 	request := kind{name: "probe", path: "/users/1"}.bytes()
 	eventually(t, fmt.Sprintf("%+v is in force", v), func() bool {
-		answer, err := vector.Send(t.Context(), address(gatewayURL), request)
+		answer, err := vector.Send(context.Background(), address(gatewayURL), request)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ func suite(t testing.TB) *vector.Suite {
 // host is a place where the vectors are replayed.
 type host struct {
 	name   string
+	people *cast.Cast
 	values vector.Values
 	send   func(ctx context.Context, request []byte) (vector.Answer, error)
 	// upstreams count what arrives there; nil where they are out of sight.
@@ -35,7 +37,7 @@ type host struct {
 }
 
 func gatewayHost(name, address string, people *cast.Cast, upstreams map[string]*upstream.Server) host {
-	return host{name: name, values: valuesAt(people, address), upstreams: upstreams, send: func(ctx context.Context, request []byte) (vector.Answer, error) {
+	return host{name: name, people: people, values: valuesAt(people, address), upstreams: upstreams, send: func(ctx context.Context, request []byte) (vector.Answer, error) {
 		return vector.Send(ctx, address, request)
 	}}
 }
@@ -71,7 +73,7 @@ func coreHost(t *testing.T, s *stage, people *cast.Cast) host {
 		r := routeOf(target)
 		return gates[r.Config], r.Upstream
 	}
-	return host{name: "core", values: valuesAt(people, name), send: func(ctx context.Context, request []byte) (vector.Answer, error) {
+	return host{name: "core", people: people, values: valuesAt(people, name), send: func(ctx context.Context, request []byte) (vector.Answer, error) {
 		return vector.Decide(ctx, request, route), nil
 	}}
 }
@@ -115,10 +117,23 @@ func replay(t *testing.T, s *vector.Suite, v *vector.Vector, h host) vector.Clas
 			answer.Upstream = last(h.upstreams[answer.Header.Get("X-Service")])
 		}
 	}
+	for _, leak := range leaks(h.people.Secrets, shown(answer)) {
+		t.Errorf("%s on %s: the answer holds %s", v.Source, h.name, leak)
+	}
 	for _, problem := range s.Judge(v, h.name, request, answer, h.values) {
 		t.Errorf("%s %q on %s: %s", v.Source, v.Name, h.name, problem)
 	}
 	return answer.Class()
+}
+
+// shown is what the client reads of an answer, without what the upstream
+// repeats of the request.
+func shown(a vector.Answer) string {
+	text := fmt.Sprint(a.Header)
+	if !a.Served {
+		text += string(a.Body)
+	}
+	return text
 }
 
 // arrivals is how many requests must have reached an upstream.
