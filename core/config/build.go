@@ -30,6 +30,11 @@ type BuilderOptions struct {
 	// Calls is told of every call to a provider, which is named after the
 	// section that configures it; nil for nobody.
 	Calls func(provider string, took time.Duration, err error)
+	// Reloads is told of every permission table file set that loads or fails
+	// to, Differences of every call that a shadow table decides otherwise; nil
+	// for nobody.
+	Reloads     func(permission.Reload)
+	Differences func(permission.Difference)
 	// Now is the clock; nil for the system's.
 	Now func() time.Time
 }
@@ -41,7 +46,7 @@ type BuilderOptions struct {
 type Builder struct {
 	BuilderOptions
 	gates          shared[core.Gate]
-	tables         shared[permission.Table]
+	tables         shared[table]
 	sessions       shared[cache.Memo]
 	introspections shared[cache.Memo]
 	jwts           shared[verifier]
@@ -84,7 +89,7 @@ func (b *Builder) Build(c *Config) (*core.Gate, error) {
 	if err != nil {
 		return nil, &Error{Mistakes: []Mistake{{"introspection.client_secret", err.Error()}}}
 	}
-	table, tableKey, err := b.table(c)
+	policy, tableKey, err := b.table(c)
 	if err != nil {
 		return nil, err
 	}
@@ -93,11 +98,11 @@ func (b *Builder) Build(c *Config) (*core.Gate, error) {
 		return nil, err
 	}
 	return b.gates.get(contentKey(c, tableKey, authKey), func() (*core.Gate, error) {
-		return b.build(c, authenticator, table)
+		return b.build(c, authenticator, policy)
 	})
 }
 
-func (b *Builder) build(c *Config, authenticator core.Authenticator, table *permission.Table) (*core.Gate, error) {
+func (b *Builder) build(c *Config, authenticator core.Authenticator, policy *table) (*core.Gate, error) {
 	extractor := c.extractor()
 	var hide *core.Extractor
 	if c.HideCredentials {
@@ -115,7 +120,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, table *perm
 		Path:           core.PathOptions(c.Path),
 		Extractor:      extractor,
 		Authenticator:  authenticator,
-		Policy:         table,
+		Policy:         policy,
 		ScopesRequired: c.ScopesRequired,
 		Identity:       identity,
 		Realm:          c.Realm,
@@ -146,40 +151,6 @@ func (l *Login) build() (*core.Login, error) {
 		return nil, errors.New("login.url: is not a URL")
 	}
 	return &core.Login{URL: u, ReturnTo: l.ReturnToParameter, Scheme: l.Scheme}, nil
-}
-
-// table reads and compiles the permission table. The key covers what was
-// read, so an edited file makes another table.
-func (b *Builder) table(c *Config) (*permission.Table, key, error) {
-	var files []*permission.File
-	var contents []string
-	add := func(name string, text []byte) error {
-		file, err := permission.Parse(name, text)
-		if err != nil {
-			return err
-		}
-		files = append(files, file)
-		contents = append(contents, name, string(text))
-		return nil
-	}
-	var mistakes []error
-	if c.PermissionTable != "" {
-		mistakes = append(mistakes, add("permission_table", []byte(c.PermissionTable)))
-	}
-	for _, path := range c.PermissionTableFiles {
-		text, err := readBounded(path, permission.MaxFile)
-		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("permission_table_files: %w", err))
-			continue
-		}
-		mistakes = append(mistakes, add(path, text))
-	}
-	if err := errors.Join(mistakes...); err != nil {
-		return nil, key{}, err
-	}
-	k := digest(contents...)
-	table, err := b.tables.get(k, func() (*permission.Table, error) { return permission.Compile(files...) })
-	return table, k, err
 }
 
 // key identifies a part by everything it was made of.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/permission"
 )
 
 const introspected = `
@@ -43,7 +44,7 @@ func TestGatesAreSharedByContent(t *testing.T) {
 	if other == first {
 		t.Error("two contents make one gate")
 	}
-	if other.Policy != first.Policy {
+	if other.Policy.(*table) != first.Policy.(*table) {
 		t.Error("one table is compiled twice")
 	}
 	t.Setenv("GATEHOUSE_TEST_SECRET", "two")
@@ -80,8 +81,6 @@ func TestGateThatCannotBeBuiltSaysWhy(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		introspected: "introspection.client_secret: the environment variable GATEHOUSE_TEST_SECRET is not set",
-		"session: {kratos_url: 'http://k'}\npermission_table_files: [" + dir + "/absent.yaml]":               "absent.yaml: no such file",
-		"session: {kratos_url: 'http://k'}\npermission_table_files: [" + broken + "]":                        broken + ":1:",
 		"session: {kratos_url: 'http://k'}\npermission_table: 'pubic: []'":                                   "permission_table:1:1",
 		"session: {kratos_url: 'http://k', http: {ca_file: " + broken + "}}\npermission_table: 'public: []'": "holds no PEM certificate",
 	} {
@@ -146,5 +145,41 @@ func TestEditedKeyFileIsRead(t *testing.T) {
 	}
 	if gates[0] == gates[1] {
 		t.Error("the edited file makes no new gate")
+	}
+}
+
+func TestTableFollowsItsFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "table.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reloads := make(chan permission.Reload, 10)
+	b := NewBuilder(BuilderOptions{Reloads: func(r permission.Reload) { reloads <- r }})
+	text := "session: {kratos_url: 'http://k'}\npermission_table_files: [" + path + "]"
+	status := func(gate *core.Gate) int {
+		return gate.Check(context.Background(), &core.Request{Method: "GET", Target: "/"}).Status
+	}
+	// The file is not there: everything is denied, and the route exists.
+	gate, err := b.Gate([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := <-reloads; r.Err == nil || status(gate) == 0 || len(b.Waiting()) != 1 {
+		t.Errorf("absent: %v, status %d, waiting for %v", r.Err, status(gate), b.Waiting())
+	}
+	write("public: [GET /]")
+	if r := <-reloads; r.Err != nil || r.Version == "" || status(gate) != 0 || len(b.Waiting()) != 0 {
+		t.Errorf("mended: %+v, status %d", r, status(gate))
+	}
+	write("pubic: [GET /]")
+	if r := <-reloads; r.Err == nil || status(gate) != 0 {
+		t.Errorf("broken: %+v, status %d; the last good table should stay", r, status(gate))
+	}
+	write("public: [GET /other]")
+	if r := <-reloads; r.Err != nil || status(gate) != 403 {
+		t.Errorf("changed: %+v, status %d", r, status(gate))
 	}
 }

@@ -48,7 +48,8 @@ type Config struct {
 	TokenCookie string `config:"token_cookie" doc:"Name of a cookie that holds a bearer token, for single sign-on across subdomains; none when unset. A token in the Authorization header wins over it."`
 
 	PermissionTable      string   `config:"permission_table" doc:"The permission table itself, as YAML text."`
-	PermissionTableFiles []string `config:"permission_table_files" doc:"Paths of permission table files, which are merged."`
+	PermissionTableFiles []string `config:"permission_table_files" doc:"Paths of permission table files, which are merged. An edited file is taken over within seconds; while it holds a mistake the last good table stays in force."`
+	ShadowTableFiles     []string `config:"shadow_table_files" doc:"Paths of permission table files that are evaluated beside permission_table_files and never enforced; differences are logged and counted."`
 
 	ScopesRequired []string `config:"scopes_required" doc:"Scopes that every call needs that is not public, in addition to what the permission table asks for."`
 

@@ -93,17 +93,39 @@ func readBounded(path string, limit int64) ([]byte, error) {
 }
 
 func decode(source string, raw []byte) (*Config, error) {
+	c := &Config{}
+	return c, fill(source, raw, reflect.ValueOf(c).Elem())
+}
+
+// DecodeFile fills the struct that into points to from a YAML or JSON file, in
+// the way of Load: strictly, with the defaults and the checks that the tags of
+// its fields state. Hosts that have settings of their own read them with it.
+// The error is an *Error with every mistake in it.
+func DecodeFile(path string, into any) error {
+	raw, err := readBounded(path, maxConfig)
+	if err != nil {
+		return &Error{Mistakes: []Mistake{{"", err.Error()}}}
+	}
+	settings := reflect.ValueOf(into).Elem()
+	if err := fill(path, raw, settings); err != nil {
+		return err
+	}
+	v := &validator{}
+	v.section("", settings)
+	return errorOf(path, v.mistakes)
+}
+
+func fill(source string, raw []byte, into reflect.Value) error {
 	if len(raw) > maxConfig {
-		return nil, &Error{source, []Mistake{{"", fmt.Sprintf("is larger than %d bytes", maxConfig)}}}
+		return &Error{source, []Mistake{{"", fmt.Sprintf("is larger than %d bytes", maxConfig)}}}
 	}
 	values := map[string]any{}
 	if err := parse(raw, &values); err != nil {
-		return nil, &Error{source, syntaxMistakes(err)}
+		return &Error{source, syntaxMistakes(err)}
 	}
-	c := &Config{}
-	d := decoder{}
-	d.section("", reflect.ValueOf(c).Elem(), values)
-	return c, errorOf(source, d.mistakes)
+	d := decoder{keys: allKeys(into.Type())}
+	d.section("", into, values)
+	return errorOf(source, d.mistakes)
 }
 
 // parse reads JSON as JSON, because YAML knows fewer escapes, and everything
@@ -177,6 +199,8 @@ func withoutQuotes(text string) string {
 // fills them in (absent and null alike, in every section that is present),
 // exact types, and every mistake with its path. Values are never printed.
 type decoder struct {
+	// keys are all settings there are, to find what a misspelt one was to be.
+	keys     []string
 	mistakes []Mistake
 }
 
@@ -199,7 +223,7 @@ func (d *decoder) section(path string, into reflect.Value, values map[string]any
 	}
 	for key := range values {
 		if !known[key] {
-			d.add(join(path, key), "is not a setting%s", suggestion(key))
+			d.add(join(path, key), "is not a setting%s", d.suggestion(key))
 		}
 	}
 }
@@ -223,7 +247,11 @@ func (d *decoder) value(path string, into reflect.Value, value any) {
 	case reflect.Slice:
 		d.list(path, into, value)
 	case reflect.Map:
-		d.stringMap(path, into, value)
+		if into.Type() == reflect.TypeFor[map[string]any]() {
+			d.anyMap(path, into, value)
+		} else {
+			d.stringMap(path, into, value)
+		}
 	default:
 		d.scalar(path, into, value)
 	}
@@ -271,6 +299,15 @@ func (d *decoder) stringMap(path string, into reflect.Value, value any) {
 		m[key] = text
 	}
 	into.Set(reflect.ValueOf(m))
+}
+
+// anyMap keeps what somebody else decodes.
+func (d *decoder) anyMap(path string, into reflect.Value, value any) {
+	if items, ok := value.(map[string]any); ok {
+		into.Set(reflect.ValueOf(items))
+	} else if value != nil {
+		d.wrongType(path, into, value)
+	}
 }
 
 func (d *decoder) scalar(path string, into reflect.Value, value any) {
@@ -361,11 +398,11 @@ func defaultValue(t reflect.Type, text string) reflect.Value {
 func configKey(field reflect.StructField) string { return field.Tag.Get("config") }
 
 // suggestion finds the setting that an unknown key was probably meant to be.
-func suggestion(key string) string {
+func (d *decoder) suggestion(key string) string {
 	best, distance := "", 3
-	for _, known := range slices.Sorted(slices.Values(allKeys(reflect.TypeFor[Config]()))) {
-		if d := editDistance(key, known); d < distance {
-			best, distance = known, d
+	for _, known := range slices.Sorted(slices.Values(d.keys)) {
+		if n := editDistance(key, known); n < distance {
+			best, distance = known, n
 		}
 	}
 	if best == "" {

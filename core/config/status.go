@@ -1,11 +1,20 @@
 package config
 
-import "gatehouse/core/cache"
+import (
+	"strings"
 
-// Waiting lists what is configured and not loaded yet: the issuers whose keys
-// are not at hand. An empty list means ready.
+	"gatehouse/core/cache"
+)
+
+// Waiting lists what is configured and not loaded yet: permission tables and
+// the keys of issuers. An empty list means ready.
 func (b *Builder) Waiting() []string {
 	var waiting []string
+	for t := range b.tables.all() {
+		if t.live != nil && t.live.Table() == nil {
+			waiting = append(waiting, "permission table "+strings.Join(t.live.Files(), ", "))
+		}
+	}
 	for v := range b.jwts.all() {
 		for _, issuer := range v.keys.Waiting() {
 			waiting = append(waiting, "keys of issuer "+issuer)

@@ -120,6 +120,12 @@ func (v *validator) config(c *Config) {
 	if c.PermissionTable == "" && len(c.PermissionTableFiles) == 0 {
 		v.add("permission_table", "is needed, or permission_table_files: without a table every request is denied")
 	}
+	if c.PermissionTable != "" && len(c.PermissionTableFiles) > 0 {
+		v.add("permission_table", "cannot be set beside permission_table_files; put it into a file of its own")
+	}
+	if len(c.ShadowTableFiles) > 0 && len(c.PermissionTableFiles) == 0 {
+		v.add("shadow_table_files", "needs permission_table_files to be compared with")
+	}
 	if c.TokenCookie != "" && c.JWT == nil && c.Introspection == nil {
 		v.add("token_cookie", "needs jwt or introspection to verify the token")
 	}

@@ -26,6 +26,9 @@ type Metrics struct {
 	decisions *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
 	calls     *prometheus.HistogramVec
+	reloads   *prometheus.CounterVec
+	loaded    *prometheus.GaugeVec
+	shadow    *prometheus.CounterVec
 
 	mu    sync.RWMutex
 	rules map[string]bool
@@ -54,11 +57,20 @@ func NewMetrics(version string) *Metrics {
 			Name: "gatehouse_provider_call_duration_seconds", Help: "Time that calls to identity providers took, by provider and result.",
 			Buckets: prometheus.DefBuckets,
 		}, []string{"provider", "result"}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_table_loads_total", Help: "Attempts to load a permission table from its files, by result.",
+		}, []string{"table", "result"}),
+		loaded: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "gatehouse_table_loaded_timestamp_seconds", Help: "When the permission table in force was loaded; its age is time() minus this.",
+		}, []string{"table", "version"}),
+		shadow: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_shadow_differences_total", Help: "Calls that the shadow table would have decided otherwise.",
+		}, []string{"enforced", "shadow"}),
 	}
 	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gatehouse_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 })
-	m.registry.MustRegister(m.decisions, m.duration, m.calls, info,
+	m.registry.MustRegister(m.decisions, m.duration, m.calls, m.reloads, m.loaded, m.shadow, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -97,6 +109,22 @@ func (m *Metrics) Call(provider string, took time.Duration, err error) {
 		result = "error"
 	}
 	m.calls.WithLabelValues(provider, result).Observe(took.Seconds())
+}
+
+// TableLoaded records an attempt to load a permission table; now is when.
+func (m *Metrics) TableLoaded(table, version string, now time.Time, err error) {
+	if err != nil {
+		m.reloads.WithLabelValues(table, "error").Inc()
+		return
+	}
+	m.reloads.WithLabelValues(table, "ok").Inc()
+	m.loaded.DeletePartialMatch(prometheus.Labels{"table": table})
+	m.loaded.WithLabelValues(table, version).Set(float64(now.Unix()))
+}
+
+// ShadowDiffers counts a call that the shadow table decides otherwise.
+func (m *Metrics) ShadowDiffers(enforced, shadow string) {
+	m.shadow.WithLabelValues(enforced, shadow).Inc()
 }
 
 // MustRegister adds a source of further metrics, once, at the start.

@@ -64,6 +64,10 @@ func TestMetricsAreServed(t *testing.T) {
 	m.Record(context.Background(), event(core.Decision{Status: 401, Reason: "no_credential", Rule: "users:read"}))
 	m.Call("session", time.Millisecond, nil)
 	m.Call("session", time.Millisecond, errors.New("down"))
+	m.TableLoaded("a.yaml", "v1", time.Unix(100, 0), nil)
+	m.TableLoaded("a.yaml", "v2", time.Unix(200, 0), nil)
+	m.TableLoaded("a.yaml", "", time.Unix(300, 0), errors.New("line 1"))
+	m.ShadowDiffers("allowed", "denied")
 	client := serveAdmin(t, m, func() []string { return nil })
 	_, text := get(t, client, "http://admin/metrics")
 	for _, want := range []string{
@@ -72,10 +76,17 @@ func TestMetricsAreServed(t *testing.T) {
 		`gatehouse_decision_duration_seconds_count{outcome="allow"} 1`,
 		`gatehouse_provider_call_duration_seconds_count{provider="session",result="error"} 1`,
 		`gatehouse_build_info{version="v1.2.3"} 1`,
+		`gatehouse_table_loads_total{result="ok",table="a.yaml"} 2`,
+		`gatehouse_table_loads_total{result="error",table="a.yaml"} 1`,
+		`gatehouse_table_loaded_timestamp_seconds{table="a.yaml",version="v2"} 200`,
+		`gatehouse_shadow_differences_total{enforced="allowed",shadow="denied"} 1`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no line %s", want)
 		}
+	}
+	if strings.Contains(text, `version="v1"`) {
+		t.Error("a table that was replaced is still told of")
 	}
 }
 

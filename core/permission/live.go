@@ -37,9 +37,12 @@ type LiveOptions struct {
 
 // Reload is an attempt to load a table.
 type Reload struct {
-	Files      []string
-	Shadow     bool
-	Err        error // nil when the table is in use now
+	Files  []string
+	Shadow bool
+	Err    error // nil when the table is in use now
+	// Version identifies the content that was read; equal files have equal
+	// versions on every node.
+	Version    string
 	Activities int
 }
 
@@ -95,6 +98,9 @@ func (l *Live) poll() {
 		}
 	}
 }
+
+// Files are the files of the enforced table.
+func (l *Live) Files() []string { return l.enforced.files }
 
 // Table returns the table in force, or nil when none has loaded yet.
 func (l *Live) Table() *Table { return l.enforced.table.Load() }
@@ -155,6 +161,7 @@ func (l *Live) load(f *follower) {
 		l.options.Log.Error(kind+" did not load; "+without, "files", f.files, "error", err.Error())
 	} else {
 		reload.Activities = len(table.activities)
+		reload.Version = fmt.Sprintf("%x", f.content[:6])
 		l.options.Log.Info(kind+" loaded", "files", f.files, "activities", reload.Activities)
 	}
 	if l.options.OnReload != nil {

@@ -6,9 +6,11 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"time"
 
 	"gatehouse/core/config"
 	"gatehouse/core/observe"
+	"gatehouse/core/permission"
 	"gatehouse/internal/version"
 )
 
@@ -28,6 +30,12 @@ func New(log *slog.Logger) *Host {
 			Recorder: observe.Recorders{metrics, observe.NewLog(log)},
 			Log:      log,
 			Calls:    metrics.Call,
+			Reloads: func(r permission.Reload) {
+				metrics.TableLoaded(strings.Join(r.Files, ","), r.Version, time.Now(), r.Err)
+			},
+			Differences: func(d permission.Difference) {
+				metrics.ShadowDiffers(string(d.Enforced), string(d.Shadow))
+			},
 		}),
 		log: log,
 	}
