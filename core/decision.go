@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -174,8 +175,9 @@ type Login struct {
 	URL *url.URL
 	// ReturnTo is the query parameter that carries the page asked for.
 	ReturnTo string
-	// Scheme of the page asked for, as browsers see it: behind a gateway the
-	// request itself does not say, and X-Forwarded-Proto can be forged.
+	// Scheme of the page asked for, as browsers see it, where no trusted proxy
+	// says: behind a gateway the request itself does not tell, and
+	// X-Forwarded-Proto can be forged.
 	Scheme string
 }
 
@@ -187,7 +189,7 @@ func (l *Login) location(r *Request, err error) (string, bool) {
 	}
 	to := *l.URL
 	query := to.Query()
-	query.Set(l.ReturnTo, l.Scheme+"://"+r.Host+r.Target)
+	query.Set(l.ReturnTo, cmp.Or(r.Scheme, l.Scheme)+"://"+r.Host+r.Target)
 	var stepUp *StepUp
 	if errors.As(err, &stepUp) {
 		if stepUp.AAL != "" {

@@ -162,6 +162,21 @@ func (h *IdentityHeaders) stripped(r *Request, set []Header) []string {
 	return names
 }
 
+// Disguised returns the name of a header that many upstreams would take for an
+// identity header although it is spelt otherwise, such as X_User_Id. A host
+// that can remove headers only by the names it was told in advance must refuse
+// a request that has one.
+func (h *IdentityHeaders) Disguised(r *Request) (name string, found bool) {
+	for i := range r.Header {
+		name := r.Header[i].Name
+		same := func(s string) bool { return strings.EqualFold(s, name) }
+		if h.isIdentity(name) && !slices.ContainsFunc(h.strip, same) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
 func (h *IdentityHeaders) isIdentity(name string) bool {
 	return slices.ContainsFunc(h.strip, func(s string) bool { return foldEqual(s, name) })
 }

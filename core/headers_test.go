@@ -164,3 +164,20 @@ func TestHeaderMapMistakes(t *testing.T) {
 		}
 	}
 }
+
+func TestDisguisedIdentityHeaderIsFound(t *testing.T) {
+	h, err := NewIdentityHeaders(map[string]string{"X-User-Id": "sub"}, []string{"X-Internal"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"X_User-Id", "x_user_id", "X.USER.ID", "X-User_Id", "X~Internal", "x_internal"} {
+		if got, found := h.Disguised(get("/", "Accept", "*/*", name, "root")); !found || got != name {
+			t.Errorf("%s passes: %q, %v", name, got, found)
+		}
+	}
+	for _, name := range []string{"X-User-Id", "x-uSER-iD", "X-INTERNAL", "X-User-Idx", "XUserId", "X-User-"} {
+		if got, found := h.Disguised(get("/", name, "ada")); found {
+			t.Errorf("%s is taken for %s in disguise", name, got)
+		}
+	}
+}

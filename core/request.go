@@ -22,6 +22,9 @@ type Request struct {
 	Target string
 	// Host is the authority the client asked for (Host header or :authority).
 	Host string
+	// Scheme under which the client reached the gateway, "http" or "https",
+	// when a trusted proxy says so; empty otherwise.
+	Scheme string
 	// Header holds every header line the host knows of.
 	Header []Header
 	// HeaderCut says that the host may not have seen all header lines. Such
