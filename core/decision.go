@@ -165,9 +165,9 @@ func scopeList(scopes []string) string {
 }
 
 // quote writes a quoted-string of RFC 9110 section 5.6.4.
-func quote(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
-}
+func quote(s string) string { return `"` + quoted.Replace(s) + `"` }
+
+var quoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // Login is where a browser without a session is sent.
 type Login struct {
