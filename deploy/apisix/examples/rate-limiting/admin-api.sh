@@ -1,0 +1,76 @@
+#!/bin/sh
+# Rate limits per caller, consumers and groups beside it
+#
+# When: Each caller may make so many calls, whoever forwards them. The gateway's own limit counts by X-User-Id, which
+# Gatehouse sets before and which no client can forge, because its own copies are removed first.
+# Gatehouse makes no consumers of the gateway: permissions and roles take the place of consumer groups, and
+# plugins that need a consumer (acl, consumer-restriction) have none to see on these routes. Partners with API
+# keys keep the gateway's consumers and groups, on routes of their own.
+#
+# For APISIX with etcd. APISIX_ADMIN is the Admin API, ADMIN_KEY its key; needs curl and jq.
+# May be run again.
+#
+# Try:
+#   GET /orders/1 -> 401
+#   GET /orders/1, opaque token -> 200
+#   GET /orders/1, machine's token, forged X-User-Id -> 200
+#   GET /orders/1, token for users only -> 403
+#
+# Written from deploy/deploytest/cases/rate-limiting.yaml; change it there.
+set -eu
+
+put() { # put PATH: with the body from standard input
+  curl --fail-with-body --silent --show-error --output /dev/null \
+    --request PUT --header "X-API-KEY: $ADMIN_KEY" --data-binary @- \
+    "${APISIX_ADMIN:-http://127.0.0.1:9180}/apisix/admin$1"
+}
+
+# The plugin's configuration, as one JSON string.
+config=$(jq --raw-input --slurp . <<'YAML'
+introspection:
+  introspection_endpoint: http://hydra:4445/admin/oauth2/introspect
+  audience:
+    - https://api.example.com
+upstream_headers:
+  X-User-Id: sub
+permission_table: |
+  permissions:
+    orders:read:
+      description: See orders
+      activities:
+        - GET,HEAD /orders
+        - GET,HEAD /orders/[^/?#]+
+YAML
+)
+put /routes/orders <<JSON
+{
+  "plugins": {
+    "ext-plugin-pre-req": {
+      "conf": [
+        {
+          "name": "gatehouse",
+          "value": $config
+        }
+      ]
+    },
+    "limit-count": {
+      "count": 60,
+      "key": "http_x_user_id",
+      "key_type": "var",
+      "policy": "local",
+      "rejected_code": 429,
+      "time_window": 60
+    }
+  },
+  "upstream": {
+    "nodes": {
+      "orders:8080": 1
+    },
+    "type": "roundrobin"
+  },
+  "uris": [
+    "/orders",
+    "/orders/*"
+  ]
+}
+JSON

@@ -1,0 +1,105 @@
+package deploytest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// example is one case: what it is, the services in it and what should come of
+// requests to them.
+type example struct {
+	name string
+
+	Title string
+	When  string
+	// Secret is whether THE-SECRET stands for a secret in the configuration.
+	Secret bool
+	// Cluster is whether Kubernetes gets one configuration for all namespaces.
+	Cluster bool
+	// Files is whether the configuration is in files beside the example.
+	Files    bool
+	Services []service
+	// KongExtra and APISIXExtra are further entries of the native files.
+	KongExtra   yaml.Node `yaml:"kong_extra"`
+	APISIXExtra yaml.Node `yaml:"apisix_extra"`
+	// Tries are requests and their answers; see parseTry.
+	Tries       []string
+	APISIXTries []string `yaml:"apisix_tries"`
+}
+
+// service is NAME:8080 behind /NAME.
+type service struct {
+	Name   string
+	Config yaml.Node
+	// Kong and APISIX are the gateways' own plugins beside Gatehouse.
+	Kong   []yaml.Node
+	APISIX yaml.Node
+}
+
+func loadExamples(t *testing.T) []example {
+	t.Helper()
+	paths, err := filepath.Glob("cases/*.yaml")
+	if err != nil || len(paths) < 8 {
+		t.Fatalf("found the cases %v (%v)", paths, err)
+	}
+	var all []example
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := example{name: strings.TrimSuffix(filepath.Base(path), ".yaml")}
+		d := yaml.NewDecoder(bytes.NewReader(text))
+		d.KnownFields(true)
+		if err := d.Decode(&e); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+// gateway is one of the two that examples are for.
+type gateway struct{ name, native string }
+
+var (
+	forKong   = gateway{"kong", "kong.yml"}
+	forAPISIX = gateway{"apisix", "apisix.yaml"}
+)
+
+func (g gateway) folder(e example) string { return filepath.Join("..", g.name, "examples", e.name) }
+
+// triesOn are the requests that the local gateway can answer.
+func (e example) triesOn(g gateway) []string {
+	if g == forAPISIX {
+		return slices.Concat(e.Tries, e.APISIXTries)
+	}
+	return e.Tries
+}
+
+// try is one request and the status of its answer.
+type try struct {
+	text         string
+	method, path string
+	with         []string // credentials and other headers, by their names
+	status       int
+}
+
+// parseTry reads "METHOD PATH[, WITH]... -> STATUS".
+func parseTry(text string) (try, error) {
+	request, status, ok := strings.Cut(text, " -> ")
+	parts := strings.Split(request, ", ")
+	method, path, ok2 := strings.Cut(parts[0], " ")
+	t := try{text: text, method: method, path: path, with: parts[1:]}
+	if _, err := fmt.Sscanf(status, "%d", &t.status); err != nil || !ok || !ok2 {
+		return t, fmt.Errorf("%q is not METHOD PATH[, WITH]... -> STATUS", text)
+	}
+	return t, nil
+}

@@ -1,0 +1,68 @@
+package deploytest
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite the examples in deploy/kong and deploy/apisix")
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func readText(path string) string {
+	text, err := os.ReadFile(path)
+	must(err)
+	return string(text)
+}
+
+// TestExamplesAreCurrent keeps the examples what the cases say.
+func TestExamplesAreCurrent(t *testing.T) {
+	for _, g := range []gateway{forKong, forAPISIX} {
+		want := map[string]string{}
+		for _, e := range loadExamples(t) {
+			for name, text := range e.files(g) {
+				want[filepath.Join(g.folder(e), name)] = text
+			}
+		}
+		if *update {
+			write(t, want)
+		}
+		for path, text := range want {
+			if got, err := os.ReadFile(path); err != nil || string(got) != text {
+				t.Errorf("%s is stale (%v): go test ./deploy/deploytest -run TestExamplesAreCurrent -update", path, err)
+			}
+		}
+		found, err := filepath.Glob(filepath.Join("..", g.name, "examples", "*", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range found {
+			if _, ok := want[path]; !ok {
+				t.Errorf("%s belongs to no case", path)
+			}
+		}
+	}
+}
+
+func write(t *testing.T, files map[string]string) {
+	t.Helper()
+	for path, text := range files {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		mode := os.FileMode(0o644)
+		if strings.HasPrefix(text, shellHead) {
+			mode = 0o755
+		}
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package deploytest
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"gatehouse/core/config"
+	"gatehouse/internal/demo"
+)
+
+// composed replaces the names in the compose files' configuration by where
+// things are in the test.
+func composed(t *testing.T, d *demo.Demo) *strings.Replacer {
+	t.Helper()
+	etc := t.TempDir()
+	pairs := []string{
+		"http://127.0.0.1:4444/", d.Hydra.Issuer(),
+		"http://127.0.0.1:4455", d.SiteURL,
+		"http://kratos:4433", d.Kratos.PublicURL,
+		"http://hydra:4444", d.Hydra.PublicURL,
+		"http://hydra:4445", d.Hydra.AdminURL,
+		"/etc/gatehouse", etc,
+	}
+	for _, name := range demo.Names {
+		host := strings.TrimPrefix(d.UpstreamURL(name), "http://")
+		_, port, _ := strings.Cut(host, ":")
+		pairs = append(pairs, name+":8080", host, "host: "+name+"\n          port: 8080", "host: 127.0.0.1\n          port: "+port)
+	}
+	names := strings.NewReplacer(pairs...)
+	for _, path := range []string{"../backends/gatehouse.yaml", "../backends/live.yaml", "../../internal/demo/permissions.yaml"} {
+		must(os.WriteFile(filepath.Join(etc, filepath.Base(path)), []byte(names.Replace(readText(path))), 0o600))
+	}
+	return names
+}
+
+// TestComposeHasTheDemosConfiguration compares the plugin configuration of the
+// compose files with that of `gatehouse demo`: the permission table apart, which
+// is the demo's own file, and where the key set is, which a container cannot
+// discover from an issuer named as browsers name it.
+func TestComposeHasTheDemosConfiguration(t *testing.T) {
+	d := theDemo(t)
+	names := composed(t, d)
+	for name, file := range map[string]string{"standard": "gatehouse.yaml", "live": "live.yaml"} {
+		got, err := config.Load([]byte(names.Replace(readText("../backends/" + file))))
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		raw, err := json.Marshal(d.Configs()[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := config.Load(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if jwks := got.JWT.Issuers[0].JWKSURI; jwks != d.Hydra.JWKSURL() {
+			t.Errorf("%s: jwks_uri is %s", file, jwks)
+		}
+		got.JWT.Issuers[0].JWKSURI = ""
+		got.PermissionTableFiles, want.PermissionTable = nil, ""
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is not the demo's configuration %s:\n%+v\n%+v", file, name, got, want)
+		}
+	}
+}
+
+// TestComposeGatewayFilesAnswerAsTheDemo makes every request that the demo
+// shows at the local gateways with the files of the compose examples.
+func TestComposeGatewayFilesAnswerAsTheDemo(t *testing.T) {
+	d := theDemo(t)
+	for _, c := range []struct {
+		gateway gateway
+		file    string
+		native  func(*testing.T, string) object
+	}{
+		{forKong, "../kong/kong.yml", parsed},
+		{forAPISIX, "../apisix/apisix.yaml", parsed},
+		{forAPISIX, "../apisix/adc.yaml", fromADC},
+	} {
+		t.Run(strings.TrimPrefix(c.file, "../"), func(t *testing.T) {
+			var log logBuffer
+			url := start(t, c.gateway, c.native(t, composed(t, d).Replace(readText(c.file))), &log)
+			for _, try := range d.Tries() {
+				got, err := try.Do(t.Context(), demo.Gateway{Name: c.gateway.name, URL: url})
+				if err == nil {
+					err = try.Check(got)
+				}
+				if err != nil {
+					t.Errorf("%s: %v", try.Title, err)
+				}
+			}
+			if t.Failed() {
+				t.Log(log.String())
+			}
+		})
+	}
+}

@@ -1,0 +1,312 @@
+package deploytest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/internal/demo"
+	"gatehouse/internal/demo/upstream"
+	"gatehouse/internal/devgateway/apisix"
+	"gatehouse/internal/devgateway/kong"
+	"gatehouse/internal/ory/orytest"
+)
+
+var (
+	tempDir  string
+	binaries = sync.OnceValues(buildBinaries)
+	backends struct {
+		once sync.Once
+		demo *demo.Demo
+		err  error
+	}
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "gatehouse-deploytest-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	tempDir = dir
+	defer os.RemoveAll(dir)
+	defer func() {
+		if backends.demo != nil {
+			backends.demo.Stop()
+		}
+	}()
+	return m.Run()
+}
+
+// programs are the binaries that the gateways load, and the command line.
+type programs struct{ kong, apisix, gatehouse string }
+
+func buildBinaries() (programs, error) {
+	p := programs{filepath.Join(tempDir, "kong", "gatehouse"), filepath.Join(tempDir, "gatehouse-runner"), filepath.Join(tempDir, "gatehouse")}
+	for binary, source := range map[string]string{p.kong: "gatehouse/plugins/kong", p.apisix: "gatehouse/plugins/apisix", p.gatehouse: "gatehouse/cmd/gatehouse"} {
+		if out, err := exec.Command("go", "build", "-o", binary, source).CombinedOutput(); err != nil {
+			return p, fmt.Errorf("build %s: %w\n%s", source, err, out)
+		}
+	}
+	return p, nil
+}
+
+func built(t *testing.T) programs {
+	t.Helper()
+	p, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// theDemo is the backends of all examples.
+func theDemo(t *testing.T) *demo.Demo {
+	t.Helper()
+	servers := orytest.Binaries(t)
+	backends.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		defer cancel()
+		backends.demo, backends.err = demo.Start(ctx, demo.Options{Binaries: servers})
+	})
+	if backends.err != nil {
+		t.Fatal(backends.err)
+	}
+	return backends.demo
+}
+
+// here replaces the names in examples by where things are in the test. Files
+// beside an example are put where it looks for them.
+func here(t *testing.T, d *demo.Demo, folder string) *strings.Replacer {
+	t.Helper()
+	pairs := []string{
+		"https://auth.example.com/", d.Hydra.Issuer(),
+		"https://login.example.com/self-service/login/browser", d.LoginURL(),
+		"https://api.example.com", demo.Audience,
+		"http://kratos:4433", d.Kratos.PublicURL,
+		"http://hydra:4444", d.Hydra.PublicURL,
+		"http://hydra:4445", d.Hydra.AdminURL,
+	}
+	for _, name := range demo.Names {
+		host := strings.TrimPrefix(d.UpstreamURL(name), "http://")
+		_, port, _ := strings.Cut(host, ":")
+		pairs = append(pairs,
+			name+":8080", host,
+			"serviceName: "+name+"\n          servicePort: 8080", "serviceName: 127.0.0.1\n          servicePort: "+port,
+			"name: "+name+"\n          port: 8080", "name: 127.0.0.1\n          port: "+port,
+			"host: "+name+"\n          port: 8080", "host: 127.0.0.1\n          port: "+port,
+		)
+	}
+	etc := t.TempDir()
+	names := strings.NewReplacer(append(pairs, "/etc/gatehouse", etc)...)
+	for _, file := range []string{"gatehouse.yaml", "permissions.yaml"} {
+		text, err := os.ReadFile(filepath.Join(folder, file))
+		if err == nil {
+			must(os.WriteFile(filepath.Join(etc, file), []byte(names.Replace(string(text))), 0o600))
+		}
+	}
+	return names
+}
+
+// TestExamplesDoWhatTheySay loads every example of every tool into the local
+// gateway and makes the requests that it names.
+func TestExamplesDoWhatTheySay(t *testing.T) {
+	for _, e := range loadExamples(t) {
+		for _, tool := range kongTools {
+			t.Run("kong/"+e.name+"/"+tool.file, func(t *testing.T) { e.exercise(t, forKong, tool) })
+		}
+		for _, tool := range apisixTools {
+			t.Run("apisix/"+e.name+"/"+tool.file, func(t *testing.T) { e.exercise(t, forAPISIX, tool) })
+		}
+	}
+}
+
+func (e example) exercise(t *testing.T, g gateway, tool tool) {
+	d := theDemo(t)
+	folder := g.folder(e)
+	text, err := os.ReadFile(filepath.Join(folder, tool.file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	document := tool.native(t, here(t, d, folder).Replace(string(text)))
+	var log logBuffer
+	address := start(t, g, document, &log)
+	denied, allowed := 0, 0
+	for _, text := range e.triesOn(g) {
+		try, err := parseTry(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if try.status < 300 {
+			allowed++
+		} else {
+			denied++
+		}
+		try.check(t, d, g, address)
+	}
+	if denied == 0 || allowed == 0 {
+		t.Errorf("%d requests are allowed and %d denied; want some of both", allowed, denied)
+	}
+	if t.Failed() {
+		t.Log(log.String())
+	}
+}
+
+// start runs the local gateway with the binary that the real one loads.
+func start(t *testing.T, g gateway, document object, log *logBuffer) (url string) {
+	t.Helper()
+	const secret = "INTROSPECTION_SECRET=a-secret"
+	if g == forKong {
+		k, err := kong.Start(kong.Options{
+			Config: nativeFile(t, g, localKong(document)), PluginBinary: built(t).kong, Listen: "127.0.0.1:0",
+			Env: append(os.Environ(), secret), Log: log,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(k.Stop)
+		return k.URL()
+	}
+	a, err := apisix.Start(apisix.Options{
+		Config: nativeFile(t, g, localAPISIX(document)), RunnerBinary: built(t).apisix, Listen: "127.0.0.1:0",
+		Env: []string{secret}, Log: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Stop() })
+	return a.URL()
+}
+
+// check makes the request and compares the answer with what the example says.
+func (y try) check(t *testing.T, d *demo.Demo, g gateway, address string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), y.method, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.URL.Opaque = y.path // as it is: net/url would clean it
+	subject := ""
+	for _, name := range y.with {
+		known, ok := with(d)[name]
+		if !ok {
+			t.Fatalf("%q: %q is nothing a request can have", y.text, name)
+		}
+		known.set(request.Header)
+		if known.subject != "" {
+			subject = known.subject
+		}
+	}
+	answer, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.StatusCode != y.status {
+		t.Errorf("%q: status %d, %s", y.text, answer.StatusCode, body)
+		return
+	}
+	y.checkAnswer(t, d, answer, body, subject)
+	// The local Kong has no cors plugin.
+	if got := answer.Header.Get("Access-Control-Allow-Origin"); g == forAPISIX && request.Header.Get("Origin") != "" && got != request.Header.Get("Origin") {
+		t.Errorf("%q: the answer is for the origin %q", y.text, got)
+	}
+}
+
+func (y try) checkAnswer(t *testing.T, d *demo.Demo, answer *http.Response, body []byte, subject string) {
+	t.Helper()
+	var received upstream.Request
+	served := json.Unmarshal(body, &received) == nil && received.Service != ""
+	if want := y.status == http.StatusOK && y.method != http.MethodOptions; served != want {
+		t.Errorf("%q: the upstream was reached is %t, want %t", y.text, served, want)
+	}
+	if served {
+		if got := strings.Join(received.Values("X-User-Id"), ", "); got != subject {
+			t.Errorf("%q: the upstream received X-User-Id %q, want %q", y.text, got, subject)
+		}
+	}
+	if y.status == http.StatusFound {
+		location, err := url.Parse(answer.Header.Get("Location"))
+		if err != nil || !strings.HasPrefix(location.String(), d.LoginURL()+"?") {
+			t.Errorf("%q: the browser is sent to %v (%v)", y.text, location, err)
+		}
+	}
+}
+
+// with are the credentials and other headers that tries name.
+func with(d *demo.Demo) map[string]struct {
+	set     func(http.Header)
+	subject string
+} {
+	type entry = struct {
+		set     func(http.Header)
+		subject string
+	}
+	header := func(name, value string) func(http.Header) { return func(h http.Header) { h.Set(name, value) } }
+	cookie := func(value string) func(http.Header) { return header("Cookie", "ory_kratos_session="+value) }
+	bearer := func(token string) func(http.Header) { return header("Authorization", "Bearer "+token) }
+	c := d.Credentials
+	return map[string]entry{
+		"session cookie":          {cookie(c.Session.Cookie), d.Ada.ID},
+		"viewer's session cookie": {cookie(c.BobSession.Cookie), d.Bob.ID},
+		"forged session cookie":   {cookie("MTIzNDU2"), ""},
+		"session token":           {header("X-Session-Token", c.AppSession.Token), d.Ada.ID},
+		"opaque token":            {bearer(c.Opaque.AccessToken), d.Ada.ID},
+		"token for users only":    {bearer(c.UsersOnly.AccessToken), d.Ada.ID},
+		"machine's token":         {bearer(c.MachineOpaque.AccessToken), d.Machine.ID},
+		"refresh token":           {bearer(c.Opaque.RefreshToken), ""},
+		"JWT":                     {bearer(c.JWT.AccessToken), d.Ada.ID},
+		"ID token":                {bearer(c.JWT.IDToken), ""},
+		"forged JWT":              {bearer(forged(c.JWT.AccessToken)), ""},
+		"browser":                 {header("Accept", "text/html"), ""},
+		"forged X-User-Id":        {header("X-User-Id", "root"), ""},
+		"from the application":    {header("Origin", "https://app.example.com"), ""},
+		"preflight": {func(h http.Header) {
+			h.Set("Origin", "https://app.example.com")
+			h.Set("Access-Control-Request-Method", "GET")
+			h.Set("Access-Control-Request-Headers", "authorization")
+		}, ""},
+	}
+}
+
+// forged is a JWT with another's signature.
+func forged(token string) string {
+	i := strings.LastIndexByte(token, '.')
+	return token[:i+1] + strings.Repeat("A", len(token)-i-1)
+}
+
+// logBuffer keeps what a gateway and its plugin log.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}

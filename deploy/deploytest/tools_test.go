@@ -1,0 +1,341 @@
+package deploytest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// The examples of every tool become the gateway's native file here, as the tool
+// would have it, so that the local gateways can load them.
+
+type object = map[string]any
+
+// tool is one way to configure a gateway.
+type tool struct {
+	file string
+	// native turns the example, with its names replaced, into the native
+	// document.
+	native func(t *testing.T, text string) object
+}
+
+var kongTools = []tool{
+	{"kong.yml", parsed},
+	{"deck.yaml", fromDeck},
+	{"admin-api.sh", fromKongAdminAPI},
+	{"kubernetes.yaml", fromKongKubernetes},
+}
+
+var apisixTools = []tool{
+	{"apisix.yaml", parsed},
+	{"adc.yaml", fromADC},
+	{"admin-api.sh", fromAPISIXAdminAPI},
+	{"apisixroute.yaml", fromAPISIXKubernetes},
+	{"gateway-api.yaml", fromAPISIXKubernetes},
+}
+
+func parsed(t *testing.T, text string) object {
+	t.Helper()
+	var document object
+	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+		t.Fatal(err)
+	}
+	return document
+}
+
+var deckEnvironment = regexp.MustCompile(`\$\{\{ env "DECK_INTROSPECTION_SECRET" \}\}`)
+
+func fromDeck(t *testing.T, text string) object {
+	document := parsed(t, deckEnvironment.ReplaceAllString(text, "a-secret"))
+	if document["_info"] == nil {
+		t.Error("deck would delete everything else: there are no select_tags")
+	}
+	delete(document, "_info")
+	return document
+}
+
+// fakeAdminAPI is a fake Admin API that keeps what is put there.
+type fakeAdminAPI struct {
+	mu   sync.Mutex
+	puts []put
+}
+
+type put struct {
+	path []string
+	body object
+}
+
+func (f *fakeAdminAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	var entity object
+	if err := errors.Join(err, json.Unmarshal(body, &entity)); err != nil || r.Method != http.MethodPut {
+		http.Error(w, fmt.Sprintf("%s %s: %v", r.Method, r.URL, err), http.StatusBadRequest)
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.puts = append(f.puts, put{strings.Split(strings.Trim(r.URL.Path, "/"), "/"), entity})
+}
+
+// runScript runs an example's script against a fake Admin API.
+func runScript(t *testing.T, text string, admin http.Handler, variable string) {
+	t.Helper()
+	for _, program := range []string{"sh", "curl", "jq"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%s is missing: apt-get install %[1]s", program)
+		}
+	}
+	server := httptest.NewServer(admin)
+	defer server.Close()
+	script := exec.Command("sh", "-s")
+	script.Stdin = strings.NewReader(text)
+	script.Env = append(os.Environ(), variable+"="+server.URL, "ADMIN_KEY=a-key", "no_proxy=127.0.0.1")
+	if out, err := script.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func fromKongAdminAPI(t *testing.T, text string) object {
+	f := &fakeAdminAPI{}
+	runScript(t, text, f, "KONG_ADMIN")
+	services := map[string]object{}
+	var order []any
+	for _, p := range f.puts {
+		if p.path[0] != "services" || len(p.path) != 2 && len(p.path) != 4 {
+			t.Fatalf("PUT /%s: want a service, or a route or plugin of one", strings.Join(p.path, "/"))
+		}
+		name := p.path[1]
+		if len(p.path) == 2 {
+			p.body["name"] = name
+			services[name] = p.body
+			order = append(order, p.body)
+			continue
+		}
+		kind, key := p.path[2], map[string]string{"routes": "name", "plugins": "instance_name"}[p.path[2]]
+		p.body[key] = p.path[3]
+		list, _ := services[name][kind].([]any)
+		services[name][kind] = append(list, p.body)
+	}
+	return object{"_format_version": "3.0", "services": order}
+}
+
+func fromAPISIXAdminAPI(t *testing.T, text string) object {
+	f := &fakeAdminAPI{}
+	runScript(t, text, f, "APISIX_ADMIN")
+	var routes []any
+	for _, p := range f.puts {
+		if !slices.Equal(p.path[:len(p.path)-1], []string{"apisix", "admin", "routes"}) {
+			t.Fatalf("PUT /%s: want a route", strings.Join(p.path, "/"))
+		}
+		p.body["id"] = p.path[3]
+		routes = append(routes, p.body)
+	}
+	return object{"routes": routes}
+}
+
+func fromADC(t *testing.T, text string) object {
+	var document struct {
+		Services []struct {
+			Name     string
+			Upstream object
+			Plugins  object
+			Routes   []object
+		}
+	}
+	d := yaml.NewDecoder(strings.NewReader(text))
+	d.KnownFields(true)
+	if err := d.Decode(&document); err != nil {
+		t.Fatal(err)
+	}
+	var routes []any
+	for _, s := range document.Services {
+		for _, r := range s.Routes {
+			r["id"], r["plugins"], r["upstream"] = r["name"], s.Plugins, s.Upstream
+			routes = append(routes, r)
+		}
+	}
+	return object{"routes": routes}
+}
+
+// manifests are Kubernetes objects by kind and name.
+func manifests(t *testing.T, text string) (objects map[string]object, order []object) {
+	t.Helper()
+	objects = map[string]object{}
+	for d := yaml.NewDecoder(strings.NewReader(text)); ; {
+		var m object
+		if err := d.Decode(&m); errors.Is(err, io.EOF) {
+			return objects, order
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		objects[m["kind"].(string)+"/"+at(m, "metadata", "name").(string)] = m
+		order = append(order, m)
+	}
+}
+
+// at follows keys into a value; nil where there is nothing.
+func at(v any, keys ...any) any {
+	for _, key := range keys {
+		switch key := key.(type) {
+		case string:
+			m, _ := v.(object)
+			v = m[key]
+		case int:
+			list, _ := v.([]any)
+			if key >= len(list) {
+				return nil
+			}
+			v = list[key]
+		}
+	}
+	return v
+}
+
+func fromKongKubernetes(t *testing.T, text string) object {
+	objects, order := manifests(t, text)
+	var services []any
+	for _, m := range order {
+		if m["kind"] != "HTTPRoute" {
+			continue
+		}
+		rule := at(m, "spec", "rules", 0)
+		backend := at(rule, "backendRefs", 0)
+		annotations := at(m, "metadata", "annotations").(object)
+		var plugins []any
+		for name := range strings.SplitSeq(annotations["konghq.com/plugins"].(string), ",") {
+			plugins = append(plugins, kongPluginOf(t, objects, name))
+		}
+		services = append(services, object{
+			"name": at(m, "metadata", "name"), "url": fmt.Sprintf("http://%v:%v", at(backend, "name"), at(backend, "port")),
+			"routes": []any{object{
+				"name": at(m, "metadata", "name"), "paths": []any{at(rule, "matches", 0, "path", "value")},
+				"strip_path": annotations["konghq.com/strip-path"] != "false",
+			}},
+			"plugins": plugins,
+		})
+	}
+	return object{"_format_version": "3.0", "services": services}
+}
+
+func kongPluginOf(t *testing.T, objects map[string]object, name string) object {
+	t.Helper()
+	m := objects["KongPlugin/"+name]
+	if m == nil {
+		m = objects["KongClusterPlugin/"+name]
+	}
+	if m == nil {
+		t.Fatalf("there is no plugin %s", name)
+	}
+	config := m["config"]
+	if from := at(m, "configFrom", "secretKeyRef"); from != nil {
+		secret := objects["Secret/"+at(from, "name").(string)]
+		text, ok := at(secret, "stringData", at(from, "key")).(string)
+		if !ok || at(secret, "metadata", "namespace") != at(from, "namespace") {
+			t.Fatalf("plugin %s: there is no secret %v", name, from)
+		}
+		config = parsed(t, text)
+	}
+	return object{"name": m["plugin"], "config": config}
+}
+
+func fromAPISIXKubernetes(t *testing.T, text string) object {
+	objects, order := manifests(t, text)
+	var routes []any
+	for _, m := range order {
+		name := at(m, "metadata", "name")
+		rule, uris, backend, config := at(m, "spec", "http", 0), any(nil), object(nil), ""
+		switch m["kind"] {
+		case "ApisixRoute":
+			uris = at(rule, "match", "paths")
+			backend = object{"host": at(rule, "backends", 0, "serviceName"), "port": at(rule, "backends", 0, "servicePort"), "weight": 1}
+			config = fmt.Sprint("ApisixPluginConfig/", at(rule, "plugin_config_name"))
+		case "HTTPRoute":
+			rule = at(m, "spec", "rules", 0)
+			prefix := at(rule, "matches", 0, "path", "value").(string)
+			uris = []any{prefix, prefix + "/*"}
+			backend = object{"host": at(rule, "backendRefs", 0, "name"), "port": at(rule, "backendRefs", 0, "port"), "weight": 1}
+			ref := at(rule, "filters", 0, "extensionRef")
+			config = fmt.Sprint(at(ref, "kind"), "/", at(ref, "name"))
+		default:
+			continue
+		}
+		plugins := object{}
+		for _, p := range at(objects[config], "spec", "plugins").([]any) {
+			plugins[at(p, "name").(string)] = at(p, "config")
+		}
+		routes = append(routes, object{"id": name, "uris": uris, "plugins": plugins, "upstream": object{"type": "roundrobin", "nodes": []any{backend}}})
+	}
+	return object{"routes": routes}
+}
+
+// What the local gateways do not have is left out, and each README says so:
+// Kong's bundled plugins, its consumers and routes without Gatehouse; APISIX's
+// rate limits and consumers.
+
+func localKong(document object) object {
+	var services []any
+	for _, s := range document["services"].([]any) {
+		service := maps.Clone(s.(object))
+		service["plugins"] = slices.DeleteFunc(slices.Clone(service["plugins"].([]any)), func(p any) bool { return at(p, "name") != "gatehouse" })
+		if len(service["plugins"].([]any)) > 0 {
+			services = append(services, service)
+		}
+	}
+	return object{"_format_version": document["_format_version"], "services": services}
+}
+
+var localAPISIXPlugins = []string{"ext-plugin-pre-req", "cors"}
+
+func localAPISIX(document object) object {
+	local := object{}
+	var routes []any
+	for _, r := range document["routes"].([]any) {
+		route := maps.Clone(r.(object))
+		if plugins, ok := route["plugins"].(object); ok {
+			plugins = maps.Clone(plugins)
+			maps.DeleteFunc(plugins, func(name string, _ any) bool { return !slices.Contains(localAPISIXPlugins, name) })
+			route["plugins"] = plugins
+			if plugins["ext-plugin-pre-req"] == nil {
+				continue
+			}
+		}
+		routes = append(routes, route)
+	}
+	local["routes"] = routes
+	if configs, ok := document["plugin_configs"]; ok {
+		local["plugin_configs"] = configs
+	}
+	return local
+}
+
+// nativeFile writes a document where a gateway can read it.
+func nativeFile(t *testing.T, g gateway, document object) string {
+	t.Helper()
+	var text bytes.Buffer
+	if err := yaml.NewEncoder(&text).Encode(document); err != nil {
+		t.Fatal(err)
+	}
+	if g == forAPISIX {
+		text.WriteString("#END\n")
+	}
+	path := filepath.Join(t.TempDir(), g.native)
+	if err := os.WriteFile(path, text.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

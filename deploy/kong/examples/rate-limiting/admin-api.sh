@@ -1,0 +1,72 @@
+#!/bin/sh
+# Rate limits per caller, consumers and groups beside it
+#
+# When: Each caller may make so many calls, whoever forwards them. The gateway's own limit counts by X-User-Id, which
+# Gatehouse sets before and which no client can forge, because its own copies are removed first.
+# Gatehouse makes no consumers of the gateway: permissions and roles take the place of consumer groups, and
+# plugins that need a consumer (acl, consumer-restriction) have none to see on these routes. Partners with API
+# keys keep the gateway's consumers and groups, on routes of their own.
+#
+# For Kong with a database. KONG_ADMIN is the Admin API; needs curl and jq. May be run again.
+#
+# Try:
+#   GET /orders/1 -> 401
+#   GET /orders/1, opaque token -> 200
+#   GET /orders/1, machine's token, forged X-User-Id -> 200
+#   GET /orders/1, token for users only -> 403
+#
+# Written from deploy/deploytest/cases/rate-limiting.yaml; change it there.
+set -eu
+
+put() { # put PATH: with the body from standard input
+  curl --fail-with-body --silent --show-error --output /dev/null \
+    --request PUT --header 'Content-Type: application/json' --data-binary @- \
+    "${KONG_ADMIN:-http://127.0.0.1:8001}$1"
+}
+
+put /services/orders <<'JSON'
+{"url": "http://orders:8080"}
+JSON
+put /services/orders/routes/orders <<'JSON'
+{"paths": ["/orders"], "strip_path": false}
+JSON
+
+# The permission table, as one JSON string.
+table=$(jq --raw-input --slurp . <<'YAML'
+permissions:
+  orders:read:
+    description: See orders
+    activities:
+      - GET,HEAD /orders
+      - GET,HEAD /orders/[^/?#]+
+YAML
+)
+put /services/orders/plugins/gatehouse-orders <<JSON
+{
+  "config": {
+    "introspection": {
+      "audience": [
+        "https://api.example.com"
+      ],
+      "introspection_endpoint": "http://hydra:4445/admin/oauth2/introspect"
+    },
+    "permission_table": $table,
+    "upstream_headers": {
+      "X-User-Id": "sub"
+    }
+  },
+  "name": "gatehouse"
+}
+JSON
+
+put /services/orders/plugins/rate-limiting-orders <<'JSON'
+{
+  "config": {
+    "header_name": "X-User-Id",
+    "limit_by": "header",
+    "minute": 60,
+    "policy": "local"
+  },
+  "name": "rate-limiting"
+}
+JSON
