@@ -66,7 +66,7 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(explainCommand())
+	root.AddCommand(explainCommand(), lintCommand())
 	root.AddCommand(devCommand(), demoCommand())
 	return root
 }

@@ -2,28 +2,36 @@ package automaton
 
 // Minus returns the texts of a language that are in none of the others.
 func (l *Language) Minus(others ...*Language) (*Language, error) {
+	var err error
 	for _, other := range others {
-		var err error
-		if l, err = minus(l, other); err != nil {
+		if l, err = combine(l, other, func(a, b bool) bool { return a && !b }); err != nil {
 			return nil, err
 		}
 	}
 	return l, nil
 }
 
-// minus runs both automata side by side: a state of the result is a pair.
-func minus(a, b *Language) (*Language, error) {
+// And returns the texts that both languages hold.
+func (l *Language) And(other *Language) (*Language, error) {
+	return combine(l, other, func(a, b bool) bool { return a && b })
+}
+
+// pair is a state of two automata that run side by side.
+type pair struct{ a, b uint32 }
+
+// combine makes the language of the texts that keep says yes to. It must say
+// no to every text that is not in a.
+func combine(a, b *Language, keep func(inA, inB bool) bool) (*Language, error) {
 	letters, err := jointAlphabet([]*Language{a, b})
 	if err != nil {
 		return nil, err
 	}
-	type pair struct{ a, b uint32 }
 	result := &Language{alphabet: letters}
 	ids := map[pair]uint32{{dead, dead}: dead, {first, first}: first}
 	queue := []pair{{dead, dead}, {first, first}}
 	for at := 0; at < len(queue); at++ {
 		p := queue[at]
-		result.accepts = append(result.accepts, a.accepts[p.a] && !b.accepts[p.b])
+		result.accepts = append(result.accepts, keep(a.accepts[p.a], b.accepts[p.b]))
 		for _, r := range letters.members {
 			to := pair{a.step(p.a, a.alphabet.letter(r)), b.step(p.b, b.alphabet.letter(r))}
 			if to.a == dead {

@@ -1,0 +1,355 @@
+package analysis
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/automaton"
+)
+
+// LintRule is one thing that Lint looks for.
+type LintRule struct {
+	Name string `json:"name"`
+	Doc  string `json:"doc"`
+}
+
+// LintRules lists everything that Lint looks for.
+var LintRules = []LintRule{
+	{"overlap-public", "a public activity covers calls that a permission or the authenticated section guards"},
+	{"also-opened-by", "a call with an activity of its own is opened by another permission's wildcard too"},
+	{"bypassed-requirement", "a call with a requirement is covered by an activity that lacks it"},
+	{"duplicate", "two activities of one owner cover exactly the same calls"},
+	{"redundant", "an activity covers nothing that the others of its owner do not"},
+	{"unreachable", "an activity covers nothing, or never has a say"},
+	{"dead-branch", "a branch of an alternation matches no path"},
+	{"bare-dot", "a dot that matches any character stands where a dot is meant"},
+	{"crosses-segments", "a wildcard of a write runs across slashes"},
+	{"odd-range", "a range such as A-z holds characters between Z and a"},
+	{"needless-anchor", "a regex is anchored, which every path regex is"},
+	{"ungranted", "no role and no scope grants a permission"},
+	{"empty", "a permission has no activity, or a role grants nothing"},
+	{"redundant-grant", "a role lists what a role that it includes grants"},
+	{"scope-replaces-grant", "an entry under scopes takes the grant that its name gives"},
+	{"undecided", "a regex is too large to compare"},
+	{"lint-ignore", "a comment that silences a finding is malformed or silences nothing"},
+}
+
+// Finding is something in a table that is probably not meant.
+type Finding struct {
+	Rule string
+	permission.Place
+	Text string
+	// Witness shows the finding; nil where there is nothing to show.
+	Witness *Call
+	// Other is the second place that takes part, if any.
+	Other *permission.Place
+	// Reason is why the finding was silenced, where it was.
+	Reason string
+	// home is the line of the rule, near which the finding can be silenced.
+	home permission.Place
+}
+
+// Report is what Lint found.
+type Report struct {
+	Findings []Finding
+	// Silenced are findings that a comment next to their rule accepts.
+	Silenced []Finding
+}
+
+// Lint looks for what is probably not meant in the files of one table, which
+// must compile. texts holds the content of each file, for its comments.
+func Lint(table *permission.Table, files []*permission.File, texts map[string][]byte) (*Report, error) {
+	all, err := areas(permission.Rules(files...))
+	if err != nil {
+		return nil, err
+	}
+	l := &linter{table: table, files: files, all: all}
+	l.names()
+	for _, a := range all {
+		l.regex(a)
+	}
+	if err := l.calls(); err != nil {
+		return nil, err
+	}
+	return silence(l.findings, texts, files), nil
+}
+
+type linter struct {
+	table    *permission.Table
+	files    []*permission.File
+	all      []*area
+	findings []Finding
+}
+
+func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
+
+// calls looks at which calls activities share.
+func (l *linter) calls() error {
+	flagged := map[*area]bool{}
+	for i := len(l.all) - 1; i >= 0; i-- {
+		a := l.all[i]
+		if a.paths == nil {
+			l.add(Finding{Rule: "undecided", Place: a.PathPlace, home: a.Place,
+				Text: "the regex is too large to compare with others; split it into several activities"})
+			continue
+		}
+		n, err := l.neighbours(a)
+		if err != nil {
+			return err
+		}
+		for _, check := range []func(*area, []neighbour, map[*area]bool) error{l.unreachable, l.redundant} {
+			if !flagged[a] {
+				if err := undecided(l, a, check(a, n, flagged)); err != nil {
+					return err
+				}
+			}
+		}
+		if flagged[a] {
+			continue
+		}
+		for _, check := range []func(*area, []neighbour) error{l.overlapPublic, l.bypassedRequirement, l.alsoOpenedBy} {
+			if err := undecided(l, a, check(a, n)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func undecided(l *linter, a *area, err error) error {
+	if !errors.Is(err, automaton.ErrTooLarge) {
+		return err
+	}
+	l.add(Finding{Rule: "undecided", Place: a.PathPlace, home: a.Place,
+		Text: "what the regex shares with others is too large to decide; split it into several activities"})
+	return nil
+}
+
+// neighbour is an activity that shares calls with another, and one of them.
+type neighbour struct {
+	*area
+	shared Call
+}
+
+func (l *linter) neighbours(a *area) ([]neighbour, error) {
+	var found []neighbour
+	for _, b := range l.all {
+		if b == a || b.paths == nil {
+			continue
+		}
+		call, ok, err := overlap(a, b)
+		if err != nil && !errors.Is(err, automaton.ErrTooLarge) {
+			return nil, err
+		}
+		if ok {
+			found = append(found, neighbour{b, call})
+		}
+	}
+	return found, nil
+}
+
+// beyond returns a call that a covers and none of the others; ok is false when
+// the others cover all.
+func beyond(a *area, others []neighbour) (call Call, ok bool, err error) {
+	plain := make([]*area, len(others))
+	for i := range others {
+		plain[i] = others[i].area
+	}
+	for _, method := range methodClasses(a, plain) {
+		for _, host := range hostClasses(append([]*area{a}, plain...)) {
+			if !a.coversHost(host) {
+				continue
+			}
+			var covering []*automaton.Language
+			for _, o := range plain {
+				if o.coversMethod(method) && o.coversHost(host) {
+					covering = append(covering, o.paths)
+				}
+			}
+			path, ok, err := automaton.Beyond([]*automaton.Language{a.paths}, covering...)
+			if ok || err != nil {
+				return Call{method, host, path}, ok, err
+			}
+		}
+	}
+	return Call{}, false, nil
+}
+
+func those(list []neighbour, keep func(neighbour) bool) []neighbour {
+	var kept []neighbour
+	for _, n := range list {
+		if keep(n) {
+			kept = append(kept, n)
+		}
+	}
+	return kept
+}
+
+func (l *linter) unreachable(a *area, near []neighbour, flagged map[*area]bool) error {
+	if a.paths.Empty() {
+		flagged[a] = true
+		l.add(Finding{Rule: "unreachable", Place: a.PathPlace, home: a.Place,
+			Text: "the regex matches no canonical path, so the activity covers nothing; mend it or remove it"})
+		return nil
+	}
+	over := those(near, func(n neighbour) bool { return takesTheSay(n.area, a) })
+	if len(over) == 0 {
+		return nil
+	}
+	if _, some, err := beyond(a, over); some || err != nil {
+		return err
+	}
+	flagged[a] = true
+	l.add(Finding{Rule: "unreachable", Place: a.Place, home: a.Place, Witness: &over[0].shared, Other: &over[0].Place,
+		Text: "the " + string(a.Section) + " activity never has a say: " + owners(over) + " " + take(over) + " all its calls; remove it, or mark it override if it is the exception"})
+	return nil
+}
+
+// takesTheSay reports whether a call that both cover is not decided by b.
+func takesTheSay(a, b *area) bool {
+	switch {
+	case b.Override && b.Section == permission.InPublic:
+		return false
+	case a.Override && a.Section == permission.InPublic:
+		return true
+	case b.Override:
+		return false
+	}
+	return strictness(a.Section) > strictness(b.Section)
+}
+
+func strictness(s permission.Section) int {
+	return slices.Index([]permission.Section{permission.InPublic, permission.InAuthenticated, permission.InPermission}, s)
+}
+
+func (l *linter) redundant(a *area, near []neighbour, flagged map[*area]bool) error {
+	same := those(near, func(n neighbour) bool {
+		return !flagged[n.area] && n.Section == a.Section && n.Permission == a.Permission && n.Override == a.Override &&
+			weaker(n.demand(), a.demand()) == yes
+	})
+	if len(same) == 0 {
+		return nil
+	}
+	if _, some, err := beyond(a, same); some || err != nil {
+		return err
+	}
+	flagged[a] = true
+	f := Finding{Rule: "redundant", Place: a.Place, home: a.Place, Witness: &same[0].shared, Other: &same[0].Place}
+	equal := func(n neighbour) bool { return weaker(a.demand(), n.demand()) == yes }
+	for _, n := range same {
+		_, more, err := beyond(n.area, []neighbour{{area: a}})
+		if err != nil {
+			return err
+		}
+		if !more && equal(n) {
+			f.Rule, f.Witness, f.Other = "duplicate", &n.shared, &n.Place
+			f.Text = a.Owner() + " covers exactly the same calls at " + n.Place.String() + "; remove one of the two"
+			l.add(f)
+			return nil
+		}
+	}
+	switch {
+	case !slices.ContainsFunc(same, equal):
+		f.Rule = "bypassed-requirement"
+		f.Text = "the requirement never counts: " + a.Owner() + " covers the same calls without it at " + same[0].Place.String() + "; require it there too, or keep the calls out of it"
+	default:
+		f.Text = "the activity adds nothing to what " + a.Owner() + " covers otherwise; remove it"
+	}
+	l.add(f)
+	return nil
+}
+
+// overlapPublic looks at a public activity and what guards its calls.
+func (l *linter) overlapPublic(a *area, near []neighbour) error {
+	if a.Section != permission.InPublic {
+		return nil
+	}
+	guarded := those(near, func(n neighbour) bool { return n.Section != permission.InPublic })
+	if len(guarded) == 0 {
+		return nil
+	}
+	n := guarded[0]
+	text := "not public after all where " + owners(guarded) + " " + cover(guarded) + " the call too; the stricter section decides"
+	if a.Override {
+		text = "overrides " + owners(guarded) + ": anybody may make the call"
+	}
+	l.add(Finding{Rule: "overlap-public", Place: a.Place, home: a.Place, Witness: &n.shared, Other: &n.Place, Text: text})
+	return nil
+}
+
+// bypassedRequirement looks for ways around the requirement of an activity.
+func (l *linter) bypassedRequirement(a *area, near []neighbour) error {
+	around := those(near, func(n neighbour) bool {
+		return n.Section == a.Section && n.Section != permission.InPublic && weaker(a.demand(), n.demand()) == no
+	})
+	if len(around) == 0 {
+		return nil
+	}
+	n := around[0]
+	text := owners(around) + " " + cover(around) + " the call without the requirement; require it there too, or keep the call out of it"
+	l.add(Finding{Rule: "bypassed-requirement", Place: a.Place, home: a.Place, Witness: &n.shared, Other: &n.Place, Text: text})
+	return nil
+}
+
+// alsoOpenedBy looks for the trap of ids and words: /users/export beside
+// /users/[^/]+ of another permission.
+func (l *linter) alsoOpenedBy(a *area, near []neighbour) error {
+	if a.Section != permission.InPermission {
+		return nil
+	}
+	depth, ok, err := segments(a.paths)
+	if !ok || err != nil {
+		return err
+	}
+	var wild []neighbour
+	for _, n := range those(near, func(n neighbour) bool { return n.Section == permission.InPermission && n.Permission != a.Permission }) {
+		opens, err := l.swallows(n, a, depth)
+		if err != nil {
+			return err
+		}
+		if opens {
+			wild = append(wild, n)
+		}
+	}
+	if len(wild) == 0 {
+		return nil
+	}
+	n := wild[0]
+	l.add(Finding{Rule: "also-opened-by", Place: a.Place, home: a.Place, Witness: &n.shared, Other: &n.Place,
+		Text: owners(wild) + " " + open(wild) + " the call too, by " + n.Activity.String() + "; leave it out of that regex, or say that it is meant"})
+	return nil
+}
+
+// swallows reports whether all paths of a, and others, are matched by n, which
+// has the same number of segments and so was not meant to cover everything
+// below.
+func (l *linter) swallows(n neighbour, a *area, depth int) (bool, error) {
+	d, ok, err := segments(n.paths)
+	if !ok || d != depth || err != nil {
+		return false, err
+	}
+	if _, some, err := automaton.Beyond([]*automaton.Language{a.paths}, n.paths); some || err != nil {
+		return false, err
+	}
+	_, more, err := automaton.Beyond([]*automaton.Language{n.paths}, a.paths)
+	return more, err
+}
+
+// segments counts the segments of the paths of a language; ok is false where
+// they differ.
+func segments(paths *automaton.Language) (n int, ok bool, err error) {
+	path, ok, err := automaton.Witness(paths)
+	if !ok || err != nil {
+		return 0, false, err
+	}
+	n = countSlashes(path)
+	_, other, err := automaton.Beyond([]*automaton.Language{paths}, withSlashes(n))
+	return n, !other, err
+}
+
+// byPlace is the order in which people read findings.
+func byPlace(a, b Finding) int {
+	return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Rule, b.Rule))
+}

@@ -1,0 +1,272 @@
+package analysis
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/automaton"
+)
+
+// Call is a concrete request, the witness of a claim.
+type Call struct {
+	Method string
+	// Host is empty where the host makes no difference.
+	Host string
+	// Path is the canonical path; Target stands for it on a request line.
+	Path string
+}
+
+// Target is what to write on a request line.
+func (c *Call) Target() string { return Target(c.Path) }
+
+func (c *Call) String() string {
+	text := c.Method + " " + c.Target()
+	if c.Host != "" {
+		text += " on " + c.Host
+	}
+	return text
+}
+
+// errNoWitness is a fault of this package: the automata and the regex engine
+// must never disagree.
+var errNoWitness = errors.New("a witness was found that the regex does not match; please report this table")
+
+// area is the calls that an activity covers, as far as paths go.
+type area struct {
+	permission.Rule
+	// paths is nil when the regex is too large to decide about.
+	paths  *automaton.Language
+	regex  *regexp.Regexp
+	prefix string
+}
+
+// areas prepares activities for questions. Equal regexes share their automata.
+func areas(rules []permission.Rule) ([]*area, error) {
+	known := map[string]*area{}
+	list := make([]*area, len(rules))
+	for i, r := range rules {
+		a := &area{Rule: r}
+		if same := known[r.Path]; same != nil {
+			a.paths, a.regex, a.prefix = same.paths, same.regex, same.prefix
+		} else if err := a.compile(); err != nil {
+			return nil, fmt.Errorf("%s: path %q: %w", r.PathPlace, r.Path, err)
+		}
+		known[r.Path] = a
+		list[i] = a
+	}
+	return list, nil
+}
+
+func (a *area) compile() (err error) {
+	if a.regex, err = regexp.Compile(`\A(?:` + a.Path + `)\z`); err != nil {
+		return err
+	}
+	a.prefix = literalPrefix(a.Regex())
+	a.paths, err = canonical(a.Regex())
+	if errors.Is(err, automaton.ErrTooLarge) {
+		return nil
+	}
+	return err
+}
+
+// canonical is the language of a regex among the canonical paths.
+func canonical(tree *syntax.Regexp) (*automaton.Language, error) {
+	all, err := automaton.Compile(tree)
+	if err != nil {
+		return nil, err
+	}
+	return all.And(canonicalPaths())
+}
+
+// literalPrefix is what every match begins with.
+func literalPrefix(re *syntax.Regexp) string {
+	switch re.Op {
+	case syntax.OpLiteral:
+		if re.Flags&syntax.FoldCase == 0 {
+			return string(re.Rune)
+		}
+	case syntax.OpCapture:
+		return literalPrefix(re.Sub[0])
+	case syntax.OpConcat:
+		prefix := ""
+		for _, sub := range re.Sub {
+			prefix += literalPrefix(sub)
+			if sub.Op != syntax.OpLiteral || sub.Flags&syntax.FoldCase != 0 {
+				break
+			}
+		}
+		return prefix
+	}
+	return ""
+}
+
+// near reports, at little cost, whether two activities may share a call.
+func (a *area) near(b *area) bool {
+	return (strings.HasPrefix(a.prefix, b.prefix) || strings.HasPrefix(b.prefix, a.prefix)) &&
+		len(sharedMethods(a, b)) > 0 && sharedHosts(a, b)
+}
+
+// overlap returns a call that both activities cover; ok is false when there is
+// none.
+func overlap(a, b *area) (call Call, ok bool, err error) {
+	if !a.near(b) {
+		return Call{}, false, nil
+	}
+	if a.paths == nil || b.paths == nil {
+		return Call{}, false, automaton.ErrTooLarge
+	}
+	path, ok, err := automaton.Witness(a.paths, b.paths)
+	if !ok {
+		return Call{}, false, err
+	}
+	call = Call{sharedMethods(a, b)[0], sharedHost(a, b), path}
+	return call, true, call.check(a, b)
+}
+
+// check holds a witness against the regex engine.
+func (c *Call) check(covering ...*area) error {
+	for _, a := range covering {
+		if !a.regex.MatchString(c.Path) {
+			return fmt.Errorf("%s: %s: %w", a.Place, c, errNoWitness)
+		}
+	}
+	return nil
+}
+
+// --- methods
+
+// commonMethods are shown as examples of a method that an activity does not
+// name, the best known first. The last are there so that one is always left.
+var commonMethods = []string{"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "MKCOL", "OTHER"}
+
+func anyMethod(a *area) bool { return a.Methods[0] == permission.AnyMethod }
+
+func (a *area) coversMethod(m string) bool { return anyMethod(a) || slices.Contains(a.Methods, m) }
+
+// sharedMethods lists the methods that both activities cover and at least one
+// names, or an example where both cover all.
+func sharedMethods(a, b *area) []string {
+	switch {
+	case anyMethod(a) && anyMethod(b):
+		return commonMethods[:1]
+	case anyMethod(a):
+		return b.Methods
+	case anyMethod(b):
+		return a.Methods
+	}
+	var shared []string
+	for _, m := range a.Methods {
+		if slices.Contains(b.Methods, m) {
+			shared = append(shared, m)
+		}
+	}
+	return shared
+}
+
+// methodClasses lists one method for each class of methods that the
+// activities tell apart within those that a covers.
+func methodClasses(a *area, others []*area) []string {
+	if !anyMethod(a) {
+		return a.Methods
+	}
+	var named []string
+	for _, o := range others {
+		if !anyMethod(o) {
+			named = append(named, o.Methods...)
+		}
+	}
+	slices.Sort(named)
+	named = slices.Compact(named)
+	for _, m := range commonMethods {
+		if !slices.Contains(named, m) {
+			return append([]string{m}, named...)
+		}
+	}
+	return named
+}
+
+// --- hosts
+
+func (a *area) coversHost(host string) bool {
+	return len(a.Hosts) == 0 || slices.ContainsFunc(a.Hosts, func(pattern string) bool { return hostMatches(pattern, host) })
+}
+
+// hostMatches is the rule of the table: *.example.com covers every name below
+// example.com.
+func hostMatches(pattern, host string) bool {
+	if domain, ok := strings.CutPrefix(pattern, "*"); ok {
+		return len(host) > len(domain) && strings.HasSuffix(host, domain)
+	}
+	return pattern == host
+}
+
+func sharedHosts(a, b *area) bool {
+	return len(a.Hosts) == 0 || len(b.Hosts) == 0 || sharedHost(a, b) != ""
+}
+
+// sharedHost is a host that both activities cover, or nothing where neither
+// names one.
+func sharedHost(a, b *area) string {
+	for _, host := range hostClasses([]*area{a, b}) {
+		if host != otherHost && a.coversHost(host) && b.coversHost(host) {
+			return host
+		}
+	}
+	return ""
+}
+
+// otherHost is an example of a host that no activity names.
+const otherHost = "other.example"
+
+// hostClasses lists one host for each class of hosts that the activities tell
+// apart. A host is told by its name or by the longest domain above it.
+func hostClasses(list []*area) []string {
+	var patterns []string
+	for _, a := range list {
+		patterns = append(patterns, a.Hosts...)
+	}
+	if len(patterns) == 0 {
+		return []string{""}
+	}
+	slices.Sort(patterns)
+	patterns = slices.Compact(patterns)
+	classes := []string{}
+	for _, p := range patterns {
+		if !strings.HasPrefix(p, "*") {
+			classes = append(classes, p)
+		}
+	}
+	for _, p := range patterns {
+		if domain, ok := strings.CutPrefix(p, "*"); ok {
+			classes = append(classes, below(domain, patterns))
+		}
+	}
+	return append(classes, unnamed(patterns))
+}
+
+// unnamed is an example of a host that no pattern covers.
+func unnamed(patterns []string) string {
+	for _, host := range []string{otherHost, "other.test", "other.invalid"} {
+		if !slices.ContainsFunc(patterns, func(p string) bool { return hostMatches(p, host) }) {
+			return host
+		}
+	}
+	return "elsewhere.localhost"
+}
+
+// below names a host right below a domain that no longer pattern covers.
+func below(domain string, patterns []string) string {
+	for _, label := range []string{"other", "x", "y", "z", "any-other", "yet-another-host"} {
+		host := label + domain
+		taken := func(p string) bool { return len(p) > len(domain)+1 && hostMatches(p, host) }
+		if !slices.ContainsFunc(patterns, taken) {
+			return host
+		}
+	}
+	return "one-more-host" + domain
+}
