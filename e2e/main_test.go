@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -66,32 +65,14 @@ func pluginBinaries(t testing.TB) binaries {
 	return b
 }
 
-// logBuffer keeps what a gateway and its plugin log.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // stage is the backends with both gateways in front of them.
 type stage struct {
 	*demo.Demo
 	kong   *kong.Gateway
 	apisix *apisix.Gateway
 	dir    string
-
-	kongLog, apisixLog logBuffer
+	// logs are what each gateway and its plugin log.
+	logs map[string]*os.File
 }
 
 const startLimit = 5 * time.Minute // the first one builds the Ory servers
@@ -101,7 +82,7 @@ const startLimit = 5 * time.Minute // the first one builds the Ory servers
 func newStage(t testing.TB) (s *stage, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
-	s = &stage{}
+	s = &stage{logs: map[string]*os.File{}}
 	if s.dir, err = os.MkdirTemp(tempDir, "stage-"); err != nil {
 		return s, err
 	}
@@ -141,19 +122,24 @@ func (s *stage) kongFile() string   { return filepath.Join(s.dir, "kong.yml") }
 func (s *stage) apisixFile() string { return filepath.Join(s.dir, "apisix.yaml") }
 
 func (s *stage) startGateways(b binaries, kongAddress, apisixAddress string) error {
-	if err := s.writeFiles(); err != nil {
+	err := s.writeFiles()
+	if err != nil {
 		return err
 	}
-	var err error
+	for _, name := range []string{"kong", "apisix"} {
+		if s.logs[name], err = os.Create(filepath.Join(s.dir, name+".log")); err != nil {
+			return err
+		}
+	}
 	s.kong, err = kong.Start(kong.Options{
-		Config: s.kongFile(), PluginBinary: b.kong, Listen: kongAddress, Log: &s.kongLog,
+		Config: s.kongFile(), PluginBinary: b.kong, Listen: kongAddress, Log: s.logs["kong"],
 	})
 	if err != nil {
 		return err
 	}
 	s.apisix, err = apisix.Start(apisix.Options{
 		Config: s.apisixFile(), RunnerBinary: b.apisix, Listen: apisixAddress,
-		Log:          slog.New(slog.NewTextHandler(&s.apisixLog, nil)),
+		Log:          slog.New(slog.NewTextHandler(s.logs["apisix"], nil)),
 		RespawnDelay: 200 * time.Millisecond, // APISIX takes 3 s
 	})
 	return err
@@ -182,6 +168,9 @@ func (s *stage) stop() {
 	}
 	if s.Demo != nil {
 		s.Demo.Stop()
+	}
+	for _, log := range s.logs {
+		log.Close()
 	}
 }
 

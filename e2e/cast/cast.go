@@ -113,19 +113,16 @@ func (c *Cast) person(name string, roles ...string) ory.Person {
 }
 
 func (c *Cast) browserSession(p ory.Person) ory.Session {
-	if c.err != nil {
-		return ory.Session{}
-	}
-	s, err := c.servers.Kratos.SignInBrowser(c.ctx, p.Email, p.Password)
-	c.failed(err)
-	return s
+	return c.signIn(p, c.servers.Kratos.SignInBrowser)
 }
 
-func (c *Cast) appSession(p ory.Person) ory.Session {
+func (c *Cast) appSession(p ory.Person) ory.Session { return c.signIn(p, c.servers.Kratos.SignIn) }
+
+func (c *Cast) signIn(p ory.Person, how func(_ context.Context, email, password string) (ory.Session, error)) ory.Session {
 	if c.err != nil {
 		return ory.Session{}
 	}
-	s, err := c.servers.Kratos.SignIn(c.ctx, p.Email, p.Password)
+	s, err := how(c.ctx, p.Email, p.Password)
 	c.failed(err)
 	return s
 }
