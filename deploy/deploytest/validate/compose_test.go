@@ -1,0 +1,164 @@
+package validate
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+const deploy = "../.."
+
+var composeFiles = []string{
+	"kong/compose.yaml", "kong/compose.postgres.yaml",
+	"apisix/compose.yaml", "apisix/compose.etcd.yaml",
+	"compose.yaml",
+}
+
+// resolve reads a compose file as docker compose does: includes, anchors,
+// variables, defaults and the consistency of all references.
+func resolve(t *testing.T, file string) *types.Project {
+	t.Helper()
+	options, err := cli.NewProjectOptions([]string{filepath.Join(deploy, file)}, cli.WithOsEnv, cli.WithInterpolation(true), cli.WithConsistency(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := options.LoadProject(t.Context())
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return project
+}
+
+// eachService runs a test for every service of every compose file.
+func eachService(t *testing.T, check func(*testing.T, *types.Project, types.ServiceConfig)) {
+	for _, file := range composeFiles {
+		project := resolve(t, file)
+		if len(project.Services) < 10 {
+			t.Errorf("%s has only the services %v", file, project.ServiceNames())
+		}
+		for name, service := range project.Services {
+			t.Run(file+"/"+name, func(t *testing.T) { check(t, project, service) })
+		}
+	}
+}
+
+// runsToItsEnd is whether a service is a step of the start and not a server.
+func runsToItsEnd(s types.ServiceConfig) bool { return s.Restart == types.RestartPolicyOnFailure }
+
+func TestComposeServersHaveHealthChecks(t *testing.T) {
+	eachService(t, func(t *testing.T, _ *types.Project, s types.ServiceConfig) {
+		if has := s.HealthCheck != nil && !s.HealthCheck.Disable; has == runsToItsEnd(s) {
+			t.Errorf("has a health check is %t, runs to its end is %t", has, runsToItsEnd(s))
+		}
+	})
+}
+
+func TestComposeStartsInOrder(t *testing.T) {
+	eachService(t, func(t *testing.T, p *types.Project, s types.ServiceConfig) {
+		for name, d := range s.DependsOn {
+			want := types.ServiceConditionHealthy
+			if runsToItsEnd(p.Services[name]) {
+				want = types.ServiceConditionCompletedSuccessfully
+			}
+			if d.Condition != want {
+				t.Errorf("waits for %s to be %s, want %s", name, d.Condition, want)
+			}
+		}
+	})
+	// What must have happened before a gateway takes requests.
+	for _, file := range composeFiles {
+		p := resolve(t, file)
+		for _, gateway := range []string{"kong", "apisix"} {
+			if _, ok := p.Services[gateway]; !ok {
+				continue
+			}
+			before := map[string]bool{}
+			collect(p, gateway, before)
+			for _, name := range []string{"postgres", "kratos-migrate", "kratos", "hydra-migrate", "hydra", "seed", "site", "hello", "world", "users", "products", "orders"} {
+				if !before[name] {
+					t.Errorf("%s: %s starts without waiting for %s", file, gateway, name)
+				}
+			}
+		}
+	}
+}
+
+func collect(p *types.Project, name string, before map[string]bool) {
+	for next := range p.Services[name].DependsOn {
+		if !before[next] {
+			before[next] = true
+			collect(p, next, before)
+		}
+	}
+}
+
+var pinned = regexp.MustCompile(`^[a-z0-9./-]+:v?\d+\.\d+\.?\d*[a-z0-9.-]*$`)
+
+func TestComposeImagesArePinned(t *testing.T) {
+	eachService(t, func(t *testing.T, _ *types.Project, s types.ServiceConfig) {
+		if s.Build == nil && !pinned.MatchString(s.Image) {
+			t.Errorf("the image %s is not pinned", s.Image)
+		}
+		if s.Build != nil {
+			file := filepath.Join(s.Build.Context, s.Build.Dockerfile)
+			if _, err := os.Stat(file); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// A bind of a file that is missing would silently become a folder.
+func TestComposeMountsExist(t *testing.T) {
+	eachService(t, func(t *testing.T, _ *types.Project, s types.ServiceConfig) {
+		for _, v := range s.Volumes {
+			if v.Type != types.VolumeTypeBind {
+				continue
+			}
+			if info, err := os.Stat(v.Source); err != nil || info.IsDir() || !v.ReadOnly {
+				t.Errorf("%s: %v, read-only %t", v.Source, err, v.ReadOnly)
+			}
+		}
+	})
+}
+
+// The admin APIs of Kratos, Hydra, Kong and APISIX need no credential or a
+// known one: nobody else's machine may reach them.
+func TestComposePublishesOnLoopbackAlone(t *testing.T) {
+	var published []string
+	eachService(t, func(t *testing.T, _ *types.Project, s types.ServiceConfig) {
+		for _, port := range s.Ports {
+			if port.HostIP != "127.0.0.1" {
+				t.Errorf("port %s is published on %q", port.Published, port.HostIP)
+			}
+			published = append(published, port.Published)
+		}
+	})
+	for _, admin := range []string{"8001", "9180", "2379", "5432"} {
+		if slices.Contains(published, admin) {
+			t.Errorf("port %s is published", admin)
+		}
+	}
+	if !slices.Contains(published, "8000") || !slices.Contains(published, "9080") {
+		t.Errorf("the gateways are not published: %v", published)
+	}
+}
+
+func TestComposeGivesNoPrivileges(t *testing.T) {
+	eachService(t, func(t *testing.T, _ *types.Project, s types.ServiceConfig) {
+		if s.Privileged || s.NetworkMode == "host" || len(s.CapAdd) > 0 || s.User == "root" || s.User == "0" {
+			t.Error("asks for more than it needs")
+		}
+		for _, v := range s.Volumes {
+			if strings.Contains(v.Source, "docker.sock") {
+				t.Error("mounts Docker's socket")
+			}
+		}
+	})
+}

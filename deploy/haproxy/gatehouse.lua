@@ -1,0 +1,98 @@
+-- Asks Gatehouse before HAProxy passes a request on. Needs HAProxy 2.6 or newer
+-- with Lua 5.3, and nothing else.
+--
+--   http-request lua.gatehouse URL NAMES
+--
+-- URL is that of the endpoint, such as http://127.0.0.1:4180/auth/haproxy.
+-- NAMES are the headers, separated by commas, that upstream_headers and
+-- strip_headers of the gate name. They are removed from the request, and set if
+-- Gatehouse says so.
+
+-- Headers that belong to a connection, or that say where the request came from
+-- and are written here.
+local not_passed = {
+  ["connection"] = true, ["content-length"] = true, ["expect"] = true, ["host"] = true, ["keep-alive"] = true,
+  ["proxy-connection"] = true, ["te"] = true, ["trailer"] = true, ["transfer-encoding"] = true, ["upgrade"] = true,
+}
+
+local unavailable = '{"type":"about:blank","title":"Service Unavailable","status":503,' ..
+  '"detail":"The request could not be authorised at the moment."}'
+
+-- target is what the upstream will be sent: as received in HTTP/1, and without
+-- scheme and host in HTTP/2, where HAProxy adds those itself.
+local function target(txn)
+  local uri = txn.sf:url()
+  if string.sub(txn.sf:req_ver(), 1, 1) ~= "1" then
+    uri = txn.sf:pathq()
+  end
+  return uri
+end
+
+local function question(txn)
+  local headers = {}
+  for name, values in pairs(txn.http:req_get_headers()) do
+    if not not_passed[name] then
+      headers[name] = {}
+      for i = 0, #values do
+        table.insert(headers[name], values[i])
+      end
+    end
+  end
+  headers["x-forwarded-method"] = { txn.sf:method() }
+  headers["x-forwarded-uri"] = { target(txn) }
+  headers["x-forwarded-host"] = { txn.sf:req_hdr("host") }
+  headers["x-forwarded-for"] = { txn.sf:src() }
+  headers["x-forwarded-proto"] = { "http" }
+  if txn.f:ssl_fc() == 1 or txn.f:ssl_fc() == true then
+    headers["x-forwarded-proto"] = { "https" }
+  end
+  return headers
+end
+
+local function refuse(txn, answer)
+  local reply = txn:reply()
+  if answer.status == nil or answer.status < 300 or answer.status > 599 then
+    reply:set_status(503)
+    reply:add_header("content-type", "application/problem+json")
+    reply:add_header("cache-control", "no-store")
+    reply:set_body(unavailable)
+    txn:done(reply)
+    return
+  end
+  reply:set_status(answer.status)
+  for name, values in pairs(answer.headers) do
+    if not not_passed[name] then
+      for i = 0, #values do
+        reply:add_header(name, values[i])
+      end
+    end
+  end
+  reply:set_body(answer.body or "")
+  txn:done(reply)
+end
+
+local function gatehouse(txn, url, names)
+  local listed = {}
+  for name in string.gmatch(names, "[^,%s]+") do
+    table.insert(listed, string.lower(name))
+  end
+  local headers = question(txn)
+  local answer = core.httpclient():get({ url = url, headers = headers, timeout = 35000 })
+  if answer.status ~= 200 then
+    refuse(txn, answer)
+    return
+  end
+  for _, name in ipairs(listed) do
+    txn.http:req_del_header(name)
+    local values = answer.headers[name]
+    if values ~= nil then
+      txn.http:req_set_header(name, values[0])
+    end
+  end
+  -- A header that the client lists here would be taken off behind HAProxy.
+  if txn.sf:req_hdr("upgrade") == "" then
+    txn.http:req_del_header("connection")
+  end
+end
+
+core.register_action("gatehouse", { "http-req" }, gatehouse, 2)
