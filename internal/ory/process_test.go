@@ -2,6 +2,7 @@ package ory
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -55,5 +56,12 @@ func TestSettingsInTheEnvironmentDoNotReachTheServers(t *testing.T) {
 	got := strings.Join(env, " ")
 	if want := "SQA_OPT_OUT=true PATH=/bin HOME=/home/x"; got != want {
 		t.Errorf("environment %q, want %q", got, want)
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,4 +1,4 @@
-package ory
+package pinned
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 )
 
 // tiny is a server of a few lines, so that building can be tested in a second.
-var tiny = source{name: "tiny", pkg: "example.test/tiny", tags: "some", mark: "Build Commit:"}
+var tiny = Program{Name: "tiny", Package: "example.test/tiny", Tags: "some", Cgo: true, Module: "e2e/ory/tiny", Cache: "ory", Mark: "Build Commit:"}
 
 // tinyRoot is a checkout with the module of tiny, whose main file is given.
 func tinyRoot(t *testing.T, main string) string {
@@ -61,7 +61,7 @@ func TestTwoBuildersBuildOnce(t *testing.T) {
 	var builders sync.WaitGroup
 	for range 4 {
 		builders.Go(func() {
-			path, err := ensureServer(t.Context(), Options{Root: root, Log: &log}, tiny)
+			path, err := Ensure(t.Context(), Options{Root: root, Log: &log}, tiny)
 			if err != nil {
 				t.Error(err)
 				return
@@ -84,12 +84,12 @@ func TestTwoBuildersBuildOnce(t *testing.T) {
 func TestChangedPinIsBuiltAgain(t *testing.T) {
 	root := tinyRoot(t, tinyMain)
 	var log syncBuffer
-	before, err := ensureServer(t.Context(), Options{Root: root, Log: &log}, tiny)
+	before, err := Ensure(t.Context(), Options{Root: root, Log: &log}, tiny)
 	if err != nil {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(root, "e2e", "ory", "tiny", "go.sum"), "\n")
-	after, err := ensureServer(t.Context(), Options{Root: root, Log: &log}, tiny)
+	after, err := Ensure(t.Context(), Options{Root: root, Log: &log}, tiny)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestChangedPinIsBuiltAgain(t *testing.T) {
 func TestFailedBuildSaysWhyAndLeavesNothing(t *testing.T) {
 	root := tinyRoot(t, "package main\n\nfunc main() { undefinedThing() }\n")
 	var log syncBuffer
-	path, err := ensureServer(t.Context(), Options{Root: root, Log: &log}, tiny)
+	path, err := Ensure(t.Context(), Options{Root: root, Log: &log}, tiny)
 	if err == nil || !strings.Contains(err.Error(), "undefined: undefinedThing") {
 		t.Fatalf("error %v does not say what the compiler said", err)
 	}
@@ -121,7 +121,7 @@ func TestCancelledBuildStops(t *testing.T) {
 	root := tinyRoot(t, tinyMain)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	path, err := ensureServer(ctx, Options{Root: root, Log: &syncBuffer{}}, tiny)
+	path, err := Ensure(ctx, Options{Root: root, Log: &syncBuffer{}}, tiny)
 	if err == nil || isExecutable(path) {
 		t.Errorf("a cancelled build went on: %v", err)
 	}
@@ -156,7 +156,7 @@ func TestMissingCompilerIsNamed(t *testing.T) {
 	}
 	t.Setenv("PATH", bin)
 	t.Setenv("CC", "")
-	_, err = ensureServer(t.Context(), Options{Root: tinyRoot(t, tinyMain), Log: &syncBuffer{}}, tiny)
+	_, err = Ensure(t.Context(), Options{Root: tinyRoot(t, tinyMain), Log: &syncBuffer{}}, tiny)
 	if err == nil || !strings.Contains(err.Error(), "install gcc") {
 		t.Errorf("error %v does not name gcc", err)
 	}
@@ -166,7 +166,7 @@ func TestServerOnPathIsUsed(t *testing.T) {
 	bin := t.TempDir()
 	write(t, filepath.Join(bin, "tiny"), "#!/bin/sh\n[ \"$1\" = version ] && echo 'Build Commit: 1'\n")
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	path, err := ensureServer(t.Context(), Options{Root: tinyRoot(t, tinyMain), Log: &syncBuffer{}}, tiny)
+	path, err := Ensure(t.Context(), Options{Root: tinyRoot(t, tinyMain), Log: &syncBuffer{}}, tiny)
 	if err != nil || path != filepath.Join(bin, "tiny") {
 		t.Errorf("used %s, %v, not the one on PATH", path, err)
 	}
@@ -176,7 +176,7 @@ func TestPasswordCrackerNamedHydraIsPassedOver(t *testing.T) {
 	bin := t.TempDir()
 	write(t, filepath.Join(bin, "tiny"), "#!/bin/sh\necho 'Hydra v9.4 (c) 2022 by van Hauser/THC'\nexit 255\n")
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	path, err := ensureServer(t.Context(), Options{Root: tinyRoot(t, tinyMain), Log: &syncBuffer{}}, tiny)
+	path, err := Ensure(t.Context(), Options{Root: tinyRoot(t, tinyMain), Log: &syncBuffer{}}, tiny)
 	if err != nil || filepath.Dir(path) == bin {
 		t.Errorf("used %s, %v", path, err)
 	}
@@ -184,7 +184,7 @@ func TestPasswordCrackerNamedHydraIsPassedOver(t *testing.T) {
 
 func TestOutsideACheckoutTheErrorSaysWhatToDo(t *testing.T) {
 	t.Chdir(t.TempDir())
-	_, err := ensureServer(t.Context(), Options{Log: &syncBuffer{}}, tiny)
+	_, err := Ensure(t.Context(), Options{Log: &syncBuffer{}}, tiny)
 	if err == nil || !strings.Contains(err.Error(), "on PATH") {
 		t.Errorf("error %v", err)
 	}

@@ -1,4 +1,4 @@
-package ory
+package pinned
 
 import (
 	"bufio"
@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// buildLocked builds the server unless somebody else did so while we waited.
-func buildLocked(ctx context.Context, log io.Writer, s source, moduleDir, binary string) error {
+// buildLocked builds the program unless somebody else did so while we waited.
+func buildLocked(ctx context.Context, log io.Writer, p Program, moduleDir, binary string) error {
 	if err := os.MkdirAll(filepath.Dir(binary), 0o755); err != nil {
 		return err
 	}
-	unlock, err := lock(ctx, log, s, filepath.Dir(binary)+".lock")
+	unlock, err := lock(ctx, log, p, filepath.Dir(binary)+".lock")
 	if err != nil {
 		return err
 	}
@@ -27,12 +27,12 @@ func buildLocked(ctx context.Context, log io.Writer, s source, moduleDir, binary
 	if isExecutable(binary) {
 		return nil
 	}
-	return build(ctx, log, s, moduleDir, binary)
+	return build(ctx, log, p, moduleDir, binary)
 }
 
 // lock takes an advisory lock that the kernel drops when its holder dies, so a
 // killed build leaves nothing to clean up.
-func lock(ctx context.Context, log io.Writer, s source, path string) (unlock func(), err error) {
+func lock(ctx context.Context, log io.Writer, p Program, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
@@ -48,21 +48,21 @@ func lock(ctx context.Context, log io.Writer, s source, path string) (unlock fun
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 		if !said {
-			fmt.Fprintf(log, "gatehouse: waiting for another process that builds %s\n", s.name)
+			fmt.Fprintf(log, "gatehouse: waiting for another process that builds %s\n", p.Name)
 			said = true
 		}
 		select {
 		case <-ctx.Done():
 			f.Close()
-			return nil, fmt.Errorf("wait for another build of %s: %w", s.name, ctx.Err())
+			return nil, fmt.Errorf("wait for another build of %s: %w", p.Name, ctx.Err())
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
 
-func build(ctx context.Context, log io.Writer, s source, moduleDir, binary string) error {
-	if err := checkToolchain(); err != nil {
-		return fmt.Errorf("build %s: %w", s.name, err)
+func build(ctx context.Context, log io.Writer, p Program, moduleDir, binary string) error {
+	if err := p.checkToolchain(); err != nil {
+		return fmt.Errorf("build %s: %w", p.Name, err)
 	}
 	partial, err := os.MkdirTemp(filepath.Dir(binary), "partial-")
 	if err != nil {
@@ -70,35 +70,45 @@ func build(ctx context.Context, log io.Writer, s source, moduleDir, binary strin
 	}
 	defer os.RemoveAll(partial)
 
-	fmt.Fprintf(log, "gatehouse: building %s (%s) into %s: this happens once and takes minutes\n", s.name, s.pkg, filepath.Dir(binary))
+	fmt.Fprintf(log, "gatehouse: building %s (%s) into %s: this happens once and takes minutes\n", p.Name, p.Package, filepath.Dir(binary))
 	started := time.Now()
-	out := filepath.Join(partial, s.name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-v", "-tags", s.tags, "-o", out, s.pkg)
+	out := filepath.Join(partial, p.Name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-v", "-tags", p.Tags, "-o", out, p.Package)
 	cmd.Dir = moduleDir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=1", "GOWORK=off", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+p.cgo(), "GOWORK=off", "GOFLAGS=")
 	cmd.WaitDelay = 5 * time.Second
-	if err := runWithProgress(cmd, log, s.name, 10*time.Second); err != nil {
-		return fmt.Errorf("build %s in %s: %w", s.name, moduleDir, err)
+	if err := runWithProgress(cmd, log, p.Name, 10*time.Second); err != nil {
+		return fmt.Errorf("build %s in %s: %w", p.Name, moduleDir, err)
 	}
 	if err := os.Rename(out, binary); err != nil {
 		return err
 	}
-	fmt.Fprintf(log, "gatehouse: built %s in %s\n", s.name, time.Since(started).Round(time.Second))
+	fmt.Fprintf(log, "gatehouse: built %s in %s\n", p.Name, time.Since(started).Round(time.Second))
 	return nil
+}
+
+func (p Program) cgo() string {
+	if p.Cgo {
+		return "1"
+	}
+	return "0"
 }
 
 // checkToolchain says what is missing before the compiler does, which says it
 // late and less clearly.
-func checkToolchain() error {
+func (p Program) checkToolchain() error {
 	if _, err := exec.LookPath("go"); err != nil {
-		return fmt.Errorf("the go command is not on PATH: install Go, or put kratos and hydra on PATH")
+		return fmt.Errorf("the go command is not on PATH: install Go, or put %s on PATH", p.Name)
+	}
+	if !p.Cgo {
+		return nil
 	}
 	cc := "gcc"
 	if fields := strings.Fields(os.Getenv("CC")); len(fields) > 0 {
 		cc = fields[0]
 	}
 	if _, err := exec.LookPath(cc); err != nil {
-		return fmt.Errorf("the C compiler %s is not on PATH (SQLite needs one): install gcc, or put kratos and hydra on PATH", cc)
+		return fmt.Errorf("the C compiler %s is not on PATH (%s needs one): install gcc, or put %s on PATH", cc, p.Name, p.Name)
 	}
 	return nil
 }
