@@ -150,13 +150,18 @@ func (l *load) check(upstreams map[string]*upstream.Server) {
 	if n := len(l.wrong); n > wrongShown {
 		l.t.Errorf("and %d more wrong answers", n-wrongShown)
 	}
+	arrived := 0
 	for _, u := range upstreams {
 		for _, r := range u.Received() {
+			arrived += len(r.Values(loadHeader))
 			if problem := l.misled(r); problem != "" {
 				l.t.Errorf("%s received %q: %s", u.Name(), r.Lines(), problem)
 				return
 			}
 		}
+	}
+	if arrived == 0 {
+		l.t.Error("the upstreams have no record of the load")
 	}
 }
 
