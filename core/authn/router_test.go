@@ -235,3 +235,40 @@ func BenchmarkRoute(b *testing.B) {
 		})
 	}
 }
+
+// heart is an authenticator that remembers one token.
+type heart struct {
+	named
+	token string
+}
+
+func (h heart) Recall(c core.Credential) (*core.Principal, bool) {
+	return &core.Principal{Subject: "remembered"}, c.Value == h.token
+}
+
+func TestOnlyARememberedJWTIsRecalled(t *testing.T) {
+	token := jwtOf(known)
+	for name, test := range map[string]struct {
+		kind  core.CredentialKind
+		value string
+		mode  authn.JWTMode
+		want  string
+	}{
+		"remembered":               {core.BearerToken, token, "", "remembered"},
+		"remembered, cookie":       {core.TokenCookie, token, "", "remembered"},
+		"not remembered":           {core.BearerToken, jwtOf(known) + "x", "", "jwt"},
+		"revocation is to be seen": {core.BearerToken, token, authn.IntrospectAlways, "introspection"},
+		"as a session":             {core.SessionCookie, token, "", "session"},
+	} {
+		o := everything()
+		o.JWT, o.IntrospectJWT = heart{named("jwt"), token}, test.mode
+		if got := route(t, o, test.kind, test.value); got != test.want {
+			t.Errorf("%s: %s, want %s", name, got, test.want)
+		}
+	}
+	o := everything()
+	o.JWT = heart{named("jwt"), "opaque"}
+	if got := route(t, o, core.BearerToken, "opaque"); got != "introspection" {
+		t.Errorf("an opaque token went to %s", got)
+	}
+}

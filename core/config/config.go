@@ -178,6 +178,10 @@ type Error struct {
 	Mistakes []Mistake
 }
 
+// Loggable tells hosts that the text holds no secret: values of settings are
+// never printed.
+func (*Error) Loggable() {}
+
 func (e *Error) Error() string {
 	text := fmt.Sprintf("configuration has %d mistake(s)", len(e.Mistakes))
 	if e.Source != "" {

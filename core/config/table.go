@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"errors"
 	"runtime"
 
 	"gatehouse/core"
@@ -32,13 +33,27 @@ func (b *Builder) table(c *Config) (*table, key, error) {
 func (b *Builder) inlineTable(text string) (*table, error) {
 	file, err := permission.Parse("permission_table", []byte(text))
 	if err != nil {
-		return nil, err
+		return nil, tableError(err)
 	}
 	compiled, err := permission.Options{Now: b.Now}.Compile(file)
 	if err != nil {
-		return nil, err
+		return nil, tableError(err)
 	}
 	return &table{Policy: compiled}, nil
+}
+
+// tableError turns a table's problems into mistakes of the configuration that
+// it stands in; each begins with its line and column in the table.
+func tableError(err error) error {
+	var problems permission.Problems
+	if !errors.As(err, &problems) {
+		return err
+	}
+	mistakes := make([]Mistake, len(problems))
+	for i, p := range problems {
+		mistakes[i] = Mistake{"", p.String()}
+	}
+	return &Error{Mistakes: mistakes}
 }
 
 func (b *Builder) liveTable(c *Config) *table {
