@@ -1,0 +1,113 @@
+package forwardauth
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	startLimit = 2 * time.Minute // a loaded machine
+	stopLimit  = 20 * time.Second
+)
+
+// process is a server that a test started.
+type process struct {
+	name   string
+	cmd    *exec.Cmd
+	log    logBuffer
+	exited chan struct{}
+	err    error // valid then
+}
+
+// logBuffer keeps what a process says.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// startProcess runs a server until it accepts connections at an address, which
+// is host:port or unix: and a path.
+func startProcess(name, dir, address, binary string, args ...string) (*process, error) {
+	p := &process{name: name, cmd: exec.Command(binary, args...), exited: make(chan struct{})}
+	p.cmd.Dir = dir
+	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
+	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
+	if err := p.await(address); err != nil {
+		p.stop()
+		return nil, fmt.Errorf("start %s: %w\n%s", name, err, p.log.String())
+	}
+	return p, nil
+}
+
+func (p *process) await(address string) error {
+	network := "tcp"
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+	}
+	for end := time.Now().Add(startLimit); ; {
+		conn, err := net.Dial(network, address)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-p.exited:
+			return fmt.Errorf("it ended: %v", p.err)
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// stop asks the process to end, and ends its group when it does not.
+func (p *process) stop() {
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM)
+	select {
+	case <-p.exited:
+	case <-time.After(stopLimit):
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		<-p.exited
+	}
+}
+
+// freeAddresses are held open together, so that they differ.
+func freeAddresses(n int) ([]string, error) {
+	var addresses []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses, nil
+}

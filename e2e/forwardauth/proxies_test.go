@@ -1,0 +1,226 @@
+package forwardauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"gatehouse/e2e/forwardauth/servers"
+)
+
+// route is a path prefix, the address of the upstream behind it and the
+// endpoint that guards it, such as "traefik" or "traefik-live".
+type route struct {
+	name, prefix, upstream, endpoint string
+}
+
+// site is what a proxy has to serve.
+type site struct {
+	dir    string // where it may write
+	listen string // host:port
+	ask    string // host:port of gatehouse-forwardauth
+	socket string // and its unix socket
+	// routes in the order in which they are tried; the last one has the prefix
+	// "/" and takes what no other does.
+	routes []route
+}
+
+// proxy is a proxy program with the configuration that is in deploy/.
+type proxy struct {
+	name string
+	// find returns the program.
+	find func() (string, error)
+	// configure writes the files for a site, with those of deploy/ in them, and
+	// returns the arguments.
+	configure func(site) ([]string, error)
+}
+
+// skipVariable is the environment variable that, set to anything, leaves out
+// the proxies that have to be built. Without it they are never left out.
+const skipVariable = "GATEHOUSE_SKIP_PROXY_BUILDS"
+
+func proxies() []proxy {
+	all := []proxy{
+		{"nginx", onPath("nginx"), nginx},
+		{"haproxy", onPath("haproxy"), haproxy},
+	}
+	if os.Getenv(skipVariable) == "" {
+		all = append(all, proxy{"caddy", built(servers.Caddy), caddy}, proxy{"traefik", built(servers.Traefik), traefik})
+	}
+	return all
+}
+
+func built(ensure func(context.Context) (string, error)) func() (string, error) {
+	return func() (string, error) { return ensure(context.Background()) }
+}
+
+func onPath(name string) func() (string, error) {
+	return func() (string, error) {
+		for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/usr/local/sbin") {
+			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+				return path, nil
+			}
+		}
+		return "", fmt.Errorf("%s is not installed: apt-get install %s", name, name)
+	}
+}
+
+const deploy = "../../deploy"
+
+// shipped is a file of deploy/ with other addresses. Each replacement must
+// apply, so that the files and the tests cannot drift apart.
+func shipped(file string, pairs ...string) (string, error) {
+	content, err := os.ReadFile(filepath.Join(deploy, file))
+	if err != nil {
+		return "", err
+	}
+	text := string(content)
+	for i := 0; i < len(pairs); i += 2 {
+		if !strings.Contains(text, pairs[i]) {
+			return "", fmt.Errorf("deploy/%s does not hold %q any more", file, pairs[i])
+		}
+		text = strings.ReplaceAll(text, pairs[i], pairs[i+1])
+	}
+	return text, nil
+}
+
+func (s site) write(name, text string) error {
+	return os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600)
+}
+
+// endpoints are those of the routes, each once.
+func (s site) endpoints() []string {
+	var all []string
+	seen := map[string]bool{}
+	for _, r := range s.routes {
+		if !seen[r.endpoint] {
+			all = append(all, r.endpoint)
+		}
+		seen[r.endpoint] = true
+	}
+	return all
+}
+
+// nginx asks over the unix socket.
+func nginx(s site) ([]string, error) {
+	var server strings.Builder
+	for _, e := range s.endpoints() {
+		ask, err := shipped("nginx/gatehouse.conf", "/_gatehouse", "/_"+e, "@gatehouse_refused", "@refused_"+e, "gatehouse/auth/nginx", "gatehouse/auth/"+e)
+		protect, err2 := shipped("nginx/gatehouse_protect.conf", "/_gatehouse", "/_"+e, "@gatehouse_refused", "@refused_"+e)
+		if err := errors.Join(err, err2, s.write("ask_"+e+".conf", ask), s.write("protect_"+e+".conf", protect)); err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&server, "include ask_%s.conf;\n", e)
+	}
+	for _, r := range s.routes {
+		fmt.Fprintf(&server, "location %s { include protect_%s.conf; proxy_pass http://%s; }\n", r.prefix, r.endpoint, r.upstream)
+	}
+	text, err := shipped("nginx/nginx.conf",
+		"pid /run/nginx.pid;", "pid nginx.pid; daemon off; user root;",
+		"worker_processes auto;", "worker_processes 1;",
+		"access_log off;", "access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;",
+		"server 127.0.0.1:4180;", "server unix:"+s.socket+";",
+		"listen 8000;", "listen "+s.listen+";",
+		"include gatehouse.conf;", server.String())
+	if err != nil {
+		return nil, err
+	}
+	// The example's one location makes room for the routes.
+	start, end := strings.Index(text, "        location / {\n"), strings.LastIndex(text, "    }\n}")
+	text = text[:start] + text[end:]
+	return []string{"-p", s.dir, "-c", "nginx.conf", "-e", "stderr"}, s.write("nginx.conf", text)
+}
+
+func haproxy(s site) ([]string, error) {
+	lua, err := shipped("haproxy/gatehouse.lua")
+	if err != nil {
+		return nil, err
+	}
+	text, err := shipped("haproxy/haproxy.cfg", "bind :8000", "bind "+s.listen, "lua-load-per-thread gatehouse.lua", "lua-load-per-thread gatehouse.lua\n    nbthread 2")
+	if err != nil {
+		return nil, err
+	}
+	_, action, _ := strings.Cut(text, "    http-request lua.gatehouse http://127.0.0.1:4180/auth/haproxy ")
+	names, _, _ := strings.Cut(action, "\n")
+	before, _, _ := strings.Cut(text, "    http-request lua.gatehouse")
+	var front, back strings.Builder
+	for _, r := range s.routes {
+		for _, matches := range []string{"path " + r.prefix, "path_beg " + strings.TrimSuffix(r.prefix, "/") + "/"} {
+			fmt.Fprintf(&front, "    http-request set-var(txn.route) str(%s) if !{ var(txn.route) -m found } { %s }\n", r.name, matches)
+		}
+		fmt.Fprintf(&back, "backend %s\n    server s %s\n", r.name, r.upstream)
+	}
+	// What is no path at all is for the last route too.
+	last := s.routes[len(s.routes)-1].name
+	fmt.Fprintf(&front, "    http-request set-var(txn.route) str(%s) if !{ var(txn.route) -m found }\n", last)
+	for _, r := range s.routes {
+		fmt.Fprintf(&front, "    http-request lua.gatehouse http://%s/auth/%s %s if { var(txn.route) -m str %s }\n", s.ask, r.endpoint, names, r.name)
+	}
+	front.WriteString("    use_backend %[var(txn.route)]\n")
+	return []string{"-f", "haproxy.cfg", "-db"}, errors.Join(s.write("gatehouse.lua", lua), s.write("haproxy.cfg", before+front.String()+back.String()))
+}
+
+// traefik has its own routers, and the middleware of the example for each
+// endpoint.
+func traefik(s site) ([]string, error) {
+	static, err := shipped("traefik/traefik.yml", `":8000"`, `"`+s.listen+`"`)
+	if err != nil {
+		return nil, err
+	}
+	text, err := shipped("traefik/dynamic.yml", "127.0.0.1:4180", s.ask)
+	if err != nil {
+		return nil, err
+	}
+	middlewares, routers, services := map[string]any{}, map[string]any{}, map[string]any{}
+	for _, e := range s.endpoints() {
+		var example struct {
+			HTTP struct{ Middlewares map[string]any }
+		}
+		if err := yaml.Unmarshal([]byte(strings.ReplaceAll(text, "/auth/traefik", "/auth/"+e)), &example); err != nil {
+			return nil, err
+		}
+		middlewares[e] = example.HTTP.Middlewares["gatehouse"]
+	}
+	for i, r := range s.routes {
+		rule := fmt.Sprintf("Path(`%s`) || PathPrefix(`%s/`)", r.prefix, r.prefix)
+		if r.prefix == "/" {
+			rule = "PathPrefix(`/`)"
+		}
+		routers[r.name] = map[string]any{"rule": rule, "priority": 1000 - i, "middlewares": []string{r.endpoint}, "service": r.name}
+		services[r.name] = map[string]any{"loadBalancer": map[string]any{"servers": []any{map[string]any{"url": "http://" + r.upstream}}}}
+	}
+	dynamic, err := yaml.Marshal(map[string]any{"http": map[string]any{"middlewares": middlewares, "routers": routers, "services": services}})
+	if err != nil {
+		return nil, err
+	}
+	return []string{"--configFile=" + filepath.Join(s.dir, "traefik.yml")}, errors.Join(s.write("traefik.yml", static), s.write("dynamic.yml", string(dynamic)))
+}
+
+func caddy(s site) ([]string, error) {
+	snippet, err := shipped("caddy/gatehouse.caddy")
+	if err != nil {
+		return nil, err
+	}
+	var routes strings.Builder
+	for _, r := range s.routes {
+		matcher := ""
+		if r.prefix != "/" {
+			fmt.Fprintf(&routes, "\t@%s path %s %s/*\n", r.name, r.prefix, r.prefix)
+			matcher = "@" + r.name
+		}
+		fmt.Fprintf(&routes, "\troute %s {\n\t\timport gatehouse %s /auth/%s\n\t\treverse_proxy %s\n\t}\n", matcher, s.ask, r.endpoint, r.upstream)
+	}
+	text, err := shipped("caddy/Caddyfile", "http://:8000 {", "http://:"+s.listen[strings.LastIndexByte(s.listen, ':')+1:]+" {\n\tbind 127.0.0.1")
+	if err != nil {
+		return nil, err
+	}
+	start, end := strings.Index(text, "\troute {\n"), strings.LastIndex(text, "}")
+	text = text[:start] + routes.String() + text[end:]
+	return []string{"run", "--config", "Caddyfile"}, errors.Join(s.write("gatehouse.caddy", snippet), s.write("Caddyfile", text))
+}

@@ -1,0 +1,26 @@
+// Command ensure builds the proxies into the cache unless they are there, and
+// prints their paths, so that a Makefile or a CI job can do the long part ahead
+// of the tests.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"gatehouse/e2e/forwardauth/servers"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	for _, build := range []func(context.Context) (string, error){servers.Caddy, servers.Traefik} {
+		path, err := build(ctx)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "gatehouse:", err)
+			os.Exit(1)
+		}
+		fmt.Println(path)
+	}
+}

@@ -1,0 +1,26 @@
+// Package servers builds the proxies of the tests that Debian does not have, or
+// not in a version that is worth testing: Caddy and Traefik, at the versions
+// that the modules beside it pin.
+package servers
+
+import (
+	"context"
+
+	"gatehouse/internal/pinned"
+)
+
+// Caddy returns the path of the caddy program.
+func Caddy(ctx context.Context) (string, error) {
+	return ensure(ctx, "caddy", "github.com/caddyserver/caddy/v2/cmd/caddy")
+}
+
+// Traefik returns the path of the traefik program.
+func Traefik(ctx context.Context) (string, error) {
+	return ensure(ctx, "traefik", "github.com/traefik/traefik/v3/cmd/traefik")
+}
+
+func ensure(ctx context.Context, name, pkg string) (string, error) {
+	return pinned.Ensure(ctx, pinned.Options{}, pinned.Program{
+		Name: name, Package: pkg, Module: "e2e/forwardauth/servers/" + name, Cache: "proxies",
+	})
+}

@@ -1,0 +1,247 @@
+package forwardauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"gatehouse/e2e/cast"
+	"gatehouse/e2e/vector"
+	"gatehouse/internal/demo"
+	"gatehouse/internal/ory/orytest"
+)
+
+// What is slow to start is started once, when a test first needs it.
+var (
+	tempDir   string
+	binaryFor = sync.OnceValues(buildService)
+	shared    sharedStage
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "gatehouse-forwardauth-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	tempDir = dir
+	defer os.RemoveAll(dir)
+	defer shared.stop()
+	return m.Run()
+}
+
+func buildService() (string, error) {
+	binary := filepath.Join(tempDir, "gatehouse-forwardauth")
+	out, err := exec.Command("go", "build", "-o", binary, "gatehouse/plugins/forwardauth").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build gatehouse-forwardauth: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// stage is the demo's backends, the service and every proxy in front of them.
+type stage struct {
+	*demo.Demo
+	cast    *cast.Cast
+	dir     string
+	ask     string // host:port of the service, for proxies on TCP
+	socket  string
+	service *process
+	// addresses and processes of the proxies by their name.
+	addresses map[string]string
+	proxies   map[string]*process
+}
+
+const provisionLimit = 10 * time.Minute // the first one builds the Ory servers
+
+func newStage(t testing.TB) (s *stage, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), provisionLimit)
+	defer cancel()
+	s = &stage{addresses: map[string]string{}, proxies: map[string]*process{}}
+	if s.dir, err = os.MkdirTemp(tempDir, "stage-"); err != nil {
+		return s, err
+	}
+	s.socket = filepath.Join(s.dir, "gatehouse.sock")
+	gateways, err := s.takeAddresses()
+	if err != nil {
+		return s, err
+	}
+	if s.Demo, err = demo.Start(ctx, demo.Options{Binaries: orytest.Binaries(t), Gateways: gateways}); err != nil {
+		return s, err
+	}
+	servers := cast.Servers{Kratos: s.Kratos.KratosAPI, Hydra: s.Hydra.HydraAPI, SiteURL: s.SiteURL}
+	if s.cast, err = cast.Provision(ctx, servers, s.Accounts, "e2e"); err != nil {
+		return s, err
+	}
+	if err := s.startService(); err != nil {
+		return s, err
+	}
+	return s, s.startProxies()
+}
+
+func (s *stage) takeAddresses() (gateways []demo.Gateway, err error) {
+	addresses, err := freeAddresses(len(proxies()) + 1)
+	if err != nil {
+		return nil, err
+	}
+	s.ask = addresses[len(addresses)-1]
+	for i, p := range proxies() {
+		s.addresses[p.name] = addresses[i]
+		gateways = append(gateways, demo.Gateway{Name: p.name, URL: "http://" + addresses[i]})
+	}
+	return gateways, nil
+}
+
+// dialectNames are the dialects, those of Envoy among them, for which this
+// machine has no Envoy.
+var dialectNames = []string{"nginx", "haproxy", "caddy", "traefik", "apisix", "envoy"}
+
+func (s *stage) startService() error {
+	gates := map[string]any{}
+	endpoints := []any{map[string]any{"dialect": "envoy-grpc", "gate": "standard"}}
+	for name, config := range s.Configs() {
+		gates[name] = config
+		for _, d := range dialectNames {
+			endpoints = append(endpoints, map[string]any{"path": "/auth/" + endpointName(d, name), "dialect": d, "gate": name})
+		}
+	}
+	text, err := yaml.Marshal(map[string]any{
+		"listen":          []any{map[string]any{"address": s.ask}, map[string]any{"address": "unix:" + s.socket, "trusted": true}},
+		"trusted_proxies": []any{"127.0.0.1"},
+		"endpoints":       endpoints,
+		"gates":           gates,
+	})
+	if err != nil {
+		return err
+	}
+	binary, err := binaryFor()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(s.dir, "forwardauth.yaml")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return err
+	}
+	s.service, err = startProcess("gatehouse-forwardauth", s.dir, s.ask, binary, "-config", path)
+	return err
+}
+
+// endpointName is the part of an endpoint's path that tells it from others.
+func endpointName(dialect, config string) string {
+	if config == "standard" {
+		return dialect
+	}
+	return dialect + "-" + config
+}
+
+// startProxies starts all of them at once; each takes a moment.
+func (s *stage) startProxies() error {
+	var mu sync.Mutex
+	var starting sync.WaitGroup
+	var failed error
+	for _, p := range proxies() {
+		starting.Go(func() {
+			running, err := s.startProxy(p)
+			mu.Lock()
+			defer mu.Unlock()
+			failed = errors.Join(failed, err)
+			if err == nil {
+				s.proxies[p.name] = running
+			}
+		})
+	}
+	starting.Wait()
+	return failed
+}
+
+func (s *stage) startProxy(p proxy) (*process, error) {
+	routes := s.routesFor(p.name)
+	dir := filepath.Join(s.dir, p.name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return runProxy(p, site{dir: dir, listen: s.addresses[p.name], ask: s.ask, socket: s.socket, routes: routes})
+}
+
+// runProxy starts a proxy for a site.
+func runProxy(p proxy, at site) (*process, error) {
+	binary, err := p.find()
+	if err != nil {
+		return nil, err
+	}
+	args, err := p.configure(at)
+	if err != nil {
+		return nil, err
+	}
+	return startProcess(p.name, at.dir, at.listen, binary, args...)
+}
+
+// routesFor are the demo's routes, and one for everything else, so that what a
+// proxy cannot place is refused by Gatehouse and not by it.
+func (s *stage) routesFor(dialect string) []route {
+	var routes []route
+	for _, r := range demo.Routes() {
+		routes = append(routes, route{r.Name, r.Prefix, s.upstreamAddress(r.Upstream), endpointName(dialect, r.Config)})
+	}
+	return append(routes, route{"rest", "/", s.upstreamAddress(demo.Hello), dialect})
+}
+
+func (s *stage) upstreamAddress(name string) string {
+	return strings.TrimPrefix(s.UpstreamURL(name), "http://")
+}
+
+func (s *stage) stop() {
+	for _, p := range s.proxies {
+		p.stop()
+	}
+	if s.service != nil {
+		s.service.stop()
+	}
+	if s.Demo != nil {
+		s.Demo.Stop()
+	}
+}
+
+// sharedStage is the stage of the tests that break nothing.
+type sharedStage struct {
+	once  sync.Once
+	stage *stage
+	err   error
+}
+
+func (s *sharedStage) get(t testing.TB) *stage {
+	t.Helper()
+	orytest.Binaries(t) // skips the test where it is told to
+	s.once.Do(func() { s.stage, s.err = newStage(t) })
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	return s.stage
+}
+
+func (s *sharedStage) stop() {
+	if s.stage != nil {
+		s.stage.stop()
+	}
+}
+
+// values are those of the placeholders behind an address.
+func (s *stage) values(address string) vector.Values {
+	values := vector.Values{"host": address, "host.escaped": url.QueryEscape(address)}
+	for name, value := range s.cast.Values {
+		values[name] = value
+	}
+	return values
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gatehouse/core"
+)
+
+// dialect is how one proxy asks and what it makes of the answer. The contract
+// of each, and its traps, are in the README.
+type dialect struct {
+	name string
+
+	// Where the proxy writes what it will send upstream. Each of these headers
+	// must be there exactly once.
+	method, target, host, scheme string
+	// peer is a list header whose last entry the proxy added; it may be absent.
+	peer string
+	// own says that the question is the original request itself, its target
+	// behind the endpoint's path; only scheme and peer are headers then, and
+	// may be absent.
+	own bool
+
+	// removes is the answer's header that lists what the proxy is to remove
+	// from the request. Empty: it removes only what its own configuration names.
+	removes string
+	// clears has the answer carry absent identity headers with an empty value,
+	// for proxies that overwrite but do not remove.
+	clears bool
+	// refuse rewrites a refusal for proxies that understand few statuses.
+	refuse func(core.Decision) core.Decision
+}
+
+// dialects are all of them over HTTP; that of envoyGRPC is a protocol of its own.
+var dialects = []dialect{
+	{
+		name:   "traefik",
+		method: "X-Forwarded-Method", target: "X-Forwarded-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
+	},
+	{
+		name:   "caddy",
+		method: "X-Forwarded-Method", target: "X-Forwarded-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
+	},
+	{
+		name:   "haproxy",
+		method: "X-Forwarded-Method", target: "X-Forwarded-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
+	},
+	{
+		name:   "nginx",
+		method: "X-Original-Method", target: "X-Original-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
+		refuse: inTwoStatuses,
+	},
+	{
+		// X-Forwarded-Uri is normalised there, while the upstream gets the
+		// target as received.
+		name:   "apisix",
+		method: "X-Forwarded-Method", target: "X-Original-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
+		clears: true,
+	},
+	{
+		name: "envoy", own: true, scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
+		removes: "X-Envoy-Auth-Headers-To-Remove",
+	},
+}
+
+// envoyGRPC is the dialect of endpoints that have no path.
+const envoyGRPC = "envoy-grpc"
+
+// read returns the original request. What is missing, repeated or of the wrong
+// form is refused: a guess would be the client's to steer.
+func (d *dialect) read(r *http.Request, endpoint string) (*core.Request, error) {
+	asked := &core.Request{ID: r.Header.Get("X-Request-Id"), Header: d.clientHeaders(r.Header)}
+	if err := d.readLine(asked, r, endpoint); err != nil {
+		return asked, err
+	}
+	if err := d.readScheme(asked, r.Header); err != nil {
+		return asked, err
+	}
+	asked.Peer = lastAddress(r.Header.Values(d.peer))
+	return asked, nil
+}
+
+func (d *dialect) readLine(asked *core.Request, r *http.Request, endpoint string) (err error) {
+	if d.own {
+		asked.Method, asked.Target, asked.Host = r.Method, strings.TrimPrefix(r.RequestURI, endpoint), r.Host
+		return nil
+	}
+	for _, field := range []struct {
+		header string
+		into   *string
+	}{{d.method, &asked.Method}, {d.target, &asked.Target}, {d.host, &asked.Host}} {
+		if *field.into, err = once(r.Header, field.header); err != nil {
+			return err
+		}
+	}
+	if strings.ContainsAny(asked.Host, ", ") {
+		return fmt.Errorf("%w: %s holds more than one host", core.ErrBadRequest, d.host)
+	}
+	return nil
+}
+
+// readScheme takes the scheme of a WebSocket for that of its handshake.
+func (d *dialect) readScheme(asked *core.Request, h http.Header) error {
+	if d.own && len(h.Values(d.scheme)) == 0 {
+		return nil
+	}
+	scheme, err := once(h, d.scheme)
+	if err != nil {
+		return err
+	}
+	switch scheme {
+	case "http", "ws":
+		asked.Scheme = "http"
+	case "https", "wss":
+		asked.Scheme = "https"
+	default:
+		return fmt.Errorf("%w: %s is neither http nor https", core.ErrBadRequest, d.scheme)
+	}
+	return nil
+}
+
+// once returns the value of a header that must be there on one line.
+func once(h http.Header, name string) (string, error) {
+	values := h.Values(name)
+	switch {
+	case len(values) == 0 || values[0] == "":
+		return "", fmt.Errorf("%w: the proxy did not send %s", core.ErrBadRequest, name)
+	case len(values) > 1:
+		return "", fmt.Errorf("%w: %s is repeated", core.ErrBadRequest, name)
+	}
+	return values[0], nil
+}
+
+// lastAddress is what the proxy itself appended to a list of addresses; what
+// stands before it is the client's word.
+func lastAddress(lines []string) netip.Addr {
+	if len(lines) == 0 {
+		return netip.Addr{}
+	}
+	list := lines[len(lines)-1]
+	last := strings.TrimSpace(list[strings.LastIndexByte(list, ',')+1:])
+	if addr, err := netip.ParseAddr(last); err == nil {
+		return addr
+	}
+	at, err := netip.ParseAddrPort(last)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr()
+}
+
+// clientHeaders are the lines of the original request: all but those in which
+// the proxy says where it came from.
+func (d *dialect) clientHeaders(h http.Header) []core.Header {
+	lines := make([]core.Header, 0, len(h))
+	for name, values := range h {
+		if slices.Contains([]string{d.method, d.target, d.host, d.scheme, d.peer}, name) {
+			continue
+		}
+		for _, value := range values {
+			lines = append(lines, core.Header{Name: name, Value: value})
+		}
+	}
+	return lines
+}
+
+// admitted are the headers of the answer to an admitted request.
+func (d *dialect) admitted(decision core.Decision) []core.Header {
+	lines := []core.Header{{Name: "Cache-Control", Value: "no-store"}}
+	if d.removes != "" && len(decision.Strip) > 0 {
+		lines = append(lines, core.Header{Name: d.removes, Value: strings.Join(decision.Strip, ",")})
+	}
+	if d.clears {
+		for _, name := range decision.Strip {
+			lines = append(lines, core.Header{Name: name})
+		}
+	}
+	return append(lines, decision.Set...)
+}
+
+// refused is the answer to a refused request.
+func (d *dialect) refused(decision core.Decision) core.Decision {
+	if d.refuse == nil {
+		return decision
+	}
+	return d.refuse(decision)
+}
+
+// The headers by which nginx learns what auth_request cannot tell it.
+const (
+	statusHeader    = "Gatehouse-Status"
+	locationHeader  = "Gatehouse-Location"
+	challengeHeader = "Gatehouse-Challenge"
+	bodyHeader      = "Gatehouse-Body"
+)
+
+// inTwoStatuses says everything that the client is to blame for with 401 and
+// 403, the only refusals that auth_request passes on; it makes 500 of any other
+// status, which is right for what failed here. The true answer travels in
+// headers, for the location that error_page leads to.
+func inTwoStatuses(d core.Decision) core.Decision {
+	told := d
+	switch {
+	case d.Status == http.StatusFound:
+		told.Status = http.StatusUnauthorized
+	case d.Status < http.StatusInternalServerError && d.Status != http.StatusUnauthorized:
+		told.Status = http.StatusForbidden
+	}
+	told.Header = []core.Header{{Name: statusHeader, Value: strconv.Itoa(d.Status)}}
+	if d.Status != http.StatusFound {
+		told.Header = append(told.Header, core.Header{Name: bodyHeader, Value: string(d.Body)})
+	}
+	for _, h := range d.Header {
+		switch {
+		case h.Name == "Location":
+			h.Name = locationHeader
+		case h.Name == "WWW-Authenticate" && told.Status != http.StatusUnauthorized:
+			h.Name = challengeHeader // that of a 401 nginx passes on by itself
+		}
+		told.Header = append(told.Header, h)
+	}
+	return told
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	"gatehouse/core"
+)
+
+// maxQuestion bounds one CheckRequest: a head, and no body.
+const maxQuestion = 256 << 10
+
+// authorization answers Envoy's ext_authz filter over gRPC. Every answer is
+// one, also to what is malformed: Envoy takes an error of the protocol itself
+// for an outage, which failure_mode_allow would let pass.
+type authorization struct {
+	authv3.UnimplementedAuthorizationServer
+	gate   *gate
+	gates  map[string]*gate
+	record func(context.Context, *core.Request, *core.Decision)
+}
+
+var _ authv3.AuthorizationServer = (*authorization)(nil)
+
+func newGRPC(a *authorization) *grpc.Server {
+	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxQuestion))
+	authv3.RegisterAuthorizationServer(s, a)
+	return s
+}
+
+func isGRPC(r *http.Request) bool {
+	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
+}
+
+// Check decides the request that a CheckRequest describes.
+func (a *authorization) Check(ctx context.Context, question *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	asked := original(question.GetAttributes())
+	g, err := a.gateFor(question.GetAttributes().GetContextExtensions())
+	if err != nil {
+		d := core.Refusal(err)
+		a.record(ctx, asked, &d)
+		return denied(d), nil
+	}
+	d := g.check(ctx, asked)
+	if d.Outcome != core.Allow {
+		return denied(d), nil
+	}
+	return allowed(d), nil
+}
+
+// gateExtension is the key of context_extensions, which only Envoy's operator
+// sets, that names another gate than the endpoint's.
+const gateExtension = "gatehouse_gate"
+
+func (a *authorization) gateFor(extensions map[string]string) (*gate, error) {
+	name, named := extensions[gateExtension]
+	if !named {
+		return a.gate, nil
+	}
+	if g, found := a.gates[name]; found {
+		return g, nil
+	}
+	return nil, fmt.Errorf("context_extensions.%s names no gate", gateExtension)
+}
+
+// original is the request as Envoy received it. What Envoy left out stays
+// empty, which no rule matches.
+func original(attributes *authv3.AttributeContext) *core.Request {
+	r := attributes.GetRequest().GetHttp()
+	return &core.Request{
+		ID:     r.GetId(),
+		Method: r.GetMethod(),
+		Target: r.GetPath(),
+		Host:   r.GetHost(),
+		Scheme: knownScheme(r.GetScheme()),
+		Header: headerLines(r),
+		Peer:   address(attributes.GetSource().GetAddress()),
+	}
+}
+
+func knownScheme(scheme string) string {
+	if scheme == "http" || scheme == "https" {
+		return scheme
+	}
+	return ""
+}
+
+// headerLines are the lines one by one where encode_raw_headers is set. In
+// Envoy's default form repeats are joined with commas; no credential has one,
+// so a joined credential is refused.
+func headerLines(r *authv3.AttributeContext_HttpRequest) []core.Header {
+	lines := make([]core.Header, 0, len(r.GetHeaders())+len(r.GetHeaderMap().GetHeaders()))
+	add := func(name, value string) {
+		if !strings.HasPrefix(name, ":") {
+			lines = append(lines, core.Header{Name: name, Value: value})
+		}
+	}
+	for name, value := range r.GetHeaders() {
+		add(name, value)
+	}
+	for _, h := range r.GetHeaderMap().GetHeaders() {
+		if raw := h.GetRawValue(); len(raw) > 0 {
+			add(h.GetKey(), string(raw))
+		} else {
+			add(h.GetKey(), h.GetValue())
+		}
+	}
+	return lines
+}
+
+func address(a *corev3.Address) netip.Addr {
+	addr, err := netip.ParseAddr(a.GetSocketAddress().GetAddress())
+	if err != nil {
+		return netip.Addr{} // a pipe, or nothing
+	}
+	return addr
+}
+
+func allowed(d core.Decision) *authv3.CheckResponse {
+	return &authv3.CheckResponse{
+		Status: &statuspb.Status{Code: int32(codes.OK)},
+		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
+			Headers: options(d.Set), HeadersToRemove: d.Strip,
+		}},
+	}
+}
+
+func denied(d core.Decision) *authv3.CheckResponse {
+	return &authv3.CheckResponse{
+		Status: &statuspb.Status{Code: int32(codes.PermissionDenied)},
+		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
+			Status: &typev3.HttpStatus{Code: typev3.StatusCode(d.Status)}, Headers: options(d.Header), Body: string(d.Body),
+		}},
+	}
+}
+
+// options replace every copy of a header.
+func options(headers []core.Header) []*corev3.HeaderValueOption {
+	all := make([]*corev3.HeaderValueOption, len(headers))
+	for i, h := range headers {
+		all[i] = &corev3.HeaderValueOption{
+			Header:       &corev3.HeaderValue{Key: h.Name, Value: h.Value},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		}
+	}
+	return all
+}

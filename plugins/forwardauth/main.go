@@ -1,0 +1,74 @@
+// Command gatehouse-forwardauth is Gatehouse as a service of its own, for the
+// proxies that ask over HTTP before they pass a request on: Traefik, nginx,
+// Caddy, HAProxy, APISIX without a runner, and Envoy with what is built on it.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"gatehouse/internal/version"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+const defaultSettings = "/etc/gatehouse/forwardauth.yaml"
+
+// Exit codes: 1 for settings or sockets that do not work, 2 for a wrong
+// command line.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("gatehouse-forwardauth", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	settings := flags.String("config", defaultSettings, "path of the service's settings")
+	check := flags.Bool("check", false, "load everything, say what is wrong and stop")
+	verbose := flags.Bool("verbose", false, "log admitted requests too")
+	showVersion := flags.Bool("version", false, "print the version and stop")
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+		fmt.Fprintln(stderr, "usage: gatehouse-forwardauth [-config FILE] [-check] [-verbose] [-version]")
+		return 2
+	}
+	if *showVersion {
+		fmt.Fprintln(stdout, "gatehouse-forwardauth", version.Version)
+		return 0
+	}
+	s, err := newService(*settings, logger(stderr, *verbose))
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	if *check {
+		fmt.Fprintln(stdout, *settings, "loads")
+		return 0
+	}
+	return start(ctx, s, stderr)
+}
+
+func start(ctx context.Context, s *service, stderr io.Writer) int {
+	listeners, err := s.listen()
+	if err == nil {
+		err = s.serve(ctx, listeners)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func logger(to io.Writer, verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level}))
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"gatehouse/core"
+	"gatehouse/core/config"
+	"gatehouse/core/observe"
+)
+
+// service is everything that answers.
+type service struct {
+	settings  *settings
+	endpoints []*endpoint
+	grpc      *grpc.Server // nil where no endpoint speaks it
+	recorder  core.Recorder
+	log       *slog.Logger
+}
+
+// newService reads the settings and builds the gates.
+func newService(path string, logger *slog.Logger) (*service, error) {
+	s := &service{recorder: observe.NewLog(logger), log: logger}
+	settings, gates, err := load(path, config.NewBuilder(config.BuilderOptions{Recorder: s.recorder, Log: logger}))
+	if err != nil {
+		return nil, err
+	}
+	s.settings = settings
+	for _, e := range settings.Endpoints {
+		if e.Dialect == envoyGRPC {
+			s.grpc = newGRPC(&authorization{gate: gates[e.Gate], gates: gates, record: s.record})
+			continue
+		}
+		s.endpoints = append(s.endpoints, &endpoint{e.Path, dialectNamed(e.Dialect), gates[e.Gate]})
+	}
+	return s, nil
+}
+
+func dialectNamed(name string) *dialect {
+	for i := range dialects {
+		if dialects[i].name == name {
+			return &dialects[i]
+		}
+	}
+	return nil // the settings' one_of admits no other name; a test compares the two
+}
+
+// endpoint finds who answers at a raw request target; nil for nobody.
+func (s *service) endpoint(target string) *endpoint {
+	for _, e := range s.endpoints {
+		if e.matches(target) {
+			return e
+		}
+	}
+	return nil
+}
+
+// record tells of a refusal that no gate has recorded.
+func (s *service) record(ctx context.Context, asked *core.Request, d *core.Decision) {
+	s.recorder.Record(ctx, core.Event{Request: asked, Decision: d})
+}
+
+// Limits of what is read and awaited. A head holds the original one and a
+// little more; gateways allow less. The longest answer is an identity
+// provider's, whose own time limits are at most 30 seconds.
+const (
+	maxHead      = 128 << 10
+	headTimeout  = 10 * time.Second
+	readTimeout  = 20 * time.Second
+	writeTimeout = 90 * time.Second
+	idleTimeout  = 3 * time.Minute // longer than proxies keep connections, or they lose questions
+	maxStreams   = 1000
+)
+
+// listener is a socket with the server on it.
+type listener struct {
+	net.Listener
+	server *http.Server
+}
+
+// listen opens every socket, or none.
+func (s *service) listen() (all []listener, err error) {
+	for i, at := range s.settings.Listen {
+		l, openErr := s.open(at)
+		if openErr != nil {
+			err = errors.Join(err, fmt.Errorf("listen[%d] %s: %w", i, at.Address, openErr))
+			continue
+		}
+		all = append(all, l)
+	}
+	if err != nil {
+		for _, l := range all {
+			l.Close()
+		}
+	}
+	return all, err
+}
+
+func (s *service) open(at listen) (listener, error) {
+	secure, err := at.TLS.config()
+	if err != nil {
+		return listener{}, err
+	}
+	l, err := at.socket()
+	if err != nil {
+		return listener{}, err
+	}
+	server := &http.Server{
+		Handler:           handler{s, peers{s.settings.networks(), at.Trusted}},
+		TLSConfig:         secure,
+		ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHead,
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		Protocols:      new(http.Protocols),
+		ErrorLog:       log.New(logWriter{s.log}, "", 0),
+	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(true)
+	server.Protocols.SetUnencryptedHTTP2(secure == nil)
+	return listener{l, server}, nil
+}
+
+// socket replaces a unix socket that an earlier process left.
+func (l listen) socket() (net.Listener, error) {
+	path, isUnix := l.unixPath()
+	if !isUnix {
+		return net.Listen("tcp", l.Address)
+	}
+	mode, err := l.mode()
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	return listenUnix(path, mode)
+}
+
+func (t *tlsAt) config() (*tls.Config, error) {
+	if t == nil {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	if t.ClientCAFile == "" {
+		return c, nil
+	}
+	pem, err := os.ReadFile(t.ClientCAFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls.client_ca_file: %w", err)
+	}
+	c.ClientCAs = x509.NewCertPool()
+	if !c.ClientCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("tls.client_ca_file: %s holds no certificate", t.ClientCAFile)
+	}
+	c.ClientAuth = tls.RequireAndVerifyClientCert
+	return c, nil
+}
+
+// serve answers on every listener until ctx ends or one of them fails, and
+// then lets the questions under way come to their end.
+func (s *service) serve(ctx context.Context, all []listener) error {
+	failed := make(chan error, len(all))
+	for _, l := range all {
+		s.log.Info("listening", "address", l.Addr().String(), "tls", l.server.TLSConfig != nil)
+		go func() { failed <- l.serve() }()
+	}
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	return errors.Join(err, s.drain(all))
+}
+
+func (l listener) serve() error {
+	if l.server.TLSConfig != nil {
+		return l.server.ServeTLS(l.Listener, "", "")
+	}
+	return l.server.Serve(l.Listener)
+}
+
+func (s *service) drain(all []listener) error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.settings.DrainTimeout.Duration())
+	defer cancel()
+	results := make(chan error, len(all))
+	for _, l := range all {
+		go func() { results <- l.drain(ctx) }()
+	}
+	var err error
+	for range all {
+		err = errors.Join(err, <-results)
+	}
+	return err
+}
+
+func (l listener) drain(ctx context.Context) error {
+	if err := l.server.Shutdown(ctx); err != nil {
+		l.server.Close()
+		return fmt.Errorf("questions were still under way at %s after drain_timeout: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// logWriter passes on what net/http complains about: clients that break off.
+type logWriter struct{ log *slog.Logger }
+
+func (w logWriter) Write(line []byte) (int, error) {
+	w.log.Debug("server", "message", string(line))
+	return len(line), nil
+}
