@@ -87,6 +87,10 @@ func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
 
 // calls looks at which calls activities share.
 func (l *linter) calls() error {
+	near, err := neighbours(l.all)
+	if err != nil {
+		return err
+	}
 	flagged := map[*area]bool{}
 	for i := len(l.all) - 1; i >= 0; i-- {
 		a := l.all[i]
@@ -95,10 +99,7 @@ func (l *linter) calls() error {
 				Text: "the regex is too large to compare with others; split it into several activities"})
 			continue
 		}
-		n, err := l.neighbours(a)
-		if err != nil {
-			return err
-		}
+		n := near[a]
 		for _, check := range []func(*area, []neighbour, map[*area]bool) error{l.unreachable, l.redundant} {
 			if !flagged[a] {
 				if err := undecided(l, a, check(a, n, flagged)); err != nil {
@@ -125,29 +126,6 @@ func undecided(l *linter, a *area, err error) error {
 	l.add(Finding{Rule: "undecided", Place: a.PathPlace, home: a.Place,
 		Text: "what the regex shares with others is too large to decide; split it into several activities"})
 	return nil
-}
-
-// neighbour is an activity that shares calls with another, and one of them.
-type neighbour struct {
-	*area
-	shared Call
-}
-
-func (l *linter) neighbours(a *area) ([]neighbour, error) {
-	var found []neighbour
-	for _, b := range l.all {
-		if b == a || b.paths == nil {
-			continue
-		}
-		call, ok, err := overlap(a, b)
-		if err != nil && !errors.Is(err, automaton.ErrTooLarge) {
-			return nil, err
-		}
-		if ok {
-			found = append(found, neighbour{b, call})
-		}
-	}
-	return found, nil
 }
 
 // beyond returns a call that a covers and none of the others; ok is false when

@@ -111,23 +111,6 @@ func (a *area) near(b *area) bool {
 		len(sharedMethods(a, b)) > 0 && sharedHosts(a, b)
 }
 
-// overlap returns a call that both activities cover; ok is false when there is
-// none.
-func overlap(a, b *area) (call Call, ok bool, err error) {
-	if !a.near(b) {
-		return Call{}, false, nil
-	}
-	if a.paths == nil || b.paths == nil {
-		return Call{}, false, automaton.ErrTooLarge
-	}
-	path, ok, err := automaton.Witness(a.paths, b.paths)
-	if !ok {
-		return Call{}, false, err
-	}
-	call = Call{sharedMethods(a, b)[0], sharedHost(a, b), path}
-	return call, true, call.check(a, b)
-}
-
 // check holds a witness against the regex engine.
 func (c *Call) check(covering ...*area) error {
 	for _, a := range covering {

@@ -5,8 +5,21 @@ import (
 	"slices"
 )
 
-// maxWalk bounds the states of one walk.
-const maxWalk = 100_000
+// A walk may visit this many places, and more when it goes through languages
+// that have more states between them: many small ones side by side are no
+// explosion.
+const (
+	maxWalk         = 100_000
+	maxWalkPerState = 3
+)
+
+func (w *walk) limit() int {
+	states := 0
+	for _, l := range slices.Concat(w.within, w.others) {
+		states += len(l.accepts)
+	}
+	return max(maxWalk, maxWalkPerState*states)
+}
 
 // Explore walks through the texts that all languages of within hold, and calls
 // visit once for every combination of the languages of others that such a text
@@ -103,6 +116,7 @@ func (w *walk) run(visit func(members []int, text string) bool) error {
 		start.others = append(start.others, member{i, first})
 	}
 	w.add(start)
+	limit := w.limit()
 	for at := 0; at < len(w.nodes); at++ {
 		if !w.visit(at, visit) {
 			return nil
@@ -112,7 +126,7 @@ func (w *walk) run(visit func(members []int, text string) bool) error {
 				w.add(next)
 			}
 		}
-		if len(w.nodes) > maxWalk {
+		if len(w.nodes) > limit {
 			return ErrTooLarge
 		}
 	}

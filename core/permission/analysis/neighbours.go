@@ -1,0 +1,102 @@
+package analysis
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"gatehouse/core/permission/automaton"
+)
+
+// neighbour is an activity that shares calls with another, and one of them.
+type neighbour struct {
+	*area
+	shared Call
+}
+
+// neighbours finds for each activity those that share calls with it, in the
+// order of the table. Activities that are too large to compare have none.
+func neighbours(all []*area) (map[*area][]neighbour, error) {
+	var list []*area
+	for _, a := range all {
+		if a.paths != nil {
+			list = append(list, a)
+		}
+	}
+	p := pairing{list: list, near: map[*area][]neighbour{}, seen: map[[2]int]bool{}}
+	err := p.together()
+	if errors.Is(err, automaton.ErrTooLarge) {
+		err = p.pairByPair()
+	}
+	order := make(map[*area]int, len(all))
+	for i, a := range all {
+		order[a] = i
+	}
+	for _, n := range p.near {
+		slices.SortFunc(n, func(a, b neighbour) int { return cmp.Compare(order[a.area], order[b.area]) })
+	}
+	return p.near, err
+}
+
+type pairing struct {
+	list []*area
+	near map[*area][]neighbour
+	seen map[[2]int]bool
+}
+
+// together walks through all regexes at once, which takes about as long as
+// reading them where most share little.
+func (p *pairing) together() error {
+	languages := make([]*automaton.Language, len(p.list))
+	for i, a := range p.list {
+		languages[i] = a.paths
+	}
+	var failed error
+	err := automaton.Explore([]*automaton.Language{canonicalPaths()}, languages, func(members []int, path string) bool {
+		for i, a := range members {
+			for _, b := range members[i+1:] {
+				if failed = p.pair(a, b, path); failed != nil {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	return cmp.Or(failed, err)
+}
+
+// pairByPair is for tables where too many regexes share too much.
+func (p *pairing) pairByPair() error {
+	for i, a := range p.list {
+		for j := i + 1; j < len(p.list); j++ {
+			if p.seen[[2]int{i, j}] || !a.near(p.list[j]) {
+				continue
+			}
+			path, ok, err := automaton.Witness(a.paths, p.list[j].paths)
+			if errors.Is(err, automaton.ErrTooLarge) || !ok && err == nil {
+				continue
+			}
+			if err = cmp.Or(err, p.pair(i, j, path)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// pair notes that two activities share a path, if they share a call on it.
+func (p *pairing) pair(i, j int, path string) error {
+	if p.seen[[2]int{i, j}] {
+		return nil
+	}
+	p.seen[[2]int{i, j}] = true
+	a, b := p.list[i], p.list[j]
+	methods := sharedMethods(a, b)
+	if len(methods) == 0 || !sharedHosts(a, b) {
+		return nil
+	}
+	call := Call{methods[0], sharedHost(a, b), path}
+	p.near[a] = append(p.near[a], neighbour{b, call})
+	p.near[b] = append(p.near[b], neighbour{a, call})
+	return call.check(a, b)
+}
