@@ -203,6 +203,33 @@ func TestALargeRoleGrantsExactlyItsPermissions(t *testing.T) {
 	}
 }
 
+func TestManyPermissionsForOneCallAreAlternatives(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("permissions:\n")
+	for i := range 200 {
+		fmt.Fprintf(&b, "  p%03d: {activities: [GET /.*]}\n", i)
+	}
+	b.WriteString("  z0: {activities: [POST /]}\n  z1: {activities: [{methods: [GET], path: /.*, require: {aal: aal2}}]}\n")
+	b.WriteString("roles: {last: [p199, z0], none: [z0], aal: [z1]}\nscopes: {last: [p199], none: [z0], p001: []}\n")
+	table := load(t, b.String())
+	const refused = "insufficient scope: permission p000 is not granted (enough: p000)"
+	for _, tt := range []struct {
+		p    core.Principal
+		want string
+	}{
+		{core.Principal{}, refused},
+		{core.Principal{Roles: []string{"none"}, Scopes: []string{"none", "z0", "p001", "p200"}, Permissions: []string{"z0", "p200"}}, refused},
+		{core.Principal{Roles: []string{"none", "last"}}, "allowed"},
+		{core.Principal{Scopes: []string{"last"}}, "allowed"},
+		{core.Principal{Scopes: []string{"p000"}}, "allowed"},
+		{core.Principal{Permissions: []string{"p150"}}, "allowed"},
+		{core.Principal{Roles: []string{"aal"}}, "insufficient user authentication: needs assurance level aal2"},
+		{core.Principal{Roles: []string{"aal"}, AAL: "aal2"}, "allowed"},
+	} {
+		requireOutcome(t, table, call("GET", "/x"), &tt.p, tt.want)
+	}
+}
+
 // --- hosts
 
 func TestAnOddSpellingOfAHostDoesNotEscapeItsRules(t *testing.T) {
@@ -440,4 +467,19 @@ func TestOnlyTheNamedGroupsOfTheWholeMatchCount(t *testing.T) {
 	requireOutcome(t, table, call("GET", "/1/2"), &core.Principal{}, "allowed")
 	requireOutcome(t, table, call("GET", "/2/1"), &core.Principal{}, `forbidden: condition "path.id == '1'" is false`)
 	requireOutcome(t, table, call("GET", "/12"), &core.Principal{}, `forbidden: condition "path.id == '1'" is false`)
+}
+
+func TestADecisionAllocatesNothing(t *testing.T) {
+	table := load(t, plainest+"  - GET /static/.*\n  - 'GET /static/[^/]+[.]css'\n")
+	for _, path := range []string{"/users/7", "/users", "/nowhere/7", "/static/a.css", "/users/é"} {
+		c, p := call("GET", path), &core.Principal{Roles: []string{"manager"}}
+		table.Match(c)
+		if n := testing.AllocsPerRun(100, func() {
+			if access := table.Match(c); access != nil && access.Allows(c, p) != nil {
+				t.Errorf("%s is refused", path)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", path, n)
+		}
+	}
 }

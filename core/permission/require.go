@@ -14,7 +14,7 @@ import (
 // for last: it would be in vain where something else is missing too.
 func (a *activity) allows(t *Table, call *core.Call, p *core.Principal) error {
 	if a.section == inPermission && !t.holds(p, a.permission) {
-		return &core.InsufficientScope{Scopes: a.scopes, Detail: "permission " + t.permissions[a.permission] + " is not granted"}
+		return t.lacks(a)
 	}
 	if a.require == nil {
 		return nil

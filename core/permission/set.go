@@ -38,6 +38,22 @@ func (s permissionSet) has(id permissionID) bool {
 	return ok
 }
 
+// intersects reports whether two sets have a member in common.
+func (s permissionSet) intersects(o permissionSet) bool {
+	switch {
+	case s.bits != nil && o.bits != nil:
+		for i := range min(len(s.bits), len(o.bits)) {
+			if s.bits[i]&o.bits[i] != 0 {
+				return true
+			}
+		}
+		return false
+	case s.bits != nil, o.bits == nil && len(s.list) > len(o.list):
+		s, o = o, s
+	}
+	return slices.ContainsFunc(s.list, o.has)
+}
+
 // appendTo appends the members in their order.
 func (s permissionSet) appendTo(ids []permissionID) []permissionID {
 	ids = append(ids, s.list...)

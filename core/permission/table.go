@@ -113,6 +113,37 @@ func (t *Table) holds(p *core.Principal, id permissionID) bool {
 	return false
 }
 
+// fewPermissions is up to how many permissions asking for each is cheaper than
+// going through everything a caller holds.
+const fewPermissions = 16
+
+// holdsAny reports whether a principal has a permission of a set.
+func (t *Table) holdsAny(p *core.Principal, set permissionSet) bool {
+	if set.bits == nil && len(set.list) <= fewPermissions {
+		return slices.ContainsFunc(set.list, func(id permissionID) bool { return t.holds(p, id) })
+	}
+	for _, name := range p.Permissions {
+		if id, ok := t.ids[name]; ok && set.has(id) {
+			return true
+		}
+	}
+	for _, role := range p.Roles {
+		if set.intersects(t.roles[role]) {
+			return true
+		}
+	}
+	for _, scope := range p.Scopes {
+		granted, explicit := t.scopes[scope]
+		if set.intersects(granted) {
+			return true
+		}
+		if id, ok := t.ids[scope]; ok && !explicit && t.implicitScopes && set.has(id) {
+			return true
+		}
+	}
+	return false
+}
+
 // scopeGrants reports whether a scope grants a permission: by its entry under
 // "scopes", or by its name where it has none.
 func (t *Table) scopeGrants(scope string, id permissionID) bool {
@@ -132,12 +163,18 @@ type Access struct {
 	public bool
 }
 
-// covering is the part of an Access that an allowed call does not touch. A
-// table has very many of them.
+// covering is the part of an Access that most calls do not touch. A table has
+// very many of them.
 type covering struct {
 	// matched are all activities that cover the call; decides are those of
 	// the section that counts.
 	matched, decides []*activity
+	// plain are the permissions whose activities require nothing further,
+	// and demanding the activities that do.
+	plain     permissionSet
+	demanding []*activity
+	// anyone says that an authenticated caller needs nothing further.
+	anyone bool
 }
 
 var _ core.Access = (*Access)(nil)
@@ -146,10 +183,22 @@ var _ core.Access = (*Access)(nil)
 // broad public regex never opens what a permission guards; an activity that
 // says "override" is the exception its author asked for.
 func newAccess(t *Table, matched []*activity) Access {
-	decides := deciding(matched)
-	access := Access{t, &covering{matched, decides}, noPermission, decides[0].section == inPublic}
-	if len(decides) == 1 && decides[0].require == nil {
-		access.only = decides[0].permission
+	c := &covering{matched: matched, decides: deciding(matched)}
+	var plain []permissionID
+	for _, a := range c.decides {
+		switch {
+		case a.require != nil:
+			c.demanding = append(c.demanding, a)
+		case a.section == inPermission:
+			plain = append(plain, a.permission)
+		default:
+			c.anyone = true
+		}
+	}
+	c.plain = newPermissionSet(plain)
+	access := Access{t, c, noPermission, c.decides[0].section == inPublic}
+	if len(c.decides) == 1 && len(plain) == 1 {
+		access.only = plain[0]
 	}
 	return access
 }
@@ -196,8 +245,14 @@ func (a *Access) Allows(call *core.Call, p *core.Principal) error {
 	if a.public || a.only != noPermission && a.table.holds(p, a.only) {
 		return nil
 	}
+	if a.anyone || a.table.holdsAny(p, a.plain) {
+		return nil
+	}
 	var refusal error
-	for _, activity := range a.decides {
+	if len(a.demanding) < len(a.decides) {
+		refusal = a.lacksPlain()
+	}
+	for _, activity := range a.demanding {
 		err := activity.allows(a.table, call, p)
 		if err == nil {
 			return nil
@@ -207,4 +262,15 @@ func (a *Access) Allows(call *core.Call, p *core.Principal) error {
 		}
 	}
 	return refusal
+}
+
+// lacksPlain is the refusal for the first activity that requires nothing but
+// its permission.
+func (a *Access) lacksPlain() error {
+	i := slices.IndexFunc(a.decides, func(a *activity) bool { return a.require == nil })
+	return a.table.lacks(a.decides[i])
+}
+
+func (t *Table) lacks(a *activity) error {
+	return &core.InsufficientScope{Scopes: a.scopes, Detail: "permission " + t.permissions[a.permission] + " is not granted"}
 }
