@@ -12,7 +12,7 @@ KONG_URL   ?=
 APISIX_URL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build servers demo demo-check test lint vuln docs e2e-backends e2e-external bench bench-apisix bench-kong bench-match fuzz clean
+.PHONY: compose-kong compose-apisix e2e-compose deploy-check help prerequisites build servers demo demo-check test lint vuln docs e2e-backends e2e-external bench bench-apisix bench-kong bench-match fuzz clean
 
 help: ## list every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,12 +51,27 @@ vuln: prerequisites ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... f
 
 docs: ## regenerate what is generated in docs/
 	$(GO) test ./core/config -run TestReferenceIsCurrent -update
+	$(GO) test ./deploy/deploytest -run TestExamplesAreCurrent -update
 
 e2e-backends: build ## start Kratos, Hydra and the services on fixed ports and write kong.yml and apisix.yaml for gateways elsewhere
 	$(BIN)/gatehouse demo --backends-only --write e2e/external
 
 e2e-external: ## replay the vectors against running gateways: make e2e-external KONG_URL=http://... APISIX_URL=http://...
 	KONG_URL='$(KONG_URL)' APISIX_URL='$(APISIX_URL)' $(GO) test -count=1 -run TestVectorsExternal -v ./e2e
+
+compose-kong: ## start Kong with the plugin and the whole demo in containers, on 127.0.0.1:8000 (needs Docker)
+	docker compose -f deploy/kong/compose.yaml up --build --detach --wait
+
+compose-apisix: ## start APISIX with the runner and the whole demo in containers, on 127.0.0.1:9080 (needs Docker)
+	docker compose -f deploy/apisix/compose.yaml up --build --detach --wait
+
+e2e-compose: ## start both gateways in containers, replay the vectors against them and remove everything (needs Docker)
+	docker compose -f deploy/compose.yaml up --build --detach --wait
+	$(MAKE) --no-print-directory e2e-external KONG_URL=http://127.0.0.1:8000 APISIX_URL=http://127.0.0.1:9080; \
+		status=$$?; docker compose -f deploy/compose.yaml down --volumes; exit $$status
+
+deploy-check: ## resolve the compose files, parse the Dockerfiles, validate manifests, lint scripts (a module of its own)
+	cd deploy/deploytest/validate && $(GO) test ./...
 
 bench: ## benchmarks of the engine, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./core/...

@@ -1,7 +1,9 @@
 package repotest
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -116,8 +118,10 @@ func (b block) load() error {
 	case "gatehouse.yaml":
 		_, err := config.NewBuilder(config.BuilderOptions{}).Gate([]byte(b.text))
 		return err
-	case "kong.yml", "apisix.yaml":
+	case "kong.yml", "apisix.yaml", "deck.yaml", "adc.yaml":
 		return loadPlugins(b.text)
+	case "kubernetes.yaml":
+		return loadManifests(b.text)
 	case "config.yaml":
 		return yaml.Unmarshal([]byte(b.text), new(map[string]any))
 	}
@@ -155,6 +159,40 @@ func loadPlugins(text string) error {
 		_, failed = config.NewBuilder(config.BuilderOptions{}).Gate(raw)
 	})
 	return failed
+}
+
+// loadManifests builds the gate of every configuration in Kubernetes resources.
+// deploy/deploytest/validate checks the resources against schemas.
+func loadManifests(text string) error {
+	found := 0
+	for d := yaml.NewDecoder(strings.NewReader(text)); ; {
+		var m map[string]any
+		if err := d.Decode(&m); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return err
+		}
+		switch m["kind"] {
+		case "KongPlugin", "KongClusterPlugin":
+			m["name"] = m["plugin"] // as Kong's own file has it
+		case "ApisixPluginConfig", "PluginConfig":
+		default:
+			continue
+		}
+		found++
+		delete(m, "metadata") // it has a name too
+		one, err := yaml.Marshal(m)
+		if err != nil {
+			return err
+		}
+		if err := loadPlugins(string(one)); err != nil {
+			return err
+		}
+	}
+	if found == 0 {
+		return errors.New("there is no plugin's configuration in it")
+	}
+	return nil
 }
 
 func walk(v any, visit func(map[string]any)) {
