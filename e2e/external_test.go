@@ -68,10 +68,29 @@ func provisionExternal(ctx context.Context, host string) (*cast.Cast, error) {
 		Hydra:   ory.HydraAPI{PublicURL: at(ports.HydraPublic), AdminURL: at(ports.HydraAdmin)},
 		SiteURL: at(ports.Site),
 	}
+	return provisionAnew(ctx, servers)
+}
+
+// provisionAnew makes accounts and credentials in servers that may have others.
+func provisionAnew(ctx context.Context, servers cast.Servers) (*cast.Cast, error) {
 	tag := strings.ToLower(rand.Text()[:10])
 	accounts, err := demo.Provision(ctx, servers.Kratos, servers.Hydra, servers.SiteURL, tag)
 	if err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}
 	return cast.Provision(ctx, servers, accounts, tag)
+}
+
+// The backends stay up between two runs of TestVectorsExternal.
+func TestBackendsCanBeProvisionedAgain(t *testing.T) {
+	first := shared.cast(t)
+	again, err := provisionAnew(t.Context(), shared.get(t).servers())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, secret := range again.Secrets {
+		if first.Secrets[name] == secret {
+			t.Errorf("%s is not fresh", name)
+		}
+	}
 }

@@ -99,6 +99,10 @@ func newStage(t testing.TB) (s *stage, err error) {
 	return s, s.startGateways(pluginBinaries(t), kongAddress, apisixAddress)
 }
 
+func (s *stage) servers() cast.Servers {
+	return cast.Servers{Kratos: s.Kratos.KratosAPI, Hydra: s.Hydra.HydraAPI, SiteURL: s.SiteURL}
+}
+
 func (s *stage) gatewayURLs() map[string]string {
 	return map[string]string{"kong": s.kong.URL(), "apisix": s.apisix.URL()}
 }
@@ -200,8 +204,7 @@ func (s *sharedStage) cast(t testing.TB) *cast.Cast {
 	t.Helper()
 	stage := s.get(t)
 	s.castOnce.Do(func() {
-		servers := cast.Servers{Kratos: stage.Kratos.KratosAPI, Hydra: stage.Hydra.HydraAPI, SiteURL: stage.SiteURL}
-		s.people, s.castErr = cast.Provision(context.Background(), servers, stage.Accounts, "e2e")
+		s.people, s.castErr = cast.Provision(context.Background(), stage.servers(), stage.Accounts, "e2e")
 	})
 	if s.castErr != nil {
 		t.Fatal(s.castErr)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -251,16 +252,22 @@ func (c *Cast) tokens() {
 }
 
 // idTokenForAPI gets an ID token whose audience is the API's: that of a client
-// that is named like it.
+// that is named like it. The client is public, so that one of an earlier run
+// serves as well.
 func (c *Cast) idTokenForAPI() {
 	if c.err != nil {
 		return
 	}
 	client := c.accounts.Web
-	client.ID, client.Secret = demo.Audience, ""
-	// One of an earlier run may be there; that it is not is no failure.
-	_ = c.servers.Hydra.DeleteClient(c.ctx, client.ID)
-	token, err := c.accounts.UserToken(c.ctx, c.client(client), c.accounts.Ada, "openid", "users:read")
+	client.ID, client.Secret, client.Public = demo.Audience, "", true
+	_, err := c.servers.Hydra.CreateClient(c.ctx, client)
+	if answer, refused := errors.AsType[*ory.AnswerError](err); refused && answer.Status == http.StatusConflict {
+		err = nil
+	}
+	if c.failed(err) {
+		return
+	}
+	token, err := c.accounts.UserToken(c.ctx, client, c.accounts.Ada, "openid", "users:read")
 	if !c.failed(err) {
 		c.secret("id.for-api", token.IDToken)
 	}
