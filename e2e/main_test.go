@@ -90,6 +90,7 @@ func newStage(t testing.TB) (s *stage, err error) {
 	if err != nil {
 		return s, err
 	}
+	go binariesFor() // while the servers start
 	s.Demo, err = demo.Start(ctx, demo.Options{Binaries: orytest.Binaries(t), Gateways: []demo.Gateway{
 		{Name: "Kong", URL: "http://" + kongAddress}, {Name: "APISIX", URL: "http://" + apisixAddress},
 	}})
