@@ -5,6 +5,8 @@ import (
 	"hash/maphash"
 	"math/bits"
 	"strings"
+
+	"gatehouse/core/permission/automaton"
 )
 
 // builder makes an index of the activities of a table, in their order.
@@ -152,7 +154,7 @@ func (g *growing) insert(a indexed, r *route) error {
 func (g *growing) insertTail(a indexed, at uint32, r *route, tail []atom) error {
 	last := '/'
 	if !r.rooted {
-		last = startOfText
+		last = automaton.OutsideText
 	}
 	m, err := g.tailMatcher(a.pattern, tail, last)
 	if err != nil {
@@ -230,7 +232,7 @@ func (g *growing) simpleOrDFA(atoms []atom, last rune) (id uint32, ok bool) {
 		return id, true
 	}
 	m := matcher{prefix: n.prefix, suffix: n.suffix}
-	if m.dfa, ok = newDFA(re, last); !ok {
+	if m.dfa, ok = automaton.CompileSmall(re, last); !ok {
 		return 0, false
 	}
 	return g.matcher(m, key), true

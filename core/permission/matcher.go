@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"unicode/utf8"
+
+	"gatehouse/core/permission/automaton"
 )
 
 // matcher decides whether a text, a segment or the rest of a path, is matched
@@ -16,7 +18,7 @@ type matcher struct {
 	min, max       int // characters of the class
 	// dfa or re, if not nil, is what decides after prefix and suffix have been
 	// seen: dfa on the text, re on the whole path.
-	dfa *dfa
+	dfa *automaton.Small
 	re  *regexp.Regexp
 }
 
@@ -41,7 +43,7 @@ func (m *matcher) match(text, path string) bool {
 	}
 	switch {
 	case m.dfa != nil:
-		return m.dfa.match(text)
+		return m.dfa.Match(text)
 	case m.re != nil:
 		return m.re.MatchString(path)
 	}
