@@ -1,0 +1,395 @@
+package validate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/user"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// stage runs the services of a compose file as processes: their commands, files,
+// environment, order and health checks are the compose file's; in place of the
+// images stand the programs in them, and the local gateways in place of the real
+// ones. Names and ports of containers become ports of this machine.
+type stage struct {
+	t        *testing.T
+	project  *types.Project
+	dir      string // for the data of all
+	programs map[string]string
+	ports    map[string]int // by "service:port"
+	postgres *syscall.Credential
+}
+
+// containerPorts are the ports that somebody names.
+var containerPorts = []string{
+	"postgres:5432", "kratos:4433", "kratos:4434", "hydra:4444", "hydra:4445", "site:4455", "kong:8000", "apisix:9080",
+	"hello:8080", "world:8080", "users:8080", "products:8080", "orders:8080",
+}
+
+func newStage(t *testing.T, file string) *stage {
+	t.Helper()
+	s := &stage{t: t, project: resolve(t, file), programs: programs(t), ports: map[string]int{}}
+	var err error
+	if s.dir, err = os.MkdirTemp("", "gatehouse-compose-"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(s.dir) })
+	must(t, os.Chmod(s.dir, 0o755))
+	var held []net.Listener // together, so that they differ
+	for _, name := range containerPorts {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		held = append(held, l)
+		s.ports[name] = l.Addr().(*net.TCPAddr).Port
+	}
+	for _, l := range held {
+		l.Close()
+	}
+	return s
+}
+
+// programs are what is in the images.
+func programs(t *testing.T) map[string]string {
+	t.Helper()
+	for _, name := range []string{"initdb", "postgres", "psql", "pg_isready"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("%s is missing: apt-get install postgresql, and put its bin folder on PATH", name)
+		}
+	}
+	if testing.Short() {
+		t.Skip("builds Kratos and Hydra, which takes minutes the first time")
+	}
+	ensure := exec.Command("go", "run", "./internal/ory/ensure")
+	ensure.Dir, ensure.Stderr = filepath.Join(deploy, ".."), os.Stderr
+	out, err := ensure.Output()
+	must(t, err)
+	paths := strings.Fields(string(out))
+	p := map[string]string{"kratos": paths[0], "hydra": paths[1]}
+	for name, source := range map[string]string{"gatehouse": "./cmd/gatehouse", "kong/gatehouse": "./plugins/kong", "gatehouse-runner": "./plugins/apisix"} {
+		p[name] = filepath.Join(t.TempDir(), filepath.Base(name))
+		build := exec.Command("go", "build", "-o", p[name], source)
+		build.Dir = filepath.Join(deploy, "..")
+		if log, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, log)
+		}
+	}
+	return p
+}
+
+var portOf = regexp.MustCompile(`:(\d+)$`)
+
+// here replaces what a service's text names by what it is in the test: the other
+// services, what is published, its own ports and its files.
+func (s *stage) here(service types.ServiceConfig, text string) string {
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(s.ports)) {
+		port := strconv.Itoa(s.ports[name])
+		container := portOf.FindStringSubmatch(name)[1]
+		host, _, _ := strings.Cut(name, ":")
+		pairs = append(pairs, name, "127.0.0.1:"+port)
+		if host == service.Name || len(s.project.Services[host].Ports) > 0 { // published with the same number
+			pairs = append(pairs, "127.0.0.1:"+container, "127.0.0.1:"+port, "/dev/tcp/127.0.0.1/"+container, "/dev/tcp/127.0.0.1/"+port)
+		}
+		if host == service.Name {
+			pairs = append(pairs, "=:"+container, "=127.0.0.1:"+port)
+		}
+	}
+	for _, v := range service.Volumes {
+		pairs = append(pairs, v.Target, s.mounted(v))
+	}
+	// A folder of files is where each of them is.
+	for _, v := range service.Volumes {
+		if v.Type == types.VolumeTypeBind {
+			pairs = append(pairs, path.Dir(v.Target)+"/", s.dir+"/files/")
+		}
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// mounted is where a volume is.
+func (s *stage) mounted(v types.ServiceVolumeConfig) string {
+	if v.Type == types.VolumeTypeBind {
+		return filepath.Join(s.dir, "files", path.Base(v.Target))
+	}
+	return filepath.Join(s.dir, "volumes", v.Source)
+}
+
+// mount puts a service's files where they are looked for, with their names
+// replaced as well.
+func (s *stage) mount(service types.ServiceConfig) {
+	for _, v := range service.Volumes {
+		to := s.mounted(v)
+		must(s.t, os.MkdirAll(filepath.Dir(to), 0o755))
+		if v.Type != types.VolumeTypeBind {
+			must(s.t, os.MkdirAll(to, 0o755))
+			continue
+		}
+		text, err := os.ReadFile(v.Source)
+		must(s.t, err)
+		must(s.t, os.WriteFile(to, []byte(s.here(service, string(text))), 0o644))
+	}
+}
+
+// command is what the image would run.
+func (s *stage) command(service types.ServiceConfig) []string {
+	image, _, _ := strings.Cut(service.Image, ":")
+	var args []string
+	for _, a := range service.Command {
+		args = append(args, s.here(service, a))
+	}
+	listen := func(name string) string { return "--listen=127.0.0.1:" + strconv.Itoa(s.ports[name]) }
+	switch image {
+	case "oryd/kratos":
+		return append([]string{s.programs["kratos"]}, args...)
+	case "oryd/hydra":
+		return append([]string{s.programs["hydra"]}, args...)
+	case "gatehouse-demo":
+		return append([]string{s.programs["gatehouse"], "demo"}, args...)
+	case "kong-gatehouse":
+		config := s.here(service, *service.Environment["KONG_DECLARATIVE_CONFIG"])
+		return []string{s.programs["gatehouse"], "dev", "kong", "--config", config, "--plugin", s.programs["kong/gatehouse"], listen("kong:8000")}
+	case "apisix-gatehouse":
+		settings, config := s.here(service, "/usr/local/apisix/conf/config.yaml"), s.here(service, "/usr/local/apisix/conf/apisix.yaml")
+		return []string{s.programs["gatehouse"], "dev", "apisix", "--settings", settings, "--config", config, "--runner", s.programs["gatehouse-runner"], listen("apisix:9080")}
+	case "postgres":
+		return s.preparePostgres(service)
+	}
+	s.t.Fatalf("the image %s stands for no program", service.Image)
+	return nil
+}
+
+// preparePostgres makes the database's files, as the image's entry point does.
+// PostgreSQL refuses to run as root.
+func (s *stage) preparePostgres(service types.ServiceConfig) []string {
+	data := filepath.Join(s.dir, "postgres")
+	must(s.t, os.Mkdir(data, 0o700))
+	if os.Getuid() == 0 {
+		u, err := user.Lookup("postgres")
+		must(s.t, err)
+		uid, _ := strconv.Atoi(u.Uid)
+		gid, _ := strconv.Atoi(u.Gid)
+		must(s.t, os.Chown(data, uid, gid))
+		s.postgres = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	}
+	password := filepath.Join(data + ".password")
+	must(s.t, os.WriteFile(password, []byte(*service.Environment["POSTGRES_PASSWORD"]), 0o644))
+	initdb := exec.Command("initdb", "--pgdata="+data, "--auth=scram-sha-256", "--pwfile="+password, "--username="+*service.Environment["POSTGRES_USER"])
+	initdb.SysProcAttr, initdb.Dir = &syscall.SysProcAttr{Credential: s.postgres}, data
+	if out, err := initdb.CombinedOutput(); err != nil {
+		s.t.Fatalf("initdb: %v\n%s", err, out)
+	}
+	return []string{"postgres", "-D", data, "-p", strconv.Itoa(s.ports["postgres:5432"]), "-k", data, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"}
+}
+
+// environment is the service's, and what its image would have.
+func (s *stage) environment(service types.ServiceConfig) []string {
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + os.TempDir()}
+	for name, value := range service.Environment {
+		if value != nil {
+			env = append(env, name+"="+s.here(service, *value))
+		}
+	}
+	// The ports of the images' own defaults.
+	public, admin := map[string]string{"kratos": "kratos:4433", "hydra": "hydra:4444"}[service.Name], map[string]string{"kratos": "kratos:4434", "hydra": "hydra:4445"}[service.Name]
+	if public != "" {
+		env = append(env, "SERVE_PUBLIC_PORT="+strconv.Itoa(s.ports[public]), "SERVE_ADMIN_PORT="+strconv.Itoa(s.ports[admin]), "SERVE_PUBLIC_HOST=127.0.0.1", "SERVE_ADMIN_HOST=127.0.0.1")
+	}
+	if service.Name == "postgres" {
+		env = append(env, "PGPORT="+strconv.Itoa(s.ports["postgres:5432"]), "PGPASSWORD="+*service.Environment["POSTGRES_PASSWORD"])
+	}
+	return env
+}
+
+// up starts everything in the order of the compose file.
+func (s *stage) up() {
+	started := map[string]bool{}
+	var start func(name string)
+	start = func(name string) {
+		if started[name] {
+			return
+		}
+		started[name] = true
+		service := s.project.Services[name]
+		for _, needed := range slices.Sorted(maps.Keys(service.DependsOn)) {
+			start(needed)
+		}
+		s.mount(service)
+		s.run(service)
+	}
+	for _, name := range s.project.ServiceNames() {
+		start(name)
+	}
+}
+
+const startLimit = 3 * time.Minute // for one service on a busy machine
+
+func (s *stage) run(service types.ServiceConfig) {
+	s.t.Helper()
+	command := s.command(service)
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	log, err := os.Create(filepath.Join(s.dir, service.Name+".log"))
+	must(s.t, err)
+	p := exec.Command(command[0], command[1:]...)
+	p.Env, p.Stdout, p.Stderr, p.Dir = s.environment(service), log, log, s.dir
+	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if service.Name == "postgres" {
+		p.SysProcAttr.Credential = s.postgres
+	}
+	must(s.t, p.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
+	s.t.Cleanup(func() { s.stop(p, log) })
+	if runsToItsEnd(service) {
+		select {
+		case err := <-ended:
+			if err != nil {
+				s.fail(service.Name, err)
+			}
+		case <-ctx.Done():
+			s.fail(service.Name, ctx.Err())
+		}
+		return
+	}
+	for s.healthy(service) != nil {
+		select {
+		case err := <-ended:
+			s.fail(service.Name, fmt.Errorf("ended: %w", err))
+		case <-ctx.Done():
+			s.fail(service.Name, s.healthy(service))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	if service.Name == "postgres" {
+		s.initialisePostgres(service)
+	}
+}
+
+func (s *stage) stop(p *exec.Cmd, log io.Closer) {
+	group := -p.Process.Pid
+	_ = syscall.Kill(group, syscall.SIGTERM)
+	for range 50 {
+		if errors.Is(syscall.Kill(group, 0), syscall.ESRCH) {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	_ = syscall.Kill(group, syscall.SIGKILL)
+	log.Close()
+}
+
+func (s *stage) fail(name string, err error) {
+	s.t.Helper()
+	text, _ := os.ReadFile(filepath.Join(s.dir, name+".log"))
+	s.t.Fatalf("%s: %v\n%s", name, err, text)
+}
+
+// initialisePostgres runs what the image would on an empty database.
+func (s *stage) initialisePostgres(service types.ServiceConfig) {
+	for _, v := range service.Volumes {
+		if !strings.HasSuffix(v.Target, ".sql") {
+			continue
+		}
+		psql := exec.Command("psql", "--host=127.0.0.1", "--username=gatehouse", "--dbname=postgres", "--file="+s.mounted(v), "--set=ON_ERROR_STOP=1")
+		psql.Env = s.environment(service)
+		if out, err := psql.CombinedOutput(); err != nil {
+			s.fail("postgres", fmt.Errorf("%w: %s", err, out))
+		}
+	}
+}
+
+// healthy runs the service's own health check.
+func (s *stage) healthy(service types.ServiceConfig) error {
+	test := service.HealthCheck.Test
+	if test[0] != "CMD" {
+		s.t.Fatalf("%s: the health check is not CMD", service.Name)
+	}
+	var args []string
+	for _, a := range test[1:] {
+		args = append(args, s.here(service, a))
+	}
+	switch args[0] {
+	case "kratos", "hydra":
+		args[0] = s.programs[args[0]]
+	case "/usr/local/bin/gatehouse":
+		args[0] = s.programs["gatehouse"]
+	case "pg_isready":
+		args = slices.DeleteFunc(args, func(a string) bool { return a == "--dbname=hydra" }) // made right after
+	}
+	check := exec.Command(args[0], args[1:]...)
+	check.Env = s.environment(service)
+	if out, err := check.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// credentials are what the seed wrote for people.
+func (s *stage) credentials() map[string]string {
+	text, err := os.ReadFile(filepath.Join(s.dir, "volumes", "demo", "credentials.env"))
+	must(s.t, err)
+	values := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		values[name] = strings.Trim(value, "'")
+	}
+	return values
+}
+
+// TestComposeRunsWithoutContainers starts every service of both gateways' compose
+// files as processes and tries the gateways with what the seed made.
+func TestComposeRunsWithoutContainers(t *testing.T) {
+	s := newStage(t, "compose.yaml")
+	s.up()
+	c := s.credentials()
+	for gateway, port := range map[string]int{"kong": s.ports["kong:8000"], "apisix": s.ports["apisix:9080"]} {
+		for _, try := range []struct {
+			name, path, header, value string
+			status                    int
+		}{
+			{"public", "/hello/public", "", "", 200},
+			{"nobody", "/users/123", "", "", 401},
+			{"a browser", "/hello", "Accept", "text/html", 302},
+			{"a session", "/hello", "Cookie", "ory_kratos_session=" + c["COOKIE"], 200},
+			{"an opaque token", "/users/123", "Authorization", "Bearer " + c["OPAQUE"], 200},
+			{"a JWT", "/products/7", "Authorization", "Bearer " + c["JWT"], 200},
+			{"a token without memory", "/live/users/1", "Authorization", "Bearer " + c["OPAQUE"], 200},
+			{"a role that is missing", "/orders/1", "Cookie", "ory_kratos_session=" + c["BOB_COOKIE"], 403},
+			{"a refresh token", "/users/123", "Authorization", "Bearer " + c["REFRESH"], 401},
+		} {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", port, try.path), nil)
+			must(t, err)
+			if try.header != "" {
+				request.Header.Set(try.header, try.value)
+			}
+			answer, err := http.DefaultTransport.RoundTrip(request)
+			must(t, err)
+			answer.Body.Close()
+			if answer.StatusCode != try.status {
+				t.Errorf("%s, %s: status %d, want %d", gateway, try.name, answer.StatusCode, try.status)
+			}
+		}
+	}
+	// The seed may run again, with another set of credentials.
+	s.run(s.project.Services["seed"])
+	if again := s.credentials(); again["OPAQUE"] == c["OPAQUE"] || again["OPAQUE"] == "" {
+		t.Error("a second run of the seed makes no fresh credentials")
+	}
+}
