@@ -4,7 +4,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 BIN     := bin
 LDFLAGS := -s -w -X gatehouse/internal/version.Version=$(VERSION)
-BUILD   := $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+BUILD   := $(GO) build -ldflags '$(LDFLAGS)'
 TOOL    := $(GO) tool -modfile=tools/go.mod
 
 # What `make e2e-external` replays against; see docs/testing.md.
