@@ -1,0 +1,3 @@
+// coverage openapi command
+
+package cli

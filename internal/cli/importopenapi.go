@@ -1,0 +1,3 @@
+// import openapi command
+
+package cli

@@ -1,0 +1,3 @@
+// import sql command
+
+package cli

@@ -1,0 +1,3 @@
+// replay command
+
+package cli
