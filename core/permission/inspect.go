@@ -308,7 +308,7 @@ func (r *requirements) explain(call *core.Call, p *core.Principal, now time.Time
 		add("aal", r.AAL, only(Requirements{AAL: r.AAL}))
 	}
 	if r.MaxAge > 0 {
-		add("max_age", shortDuration(r.MaxAge), only(Requirements{MaxAge: r.MaxAge}))
+		add("max_age", ShortDuration(r.MaxAge), only(Requirements{MaxAge: r.MaxAge}))
 	}
 	return checks
 }
@@ -342,8 +342,8 @@ func (r *Requirements) ReadsPath() bool {
 	return r.condition != nil && r.condition.reads[pathVar] != nil
 }
 
-// shortDuration leaves out the parts of a duration that are zero: 15m.
-func shortDuration(d time.Duration) string {
+// ShortDuration writes a duration without the parts that are zero: 15m.
+func ShortDuration(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")

@@ -66,7 +66,7 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(explainCommand(), lintCommand())
+	root.AddCommand(explainCommand(), lintCommand(), diffCommand())
 	root.AddCommand(devCommand(), demoCommand())
 	return root
 }

@@ -388,19 +388,40 @@ type valueJSON struct {
 
 // ruleJSON is an activity in the output of any command.
 type ruleJSON struct {
-	File       string   `json:"file"`
-	Line       int      `json:"line"`
-	Column     int      `json:"column"`
-	Section    string   `json:"section"`
-	Permission string   `json:"permission,omitempty"`
-	Methods    []string `json:"methods"`
-	Path       string   `json:"path"`
-	Hosts      []string `json:"hosts,omitempty"`
-	Override   bool     `json:"override,omitempty"`
+	File       string       `json:"file"`
+	Line       int          `json:"line"`
+	Column     int          `json:"column"`
+	Section    string       `json:"section"`
+	Permission string       `json:"permission,omitempty"`
+	Methods    []string     `json:"methods"`
+	Path       string       `json:"path"`
+	Hosts      []string     `json:"hosts,omitempty"`
+	Override   bool         `json:"override,omitempty"`
+	Require    *requireJSON `json:"require,omitempty"`
+}
+
+type requireJSON struct {
+	AllScopes   []string `json:"all_scopes,omitempty"`
+	AnyScope    []string `json:"any_scope,omitempty"`
+	AAL         string   `json:"aal,omitempty"`
+	MaxAge      string   `json:"max_age,omitempty"`
+	Credentials []string `json:"credentials,omitempty"`
+	When        string   `json:"when,omitempty"`
 }
 
 func ruleForJSON(r *permission.Rule) ruleJSON {
-	return ruleJSON{r.Place.File, r.Place.Line, r.Place.Column, string(r.Section), r.Permission, r.Methods, r.Path, r.Hosts, r.Override}
+	out := ruleJSON{
+		File: r.Place.File, Line: r.Place.Line, Column: r.Place.Column,
+		Section: string(r.Section), Permission: r.Permission,
+		Methods: r.Methods, Path: r.Path, Hosts: r.Hosts, Override: r.Override,
+	}
+	if need := &r.Require; requirements(need) != "" {
+		out.Require = &requireJSON{AllScopes: need.AllScopes, AnyScope: need.AnyScope, AAL: need.AAL, Credentials: need.Credentials, When: need.When}
+		if need.MaxAge > 0 {
+			out.Require.MaxAge = permission.ShortDuration(need.MaxAge)
+		}
+	}
+	return out
 }
 
 func explained(e *permission.Explanation, call *core.Call) explainedJSON {

@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"fmt"
 	"slices"
 
 	"gatehouse/core/permission"
@@ -69,4 +70,69 @@ func weakerAuthentication(a, b *permission.Requirements) bool {
 
 func within(list, of []string) bool {
 	return !slices.ContainsFunc(list, func(s string) bool { return !slices.Contains(of, s) })
+}
+
+// least leaves out the demands that another one makes needless.
+func least(list []demand) []demand {
+	var kept []demand
+	for i, d := range list {
+		needless := false
+		for j, o := range list {
+			if i == j || weaker(o, d) != yes {
+				continue
+			}
+			needless = needless || weaker(d, o) != yes || j < i
+		}
+		if !needless {
+			kept = append(kept, d)
+		}
+	}
+	return kept
+}
+
+// key is equal for demands that are written alike, whatever their order.
+func (d demand) key() string {
+	sorted := func(list []string) []string { return slices.Sorted(slices.Values(list)) }
+	return fmt.Sprintf("%q %q %q %s %q %q %q", sorted(d.AllScopes), sorted(d.AnyScope), d.AAL, d.MaxAge, sorted(d.Credentials), d.When, d.path)
+}
+
+func keys(list []demand) []string {
+	out := make([]string, len(list))
+	for i, d := range list {
+		out[i] = d.key()
+	}
+	slices.Sort(out)
+	return out
+}
+
+// compareDemands says what becomes of callers when the ways into a call are
+// replaced by others.
+func compareDemands(was, is []demand) []Direction {
+	in, out := met(is, was), met(was, is)
+	switch {
+	case in == yes && out == yes:
+		return nil
+	case in == no && out == no:
+		return []Direction{LetsIn, ShutsOut}
+	case in == no && out == unknown, in == no && out == yes:
+		return []Direction{LetsIn}
+	case out == no && in == yes:
+		return []Direction{ShutsOut}
+	case out == no:
+		return []Direction{MayDiffer, ShutsOut}
+	}
+	return []Direction{MayDiffer}
+}
+
+// met reports whether whoever meets one of list meets one of others too.
+func met(list, others []demand) answer {
+	all := yes
+	for _, d := range list {
+		one := no
+		for _, o := range others {
+			one = max(one, weaker(o, d))
+		}
+		all = min(all, one)
+	}
+	return all
 }

@@ -95,6 +95,9 @@ func literalPrefix(re *syntax.Regexp) string {
 	case syntax.OpConcat:
 		prefix := ""
 		for _, sub := range re.Sub {
+			if sub.Op == syntax.OpBeginText || sub.Op == syntax.OpBeginLine {
+				continue
+			}
 			prefix += literalPrefix(sub)
 			if sub.Op != syntax.OpLiteral || sub.Flags&syntax.FoldCase != 0 {
 				break

@@ -1,0 +1,425 @@
+package analysis
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gatehouse/core"
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/automaton"
+)
+
+// Version is one side of a comparison.
+type Version struct {
+	Table *permission.Table
+	Files []*permission.File
+}
+
+// Direction says what a change does.
+type Direction string
+
+// The directions.
+const (
+	LetsIn    Direction = "lets_in"
+	ShutsOut  Direction = "shuts_out"
+	MayDiffer Direction = "may_differ"
+)
+
+// WhoKind is a kind of caller.
+type WhoKind string
+
+// The kinds of callers. A caller that holds several names may do what each of
+// them may; so it is enough to look at them one by one.
+const (
+	Anybody      WhoKind = "anybody"
+	Credential   WhoKind = "credential" // any that is valid, with no grant
+	ByPermission WhoKind = "permission"
+	ByRole       WhoKind = "role"
+	ByScope      WhoKind = "scope"
+)
+
+// Who is a caller that holds one name, or none.
+type Who struct {
+	Kind WhoKind
+	Name string
+}
+
+func (w Who) String() string {
+	switch w.Kind {
+	case Anybody:
+		return "anybody"
+	case Credential:
+		return "any valid credential"
+	}
+	return string(w.Kind) + " " + w.Name
+}
+
+// Change is calls that a caller may make in one table and not in the other.
+type Change struct {
+	Who       Who
+	Direction Direction
+	// Witness is such a call, with each of Methods.
+	Witness Call
+	Methods []string
+	// Old and New are the activities that decide the witness.
+	Old, New []Decider
+}
+
+// Decider is an activity that decides a call.
+type Decider struct {
+	permission.Rule
+	// Granted reports whether the caller has what the activity asks for, its
+	// requirements aside.
+	Granted bool
+}
+
+// Difference is what changed between two tables.
+type Difference struct {
+	Changes []Change
+	// Undecided are activities whose regex is too large to compare.
+	Undecided []permission.Rule
+}
+
+// Widening reports whether the change lets anybody in, or may do so.
+func (d *Difference) Widening() bool {
+	return len(d.Undecided) > 0 || slices.ContainsFunc(d.Changes, func(c Change) bool { return c.Direction != ShutsOut })
+}
+
+// Empty reports whether both tables mean the same.
+func (d *Difference) Empty() bool { return len(d.Changes)+len(d.Undecided) == 0 }
+
+// Diff compares what two tables mean, whatever way they are written in.
+func Diff(older, newer Version) (*Difference, error) {
+	d := &differ{people: everyone(older.Table, newer.Table), found: map[string]int{}, result: &Difference{}}
+	d.findHolders()
+	for i, v := range []Version{older, newer} {
+		list, err := areas(permission.Rules(v.Files...))
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range list {
+			d.all = append(d.all, side{a, i})
+		}
+	}
+	for _, s := range d.relevant() {
+		err := d.around(s)
+		if errors.Is(err, automaton.ErrTooLarge) {
+			d.result.Undecided = append(d.result.Undecided, s.Rule)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	slices.SortStableFunc(d.result.Changes, inReadingOrder)
+	return d.result, nil
+}
+
+func inReadingOrder(a, b Change) int {
+	kinds := []WhoKind{Anybody, Credential, ByRole, ByScope, ByPermission}
+	directions := []Direction{LetsIn, MayDiffer, ShutsOut}
+	return cmp.Or(
+		cmp.Compare(slices.Index(directions, a.Direction), slices.Index(directions, b.Direction)),
+		cmp.Compare(slices.Index(kinds, a.Who.Kind), slices.Index(kinds, b.Who.Kind)),
+		cmp.Compare(a.Who.Name, b.Who.Name),
+		cmp.Compare(a.Witness.Path, b.Witness.Path),
+	)
+}
+
+// person is a caller with the permissions that each table gives it.
+type person struct {
+	who     Who
+	holds   [2]map[string]bool
+	changed map[string]bool
+}
+
+func everyone(older, newer *permission.Table) []person {
+	people := []person{{who: Who{Kind: Anybody}}, {who: Who{Kind: Credential}}}
+	oldP, oldR, oldS := older.Names()
+	newP, newR, newS := newer.Names()
+	add := func(kind WhoKind, names []string, principal func(name string) *core.Principal) {
+		slices.Sort(names)
+		for _, name := range slices.Compact(names) {
+			p := person{who: Who{kind, name}, changed: map[string]bool{}}
+			for i, t := range []*permission.Table{older, newer} {
+				p.holds[i] = map[string]bool{}
+				for _, granted := range t.Permissions(principal(name)) {
+					p.holds[i][granted] = true
+				}
+			}
+			p.noteChanges()
+			people = append(people, p)
+		}
+	}
+	add(ByRole, append(oldR, newR...), func(n string) *core.Principal { return &core.Principal{Roles: []string{n}} })
+	add(ByScope, append(oldS, newS...), func(n string) *core.Principal { return &core.Principal{Scopes: []string{n}} })
+	add(ByPermission, append(oldP, newP...), func(n string) *core.Principal { return &core.Principal{Permissions: []string{n}} })
+	return people
+}
+
+func (p *person) noteChanges() {
+	for i := range p.holds {
+		for name := range p.holds[i] {
+			if !p.holds[1-i][name] {
+				p.changed[name] = true
+			}
+		}
+	}
+}
+
+// side is an activity of one of the two tables.
+type side struct {
+	*area
+	version int
+}
+
+// key says all that an activity means.
+func (s side) key() string {
+	methods, hosts := slices.Sorted(slices.Values(s.Methods)), slices.Sorted(slices.Values(s.Hosts))
+	return fmt.Sprintf("%q %q %q %q %q %t %s", s.Section, s.Permission, methods, hosts, s.Path, s.Override, s.demand().key())
+}
+
+type differ struct {
+	all []side
+	// people begins with anybody and any valid credential.
+	people  []person
+	holders map[string][]*person
+	found   map[string]int
+	result  *Difference
+}
+
+func (d *differ) findHolders() {
+	d.holders = map[string][]*person{}
+	for i := range d.people {
+		p := &d.people[i]
+		for name := range p.holds[0] {
+			d.holders[name] = append(d.holders[name], p)
+		}
+		for name := range p.holds[1] {
+			if !p.holds[0][name] {
+				d.holders[name] = append(d.holders[name], p)
+			}
+		}
+	}
+}
+
+// relevant are the activities around which something can have changed: those
+// that stand in one table only, and those of permissions that somebody gained
+// or lost.
+func (d *differ) relevant() []side {
+	in := [2]map[string]bool{{}, {}}
+	for _, s := range d.all {
+		in[s.version][s.key()] = true
+	}
+	regranted := map[string]bool{}
+	for _, p := range d.people {
+		for name := range p.changed {
+			regranted[name] = true
+		}
+	}
+	var list []side
+	for _, s := range d.all {
+		if !in[1-s.version][s.key()] || s.version == 1 && regranted[s.Permission] {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// around compares the two tables on all calls that one activity covers.
+func (d *differ) around(s side) error {
+	if s.paths == nil {
+		return automaton.ErrTooLarge
+	}
+	var near []side
+	var plain []*area
+	for _, o := range d.all {
+		if s.near(o.area) {
+			near = append(near, o)
+			plain = append(plain, o.area)
+		}
+	}
+	for _, ground := range grounds(s.area, plain) {
+		if err := d.compareOn(s, ground, near); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ground is a set of methods and hosts for which the same activities count.
+type ground struct {
+	methods []string
+	host    string
+	members []int
+}
+
+func grounds(a *area, others []*area) []ground {
+	var list []ground
+	known := map[string]int{}
+	for _, host := range hostClasses(append([]*area{a}, others...)) {
+		if !a.coversHost(host) {
+			continue
+		}
+		for _, method := range methodClasses(a, others) {
+			g := ground{methods: []string{method}, host: host}
+			for i, o := range others {
+				if o.coversMethod(method) && o.coversHost(host) {
+					g.members = append(g.members, i)
+				}
+			}
+			key := fmt.Sprint(g.members)
+			if i, again := known[key]; !again {
+				known[key] = len(list)
+				list = append(list, g)
+			} else if list[i].host == host {
+				list[i].methods = append(list[i].methods, method)
+			}
+		}
+	}
+	return list
+}
+
+func (d *differ) compareOn(s side, g ground, near []side) error {
+	members := make([]side, len(g.members))
+	languages := make([]*automaton.Language, len(g.members))
+	for i, m := range g.members {
+		members[i] = near[m]
+		if languages[i] = near[m].paths; languages[i] == nil {
+			return automaton.ErrTooLarge
+		}
+	}
+	var failed error
+	err := automaton.Explore([]*automaton.Language{s.paths}, languages, func(matched []int, path string) bool {
+		var covers [2][]*area
+		for _, m := range matched {
+			covers[members[m].version] = append(covers[members[m].version], members[m].area)
+		}
+		call := Call{g.methods[0], g.host, path}
+		if failed = call.check(slices.Concat(covers[:]...)...); failed != nil {
+			return false
+		}
+		d.compare(call, g.methods, decisive(covers[0]), decisive(covers[1]))
+		return true
+	})
+	return cmp.Or(failed, err)
+}
+
+// decisive picks the activities that decide a call that all of them cover.
+func decisive(covering []*area) []*area {
+	strictest := permission.InPublic
+	for _, a := range covering {
+		if a.Override && a.Section == permission.InPublic {
+			return []*area{a}
+		}
+		if strictness(a.Section) > strictness(strictest) {
+			strictest = a.Section
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(covering), func(a *area) bool {
+		return a.Section != strictest && !(a.Override && a.Section == permission.InAuthenticated)
+	})
+}
+
+// compare notes for whom a call is decided otherwise. A change that somebody
+// shares with everybody who has less is noted there only.
+func (d *differ) compare(call Call, methods []string, older, newer []*area) {
+	var told []string
+	opened := false
+	for _, p := range d.concerned(older, newer) {
+		was, is := p.may(older, 0), p.may(newer, 1)
+		state := fmt.Sprint(keys(was), keys(is))
+		if slices.Contains(told, state) {
+			continue
+		}
+		directions := compareDemands(was, is)
+		if p.who.Name == "" {
+			told = append(told, state)
+		} else if opened {
+			directions = slices.DeleteFunc(directions, func(d Direction) bool { return d == LetsIn })
+		}
+		for _, direction := range directions {
+			d.note(Change{Who: p.who, Direction: direction, Witness: call, Methods: methods, Old: p.deciders(older, 0), New: p.deciders(newer, 1)})
+		}
+		opened = opened || p.who.Name == "" && len(directions) > 0 && len(is) == 1 && weaker(is[0], free) == yes
+	}
+}
+
+// free is the demand that everybody meets.
+var free = demand{&permission.Requirements{}, ""}
+
+// concerned are those for whom the activities can make a difference: nobody in
+// particular, and whoever holds one of their permissions.
+func (d *differ) concerned(lists ...[]*area) []*person {
+	people := []*person{&d.people[0], &d.people[1]}
+	var seen []string
+	for _, a := range slices.Concat(lists...) {
+		if a.Permission == "" || slices.Contains(seen, a.Permission) {
+			continue
+		}
+		seen = append(seen, a.Permission)
+		for _, p := range d.holders[a.Permission] {
+			if !slices.Contains(people, p) {
+				people = append(people, p)
+			}
+		}
+	}
+	return people
+}
+
+// may lists what a person must meet to make a call: nothing (nil) where the
+// person may not, whatever they meet.
+func (p *person) may(deciding []*area, version int) []demand {
+	var open []demand
+	for _, a := range deciding {
+		if a.Section == permission.InPublic {
+			return []demand{free}
+		}
+		if p.granted(a, version) {
+			open = append(open, a.demand())
+		}
+	}
+	return least(open)
+}
+
+func (p *person) granted(a *area, version int) bool {
+	switch a.Section {
+	case permission.InPublic:
+		return true
+	case permission.InAuthenticated:
+		return p.who.Kind != Anybody
+	}
+	return p.holds[version][a.Permission]
+}
+
+func (p *person) deciders(list []*area, version int) []Decider {
+	out := make([]Decider, len(list))
+	for i, a := range list {
+		out[i] = Decider{a.Rule, p.granted(a, version)}
+	}
+	return out
+}
+
+func (d *differ) note(c Change) {
+	var key strings.Builder
+	fmt.Fprintf(&key, "%s|%s", c.Who, c.Direction)
+	for _, list := range [][]Decider{c.Old, c.New} {
+		key.WriteString("|")
+		for _, r := range list {
+			fmt.Fprintf(&key, " %s", r.Place)
+		}
+	}
+	if i, again := d.found[key.String()]; again {
+		known := &d.result.Changes[i]
+		same := known.Witness.Path == c.Witness.Path && known.Witness.Host == c.Witness.Host
+		for _, m := range c.Methods {
+			if same && !slices.Contains(known.Methods, m) {
+				known.Methods = append(slices.Clip(known.Methods), m)
+			}
+		}
+		return
+	}
+	d.found[key.String()] = len(d.result.Changes)
+	d.result.Changes = append(d.result.Changes, c)
+}

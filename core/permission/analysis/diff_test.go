@@ -1,0 +1,208 @@
+package analysis
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"gatehouse/core"
+	"gatehouse/core/permission"
+)
+
+// version compiles a table that is written in the test.
+func version(t testing.TB, name, text string) Version {
+	t.Helper()
+	file, err := permission.Parse(name, []byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	table, err := permission.Compile(file)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return Version{table, []*permission.File{file}}
+}
+
+// TestDiffAgreesWithDecisions compares what Diff says about random pairs of
+// tables with what the tables decide, call by call and caller by caller.
+func TestDiffAgreesWithDecisions(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		base := randomTable(r)
+		older, newer := version(t, "old", base.String()), version(t, "new", base.changed(r).String())
+		d, err := Diff(older, newer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkWitnesses(t, older, newer, d)
+		checkNothingIsMissed(t, older, newer, d)
+		if t.Failed() {
+			t.Fatalf("seed %d\n%s\n%s", seed, base, "differs")
+		}
+	}
+}
+
+// randomly written tables, small enough for every call to be tried.
+type randomRules []string
+
+var (
+	somePaths  = []string{`/a`, `/a/.*`, `/[ab]`, `/[^/]+`, `/a/[^/]+`, `/(a|b)/x?`, `/.*`, `/a/b`, `/[^a].*`, `/b/?`}
+	someWays   = []string{"GET", "POST", "ANY", "GET,POST"}
+	someOwners = []string{"p", "q", "authenticated", "public"}
+	someExtras = []string{"", "", "", ", require: {aal: aal2}", ", hosts: [h.test]"}
+)
+
+func randomRule(r *rand.Rand) string {
+	pick := func(list []string) string { return list[r.IntN(len(list))] }
+	owner, extra := pick(someOwners), pick(someExtras)
+	switch {
+	case owner == "public" && strings.Contains(extra, "require"):
+		extra = ""
+	case (owner == "public" || owner == "authenticated") && r.IntN(4) == 0:
+		extra += ", override: true"
+	}
+	return fmt.Sprintf("%s|{methods: [%s], path: %q%s}", owner, strings.ReplaceAll(pick(someWays), ",", ", "), pick(somePaths), extra)
+}
+
+func randomTable(r *rand.Rand) randomRules {
+	rules := randomRules{fmt.Sprint("roles|  r: ", []string{"[p]", "[q]", "[p, q]"}[r.IntN(3)])}
+	for range 1 + r.IntN(4) {
+		rules = append(rules, randomRule(r))
+	}
+	return rules
+}
+
+func (t randomRules) changed(r *rand.Rand) randomRules {
+	c := slices.Clone(t)
+	switch r.IntN(4) {
+	case 0:
+		return append(c, randomRule(r))
+	case 1:
+		if len(c) > 2 {
+			return slices.Delete(c, 1, 2)
+		}
+	case 2:
+		c[0] = "roles|  r: [q]"
+		return c
+	}
+	c[len(c)-1] = randomRule(r)
+	return c
+}
+
+func (t randomRules) String() string {
+	parts := map[string][]string{}
+	for _, rule := range t {
+		owner, line, _ := strings.Cut(rule, "|")
+		parts[owner] = append(parts[owner], line)
+	}
+	var b strings.Builder
+	b.WriteString("permissions:\n")
+	for _, p := range []string{"p", "q"} {
+		fmt.Fprintf(&b, "  %s:\n    activities: [%s]\n", p, strings.Join(parts[p], ", "))
+	}
+	for _, s := range []string{"authenticated", "public"} {
+		fmt.Fprintf(&b, "%s: [%s]\n", s, strings.Join(parts[s], ", "))
+	}
+	b.WriteString("roles:\n" + strings.Join(parts["roles"], "\n") + "\n")
+	return b.String()
+}
+
+// callers are everybody that a Diff can tell apart, each with both levels of
+// assurance.
+func callers(w Who) []*core.Principal {
+	if w.Kind == Anybody {
+		return []*core.Principal{nil}
+	}
+	var list []*core.Principal
+	for _, aal := range []string{"aal1", "aal2"} {
+		p := &core.Principal{AAL: aal}
+		switch w.Kind {
+		case ByRole:
+			p.Roles = []string{w.Name}
+		case ByScope:
+			p.Scopes = []string{w.Name}
+		case ByPermission:
+			p.Permissions = []string{w.Name}
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+func allowed(v Version, c Call, p *core.Principal) bool {
+	host := c.Host
+	if host == "" {
+		host = otherHost
+	}
+	call := &core.Call{Request: &core.Request{Method: c.Method, Target: c.Target(), Host: host}, Path: c.Path}
+	access := v.Table.Match(call)
+	return access != nil && (access.Public() || p != nil && access.Allows(call, p) == nil)
+}
+
+// checkWitnesses tries every witness on both tables.
+func checkWitnesses(t *testing.T, older, newer Version, d *Difference) {
+	t.Helper()
+	for _, c := range d.Changes {
+		for _, method := range c.Methods {
+			call := c.Witness
+			call.Method = method
+			shown := false
+			for _, p := range callers(c.Who) {
+				was, is := allowed(older, call, p), allowed(newer, call, p)
+				shown = shown || c.Direction == LetsIn && is && !was || c.Direction == ShutsOut && was && !is
+			}
+			if !shown {
+				t.Errorf("%s %s: %s is no witness", c.Who, c.Direction, call.String())
+			}
+		}
+	}
+}
+
+// checkNothingIsMissed tries many calls, and looks for a change that covers
+// each that is decided otherwise.
+func checkNothingIsMissed(t *testing.T, older, newer Version, d *Difference) {
+	t.Helper()
+	everybody := []Who{{Anybody, ""}, {Credential, ""}, {ByRole, "r"}, {ByScope, "p"}, {ByScope, "q"}, {ByPermission, "p"}, {ByPermission, "q"}}
+	for _, path := range []string{"/", "/a", "/b", "/c", "/a/", "/a/b", "/a/x", "/b/", "/b/x", "/c/x", "/a/b/c", "/ab"} {
+		for _, method := range []string{"GET", "POST", "DELETE"} {
+			for _, host := range []string{"h.test", "other.test"} {
+				for _, w := range everybody {
+					for _, p := range callers(w) {
+						call := Call{method, host, path}
+						was, is := allowed(older, call, p), allowed(newer, call, p)
+						if was != is && !covered(d, w, is) {
+							t.Errorf("%s: %s was %t, is %t, and no change says so", w, call.String(), was, is)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func covered(d *Difference, w Who, in bool) bool {
+	direction := map[bool]Direction{true: LetsIn, false: ShutsOut}[in]
+	return slices.ContainsFunc(d.Changes, func(c Change) bool {
+		return c.Direction == direction && (c.Who == w || c.Who.Name == "")
+	})
+}
+
+func TestDiffOfEqualTablesIsEmpty(t *testing.T) {
+	for seed := range uint64(100) {
+		table := randomTable(rand.New(rand.NewPCG(seed, 2)))
+		reversed := slices.Clone(table)
+		slices.Reverse(reversed)
+		for i := range reversed {
+			reversed[i] = strings.ReplaceAll(strings.ReplaceAll(reversed[i], `[^/]+`, `(?:[^/a]|a)(?:[^/]*)`), `/[ab]`, `/(?:b|a)`)
+		}
+		d, err := Diff(version(t, "old", table.String()), version(t, "new", reversed.String()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !d.Empty() {
+			t.Fatalf("seed %d: %v\n%s\n%s", seed, d.Changes, table, reversed)
+		}
+	}
+}

@@ -1,0 +1,294 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/analysis"
+)
+
+type diffCommandOptions struct {
+	output outputFlags
+	failOn choice
+}
+
+func diffCommand() *cobra.Command {
+	var o diffCommandOptions
+	c := &cobra.Command{
+		Use:   "diff [flags] OLD NEW",
+		Short: "Say what a change of a permission table lets in and shuts out",
+		Long: `Compare what two tables mean: which calls the change lets in and shuts out, for
+whom, each with a witness. Two tables that mean the same are equal however they
+are written; the comparison is exact, not sampled. Only conditions (when) are
+compared as text: calls behind one that was rewritten may differ.
+
+OLD and NEW are each a file, a folder of files, several files separated by
+commas, or - for standard input. Callers are looked at one name at a time: a
+caller with several roles or scopes may do what each of them may. What concerns
+everybody is not repeated for each name.`,
+		Example: `  gatehouse diff permissions.old.yaml permissions.yaml
+  git show main:permissions.yaml | gatehouse diff - permissions.yaml
+  gatehouse diff --fail-on widening base.yaml,orders.yaml tables/`,
+		Args:              twoTables,
+		ValidArgsFunction: completeTables,
+		RunE:              o.run,
+	}
+	o.output.register(c)
+	o.failOn = choice{"any", []string{"any", "widening"}}
+	o.failOn.register(c, "fail-on", "", "which changes give exit status 1; widening is what lets calls in or may do so")
+	return c
+}
+
+func twoTables(_ *cobra.Command, args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("got %s; give the OLD table and the NEW one", plural(len(args), "argument", "arguments"))
+	}
+	if args[0] == "-" && args[1] == "-" {
+		return fmt.Errorf("both tables are standard input; name a file for one of them")
+	}
+	return nil
+}
+
+func (o *diffCommandOptions) run(cmd *cobra.Command, args []string) error {
+	older, err := loadVersion(cmd, args[0])
+	if err != nil {
+		return err
+	}
+	newer, err := loadVersion(cmd, args[1])
+	if err != nil {
+		return err
+	}
+	d, err := analysis.Diff(older, newer)
+	if err != nil {
+		return err
+	}
+	if o.output.json() {
+		err = printJSON(cmd.OutOrStdout(), diffForJSON(d))
+	} else {
+		differencePrinter{o.output.printer(cmd)}.print(d)
+	}
+	if err == nil && (d.Widening() || o.failOn.value == "any" && !d.Empty()) {
+		err = errNo
+	}
+	return err
+}
+
+func loadVersion(cmd *cobra.Command, arg string) (analysis.Version, error) {
+	t, err := loadTable(cmd.InOrStdin(), strings.Split(arg, ",")...)
+	if err != nil {
+		return analysis.Version{}, err
+	}
+	return analysis.Version{Table: t.Table, Files: t.files}, nil
+}
+
+type differencePrinter struct{ *printer }
+
+func (p differencePrinter) print(d *analysis.Difference) {
+	if d.Empty() {
+		p.printf("%s\n", p.good("no difference"))
+		return
+	}
+	title := map[analysis.Direction]string{
+		analysis.LetsIn:    p.warn("lets in"),
+		analysis.MayDiffer: p.warn("may differ"),
+		analysis.ShutsOut:  p.name("shuts out"),
+	}
+	for _, direction := range []analysis.Direction{analysis.LetsIn, analysis.MayDiffer, analysis.ShutsOut} {
+		groups := groupChanges(d.Changes, direction)
+		if len(groups) > 0 {
+			p.printf("%s\n", title[direction])
+		}
+		for _, g := range groups {
+			p.group(g)
+		}
+	}
+	if len(d.Undecided) > 0 {
+		p.printf("%s\n", p.warn("too large to decide"))
+		for i := range d.Undecided {
+			p.rule("  ", &d.Undecided[i], true)
+		}
+	}
+}
+
+// changeGroup is a list of changes that several callers share.
+type changeGroup struct {
+	who     []analysis.Who
+	changes []analysis.Change
+}
+
+func groupChanges(all []analysis.Change, direction analysis.Direction) []*changeGroup {
+	var people []*changeGroup
+	for _, c := range all {
+		if c.Direction != direction {
+			continue
+		}
+		i := slices.IndexFunc(people, func(g *changeGroup) bool { return g.who[0] == c.Who })
+		if i < 0 {
+			i = len(people)
+			people = append(people, &changeGroup{who: []analysis.Who{c.Who}})
+		}
+		people[i].changes = append(people[i].changes, c)
+	}
+	var groups []*changeGroup
+	known := map[string]*changeGroup{}
+	for _, g := range people {
+		key := g.key()
+		if same := known[key]; same != nil {
+			same.who = append(same.who, g.who...)
+			continue
+		}
+		known[key] = g
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+func (g *changeGroup) key() string {
+	var b strings.Builder
+	for i := range g.changes {
+		c := g.changes[i]
+		fmt.Fprintf(&b, "%s %s", c.Methods, c.Witness.String())
+		for _, list := range [][]analysis.Decider{c.Old, c.New} {
+			for _, r := range list {
+				fmt.Fprintf(&b, " %s %t", r.Place, r.Granted)
+			}
+		}
+	}
+	return b.String()
+}
+
+func (p differencePrinter) group(g *changeGroup) {
+	p.printf("  %s\n", p.bold(people(g.who)))
+	for i := range g.changes {
+		c := &g.changes[i]
+		call := c.Witness
+		call.Method = strings.Join(c.Methods, ",")
+		p.printf("    %s\n", p.name(call.String()))
+		p.side("was", c.Old)
+		p.side("is ", c.New)
+	}
+}
+
+// people joins callers, those of one kind together.
+func people(list []analysis.Who) string {
+	var parts []string
+	for _, kind := range []analysis.WhoKind{analysis.Anybody, analysis.Credential, analysis.ByRole, analysis.ByScope, analysis.ByPermission} {
+		var names []string
+		for _, w := range list {
+			if w.Kind == kind {
+				names = append(names, cmp.Or(w.Name, w.String()))
+			}
+		}
+		switch {
+		case len(names) == 0:
+		case kind == analysis.Anybody || kind == analysis.Credential:
+			parts = append(parts, names[0])
+		default:
+			parts = append(parts, string(kind)+" "+listing(names, "and"))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (p differencePrinter) side(when string, rules []analysis.Decider) {
+	if len(rules) == 0 {
+		p.printf("      %s  %s\n", p.dim(when), p.dim("not covered"))
+	}
+	for i := range rules {
+		p.rule("      "+p.dim(when)+"  ", &rules[i].Rule, rules[i].Granted)
+	}
+}
+
+func (p differencePrinter) rule(indent string, r *permission.Rule, granted bool) {
+	text := r.Owner() + ": " + describe(r)
+	if !granted {
+		text += "  " + p.dim("not granted")
+	} else if need := requirements(&r.Require); need != "" {
+		text += "  requires " + need
+	}
+	p.printf("%s%s  %s\n", indent, text, p.dim(place(r.Place)))
+}
+
+// requirements writes everything that an activity requires on one line.
+func requirements(r *permission.Requirements) string {
+	var parts []string
+	add := func(name string, list []string, word string) {
+		if len(list) > 0 {
+			parts = append(parts, requirementText(name, listing(list, word)))
+		}
+	}
+	add("credentials", r.Credentials, "or")
+	add("all_scopes", r.AllScopes, "and")
+	add("any_scope", r.AnyScope, "or")
+	if r.AAL != "" {
+		parts = append(parts, requirementText("aal", r.AAL))
+	}
+	if r.MaxAge > 0 {
+		parts = append(parts, requirementText("max_age", permission.ShortDuration(r.MaxAge)))
+	}
+	if r.When != "" {
+		parts = append(parts, "when "+r.When)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// --- for programs
+
+type diffJSON struct {
+	Equal     bool         `json:"equal"`
+	Widening  bool         `json:"widening"`
+	Changes   []changeJSON `json:"changes"`
+	Undecided []ruleJSON   `json:"undecided"`
+}
+
+type changeJSON struct {
+	Direction string        `json:"direction"`
+	Who       whoJSON       `json:"who"`
+	Methods   []string      `json:"methods"`
+	Witness   *witnessJSON  `json:"witness"`
+	Old       []deciderJSON `json:"old"`
+	New       []deciderJSON `json:"new"`
+}
+
+type deciderJSON struct {
+	ruleJSON
+	Granted bool `json:"granted"`
+}
+
+type whoJSON struct {
+	Kind string `json:"kind"`
+	Name string `json:"name,omitempty"`
+}
+
+func diffForJSON(d *analysis.Difference) diffJSON {
+	out := diffJSON{Equal: d.Empty(), Widening: d.Widening(), Changes: []changeJSON{}, Undecided: rulesForJSON(d.Undecided)}
+	for i := range d.Changes {
+		c := &d.Changes[i]
+		out.Changes = append(out.Changes, changeJSON{
+			string(c.Direction), whoJSON{string(c.Who.Kind), c.Who.Name}, c.Methods,
+			witnessForJSON(&c.Witness), decidersForJSON(c.Old), decidersForJSON(c.New),
+		})
+	}
+	return out
+}
+
+func rulesForJSON(list []permission.Rule) []ruleJSON {
+	out := []ruleJSON{}
+	for i := range list {
+		out = append(out, ruleForJSON(&list[i]))
+	}
+	return out
+}
+
+func decidersForJSON(list []analysis.Decider) []deciderJSON {
+	out := []deciderJSON{}
+	for i := range list {
+		out = append(out, deciderJSON{ruleForJSON(&list[i].Rule), list[i].Granted})
+	}
+	return out
+}
