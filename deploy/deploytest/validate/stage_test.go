@@ -54,7 +54,11 @@ func newStage(t *testing.T, file string) *stage {
 	must(t, os.Chmod(s.dir, 0o755))
 	var held []net.Listener // together, so that they differ
 	for _, name := range containerPorts {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		address := "127.0.0.1:0"
+		if host, port, _ := strings.Cut(name, ":"); vectors && len(s.project.Services[host].Ports) > 0 {
+			address = "127.0.0.1:" + port // where the vectors look for the backends
+		}
+		l, err := net.Listen("tcp", address)
 		must(t, err)
 		held = append(held, l)
 		s.ports[name] = l.Addr().(*net.TCPAddr).Port
@@ -238,6 +242,21 @@ func (s *stage) up() {
 	}
 }
 
+// vectors is whether to replay the end-to-end vectors as well, as make e2e-compose
+// does in containers. It takes the ports of the compose file, which may be in use.
+var vectors = os.Getenv("GATEHOUSE_VECTORS") != ""
+
+func replayVectors(t *testing.T) {
+	replay := exec.Command("go", "test", "-count=1", "-run", "TestVectorsExternal", "./e2e")
+	replay.Dir = filepath.Join(deploy, "..")
+	replay.Env = append(os.Environ(), "KONG_URL=http://127.0.0.1:8000", "APISIX_URL=http://127.0.0.1:9080")
+	out, err := replay.CombinedOutput()
+	if err != nil {
+		t.Errorf("the vectors: %v\n%s", err, out)
+	}
+	t.Logf("the vectors: %s", out)
+}
+
 const startLimit = 3 * time.Minute // for one service on a busy machine
 
 func (s *stage) run(service types.ServiceConfig) {
@@ -386,6 +405,9 @@ func TestComposeRunsWithoutContainers(t *testing.T) {
 				t.Errorf("%s, %s: status %d, want %d", gateway, try.name, answer.StatusCode, try.status)
 			}
 		}
+	}
+	if vectors {
+		replayVectors(t)
 	}
 	// The seed may run again, with another set of credentials.
 	s.run(s.project.Services["seed"])
