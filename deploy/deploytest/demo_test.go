@@ -2,6 +2,8 @@ package deploytest
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -65,6 +67,36 @@ func TestComposeHasTheDemosConfiguration(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s is not the demo's configuration %s:\n%+v\n%+v", file, name, got, want)
 		}
+	}
+}
+
+// TestComposeHasTheDemosRoutes compares prefixes, services and which of the two
+// configurations guards each.
+func TestComposeHasTheDemosRoutes(t *testing.T) {
+	file := map[string]string{"standard": "gatehouse.yaml", "live": "live.yaml"}
+	want := map[string]string{}
+	for _, r := range demo.Routes() {
+		want[r.Prefix] = r.Upstream + ":8080 " + file[r.Config]
+	}
+	onKong := map[string]string{}
+	for _, s := range parsed(t, readText("../kong/kong.yml"))["services"].([]any) {
+		prefix := at(s, "routes", 0, "paths", 0).(string)
+		guard := at(s, "plugins", 0, "config", "file").(string)
+		onKong[prefix] = strings.TrimPrefix(at(s, "url").(string), "http://") + " " + filepath.Base(guard)
+	}
+	if !maps.Equal(onKong, want) {
+		t.Errorf("kong.yml has the routes %v, the demo %v", onKong, want)
+	}
+	onADC := map[string]string{}
+	for _, r := range fromADC(t, readText("../apisix/adc.yaml"))["routes"].([]any) {
+		prefix := at(r, "uris", 0).(string)
+		var value object
+		must(json.Unmarshal([]byte(at(r, "plugins", "ext-plugin-pre-req", "conf", 0, "value").(string)), &value))
+		node := at(r, "upstream", "nodes", 0)
+		onADC[prefix] = fmt.Sprintf("%v:%v %s", at(node, "host"), at(node, "port"), filepath.Base(value["file"].(string)))
+	}
+	if !maps.Equal(onADC, want) {
+		t.Errorf("adc.yaml has the routes %v, the demo %v", onADC, want)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -228,6 +229,40 @@ func TestToolFilesFitTheirFormats(t *testing.T) {
 				t.Errorf("%s: %v", path, err)
 			}
 		}
+	}
+}
+
+var block = regexp.MustCompile("(?s)```yaml\n(# (?:kubernetes|deck|adc)\\.yaml\n.*?)```")
+
+// TestBlocksInREADMEsFitTheirFormats does the same for what the READMEs show.
+func TestBlocksInREADMEsFitTheirFormats(t *testing.T) {
+	resources, formats := crds(t, "schemas"), documents(t, "schemas/tools.yaml")[0]
+	found := map[string]int{}
+	for _, gateway := range []string{"kong", "apisix"} {
+		text, err := os.ReadFile(filepath.Join(deploy, "../plugins", gateway, "README.md"))
+		must(t, err)
+		for _, m := range block.FindAllStringSubmatch(string(text), -1) {
+			first, body, _ := strings.Cut(m[1], "\n")
+			kind := strings.TrimSuffix(strings.TrimPrefix(first, "# "), ".yaml")
+			found[kind]++
+			path := filepath.Join(t.TempDir(), kind+".yaml")
+			must(t, os.WriteFile(path, []byte(strings.ReplaceAll(body, `'${{ env "DECK_INTROSPECTION_SECRET" }}'`, "secret")), 0o600))
+			for _, d := range documents(t, path) {
+				schema := resources[fmt.Sprintf("%s/%s", d["apiVersion"], d["kind"])]
+				if kind != "kubernetes" {
+					schema = compile(t, kind, plain(strict(formats[kind])))
+				}
+				if schema == nil {
+					t.Fatalf("%s: there is no schema of %s", gateway, d["kind"])
+				}
+				if err := schema.Validate(plain(d)); err != nil {
+					t.Errorf("%s: %s: %v", gateway, first, err)
+				}
+			}
+		}
+	}
+	if found["kubernetes"] < 3 || found["deck"] < 1 || found["adc"] < 1 {
+		t.Errorf("found only the blocks %v", found)
 	}
 }
 

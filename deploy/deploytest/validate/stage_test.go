@@ -72,9 +72,12 @@ func newStage(t *testing.T, file string) *stage {
 // programs are what is in the images.
 func programs(t *testing.T) map[string]string {
 	t.Helper()
+	// Debian keeps the servers of each version in a folder of its own.
+	debian, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
+	t.Setenv("PATH", strings.Join(append([]string{os.Getenv("PATH")}, debian...), ":"))
 	for _, name := range []string{"initdb", "postgres", "psql", "pg_isready"} {
 		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("%s is missing: apt-get install postgresql, and put its bin folder on PATH", name)
+			t.Skipf("%s is missing: apt-get install postgresql", name)
 		}
 	}
 	if testing.Short() {
