@@ -59,7 +59,7 @@ func readRequest(k *pdk.PDK) (*core.Request, error) {
 		return nil, fmt.Errorf("%w: Kong cannot hand over the request line: %w", core.ErrBadRequest, err)
 	}
 	r := &core.Request{}
-	if r.Method, r.Target, err = requestLine(line); err != nil {
+	if r.Method, r.Target, err = core.RequestLine(line); err != nil {
 		return nil, err
 	}
 	r.Header = make([]core.Header, 0, len(headers))
@@ -83,16 +83,6 @@ func peer(k *pdk.PDK) netip.Addr {
 	}
 	addr, _ := netip.ParseAddr(text) // zero if it is none
 	return addr
-}
-
-// requestLine splits what the client sent first (RFC 9112 section 3).
-func requestLine(line string) (method, target string, err error) {
-	method, rest, ok := strings.Cut(line, " ")
-	end := strings.LastIndexByte(rest, ' ')
-	if !ok || end < 0 || !strings.HasPrefix(rest[end+1:], "HTTP/") {
-		return "", "", fmt.Errorf("%w: the request line is not that of HTTP/1 or newer", core.ErrBadRequest)
-	}
-	return method, rest[:end], nil
 }
 
 // setHeaders removes and sets in one exchange: an empty list removes.

@@ -180,24 +180,6 @@ func TestFullHeaderMapIsRefused(t *testing.T) {
 	}
 }
 
-func TestRequestLine(t *testing.T) {
-	for line, want := range map[string][2]string{
-		"GET /a HTTP/1.1":         {"GET", "/a"},
-		"GET /a?b=/c HTTP/2.0":    {"GET", "/a?b=/c"},
-		"GET http://x/a HTTP/1.1": {"GET", "http://x/a"},
-		"GET /a b HTTP/1.1":       {"GET", "/a b"}, // refused by the path rules
-		"GET /a":                  {},
-		"GET":                     {},
-		"":                        {},
-		"GET /a HTTX/1.1":         {},
-	} {
-		method, target, err := requestLine(line)
-		if (err != nil) != (want == [2]string{}) || method != want[0] || target != want[1] {
-			t.Errorf("%q: %q %q %v", line, method, target, err)
-		}
-	}
-}
-
 // The schema is made from the configuration; what it lost, Kong would refuse
 // or silently not offer.
 func TestSchemaLosesNoSetting(t *testing.T) {

@@ -66,11 +66,15 @@ func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Reques
 func read(r pkgHTTP.Request) (*core.Request, error) {
 	raw, ok := r.(runner.RawRequest)
 	if !ok {
-		return nil, errors.New("the runner does not tell the request target as received")
+		return nil, errors.New("the runner does not tell the request line as received")
 	}
-	target, err := raw.RawTarget()
+	line, err := raw.RequestLine()
 	if err != nil {
-		return nil, fmt.Errorf("the request target is not known: %w", err)
+		return nil, fmt.Errorf("the request line is not known: %w", err)
+	}
+	_, target, err := core.RequestLine(line)
+	if err != nil {
+		return nil, err
 	}
 	lines := raw.HeaderLines()
 	request := &core.Request{

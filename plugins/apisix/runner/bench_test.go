@@ -41,7 +41,7 @@ func threeHeaders(_ any, _ http.ResponseWriter, r pkgHTTP.Request) {
 // removes two.
 func fullDecision(_ any, w http.ResponseWriter, r pkgHTTP.Request) {
 	raw := r.(RawRequest)
-	target, err := raw.RawTarget()
+	target, err := raw.RequestLine()
 	if err != nil || raw.HeaderCut() {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
@@ -137,7 +137,10 @@ func benchBinary(b *testing.B, dir string) *exec.Cmd {
 	return exec.Command(binary)
 }
 
-const benchTarget = "/users/42?fields=name,email"
+const (
+	benchTarget = "/users/42?fields=name,email"
+	benchLine   = "GET " + benchTarget + " HTTP/1.1"
+)
 
 // benchGate is a route's config for Gatehouse, and an API call that it admits:
 // a JWT, which is verified once and then remembered, a table of three
@@ -206,7 +209,7 @@ type benchClient struct {
 func (s *subject) connect(b *testing.B) *benchClient {
 	g := dial(b, s.child.socket)
 	path, _, _ := strings.Cut(benchTarget, "?")
-	g.vars = map[string]string{rawTargetVar: benchTarget}
+	g.vars = map[string]string{requestLineVar: benchLine}
 	request := call{
 		id: 5, token: g.prepare(b, "route#bench#"+s.label, s.plugin),
 		path: path, headers: s.headers, args: []HeaderLine{{"fields", "name,email"}},
@@ -217,7 +220,7 @@ func (s *subject) connect(b *testing.B) *benchClient {
 	return &benchClient{
 		Conn: g.Conn, in: bufio.NewReader(g.Conn), buf: make([]byte, 64<<10),
 		frame:  framed(typeHTTPReqCall, callMessage(request)),
-		answer: framed(typeExtraInfo, infoMessage(benchTarget, true)),
+		answer: framed(typeExtraInfo, infoMessage(benchLine, true)),
 	}
 }
 

@@ -158,7 +158,7 @@ func same(got, want any) error {
 
 // captureProbe is the plugin behind the captures, by the README beside them.
 var captureProbe = &probe{name: "rec", request: func(_ any, w http.ResponseWriter, r pkgHTTP.Request) {
-	if _, err := r.(RawRequest).RawTarget(); err != nil {
+	if _, err := r.Var("real_request_uri"); err != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
@@ -267,7 +267,7 @@ func TestCapturedCutListsAreRefused(t *testing.T) {
 			continue
 		}
 		req, raw := c.request(t)
-		req.token, g.vars = token, map[string]string{rawTargetVar: raw}
+		req.token, g.vars = token, map[string]string{requestLineVar: raw}
 		got := g.call(t, req)
 		cut := strings.HasPrefix(c.Name, "fillers ") && !strings.HasPrefix(c.Name, "fillers 90 ")
 		if cut {

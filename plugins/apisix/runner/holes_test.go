@@ -267,7 +267,7 @@ func startEcho(t *testing.T, kind string) *echo {
 // path is what the plugin sees of a request.
 func (e *echo) path(t *testing.T, req call, raw string) string {
 	t.Helper()
-	e.vars = map[string]string{rawTargetVar: raw}
+	e.vars = map[string]string{requestLineVar: raw}
 	req.token = e.token
 	got := e.call(t, req)
 	values := valuesFor("X-Seen", upstreamHeaders(nil, got.headers))
@@ -278,12 +278,12 @@ func (e *echo) path(t *testing.T, req call, raw string) string {
 }
 
 // A plugin in front that rewrites the path changes what the upstream gets, so
-// the raw target is not it any more.
-func TestRawTargetIsRefusedAfterSetPath(t *testing.T) {
+// what the request line says is not it any more.
+func TestRequestLineIsRefusedAfterSetPath(t *testing.T) {
 	rewriter := &probe{name: "rewriter", request: rewritePath}
 	r := startRunner(t, Options{Plugins: append(testPlugins(), rewriter, &probe{name: "guard", request: guardByTarget})})
 	g := r.dial(t)
-	g.vars = map[string]string{rawTargetVar: "/public"}
+	g.vars = map[string]string{requestLineVar: "GET /public HTTP/1.1"}
 	first := g.call(t, call{token: g.prepare(t, "a", conf{"guard", ""}, conf{"rewriter", ""})})
 	if !first.passed() || first.path != "/admin" {
 		t.Errorf("guard in front: %v, path %q", first, first.path)

@@ -290,7 +290,7 @@ func TestSystemCallsPerFrame(t *testing.T) {
 	}
 	c := newConn(s, counted)
 	go c.serve()
-	g := &gateway{Conn: theirs, vars: map[string]string{rawTargetVar: "/"}}
+	g := &gateway{Conn: theirs, vars: map[string]string{requestLineVar: "/"}}
 	defer theirs.Close()
 	token := g.prepare(t, "k", conf{"full decision", ""})
 	const calls = 10

@@ -230,11 +230,11 @@ func TestHeaderReads(t *testing.T) {
 func TestExtraInfoIsAskedOnce(t *testing.T) {
 	var target, again, unknown, body []byte
 	var raw string
-	_, g := filterCall(t, call{}, map[string]string{rawTargetVar: "/raw"}, func(_ http.ResponseWriter, r RawRequest) {
-		target, _ = r.Var(rawTargetVar)
+	_, g := filterCall(t, call{}, map[string]string{requestLineVar: "/raw"}, func(_ http.ResponseWriter, r RawRequest) {
+		target, _ = r.Var(requestLineVar)
 		copy(target, "/adm")
-		raw, _ = r.RawTarget()
-		again, _ = r.Var(rawTargetVar)
+		raw, _ = r.RequestLine()
+		again, _ = r.Var(requestLineVar)
 		unknown, _ = r.Var("no_such_thing")
 		r.Var("no_such_thing")
 		body, _ = r.Body()
@@ -243,16 +243,16 @@ func TestExtraInfoIsAskedOnce(t *testing.T) {
 	if raw != "/raw" || string(again) != "/raw" || unknown != nil || string(body) != "the body" {
 		t.Errorf("target %q, again %q, unknown %q, body %q", raw, again, unknown, body)
 	}
-	if want := []string{rawTargetVar, "no_such_thing", "ReqBody"}; !slices.Equal(g.asked, want) {
+	if want := []string{requestLineVar, "no_such_thing", "ReqBody"}; !slices.Equal(g.asked, want) {
 		t.Errorf("asked for %q", g.asked)
 	}
 }
 
 // An APISIX that does not know the raw target must not read as an empty one.
-func TestUnknownRawTargetIsAnError(t *testing.T) {
-	for name, vars := range map[string]map[string]string{"unknown": nil, "empty": {rawTargetVar: ""}} {
+func TestUnknownRequestLineIsAnError(t *testing.T) {
+	for name, vars := range map[string]map[string]string{"unknown": nil, "empty": {requestLineVar: ""}} {
 		var err error
-		filterCall(t, call{}, vars, func(_ http.ResponseWriter, r RawRequest) { _, err = r.RawTarget() })
+		filterCall(t, call{}, vars, func(_ http.ResponseWriter, r RawRequest) { _, err = r.RequestLine() })
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		}
@@ -337,7 +337,7 @@ func TestContextEndsWithTheCall(t *testing.T) {
 func TestUnansweredQuestionDenies(t *testing.T) {
 	failed := make(chan error, 1)
 	p := &probe{name: "asks", request: func(_ any, _ http.ResponseWriter, r pkgHTTP.Request) {
-		_, err := r.(RawRequest).RawTarget()
+		_, err := r.(RawRequest).RequestLine()
 		failed <- err
 	}}
 	r := startRunner(t, Options{Plugins: []Plugin{p}, FilterTimeout: 50 * time.Millisecond})
@@ -436,7 +436,7 @@ func TestLogDoesNotGrowWithRequests(t *testing.T) {
 		}},
 	}})
 	g := r.dial(t)
-	g.vars = map[string]string{rawTargetVar: "/"}
+	g.vars = map[string]string{requestLineVar: "/"}
 	fine, panics := g.prepare(t, "a", conf{"fine", ""}), g.prepare(t, "b", conf{"panics", ""})
 	before := strings.Count(r.log.String(), "\n")
 	for range 200 {
@@ -467,7 +467,7 @@ func TestManyConnections(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 200 {
 		g := r.dial(t)
-		g.vars = map[string]string{rawTargetVar: fmt.Sprint("/", i)}
+		g.vars = map[string]string{requestLineVar: fmt.Sprint("/", i)}
 		group.Go(func() {
 			for id := range uint32(20) {
 				if got := g.call(t, call{id: id, token: token}); !got.passed() || got.id != id || len(got.headers) != 5 {

@@ -112,7 +112,7 @@ func testPlugins() []Plugin {
 		&probe{name: "echo path", request: func(_ any, _ http.ResponseWriter, r pkgHTTP.Request) {
 			seen := strings.NewReplacer("\r", "%0d", "\n", "%0a").Replace(string(r.Path()))
 			if raw, ok := r.(RawRequest); ok {
-				seen, _ = raw.RawTarget()
+				seen, _ = raw.RequestLine()
 			}
 			r.Header().Set("X-Seen", seen)
 		}},

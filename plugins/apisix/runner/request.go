@@ -26,14 +26,15 @@ import (
 type RawRequest interface {
 	pkgHTTP.Request
 
-	// RawTarget is the request target as it stood on the request line, query
-	// included. It is also what APISIX sends to the upstream, unless APISIX is
-	// configured to rewrite it: by proxy-rewrite, or by
+	// RequestLine is the first line of the request as the client sent it, with
+	// the raw target. The target is also what APISIX sends to the upstream,
+	// unless it is in absolute form, of which APISIX drops the authority, or
+	// APISIX is configured to rewrite it: by proxy-rewrite, or by
 	// normalize_uri_like_servlet. Path is not: it is decoded and normalised.
 	// APISIX is asked for it once per request. It is an error if APISIX does
 	// not know, or if a plugin before this one has called SetPath: the
 	// upstream is then served another path.
-	RawTarget() (string, error)
+	RequestLine() (string, error)
 
 	// HeaderLines lists the request's header lines with repeats, as changed by
 	// the plugins before this one. The lines of one name are in the order in
@@ -53,9 +54,10 @@ type RawRequest interface {
 // when a plugin of APISIX has added to it.
 const shownHeaderLines = 100
 
-// rawTargetVar is the nginx variable in which APISIX keeps the target as
-// received; request_uri holds a normalised one.
-const rawTargetVar = "real_request_uri"
+// requestLineVar is the nginx variable with the request line as received.
+// APISIX's real_request_uri, too, holds the raw path and query, but hides that
+// a target was in absolute form; request_uri is normalised.
+const requestLineVar = "request"
 
 var errPathRewritten = errors.New("a plugin before this one has rewritten the path: put this plugin first in the conf list")
 
@@ -112,15 +114,15 @@ func (r *request) Path() []byte {
 
 func (r *request) SetPath(path []byte) { r.path = string(path) }
 
-func (r *request) RawTarget() (string, error) {
+func (r *request) RequestLine() (string, error) {
 	if r.path != "" {
 		return "", errPathRewritten
 	}
-	target := r.ask(ExtraInfo.InfoVar, rawTargetVar)
-	if target.err == nil && target.value == "" {
-		return "", fmt.Errorf("APISIX does not tell the variable %s, in which it keeps the request target as received", rawTargetVar)
+	line := r.ask(ExtraInfo.InfoVar, requestLineVar)
+	if line.err == nil && line.value == "" {
+		return "", fmt.Errorf("APISIX does not tell the variable %s, the request line as received", requestLineVar)
 	}
-	return target.value, target.err
+	return line.value, line.err
 }
 
 func (r *request) Args() url.Values {

@@ -58,7 +58,7 @@ func rewritePath(_ any, _ http.ResponseWriter, r pkgHTTP.Request) { r.SetPath([]
 
 // guardByTarget admits /public only.
 func guardByTarget(_ any, w http.ResponseWriter, r pkgHTTP.Request) {
-	if target, err := r.(RawRequest).RawTarget(); err != nil || !strings.HasPrefix(target, "/public") {
+	if line, err := r.(RawRequest).RequestLine(); err != nil || !strings.HasPrefix(line, "GET /public") {
 		w.WriteHeader(http.StatusForbidden)
 	}
 }
