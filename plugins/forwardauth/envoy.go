@@ -44,8 +44,11 @@ func isGRPC(r *http.Request) bool {
 
 // Check decides the request that a CheckRequest describes.
 func (a *authorization) Check(ctx context.Context, question *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	asked := original(question.GetAttributes())
-	g, err := a.gateFor(question.GetAttributes().GetContextExtensions())
+	asked, err := original(question.GetAttributes())
+	var g *gate
+	if err == nil {
+		g, err = a.gateFor(question.GetAttributes().GetContextExtensions())
+	}
 	if err != nil {
 		d := core.Refusal(err)
 		a.record(ctx, asked, &d)
@@ -75,9 +78,9 @@ func (a *authorization) gateFor(extensions map[string]string) (*gate, error) {
 
 // original is the request as Envoy received it. What Envoy left out stays
 // empty, which no rule matches.
-func original(attributes *authv3.AttributeContext) *core.Request {
+func original(attributes *authv3.AttributeContext) (*core.Request, error) {
 	r := attributes.GetRequest().GetHttp()
-	return &core.Request{
+	asked := &core.Request{
 		ID:     r.GetId(),
 		Method: r.GetMethod(),
 		Target: r.GetPath(),
@@ -86,6 +89,37 @@ func original(attributes *authv3.AttributeContext) *core.Request {
 		Header: headerLines(r),
 		Peer:   address(attributes.GetSource().GetAddress()),
 	}
+	return asked, agree(r)
+}
+
+// agree compares the pseudo-headers, where Envoy sends them, with the fields
+// of the same meaning: in those it writes "!" for bytes that are no UTF-8, and
+// the upstream would be served another path than the one decided on.
+func agree(r *authv3.AttributeContext_HttpRequest) error {
+	for name, field := range map[string]string{":path": r.GetPath(), ":method": r.GetMethod(), ":authority": r.GetHost()} {
+		if value, found := pseudoHeader(r, name); found && value != field {
+			return fmt.Errorf("%w: Envoy describes the request with two values of %s", core.ErrBadRequest, name)
+		}
+	}
+	return nil
+}
+
+func pseudoHeader(r *authv3.AttributeContext_HttpRequest, name string) (string, bool) {
+	for _, h := range r.GetHeaderMap().GetHeaders() {
+		if h.GetKey() == name {
+			return valueOf(h), true
+		}
+	}
+	value, found := r.GetHeaders()[name]
+	return value, found
+}
+
+// valueOf is the value in whichever form Envoy sent it.
+func valueOf(h *corev3.HeaderValue) string {
+	if raw := h.GetRawValue(); len(raw) > 0 {
+		return string(raw)
+	}
+	return h.GetValue()
 }
 
 func knownScheme(scheme string) string {
@@ -109,11 +143,7 @@ func headerLines(r *authv3.AttributeContext_HttpRequest) []core.Header {
 		add(name, value)
 	}
 	for _, h := range r.GetHeaderMap().GetHeaders() {
-		if raw := h.GetRawValue(); len(raw) > 0 {
-			add(h.GetKey(), string(raw))
-		} else {
-			add(h.GetKey(), h.GetValue())
-		}
+		add(h.GetKey(), valueOf(h))
 	}
 	return lines
 }
