@@ -1,0 +1,272 @@
+package replay
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"gatehouse/core"
+)
+
+// maxLine is the longest line that is read. A target of core.MaxTarget bytes
+// is four times as long once every byte is escaped, and so may be each of the
+// two headers that stand beside it.
+const maxLine = 16 * core.MaxTarget
+
+// Entry is one line of an access log.
+type Entry struct {
+	Method string
+	// Target is the raw request target, with the escapes of the log undone.
+	Target string
+	// Host is empty where the log does not say.
+	Host string
+	// Header is nil where the log does not say.
+	Header []core.Header
+	// Peer is the zero Addr where the log does not say.
+	Peer netip.Addr
+	// User is what the field that was asked for holds; nil where it is absent.
+	User []string
+}
+
+// Errors of lines that hold no request.
+var (
+	errLong   = errors.New("the line is longer than 256 KiB")
+	errNoLog  = errors.New("the line is no access log line that is known here")
+	errNoCall = errors.New("the client sent no HTTP request")
+)
+
+// lines calls visit for every line of a log. A line that is too long comes as
+// nil; it is never held in memory as a whole.
+func lines(log io.Reader, visit func(line []byte)) error {
+	r := bufio.NewReaderSize(log, maxLine)
+	for {
+		line, err := r.ReadSlice('\n')
+		if err == bufio.ErrBufferFull {
+			for err == bufio.ErrBufferFull {
+				_, err = r.ReadSlice('\n')
+			}
+			line = nil
+			visit(nil)
+		}
+		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 {
+			visit(line)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// parse reads a line in any of the formats: each tells itself from the others.
+func parse(line []byte, userField string) (*Entry, error) {
+	if line == nil {
+		return nil, errLong
+	}
+	if line[0] == '{' {
+		return parseJSON(line, userField)
+	}
+	return parseText(string(line), userField)
+}
+
+// --- nginx's combined format, Kong's (which adds a request id) and APISIX's
+// (which has the host before the request, and more after it)
+
+// textLine takes a line apart. Quotes inside of a value are escaped, so that
+// the first one opens the request, whatever a client puts into a user name.
+var textLine = regexp.MustCompile(`^([^" ]+) - ((?:[^"\\]|\\.)*) \[[^\]"]*\](?: ([^" ]*))? "((?:[^"\\]|\\.)*)" \d{3} `)
+
+func parseText(line, userField string) (*Entry, error) {
+	m := textLine.FindStringSubmatch(line + " ")
+	if m == nil {
+		return nil, errNoLog
+	}
+	e, err := parseRequest(unescape(m[4]))
+	if err != nil {
+		return nil, err
+	}
+	e.Peer, _ = netip.ParseAddr(m[1])
+	if m[3] != "-" {
+		e.Host = unescape(m[3])
+	}
+	if userField == "remote_user" && m[2] != "-" {
+		e.User = []string{unescape(m[2])}
+	}
+	return e, nil
+}
+
+var methodForm = regexp.MustCompile("^[!#$%&'*+.^_|~0-9A-Za-z`-]+$")
+
+// requestLine is RFC 9112 section 3. HTTP/0.9 has no version.
+var requestLine = regexp.MustCompile("^([!#$%&'*+.^_|~0-9A-Za-z`-]+) (\\S.*?)(?: HTTP/[0-9.]+)?$")
+
+func parseRequest(line string) (*Entry, error) {
+	m := requestLine.FindStringSubmatch(line)
+	if m == nil {
+		return nil, errNoCall
+	}
+	return &Entry{Method: m[1], Target: m[2]}, nil
+}
+
+// unescape undoes both ways in which nginx escapes values: \xXX by default,
+// and those of JSON with escape=json. A backslash of the value itself is
+// escaped in both, so that there is no doubt.
+func unescape(text string) string {
+	if !strings.Contains(text, `\`) {
+		return text
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' || i+1 == len(text) {
+			b.WriteByte(text[i])
+			continue
+		}
+		i++
+		switch c := text[i]; {
+		case c == 'x' && hexAt(text, i+1, 2):
+			b.WriteByte(unhex(text[i+1])<<4 | unhex(text[i+2]))
+			i += 2
+		case c == 'u' && hexAt(text, i+1, 4):
+			b.WriteByte(unhex(text[i+3])<<4 | unhex(text[i+4])) // nginx writes \u00XX only
+			i += 4
+		case strings.IndexByte("nrtbf", c) >= 0:
+			b.WriteByte("\n\r\t\b\f"[strings.IndexByte("nrtbf", c)])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+func hexAt(text string, at, n int) bool {
+	return at+n <= len(text) && !strings.ContainsFunc(text[at:at+n], func(r rune) bool {
+		return !strings.ContainsRune("0123456789abcdefABCDEF", r)
+	})
+}
+
+func unhex(c byte) byte {
+	switch {
+	case c >= 'a':
+		return c - 'a' + 10
+	case c >= 'A':
+		return c - 'A' + 10
+	}
+	return c - '0'
+}
+
+// --- JSON: what Kong's logging plugins write, and nginx formats in the same
+// spirit
+
+func parseJSON(line []byte, userField string) (*Entry, error) {
+	var fields map[string]any
+	if json.Unmarshal(line, &fields) != nil {
+		return nil, errNoLog
+	}
+	e, err := jsonRequest(fields)
+	if err != nil {
+		return nil, err
+	}
+	if !utf8.Valid(line) {
+		// The decoder makes one readable character of every stray byte,
+		// and the path would look sound although a gate refuses it.
+		e.Target = strings.ReplaceAll(e.Target, string(utf8.RuneError), "\xff")
+	}
+	e.Peer, _ = netip.ParseAddr(firstText(fields, "client_ip", "remote_addr"))
+	if userField != "" {
+		e.User = words(lookup(fields, userField))
+	}
+	return e, nil
+}
+
+func jsonRequest(fields map[string]any) (*Entry, error) {
+	switch request := fields["request"].(type) {
+	case map[string]any:
+		e := &Entry{}
+		e.Method, _ = request["method"].(string)
+		e.Target, _ = request["uri"].(string)
+		headers, _ := request["headers"].(map[string]any)
+		e.Header = jsonHeaders(headers)
+		if host := words(headers["host"]); len(host) == 1 {
+			e.Host = host[0]
+		}
+		return e, e.check()
+	case string:
+		e, err := parseRequest(request)
+		if err == nil {
+			e.Host = firstText(fields, "http_host", "host")
+		}
+		return e, err
+	}
+	e := &Entry{
+		Method: firstText(fields, "request_method", "method"),
+		Target: firstText(fields, "request_uri"),
+		Host:   firstText(fields, "http_host", "host"),
+	}
+	return e, e.check()
+}
+
+func (e *Entry) check() error {
+	if e.Method == "" || e.Target == "" {
+		return errNoLog
+	}
+	if !methodForm.MatchString(e.Method) {
+		return errNoCall
+	}
+	return nil
+}
+
+func firstText(fields map[string]any, names ...string) string {
+	for _, name := range names {
+		if text, _ := fields[name].(string); text != "" && text != "-" {
+			return text
+		}
+	}
+	return ""
+}
+
+func jsonHeaders(headers map[string]any) []core.Header {
+	var list []core.Header
+	for name, value := range headers {
+		for _, v := range words(value) {
+			list = append(list, core.Header{Name: name, Value: v})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b core.Header) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// lookup follows a dotted path.
+func lookup(fields map[string]any, path string) any {
+	var at any = fields
+	for name := range strings.SplitSeq(path, ".") {
+		m, _ := at.(map[string]any)
+		at = m[name]
+	}
+	return at
+}
+
+// words reads a value that is a text or a list of texts.
+func words(value any) []string {
+	switch v := value.(type) {
+	case string:
+		if v != "" && v != "-" {
+			return []string{v}
+		}
+	case []any:
+		var list []string
+		for _, item := range v {
+			list = append(list, words(item)...)
+		}
+		return list
+	}
+	return nil
+}

@@ -1,0 +1,408 @@
+// Package replay asks two permission tables about the requests of an access
+// log, and says which of them the newer table would decide otherwise.
+//
+// A log says what was called and hardly ever by whom, so every request is
+// decided for a number of assumed callers. Memory is bounded whatever the log
+// holds: lines are read one by one, and differences are grouped by the
+// activities that decide.
+package replay
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/permission"
+)
+
+// Options of a comparison.
+type Options struct {
+	Old, New *permission.Inspector
+	// Callers that are assumed for each request; not used with UserField.
+	Callers []Caller
+	// UserField names the field of the log that says who called: a dotted
+	// path in JSON logs, or remote_user.
+	UserField string
+	// Users gives the roles of the users in that field. A user who is not in
+	// it, or everybody where it is nil, has the role of that name.
+	Users map[string][]string
+	// Host is assumed where the log does not say.
+	Host string
+	Path core.PathOptions
+	// MaxSamples is how many requests are kept of each group, MaxGroups how
+	// many groups; 3 and 1000 if zero.
+	MaxSamples, MaxGroups int
+	Now                   func() time.Time
+}
+
+// Caller is who is assumed to make the requests.
+type Caller struct {
+	Name string
+	// Principal is nil for a caller without a credential.
+	Principal *core.Principal
+	// Stronger are the same caller with better credentials.
+	Stronger []*core.Principal
+}
+
+// Answer is what a table says to a caller.
+type Answer string
+
+// The answers.
+const (
+	Denied  Answer = "denied"
+	Allowed Answer = "allowed"
+	// Stronger: only with another kind of credential, or a recent sign-in
+	// with a high assurance level.
+	Stronger Answer = "allowed for a strong sign-in only"
+)
+
+// Report is the outcome of a comparison.
+type Report struct {
+	// Lines is what was read; Requests those of them that hold a request.
+	Lines, Requests int
+	// Different counts requests that at least one caller would get another
+	// answer to, LetIn and ShutOut those by direction; one may be both.
+	Different, LetIn, ShutOut int
+	// Groups are ordered by how many requests they stand for.
+	Groups []*Group
+	// Ungrouped counts the different requests for which there was no room.
+	Ungrouped int
+	// Refused are requests that a gate refuses whatever the table says.
+	Refused []*Refused
+	// Skipped are lines without a request.
+	Skipped []*Skipped
+	// Conditions counts requests that an activity with a condition decides.
+	Conditions int
+}
+
+// Group is requests that the same activities decide, with the same change.
+type Group struct {
+	Method   string
+	Old, New []permission.Rule
+	Changes  []Change
+	Requests int
+	Samples  []string
+}
+
+// Change is a new answer for some callers.
+type Change struct {
+	Old, New Answer
+	Callers  []string
+}
+
+// Refused is requests that are refused for one reason.
+type Refused struct {
+	Reason   string
+	Requests int
+	Samples  []string
+}
+
+// Skipped is lines that were not read for one reason.
+type Skipped struct {
+	Reason string
+	Lines  int
+	First  int
+}
+
+// Run reads a log to its end.
+func Run(log io.Reader, o Options) (*Report, error) {
+	o.MaxSamples = cmp.Or(o.MaxSamples, 3)
+	o.MaxGroups = cmp.Or(o.MaxGroups, 1000)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	c := &comparison{
+		Options: o, conditions: conditional(o.Old.Rules()) || conditional(o.New.Rules()),
+		groups: map[string]*Group{}, refused: map[string]*Refused{}, skipped: map[string]*Skipped{},
+	}
+	err := lines(log, c.line)
+	return c.finish(), err
+}
+
+type comparison struct {
+	Options
+	// conditions says whether any activity of either table has one.
+	conditions bool
+
+	report  Report
+	groups  map[string]*Group
+	refused map[string]*Refused
+	skipped map[string]*Skipped
+}
+
+func (c *comparison) line(line []byte) {
+	c.report.Lines++
+	e, err := parse(line, c.UserField)
+	if err != nil {
+		c.skip(err.Error())
+		return
+	}
+	c.report.Requests++
+	call := &core.Call{Request: &core.Request{
+		Method: e.Method, Target: e.Target, Header: e.Header, Peer: e.Peer, Host: cmp.Or(e.Host, c.Host),
+	}}
+	if call.Path, err = core.Canonical(e.Target, c.Path); err != nil {
+		c.refuse(call, err)
+		return
+	}
+	c.compare(call, c.callers(e))
+}
+
+func (c *comparison) skip(reason string) {
+	s := c.skipped[reason]
+	if s == nil {
+		s = &Skipped{Reason: reason, First: c.report.Lines}
+		c.skipped[reason] = s
+	}
+	s.Lines++
+}
+
+// refuse keeps the requests that no table is asked about. The reasons are
+// those of core.Canonical, which are few.
+func (c *comparison) refuse(call *core.Call, err error) {
+	var path *core.PathError
+	reason := err.Error()
+	if errors.As(err, &path) {
+		reason = path.Reason
+	}
+	r := c.refused[reason]
+	if r == nil {
+		r = &Refused{Reason: reason}
+		c.refused[reason] = r
+	}
+	r.Requests++
+	r.Samples = sample(r.Samples, call, c.MaxSamples)
+}
+
+// callers of a request.
+func (c *comparison) callers(e *Entry) []Caller {
+	if c.UserField == "" {
+		return c.Callers
+	}
+	if e.User == nil {
+		return []Caller{Anonymous()}
+	}
+	roles := e.User
+	if c.Users != nil {
+		roles = nil
+		for _, user := range e.User {
+			roles = append(roles, c.Users[user]...)
+		}
+	}
+	slices.Sort(roles)
+	roles = slices.Compact(roles)
+	name := "a caller without roles"
+	if len(roles) > 0 {
+		name = "role " + strings.Join(roles, " and ")
+	}
+	return []Caller{assume(name, core.Principal{Roles: roles}, c.Now())}
+}
+
+func (c *comparison) compare(call *core.Call, callers []Caller) {
+	older, newer := side(c.Old, call), side(c.New, call)
+	if older.access == nil && newer.access == nil {
+		return
+	}
+	if c.conditions && (older.conditional() || newer.conditional()) {
+		c.report.Conditions++
+	}
+	changes, letsIn, shutsOut := compareAnswers(older, newer, callers)
+	if len(changes) == 0 {
+		return
+	}
+	c.report.Different++
+	if letsIn {
+		c.report.LetIn++
+	}
+	if shutsOut {
+		c.report.ShutOut++
+	}
+	c.group(call, older, newer, changes)
+}
+
+func compareAnswers(older, newer *decider, callers []Caller) (changes []Change, letsIn, shutsOut bool) {
+	for i := range callers {
+		was, is := older.answer(&callers[i]), newer.answer(&callers[i])
+		if was == is {
+			continue
+		}
+		letsIn = letsIn || rank[is] > rank[was]
+		shutsOut = shutsOut || rank[is] < rank[was]
+		at := slices.IndexFunc(changes, func(c Change) bool { return c.Old == was && c.New == is })
+		if at < 0 {
+			at = len(changes)
+			changes = append(changes, Change{Old: was, New: is})
+		}
+		changes[at].Callers = append(changes[at].Callers, callers[i].Name)
+	}
+	return changes, letsIn, shutsOut
+}
+
+var rank = map[Answer]int{Denied: 0, Stronger: 1, Allowed: 2}
+
+// LetsIn reports whether a change opens a request.
+func (c *Change) LetsIn() bool { return rank[c.New] > rank[c.Old] }
+
+// decider is what one table says to one call.
+type decider struct {
+	table  *permission.Inspector
+	call   *core.Call
+	access core.Access // nil when nothing covers the call
+}
+
+func side(table *permission.Inspector, call *core.Call) *decider {
+	return &decider{table, call, table.Match(call)}
+}
+
+// rules are the activities that decide the call. Finding them takes longer
+// than the decision.
+func (d *decider) rules() []permission.Rule {
+	var rules []permission.Rule
+	for _, f := range d.table.Explain(d.call, nil).Matched {
+		if f.Decides {
+			rules = append(rules, f.Rule)
+		}
+	}
+	return rules
+}
+
+func (d *decider) conditional() bool { return conditional(d.rules()) }
+
+func conditional(rules []permission.Rule) bool {
+	return slices.ContainsFunc(rules, func(r permission.Rule) bool { return r.Require.When != "" })
+}
+
+func (d *decider) answer(c *Caller) Answer {
+	if d.allows(c.Principal) {
+		return Allowed
+	}
+	if slices.ContainsFunc(c.Stronger, d.allows) {
+		return Stronger
+	}
+	return Denied
+}
+
+func (d *decider) allows(p *core.Principal) bool {
+	switch {
+	case d.access == nil:
+		return false
+	case d.access.Public():
+		return true
+	}
+	return p != nil && d.access.Allows(d.call, p) == nil
+}
+
+func (c *comparison) group(call *core.Call, older, newer *decider, changes []Change) {
+	method := call.Method
+	key := fmt.Sprintf("%q %v", method, changes)
+	was, is := older.rules(), newer.rules()
+	for _, rules := range [][]permission.Rule{was, is} {
+		key += " |"
+		for _, r := range rules {
+			key += " " + r.Place.String()
+		}
+	}
+	g := c.groups[key]
+	if g == nil {
+		if len(c.groups) >= c.MaxGroups {
+			c.report.Ungrouped++
+			return
+		}
+		g = &Group{Method: method, Old: was, New: is, Changes: changes}
+		c.groups[key] = g
+	}
+	g.Requests++
+	g.Samples = sample(g.Samples, call, c.MaxSamples)
+}
+
+// sample keeps the first few requests that differ from each other.
+func sample(samples []string, call *core.Call, most int) []string {
+	if len(samples) >= most {
+		return samples
+	}
+	const longest = 200
+	text := call.Method + " " + printable(call.Target)
+	if len(text) > longest {
+		text = strings.ToValidUTF8(text[:longest], "") + "…"
+	}
+	if slices.Contains(samples, text) {
+		return samples
+	}
+	return append(samples, text)
+}
+
+// printable keeps what a stranger wrote from acting on a terminal.
+func printable(target string) string {
+	var b strings.Builder
+	for i := 0; i < len(target); i++ {
+		if c := target[i]; c <= ' ' || c >= 0x7f {
+			fmt.Fprintf(&b, `\x%02X`, c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+func (c *comparison) finish() *Report {
+	r := &c.report
+	r.Groups = slices.SortedFunc(maps.Values(c.groups), func(a, b *Group) int {
+		return cmp.Or(cmp.Compare(b.Requests, a.Requests), cmp.Compare(a.Method, b.Method), slices.Compare(a.Samples, b.Samples))
+	})
+	r.Refused = slices.SortedFunc(maps.Values(c.refused), func(a, b *Refused) int {
+		return cmp.Or(cmp.Compare(b.Requests, a.Requests), cmp.Compare(a.Reason, b.Reason))
+	})
+	r.Skipped = slices.SortedFunc(maps.Values(c.skipped), func(a, b *Skipped) int { return cmp.Compare(a.First, b.First) })
+	return r
+}
+
+// --- callers
+
+// Anonymous is a caller without a credential.
+func Anonymous() Caller { return Caller{Name: "anonymous"} }
+
+// Callers are those that are assumed where nobody says who called: one without
+// a credential, one with nothing but a valid credential, and one for each role
+// and scope of either table.
+func Callers(older, newer *permission.Table, now time.Time) []Caller {
+	callers := []Caller{Anonymous(), assume("any valid credential", core.Principal{}, now)}
+	_, oldRoles, oldScopes := older.Names()
+	_, newRoles, newScopes := newer.Names()
+	for _, role := range union(oldRoles, newRoles) {
+		callers = append(callers, assume("role "+role, core.Principal{Roles: []string{role}}, now))
+	}
+	for _, scope := range union(oldScopes, newScopes) {
+		callers = append(callers, assume("scope "+scope, core.Principal{Scopes: []string{scope}}, now))
+	}
+	return callers
+}
+
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// assume makes a caller whose token says nothing about how its user signed in,
+// and the same caller after the strongest sign-in there is.
+func assume(name string, p core.Principal, now time.Time) Caller {
+	p.Expiry = now.Add(time.Hour)
+	weak := p
+	weak.Kind = core.KindJWT
+	c := Caller{Name: name, Principal: &weak}
+	for _, kind := range []core.Kind{core.KindJWT, core.KindSession, core.KindIntrospection} {
+		strong := p
+		strong.Kind, strong.AAL, strong.AuthenticatedAt = kind, "aal3", now
+		if kind == core.KindSession {
+			strong.Scopes = nil // a session has none
+		}
+		c.Stronger = append(c.Stronger, &strong)
+	}
+	return c
+}
