@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"math/bits"
+	"slices"
 	"strings"
 
 	"gatehouse/core/permission/automaton"
@@ -45,6 +46,7 @@ func newIndex(t *Table, patterns []*pattern) (*index, error) {
 		b.index.hosts = b.freezeAll(hosts)
 		b.index.domains = b.freezeAll(domains)
 	}
+	b.index.accesses = slices.Clone(b.index.accesses) // without room to grow
 	return b.index, nil
 }
 
@@ -292,6 +294,7 @@ func (b *builder) freeze(g *growing) *tree {
 	f.branch(f.add(0, ""))
 	f.tree.whole = f.tailSet(g.whole)
 	f.tree.labels = f.labels.String()
+	f.tree.nodes, f.tree.slots = slices.Clone(f.tree.nodes), slices.Clone(f.tree.slots)
 	return f.tree
 }
 

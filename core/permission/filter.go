@@ -12,10 +12,10 @@ import (
 // with, end with or hold inside, whichever it shares with the fewest others.
 // What is left over has no such literal and is tried one by one.
 type filter struct {
-	prefixes literals
-	suffixes literals
-	grams    map[gram][]uint32
-	rest     []uint32
+	prefixes, suffixes literals
+	// inner has pieces of literals, which are looked for at every place.
+	inner literals
+	rest  []uint32
 }
 
 // literals are buckets by literal, which are looked up length by length.
@@ -24,8 +24,9 @@ type literals struct {
 	buckets map[string][]uint32
 }
 
-// gram is a piece of an inner literal, looked for at every place of a text.
-type gram [4]byte
+// pieceLengths are the lengths of the pieces that inner literals are looked up
+// by. A longer one is shared by fewer, a shorter one fits into more.
+var pieceLengths = []int{4, 8, 16}
 
 // needs are the literals that every match of one matcher has.
 type needs struct {
@@ -44,17 +45,16 @@ func newFilter(list []needs) *filter {
 
 // sharing counts how many matchers need the same literal.
 type sharing struct {
-	prefix, suffix map[string]int
-	gram           map[gram]int
+	prefix, suffix, inner map[string]int
 }
 
 func countShared(list []needs) sharing {
-	s := sharing{map[string]int{}, map[string]int{}, map[gram]int{}}
+	s := sharing{map[string]int{}, map[string]int{}, map[string]int{}}
 	for i := range list {
 		s.prefix[list[i].prefix]++
 		s.suffix[list[i].suffix]++
-		for g := range gramsOf(list[i].inner) {
-			s.gram[g]++
+		for piece := range pieces(list[i].inner) {
+			s.inner[piece]++
 		}
 	}
 	return s
@@ -63,31 +63,26 @@ func countShared(list []needs) sharing {
 // add puts a matcher into the bucket with the fewest others.
 func (f *filter) add(id uint32, n *needs, shared sharing) {
 	type bucket struct {
-		others int
-		put    func()
+		literals *literals
+		literal  string
+		others   int
 	}
 	var open []bucket
 	if n.prefix != "" {
-		open = append(open, bucket{shared.prefix[n.prefix], func() { f.prefixes.add(n.prefix, id) }})
+		open = append(open, bucket{&f.prefixes, n.prefix, shared.prefix[n.prefix]})
 	}
 	if n.suffix != "" {
-		open = append(open, bucket{shared.suffix[n.suffix], func() { f.suffixes.add(n.suffix, id) }})
+		open = append(open, bucket{&f.suffixes, n.suffix, shared.suffix[n.suffix]})
 	}
-	for g := range gramsOf(n.inner) {
-		open = append(open, bucket{shared.gram[g], func() { f.addGram(g, id) }})
+	for piece := range pieces(n.inner) {
+		open = append(open, bucket{&f.inner, piece, shared.inner[piece]})
 	}
 	if len(open) == 0 {
 		f.rest = append(f.rest, id)
 		return
 	}
-	slices.MinFunc(open, func(a, b bucket) int { return cmp.Compare(a.others, b.others) }).put()
-}
-
-func (f *filter) addGram(g gram, id uint32) {
-	if f.grams == nil {
-		f.grams = map[gram][]uint32{}
-	}
-	f.grams[g] = append(f.grams[g], id)
+	best := slices.MinFunc(open, func(a, b bucket) int { return cmp.Compare(a.others, b.others) })
+	best.literals.add(best.literal, id)
 }
 
 func (l *literals) add(literal string, id uint32) {
@@ -114,19 +109,18 @@ func (f *filter) find(text string, yield func(id uint32)) {
 		}
 		each(f.suffixes.buckets[text[len(text)-n:]], yield)
 	}
-	if f.grams != nil {
-		f.findGrams(text, yield)
+	for _, n := range f.inner.lengths {
+		f.findInner(text, n, yield)
 	}
 	each(f.rest, yield)
 }
 
-// findGrams visits a bucket at the first place of its gram only: otherwise a
-// path that repeats a gram would have its matchers run at every repeat.
-func (f *filter) findGrams(text string, yield func(id uint32)) {
-	var g gram
-	for i := 0; i+len(g) <= len(text); i++ {
-		copy(g[:], text[i:])
-		if bucket := f.grams[g]; bucket != nil && strings.Index(text, text[i:i+len(g)]) == i {
+// findInner visits a bucket at the first place of its piece only: otherwise a
+// path that repeats a piece would have its matchers run at every repeat.
+func (f *filter) findInner(text string, length int, yield func(id uint32)) {
+	for i := 0; i+length <= len(text); i++ {
+		piece := text[i : i+length]
+		if bucket := f.inner.buckets[piece]; bucket != nil && strings.Index(text, piece) == i {
 			each(bucket, yield)
 		}
 	}
@@ -138,14 +132,14 @@ func each(ids []uint32, yield func(id uint32)) {
 	}
 }
 
-// gramsOf yields the pieces of a literal.
-func gramsOf(literal string) iter.Seq[gram] {
-	return func(yield func(gram) bool) {
-		var g gram
-		for i := 0; i+len(g) <= len(literal); i++ {
-			copy(g[:], literal[i:])
-			if !yield(g) {
-				return
+// pieces yields the pieces of an inner literal.
+func pieces(literal string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, n := range pieceLengths {
+			for i := 0; i+n <= len(literal); i++ {
+				if !yield(literal[i : i+n]) {
+					return
+				}
 			}
 		}
 	}

@@ -158,7 +158,8 @@ func (t *Table) scopeGrants(scope string, id permissionID) bool {
 type Access struct {
 	table *Table
 	*covering
-	// only is the permission that decides where nothing else has a say.
+	// only is the permission whose activity requires nothing further, if there
+	// is one such permission.
 	only   permissionID
 	public bool
 }
@@ -169,9 +170,9 @@ type covering struct {
 	// matched are all activities that cover the call; decides are those of
 	// the section that counts.
 	matched, decides []*activity
-	// plain are the permissions whose activities require nothing further,
-	// and demanding the activities that do.
-	plain     permissionSet
+	// plain are the permissions whose activities require nothing further, if
+	// there are several, and demanding the activities that do.
+	plain     *permissionSet
 	demanding []*activity
 	// anyone says that an authenticated caller needs nothing further.
 	anyone bool
@@ -195,10 +196,14 @@ func newAccess(t *Table, matched []*activity) Access {
 			c.anyone = true
 		}
 	}
-	c.plain = newPermissionSet(plain)
 	access := Access{t, c, noPermission, c.decides[0].section == inPublic}
-	if len(c.decides) == 1 && len(plain) == 1 {
+	switch len(plain) {
+	case 0:
+	case 1:
 		access.only = plain[0]
+	default:
+		set := newPermissionSet(plain)
+		c.plain = &set
 	}
 	return access
 }
@@ -245,7 +250,7 @@ func (a *Access) Allows(call *core.Call, p *core.Principal) error {
 	if a.public || a.only != noPermission && a.table.holds(p, a.only) {
 		return nil
 	}
-	if a.anyone || a.table.holdsAny(p, a.plain) {
+	if a.anyone || a.plain != nil && a.table.holdsAny(p, *a.plain) {
 		return nil
 	}
 	var refusal error
