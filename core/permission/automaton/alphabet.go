@@ -74,9 +74,7 @@ func (p *program) alphabet() (*alphabet, error) {
 		cuts = appendCuts(cuts, i)
 	}
 	if p.looks {
-		for _, r := range []rune{'\n', '0', 'A', '_', 'a'} {
-			cuts = append(cuts, r)
-		}
+		cuts = append(cuts, '\n', '0', 'A', '_', 'a')
 		for _, r := range []rune{'\n', '9', 'Z', '_', 'z'} {
 			cuts = append(cuts, r+1)
 		}
