@@ -67,6 +67,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(explainCommand(), lintCommand(), diffCommand())
+	root.AddCommand(replayCommand())
 	root.AddCommand(devCommand(), demoCommand())
 	return root
 }

@@ -1,3 +1,313 @@
-// replay command
-
 package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/replay"
+)
+
+type replayCommandOptions struct {
+	older, newer string
+	call         callFlags
+	caller       callerFlags
+	userField    string
+	users        []string
+	samples      int
+	output       outputFlags
+}
+
+func replayCommand() *cobra.Command {
+	var o replayCommandOptions
+	c := &cobra.Command{
+		Use:   "replay [flags] LOGFILE --old TABLE --new TABLE",
+		Short: "Say which requests of an access log a new table decides otherwise",
+		Long: `Read an access log and say which of its requests the new table would decide
+otherwise than the old one. LOGFILE is the access log of nginx (combined), Kong
+or APISIX in its default format, or JSON lines as Kong's logging plugins write
+them; each line tells its format. - is standard input.
+
+A log hardly ever says who called. Unless the flags name a caller, each request
+is decided for one without a credential, for one with nothing but a valid
+credential, and for one with each single role and scope of the tables. They
+carry no claims, so conditions that read claims deny them in both tables.
+--user-field takes the roles of each caller from the log instead.`,
+		Example: `  gatehouse replay access.log --old permissions.yaml --new permissions.new.yaml
+  zcat access.log.*.gz | gatehouse replay - --old old.yaml --new base.yaml,orders.yaml
+  gatehouse replay --role clerk access.log --old old.yaml --new new.yaml
+  gatehouse replay --user-field remote_user --user ann=clerk,auditor access.log --old old.yaml --new new.yaml`,
+		Args: oneArgument("LOGFILE"),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
+	}
+	c.Flags().StringVar(&o.older, "old", "", "`table` in force: a file, a folder, or several separated by commas")
+	c.Flags().StringVar(&o.newer, "new", "", "`table` to compare with it")
+	for _, name := range []string{"old", "new"} {
+		_ = c.MarkFlagRequired(name)
+		_ = c.MarkFlagFilename(name, "yaml", "yml")
+	}
+	o.caller.register(c)
+	c.Flags().StringVar(&o.userField, "user-field", "", "`field` of the log that names the caller's roles: a dotted path in JSON lines, remote_user in others")
+	c.Flags().StringArrayVar(&o.users, "user", nil, "`NAME=ROLE,ROLE` for a user that --user-field finds; repeat it for more (default: the field holds roles)")
+	for _, name := range []string{"scope", "role", "permission", "claims", "kind", "anonymous"} {
+		c.MarkFlagsMutuallyExclusive("user-field", name)
+	}
+	o.call.registerPath(c)
+	c.Flags().StringVar(&o.call.host, "host", "", "`name` of the host that is called where the log does not say (default: one that no table names)")
+	c.Flags().IntVar(&o.samples, "samples", 3, "`number` of requests to show of each kind")
+	o.output.register(c)
+	return c
+}
+
+// oneArgument is the shape of the arguments of commands that read one thing.
+func oneArgument(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("got %s; give one %s", plural(len(args), "argument", "arguments"), name)
+		}
+		return nil
+	}
+}
+
+func (o *replayCommandOptions) run(cmd *cobra.Command, name string) error {
+	options, err := o.options(cmd, name)
+	if err != nil {
+		return err
+	}
+	log, err := openInput(cmd.InOrStdin(), name)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	report, err := replay.Run(log, *options)
+	if err != nil {
+		return plainPathError(err)
+	}
+	if report.Requests == 0 {
+		return o.noRequests(name, report)
+	}
+	if o.output.json() {
+		err = printJSON(cmd.OutOrStdout(), replayForJSON(report))
+	} else {
+		replayPrinter{differencePrinter{o.output.printer(cmd)}}.print(report)
+	}
+	if err == nil && report.Different > 0 {
+		err = errNo
+	}
+	return err
+}
+
+func (o *replayCommandOptions) options(cmd *cobra.Command, log string) (*replay.Options, error) {
+	if inputs := strings.Count(","+o.older+","+o.newer+","+log+",", ",-,"); inputs > 1 {
+		return nil, errors.New("standard input is named more than once; name files for the rest")
+	}
+	if o.samples < 1 || o.samples > 1000 {
+		return nil, fmt.Errorf("--samples is %d; use a number from 1 to 1000", o.samples)
+	}
+	older, err := loadTable(cmd.InOrStdin(), strings.Split(o.older, ",")...)
+	if err != nil {
+		return nil, err
+	}
+	newer, err := loadTable(cmd.InOrStdin(), strings.Split(o.newer, ",")...)
+	if err != nil {
+		return nil, err
+	}
+	out := &replay.Options{
+		Old: older.Inspector, New: newer.Inspector, UserField: o.userField,
+		Host: cmp.Or(o.call.host, anyHost), Path: o.call.path, MaxSamples: o.samples,
+	}
+	if out.Callers, err = o.callers(cmd, older.Table, newer.Table); err != nil {
+		return nil, err
+	}
+	out.Users, err = o.userRoles()
+	return out, err
+}
+
+func (o *replayCommandOptions) callers(cmd *cobra.Command, older, newer *permission.Table) ([]replay.Caller, error) {
+	for _, name := range []string{"scope", "role", "permission", "claims", "kind", "anonymous"} {
+		if cmd.Flags().Changed(name) {
+			p, err := o.caller.principal(cmd)
+			if p == nil {
+				return []replay.Caller{replay.Anonymous()}, err
+			}
+			return []replay.Caller{{Name: "the caller", Principal: p}}, err
+		}
+	}
+	return replay.Callers(older, newer, time.Now()), nil
+}
+
+func (o *replayCommandOptions) userRoles() (map[string][]string, error) {
+	if len(o.users) == 0 {
+		return nil, nil
+	}
+	if o.userField == "" {
+		return nil, errors.New("--user needs --user-field, the field of the log that names the user")
+	}
+	users := map[string][]string{}
+	for _, text := range o.users {
+		user, roles, ok := strings.Cut(text, "=")
+		if !ok || user == "" {
+			return nil, fmt.Errorf("--user %q is no mapping; write NAME=ROLE,ROLE", text)
+		}
+		for role := range strings.SplitSeq(roles, ",") {
+			if role != "" {
+				users[user] = append(users[user], role)
+			}
+		}
+	}
+	return users, nil
+}
+
+func (o *replayCommandOptions) noRequests(name string, r *replay.Report) error {
+	if r.Lines == 0 {
+		return fmt.Errorf("%s: the log is empty", shownName(name))
+	}
+	return fmt.Errorf("%s: no line holds a request that can be read (line %d: %s); give an access log of nginx, Kong or APISIX in its default format, or JSON lines of Kong's logging plugins",
+		shownName(name), r.Skipped[0].First, r.Skipped[0].Reason)
+}
+
+// openInput opens a file, or standard input for "-".
+func openInput(stdin io.Reader, name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(stdin), nil
+	}
+	f, err := os.Open(name)
+	return f, plainPathError(err)
+}
+
+type replayPrinter struct{ differencePrinter }
+
+func (p replayPrinter) print(r *replay.Report) {
+	for _, g := range r.Groups {
+		p.group(g)
+	}
+	if len(r.Refused) > 0 {
+		p.printf("%s\n", p.warn("refused whatever the table says"))
+	}
+	for _, f := range r.Refused {
+		p.printf("  %s  %s\n", f.Reason, p.dim(plural(f.Requests, "request", "requests")))
+		p.samples("    ", f.Samples, f.Requests)
+	}
+	p.summary(r)
+}
+
+func (p replayPrinter) group(g *replay.Group) {
+	p.printf("%s\n", p.bold(plural(g.Requests, "request", "requests")))
+	p.samples("  ", g.Samples, g.Requests)
+	for i := range g.Changes {
+		c := &g.Changes[i]
+		arrow := p.name(string(c.Old) + " -> " + string(c.New))
+		if c.LetsIn() {
+			arrow = p.warn(string(c.Old) + " -> " + string(c.New))
+		}
+		p.printf("    %s  %s\n", arrow, listing(c.Callers, "and"))
+	}
+	p.replaySide("was", g.Old)
+	p.replaySide("is ", g.New)
+}
+
+func (p replayPrinter) samples(indent string, samples []string, all int) {
+	for _, s := range samples {
+		p.printf("%s%s\n", indent, s)
+	}
+	if all > len(samples) && len(samples) > 1 {
+		p.printf("%s%s\n", indent, p.dim("…"))
+	}
+}
+
+func (p replayPrinter) replaySide(when string, rules []permission.Rule) {
+	if len(rules) == 0 {
+		p.printf("    %s  %s\n", p.dim(when), p.dim("not covered"))
+	}
+	for i := range rules {
+		p.rule("    "+p.dim(when)+"  ", &rules[i], true)
+	}
+}
+
+func (p replayPrinter) summary(r *replay.Report) {
+	verdict := p.good("no request is decided otherwise")
+	if r.Different > 0 {
+		verdict = fmt.Sprintf("%s decided otherwise: %d let in, %d shut out", plural(r.Different, "request", "requests"), r.LetIn, r.ShutOut)
+	}
+	p.printf("%s, of %s\n", verdict, plural(r.Requests, "request", "requests"))
+	if r.Ungrouped > 0 {
+		p.printf("%s\n", p.warn(fmt.Sprintf("%s of them not shown: there are too many kinds", plural(r.Ungrouped, "request is", "requests are"))))
+	}
+	if r.Conditions > 0 {
+		p.printf("%s\n", p.warn(fmt.Sprintf("%s an activity with a condition, which was asked with what the log and the flags say", plural(r.Conditions, "request falls under", "requests fall under"))))
+	}
+	for _, s := range r.Skipped {
+		p.printf("%s\n", p.warn(fmt.Sprintf("%s not read, the first is line %d: %s", plural(s.Lines, "line was", "lines were"), s.First, s.Reason)))
+	}
+}
+
+// --- for programs
+
+type replayJSON struct {
+	Lines      int                `json:"lines"`
+	Requests   int                `json:"requests"`
+	Different  int                `json:"different"`
+	LetIn      int                `json:"let_in"`
+	ShutOut    int                `json:"shut_out"`
+	Ungrouped  int                `json:"not_shown"`
+	Conditions int                `json:"conditional"`
+	Groups     []replayGroupJSON  `json:"groups"`
+	Refused    []refusedPathsJSON `json:"refused"`
+	Skipped    []skippedLinesJSON `json:"skipped"`
+}
+
+type replayGroupJSON struct {
+	Method   string             `json:"method"`
+	Requests int                `json:"requests"`
+	Samples  []string           `json:"samples"`
+	Changes  []replayChangeJSON `json:"changes"`
+	Old      []ruleJSON         `json:"old"`
+	New      []ruleJSON         `json:"new"`
+}
+
+type replayChangeJSON struct {
+	Old     string   `json:"old"`
+	New     string   `json:"new"`
+	Callers []string `json:"callers"`
+}
+
+type refusedPathsJSON struct {
+	Reason   string   `json:"reason"`
+	Requests int      `json:"requests"`
+	Samples  []string `json:"samples"`
+}
+
+type skippedLinesJSON struct {
+	Reason string `json:"reason"`
+	Lines  int    `json:"lines"`
+	First  int    `json:"first"`
+}
+
+func replayForJSON(r *replay.Report) replayJSON {
+	out := replayJSON{
+		Lines: r.Lines, Requests: r.Requests, Different: r.Different, LetIn: r.LetIn, ShutOut: r.ShutOut,
+		Ungrouped: r.Ungrouped, Conditions: r.Conditions,
+		Groups: []replayGroupJSON{}, Refused: []refusedPathsJSON{}, Skipped: []skippedLinesJSON{},
+	}
+	for _, g := range r.Groups {
+		group := replayGroupJSON{g.Method, g.Requests, g.Samples, nil, rulesForJSON(g.Old), rulesForJSON(g.New)}
+		for _, c := range g.Changes {
+			group.Changes = append(group.Changes, replayChangeJSON{string(c.Old), string(c.New), c.Callers})
+		}
+		out.Groups = append(out.Groups, group)
+	}
+	for _, f := range r.Refused {
+		out.Refused = append(out.Refused, refusedPathsJSON(*f))
+	}
+	for _, s := range r.Skipped {
+		out.Skipped = append(out.Skipped, skippedLinesJSON(*s))
+	}
+	return out
+}
