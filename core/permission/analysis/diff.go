@@ -104,7 +104,13 @@ func Diff(older, newer Version) (*Difference, error) {
 			d.all = append(d.all, side{a, i})
 		}
 	}
-	for _, s := range d.relevant() {
+	relevant := d.relevant()
+	if len(relevant) > manyRelevant {
+		if err := d.findNeighbours(); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range relevant {
 		err := d.around(s)
 		if errors.Is(err, automaton.ErrTooLarge) {
 			d.result.Undecided = append(d.result.Undecided, s.Rule)
@@ -185,8 +191,43 @@ type differ struct {
 	// people begins with anybody and any valid credential.
 	people  []person
 	holders map[string][]*person
-	found   map[string]int
-	result  *Difference
+	// neighbours are worked out beforehand where many are asked for.
+	neighbours map[*area][]neighbour
+	version    map[*area]int
+	found      map[string]int
+	result     *Difference
+}
+
+// manyRelevant is from how many changed activities on it is cheaper to find
+// all overlaps of both tables at once.
+var manyRelevant = 50
+
+func (d *differ) findNeighbours() (err error) {
+	d.version = map[*area]int{}
+	list := make([]*area, len(d.all))
+	for i, s := range d.all {
+		list[i] = s.area
+		d.version[s.area] = s.version
+	}
+	d.neighbours, err = neighbours(list)
+	return err
+}
+
+// near lists the activities that may share calls with one, itself included.
+func (d *differ) near(s side) []side {
+	if d.neighbours == nil {
+		return slices.DeleteFunc(slices.Clone(d.all), func(o side) bool { return !s.near(o.area) })
+	}
+	near := []side{s}
+	for _, n := range d.neighbours[s.area] {
+		near = append(near, side{n.area, d.version[n.area]})
+	}
+	for _, o := range d.all {
+		if o.paths == nil && s.near(o.area) {
+			near = append(near, o)
+		}
+	}
+	return near
 }
 
 func (d *differ) findHolders() {
@@ -232,13 +273,10 @@ func (d *differ) around(s side) error {
 	if s.paths == nil {
 		return automaton.ErrTooLarge
 	}
-	var near []side
-	var plain []*area
-	for _, o := range d.all {
-		if s.near(o.area) {
-			near = append(near, o)
-			plain = append(plain, o.area)
-		}
+	near := d.near(s)
+	plain := make([]*area, len(near))
+	for i := range near {
+		plain[i] = near[i].area
 	}
 	for _, ground := range grounds(s.area, plain) {
 		if err := d.compareOn(s, ground, near); err != nil {
