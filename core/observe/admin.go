@@ -67,7 +67,7 @@ func listenAdmin(address string) (net.Listener, error) {
 	}
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || !at.Addr().IsLoopback() {
-		return nil, fmt.Errorf("admin address %q: want an IP address and port on loopback, such as 127.0.0.1:9180, or unix:/path", address)
+		return nil, fmt.Errorf("admin address %q: want an IP address and port on loopback, such as 127.0.0.1:9464, or unix:/path", address)
 	}
 	return net.Listen("tcp", address)
 }

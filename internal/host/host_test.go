@@ -16,7 +16,7 @@ import (
 
 func TestAdminFlag(t *testing.T) {
 	for line, want := range map[string][2]string{
-		"-admin 127.0.0.1:9180 -kong-prefix /p": {"127.0.0.1:9180", "-kong-prefix /p"},
+		"-admin 127.0.0.1:9464 -kong-prefix /p": {"127.0.0.1:9464", "-kong-prefix /p"},
 		"-kong-prefix /p --admin=unix:/s":       {"unix:/s", "-kong-prefix /p"},
 		"-dump":                                 {"", "-dump"},
 		"admin x":                               {"", "admin x"},

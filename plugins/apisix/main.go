@@ -15,7 +15,7 @@ import (
 )
 
 const usage = `APISIX starts this program: set ext-plugin.cmd in config.yaml.
--admin ADDRESS serves /healthz, /readyz and /metrics, on loopback such as 127.0.0.1:9180 or on unix:/path.`
+-admin ADDRESS serves /healthz, /readyz and /metrics, on loopback such as 127.0.0.1:9464 or on unix:/path.`
 
 func main() {
 	admin, args := host.AdminFlag(os.Args[1:])
