@@ -292,7 +292,7 @@ func (b *builder) freezeAll(trees map[string]*growing) map[string]*tree {
 func (b *builder) freeze(g *growing) *tree {
 	f := &freezer{builder: b, growing: g, tree: &tree{seed: maphash.MakeSeed(), matchers: g.matchers}}
 	f.branch(f.add(0, ""))
-	f.tree.whole = f.tailSet(g.whole)
+	f.tree.whole = f.tails(g.whole)
 	f.tree.labels = f.labels.String()
 	f.tree.nodes, f.tree.slots = slices.Clone(f.tree.nodes), slices.Clone(f.tree.slots)
 	return f.tree
@@ -315,16 +315,16 @@ func (f *freezer) add(source uint32, label string) uint32 {
 		binary.LittleEndian.PutUint32(n.label[:], uint32(f.labels.Len()))
 		f.labels.WriteString(label)
 	}
-	x := extra{answers: f.answers(g.activities), tails: f.tailSet(g.tails)}
-	if len(x.answers) > 0 {
-		n.methods, n.access = x.answers[0].methods, x.answers[0].access
-		x.answers = x.answers[1:]
+	answers := f.answers(g.activities)
+	x := extra{answers: answers[copy(n.answers[:], answers):], tails: f.tails(g.tails)}
+	if len(x.tails.list) == 1 {
+		n.tail, x.tails.list = x.tails.list[0], nil
 	}
 	if len(g.segments) > len(n.segments) {
 		x.segments = make([]segmentEdge, len(g.segments))
 		x.filter = f.growing.filterOf(len(g.segments), func(i int) uint32 { return g.segments[i].matcher })
 	}
-	if len(x.answers)+len(x.segments)+len(g.tails) > 0 {
+	if len(x.answers)+len(x.segments)+len(x.tails.list) > 0 {
 		n.extra = uint32(len(f.tree.extras))
 		f.tree.extras = append(f.tree.extras, x)
 	}
@@ -334,16 +334,15 @@ func (f *freezer) add(source uint32, label string) uint32 {
 	return id
 }
 
-func (f *freezer) tailSet(tails []growingTail) tailSet {
-	set := tailSet{
-		first:  uint32(len(f.tree.tails)),
-		count:  uint32(len(tails)),
-		filter: f.growing.filterOf(len(tails), func(i int) uint32 { return tails[i].matcher }),
+func (f *freezer) tails(growing []growingTail) tails {
+	var t tails
+	for i := range growing {
+		for _, a := range f.answers(growing[i].activities) {
+			t.list = append(t.list, tail{a.methods, a.access, growing[i].matcher})
+		}
 	}
-	for i := range tails {
-		f.tree.tails = append(f.tree.tails, tailEdge{tails[i].matcher, f.answers(tails[i].activities)})
-	}
-	return set
+	t.filter = f.growing.filterOf(len(t.list), func(i int) uint32 { return t.list[i].matcher })
+	return t
 }
 
 // branch freezes everything below a node.
@@ -400,8 +399,8 @@ func (f *freezer) branchLiterals(at uint32, edges []jump) {
 		f.tree.nodes[at].firstSlot, f.tree.nodes[at].lengths = child, 1<<(edges[0].segments-1)
 		return
 	}
-	// Two thirds full at most, so that a search always ends at an empty slot.
-	size := bits.Len(uint(len(edges) + len(edges)/2))
+	// Four fifths full at most, so that a search always ends at an empty slot.
+	size := bits.Len(uint(len(edges) + len(edges)/4))
 	slots := make([]slot, 1<<size)
 	var lengths uint8
 	for _, e := range edges {

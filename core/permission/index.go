@@ -99,22 +99,24 @@ type tree struct {
 	nodes  []node
 	slots  []slot
 	labels string
-	tails  []tailEdge
 	extras []extra
 	// matchers are what edges and tails refer to.
 	matchers []matcher
 	// whole are the tails of regexes that begin with something else than a
 	// plain slash; their text is the whole path.
-	whole tailSet
+	whole tails
 }
 
-// node is where a number of whole segments has been read. It fits a cache
-// line, label and all, because a look-up in a large table is a walk from one
-// cold line to the next.
+// node is where a number of whole segments has been read. It is two cache
+// lines that are fetched together, and holds what most nodes have, because a
+// look-up in a large table is a walk from one cold line to the next.
 type node struct {
-	// methods may end here; access is the answer to them.
-	methods uint64
-	access  uint32
+	// answers are for calls that end here.
+	answers [3]answer
+	tail    tail
+	// segments are the edges for segments that are not literal; where there
+	// are more, all of them are in the extra.
+	segments [2]segmentEdge
 	// slots[firstSlot:] is a hash table of the literal edges, with 1<<slotBits
 	// slots. Where slotBits is 0, firstSlot is where the only one leads.
 	firstSlot uint32
@@ -124,21 +126,18 @@ type node struct {
 	// label is what the literal edge that leads here reads. One that is too
 	// long is in labels, and label holds where.
 	labelLen uint16
-	label    [24]byte
-	// segments are the edges for segments that are not literal; where there
-	// are more, all of them are in the extra.
-	segments [2]segmentEdge
+	label    [32]byte
 	// extra is an index into extras, or none.
 	extra uint32
 }
+
+// none stands for an index that leads nowhere.
+const none = ^uint32(0)
 
 // maxJump is how many segments one literal edge may read. A node from which
 // only literal edges lead on is left out where the edges to it and from it can
 // be one.
 const maxJump = 4
-
-// none stands for an index that leads nowhere.
-const none = ^uint32(0)
 
 // slot is an entry of a hash table of literal edges. Child 0, the root, marks
 // an empty one.
@@ -152,33 +151,33 @@ type segmentEdge struct {
 	matcher, child uint32
 }
 
-// tailEdge ends the walk for every rest of a path that its matcher matches.
-type tailEdge struct {
-	matcher uint32
-	answers []answer
-}
-
-// answer is an access for a set of methods.
+// answer is an access for a set of methods, none of which marks an answer that
+// is not there. Answers of one place are for different methods.
 type answer struct {
 	methods uint64
 	access  uint32
 }
 
-// extra is what few nodes have.
-type extra struct {
-	// answers are those beyond the first.
-	answers []answer
-	// segments are the segment edges where a node has no room for them;
-	// filter narrows them down where there are many.
-	segments []segmentEdge
-	filter   *filter
-	tails    tailSet
+// tail answers calls whose rest of the path its matcher matches.
+type tail struct {
+	methods         uint64
+	access, matcher uint32
 }
 
-// tailSet is a range of tails, with a filter where there are many.
-type tailSet struct {
-	first, count uint32
-	filter       *filter
+// extra is what a node has no room for.
+type extra struct {
+	answers []answer
+	// segments are all segment edges where there are many, and filter narrows
+	// them down where there are very many.
+	segments []segmentEdge
+	filter   *filter
+	tails    tails
+}
+
+// tails is a list of tails, with a filter where there are many.
+type tails struct {
+	list   []tail
+	filter *filter
 }
 
 // match follows the path of a call through the tree.
@@ -203,6 +202,9 @@ func (t *tree) walk(at uint32, pos int, h *hits) {
 			t.walkSegment(&n.segments[i], h.path[pos:end], end, h)
 		}
 	}
+	if n.tail.methods != 0 {
+		t.matchTail(&n.tail, h.path[pos:], h)
+	}
 	if n.extra != none {
 		x := &t.extras[n.extra]
 		t.walkSegments(x, h.path[pos:end], end, h)
@@ -218,22 +220,20 @@ func segmentEnd(path string, pos int) int {
 }
 
 func (t *tree) arrive(n *node, h *hits) {
-	if n.methods&h.method != 0 {
-		h.add(n.access)
-	} else if n.extra != none {
-		addAnswer(t.extras[n.extra].answers, h)
+	if !h.addAnswer(n.answers[:]) && n.extra != none {
+		h.addAnswer(t.extras[n.extra].answers)
 	}
 }
 
-// addAnswer adds the answer for the call's method. Answers of one place are
-// for different methods.
-func addAnswer(answers []answer, h *hits) {
+// addAnswer adds the answer for the call's method, if there is one.
+func (h *hits) addAnswer(answers []answer) bool {
 	for i := range answers {
 		if answers[i].methods&h.method != 0 {
 			h.add(answers[i].access)
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // walkLiterals follows the literal edges that read one segment, two and so on.
@@ -296,22 +296,18 @@ func (t *tree) walkSegment(e *segmentEdge, segment string, end int, h *hits) {
 	}
 }
 
-func (t *tree) matchTails(s *tailSet, rest string, h *hits) {
-	if s.count == 0 {
-		return
-	}
-	edges := t.tails[s.first:][:s.count]
+func (t *tree) matchTails(s *tails, rest string, h *hits) {
 	if s.filter != nil {
-		s.filter.find(rest, func(id uint32) { t.matchTail(&edges[id], rest, h) })
+		s.filter.find(rest, func(id uint32) { t.matchTail(&s.list[id], rest, h) })
 		return
 	}
-	for i := range edges {
-		t.matchTail(&edges[i], rest, h)
+	for i := range s.list {
+		t.matchTail(&s.list[i], rest, h)
 	}
 }
 
-func (t *tree) matchTail(e *tailEdge, rest string, h *hits) {
-	if t.matchers[e.matcher].match(rest, h.path) {
-		addAnswer(e.answers, h)
+func (t *tree) matchTail(e *tail, rest string, h *hits) {
+	if e.methods&h.method != 0 && t.matchers[e.matcher].match(rest, h.path) {
+		h.add(e.access)
 	}
 }
