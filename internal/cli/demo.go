@@ -32,7 +32,7 @@ func demoCommand() *cobra.Command {
   gatehouse demo --check
   gatehouse demo --backends-only --write external/`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+		RunE: untilSignal(func(cmd *cobra.Command, _ []string) error { return o.run(cmd) }),
 	}
 	f := c.Flags()
 	f.StringVar(&o.kongListen, "kong-listen", "127.0.0.1:8000", "`address` of the local Kong")

@@ -29,7 +29,7 @@ func demoUpstreamCommand() *cobra.Command {
 		Short:  "Run one service of the demo, which answers with what it received",
 		Hidden: true,
 		Args:   cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: untilSignal(func(cmd *cobra.Command, _ []string) error {
 			s, err := upstream.Start(name, listen)
 			if err != nil {
 				return err
@@ -37,7 +37,7 @@ func demoUpstreamCommand() *cobra.Command {
 			defer s.Close()
 			<-cmd.Context().Done()
 			return nil
-		},
+		}),
 	}
 	c.Flags().StringVar(&name, "name", demo.Hello, "`name` of the service")
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`address` to listen on")
@@ -51,13 +51,13 @@ func demoSeedCommand() *cobra.Command {
 		Short:  "Create the people, clients and credentials of the demo in running servers",
 		Hidden: true,
 		Args:   cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: untilSignal(func(cmd *cobra.Command, _ []string) error {
 			parts, err := o.parts()
 			if err != nil {
 				return err
 			}
 			return parts.Seed(cmd.Context(), o.dir)
-		},
+		}),
 	}
 	o.register(c)
 	return c
@@ -71,7 +71,7 @@ func demoSiteCommand() *cobra.Command {
 		Short:  "Run the login and consent site of the demo",
 		Hidden: true,
 		Args:   cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: untilSignal(func(cmd *cobra.Command, _ []string) error {
 			parts, err := o.parts()
 			if err != nil {
 				return err
@@ -81,7 +81,7 @@ func demoSiteCommand() *cobra.Command {
 				return err
 			}
 			return serveUntilDone(cmd.Context(), listen, handler)
-		},
+		}),
 	}
 	o.register(c)
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:4455", "`address` to listen on")
@@ -107,7 +107,7 @@ func demoReadyCommand() *cobra.Command {
 		Short:  "Succeed if a URL answers with 200 to 299: a health check for images without a shell",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: untilSignal(func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
 			defer cancel()
 			request, err := http.NewRequestWithContext(ctx, http.MethodGet, args[0], nil)
@@ -124,7 +124,7 @@ func demoReadyCommand() *cobra.Command {
 				return errNo
 			}
 			return nil
-		},
+		}),
 	}
 }
 

@@ -37,13 +37,13 @@ func devKongCommand() *cobra.Command {
 		Short:   "Local Kong: DB-less configuration, ProtoBuf:1 plugin protocol",
 		Example: "  gatehouse dev kong --config kong.yml --listen 127.0.0.1:8000",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+		RunE: untilSignal(func(cmd *cobra.Command, _ []string) (err error) {
 			if o.PluginBinary, err = pluginBinary(o.PluginBinary, kongPlugin); err != nil {
 				return err
 			}
 			o.Log = cmd.ErrOrStderr()
 			return kong.Run(cmd.Context(), o)
-		},
+		}),
 	}
 	c.Flags().StringVar(&o.Config, "config", "kong.yml", "declarative configuration `file`; reloaded when it changes")
 	c.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:8000", "`address` to listen on")
@@ -58,7 +58,7 @@ func devAPISIXCommand() *cobra.Command {
 		Short:   "Local APISIX: standalone configuration, ext-plugin protocol",
 		Example: "  gatehouse dev apisix --config apisix.yaml --listen 127.0.0.1:9080",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+		RunE: untilSignal(func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Settings == "" || o.RunnerBinary != "" {
 				if o.RunnerBinary, err = pluginBinary(o.RunnerBinary, apisixRunner); err != nil {
 					return err
@@ -66,7 +66,7 @@ func devAPISIXCommand() *cobra.Command {
 			}
 			o.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			return apisix.Run(cmd.Context(), o)
-		},
+		}),
 	}
 	c.Flags().StringVar(&o.Config, "config", "apisix.yaml", "standalone configuration `file`; re-read when it changes")
 	c.Flags().StringVar(&o.Settings, "settings", "", "config.yaml, for its ext-plugin.cmd")
