@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -29,14 +27,12 @@ var errNo = errors.New("no")
 
 // Main runs a command line and returns the exit status.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	root := rootCommand()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	err := root.ExecuteContext(context.Background())
 	switch {
 	case err == nil:
 		return exitYes
@@ -66,8 +62,8 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(explainCommand(), lintCommand(), diffCommand())
-	root.AddCommand(replayCommand())
+	root.AddCommand(explainCommand(), lintCommand(), diffCommand(), testCommand())
+	root.AddCommand(replayCommand(), importCommand(), coverageCommand())
 	root.AddCommand(devCommand(), demoCommand())
 	return root
 }

@@ -1,0 +1,373 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/core"
+	"gatehouse/core/permission"
+)
+
+type testCommandOptions struct {
+	table       tableFlags
+	path        callFlags
+	output      outputFlags
+	minCoverage percent
+	all         bool
+}
+
+// percent is a flag from 0 to 100.
+type percent float64
+
+func (p *percent) String() string { return fmt.Sprintf("%g", float64(*p)) }
+func (p *percent) Type() string   { return "percent" }
+
+// Set is called by the flag parser.
+func (p *percent) Set(text string) error {
+	var v float64
+	if _, err := fmt.Sscanf(strings.TrimSuffix(text, "%")+"\n", "%g\n", &v); err != nil || v < 0 || v > 100 {
+		return errors.New("write a number from 0 to 100")
+	}
+	*p = percent(v)
+	return nil
+}
+
+func testCommand() *cobra.Command {
+	var o testCommandOptions
+	c := &cobra.Command{
+		Use:   "test [flags] FILE...",
+		Short: "Hold a permission table against a file of expectations",
+		Long: `Decide every call of the given files and compare with what they expect. A file
+says who calls what, whether that must be allowed, and why:
+
+    table: [permissions.yaml]
+    expect:
+      - who: {roles: [clerk]}
+        calls: [GET /users, GET /users/7]
+        allowed: true
+        why: clerks look customers up
+      - who: anonymous
+        method: DELETE
+        path: /users/7
+        allowed: false
+        why: nobody deletes without a name
+
+who takes scopes, roles, permissions, claims (those of a token), kind, aal and
+authenticated_ago; an expectation also takes host and headers. The table is the
+one that the file names, from its own folder, or the one of --table.
+
+Coverage is the share of the activities that had a say in some expectation.`,
+		Example: `  gatehouse test permissions.test.yaml
+  gatehouse test --table permissions.yaml --min-coverage 100 tests/*.yaml`,
+		ValidArgsFunction: completeTables,
+		RunE:              o.run,
+	}
+	o.table.register(c)
+	o.path.registerPath(c)
+	c.Flags().Var(&o.minCoverage, "min-coverage", "least `percent` of activities that expectations must touch")
+	c.Flags().BoolVarP(&o.all, "verbose", "v", false, "print the expectations that hold too")
+	o.output.register(c)
+	return c
+}
+
+func (o *testCommandOptions) run(cmd *cobra.Command, args []string) error {
+	files, err := readExpectations(cmd, args)
+	if err != nil {
+		return err
+	}
+	run := testRun{options: o, tables: map[string]*testedTable{}}
+	for _, f := range files {
+		if err := run.file(cmd, f); err != nil {
+			return err
+		}
+	}
+	if o.output.json() {
+		err = printJSON(cmd.OutOrStdout(), run.forJSON())
+	} else {
+		run.print(o.output.printer(cmd))
+	}
+	if err == nil && (run.failed() > 0 || run.coverage() < float64(o.minCoverage)) {
+		err = errNo
+	}
+	return err
+}
+
+func readExpectations(cmd *cobra.Command, args []string) ([]*permission.Expectations, error) {
+	if len(args) == 0 {
+		return nil, errors.New("no file is named; give the files with expectations, as in: gatehouse test permissions.test.yaml")
+	}
+	var files []*permission.Expectations
+	var problems permission.Problems
+	for _, name := range args {
+		text, err := readInput(cmd.InOrStdin(), name, permission.MaxFile)
+		if err != nil {
+			return nil, err
+		}
+		file, err := permission.ParseExpectations(shownName(name), text)
+		var found permission.Problems
+		switch {
+		case errors.As(err, &found):
+			problems = append(problems, found...)
+		case err != nil:
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return files, nil
+}
+
+// testRun is what came of all expectations.
+type testRun struct {
+	options *testCommandOptions
+	results []testResult
+	tables  map[string]*testedTable
+	order   []*testedTable
+}
+
+// testedTable is a table with the activities that had a say so far.
+type testedTable struct {
+	*table
+	touched map[permission.Place]bool
+}
+
+// testResult is one expectation with the decision.
+type testResult struct {
+	permission.Expectation
+	*permission.Explanation
+}
+
+func (r *testResult) holds() bool { return r.Expectation.Allowed == r.Explanation.Allowed }
+
+func (r *testRun) file(cmd *cobra.Command, f *permission.Expectations) error {
+	t, err := r.table(cmd, f)
+	if err != nil {
+		return err
+	}
+	for _, e := range f.List {
+		result, err := r.decide(t, e)
+		if err != nil {
+			return err
+		}
+		r.results = append(r.results, result)
+		for _, m := range result.Matched {
+			if m.Decides {
+				t.touched[m.Place] = true
+			}
+		}
+	}
+	return nil
+}
+
+func (r *testRun) table(cmd *cobra.Command, f *permission.Expectations) (*testedTable, error) {
+	paths := r.options.table.paths
+	if len(paths) == 0 && len(f.Tables) == 0 {
+		return nil, fmt.Errorf("%s names no table; write table: [%s] into it, or use --table", f.Name, defaultTable)
+	}
+	if len(paths) == 0 {
+		for _, name := range f.Tables {
+			if !filepath.IsAbs(name) {
+				name = filepath.Join(filepath.Dir(f.Name), name)
+			}
+			paths = append(paths, name)
+		}
+	}
+	key := strings.Join(paths, "\x00")
+	if r.tables[key] == nil {
+		t, err := loadTable(cmd.InOrStdin(), paths...)
+		if err != nil {
+			return nil, err
+		}
+		r.tables[key] = &testedTable{t, map[permission.Place]bool{}}
+		r.order = append(r.order, r.tables[key])
+	}
+	return r.tables[key], nil
+}
+
+func (r *testRun) decide(t *testedTable, e permission.Expectation) (testResult, error) {
+	call := callFlags{host: e.Host, path: r.options.path.path}
+	c, refused := call.call(e.Method, e.Target)
+	if refused != nil && !isRefusedPath(refused) {
+		return testResult{}, permission.Problems{{Place: e.Place, Text: refused.Error()}}
+	}
+	c.Header = e.Headers
+	p, err := expectedCaller(&e.Who)
+	if err != nil {
+		return testResult{}, permission.Problems{{Place: e.Who.ClaimsPlace, Text: "who: claims: " + err.Error()}}
+	}
+	if refused != nil {
+		return testResult{e, &permission.Explanation{Refusal: refused}}, nil
+	}
+	return testResult{e, t.Explain(c, p)}, nil
+}
+
+// expectedCaller makes the principal that a caller of an expectation stands
+// for, or nil for an anonymous one.
+func expectedCaller(w *permission.Caller) (*core.Principal, error) {
+	if w.Anonymous {
+		return nil, nil
+	}
+	p := &core.Principal{Kind: core.KindJWT, Expiry: time.Now().Add(time.Hour)}
+	if w.Claims != nil {
+		if err := readClaims(w.Claims, p); err != nil {
+			return nil, err
+		}
+	}
+	p.Scopes = append(p.Scopes, w.Scopes...)
+	p.Roles = append(p.Roles, w.Roles...)
+	p.Permissions = append(p.Permissions, w.Permissions...)
+	if w.Kind != "" {
+		p.Kind = w.Kind
+	}
+	if w.AAL != "" {
+		p.AAL = w.AAL
+	}
+	if w.AuthenticatedAgo > 0 {
+		p.AuthenticatedAt = time.Now().Add(-w.AuthenticatedAgo)
+	}
+	return p, nil
+}
+
+func (r *testRun) failed() int {
+	n := 0
+	for i := range r.results {
+		if !r.results[i].holds() {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *testRun) activities() (touched, all int, untouched []permission.Rule) {
+	for _, t := range r.order {
+		for _, rule := range t.Rules() {
+			all++
+			if t.touched[rule.Place] {
+				touched++
+			} else {
+				untouched = append(untouched, rule)
+			}
+		}
+	}
+	return touched, all, untouched
+}
+
+// coverage is in percent. A table without activities is covered.
+func (r *testRun) coverage() float64 {
+	touched, all, _ := r.activities()
+	if all == 0 {
+		return 100
+	}
+	return 100 * float64(touched) / float64(all)
+}
+
+func (r *testRun) print(p *printer) {
+	for i := range r.results {
+		if result := &r.results[i]; !result.holds() || r.options.all {
+			p.result(result)
+		}
+	}
+	touched, all, untouched := r.activities()
+	if len(untouched) > 0 {
+		p.printf("no expectation touches\n")
+		for i := range untouched {
+			p.printf("  %s: %s  %s\n", untouched[i].Owner(), describe(&untouched[i]), p.dim(place(untouched[i].Place)))
+		}
+	}
+	verdict := p.good("all hold")
+	if failed := r.failed(); failed > 0 {
+		verdict = p.bad(plural(failed, "fails", "fail"))
+	}
+	coverage := fmt.Sprintf("%.0f%%", r.coverage())
+	if r.coverage() < float64(r.options.minCoverage) {
+		coverage = p.bad(coverage + ", less than " + r.options.minCoverage.String() + "%")
+	}
+	p.printf("%s, %s; %d of %s touched (%s)\n", plural(len(r.results), "expectation", "expectations"), verdict, touched, plural(all, "activity", "activities"), coverage)
+}
+
+func (p *printer) result(r *testResult) {
+	came := verdict(r.Explanation.Allowed)
+	if !r.holds() {
+		came = "want " + verdict(r.Expectation.Allowed) + ", got " + came
+	}
+	p.printf("%s %s: %s by %s: %s\n", p.mark(r.holds()), p.bold(place(r.Expectation.Place)), p.name(r.Method+" "+r.Target), r.Who.String(), came)
+	if r.holds() {
+		return
+	}
+	p.printf("    why      %s\n", r.Why)
+	p.printf("    because  %s\n", because(r.Explanation))
+}
+
+func verdict(allowed bool) string {
+	if allowed {
+		return "allowed"
+	}
+	return "denied"
+}
+
+// because says in one line why a call is decided as it is.
+func because(e *permission.Explanation) string {
+	if !e.Allowed {
+		return e.Refusal.Error()
+	}
+	for i := range e.Matched {
+		f := &e.Matched[i]
+		if !f.Decides || !f.Allows {
+			continue
+		}
+		text := f.Owner() + ": " + describe(&f.Rule) + "  " + place(f.Place)
+		if len(f.Grants) > 0 {
+			text += ", by " + f.Grants[0]
+		}
+		return text
+	}
+	return ""
+}
+
+// --- for programs
+
+type testJSON struct {
+	Expectations []resultJSON `json:"expectations"`
+	Failed       int          `json:"failed"`
+	Activities   int          `json:"activities"`
+	Touched      int          `json:"touched"`
+	Coverage     float64      `json:"coverage"`
+	Untouched    []ruleJSON   `json:"untouched"`
+}
+
+type resultJSON struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Method  string `json:"method"`
+	Target  string `json:"target"`
+	Who     string `json:"who"`
+	Why     string `json:"why"`
+	Want    bool   `json:"want"`
+	Allowed bool   `json:"allowed"`
+	Holds   bool   `json:"holds"`
+	Because string `json:"because"`
+}
+
+func (r *testRun) forJSON() testJSON {
+	out := testJSON{Expectations: []resultJSON{}, Failed: r.failed(), Coverage: r.coverage()}
+	var untouched []permission.Rule
+	out.Touched, out.Activities, untouched = r.activities()
+	out.Untouched = rulesForJSON(untouched)
+	for i := range r.results {
+		t := &r.results[i]
+		at := t.Expectation.Place
+		out.Expectations = append(out.Expectations, resultJSON{
+			at.File, at.Line, at.Column, t.Method, t.Target, t.Who.String(), t.Why,
+			t.Expectation.Allowed, t.Explanation.Allowed, t.holds(), because(t.Explanation),
+		})
+	}
+	return out
+}
