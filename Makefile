@@ -17,7 +17,7 @@ APISIX_URL ?=
 help: ## list every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-prerequisites:
+prerequisites: ## check that what a build needs is there
 	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go 1.26 or newer from https://go.dev/dl/" >&2; exit 1; }
 	@$(GO) version | awk '{split(substr($$3, 3), v, "."); exit !(v[1] > 1 || v[2] >= 26)}' || { echo "Go is too old: $$($(GO) version); Gatehouse needs 1.26 or newer" >&2; exit 1; }
 	@command -v $${CC:-gcc} >/dev/null || { echo "A C compiler is missing (Kratos and Hydra need one for SQLite, the race detector too): apt-get install gcc libc6-dev" >&2; exit 1; }
@@ -38,7 +38,14 @@ demo-check: build ## run every step of the demo unattended
 servers: prerequisites ## build Kratos and Hydra into .cache/ (once; those on PATH are used instead)
 	$(GO) run ./internal/ory/ensure
 
-test: servers ## run every test, with the race detector and the real servers
+# What the tests start beside the servers that are built. tool:package pairs.
+TEST_TOOLS := chromium:chromium curl:curl jq:jq shellcheck:shellcheck nginx:nginx haproxy:haproxy
+test-prerequisites: prerequisites ## check that what the tests start is there
+	@PATH="$$PATH:/usr/sbin"; missing=; for pair in $(TEST_TOOLS); do command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
+		ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="$$missing postgresql"; \
+		[ -z "$$missing" ] || { echo "The tests start real programs, and these are missing: apt-get install --no-install-recommends$$missing" >&2; exit 1; }
+
+test: test-prerequisites servers ## run every test, with the race detector and the real servers
 	$(GO) test -race -timeout 20m ./...
 
 lint: prerequisites ## go vet, gofmt and staticcheck
