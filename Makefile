@@ -15,7 +15,7 @@ APISIX_URL ?=
 .PHONY: compose-kong compose-apisix e2e-compose deploy-check help prerequisites build servers demo demo-check test lint vuln docs e2e-backends e2e-external bench bench-apisix bench-kong bench-match fuzz clean
 
 help: ## list every target
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 prerequisites: ## check that what a build needs is there
 	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go 1.26 or newer from https://go.dev/dl/" >&2; exit 1; }
@@ -35,8 +35,9 @@ demo: build ## start Kratos, Hydra, five services and both local gateways; Ctrl-
 demo-check: build ## run every step of the demo unattended
 	$(BIN)/gatehouse demo --check
 
-servers: prerequisites ## build Kratos and Hydra into .cache/ (once; those on PATH are used instead)
+servers: prerequisites ## build Kratos, Hydra and the proxies of the tests into .cache/ (once)
 	$(GO) run ./internal/ory/ensure
+	$(GO) run ./e2e/forwardauth/servers/ensure
 
 # What the tests start beside the servers that are built. tool:package pairs.
 TEST_TOOLS := chromium:chromium curl:curl jq:jq shellcheck:shellcheck nginx:nginx haproxy:haproxy

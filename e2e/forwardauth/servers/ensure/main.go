@@ -1,6 +1,7 @@
 // Command ensure builds the proxies into the cache unless they are there, and
 // prints their paths, so that a Makefile or a CI job can do the long part ahead
-// of the tests.
+// of the tests. GATEHOUSE_SKIP_PROXIES lists those to leave out, as for the
+// tests.
 package main
 
 import (
@@ -8,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 
 	"gatehouse/e2e/forwardauth/servers"
 )
@@ -15,8 +18,15 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	for _, build := range []func(context.Context) (string, error){servers.Caddy, servers.Traefik} {
-		path, err := build(ctx)
+	skip := strings.Split(os.Getenv("GATEHOUSE_SKIP_PROXIES"), ",")
+	for _, proxy := range []struct {
+		name  string
+		build func(context.Context) (string, error)
+	}{{"caddy", servers.Caddy}, {"traefik", servers.Traefik}} {
+		if slices.Contains(skip, proxy.name) {
+			continue
+		}
+		path, err := proxy.build(ctx)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "gatehouse:", err)
 			os.Exit(1)
