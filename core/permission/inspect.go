@@ -353,3 +353,26 @@ func ShortDuration(d time.Duration) string {
 	}
 	return text
 }
+
+// GrantsOf says by what an activity is open to a principal, its requirements
+// aside; ok is false where it is not. The principal is nil for a caller
+// without a credential.
+func (x *Inspector) GrantsOf(p *core.Principal, r *Rule) (grants []string, ok bool) {
+	switch {
+	case r.Section == InPublic:
+		return nil, true
+	case p == nil:
+		return nil, false
+	case r.Section == InAuthenticated:
+		return nil, true
+	}
+	id, ok := x.ids[r.Permission]
+	if !ok || !x.holds(p, id) {
+		return nil, false
+	}
+	return x.grantsOf(p, id), true
+}
+
+// DidYouMean ends a message about an unknown name with the known name that
+// looks most like it, if one does.
+func DidYouMean(name string, known []string) string { return didYouMean(name, known) }

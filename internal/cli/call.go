@@ -25,9 +25,13 @@ type callFlags struct {
 
 func (f *callFlags) register(c *cobra.Command) {
 	f.registerPath(c)
-	c.Flags().StringVar(&f.host, "host", "", "`name` of the host that is called (default: one that the table does not name)")
+	f.registerHost(c)
 	c.Flags().StringArrayVarP(&f.headers, "header", "H", nil, "`\"Name: value\"` of a request header; repeat it for more")
 	c.Flags().StringVar(&f.peer, "peer", "", "`address` of the client")
+}
+
+func (f *callFlags) registerHost(c *cobra.Command) {
+	c.Flags().StringVar(&f.host, "host", "", "`name` of the host that is called (default: one that the table does not name)")
 }
 
 func (f *callFlags) registerPath(c *cobra.Command) {

@@ -63,6 +63,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(explainCommand(), lintCommand(), diffCommand(), testCommand())
+	root.AddCommand(whoCanCommand(), whatCanCommand(), matrixCommand())
 	root.AddCommand(replayCommand(), importCommand(), coverageCommand())
 	root.AddCommand(devCommand(), demoCommand())
 	return root

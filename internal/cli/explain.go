@@ -67,7 +67,11 @@ func (o *explainCommandOptions) run(cmd *cobra.Command, method, target string) e
 	if o.output.json() {
 		err = printJSON(cmd.OutOrStdout(), explained(e, call))
 	} else {
-		explanation{o.output.printer(cmd), t, e, call, caller}.print()
+		x := explanation{o.output.printer(cmd), t, e, call, caller}
+		x.print()
+		if unknown := t.unknownNames(&o.caller); unknown != "" {
+			x.printf("\nNote: %s.\n", unknown)
+		}
 	}
 	if err == nil && !e.Allowed {
 		err = errNo
