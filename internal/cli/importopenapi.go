@@ -1,3 +1,101 @@
-// import openapi command
-
 package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/core/permission/draft"
+	"gatehouse/core/permission/openapi"
+)
+
+func importCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "import",
+		Short: "Make a starting permission table from what is there already",
+		Args:  cobra.NoArgs,
+	}
+	c.AddCommand(importOpenAPICommand(), importSQLCommand())
+	return c
+}
+
+// documentFlags say how an OpenAPI document is read.
+type documentFlags struct {
+	call callFlags
+	base string
+}
+
+func (f *documentFlags) register(c *cobra.Command) {
+	c.Flags().StringVar(&f.base, "base-path", "", "`path` before all paths of the document (default: that of its servers); \"\" for none")
+	f.call.registerPath(c)
+}
+
+func (f *documentFlags) read(cmd *cobra.Command, name string) (*openapi.Document, error) {
+	options := openapi.Options{Path: f.call.path}
+	if cmd.Flags().Changed("base-path") {
+		if f.base != "" && !strings.HasPrefix(f.base, "/") {
+			return nil, fmt.Errorf("--base-path %q does not begin with a slash; write it as in: /v1", f.base)
+		}
+		options.BasePath = &f.base
+	}
+	text, err := readInput(cmd.InOrStdin(), name, openapi.MaxDocument)
+	if err != nil {
+		return nil, err
+	}
+	return openapi.Read(shownName(name), text, options)
+}
+
+func importOpenAPICommand() *cobra.Command {
+	var document documentFlags
+	by := choice{string(openapi.ByOperation), []string{string(openapi.ByOperation), string(openapi.ByTag), string(openapi.ByScope)}}
+	c := &cobra.Command{
+		Use:   "openapi [flags] FILE",
+		Short: "Make a starting table from an OpenAPI 3 document",
+		Long: `Make a starting permission table from an OpenAPI 3.0 or 3.1 document, YAML or
+JSON, - is standard input. The table goes to standard output and loads as it is.
+
+Each operation becomes an activity, with [^/?#]+ for each parameter of its path.
+Its security requirements become scopes: alternatives stay alternatives, and
+scopes that are asked for together are asked for together. An operation with
+"security: []" is public. One about which the document says nothing is not: it
+gets a permission that nobody has.
+
+What a table cannot say is decided the stricter way and listed on top of the
+table and on standard error; the exit status is then 1.`,
+		Example: `  gatehouse import openapi openapi.yaml > permissions.yaml
+  gatehouse import openapi --permission-per scope --base-path /v1 openapi.json`,
+		Args: oneArgument("FILE"),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return []string{"yaml", "yml", "json"}, cobra.ShellCompDirectiveFilterFileExt
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := document.read(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			return printDraft(cmd, d.Table(openapi.By(by.value)))
+		},
+	}
+	by.register(c, "permission-per", "", "what becomes a permission")
+	document.register(c)
+	return c
+}
+
+// printDraft writes a table to standard output and its notes to standard error.
+func printDraft(cmd *cobra.Command, t *draft.Table) error {
+	text, err := t.YAML()
+	if err != nil {
+		return err
+	}
+	if _, err := cmd.OutOrStdout().Write(text); err != nil {
+		return err
+	}
+	for _, note := range t.Notes {
+		fmt.Fprintln(cmd.ErrOrStderr(), note)
+	}
+	if len(t.Notes) > 0 {
+		return errNo
+	}
+	return nil
+}
