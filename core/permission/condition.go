@@ -13,9 +13,9 @@ import (
 	"github.com/google/cel-go/ext"
 )
 
-// The variables of a condition that hold values by name. Their names are
-// always written out, so that what a condition depends on is known before any
-// request arrives.
+// The variables of a condition. The first four hold values by name, and the
+// names are always written out: what a condition depends on is known before
+// any request arrives.
 const (
 	claimsVar  = "claims"
 	headersVar = "headers"
@@ -23,7 +23,10 @@ const (
 	pathVar    = "path"
 	peerVar    = "peer"
 	hostVar    = "host"
+	methodVar  = "method"
 )
+
+var variables = []string{claimsVar, headersVar, queryVar, pathVar, peerVar, hostVar, methodVar}
 
 // Bounds of one condition. The cost is counted in the steps of the CEL
 // specification while a condition runs; going over it denies.
@@ -43,7 +46,7 @@ var conditionEnv = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable(pathVar, byName(cel.StringType)),
 		cel.Variable(peerVar, cel.StringType),
 		cel.Variable(hostVar, cel.StringType),
-		cel.Variable("method", cel.StringType),
+		cel.Variable(methodVar, cel.StringType),
 		cel.CrossTypeNumericComparisons(true),
 		cel.ParserRecursionLimit(maxConditionDepth),
 		cel.ExtendedValidations(),
@@ -142,7 +145,7 @@ func (r *reader) visit(e ast.Expr) {
 	case ast.ComprehensionKind:
 		c := e.AsComprehension()
 		for _, name := range []string{c.IterVar(), c.IterVar2()} {
-			if isVariable(name) {
+			if slices.Contains(variables, name) {
 				r.refuse(e, "the name %s is taken by a variable; use another one in the macro", name)
 			}
 		}
@@ -154,10 +157,6 @@ func (r *reader) visitAll(list []ast.Expr) {
 	for _, e := range list {
 		r.visit(e)
 	}
-}
-
-func isVariable(name string) bool {
-	return slices.Contains([]string{claimsVar, headersVar, queryVar, pathVar, peerVar, hostVar, "method"}, name)
 }
 
 // readByName recognises claims.x, claims['x'], has(claims.x) and 'x' in claims.

@@ -40,8 +40,12 @@ func (c *condition) holds(call *core.Call, p *core.Principal, path *regexp.Regex
 // values gathers what the condition reads, and only that. Names that the
 // request lacks are left out, so that reading one is an error.
 func (c *condition) values(call *core.Call, p *core.Principal, path *regexp.Regexp) (values map[string]any, absent []string, err error) {
-	values = map[string]any{"method": call.Method}
-	for variable, names := range c.reads {
+	values = map[string]any{methodVar: call.Method}
+	for _, variable := range variables {
+		names, reads := c.reads[variable]
+		if !reads {
+			continue
+		}
 		var found map[string]any
 		switch variable {
 		case claimsVar:

@@ -105,12 +105,12 @@ func FuzzIndexAgreesOnRelatedPaths(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		var lines strings.Builder
-		for range 1 + r.IntN(60) {
+		for range 1 + r.IntN(30) {
 			fmt.Fprintf(&lines, "%s %s\n", pick(r, "GET", "POST", "GET,POST", "ANY", "GET a.test", "ANY *.test"), randomPattern(r))
 		}
 		table := tableOfLines(lines.String())
 		scan := newLinear(table)
-		for range 100 {
+		for range 60 {
 			a := table.activities[r.IntN(len(table.activities))]
 			requireAgreement(t, table, scan, &core.Call{
 				Request: &core.Request{Method: pick(r, "GET", "POST", "DELETE"), Host: pick(r, "a.test", "b.a.test", "x")},
