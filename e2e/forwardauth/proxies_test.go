@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -168,10 +169,16 @@ func haproxy(s site) ([]string, error) {
 	return []string{"-f", "haproxy.cfg", "-db"}, errors.Join(s.write("gatehouse.lua", lua), s.write("haproxy.cfg", before+front.String()+back.String()))
 }
 
+// atOnce is an address of an entry point that does not wait for its clients when
+// it is told to stop.
+func atOnce(address string) string {
+	return strconv.Quote(address) + "\n    transport: {lifeCycle: {graceTimeOut: 1ms}}"
+}
+
 // traefik has its own routers, and the middleware of the example for each
 // endpoint.
 func traefik(s site) ([]string, error) {
-	static, err := shipped("traefik/traefik.yml", `":8000"`, `"`+s.listen+`"`)
+	static, err := shipped("traefik/traefik.yml", `":8000"`, atOnce(s.listen))
 	if err != nil {
 		return nil, err
 	}

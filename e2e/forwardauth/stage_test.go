@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -185,7 +186,25 @@ func runProxy(p proxy, at site) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return startProcess(p.name, at.dir, at.listen, binary, args...)
+	running, err := startProcess(p.name, at.dir, at.listen, binary, args...)
+	if err != nil {
+		return nil, err
+	}
+	return running, awaitRoutes(at.listen)
+}
+
+// awaitRoutes waits until a proxy knows its routes: Traefik listens before it
+// has read them, and answers 404 until then. No route of a test does.
+func awaitRoutes(address string) error {
+	for end := time.Now().Add(startLimit); ; time.Sleep(20 * time.Millisecond) {
+		answer, err := vector.Send(context.Background(), address, []byte("GET / HTTP/1.1\r\nHost: "+address+"\r\nConnection: close\r\n\r\n"))
+		if err == nil && answer.Status != http.StatusNotFound && answer.Status != 0 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s still answers %d: %w", address, answer.Status, err)
+		}
+	}
 }
 
 // routesFor are the demo's routes, and one for everything else, so that what a
