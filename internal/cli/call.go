@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -145,6 +146,9 @@ func claimedBy(decoded map[string]any, p *core.Principal) error {
 // completeNames offers the names that a table defines.
 func completeNames(t *tableFlags, pick func(permissions, roles, scopes []string) []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		// The completion reads the flags twice.
+		slices.Sort(t.paths)
+		t.paths = slices.Compact(t.paths)
 		table, err := t.load(cmd)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp

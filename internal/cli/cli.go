@@ -62,9 +62,18 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(explainCommand(), lintCommand(), diffCommand(), testCommand())
-	root.AddCommand(whoCanCommand(), whatCanCommand(), matrixCommand())
-	root.AddCommand(replayCommand(), importCommand(), coverageCommand())
-	root.AddCommand(devCommand(), demoCommand())
+	group(root, "Questions about permission tables:",
+		explainCommand(), whoCanCommand(), whatCanCommand(), matrixCommand(),
+		lintCommand(), testCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
+	group(root, "Local gateways:", demoCommand(), devCommand())
 	return root
+}
+
+// group adds commands under a title of their own.
+func group(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, c := range commands {
+		c.GroupID = title
+	}
+	root.AddCommand(commands...)
 }
