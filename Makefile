@@ -28,6 +28,7 @@ build: prerequisites ## build every binary into bin/
 	$(BUILD) -o $(BIN)/gatehouse ./cmd/gatehouse
 	$(BUILD) -o $(BIN)/kong/gatehouse ./plugins/kong
 	$(BUILD) -o $(BIN)/apisix/gatehouse-runner ./plugins/apisix
+	$(BUILD) -o $(BIN)/forwardauth/gatehouse-forwardauth ./plugins/forwardauth
 
 demo: build ## start Kratos, Hydra, five services and both local gateways; Ctrl-C stops them
 	$(BIN)/gatehouse demo
