@@ -43,11 +43,6 @@ type proxy struct {
 	configure func(site) ([]string, error)
 }
 
-// skipVariable is the environment variable that lists proxies to leave out,
-// separated by commas. Without it none is: one that is not there fails the
-// tests. Traefik takes longest to build.
-const skipVariable = "GATEHOUSE_SKIP_PROXIES"
-
 func proxies() []proxy {
 	all := []proxy{
 		{"nginx", onPath("nginx"), nginx},
@@ -55,8 +50,7 @@ func proxies() []proxy {
 		{"caddy", built(servers.Caddy), caddy},
 		{"traefik", built(servers.Traefik), traefik},
 	}
-	skip := strings.Split(os.Getenv(skipVariable), ",")
-	return slices.DeleteFunc(all, func(p proxy) bool { return slices.Contains(skip, p.name) })
+	return slices.DeleteFunc(all, func(p proxy) bool { return servers.Skipped(p.name) })
 }
 
 func built(ensure func(context.Context) (string, error)) func() (string, error) {

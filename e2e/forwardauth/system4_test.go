@@ -41,8 +41,8 @@ func replaced(t *testing.T, dir, file string, pairs ...string) {
 func compose(t *testing.T) *composed {
 	t.Helper()
 	binaries := orytest.Binaries(t) // skips the test where it is told to
-	if slices.Contains(strings.Split(os.Getenv(skipVariable), ","), "traefik") {
-		t.Skipf("%s lists traefik", skipVariable)
+	if servers.Skipped("traefik") {
+		t.Skipf("%s lists traefik", servers.SkipVariable)
 	}
 	traefik, err := servers.Traefik(t.Context())
 	if err != nil {

@@ -5,9 +5,22 @@ package servers
 
 import (
 	"context"
+	"os"
+	"slices"
+	"strings"
 
 	"gatehouse/internal/pinned"
 )
+
+// SkipVariable is the environment variable that lists proxies to leave out,
+// separated by commas, from nginx, haproxy, caddy and traefik. Without it none
+// is: one that is not there fails the tests. Traefik takes longest to build.
+const SkipVariable = "GATEHOUSE_SKIP_PROXIES"
+
+// Skipped reports whether a proxy is to be left out.
+func Skipped(name string) bool {
+	return slices.Contains(strings.Split(os.Getenv(SkipVariable), ","), name)
+}
 
 // Caddy returns the path of the caddy program.
 func Caddy(ctx context.Context) (string, error) {
