@@ -54,6 +54,12 @@ func complain(stderr io.Writer, err error) {
 	fmt.Fprintf(stderr, "gatehouse: %v\n", err)
 }
 
+// Groups of commands, by their titles.
+const (
+	questions = "Questions about permission tables:"
+	gateways  = "Local gateways:"
+)
+
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gatehouse",
@@ -62,10 +68,10 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	group(root, "Questions about permission tables:",
+	group(root, questions,
 		explainCommand(), whoCanCommand(), whatCanCommand(), matrixCommand(),
 		lintCommand(), testCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
-	group(root, "Local gateways:", demoCommand(), devCommand())
+	group(root, gateways, demoCommand(), devCommand())
 	return root
 }
 
