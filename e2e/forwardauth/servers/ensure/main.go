@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 
 	"gatehouse/e2e/forwardauth/servers"
 )
@@ -18,12 +16,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	skip := strings.Split(os.Getenv("GATEHOUSE_SKIP_PROXIES"), ",")
 	for _, proxy := range []struct {
 		name  string
 		build func(context.Context) (string, error)
 	}{{"caddy", servers.Caddy}, {"traefik", servers.Traefik}} {
-		if slices.Contains(skip, proxy.name) {
+		if servers.Skipped(proxy.name) {
 			continue
 		}
 		path, err := proxy.build(ctx)
