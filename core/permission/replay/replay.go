@@ -118,7 +118,7 @@ func Run(log io.Reader, o Options) (*Report, error) {
 		o.Now = time.Now
 	}
 	c := &comparison{
-		Options: o, conditions: conditional(o.Old.Rules()) || conditional(o.New.Rules()),
+		Options: o, known: map[string]difference{},
 		groups: map[string]*Group{}, refused: map[string]*Refused{}, skipped: map[string]*Skipped{},
 	}
 	err := lines(log, c.line)
@@ -127,8 +127,8 @@ func Run(log io.Reader, o Options) (*Report, error) {
 
 type comparison struct {
 	Options
-	// conditions says whether any activity of either table has one.
-	conditions bool
+	// known holds answers by the activities that decide.
+	known map[string]difference
 
 	report  Report
 	groups  map[string]*Group
@@ -209,39 +209,67 @@ func (c *comparison) compare(call *core.Call, callers []Caller) {
 	if older.access == nil && newer.access == nil {
 		return
 	}
-	if c.conditions && (older.conditional() || newer.conditional()) {
-		c.report.Conditions++
-	}
-	changes, letsIn, shutsOut := compareAnswers(older, newer, callers)
-	if len(changes) == 0 {
+	d := c.answers(older, newer, callers)
+	if len(d.changes) == 0 {
 		return
 	}
 	c.report.Different++
-	if letsIn {
+	if d.letsIn {
 		c.report.LetIn++
 	}
-	if shutsOut {
+	if d.shutsOut {
 		c.report.ShutOut++
 	}
-	c.group(call, older, newer, changes)
+	c.group(call, older, newer, d.changes)
 }
 
-func compareAnswers(older, newer *decider, callers []Caller) (changes []Change, letsIn, shutsOut bool) {
+// difference is how the answers to one call differ.
+type difference struct {
+	changes          []Change
+	letsIn, shutsOut bool
+}
+
+// answers are the same for all calls that the same activities decide, unless
+// one of them looks at the call, or the callers hang on the line.
+func (c *comparison) answers(older, newer *decider, callers []Caller) difference {
+	was, is := older.rules(), newer.rules()
+	if conditional(was) || conditional(is) {
+		c.report.Conditions++
+		return compareAnswers(older, newer, callers)
+	}
+	if c.UserField != "" {
+		return compareAnswers(older, newer, callers)
+	}
+	key := fmt.Sprint(permission.Deciders(older.access), permission.Deciders(newer.access))
+	d, known := c.known[key]
+	if !known {
+		d = compareAnswers(older, newer, callers)
+		if len(c.known) < maxKnown {
+			c.known[key] = d
+		}
+	}
+	return d
+}
+
+// maxKnown bounds how many combinations of activities are remembered.
+const maxKnown = 10_000
+
+func compareAnswers(older, newer *decider, callers []Caller) (d difference) {
 	for i := range callers {
 		was, is := older.answer(&callers[i]), newer.answer(&callers[i])
 		if was == is {
 			continue
 		}
-		letsIn = letsIn || rank[is] > rank[was]
-		shutsOut = shutsOut || rank[is] < rank[was]
-		at := slices.IndexFunc(changes, func(c Change) bool { return c.Old == was && c.New == is })
+		d.letsIn = d.letsIn || rank[is] > rank[was]
+		d.shutsOut = d.shutsOut || rank[is] < rank[was]
+		at := slices.IndexFunc(d.changes, func(c Change) bool { return c.Old == was && c.New == is })
 		if at < 0 {
-			at = len(changes)
-			changes = append(changes, Change{Old: was, New: is})
+			at = len(d.changes)
+			d.changes = append(d.changes, Change{Old: was, New: is})
 		}
-		changes[at].Callers = append(changes[at].Callers, callers[i].Name)
+		d.changes[at].Callers = append(d.changes[at].Callers, callers[i].Name)
 	}
-	return changes, letsIn, shutsOut
+	return d
 }
 
 var rank = map[Answer]int{Denied: 0, Stronger: 1, Allowed: 2}
@@ -260,19 +288,15 @@ func side(table *permission.Inspector, call *core.Call) *decider {
 	return &decider{table, call, table.Match(call)}
 }
 
-// rules are the activities that decide the call. Finding them takes longer
-// than the decision.
+// rules are the activities that decide the call.
 func (d *decider) rules() []permission.Rule {
+	all := d.table.Rules()
 	var rules []permission.Rule
-	for _, f := range d.table.Explain(d.call, nil).Matched {
-		if f.Decides {
-			rules = append(rules, f.Rule)
-		}
+	for _, i := range permission.Deciders(d.access) {
+		rules = append(rules, all[i])
 	}
 	return rules
 }
-
-func (d *decider) conditional() bool { return conditional(d.rules()) }
 
 func conditional(rules []permission.Rule) bool {
 	return slices.ContainsFunc(rules, func(r permission.Rule) bool { return r.Require.When != "" })
