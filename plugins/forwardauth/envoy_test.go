@@ -101,6 +101,7 @@ func TestEnvoyLearnsWhatToSetAndWhatToRemove(t *testing.T) {
 		t.Errorf("sets X-Auth-User %q", got)
 	}
 	for _, o := range ok.GetHeaders() {
+		//lint:ignore SA1019 old Envoys read the deprecated field
 		if o.GetAppend().GetValue() || o.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
 			t.Errorf("%s is not overwritten", o.GetHeader().GetKey())
 		}

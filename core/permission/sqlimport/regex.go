@@ -227,9 +227,7 @@ func (c *converter) quantifier() (string, error) {
 		return "", nil
 	}
 	c.rest = c.rest[len(q):]
-	if strings.HasPrefix(c.rest, "?") { // how much is taken makes no difference
-		c.rest = c.rest[1:]
-	}
+	c.rest = strings.TrimPrefix(c.rest, "?") // how much is taken makes no difference
 	if c.rest != "" && (strings.IndexByte("*+?", c.rest[0]) >= 0 || bound.MatchString(c.rest)) {
 		return "", errors.New("it repeats a repetition")
 	}
