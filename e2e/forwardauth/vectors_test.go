@@ -19,7 +19,7 @@ type host struct {
 	name   string
 	values vector.Values
 	send   func(ctx context.Context, request []byte) (vector.Answer, error)
-	// upstreams count what arrives there.
+	// upstreams count what arrives there; nil where there are none.
 	upstreams map[string]*upstream.Server
 }
 
@@ -124,7 +124,7 @@ func (h host) replay(ctx context.Context, suite *vector.Suite, v *vector.Vector,
 	if answer.Served {
 		want = 1
 	}
-	if got := arrived(h.upstreams) - before; got != want {
+	if got := arrived(h.upstreams) - before; h.upstreams != nil && got != want {
 		problems = append(problems, fmt.Sprintf("%d requests arrived at the upstreams, want %d", got, want))
 	}
 	if answer.Served && answer.Upstream == nil {
