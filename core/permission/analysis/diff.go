@@ -202,14 +202,19 @@ type differ struct {
 // all overlaps of both tables at once.
 var manyRelevant = 50
 
-func (d *differ) findNeighbours() (err error) {
+func (d *differ) findNeighbours() error {
 	d.version = map[*area]int{}
 	list := make([]*area, len(d.all))
 	for i, s := range d.all {
 		list[i] = s.area
 		d.version[s.area] = s.version
 	}
-	d.neighbours, err = neighbours(list)
+	near, unclear, err := neighbours(list)
+	for _, u := range unclear {
+		near[u.a] = append(near[u.a], neighbour{area: u.b})
+		near[u.b] = append(near[u.b], neighbour{area: u.a})
+	}
+	d.neighbours = near
 	return err
 }
 

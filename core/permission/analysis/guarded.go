@@ -19,7 +19,7 @@ func Guards(rules []permission.Rule) ([][]Guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	near, err := neighbours(all)
+	near, _, err := neighbours(all)
 	if err != nil {
 		return nil, err
 	}

@@ -87,9 +87,13 @@ func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
 
 // calls looks at which calls activities share.
 func (l *linter) calls() error {
-	near, err := neighbours(l.all)
+	near, pairs, err := neighbours(l.all)
 	if err != nil {
 		return err
+	}
+	for _, p := range pairs {
+		l.add(Finding{Rule: "undecided", Place: p.a.PathPlace, home: p.a.Place, Other: &p.b.Place,
+			Text: "what the two regexes share is too large to decide; split them into several activities"})
 	}
 	flagged := map[*area]bool{}
 	for i := len(l.all) - 1; i >= 0; i-- {

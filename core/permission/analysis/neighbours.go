@@ -14,9 +14,13 @@ type neighbour struct {
 	shared Call
 }
 
+// unclear is a pair of activities that are too large to compare, and that may
+// share calls.
+type unclear struct{ a, b *area }
+
 // neighbours finds for each activity those that share calls with it, in the
-// order of the table. Activities that are too large to compare have none.
-func neighbours(all []*area) (map[*area][]neighbour, error) {
+// order of the table. Activities that are too large by themselves have none.
+func neighbours(all []*area) (map[*area][]neighbour, []unclear, error) {
 	var list []*area
 	for _, a := range all {
 		if a.paths != nil {
@@ -35,13 +39,14 @@ func neighbours(all []*area) (map[*area][]neighbour, error) {
 	for _, n := range p.near {
 		slices.SortFunc(n, func(a, b neighbour) int { return cmp.Compare(order[a.area], order[b.area]) })
 	}
-	return p.near, err
+	return p.near, p.unclear, err
 }
 
 type pairing struct {
-	list []*area
-	near map[*area][]neighbour
-	seen map[[2]int]bool
+	list    []*area
+	near    map[*area][]neighbour
+	unclear []unclear
+	seen    map[[2]int]bool
 }
 
 // together walks through all regexes at once, which takes about as long as
@@ -73,11 +78,15 @@ func (p *pairing) pairByPair() error {
 				continue
 			}
 			path, ok, err := automaton.Witness(a.paths, p.list[j].paths)
-			if errors.Is(err, automaton.ErrTooLarge) || !ok && err == nil {
-				continue
-			}
-			if err = cmp.Or(err, p.pair(i, j, path)); err != nil {
+			switch {
+			case errors.Is(err, automaton.ErrTooLarge):
+				p.unclear = append(p.unclear, unclear{a, p.list[j]})
+			case err != nil:
 				return err
+			case ok:
+				if err := p.pair(i, j, path); err != nil {
+					return err
+				}
 			}
 		}
 	}

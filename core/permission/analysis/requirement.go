@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"gatehouse/core"
 	"gatehouse/core/permission"
 )
 
@@ -47,16 +48,25 @@ func weaker(a, b demand) answer {
 }
 
 func weakerScopes(a, b *permission.Requirements) bool {
-	for _, s := range a.AllScopes {
-		if !slices.Contains(b.AllScopes, s) {
-			return false
-		}
+	allA, anyA := scopes(a)
+	allB, anyB := scopes(b)
+	if !within(allA, allB) {
+		return false
 	}
-	if len(a.AnyScope) == 0 || slices.ContainsFunc(a.AnyScope, func(s string) bool { return slices.Contains(b.AllScopes, s) }) {
-		return true
-	}
-	return len(b.AnyScope) > 0 && within(b.AnyScope, a.AnyScope)
+	return len(anyA) == 0 || len(anyB) > 0 && within(anyB, anyA) ||
+		slices.ContainsFunc(anyA, func(s string) bool { return slices.Contains(allB, s) })
 }
+
+// scopes returns all_scopes and any_scope, where a choice of one is none.
+func scopes(r *permission.Requirements) (all, any []string) {
+	if len(r.AnyScope) == 1 {
+		return append(slices.Clone(r.AllScopes), r.AnyScope...), nil
+	}
+	return r.AllScopes, r.AnyScope
+}
+
+// credentialKinds are all that there are.
+var credentialKinds = []string{string(core.KindSession), string(core.KindJWT), string(core.KindIntrospection)}
 
 func weakerAuthentication(a, b *permission.Requirements) bool {
 	switch {
@@ -65,7 +75,7 @@ func weakerAuthentication(a, b *permission.Requirements) bool {
 	case a.MaxAge > 0 && (b.MaxAge == 0 || b.MaxAge > a.MaxAge):
 		return false
 	}
-	return len(a.Credentials) == 0 || len(b.Credentials) > 0 && within(b.Credentials, a.Credentials)
+	return len(a.Credentials) == 0 || within(credentialKinds, a.Credentials) || len(b.Credentials) > 0 && within(b.Credentials, a.Credentials)
 }
 
 func within(list, of []string) bool {
@@ -108,6 +118,7 @@ func keys(list []demand) []string {
 // compareDemands says what becomes of callers when the ways into a call are
 // replaced by others.
 func compareDemands(was, is []demand) []Direction {
+	was, is = withoutChoices(was), withoutChoices(is)
 	in, out := met(is, was), met(was, is)
 	switch {
 	case in == yes && out == yes:
@@ -122,6 +133,34 @@ func compareDemands(was, is []demand) []Direction {
 		return []Direction{MayDiffer, ShutsOut}
 	}
 	return []Direction{MayDiffer}
+}
+
+// withoutChoices writes each choice of scopes and of kinds out as demands of
+// their own. What is left has one least caller who meets it, so that whoever
+// meets one of several demands is compared with each of them alone.
+func withoutChoices(list []demand) []demand {
+	var plain []demand
+	for _, d := range list {
+		kinds := d.Credentials
+		if len(kinds) == 0 {
+			kinds = credentialKinds
+		}
+		choices := [][]string{d.AllScopes}
+		if len(d.AnyScope) > 0 {
+			choices = nil
+		}
+		for _, s := range d.AnyScope {
+			choices = append(choices, append(slices.Clone(d.AllScopes), s))
+		}
+		for _, scopes := range choices {
+			for _, kind := range kinds {
+				one := *d.Requirements
+				one.AllScopes, one.AnyScope, one.Credentials = scopes, nil, []string{kind}
+				plain = append(plain, demand{&one, d.path})
+			}
+		}
+	}
+	return plain
 }
 
 // met reports whether whoever meets one of list meets one of others too.

@@ -1,0 +1,108 @@
+package analysis
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/permission"
+)
+
+// TestWeakerAgreesWithDecisions compares every pair of requirements with what
+// the engine decides for every caller that they can tell apart.
+func TestWeakerAgreesWithDecisions(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var callers []*core.Principal
+	for set := range 8 {
+		var held []string
+		for i, s := range []string{"a", "b", "c"} {
+			if set&(1<<i) != 0 {
+				held = append(held, s)
+			}
+		}
+		for _, aal := range []string{"", "aal1", "aal2"} {
+			for _, age := range []time.Duration{time.Second, 90 * time.Second, time.Hour} {
+				for _, kind := range []core.Kind{core.KindJWT, core.KindSession, core.KindIntrospection} {
+					callers = append(callers, &core.Principal{Scopes: held, AAL: aal, Kind: kind, AuthenticatedAt: now.Add(-age)})
+				}
+			}
+		}
+	}
+	var list []*area
+	var meets [][]bool
+	for _, text := range []string{
+		"{}", "{all_scopes: [a]}", "{any_scope: [a]}", "{any_scope: [a, b]}", "{all_scopes: [a, b]}", "{all_scopes: [b], any_scope: [a, c]}",
+		"{any_scope: [a, b, c]}", "{all_scopes: [a], any_scope: [b]}", "{aal: aal1}", "{aal: aal2}", "{aal: aal2, any_scope: [a, b]}",
+		"{max_age: 60s}", "{max_age: 2m}", "{max_age: 2m, aal: aal1}", "{credentials: [jwt]}", "{credentials: [jwt, session]}",
+		"{credentials: [jwt, session, introspection]}", "{credentials: [session], max_age: 60s}",
+	} {
+		require := ", require: " + text
+		if text == "{}" {
+			require = ""
+		}
+		file, err := permission.Parse("t", fmt.Appendf(nil, "authenticated: [{methods: [GET], path: /x%s}]", require))
+		if err != nil {
+			t.Fatal(err)
+		}
+		table, err := permission.Options{Now: func() time.Time { return now }}.Compile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		call := &core.Call{Request: &core.Request{Method: "GET"}, Path: "/x"}
+		row := make([]bool, len(callers))
+		for i, p := range callers {
+			row[i] = table.Match(call).Allows(call, p) == nil
+		}
+		list = append(list, &area{Rule: permission.Rules(file)[0]})
+		meets = append(meets, row)
+	}
+	for i, a := range list {
+		for j, b := range list {
+			implied := yes
+			for k := range callers {
+				if meets[j][k] && !meets[i][k] {
+					implied = no
+				}
+			}
+			if got := weaker(a.demand(), b.demand()); got != implied {
+				t.Errorf("%+v weaker than %+v: %d, want %d", a.Require, b.Require, got, implied)
+			}
+		}
+	}
+}
+
+func TestCompareDemands(t *testing.T) {
+	need := func(list ...permission.Requirements) (demands []demand) {
+		for i := range list {
+			demands = append(demands, demand{&list[i], ""})
+		}
+		return demands
+	}
+	when := func(text string) []demand { return []demand{{&permission.Requirements{When: text}, ""}} }
+	for _, tt := range []struct {
+		was, is []demand
+		want    string
+	}{
+		{nil, nil, "[]"},
+		{nil, []demand{free}, "[lets_in]"},
+		{[]demand{free}, nil, "[shuts_out]"},
+		{when("a"), when("a"), "[]"},
+		{when("a"), when("b"), "[may_differ]"},
+		{when("a"), []demand{free}, "[lets_in]"},
+		{[]demand{free}, when("a"), "[shuts_out]"},
+		{when("a"), append(when("a"), when("b")...), "[may_differ]"},
+		{need(permission.Requirements{AAL: "aal2"}), need(permission.Requirements{MaxAge: time.Minute}), "[lets_in shuts_out]"},
+		// A choice may be written as two activities.
+		{need(permission.Requirements{AnyScope: []string{"a", "b"}}),
+			need(permission.Requirements{AllScopes: []string{"a"}}, permission.Requirements{AllScopes: []string{"b"}}), "[]"},
+		{need(permission.Requirements{Credentials: []string{"jwt", "session"}}),
+			need(permission.Requirements{Credentials: []string{"jwt"}}, permission.Requirements{Credentials: []string{"session"}}), "[]"},
+		{need(permission.Requirements{}),
+			need(permission.Requirements{Credentials: []string{"jwt"}}, permission.Requirements{Credentials: []string{"session"}}), "[shuts_out]"},
+	} {
+		if got := fmt.Sprint(compareDemands(tt.was, tt.is)); got != tt.want {
+			t.Errorf("%v to %v: %s, want %s", keys(tt.was), keys(tt.is), got, tt.want)
+		}
+	}
+}
