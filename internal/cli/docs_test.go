@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const cliDoc = "../../docs/cli.md"
+
+var shellWord = regexp.MustCompile(`'[^']*'|[^\s']+`)
+
+// TestDocumentationShowsRealOutput runs every console block of docs/cli.md
+// with the files that the page shows; -update renews what they print.
+func TestDocumentationShowsRealOutput(t *testing.T) {
+	doc, err := filepath.Abs(cliDoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	writeDoc(t, "broken.yaml", "permissions:\n  users:read:\n    activites:\n      - GET /users\n  users:write:\n    activities:\n      - get /users\n      - POST /users/{id}\n")
+	fresh := freshDoc(t, string(text))
+	if fresh == string(text) {
+		return
+	}
+	if *update {
+		writeDoc(t, doc, fresh)
+		return
+	}
+	t.Errorf("docs/cli.md shows what the commands no longer print; renew it with -update and read the change")
+}
+
+func writeDoc(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// freshDoc returns the page with the output that its commands have now.
+func freshDoc(t *testing.T, text string) string {
+	t.Helper()
+	var out strings.Builder
+	blocks := 0
+	for rest := text; ; {
+		before, after, found := strings.Cut(rest, "\n```")
+		out.WriteString(before)
+		if !found {
+			break
+		}
+		language, after, _ := strings.Cut(after, "\n")
+		body, after, closed := strings.Cut(after, "\n```")
+		if !closed {
+			t.Fatalf("a block that begins with %q is not closed", body)
+		}
+		if language == "console" {
+			blocks++
+			body = freshConsole(body)
+		} else {
+			saveBlock(t, language, body)
+		}
+		out.WriteString("\n```" + language + "\n" + body + "\n```")
+		rest = after
+	}
+	if blocks < 10 {
+		t.Errorf("the page has %d console blocks", blocks)
+	}
+	return out.String()
+}
+
+// saveBlock writes a file that the page shows: one that says its name on its
+// first line, or the claims.
+func saveBlock(t *testing.T, language, body string) {
+	t.Helper()
+	first, content, _ := strings.Cut(body, "\n")
+	if name, ok := strings.CutPrefix(first, "# "); ok {
+		if language == "text" { // a log has no comments
+			body = content
+		}
+		writeDoc(t, name, body+"\n")
+	} else if language == "json" {
+		writeDoc(t, "token.json", body)
+	}
+}
+
+// freshConsole runs the commands of a block, the lines that begin with $.
+func freshConsole(body string) string {
+	var lines []string
+	for line := range strings.SplitSeq(body, "\n") {
+		command, ok := strings.CutPrefix(line, "$ gatehouse ")
+		if !ok {
+			continue
+		}
+		var args []string
+		for _, word := range shellWord.FindAllString(command, -1) {
+			args = append(args, strings.Trim(word, "'"))
+		}
+		var printed bytes.Buffer
+		Main(args, strings.NewReader(""), &printed, &printed)
+		lines = append(lines, line, strings.TrimRight(printed.String(), "\n"))
+	}
+	return strings.Join(lines, "\n")
+}
