@@ -61,6 +61,7 @@ vuln: prerequisites ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... f
 docs: ## regenerate what is generated in docs/
 	$(GO) test ./core/config -run TestReferenceIsCurrent -update
 	$(GO) test ./deploy/deploytest -run TestExamplesAreCurrent -update
+	$(GO) test ./internal/cli -run TestDocumentationShowsRealOutput -update
 
 e2e-backends: build ## start Kratos, Hydra and the services on fixed ports and write kong.yml and apisix.yaml for gateways elsewhere
 	$(BIN)/gatehouse demo --backends-only --write e2e/external

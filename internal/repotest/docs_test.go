@@ -122,12 +122,15 @@ func (b block) load() error {
 		return loadPlugins(b.text)
 	case "kubernetes.yaml":
 		return loadManifests(b.text)
-	case "config.yaml":
+	case "config.yaml", "forwardauth.yaml": // the latter is loaded in plugins/forwardauth
 		return yaml.Unmarshal([]byte(b.text), new(map[string]any))
 	}
 	if b.kind() != "permissions.yaml" {
-		if filepath.Base(b.file) == "permission-tables.md" {
+		switch filepath.Base(b.file) {
+		case "permission-tables.md":
 			return nil // core/permission loads these, some of them together
+		case "cli.md":
+			return nil // internal/cli runs its commands on these
 		}
 		return fmt.Errorf("no known kind of file in the first line of the block: %q", b.kind())
 	}
