@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"gatehouse/internal/host"
 	"gatehouse/internal/version"
 )
 
@@ -31,17 +32,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	settings := flags.String("config", defaultSettings, "path of the service's settings")
 	check := flags.Bool("check", false, "load everything, say what is wrong and stop")
+	admin := flags.String("admin", "", "address on loopback, or unix: and a path, that serves /healthz, /readyz and /metrics")
 	verbose := flags.Bool("verbose", false, "log admitted requests too")
 	showVersion := flags.Bool("version", false, "print the version and stop")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
-		fmt.Fprintln(stderr, "usage: gatehouse-forwardauth [-config FILE] [-check] [-verbose] [-version]")
+		fmt.Fprintln(stderr, "usage: gatehouse-forwardauth [-config FILE] [-admin ADDRESS] [-check] [-verbose] [-version]")
 		return 2
 	}
 	if *showVersion {
 		fmt.Fprintln(stdout, "gatehouse-forwardauth", version.Version)
 		return 0
 	}
-	s, err := newService(*settings, logger(stderr, *verbose))
+	h := host.New(logger(stderr, *verbose))
+	s, err := newService(*settings, h.Gates)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1
@@ -50,6 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, *settings, "loads")
 		return 0
 	}
+	h.ServeAdmin(ctx, *admin)
 	return start(ctx, s, stderr)
 }
 

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"gatehouse/core/coretest"
+	"gatehouse/internal/host"
 )
 
 // rig is the service on real sockets, with a gate for the tokens of an issuer.
@@ -91,7 +92,7 @@ func newRig(t testing.TB, settings string, gate ...string) *rig {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := newService(path, slog.New(slog.NewTextHandler(r.log, nil)))
+	s, err := newService(path, host.New(slog.New(slog.NewTextHandler(r.log, nil))).Gates)
 	if err != nil {
 		t.Fatal(err)
 	}

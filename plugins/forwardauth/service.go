@@ -17,7 +17,6 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config"
-	"gatehouse/core/observe"
 )
 
 // service is everything that answers.
@@ -30,13 +29,12 @@ type service struct {
 }
 
 // newService reads the settings and builds the gates.
-func newService(path string, logger *slog.Logger) (*service, error) {
-	s := &service{recorder: observe.NewLog(logger), log: logger}
-	settings, gates, err := load(path, config.NewBuilder(config.BuilderOptions{Recorder: s.recorder, Log: logger}))
+func newService(path string, builder *config.Builder) (*service, error) {
+	settings, gates, err := load(path, builder)
 	if err != nil {
 		return nil, err
 	}
-	s.settings = settings
+	s := &service{settings: settings, recorder: builder.Recorder, log: builder.Log}
 	for _, e := range settings.Endpoints {
 		if e.Dialect == envoyGRPC {
 			s.grpc = newGRPC(&authorization{gate: gates[e.Gate], gates: gates, record: s.record})

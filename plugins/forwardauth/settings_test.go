@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,5 +121,32 @@ func TestWrongCommandLine(t *testing.T) {
 	var out bytes.Buffer
 	if code := run(context.Background(), []string{"-version"}, &out, &out); code != 0 || !strings.HasPrefix(out.String(), "gatehouse-forwardauth ") {
 		t.Errorf("exit %d, %s", code, out.String())
+	}
+}
+
+// The admin listener is a socket of its own, that no proxy's question reaches.
+func TestAdminListenerIsNotForProxies(t *testing.T) {
+	dir := t.TempDir()
+	path, admin, proxies := filepath.Join(dir, "forwardauth.yaml"), filepath.Join(dir, "admin"), filepath.Join(dir, "proxies")
+	text := "listen: [{address: 'unix:" + proxies + "', trusted: true}]\n" + strings.ReplaceAll(everyDialect, "gate: other", "gate: main") + gateMain
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, []string{"-config", path, "-admin", "unix:" + admin}, io.Discard, io.Discard) }()
+	for socket, want := range map[string]int{admin: 200, proxies: 503} {
+		var conn net.Conn
+		for err := error(os.ErrNotExist); err != nil; {
+			conn, err = net.Dial("unix", socket)
+		}
+		if response := exchange(t, conn, "GET", "/healthz"); response.StatusCode != want {
+			t.Errorf("%s: status %d, want %d", filepath.Base(socket), response.StatusCode, want)
+		}
+		conn.Close()
+	}
+	cancel()
+	if code := <-done; code != 0 {
+		t.Errorf("exit %d", code)
 	}
 }
