@@ -10,12 +10,18 @@ import (
 // filter finds, among many matchers of one text, the few that can match it.
 // Each matcher sits in one bucket, under a literal that its matches must begin
 // with, end with or hold inside, whichever it shares with the fewest others.
-// What is left over has no such literal and is tried one by one.
+// What is left over has no such literal and is tried one by one, if the text
+// is neither too short nor too long for it.
 type filter struct {
 	prefixes, suffixes literals
 	// inner has pieces of literals, which are looked for at every place.
 	inner literals
-	rest  []uint32
+	rest  []sized
+}
+
+// sized is a matcher of texts of so many bytes.
+type sized struct {
+	id, least, most uint32
 }
 
 // literals are buckets by literal, which are looked up length by length.
@@ -28,9 +34,11 @@ type literals struct {
 // by. A longer one is shared by fewer, a shorter one fits into more.
 var pieceLengths = []int{4, 8, 16}
 
-// needs are the literals that every match of one matcher has.
+// needs are what every match of one matcher has.
 type needs struct {
 	prefix, suffix, inner string
+	// least and most are bounds of its length in bytes.
+	least, most uint32
 }
 
 // newFilter makes a filter that finds indexes of list.
@@ -78,7 +86,7 @@ func (f *filter) add(id uint32, n *needs, shared sharing) {
 		open = append(open, bucket{&f.inner, piece, shared.inner[piece]})
 	}
 	if len(open) == 0 {
-		f.rest = append(f.rest, id)
+		f.rest = append(f.rest, sized{id, n.least, n.most})
 		return
 	}
 	best := slices.MinFunc(open, func(a, b bucket) int { return cmp.Compare(a.others, b.others) })
@@ -112,7 +120,11 @@ func (f *filter) find(text string, yield func(id uint32)) {
 	for _, n := range f.inner.lengths {
 		f.findInner(text, n, yield)
 	}
-	each(f.rest, yield)
+	for i := range f.rest {
+		if r := &f.rest[i]; r.least <= uint32(len(text)) && uint32(len(text)) <= r.most {
+			yield(r.id)
+		}
+	}
 }
 
 // findInner visits a bucket at the first place of its piece only: otherwise a

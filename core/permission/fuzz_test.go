@@ -74,6 +74,7 @@ var seeds = []struct{ table, host, path string }{
 	{"GET /.*aaaa.*\nGET /.*aaaa[0-9].*\nGET /.*bbbb.*x", "a.test", "/aaaaaaaaaa"},
 	{"GET /\nGET //\nGET .*\nGET /.+\nGET ", "a.test", "/"},
 	{"GET /\\x{FFFD}\nGET /[\\x{FFFD}]\nGET /.", "a.test", "/\xff"},
+	{"GET /a[^\\x00-\\x{10FFFF}]\nGET /.*[^\\x00-\\x{10FFFF}]*x\nGET /(?:)*a{0}b{0,0}", "a.test", "/x"},
 	{"GET /a\\x2fb\nGET /a[/]b\nGET /a[.-0]b", "a.test", "/a/b"},
 }
 

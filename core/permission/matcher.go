@@ -149,10 +149,12 @@ func (c *class) add(lo, hi rune) {
 	}
 }
 
-// needsOf finds the literals that every match of a run of atoms has.
+// needsOf finds what every match of a run of atoms has.
 func needsOf(atoms []atom) needs {
 	var n needs
 	for i, a := range atoms {
+		least, most := a.length()
+		n.least, n.most = plus(n.least, least), plus(n.most, most)
 		switch {
 		case a.re != nil:
 		case i == 0:
@@ -164,6 +166,72 @@ func needsOf(atoms []atom) needs {
 		}
 	}
 	return n
+}
+
+// endless stands for a length without a bound.
+const endless = math.MaxUint32
+
+func plus(a, b uint32) uint32 {
+	if b > endless-a {
+		return endless
+	}
+	return a + b
+}
+
+func times(a uint32, n int) uint32 {
+	if n < 0 || uint64(a)*uint64(n) > endless {
+		return endless
+	}
+	return a * uint32(n)
+}
+
+// length bounds the bytes that an atom matches.
+func (a atom) length() (least, most uint32) {
+	if a.re == nil {
+		return uint32(len(a.literal)), uint32(len(a.literal))
+	}
+	return lengthOf(a.re)
+}
+
+func lengthOf(re *syntax.Regexp) (least, most uint32) {
+	switch re.Op {
+	case syntax.OpLiteral: // a letter in its other case can be longer
+		return uint32(len(re.Rune)), times(utf8.UTFMax, len(re.Rune))
+	case syntax.OpCharClass:
+		if n := len(re.Rune); n > 0 && re.Rune[n-1] >= utf8.RuneSelf {
+			return 1, utf8.UTFMax
+		}
+		return 1, 1
+	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+		return 1, utf8.UTFMax
+	case syntax.OpCapture:
+		return lengthOf(re.Sub[0])
+	case syntax.OpStar:
+		return 0, endless
+	case syntax.OpPlus:
+		least, _ = lengthOf(re.Sub[0])
+		return least, endless
+	case syntax.OpQuest:
+		_, most = lengthOf(re.Sub[0])
+		return 0, most
+	case syntax.OpRepeat:
+		least, most = lengthOf(re.Sub[0])
+		return times(least, re.Min), times(most, re.Max)
+	case syntax.OpConcat:
+		for _, sub := range re.Sub {
+			l, m := lengthOf(sub)
+			least, most = plus(least, l), plus(most, m)
+		}
+		return least, most
+	case syntax.OpAlternate:
+		least = endless
+		for _, sub := range re.Sub {
+			l, m := lengthOf(sub)
+			least, most = min(least, l), max(most, m)
+		}
+		return least, most
+	}
+	return 0, 0 // matches nothing, or nothing but the empty text
 }
 
 // regexpOf writes atoms back into a regex.
