@@ -29,12 +29,24 @@ func unlike(letters, digits string) func(int) string {
 	}
 }
 
+// bits spells the bits of a number.
+func bits(zero, one, between string) func(int) string {
+	return func(i int) string {
+		var b strings.Builder
+		for ; b.Len() == 0 || i > 0; i /= 2 {
+			b.WriteString(between + []string{zero, one}[i%2])
+		}
+		return "/" + b.String()
+	}
+}
+
 var hostileTables = []hostile{
 	numbered("shared-prefix", "/api/[^/]+/x#", "/api/tenant/x#"),
 	numbered("one-segment", "/item-[0-9a-f]+-#", "/item-beef-#"),
 	numbered("dot-star-suffix", ".*/report-#", "/a/b/report-#"),
 	numbered("dot-star-inner", ".*/key-#/.*", "/a/b/key-#/c"),
 	numbered("all-alike", ".*", "/anything"),
+	{"no-literal-no-length", bits("[a-f]+", "[g-m]+", "[0-9]"), bits("af", "gm", "0")},
 	{"no-literal", unlike("[a-z]{%d}", "[0-9]{%d}"), func(i int) string {
 		return "/" + strings.Repeat("a", 1+i%50) + strings.Repeat("1", 1+i/50%50) + strings.Repeat("b", 1+i/2500)
 	}},
