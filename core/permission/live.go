@@ -70,7 +70,9 @@ func Open(o LiveOptions) (*Live, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &Live{options: o, enforced: follower{files: o.Files}, shadow: follower{files: o.Shadow}}
+	l := &Live{options: o}
+	l.enforced.files, l.enforced.compile = o.Files, o.Compile
+	l.shadow.files, l.shadow.compile = o.Shadow, o.Compile
 	l.load(&l.shadow)
 	l.load(&l.enforced)
 	return l, l.enforced.failure()
@@ -145,7 +147,7 @@ func (l *Live) load(f *follower) {
 	if len(f.files) == 0 {
 		return
 	}
-	table, changed, err := f.read(l.options.Options)
+	table, changed, err := f.read()
 	if !changed {
 		return
 	}
@@ -172,8 +174,9 @@ func (l *Live) load(f *follower) {
 // follower keeps the table of some files. Only one goroutine reads files; any
 // number match calls.
 type follower struct {
-	files []string
-	table atomic.Pointer[Table]
+	files   []string
+	compile func(...*File) (*Table, error)
+	table   atomic.Pointer[Table]
 
 	// seen is how the files looked at the last poll, loaded how they looked
 	// when they were read last.
@@ -218,7 +221,7 @@ func look(files []string) string {
 // read loads a table from the files. It reports changed = false when they
 // hold the same as before, or changed again while they were read; the next
 // poll then sees to them.
-func (f *follower) read(o Options) (table *Table, changed bool, err error) {
+func (f *follower) read() (table *Table, changed bool, err error) {
 	before := look(f.files)
 	sum, files, err := digestFiles(f.files)
 	if look(f.files) != before {
@@ -229,7 +232,7 @@ func (f *follower) read(o Options) (table *Table, changed bool, err error) {
 		return nil, false, nil
 	}
 	if err == nil {
-		table, err = o.Compile(files...)
+		table, err = f.compiled(files)
 	}
 	f.mu.Lock()
 	f.err = err
@@ -239,4 +242,15 @@ func (f *follower) read(o Options) (table *Table, changed bool, err error) {
 		f.table.Store(table)
 	}
 	return table, true, err
+}
+
+// compiled keeps a fault in the compiler from ending the process: the table
+// that it trips over is not used, like any other that does not load.
+func (f *follower) compiled(files []*File) (table *Table, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic while compiling the table: %v", v)
+		}
+	}()
+	return f.compile(files...)
 }

@@ -127,6 +127,19 @@ func TestAFirstLoadThatFailsDeniesEverything(t *testing.T) {
 	}
 }
 
+func TestATableThatPanicsKeepsTheLastGoodOne(t *testing.T) {
+	f := follow(t, openTable)
+	f.enforced.compile = func(...*File) (*Table, error) { panic("boom") }
+	f.write(t, closedTable)
+	f.settle()
+	if got := f.decide("/open"); got != "public" {
+		t.Errorf("got %s", got)
+	}
+	if last := f.reloads[len(f.reloads)-1]; last.Err == nil || last.Err.Error() != "panic while compiling the table: boom" {
+		t.Errorf("told %+v", last)
+	}
+}
+
 func TestAFileThatIsGoneKeepsTheLastGoodTable(t *testing.T) {
 	f := follow(t, openTable)
 	if err := os.Remove(f.file); err != nil {
