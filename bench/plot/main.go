@@ -76,12 +76,10 @@ func read(r io.Reader) (map[line]map[float64]float64, error) {
 // colors are from the palette of Okabe and Ito, which people with any kind of
 // colour vision can tell apart.
 var colors = map[string]color.Color{
-	"gatehouse":  color.RGBA{0, 114, 178, 255},
-	"linear":     color.RGBA{230, 159, 0, 255},
-	"casbin":     color.RGBA{204, 121, 167, 255},
-	"postgres":   color.RGBA{0, 158, 115, 255},
-	"oathkeeper": color.RGBA{213, 94, 0, 255},
-	"heimdall":   color.RGBA{86, 180, 233, 255},
+	"gatehouse": color.RGBA{0, 114, 178, 255},
+	"linear":    color.RGBA{230, 159, 0, 255},
+	"casbin":    color.RGBA{204, 121, 167, 255},
+	"postgres":  color.RGBA{0, 158, 115, 255},
 }
 
 func draw(r io.Reader, file string) error {
