@@ -14,32 +14,32 @@ func BenchmarkLoad(b *testing.B) {
 	for _, n := range sizes {
 		text := New(n).YAML()
 		b.Run(fmt.Sprintf("step=parse/activities=%d", n), func(b *testing.B) {
-			timed(b, func() {
+			for b.Loop() {
 				if _, err := permission.Parse("bench.yaml", text); err != nil {
 					b.Fatal(err)
 				}
-			})
+			}
 		})
 		b.Run(fmt.Sprintf("step=compile/activities=%d", n), func(b *testing.B) {
 			file, err := permission.Parse("bench.yaml", text)
 			if err != nil {
 				b.Fatal(err)
 			}
-			timed(b, func() {
+			for b.Loop() {
 				if _, err := permission.Compile(file); err != nil {
 					b.Fatal(err)
 				}
-			})
+			}
 		})
 		b.Run(fmt.Sprintf("step=both/activities=%d", n), func(b *testing.B) {
 			var table *permission.Table
 			before := inUse()
-			timed(b, func() {
+			for b.Loop() {
 				var err error
 				if table, err = load(text); err != nil {
 					b.Fatal(err)
 				}
-			})
+			}
 			b.ReportMetric(float64(inUse()-before)/float64(n), "kept-B/activity")
 			runtime.KeepAlive(table)
 		})

@@ -2,12 +2,10 @@ package bench
 
 import (
 	"fmt"
-	"os"
 	"slices"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
+
+	"gatehouse/internal/postgrestest"
 )
 
 var sizes = []int{10, 100, 1000, 10_000, 100_000}
@@ -19,36 +17,9 @@ var engines = []struct {
 	{"gatehouse", func(b testing.TB, w *Workload) engine { return must(newGatehouse(w))(b) }},
 	{"linear", func(b testing.TB, w *Workload) engine { return must(newLinear(w))(b) }},
 	{"casbin", func(b testing.TB, w *Workload) engine { return must(newCasbin(w))(b) }},
-	{"postgres", func(b testing.TB, w *Workload) engine { return must(newPostgres(b.Context(), server(b), w))(b) }},
-}
-
-// server starts PostgreSQL when the first benchmark wants it.
-func server(b testing.TB) *postgresServer {
-	startOnce.Do(func() {
-		var dir string
-		if dir, startErr = os.MkdirTemp("", "bench"); startErr == nil {
-			started, startErr = startPostgres(dir)
-		}
-	})
-	if startErr != nil {
-		b.Fatal(startErr)
-	}
-	return started
-}
-
-var (
-	startOnce sync.Once
-	started   *postgresServer
-	startErr  error
-)
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if started != nil {
-		started.stop()
-		_ = os.RemoveAll(started.dir)
-	}
-	os.Exit(code)
+	{"postgres", func(b testing.TB, w *Workload) engine {
+		return must(newPostgres(b.Context(), postgrestest.Start(b), w))(b)
+	}},
 }
 
 // TestEnginesAgree: a comparison of engines that answer differently would say
@@ -94,32 +65,11 @@ func BenchmarkMatch(b *testing.B) {
 }
 
 func run(b *testing.B, e engine, requests []Request) {
-	i := 0
-	timed(b, func() {
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
 		r := &requests[i%len(requests)]
 		if e.allowed(r) != r.Allowed {
 			b.Fatalf("%s %s: allowed is not %t", r.Method, r.Path, r.Allowed)
 		}
-		i++
-	})
-}
-
-// timed measures f by the clock on the wall and by the processor time of this
-// process, to which other programs add little.
-func timed(b *testing.B, f func()) {
-	b.ReportAllocs()
-	started := cpuTime()
-	for b.Loop() {
-		f()
 	}
-	b.ReportMetric(float64((cpuTime()-started).Nanoseconds())/float64(b.N), "cpu-ns/op")
-}
-
-// cpuTime is how long this process has been computing.
-func cpuTime() time.Duration {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		return 0
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

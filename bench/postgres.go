@@ -2,16 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"syscall"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -41,8 +31,9 @@ CREATE INDEX ON activities (method)`
 // all of them would be most of the work.
 const held = 100
 
-func newPostgres(ctx context.Context, server *postgresServer, w *Workload) (*postgres, error) {
-	conn, err := server.newDatabase(ctx)
+// newPostgres fills the empty database that dsn names.
+func newPostgres(ctx context.Context, dsn string, w *Workload) (*postgres, error) {
+	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
 		return nil, err
 	}
@@ -85,86 +76,4 @@ func (p *postgres) allowed(r *Request) bool {
 	var n int
 	err := p.conn.QueryRow(context.Background(), classicSQL, r.Method, r.Path, ids).Scan(&n)
 	return err == nil && n > 0
-}
-
-// postgresServer is a real server on a socket in a folder of its own.
-type postgresServer struct {
-	dir       string
-	cmd       *exec.Cmd
-	databases int
-}
-
-// startPostgres finds the server of the distribution and starts it without a
-// network port. PostgreSQL refuses to run as root; root runs it as "postgres".
-func startPostgres(dir string) (*postgresServer, error) {
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin")
-	if err != nil || len(found) == 0 {
-		return nil, errors.New("no PostgreSQL server found; install it with: apt-get install postgresql")
-	}
-	slices.Sort(found)
-	bin, data := found[len(found)-1], filepath.Join(dir, "data")
-	as, err := unprivileged(dir)
-	if err != nil {
-		return nil, err
-	}
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "bench", "--auth=trust", "--encoding=UTF8", "--locale=C")
-	initdb.SysProcAttr, initdb.Dir = as, dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w: %s", err, out)
-	}
-	s := &postgresServer{dir: dir, cmd: exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off")}
-	s.cmd.SysProcAttr, s.cmd.Dir = as, dir
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
-	}
-	return s, s.ready()
-}
-
-func unprivileged(dir string) (*syscall.SysProcAttr, error) {
-	if os.Getuid() != 0 {
-		return nil, nil
-	}
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		return nil, err
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, os.Chown(dir, uid, gid)
-}
-
-func (s *postgresServer) ready() error {
-	var err error
-	for range 100 {
-		var conn *pgx.Conn
-		if conn, err = s.connect(context.Background(), "postgres"); err == nil {
-			return conn.Close(context.Background())
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	s.stop()
-	return err
-}
-
-func (s *postgresServer) connect(ctx context.Context, database string) (*pgx.Conn, error) {
-	return pgx.Connect(ctx, fmt.Sprintf("host=%s user=bench dbname=%s", s.dir, database))
-}
-
-func (s *postgresServer) newDatabase(ctx context.Context) (*pgx.Conn, error) {
-	conn, err := s.connect(ctx, "postgres")
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close(ctx)
-	s.databases++
-	name := fmt.Sprint("bench", s.databases)
-	if _, err := conn.Exec(ctx, "CREATE DATABASE "+name); err != nil {
-		return nil, err
-	}
-	return s.connect(ctx, name)
-}
-
-func (s *postgresServer) stop() {
-	_ = s.cmd.Process.Signal(syscall.SIGINT)
-	_ = s.cmd.Wait()
 }

@@ -16,17 +16,8 @@ type Activity struct {
 	Methods    []string
 	// Path is a regex without anchors.
 	Path string
-	// Routes say the same in expressions with parameters, for engines without
-	// regexes across segments.
-	Routes []Route
 	// example is a path that it matches, with %d where a number goes.
 	example string
-}
-
-// Route is a path expression, with the regexes of its parameters.
-type Route struct {
-	Expression string
-	Parameters map[string]string
 }
 
 // Request is a call and whether the workload's caller may make it.
@@ -49,28 +40,17 @@ type Workload struct {
 // of REST services have. %[1]s is the service, %[2]s the resource.
 var templates = []struct {
 	right, methods, path, example string
-	routes                        []Route
 }{
-	{"read", "GET,HEAD", "/api/v1/%[1]s/%[2]s", "/api/v1/%[1]s/%[2]s",
-		[]Route{{Expression: "/api/v1/%[1]s/%[2]s"}}},
-	{"write", "POST", "/api/v1/%[1]s/%[2]s", "/api/v1/%[1]s/%[2]s",
-		[]Route{{Expression: "/api/v1/%[1]s/%[2]s"}}},
-	{"read", "GET,HEAD", "/api/v1/%[1]s/%[2]s/[^/?#]+", "/api/v1/%[1]s/%[2]s/id-%%d",
-		[]Route{{Expression: "/api/v1/%[1]s/%[2]s/:id"}}},
-	{"write", "PUT,PATCH", "/api/v1/%[1]s/%[2]s/[^/?#]+", "/api/v1/%[1]s/%[2]s/id-%%d",
-		[]Route{{Expression: "/api/v1/%[1]s/%[2]s/:id"}}},
-	{"admin", "DELETE", "/api/v1/%[1]s/%[2]s/[^/?#]+", "/api/v1/%[1]s/%[2]s/id-%%d",
-		[]Route{{Expression: "/api/v1/%[1]s/%[2]s/:id"}}},
-	{"read", "GET", "/api/v1/%[1]s/%[2]s/[^/?#]+/comments/[0-9]+", "/api/v1/%[1]s/%[2]s/id-%%d/comments/%%[1]d",
-		[]Route{{"/api/v1/%[1]s/%[2]s/:id/comments/:comment", map[string]string{"comment": "[0-9]+"}}}},
-	{"write", "POST", "/api/v1/%[1]s/%[2]s/[0-9]+/(approve|reject)", "/api/v1/%[1]s/%[2]s/%%d/approve",
-		[]Route{{"/api/v1/%[1]s/%[2]s/:id/approve", map[string]string{"id": "[0-9]+"}}, {"/api/v1/%[1]s/%[2]s/:id/reject", map[string]string{"id": "[0-9]+"}}}},
-	{"read", "GET", "/files/%[1]s/%[2]s/.*", "/files/%[1]s/%[2]s/2026/%%d.pdf",
-		[]Route{{Expression: "/files/%[1]s/%[2]s/**"}}},
-	{"read", "GET", "/export/%[1]s/%[2]s-[0-9]+[.]csv", "/export/%[1]s/%[2]s-%%d.csv",
-		[]Route{{"/export/%[1]s/:file", map[string]string{"file": "%[2]s-[0-9]+[.]csv"}}}},
-	{"admin", "GET,POST,DELETE", "/admin/%[1]s/v[0-9]+/%[2]s(/[a-z0-9-]+)?", "/admin/%[1]s/v2/%[2]s/x-%%d",
-		[]Route{{"/admin/%[1]s/:version/%[2]s", map[string]string{"version": "v[0-9]+"}}, {"/admin/%[1]s/:version/%[2]s/:id", map[string]string{"version": "v[0-9]+", "id": "[a-z0-9-]+"}}}},
+	{"read", "GET,HEAD", "/api/v1/%[1]s/%[2]s", "/api/v1/%[1]s/%[2]s"},
+	{"write", "POST", "/api/v1/%[1]s/%[2]s", "/api/v1/%[1]s/%[2]s"},
+	{"read", "GET,HEAD", "/api/v1/%[1]s/%[2]s/[^/?#]+", "/api/v1/%[1]s/%[2]s/id-%%d"},
+	{"write", "PUT,PATCH", "/api/v1/%[1]s/%[2]s/[^/?#]+", "/api/v1/%[1]s/%[2]s/id-%%d"},
+	{"admin", "DELETE", "/api/v1/%[1]s/%[2]s/[^/?#]+", "/api/v1/%[1]s/%[2]s/id-%%d"},
+	{"read", "GET", "/api/v1/%[1]s/%[2]s/[^/?#]+/comments/[0-9]+", "/api/v1/%[1]s/%[2]s/id-%%d/comments/%%[1]d"},
+	{"write", "POST", "/api/v1/%[1]s/%[2]s/[0-9]+/(approve|reject)", "/api/v1/%[1]s/%[2]s/%%d/approve"},
+	{"read", "GET", "/files/%[1]s/%[2]s/.*", "/files/%[1]s/%[2]s/2026/%%d.pdf"},
+	{"read", "GET", "/export/%[1]s/%[2]s-[0-9]+[.]csv", "/export/%[1]s/%[2]s-%%d.csv"},
+	{"admin", "GET,POST,DELETE", "/admin/%[1]s/v[0-9]+/%[2]s(/[a-z0-9-]+)?", "/admin/%[1]s/v2/%[2]s/x-%%d"},
 }
 
 // resourcesPerService is how many resources each service of a workload has.
@@ -86,31 +66,17 @@ func New(n int) *Workload {
 		t := templates[i%len(templates)]
 		service := fmt.Sprintf("svc%d", resource/resourcesPerService)
 		name := fmt.Sprintf("%s%d", []string{"orders", "users", "invoices", "items", "reports"}[resource%5], resource%resourcesPerService)
-		a := Activity{
+		w.Activities = append(w.Activities, Activity{
 			Permission: service + ":" + name + ":" + t.right,
 			Methods:    strings.Split(t.methods, ","),
 			Path:       fmt.Sprintf(t.path, service, name),
 			example:    fmt.Sprintf(t.example, service, name),
-		}
-		for _, r := range t.routes {
-			a.Routes = append(a.Routes, r.filled(service, name))
-		}
-		w.Activities = append(w.Activities, a)
+		})
 	}
 	for range requests {
 		w.addRequests(r)
 	}
 	return w
-}
-
-// filled puts names into the expressions of a template.
-func (r Route) filled(service, name string) Route {
-	put := strings.NewReplacer("%[1]s", service, "%[2]s", name).Replace
-	parameters := map[string]string{}
-	for parameter, regex := range r.Parameters {
-		parameters[parameter] = put(regex)
-	}
-	return Route{put(r.Expression), parameters}
 }
 
 // requests is how many hits, and how many misses, a workload has.

@@ -31,11 +31,7 @@ func main() {
 // line is one engine's answers to one kind of request.
 type line struct{ engine, kind string }
 
-var result = regexp.MustCompile(`^BenchmarkMatch/engine=([^/]+)/activities=(\d+)/case=(hit|miss)\S*\s+\d+\s+([0-9.]+) ns/op(?:\s+([0-9.]+) cpu-ns/op)?`)
-
-// elsewhere are the engines that work in another process, whose processor time
-// the benchmark does not see.
-var elsewhere = []string{"postgres"}
+var result = regexp.MustCompile(`^BenchmarkMatch/engine=([^/]+)/activities=(\d+)/case=(hit|miss)\S*\s+\d+\s+([0-9.]+) ns/op`)
 
 // read takes the best of repeated results: what disturbs a measurement only
 // ever makes it slower.
@@ -51,11 +47,7 @@ func read(r io.Reader) (map[line]map[float64]float64, error) {
 		if err != nil {
 			return nil, err
 		}
-		measured := m[5]
-		if measured == "" || slices.Contains(elsewhere, m[1]) {
-			measured = m[4]
-		}
-		ns, err := strconv.ParseFloat(measured, 64)
+		ns, err := strconv.ParseFloat(m[4], 64)
 		if err != nil {
 			return nil, err
 		}
