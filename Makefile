@@ -4,7 +4,8 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 BIN     := bin
 LDFLAGS := -s -w -X gatehouse/internal/version.Version=$(VERSION)
-BUILD   := $(GO) build -ldflags '$(LDFLAGS)'
+# As the images do it (deploy/*/Dockerfile): static, and the same bytes from any folder.
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 TOOL    := $(GO) tool -modfile=tools/go.mod
 
 # What `make e2e-external` replays against; see docs/testing.md.
@@ -12,7 +13,7 @@ KONG_URL   ?=
 APISIX_URL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: compose-kong compose-apisix e2e-compose deploy-check help prerequisites build servers demo demo-check test lint vuln docs e2e-backends e2e-external bench bench-apisix bench-kong bench-match fuzz clean
+.PHONY: compose-kong compose-apisix e2e-compose deploy-check help prerequisites test-prerequisites build servers demo demo-check test lint vuln docs e2e-backends e2e-external bench bench-apisix bench-kong bench-match fuzz clean
 
 help: ## list every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,12 +77,13 @@ compose-apisix: ## start APISIX with the runner and the whole demo in containers
 	docker compose -f deploy/apisix/compose.yaml up --build --detach --wait
 
 e2e-compose: ## start both gateways in containers, replay the vectors against them and remove everything (needs Docker)
-	docker compose -f deploy/compose.yaml up --build --detach --wait
-	$(MAKE) --no-print-directory e2e-external KONG_URL=http://127.0.0.1:8000 APISIX_URL=http://127.0.0.1:9080; \
-		status=$$?; docker compose -f deploy/compose.yaml down --volumes; exit $$status
+	docker compose -f deploy/compose.yaml up --build --detach --wait && \
+		$(MAKE) --no-print-directory e2e-external KONG_URL=http://127.0.0.1:8000 APISIX_URL=http://127.0.0.1:9080; \
+		status=$$?; [ $$status -eq 0 ] || docker compose -f deploy/compose.yaml logs --tail 50; \
+		docker compose -f deploy/compose.yaml down --volumes; exit $$status
 
-deploy-check: ## resolve the compose files, parse the Dockerfiles, validate manifests, lint scripts (a module of its own)
-	cd deploy/deploytest/validate && $(GO) test ./...
+deploy-check: test-prerequisites ## resolve the compose files and run their services, build the images' binaries, validate manifests, lint scripts
+	cd deploy/deploytest/validate && $(GO) vet ./... && $(GO) test -timeout 20m ./...
 
 bench: ## benchmarks of the engine, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./core/...

@@ -3,10 +3,13 @@ package validate
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -33,7 +36,17 @@ var images = []image{
 		}
 	}},
 	{"apisix/Dockerfile", "apache/apisix:3.18.0-debian", "apisix", "gatehouse-runner", []string{"version"}, contains("gatehouse-runner 1.2.3")},
-	{"backends/Dockerfile", "alpine:3.22.1", "65532:65532", "gatehouse", []string{"--version"}, contains("1.2.3")},
+	{"backends/Dockerfile", "alpine:3.24.2", "65532:65532", "gatehouse", []string{"--version"}, contains("1.2.3")},
+	{"forwardauth/Dockerfile", "alpine:3.24.2", "65532:65532", "gatehouse-forwardauth", []string{"-version"}, contains("1.2.3")},
+}
+
+// TestNoDockerfileIsForgotten keeps the list above complete.
+func TestNoDockerfileIsForgotten(t *testing.T) {
+	for _, file := range found(t, "*Dockerfile*", len(images)) {
+		if !slices.ContainsFunc(images, func(i image) bool { return i.file == file }) {
+			t.Errorf("%s is not in the list of images", file)
+		}
+	}
 }
 
 func contains(text string) func(*testing.T, []byte) {
@@ -103,6 +116,16 @@ func (d dockerfile) expand(t *testing.T, text string) string {
 	return out
 }
 
+// base is the image that a stage begins with.
+func (d dockerfile) base(t *testing.T, stage int) string {
+	t.Helper()
+	name := d.expand(t, d.stages[stage].BaseName)
+	if !pinned.MatchString(name) {
+		t.Errorf("the image %s is not pinned", name)
+	}
+	return name
+}
+
 func TestDockerfilesEndInTheGatewaysOwnImageWithoutRoot(t *testing.T) {
 	for _, i := range images {
 		t.Run(i.file, func(t *testing.T) {
@@ -110,13 +133,13 @@ func TestDockerfilesEndInTheGatewaysOwnImageWithoutRoot(t *testing.T) {
 			if len(d.stages) != 2 {
 				t.Fatalf("%d stages, want one that builds and one that runs", len(d.stages))
 			}
-			if base := d.expand(t, d.stages[0].BaseName); base != "golang:1.26.8-bookworm" {
-				t.Errorf("is built with %s", base)
+			if name, _, _ := strings.Cut(d.base(t, 0), "@"); name != "golang:1.26.8-bookworm" {
+				t.Errorf("is built with %s", name)
+			}
+			if name, _, _ := strings.Cut(d.base(t, 1), "@"); name != i.base {
+				t.Errorf("ends in %s, want %s", name, i.base)
 			}
 			last := d.stages[1]
-			if base := d.expand(t, last.BaseName); base != i.base {
-				t.Errorf("ends in %s, want %s", base, i.base)
-			}
 			user := ""
 			for _, c := range last.Commands {
 				switch c := c.(type) {
@@ -135,29 +158,61 @@ func TestDockerfilesEndInTheGatewaysOwnImageWithoutRoot(t *testing.T) {
 	}
 }
 
-// TestDockerfileBuildCommandsBuild runs the very RUN lines of the stages that
-// build, in the repository instead of /src and with another folder for /out.
+// built are the binaries of the images, by Dockerfile. They serve the compose
+// files' services too, so that each is built once.
+var built = struct {
+	sync.Mutex
+	dir      string
+	binaries map[string]string
+}{binaries: map[string]string{}}
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "gatehouse-images-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	built.dir = dir
+	return m.Run()
+}
+
+// build runs the very RUN lines of the stage that builds, in the repository
+// instead of /src and with another folder for /out.
+func (i image) build(t *testing.T) (binary string) {
+	t.Helper()
+	built.Lock()
+	defer built.Unlock()
+	if binary, ok := built.binaries[i.file]; ok {
+		return binary
+	}
+	out := filepath.Join(built.dir, filepath.Dir(i.file))
+	for _, c := range parseDockerfile(t, i.file).stages[0].Commands {
+		run, ok := c.(*instructions.RunCommand)
+		if !ok {
+			continue
+		}
+		line := strings.Join(run.CmdLine, " ")
+		if !strings.Contains(line, "-trimpath") || !strings.Contains(line, "CGO_ENABLED=0") {
+			t.Errorf("%q builds neither reproducibly nor statically", line)
+		}
+		command := exec.Command("sh", "-ec", strings.ReplaceAll(line, "/out/", out+"/"))
+		command.Dir = filepath.Join(deploy, "..")
+		command.Env = append(os.Environ(), "VERSION=1.2.3")
+		if log, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", i.file, err, log)
+		}
+	}
+	built.binaries[i.file] = filepath.Join(out, i.binary)
+	return built.binaries[i.file]
+}
+
 func TestDockerfileBuildCommandsBuild(t *testing.T) {
 	for _, i := range images {
 		t.Run(i.file, func(t *testing.T) {
-			out := t.TempDir()
-			for _, c := range parseDockerfile(t, i.file).stages[0].Commands {
-				run, ok := c.(*instructions.RunCommand)
-				if !ok {
-					continue
-				}
-				line := strings.Join(run.CmdLine, " ")
-				if !strings.Contains(line, "-trimpath") || !strings.Contains(line, "CGO_ENABLED=0") {
-					t.Errorf("%q builds neither reproducibly nor statically", line)
-				}
-				command := exec.Command("sh", "-ec", strings.ReplaceAll(line, "/out/", out+"/"))
-				command.Dir = filepath.Join(deploy, "..")
-				command.Env = append(os.Environ(), "VERSION=1.2.3")
-				if log, err := command.CombinedOutput(); err != nil {
-					t.Fatalf("%v\n%s", err, log)
-				}
-			}
-			binary := filepath.Join(out, i.binary)
+			binary := i.build(t)
 			if libraries, err := exec.Command("ldd", binary).CombinedOutput(); err == nil {
 				t.Errorf("is not static: %s", libraries)
 			}

@@ -89,13 +89,8 @@ func programs(t *testing.T) map[string]string {
 	must(t, err)
 	paths := strings.Fields(string(out))
 	p := map[string]string{"kratos": paths[0], "hydra": paths[1]}
-	for name, source := range map[string]string{"gatehouse": "./cmd/gatehouse", "kong/gatehouse": "./plugins/kong", "gatehouse-runner": "./plugins/apisix"} {
-		p[name] = filepath.Join(t.TempDir(), filepath.Base(name))
-		build := exec.Command("go", "build", "-o", p[name], source)
-		build.Dir = filepath.Join(deploy, "..")
-		if log, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, log)
-		}
+	for _, i := range images {
+		p[i.file] = i.build(t)
 	}
 	return p
 }
@@ -168,13 +163,13 @@ func (s *stage) command(service types.ServiceConfig) []string {
 	case "oryd/hydra":
 		return append([]string{s.programs["hydra"]}, args...)
 	case "gatehouse-demo":
-		return append([]string{s.programs["gatehouse"], "demo"}, args...)
+		return append([]string{s.programs["backends/Dockerfile"], "demo"}, args...)
 	case "kong-gatehouse":
 		config := s.here(service, *service.Environment["KONG_DECLARATIVE_CONFIG"])
-		return []string{s.programs["gatehouse"], "dev", "kong", "--config", config, "--plugin", s.programs["kong/gatehouse"], listen("kong:8000")}
+		return []string{s.programs["backends/Dockerfile"], "dev", "kong", "--config", config, "--plugin", s.programs["kong/Dockerfile"], listen("kong:8000")}
 	case "apisix-gatehouse":
 		settings, config := s.here(service, "/usr/local/apisix/conf/config.yaml"), s.here(service, "/usr/local/apisix/conf/apisix.yaml")
-		return []string{s.programs["gatehouse"], "dev", "apisix", "--settings", settings, "--config", config, "--runner", s.programs["gatehouse-runner"], listen("apisix:9080")}
+		return []string{s.programs["backends/Dockerfile"], "dev", "apisix", "--settings", settings, "--config", config, "--runner", s.programs["apisix/Dockerfile"], listen("apisix:9080")}
 	case "postgres":
 		return s.preparePostgres(service)
 	}
@@ -351,7 +346,7 @@ func (s *stage) healthy(service types.ServiceConfig) error {
 	case "kratos", "hydra":
 		args[0] = s.programs[args[0]]
 	case "/usr/local/bin/gatehouse":
-		args[0] = s.programs["gatehouse"]
+		args[0] = s.programs["backends/Dockerfile"]
 	case "pg_isready":
 		args = slices.DeleteFunc(args, func(a string) bool { return a == "--dbname=hydra" }) // made right after
 	}
