@@ -9,32 +9,37 @@ import (
 	"testing"
 )
 
-const cliDoc = "../../docs/cli.md"
+// pages show commands. The number is that of the blocks that must be there.
+var pages = map[string]int{"../../docs/cli.md": 10, "../../docs/migration.md": 1, "../../README.md": 1}
 
 var shellWord = regexp.MustCompile(`'[^']*'|[^\s']+`)
 
-// TestDocumentationShowsRealOutput runs every console block of docs/cli.md
-// with the files that the page shows; -update renews what they print.
+// TestDocumentationShowsRealOutput runs every console block of the pages with
+// the files that each page shows; -update renews what they print.
 func TestDocumentationShowsRealOutput(t *testing.T) {
-	doc, err := filepath.Abs(cliDoc)
-	if err != nil {
-		t.Fatal(err)
+	for page, blocks := range pages {
+		t.Run(filepath.Base(page), func(t *testing.T) {
+			doc, err := filepath.Abs(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(doc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Chdir(t.TempDir())
+			writeDoc(t, "broken.yaml", "permissions:\n  users:read:\n    activites:\n      - GET /users\n  users:write:\n    activities:\n      - get /users\n      - POST /users/{id}\n")
+			fresh := freshDoc(t, string(text), blocks)
+			if fresh == string(text) {
+				return
+			}
+			if *update {
+				writeDoc(t, doc, fresh)
+				return
+			}
+			t.Errorf("%s shows what the commands no longer print; renew it with -update and read the change", page)
+		})
 	}
-	text, err := os.ReadFile(doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Chdir(t.TempDir())
-	writeDoc(t, "broken.yaml", "permissions:\n  users:read:\n    activites:\n      - GET /users\n  users:write:\n    activities:\n      - get /users\n      - POST /users/{id}\n")
-	fresh := freshDoc(t, string(text))
-	if fresh == string(text) {
-		return
-	}
-	if *update {
-		writeDoc(t, doc, fresh)
-		return
-	}
-	t.Errorf("docs/cli.md shows what the commands no longer print; renew it with -update and read the change")
 }
 
 func writeDoc(t *testing.T, name, text string) {
@@ -45,7 +50,7 @@ func writeDoc(t *testing.T, name, text string) {
 }
 
 // freshDoc returns the page with the output that its commands have now.
-func freshDoc(t *testing.T, text string) string {
+func freshDoc(t *testing.T, text string, least int) string {
 	t.Helper()
 	var out strings.Builder
 	blocks := 0
@@ -69,8 +74,8 @@ func freshDoc(t *testing.T, text string) string {
 		out.WriteString("\n```" + language + "\n" + body + "\n```")
 		rest = after
 	}
-	if blocks < 10 {
-		t.Errorf("the page has %d console blocks", blocks)
+	if blocks < least {
+		t.Errorf("the page has %d console blocks, and should have %d", blocks, least)
 	}
 	return out.String()
 }
