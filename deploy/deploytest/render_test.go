@@ -221,7 +221,7 @@ func walk(v any, visit func(map[string]any)) {
 func (e example) kongKubernetes() string {
 	var b strings.Builder
 	b.WriteString(e.headFor(forKong, "For the Kong Ingress Controller, 3.1 or newer, and the Gateway API."))
-	b.WriteString(e.configMap())
+	b.WriteString(e.configMap(forKong))
 	written := map[string]bool{}
 	for _, s := range e.Services {
 		name := e.configName(s)
@@ -250,7 +250,8 @@ metadata:
     konghq.com/strip-path: "false"
 spec:
   parentRefs:
-    - name: kong
+    - name: kong # ../../gateway.yaml
+      namespace: kong
   rules:
     - matches:
         - path:
@@ -265,12 +266,12 @@ spec:
 }
 
 // configMap holds the files of a configuration that is in files. The chart's
-// values in ../helm mount it.
-func (e example) configMap() string {
+// values in ../helm mount it, so it is where the gateway is.
+func (e example) configMap(g gateway) string {
 	if !e.Files {
 		return ""
 	}
-	return "---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: gatehouse\ndata:\n  gatehouse.yaml: |\n" +
+	return "---\n# In the gateway's namespace, whose pods mount it.\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  namespace: " + g.name + "\n  name: gatehouse\ndata:\n  gatehouse.yaml: |\n" +
 		indent(readText("files/gatehouse.yaml"), 4) + "  permissions.yaml: |\n" + indent(readText("files/permissions.yaml"), 4)
 }
 
@@ -428,7 +429,7 @@ func (s service) pluginList(enable string) string {
 func (e example) apisixRoute() string {
 	var b strings.Builder
 	b.WriteString(e.headFor(forAPISIX, "For the APISIX Ingress Controller, 2.0 or newer, and its own resources."))
-	b.WriteString(e.configMap())
+	b.WriteString(e.configMap(forAPISIX))
 	written := map[string]bool{}
 	for _, s := range e.Services {
 		name := e.configName(s)
@@ -460,7 +461,7 @@ spec:
 func (e example) apisixGatewayAPI() string {
 	var b strings.Builder
 	b.WriteString(e.headFor(forAPISIX, "For the APISIX Ingress Controller, 2.0 or newer, and the Gateway API."))
-	b.WriteString(e.configMap())
+	b.WriteString(e.configMap(forAPISIX))
 	written := map[string]bool{}
 	for _, s := range e.Services {
 		name := e.configName(s)
@@ -476,7 +477,8 @@ metadata:
   name: %[1]s
 spec:
   parentRefs:
-    - name: apisix
+    - name: apisix # ../../gateway.yaml
+      namespace: apisix
   rules:
     - matches:
         - path:

@@ -133,10 +133,13 @@ func metadata() object {
 	}
 }
 
-// manifests are the Kubernetes files of the examples.
+// manifests are the Kubernetes files: the gateways and the examples.
 func manifests(t *testing.T) []string {
 	t.Helper()
-	var all []string
+	all := found(t, "gateway.yaml", 2)
+	for i := range all {
+		all[i] = filepath.Join(deploy, all[i])
+	}
 	for _, pattern := range []string{"kong/examples/*/kubernetes.yaml", "apisix/examples/*/apisixroute.yaml", "apisix/examples/*/gateway-api.yaml"} {
 		paths, err := filepath.Glob(filepath.Join(deploy, pattern))
 		if err != nil || len(paths) < 8 {
