@@ -32,20 +32,60 @@ const referenceHead = `# Configuration reference
 
 <!-- Generated from core/config/config.go by make docs; do not edit. -->
 
-The configuration is the same on every host: the ` + "`config`" + ` of the Kong plugin, the ` + "`value`" + ` of the APISIX plugin (a JSON
-object), or a YAML or JSON file that either names with ` + "`file`" + `. It is decoded strictly: an unknown setting, a wrong type or a
-value out of range is an error with its path, every one is reported, and a route whose configuration does not load answers 503
-to everything.
+The configuration is the same for Kong, APISIX and the forward-auth service. It can be written
 
-Durations are numbers of seconds. A setting that is absent or null has its default. Claim paths are dotted
-(` + "`identity.traits.email`" + `) or JSON pointers (RFC 6901) such as ` + "`/https:~1~1example.com~1roles`" + ` for names with dots; where several
-are given, separated by commas, the first that is present counts. Besides the raw claims, ` + "`upstream_headers`" + ` knows
-` + "`sub`, `iss`, `kind`" + ` (` + "`session`, `jwt`, `introspection`" + `), ` + "`client_id`, `scope`, `roles`, `permissions`" + ` (what the permission table
-grants the caller), ` + "`aal`, `auth_time` and `exp`" + `. Lists are joined by commas; a claim that cannot be written as one header value
-(a control character, a list member that holds a comma) refuses the request with 403.
+- in the ` + "`config`" + ` of the Kong plugin,
+- in the ` + "`value`" + ` of the APISIX plugin, a string with a JSON or YAML object,
+- under ` + "`gates`" + ` of the forward-auth service,
+- or in a YAML or JSON file that any of them names with ` + "`file`" + `.
 
-Roles that a token carries count whatever its scopes are. Where scopes are meant to limit what an application may do for a
-user, set the ` + "`roles_claim`" + ` of ` + "`jwt`" + ` and ` + "`introspection`" + ` to the empty string, or name the scopes in ` + "`scopes_required`" + `.
+` + "```yaml" + `
+# gatehouse.yaml
+jwt:
+  issuers:
+    - issuer: https://auth.example.com/
+      audience: [https://api.example.com]
+upstream_headers:
+  X-User-Id: sub
+  X-User-Email: email
+permission_table: |
+  permissions:
+    users:read:
+      activities: ["GET,HEAD /users/[^/]+"]
+` + "```" + `
+
+Needed are a permission table (` + "`permission_table` or `permission_table_files`" + `) and at least one of ` + "`session`, `jwt` and `introspection`" + `,
+or only ` + "`file`" + `. A kind of credential whose section is left out is not accepted; "required" and "default" in the tables below apply
+within a section that is present.
+
+Errors: an unknown setting, a wrong type or a value out of range is an error. All errors are reported at once, each with its path. A
+route whose configuration does not load answers 503 to every request.
+
+Values: durations are numbers of seconds. A setting that is absent or null has its default. Only ` + "`client_secret`" + ` takes references
+(` + "`$env://NAME`, `$file:///path`" + `).
+
+## Claims
+
+A claim is named by a dotted path (` + "`identity.traits.email`" + `) or, if names contain dots, by a JSON pointer (RFC 6901) such as
+` + "`/https:~1~1example.com~1roles`" + `. Where several claims are given, separated by commas, the first that is present counts.
+
+Besides the claims of the token, introspection response or session document, ` + "`upstream_headers`" + ` can use these names, which mean the
+same for every kind of credential:
+
+| name | value |
+|---|---|
+| ` + "`sub`" + ` | the subject; for a session, the id of the Kratos identity |
+| ` + "`iss`, `client_id`, `exp`" + ` | issuer, OAuth 2.0 client, expiry (seconds since 1970) |
+| ` + "`kind`" + ` | ` + "`session`, `jwt` or `introspection`" + ` |
+| ` + "`scope`, `roles`" + ` | what the credential states |
+| ` + "`permissions`" + ` | what the permission table grants the caller |
+| ` + "`aal`, `auth_time`" + ` | assurance level and time of the sign-in |
+
+Lists are joined by commas. If a claim cannot be written as a single header value (it has a control character, or a list member with a
+comma), the request is denied with 403.
+
+Roles in a token count whatever its scopes are. To let scopes limit what an application may do for a user, set ` + "`roles_claim`" + ` of
+` + "`jwt` and `introspection`" + ` to the empty string, or name the scopes in ` + "`scopes_required`" + `.
 `
 
 func reference() string {
