@@ -225,14 +225,14 @@ func TestDockerfileBuildCommandsBuild(t *testing.T) {
 	}
 }
 
-// What is not excluded from the context goes into it: the copies of repositories
-// and real servers have no place there.
-func TestDockerIgnoreLeavesOutWhatIsLarge(t *testing.T) {
+// What is not excluded from the context goes into it: the repository's history,
+// real servers and a demo's credentials have no place there.
+func TestDockerIgnoreLeavesOutWhatIsLargeOrSecret(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(deploy, "../.dockerignore"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{".git", ".cache", "bin"} {
+	for _, name := range []string{".git", ".cache", "bin", "**/credentials.env", "**/.env"} {
 		if !strings.Contains("\n"+string(text), "\n"+name+"\n") {
 			t.Errorf(".dockerignore does not leave out %s", name)
 		}
