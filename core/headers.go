@@ -106,6 +106,9 @@ func (h *IdentityHeaders) apply(d *Decision, r *Request, p *Principal, policy Po
 	if err := h.checkConnection(r); err != nil {
 		return err
 	}
+	if err := h.checkOverrides(r); err != nil {
+		return err
+	}
 	if p != nil {
 		for i := range h.headers {
 			value, ok, err := h.headers[i].value(p, policy)
@@ -134,6 +137,28 @@ func (h *IdentityHeaders) checkConnection(r *Request) error {
 			if name := strings.TrimSpace(option); h.isIdentity(name) {
 				return fmt.Errorf("%w: Connection names the identity header %s", ErrBadRequest, name)
 			}
+		}
+	}
+	return nil
+}
+
+// Headers by which some upstreams serve another method or path than the request
+// line names: Rails, Laravel and OData the first, IIS and Symfony the second.
+var (
+	methodOverrides = []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"}
+	pathOverrides   = []string{"X-Original-URL", "X-Rewrite-URL"}
+)
+
+// checkOverrides refuses a request that asks the upstream for something else
+// than what was decided on. A header that is removed anyway is none.
+func (h *IdentityHeaders) checkOverrides(r *Request) error {
+	for i := range r.Header {
+		name, value := r.Header[i].Name, r.Header[i].Value
+		same := func(s string) bool { return foldEqual(s, name) }
+		differs := slices.ContainsFunc(methodOverrides, same) && !strings.EqualFold(value, r.Method) ||
+			slices.ContainsFunc(pathOverrides, same) && value != r.Target
+		if differs && !h.isIdentity(name) {
+			return fmt.Errorf("%w: %s asks the upstream for another method or path; list it in strip_headers to have it removed instead", ErrBadRequest, name)
 		}
 	}
 	return nil
