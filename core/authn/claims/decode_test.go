@@ -261,6 +261,31 @@ func TestFirstPresentClaimWins(t *testing.T) {
 	}
 }
 
+// A name with a space in it is one name: read as two, it would grant what its
+// second word is called.
+func TestNameWithASpaceIsNotTwoNames(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"sub":"u","roles":"Billing Admin"}`:           `[null,["Billing Admin"]]`,
+		`{"sub":"u","roles":["Billing Admin","clerk"]}`: `[null,["Billing Admin","clerk"]]`,
+		`{"sub":"u","roles":"editor"}`:                  `[null,["editor"]]`,
+		`{"sub":"u","roles":""}`:                        `[null,[]]`,
+		`{"sub":"u","scope":"a b"}`:                     `[["a","b"],null]`,
+		`{"sub":"u","scp":["a b"]}`:                     `error`,
+		`{"sub":"u","scp":["a\u00a0b"]}`:                `error`,
+		`{"sub":"u","scp":["a","b"]}`:                   `[["a","b"],null]`,
+	} {
+		p := &core.Principal{}
+		err := set(t, text).Principal(claims.Paths{}.WithDefaults(), p)
+		got, _ := json.Marshal([]any{p.Scopes, p.Roles})
+		if err != nil {
+			got = []byte("error")
+		}
+		if string(got) != want {
+			t.Errorf("%s: got %s (%v), want %s", text, got, err, want)
+		}
+	}
+}
+
 func TestNobodyIsNotAPrincipal(t *testing.T) {
 	for _, text := range []string{`{}`, `{"sub":""}`, `{"sub":null}`, `{"sub":7}`, `{"sub":["u"]}`, `{"sub":"u","client_id":{}}`} {
 		if err := set(t, text).Principal(claims.Paths{}.WithDefaults(), &core.Principal{}); err == nil {

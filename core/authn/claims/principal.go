@@ -1,6 +1,13 @@
 package claims
 
-import "gatehouse/core"
+import (
+	"errors"
+	"slices"
+	"strings"
+	"unicode"
+
+	"gatehouse/core"
+)
 
 // Paths say where a credential states what its holder may do. The first path
 // of each list that is present counts; a value of the wrong shape there makes
@@ -85,12 +92,31 @@ func (s Set) client() (string, error) {
 
 // Grants fills in scopes, roles and permissions.
 func (p Paths) Grants(s Set, to *core.Principal) (err error) {
-	if to.Scopes, err = s.words(p.Scopes); err != nil {
+	if to.Scopes, err = s.list(p.Scopes, scopes); err != nil {
 		return err
 	}
-	if to.Roles, err = s.words(p.Roles); err != nil {
+	if to.Roles, err = s.list(p.Roles, roles); err != nil {
 		return err
 	}
-	to.Permissions, err = s.words(p.Permissions)
+	to.Permissions, err = s.list(p.Permissions, core.Strings)
 	return err
+}
+
+// scopes refuses a scope with white space in it (RFC 6749 section 3.3), which
+// would be two wherever scopes are written in a row.
+func scopes(value any) ([]string, error) {
+	list, err := core.Strings(value)
+	if slices.ContainsFunc(list, func(s string) bool { return strings.ContainsFunc(s, unicode.IsSpace) }) {
+		return nil, errors.New("a scope holds white space")
+	}
+	return list, err
+}
+
+// roles takes a single string for a single role: there are roles with a space
+// in their name, and "Billing Admin" must not grant what Admin does.
+func roles(value any) ([]string, error) {
+	if role, ok := value.(string); ok && role != "" {
+		return []string{role}, nil
+	}
+	return core.Strings(value)
 }

@@ -110,14 +110,14 @@ func (s Set) MeantFor(audiences []string) error {
 	return nil
 }
 
-// words reads the list at the first path that is present.
-func (s Set) words(paths []core.ClaimPath) ([]string, error) {
+// list reads the value at the first path that is present.
+func (s Set) list(paths []core.ClaimPath, read func(any) ([]string, error)) ([]string, error) {
 	for _, path := range paths {
 		value, ok := path.Lookup(s)
 		if !ok {
 			continue
 		}
-		list, err := core.Strings(value)
+		list, err := read(value)
 		if err != nil {
 			return nil, fmt.Errorf("claim %s: %w", path, err)
 		}
