@@ -93,7 +93,7 @@ func (m *Memory) Get(key Key) (Entry, bool) {
 	}
 	entry, found := m.current(e)
 	if found {
-		m.put(key, e)
+		m.keep(key, e)
 	}
 	return entry, found
 }
@@ -114,11 +114,24 @@ func (m *Memory) current(e *Entry) (Entry, bool) {
 }
 
 // Set keeps an entry until its time, or until it must make room.
-func (m *Memory) Set(key Key, e Entry) { m.put(key, &e) }
-
-func (m *Memory) put(key Key, e *Entry) {
+func (m *Memory) Set(key Key, e Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.put(key, &e)
+}
+
+// keep makes an old entry a young one, unless another has replaced it since it
+// was read.
+func (m *Memory) keep(key Key, e *Entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now, found := lookup(m.gen.Load().old, key); found && now == e {
+		m.put(key, e)
+	}
+}
+
+// put must be called with m.mu held.
+func (m *Memory) put(key Key, e *Entry) {
 	gen := m.gen.Load()
 	if gen.young.ItemCount() >= m.half {
 		m.evictions.Add(uint64(gen.old.ItemCount()))

@@ -71,6 +71,26 @@ func TestEntryThatIsUsedSurvives(t *testing.T) {
 	}
 }
 
+func TestEntryThatIsReadDoesNotUndoItsReplacement(t *testing.T) {
+	clock := coretest.NewClock()
+	meanwhile := func() {}
+	m := memory(t, 4, func() time.Time {
+		f := meanwhile
+		meanwhile = func() {}
+		f()
+		return clock.Now()
+	})
+	m.Set(key(1), entry("revoked", clock.Now().Add(time.Hour)))
+	for i := range 2 { // makes the first entry an old one, which moves when it is read
+		m.Set(key(2+i), entry("x", clock.Now().Add(time.Hour)))
+	}
+	meanwhile = func() { m.Set(key(1), cache.Entry{Until: clock.Now()}) }
+	m.Get(key(1))
+	if e, found := m.Get(key(1)); found {
+		t.Errorf("an entry came back after it was replaced: %+v", e)
+	}
+}
+
 func TestExpiredEntryIsNotReturned(t *testing.T) {
 	clock := coretest.NewClock()
 	m := memory(t, 4, clock.Now)
