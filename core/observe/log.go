@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"gatehouse/core"
 )
@@ -66,18 +67,21 @@ func attributes(e core.Event) []slog.Attr {
 	return attrs
 }
 
-// loggedPath is the canonical path or, where there is none, the raw target
-// without its query, in which people do send tokens.
+// loggedPath is the canonical path or, where there is none, what the raw target
+// begins with. People do send tokens in a query or a fragment, and passwords in
+// what stands before an "@", which no path needs.
 func loggedPath(e core.Event) string {
 	if e.Path != "" {
 		return e.Path
 	}
-	for i, c := range e.Request.Target {
-		if c == '?' {
-			return e.Request.Target[:i]
-		}
+	target := e.Request.Target
+	if end := strings.IndexAny(target, "?#"); end >= 0 {
+		target = target[:end]
 	}
-	return e.Request.Target
+	if at := strings.LastIndexByte(target, '@'); at >= 0 {
+		target = "..." + target[at:]
+	}
+	return target
 }
 
 func bounded(text string) string {

@@ -35,6 +35,17 @@ func TestOneLinePerRefusal(t *testing.T) {
 	}
 }
 
+func TestSecretsInARefusedTargetStayOutOfTheLog(t *testing.T) {
+	d := &core.Decision{Status: 400, Reason: "bad_request", Cause: core.ErrBadRequest}
+	for _, target := range []string{
+		"/callback#access_token=s3cr3t", "/callback#x?access_token=s3cr3t", "http://user:s3cr3t@api.test/users", "//user:s3cr3t@api.test/users?x", "user:s3cr3t@api.test:443",
+	} {
+		if got := record(slog.LevelInfo, core.Event{Request: &core.Request{Method: "GET", Target: target}, Decision: d}); strings.Contains(got, "s3cr3t") {
+			t.Errorf("%s: %s", target, got)
+		}
+	}
+}
+
 func TestFailuresWarnAndAdmissionsAreQuiet(t *testing.T) {
 	r := &core.Request{Method: "GET", Target: "/"}
 	if got := record(slog.LevelWarn, core.Event{Request: r, Decision: &core.Decision{Status: 503, Cause: errors.New("down")}}); !strings.Contains(got, "level=WARN") {
