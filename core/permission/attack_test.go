@@ -431,11 +431,28 @@ func TestAQueryWithTwoReadingsHasNoValue(t *testing.T) {
 		"TENANT=a":            "the query parameter tenant is repeated or spelt in two ways",
 		"a=1;tenant=a":        "the query holds a semicolon, which separates parameters for some upstreams",
 		"tenant=a&x=%zz":      "the query holds a broken percent-encoding",
+		"tenant=a&+tenant=b":  "the query parameter tenant is repeated or spelt in two ways",
+		"tenant=a&tenant%00x": "the query parameter tenant is repeated or spelt in two ways",
 	} {
 		c := call("GET", "/x")
 		c.Target = "/x?" + query
 		requireOutcome(t, conditional(t, "/x", "query.tenant == 'a'"), c, &core.Principal{},
 			`forbidden: condition "query.tenant == 'a'": `+reason)
+	}
+}
+
+// PHP files tenant.id, tenant id and tenant[id under the name tenant_id.
+func TestAQueryThatPHPReadsOtherwiseHasNoValue(t *testing.T) {
+	for _, name := range []string{"tenant.id", "tenant+id", "tenant%20id", "tenant[id", "Tenant.Id", "+tenant_id", "tenant.id[]", "tenant.id%00"} {
+		c := call("GET", "/x")
+		c.Target = "/x?tenant_id=a&" + name + "=b"
+		requireOutcome(t, conditional(t, "/x", "query.tenant_id == 'a'"), c, &core.Principal{},
+			`forbidden: condition "query.tenant_id == 'a'": the query parameter tenant_id is repeated or spelt in two ways`)
+	}
+	for _, name := range []string{"tenants.id", "xtenant_id", "tenant", "id"} {
+		c := call("GET", "/x")
+		c.Target = "/x?tenant_id=a&" + name + "=b"
+		requireOutcome(t, conditional(t, "/x", "query.tenant_id == 'a'"), c, &core.Principal{}, "allowed")
 	}
 }
 

@@ -200,9 +200,8 @@ func readHeaders(r *core.Request, names []string) (map[string]any, error) {
 	return found, nil
 }
 
-// foldsTo reports whether some upstream reads header a as name, which is in
-// lower case: CGI and its heirs make one of everything that is not a letter
-// or a digit.
+// foldsTo reports whether some upstream reads header a as name: CGI and its
+// heirs make one of everything that is not a letter or a digit.
 func foldsTo(a, name string) bool {
 	if len(a) != len(name) {
 		return false
@@ -227,7 +226,8 @@ func foldByte(c byte) byte {
 
 // readQuery returns query parameters by name. Where frameworks read a query
 // differently (";" as a separator, broken percent-encoding, repeats, other
-// case, name[]), there is no one value and the call is refused.
+// case, name[], and tenant.id, which is tenant_id to PHP), there is no one value
+// and the call is refused.
 func readQuery(query string, names []string) (map[string]any, error) {
 	found := make(map[string]any, len(names))
 	if strings.Contains(query, ";") {
@@ -240,9 +240,8 @@ func readQuery(query string, names []string) (map[string]any, error) {
 		if keyErr != nil || valueErr != nil {
 			return nil, fmt.Errorf("the query holds a broken percent-encoding")
 		}
-		base, _, _ := strings.Cut(key, "[")
 		for _, name := range names {
-			if !strings.EqualFold(base, name) {
+			if !fileUnder(key, name) {
 				continue
 			}
 			if _, repeated := found[name]; repeated || key != name {
@@ -252,6 +251,14 @@ func readQuery(query string, names []string) (map[string]any, error) {
 		}
 	}
 	return found, nil
+}
+
+// fileUnder reports whether some framework reads a query parameter as name. PHP
+// drops spaces in front and all from a NUL on, and takes "." and more for "_".
+func fileUnder(key, name string) bool {
+	key, _, _ = strings.Cut(strings.TrimLeft(key, " "), "\x00")
+	base, _, _ := strings.Cut(key, "[")
+	return strings.EqualFold(base, name) || foldsTo(base, name) || foldsTo(key, name)
 }
 
 // readGroups returns the named groups that took part in the match.
