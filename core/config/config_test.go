@@ -109,6 +109,11 @@ func TestSecretIsInNoErrorAndNoPrint(t *testing.T) {
 		`introspection: {client_secret: "` + secret,
 		`introspection: {client_secret: ` + secret + `, jwt_tokens: ` + secret + `}`,
 		secret,
+		// The space behind the colon is missing, so all of it is a key.
+		`introspection: {client_secret:` + secret + `, jwt_tokens: never}`,
+		`{"introspection": {"client_secret=` + secret + `": "x"}}`,
+		`{"introspection": {"client_secret ` + secret + `": 1, "client_secret ` + secret + `": 1}}`,
+		`introspection: {client_secret:` + secret + `, client_secret:` + secret + `}`,
 	} {
 		if _, err := Load([]byte(text)); err == nil || strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: %v", text, err)

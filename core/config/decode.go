@@ -155,11 +155,12 @@ func uniqueKeys(d *json.Decoder, path string) error {
 			if err != nil {
 				return err
 			}
-			inner = join(path, key.(string)) // encoding/json gives only strings as keys
-			if seen[inner] {
+			name := key.(string) // encoding/json gives only strings as keys
+			inner = join(path, shownKey(name))
+			if seen[name] {
 				return fmt.Errorf("key %s is given twice", inner)
 			}
-			seen[inner] = true
+			seen[name] = true
 		}
 		if err := uniqueKeys(d, inner); err != nil {
 			return err
@@ -187,12 +188,16 @@ func syntaxMistakes(err error) []Mistake {
 	return []Mistake{{"", "is not YAML or JSON: " + withoutQuotes(err.Error())}}
 }
 
-var quoted = regexp.MustCompile("`[^`]*`?")
+var (
+	quoted    = regexp.MustCompile("`[^`]*`?")
+	quotedKey = regexp.MustCompile(`"[^"]*"`)
+)
 
 func withoutQuotes(text string) string {
 	text = strings.Replace(text, "cannot unmarshal !!seq into map[string]interface {}", "must be a map of settings", 1)
 	text = strings.Replace(text, "cannot unmarshal !!str into map[string]interface {}", "must be a map of settings", 1)
-	return quoted.ReplaceAllString(strings.TrimPrefix(text, "yaml: "), "the value")
+	text = quoted.ReplaceAllString(strings.TrimPrefix(text, "yaml: "), "the value")
+	return quotedKey.ReplaceAllStringFunc(text, func(key string) string { return `"` + shownKey(strings.Trim(key, `"`)) + `"` })
 }
 
 // decoder fills a Config from a parsed document in one walk: defaults as Kong
@@ -223,9 +228,26 @@ func (d *decoder) section(path string, into reflect.Value, values map[string]any
 	}
 	for key := range values {
 		if !known[key] {
-			d.add(join(path, key), "is not a setting%s", d.suggestion(key))
+			key = shownKey(key)
+			d.add(join(path, key), "is not a setting%s", d.suggestion(strings.TrimSuffix(key, keyCut)))
 		}
 	}
+}
+
+// keyCut ends a key that is not shown in full.
+const keyCut = "..."
+
+// shownKey is what errors show of a key that may be none of ours. Where the
+// space behind a colon is missing, the key goes on with the value, which may be
+// a secret.
+func shownKey(key string) string {
+	odd := func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_-.$", r))
+	}
+	if end := strings.IndexFunc(key, odd); end >= 0 {
+		return key[:end] + keyCut
+	}
+	return key
 }
 
 func (d *decoder) value(path string, into reflect.Value, value any) {
