@@ -156,12 +156,18 @@ func (h *IdentityHeaders) checkOverrides(r *Request) error {
 		name, value := r.Header[i].Name, r.Header[i].Value
 		same := func(s string) bool { return foldEqual(s, name) }
 		differs := slices.ContainsFunc(methodOverrides, same) && !strings.EqualFold(value, r.Method) ||
-			slices.ContainsFunc(pathOverrides, same) && value != r.Target
+			slices.ContainsFunc(pathOverrides, same) && !isTarget(value, r)
 		if differs && !h.isIdentity(name) {
 			return fmt.Errorf("%w: %s asks the upstream for another method or path; list it in strip_headers to have it removed instead", ErrBadRequest, name)
 		}
 	}
 	return nil
+}
+
+// isTarget reports whether a text is the target of a request, also as the whole
+// URL, in which form ingress-nginx tells it.
+func isTarget(text string, r *Request) bool {
+	return text == r.Target || text == "https://"+r.Host+r.Target || text == "http://"+r.Host+r.Target
 }
 
 // stripped lists the names to remove. A name that is also set, whatever its

@@ -111,17 +111,20 @@ func TestIdentityHeaderIsNotTakenOffByConnection(t *testing.T) {
 func TestAnotherMethodOrPathForTheUpstreamIsRefused(t *testing.T) {
 	h := identity(t, map[string]string{"X-User-Id": "sub"}, []string{"X-Rewrite-Url"}, nil)
 	for line, refused := range map[Header]bool{
-		{"X-HTTP-Method-Override", "DELETE"}: true,
-		{"x_http_method_override", "DELETE"}: true,
-		{"X-Http-Method", "MERGE"}:           true,
-		{"X-Method-Override", ""}:            true,
-		{"X-Original-URL", "/admin"}:         true,
-		{"X_Original_Url", "/admin"}:         true,
+		{"X-HTTP-Method-Override", "DELETE"}:              true,
+		{"x_http_method_override", "DELETE"}:              true,
+		{"X-Http-Method", "MERGE"}:                        true,
+		{"X-Method-Override", ""}:                         true,
+		{"X-Original-URL", "/admin"}:                      true,
+		{"X_Original_Url", "/admin"}:                      true,
+		{"X-Original-URL", "http://app.test/admin"}:       true,
+		{"X-Original-URL", "https://evil.test/users?x=1"}: true,
 		// These say what the request line says, or are removed.
-		{"X-HTTP-Method-Override", "get"}: false,
-		{"X-Original-URL", "/users?x=1"}:  false,
-		{"X-Rewrite-URL", "/admin"}:       false,
-		{"X-Original", "/admin"}:          false,
+		{"X-HTTP-Method-Override", "get"}:                false,
+		{"X-Original-URL", "/users?x=1"}:                 false,
+		{"x-original-url", "https://app.test/users?x=1"}: false,
+		{"X-Rewrite-URL", "/admin"}:                      false,
+		{"X-Original", "/admin"}:                         false,
 	} {
 		for caller, p := range map[string]*Principal{"known caller": {Subject: "ada"}, "public route": nil} {
 			var d Decision
