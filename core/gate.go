@@ -67,13 +67,25 @@ func (g *Gate) Check(ctx context.Context, r *Request) (d Decision) {
 	call := Call{Request: r}
 	defer func() {
 		if v := recover(); v != nil {
-			d = Refusal(fmt.Errorf("panic while deciding: %v", v))
+			d = Refusal(r, fmt.Errorf("panic while deciding: %v", v))
 		}
-		if g.Recorder != nil {
-			g.Recorder.Record(ctx, Event{r, call.Path, &d, g.Now().Sub(start)})
-		}
+		g.record(ctx, Event{r, call.Path, &d, g.Now().Sub(start)})
 	}()
 	return g.check(ctx, &call)
+}
+
+// Refuse denies a request that a host cannot put to Check, or cannot let go on
+// as Check decided, and records it like any other.
+func (g *Gate) Refuse(ctx context.Context, r *Request, err error) Decision {
+	d := Refusal(r, err)
+	g.record(ctx, Event{Request: r, Decision: &d})
+	return d
+}
+
+func (g *Gate) record(ctx context.Context, e Event) {
+	if g.Recorder != nil {
+		g.Recorder.Record(ctx, e)
+	}
 }
 
 func (g *Gate) check(ctx context.Context, call *Call) Decision {
@@ -160,7 +172,7 @@ func (g *Gate) admit(call *Call, access Access, p *Principal) Decision {
 }
 
 func (g *Gate) refuse(call *Call, access Access, p *Principal, err error) Decision {
-	d := Refusal(err)
+	d := Refusal(call.Request, err)
 	d.Principal = p
 	var scopes []string
 	if access != nil {

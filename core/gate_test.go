@@ -293,3 +293,49 @@ func TestSecondFactorCountsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryRefusalNamesItsRequest(t *testing.T) {
+	g, events := testGate(t, nil)
+	refuse := map[string]func(*Request) Decision{
+		"decided": func(r *Request) Decision { return g.Check(context.Background(), r) },
+		"panic": func(r *Request) Decision {
+			r.Header = headers("Authorization", "Bearer panic")
+			return g.Check(context.Background(), r)
+		},
+		"bad path":    func(r *Request) Decision { r.Target = "/a/../b"; return g.Check(context.Background(), r) },
+		"cut headers": func(r *Request) Decision { r.HeaderCut = true; return g.Check(context.Background(), r) },
+		"by the host": func(r *Request) Decision { return g.Refuse(context.Background(), r, ErrBadRequest) },
+	}
+	for name, refuse := range refuse {
+		*events = nil
+		r := get("/private")
+		r.AskID = func() string { return "the-gateways-id" }
+		d := refuse(r)
+		var body struct {
+			RequestID string `json:"request_id"`
+		}
+		if err := json.Unmarshal(d.Body, &body); err != nil || body.RequestID != "the-gateways-id" {
+			t.Errorf("%s: the client reads %s, %v", name, d.Body, err)
+		}
+		if len(*events) != 1 || (*events)[0].Request.ID != body.RequestID || (*events)[0].Decision.Status != d.Status {
+			t.Errorf("%s: recorded %+v", name, *events)
+		}
+	}
+}
+
+func TestLoginRedirectIsLoggedUnderAnID(t *testing.T) {
+	g, events := testGate(t, nil)
+	if d := g.Check(context.Background(), get("/private", "Accept", "text/html")); d.Status != 302 || (*events)[0].Request.ID == "" {
+		t.Errorf("status %d, recorded %+v", d.Status, (*events)[0].Request)
+	}
+}
+
+func TestAdmittedRequestIsNotAskedForItsID(t *testing.T) {
+	g, _ := testGate(t, nil)
+	for _, r := range []*Request{get("/public"), get("/private", "Authorization", "Bearer good")} {
+		r.AskID = func() string { t.Error("asked"); return "" }
+		if d := g.Check(context.Background(), r); d.Outcome != Allow {
+			t.Errorf("%s: %v", r.Target, d.Cause)
+		}
+	}
+}

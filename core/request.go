@@ -1,6 +1,8 @@
 package core
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -14,8 +16,12 @@ type Header struct {
 
 // Request is what a host must supply. Nothing in it is trusted.
 type Request struct {
-	// ID correlates log lines; a host that has no request id leaves it empty.
-	ID string
+	// ID is the request's name in the gateway's own log, where the host knows
+	// it; AskID finds it out where knowing has a price, and is nil where ID is
+	// all there is. It is asked at most once, and only when the request is
+	// refused. Neither may be of the client's choosing. See [Request.Identify].
+	ID    string
+	AskID func() string
 	// Method as received. The zero value matches no rule.
 	Method string
 	// Target is the request target exactly as it stood on the request line,
@@ -37,6 +43,44 @@ type Request struct {
 	// Peer is all there is. It is asked at most once, and only by a rule that
 	// wants to know.
 	AskPeer func() netip.Addr
+}
+
+// Identify returns the request's id, under which a refusal stands in the log and
+// in what the client reads. What the host cannot tell is random: every refusal
+// has an id.
+func (r *Request) Identify() string {
+	if r.ID == "" && r.AskID != nil {
+		r.ID, r.AskID = asked(r.AskID), nil
+	}
+	if !isID(r.ID) {
+		r.ID = randomID()
+	}
+	return r.ID
+}
+
+// asked survives a host that fails: a refusal must not become a panic.
+func asked(id func() string) (answer string) {
+	defer func() { _ = recover() }()
+	return id()
+}
+
+// maxID bounds an id; gateways use 32 or 36 characters.
+const maxID = 128
+
+// isID holds an id to letters, digits and the punctuation that base64, UUIDs
+// and trace ids need, so that it reads the same in every log and body.
+func isID(id string) bool {
+	other := func(c rune) bool {
+		return c >= 0x80 || !isAlphanumeric(byte(c)) && !strings.ContainsRune("-_.:=+/@", c)
+	}
+	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, other)
+}
+
+// randomID has the form of nginx's $request_id: 128 bits as 32 digits.
+func randomID() string {
+	var bits [16]byte
+	rand.Read(bits[:]) // never fails
+	return hex.EncodeToString(bits[:])
 }
 
 // PeerAddr returns the address of the directly connected client, or the zero

@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -37,5 +38,44 @@ func TestAddressIsAskedForOnce(t *testing.T) {
 	}
 	if unknown := (&Request{}); unknown.PeerAddr().IsValid() {
 		t.Error("an address out of nothing")
+	}
+}
+
+func TestIDIsAskedForOnceAndOnlyWhenNeeded(t *testing.T) {
+	asked := 0
+	ask := func() string { asked++; return "f8ddf30b9ec2a1e67c8e12ee778ea480" }
+	r := Request{AskID: ask}
+	for range 2 {
+		if id := r.Identify(); asked != 1 || id != "f8ddf30b9ec2a1e67c8e12ee778ea480" {
+			t.Errorf("asked %d times for %q", asked, id)
+		}
+	}
+	known := Request{ID: "7b4f4c1e-0d1b-4a0e-9a8e-6c2f6b1a2d3c", AskID: ask}
+	if id := known.Identify(); asked != 1 || id != "7b4f4c1e-0d1b-4a0e-9a8e-6c2f6b1a2d3c" {
+		t.Errorf("asked %d times although the id is known: %q", asked, id)
+	}
+}
+
+// Whatever a host hands in, a log line and a body hold a short plain word.
+func TestIDThatForgesALogLineIsReplaced(t *testing.T) {
+	for name, r := range map[string]*Request{
+		"nothing":       {},
+		"nothing told":  {AskID: func() string { return "" }},
+		"a panic":       {AskID: func() string { panic("no connection") }},
+		"another line":  {ID: "x\ntime=now level=INFO msg=allowed"},
+		"a second word": {ID: "x status=200"},
+		"a quote":       {AskID: func() string { return `x"` }},
+		"terminal":      {ID: "x\x1b[2K"},
+		"not ASCII":     {ID: "ｘ"},
+		"not UTF-8":     {ID: "\xff"},
+		"far too long":  {ID: strings.Repeat("a", maxID+1)},
+	} {
+		id, again := r.Identify(), r.Identify()
+		if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" || id != again {
+			t.Errorf("%s: %q, then %q", name, id, again)
+		}
+	}
+	if a, b := (&Request{}).Identify(), (&Request{}).Identify(); a == b {
+		t.Errorf("two requests are both %s", a)
 	}
 }

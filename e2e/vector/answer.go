@@ -83,6 +83,7 @@ func newAnswer(status int, header http.Header, body []byte) Answer {
 type problem struct {
 	Type, Title, Detail, Error string
 	Status                     int
+	RequestID                  string `json:"request_id"`
 }
 
 func (a Answer) isOurs() bool { return a.Header.Get("Cache-Control") == "no-store" }

@@ -76,8 +76,15 @@ func (j *judge) refusal() {
 	if len(h.Values("WWW-Authenticate")) > 1 {
 		j.fail("WWW-Authenticate is repeated")
 	}
-	if p, ok := j.answer.problem(); len(j.answer.Body) > 0 && (!ok || p.Status != j.answer.Status || p.Type != "about:blank" || p.Title == "") {
+	p, ok := j.answer.problem()
+	if len(j.answer.Body) == 0 {
+		return // to HEAD
+	}
+	if !ok || p.Status != j.answer.Status || p.Type != "about:blank" || p.Title == "" {
 		j.fail("the body is no problem document (RFC 9457) for %d: %q", j.answer.Status, j.answer.Body)
+	}
+	if kongs := h.Get("X-Kong-Request-Id"); p.RequestID == "" || kongs != "" && p.RequestID != kongs {
+		j.fail("the body has the request id %q, Kong's header %q", p.RequestID, kongs)
 	}
 }
 

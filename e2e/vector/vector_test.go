@@ -144,7 +144,7 @@ func problemText(status, code string) string {
 	if code != "" {
 		text += `,"error":"` + code + `"`
 	}
-	return text + "}"
+	return text + `,"request_id":"i"}`
 }
 
 func TestClassOfAnAnswer(t *testing.T) {
@@ -254,6 +254,8 @@ GET / HTTP/1.1
 		"cacheable":          func(a *Answer) { a.Header.Del("Cache-Control") },
 		"status in the body": func(a *Answer) { a.Body = []byte(problemText("403", "")) },
 		"no problem":         func(a *Answer) { a.Body = []byte("no") },
+		"no request id":      func(a *Answer) { a.Body = []byte(strings.Replace(problemText("401", ""), `"i"`, `""`, 1)) },
+		"not Kong's id":      func(a *Answer) { a.Header.Set("X-Kong-Request-Id", "k") },
 		"it says more":       func(a *Answer) { a.Body = []byte(strings.Replace(problemText("401", ""), "{", `{"token":"t",`, 1)) },
 		"served":             func(a *Answer) { a.Served = true },
 	} {

@@ -111,7 +111,7 @@ func (x explanation) verdict() {
 		}
 		x.printf("%s  %s\n", x.good(how), line)
 	} else {
-		d := core.Refusal(x.e.Refusal)
+		d := core.Refusal(x.call.Request, x.e.Refusal)
 		x.printf("%s  %s\n", x.bad(fmt.Sprintf("denied %d %s", d.Status, d.Reason)), line)
 		x.printf("  %s\n", x.refusal())
 	}
@@ -434,7 +434,7 @@ func explained(e *permission.Explanation, call *core.Call) explainedJSON {
 		Allowed: e.Allowed, Public: e.Public, Activities: []activityJSON{},
 	}
 	if e.Refusal != nil {
-		d := core.Refusal(e.Refusal)
+		d := core.Refusal(call.Request, e.Refusal)
 		out.Status, out.Reason, out.Refusal = d.Status, d.Reason, e.Refusal.Error()
 	}
 	for i := range e.Matched {

@@ -50,7 +50,7 @@ func (a *authorization) Check(ctx context.Context, question *authv3.CheckRequest
 		g, err = a.gateFor(question.GetAttributes().GetContextExtensions())
 	}
 	if err != nil {
-		d := core.Refusal(err)
+		d := core.Refusal(asked, err)
 		a.record(ctx, asked, &d)
 		return denied(d), nil
 	}

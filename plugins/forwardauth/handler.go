@@ -38,11 +38,11 @@ func (e *endpoint) matches(target string) bool {
 func (e *endpoint) check(r *http.Request) (*core.Request, core.Decision) {
 	asked, err := e.dialect.read(r, e.path)
 	if err != nil {
-		return asked, core.Refusal(err)
+		return asked, core.Refusal(asked, err)
 	}
 	if e.dialect.removes == "" {
 		if name, found := e.gate.Identity.Disguised(asked); found {
-			return asked, core.Refusal(fmt.Errorf("%w: header %q reads as an identity header to many upstreams, and the proxy would let it pass", core.ErrBadRequest, name))
+			return asked, core.Refusal(asked, fmt.Errorf("%w: header %q reads as an identity header to many upstreams, and the proxy would let it pass", core.ErrBadRequest, name))
 		}
 	}
 	return nil, e.gate.check(r.Context(), asked)
@@ -122,8 +122,9 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 var errNoEndpoint = errors.New("no endpoint has this path; see endpoints in the settings")
 
 func (h handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	d := core.Refusal(err)
-	h.service.record(r.Context(), &core.Request{Method: r.Method, Target: r.RequestURI, Host: r.Host}, &d)
+	asked := &core.Request{Method: r.Method, Target: r.RequestURI, Host: r.Host}
+	d := core.Refusal(asked, err)
+	h.service.record(r.Context(), asked, &d)
 	answer(w, d.Status, d.Header, d.Body)
 }
 

@@ -17,7 +17,7 @@ import (
 
 // handler decides requests with one gate. Each exchange with Kong costs both
 // sides tens of microseconds, so a request is read with two and answered with
-// one.
+// one. Its id is a further one, made when the request is refused.
 type handler struct {
 	gate *core.Gate
 }
@@ -29,16 +29,16 @@ var _ pluginserver.Handler = handler{}
 func (h handler) Access(ctx context.Context, k *pdk.PDK) {
 	r, err := readRequest(k)
 	if err != nil {
-		exit(k, core.Refusal(err))
+		pluginserver.Exit(k, h.gate.Refuse(ctx, r, err))
 		return
 	}
 	d := h.gate.Check(ctx, r)
 	if d.Outcome != core.Allow {
-		exit(k, d)
+		pluginserver.Exit(k, d)
 		return
 	}
 	if err := setHeaders(k, d); err != nil {
-		exit(k, core.Refusal(fmt.Errorf("Kong did not take the upstream headers: %w", err)))
+		pluginserver.Exit(k, h.gate.Refuse(ctx, r, fmt.Errorf("Kong did not take the upstream headers: %w", err)))
 	}
 }
 
@@ -48,19 +48,22 @@ const maxHeaders = 1000
 
 // readRequest asks Kong for what the gate needs. Kong cannot hand over header
 // lines or a request line that are not UTF-8, and says so with an error that
-// must not read as "absent".
+// must not read as "absent". The request is never nil.
 func readRequest(k *pdk.PDK) (*core.Request, error) {
+	r := &core.Request{
+		AskID:   func() string { return pluginserver.RequestID(k) },
+		AskPeer: func() netip.Addr { return peer(k) },
+	}
 	headers, err := k.Request.GetHeaders(maxHeaders)
 	if err != nil {
-		return nil, fmt.Errorf("%w: Kong cannot hand over the headers: %w", core.ErrBadRequest, err)
+		return r, fmt.Errorf("%w: Kong cannot hand over the headers: %w", core.ErrBadRequest, err)
 	}
 	line, err := k.Nginx.GetVar("request")
 	if err != nil {
-		return nil, fmt.Errorf("%w: Kong cannot hand over the request line: %w", core.ErrBadRequest, err)
+		return r, fmt.Errorf("%w: Kong cannot hand over the request line: %w", core.ErrBadRequest, err)
 	}
-	r := &core.Request{}
 	if r.Method, r.Target, err = core.RequestLine(line); err != nil {
-		return nil, err
+		return r, err
 	}
 	r.Header = make([]core.Header, 0, len(headers))
 	for name, values := range headers {
@@ -70,7 +73,6 @@ func readRequest(k *pdk.PDK) (*core.Request, error) {
 	}
 	r.HeaderCut = len(r.Header) >= maxHeaders
 	r.Host, _ = r.Lookup("Host")
-	r.AskPeer = func() netip.Addr { return peer(k) }
 	return r, nil
 }
 
@@ -98,14 +100,6 @@ func setHeaders(k *pdk.PDK, d core.Decision) error {
 		headers[h.Name] = []string{h.Value}
 	}
 	return k.ServiceRequest.SetHeaders(headers)
-}
-
-func exit(k *pdk.PDK, d core.Decision) {
-	headers := make(map[string][]string, len(d.Header))
-	for _, h := range d.Header {
-		headers[h.Name] = append(headers[h.Name], h.Value)
-	}
-	k.Response.Exit(d.Status, d.Body, headers)
 }
 
 // ownSettings drops what Kong adds to a configuration: what the plugin is

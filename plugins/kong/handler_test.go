@@ -26,6 +26,7 @@ type kongSide struct {
 	// fail makes a call answer with bytes that are no message.
 	fail string
 
+	// calls are the methods, with the name of a variable behind a space.
 	calls []string
 	exit  wire.Exit
 	set   map[string]any
@@ -42,9 +43,10 @@ func (s *kongSide) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		s.calls = append(s.calls, string(method))
-		answer := s.answer(string(method), args)
-		if s.fail == string(method) {
+		call := called(string(method), args)
+		s.calls = append(s.calls, call)
+		answer := s.answer(call, args)
+		if s.fail == call {
 			answer = []byte{0xff, 0xff, 0xff}
 		}
 		if wire.WriteFrame(conn, answer) != nil || string(method) == "kong.response.exit" {
@@ -53,12 +55,28 @@ func (s *kongSide) serve(conn net.Conn) {
 	}
 }
 
-func (s *kongSide) answer(method string, args []byte) []byte {
-	switch method {
+func called(method string, args []byte) string {
+	if method == "kong.nginx.get_var" {
+		name, _ := wire.DecodeString(args)
+		return method + " " + name
+	}
+	return method
+}
+
+const (
+	getLine = "kong.nginx.get_var request"
+	getID   = "kong.nginx.get_var kong_request_id"
+	kongsID = "934a5f4859150d4861d1f136223b7310"
+)
+
+func (s *kongSide) answer(call string, args []byte) []byte {
+	switch call {
 	case "kong.request.get_headers":
 		return wire.EncodeStruct(s.headers)
-	case "kong.nginx.get_var":
+	case getLine:
 		return wire.EncodeString(s.line)
+	case getID:
+		return wire.EncodeString(kongsID)
 	case "kong.client.get_ip":
 		return wire.EncodeString("10.1.2.3")
 	case "kong.service.request.set_headers":
@@ -116,23 +134,25 @@ permission_table: |
 
 func TestFewPDKCallsPerRequest(t *testing.T) {
 	h := testHandler(t)
-	read := []string{"kong.request.get_headers", "kong.nginx.get_var"}
+	read := []string{"kong.request.get_headers", getLine}
+	allow := []string{"kong.service.request.set_headers"}
+	deny := []string{getID, "kong.response.exit"}
 	for name, c := range map[string]struct {
 		line, authorization string
-		last                string
+		last                []string
 	}{
-		"allowed":         {"GET /me HTTP/1.1", "Bearer good", "kong.service.request.set_headers"},
-		"public":          {"GET /public HTTP/1.1", "", "kong.service.request.set_headers"},
-		"unauthenticated": {"GET /me HTTP/1.1", "Bearer bad", "kong.response.exit"},
-		"forbidden":       {"GET /users HTTP/1.1", "Bearer good", "kong.response.exit"},
-		"bad path":        {"GET /me/.. HTTP/1.1", "", "kong.response.exit"},
+		"allowed":         {"GET /me HTTP/1.1", "Bearer good", allow},
+		"public":          {"GET /public HTTP/1.1", "", allow},
+		"unauthenticated": {"GET /me HTTP/1.1", "Bearer bad", deny},
+		"forbidden":       {"GET /users HTTP/1.1", "Bearer good", deny},
+		"bad path":        {"GET /me/.. HTTP/1.1", "", deny},
 	} {
 		s := &kongSide{line: c.line, headers: map[string]any{"host": "app.test", "authorization": []any{c.authorization}}}
 		if c.authorization == "" {
 			delete(s.headers, "authorization")
 		}
 		s.access(t, h)
-		if want := append(slices.Clone(read), c.last); !slices.Equal(s.calls, want) {
+		if want := slices.Concat(read, c.last); !slices.Equal(s.calls, want) {
 			t.Errorf("%s: %v, want %v", name, s.calls, want)
 		}
 	}
@@ -140,10 +160,10 @@ func TestFewPDKCallsPerRequest(t *testing.T) {
 
 func TestAddressIsAskedForOnlyByRulesThatWantIt(t *testing.T) {
 	h := testHandler(t)
-	for path, last := range map[string]string{"/near": "kong.service.request.set_headers", "/far": "kong.response.exit"} {
+	for path, last := range map[string][]string{"/near": {"kong.service.request.set_headers"}, "/far": {getID, "kong.response.exit"}} {
 		s := &kongSide{line: "GET " + path + " HTTP/1.1", headers: map[string]any{"authorization": "Bearer good"}}
 		s.access(t, h)
-		if want := []string{"kong.request.get_headers", "kong.nginx.get_var", "kong.client.get_ip", last}; !slices.Equal(s.calls, want) {
+		if want := append([]string{"kong.request.get_headers", getLine, "kong.client.get_ip"}, last...); !slices.Equal(s.calls, want) {
 			t.Errorf("%s: %v, want %v", path, s.calls, want)
 		}
 	}
@@ -160,12 +180,67 @@ func TestForgedHeadersAreRemovedInTheSameCall(t *testing.T) {
 }
 
 func TestEveryPDKErrorDenies(t *testing.T) {
-	for _, method := range []string{"kong.request.get_headers", "kong.nginx.get_var"} {
-		s := &kongSide{line: "GET /public HTTP/1.1", headers: map[string]any{"host": "a"}, fail: method}
-		s.access(t, testHandler(t))
+	for _, call := range []string{"kong.request.get_headers", getLine} {
+		s := &kongSide{line: "GET /public HTTP/1.1", headers: map[string]any{"host": "a"}, fail: call}
+		h, events := recordingHandler(t)
+		s.access(t, h)
 		if s.exit.Status != 400 {
-			t.Errorf("%s fails: %d (%v), want 400", method, s.exit.Status, s.calls)
+			t.Errorf("%s fails: %d (%v), want 400", call, s.exit.Status, s.calls)
 		}
+		if len(*events) != 1 || (*events)[0].Request.ID != kongsID || requestID(t, s.exit.Body) != kongsID {
+			t.Errorf("%s fails: the refusal is not recorded under Kong's id: %v, %s", call, *events, s.exit.Body)
+		}
+	}
+}
+
+// recorded keeps what a Recorder is told.
+type recorded []core.Event
+
+func (r *recorded) Record(_ context.Context, e core.Event) { *r = append(*r, e) }
+
+func recordingHandler(t *testing.T) (handler, *recorded) {
+	t.Helper()
+	events := &recorded{}
+	o := testHandler(t).gate.Options
+	o.Recorder = events
+	gate, err := core.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return handler{gate}, events
+}
+
+func requestID(t *testing.T, body []byte) string {
+	t.Helper()
+	var problem struct {
+		RequestID string `json:"request_id"`
+	}
+	if err := json.Unmarshal(body, &problem); err != nil {
+		t.Errorf("%s: %v", body, err)
+	}
+	return problem.RequestID
+}
+
+func TestClientDoesNotChooseTheRequestID(t *testing.T) {
+	const forged = "11111111111111111111111111111111"
+	h, events := recordingHandler(t)
+	s := &kongSide{line: "GET /me HTTP/1.1", headers: map[string]any{
+		"x-request-id": forged, "x-kong-request-id": forged, "kong-request-id": forged, "x-correlation-id": forged}}
+	s.access(t, h)
+	if id := requestID(t, s.exit.Body); id != kongsID || s.exit.Status != 401 {
+		t.Errorf("answered %d under the id %q, want 401 and Kong's %q", s.exit.Status, id, kongsID)
+	}
+	if len(*events) != 1 || (*events)[0].Request.ID != kongsID {
+		t.Errorf("recorded %v", *events)
+	}
+}
+
+func TestRefusalWhoseIDKongDoesNotTell(t *testing.T) {
+	h, events := recordingHandler(t)
+	s := &kongSide{line: "GET /me HTTP/1.1", headers: map[string]any{}, fail: getID}
+	s.access(t, h)
+	if id := requestID(t, s.exit.Body); s.exit.Status != 401 || len(id) != 32 || id != (*events)[0].Request.ID {
+		t.Errorf("answered %d under the id %q, recorded %v", s.exit.Status, id, *events)
 	}
 }
 
@@ -219,7 +294,7 @@ func TestConfigThatDoesNotLoadIsAnError(t *testing.T) {
 }
 
 func TestPriorityIsBetweenCORSAndACL(t *testing.T) {
-	if p := plugin(nil).Priority; p < 951 || p > 1999 {
+	if p := plugin(config.NewBuilder(config.BuilderOptions{})).Priority; p < 951 || p > 1999 {
 		t.Errorf("priority %d", p)
 	}
 }

@@ -23,7 +23,7 @@ func environment(pairs map[string]string) func(string) (string, bool) {
 
 // TestMistakes compares the exact text of every message.
 func TestMistakes(t *testing.T) {
-	const knownPlugins = "cors, ext-plugin-post-req, ext-plugin-pre-req, proxy-rewrite, redirect, response-rewrite"
+	const knownPlugins = "cors, ext-plugin-post-req, ext-plugin-pre-req, proxy-rewrite, redirect, request-id, response-rewrite"
 	for name, c := range map[string]struct{ text, want string }{
 		"unknown section": {
 			"routes: []\nconsumers: []\nssls: []\n#END",

@@ -180,6 +180,39 @@ func TestExtraInfo(t *testing.T) {
 	}
 }
 
+// TestRequestIDsOfAPISIX: nginx's own id is never the client's; the one of the
+// plugin request-id is, if the client sends one.
+func TestRequestIDsOfAPISIX(t *testing.T) {
+	conf := probeConf{Decision: &probeDecision{}, Vars: []string{"request_id", "apisix_request_id"}}
+	for plugins, clients := range map[string]bool{"": false, "request-id: {}": true} {
+		if plugins != "" {
+			plugins = "\n      " + plugins
+		}
+		r := start(t, "probe", probeRoute(t, conf, plugins))
+		for _, sent := range []string{"client-chosen", ""} {
+			got := send(t, r.Gateway, request("GET", "/", "X-Request-Id: "+sent))
+			up := r.up.take()
+			wantStatus(t, got, 200)
+			ids := map[string]string{}
+			for _, line := range up[0].lines {
+				name, value, _ := strings.Cut(line, ": ")
+				ids[name] = value
+			}
+			nginx, apisix := ids["X-Var-0"], ids["X-Var-1"]
+			if len(nginx) != 32 || strings.Contains(nginx, "-") {
+				t.Errorf("%q: $request_id is %q", plugins, nginx)
+			}
+			switch {
+			case !clients && apisix != nginx, clients && sent != "" && apisix != sent, clients && sent == "" && (len(apisix) != 36 || ids["X-Request-Id"] != apisix):
+				t.Errorf("%q, client sends %q: $apisix_request_id is %q, $request_id %q", plugins, sent, apisix, nginx)
+			}
+			if answered := got.header("X-Request-Id"); clients && !slices.Equal(answered, []string{apisix}) || !clients && len(answered) != 0 {
+				t.Errorf("%q: the client reads %q", plugins, answered)
+			}
+		}
+	}
+}
+
 func TestExtraInfoBody(t *testing.T) {
 	for body, want := range map[string]string{"": "<none>", "a=1": "a=1", strings.Repeat("y", 100_000): strings.Repeat("y", 100_000)} {
 		r := start(t, "probe", probeRoute(t, probeConf{Decision: &probeDecision{}, Body: true}, ""))

@@ -18,8 +18,8 @@
 //     attributes named in the errors of this package. ${{NAME}} and
 //     ${{NAME:=default}} are replaced from the environment, as APISIX does.
 //   - Plugins: ext-plugin-pre-req, ext-plugin-post-req, proxy-rewrite,
-//     redirect, response-rewrite (status and headers), cors; each with
-//     _meta.disable and _meta.priority.
+//     redirect, response-rewrite (status and headers), cors, request-id (uuid);
+//     each with _meta.disable and _meta.priority.
 //   - Of config.yaml: ext-plugin.cmd, ext-plugin.path_for_test,
 //     nginx_config.envs, the list of plugins, and the attributes that change
 //     nothing here. deployment must say standalone (config_provider yaml).

@@ -31,6 +31,7 @@ type exchange struct {
 	upstreamHost string
 	respHeader   front.Headers // set by plugins before any response
 	origin       *string       // what cors saw
+	requestID    string        // $apisix_request_id
 
 	route *boundRoute
 	conf  confKey
@@ -52,7 +53,7 @@ func (g *Gateway) newExchange(st *state, r *front.Request) *exchange {
 	x := &exchange{
 		gateway: g, state: st, log: g.log.With("request", r.ID), req: r,
 		remote: realIP(r.Remote, given), host: cmp.Or(r.Host, serverName), header: r.Header.Clone(), method: r.Method,
-		uri: r.URI, normalised: r.URI + isArgs(r.Args) + r.Args, args: r.Args, upstreamHost: upstreamHost,
+		uri: r.URI, normalised: r.URI + isArgs(r.Args) + r.Args, args: r.Args, upstreamHost: upstreamHost, requestID: r.ID,
 	}
 	x.neutralise()
 	return x

@@ -45,6 +45,7 @@ type pluginKind struct {
 }
 
 var pluginKinds = map[string]pluginKind{
+	"request-id":          {12015, parseRequestID},
 	"ext-plugin-pre-req":  {12000, parsePreReq},
 	"cors":                {4000, parseCORS},
 	"proxy-rewrite":       {1008, parseProxyRewrite},

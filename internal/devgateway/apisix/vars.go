@@ -61,8 +61,10 @@ func (x *exchange) plainVariable(name string) (string, bool) {
 		return r.Remote.Addr().String(), true
 	case "realip_remote_port":
 		return strconv.Itoa(int(r.Remote.Port())), true
-	case "request_id", "apisix_request_id":
+	case "request_id":
 		return r.ID, true
+	case "apisix_request_id":
+		return x.requestID, true
 	case "content_type", "content_length":
 		return x.headerVariable(name)
 	case "upstream_uri":

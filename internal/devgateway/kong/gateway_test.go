@@ -132,6 +132,22 @@ func TestNginxVariables(t *testing.T) {
 	wantDenied(t, g, up, "var upstream_addr", "", "500")
 }
 
+// TestRequestIDsOfKong: the id of Kong's logs is $kong_request_id, and no other.
+func TestRequestIDsOfKong(t *testing.T) {
+	up := startEcho(t)
+	g := startGateway(t, up, buildPlugin(t, "script"), scriptConfig)
+	ids := map[string]string{}
+	for _, name := range []string{"kong_request_id", "request_id"} {
+		g.get(t, "/r", "X-Do: var "+name+"\r\nX-Kong-Request-Id: forged\r\nX-Request-Id: forged\r\n")
+		request := up.received(t)
+		ids[name] = strings.Trim(headerLine(request, "X-Report"), "<>")
+		if kongs := headerLine(request, "X-Kong-Request-Id"); (ids[name] == kongs) != (name == "kong_request_id") || len(kongs) != 32 {
+			t.Errorf("$%s is %q, the upstream got X-Kong-Request-Id %q", name, ids[name], kongs)
+		}
+	}
+	g.log.await(t, "request_id="+ids["kong_request_id"], 1)
+}
+
 func TestUnimplementedPDKMethodFailsClosed(t *testing.T) {
 	up := startEcho(t)
 	g := startGateway(t, up, buildPlugin(t, "script"), scriptConfig)

@@ -1,6 +1,8 @@
 package kong
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -119,8 +121,11 @@ func nginxVariable(x *exchange, name string) (string, error) {
 		return r.Local.Addr().String(), nil
 	case "server_port":
 		return strconv.Itoa(int(r.Local.Port())), nil
-	case "kong_request_id", "request_id":
+	case "kong_request_id":
 		return r.ID, nil
+	case "request_id": // nginx's own, which is not Kong's
+		sum := sha256.Sum256([]byte(r.ID))
+		return hex.EncodeToString(sum[:16]), nil
 	case "content_type", "content_length":
 		name = "http_" + name
 	}

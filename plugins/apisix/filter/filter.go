@@ -3,6 +3,7 @@
 package filter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -23,7 +24,10 @@ type Filter struct {
 	gates *config.Builder
 }
 
-var _ plugin.Plugin = (*Filter)(nil)
+var (
+	_ plugin.Plugin   = (*Filter)(nil)
+	_ runner.Recorder = (*Filter)(nil)
+)
 
 // New makes the plugin, whose gates come from a builder.
 func New(gates *config.Builder) *Filter { return &Filter{gates: gates} }
@@ -39,12 +43,12 @@ func (f *Filter) ParseConf(in []byte) (any, error) { return f.gates.Gate(in) }
 func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Request) {
 	gate, ok := conf.(*core.Gate)
 	if !ok {
-		answer(w, core.Refusal(errors.New("the route's configuration is not a gate")))
+		answer(w, core.Refusal(&core.Request{}, errors.New("the route's configuration is not a gate")))
 		return
 	}
 	request, err := read(r)
 	if err != nil {
-		answer(w, core.Refusal(err))
+		answer(w, gate.Refuse(r.Context(), request, err))
 		return
 	}
 	d := gate.Check(r.Context(), request)
@@ -61,34 +65,36 @@ func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Reques
 	}
 }
 
+// Record is told by the runner of requests that it denied by itself, in no gate.
+func (f *Filter) Record(ctx context.Context, e core.Event) {
+	if f.gates.Recorder != nil {
+		f.gates.Recorder.Record(ctx, e)
+	}
+}
+
 // read takes the request line as it was received: what APISIX shows otherwise
-// is decoded, while the upstream gets the original.
+// is decoded, while the upstream gets the original. The request is never nil.
 func read(r pkgHTTP.Request) (*core.Request, error) {
+	request := &core.Request{Method: r.Method()}
 	raw, ok := r.(runner.RawRequest)
 	if !ok {
-		return nil, errors.New("the runner does not tell the request line as received")
-	}
-	line, err := raw.RequestLine()
-	if err != nil {
-		return nil, fmt.Errorf("the request line is not known: %w", err)
-	}
-	_, target, err := core.RequestLine(line)
-	if err != nil {
-		return nil, err
+		return request, errors.New("the runner does not tell the request line as received")
 	}
 	lines := raw.HeaderLines()
-	request := &core.Request{
-		Method:    r.Method(),
-		Target:    target,
-		Header:    make([]core.Header, len(lines)),
-		HeaderCut: raw.HeaderCut(),
-	}
+	request.Header = make([]core.Header, len(lines))
 	for i, line := range lines {
 		request.Header[i] = core.Header{Name: line.Name, Value: line.Value}
 	}
+	request.HeaderCut = raw.HeaderCut()
 	request.Host, _ = request.Lookup("Host")
 	request.Peer, _ = netip.AddrFromSlice(r.SrcIP())
-	return request, nil
+	request.AskID = raw.RequestID
+	line, err := raw.RequestLine()
+	if err != nil {
+		return request, fmt.Errorf("the request line is not known: %w", err)
+	}
+	_, request.Target, err = core.RequestLine(line)
+	return request, err
 }
 
 func answer(w http.ResponseWriter, d core.Decision) {

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,36 +15,7 @@ type answer struct {
 	body    []byte
 }
 
-// The answers that the runner gives by itself. They say nothing about the
-// reason: that is in the log.
-var (
-	headersTooMany    = problem(http.StatusRequestHeaderFieldsTooLarge, "The request has too many header fields.")
-	methodUnknown     = problem(http.StatusNotImplemented, "The request method is not supported.")
-	answerInvalid     = problem(http.StatusInternalServerError, "The request could not be processed.")
-	unavailable       = problem(http.StatusServiceUnavailable, "The request could not be processed at the moment.")
-	problemHeaders    = []textEntry{{name: "Content-Type", value: problemType}, {name: "Cache-Control", value: "no-store"}}
-	errNoAnswerStatus = errors.New("an empty answer without a status")
-)
-
-const problemType = "application/problem+json"
-
-// problem is an answer with the body of RFC 9457.
-func problem(status int, detail string) *answer {
-	return &answer{uint16(status), problemHeaders, problemBody(status, detail)}
-}
-
-func problemBody(status int, detail string) []byte {
-	body, err := json.Marshal(struct {
-		Type   string `json:"type"`
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Detail string `json:"detail,omitempty"`
-	}{"about:blank", http.StatusText(status), status, detail})
-	if err != nil { // a struct of strings and an integer always encodes
-		return nil
-	}
-	return body
-}
+var errNoAnswerStatus = errors.New("an empty answer without a status")
 
 // answerWriter is the http.ResponseWriter of the plugins of one request.
 type answerWriter struct {
@@ -117,7 +87,7 @@ func checkStatus(status int) error {
 func (a *answer) fill() {
 	switch status := int(a.status); {
 	case status >= 400:
-		a.body = problemBody(status, "")
+		a.body = problemBody(status, "", "")
 		a.contentType(problemType)
 	case status >= 300 && status != http.StatusNotModified:
 		a.body = []byte(http.StatusText(status) + "\n")

@@ -10,6 +10,8 @@ import (
 
 	"github.com/api7/ext-plugin-proto/go/A6/Err"
 	"github.com/api7/ext-plugin-proto/go/A6/ExtraInfo"
+
+	"gatehouse/core"
 )
 
 // conn is one connection of APISIX, which uses it for one call at a time.
@@ -117,12 +119,13 @@ func (c *conn) httpReqCall(call []byte) []byte {
 		return nil
 	}
 	if stop == nil && c.late() {
-		stop = unavailable
+		stop = r.deny(unavailable, errLate)
 	}
-	return c.finish(c.requestFrame(msg.id, stop, &changes))
+	return c.finish(c.requestFrame(r, stop, &changes))
 }
 
-func (c *conn) requestFrame(id uint32, stop *answer, changes *changes) []byte {
+func (c *conn) requestFrame(r *request, stop *answer, changes *changes) []byte {
+	id := r.msg.id
 	var frame []byte
 	var ok bool
 	switch {
@@ -135,7 +138,8 @@ func (c *conn) requestFrame(id uint32, stop *answer, changes *changes) []byte {
 	}
 	if !ok {
 		c.server.notes.warn("answer too large", "plugins: the answer does not fit a frame, the request is denied")
-		frame, _ = c.enc.stop(id, unavailable.status, unavailable.headers, unavailable.body)
+		stop = r.deny(unavailable, errTooLarge)
+		frame, _ = c.enc.stop(id, stop.status, stop.headers, stop.body)
 	}
 	return frame
 }
@@ -158,12 +162,13 @@ func (c *conn) httpRespCall(call []byte) []byte {
 		return nil
 	}
 	if c.late() {
-		change = unavailable
+		change = r.deny(unavailable, errLate)
 	}
 	frame, ok := c.enc.response(msg.id, change.status, change.headers, change.body)
 	if !ok {
 		c.server.notes.warn("answer too large", "plugins: the response does not fit a frame, it is replaced by an error")
-		frame, _ = c.enc.response(msg.id, unavailable.status, unavailable.headers, unavailable.body)
+		change = r.deny(unavailable, errTooLarge)
+		frame, _ = c.enc.response(msg.id, change.status, change.headers, change.body)
 	}
 	return c.finish(frame)
 }
@@ -237,20 +242,23 @@ func (c *conn) expire() {
 	c.server.notes.warn("timeout", "plugins: no answer in time, the request is denied", "limit", c.server.opts.FilterTimeout)
 	if now&phaseBits == phaseRunning {
 		c.SetWriteDeadline(time.Now().Add(time.Second))
-		c.Write(expiredFrame(c.call))
+		c.Write(c.server.expiredFrame(c.call))
 	}
 }
 
-func expiredFrame(call pendingCall) []byte {
+// expiredFrame has a random id: the connection is the plugins', and APISIX
+// cannot be asked.
+func (s *server) expiredFrame(call pendingCall) []byte {
 	e := newEncoder()
+	if call.kind == typePrepareConf {
+		return e.errorFrame(Err.CodeSERVICE_UNAVAILABLE)
+	}
+	a := s.deny(&core.Request{}, "", unavailable, errLate)
 	var frame []byte
-	switch call.kind {
-	case typeHTTPReqCall:
-		frame, _ = e.stop(call.id, unavailable.status, unavailable.headers, unavailable.body)
-	case typeHTTPResp:
-		frame, _ = e.response(call.id, unavailable.status, unavailable.headers, unavailable.body)
-	default:
-		frame = e.errorFrame(Err.CodeSERVICE_UNAVAILABLE)
+	if call.kind == typeHTTPReqCall {
+		frame, _ = e.stop(call.id, a.status, a.headers, a.body)
+	} else {
+		frame, _ = e.response(call.id, a.status, a.headers, a.body)
 	}
 	return frame
 }

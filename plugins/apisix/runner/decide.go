@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
+
+	"gatehouse/core"
 )
 
 // Plugin is plugin.Plugin of github.com/apache/apisix-go-plugin-runner, whose
@@ -26,6 +28,20 @@ type Plugin interface {
 	ResponseFilter(conf any, w pkgHTTP.Response)
 }
 
+// Recorder is a plugin that is also told of every request which the runner
+// denies in the plugins' place, whichever route it is of.
+type Recorder interface {
+	Plugin
+	core.Recorder
+}
+
+var (
+	errNotLoaded = errors.New("the route's configuration does not load")
+	errPanicked  = errors.New("a plugin panicked")
+	errLate      = errors.New("the plugins did not answer in time")
+	errTooLarge  = errors.New("the answer does not fit a frame")
+)
+
 // decide runs the plugins of a route until one answers. It returns what the
 // client gets, or nil and what changes when the request may pass.
 func (s *server) decide(conf *routeConf, r *request) (*answer, changes) {
@@ -35,16 +51,16 @@ func (s *server) decide(conf *routeConf, r *request) (*answer, changes) {
 	w := &r.writer
 	for i := range conf.plugins {
 		if !s.filter(&conf.plugins[i], func(p *loadedPlugin) { p.RequestFilter(p.conf, w, r) }) {
-			return unavailable, changes{}
+			return r.deny(unavailable, errPanicked), changes{}
 		}
 		if w.answered {
-			return s.written(&conf.plugins[i], w), changes{}
+			return s.written(&conf.plugins[i], r), changes{}
 		}
 	}
 	changes, err := r.changes()
 	if err != nil {
 		s.notes.warn("changes", "plugins: impossible change of the request, which is denied", "cause", err)
-		return unavailable, changes
+		return r.deny(unavailable, err), changes
 	}
 	return nil, changes
 }
@@ -53,22 +69,22 @@ func (s *server) decide(conf *routeConf, r *request) (*answer, changes) {
 func (s *server) refusal(conf *routeConf, r *request) *answer {
 	switch {
 	case conf.denied:
-		return unavailable
+		return r.deny(unavailable, errNotLoaded)
 	case !r.knownMethod():
 		s.notes.warn("method", "a request with a method that the protocol does not know is denied", "method", r.msg.method)
-		return methodUnknown
+		return r.deny(methodUnknown, nil)
 	case r.HeaderCut() && !s.opts.InsecureAllowCutHeaders:
 		s.notes.warn("headers", "a request with too many header lines is denied: APISIX does not show them all", "shown", len(r.msg.head))
-		return headersTooMany
+		return r.deny(headersTooMany, nil)
 	}
 	return nil
 }
 
-func (s *server) written(p *loadedPlugin, w *answerWriter) *answer {
-	a, err := w.answer()
+func (s *server) written(p *loadedPlugin, r *request) *answer {
+	a, err := r.writer.answer()
 	if err != nil {
 		s.notes.warn("answer of "+p.Name(), "plugin gave an impossible answer, which is replaced by 500", "plugin", p.Name(), "cause", err)
-		return answerInvalid
+		return r.deny(answerInvalid, err)
 	}
 	return a
 }
@@ -77,12 +93,12 @@ func (s *server) written(p *loadedPlugin, w *answerWriter) *answer {
 // one changes it.
 func (s *server) decideResponse(conf *routeConf, r *response) *answer {
 	if conf.denied {
-		return unavailable
+		return r.deny(unavailable, errNotLoaded)
 	}
 	for i := range conf.plugins {
 		p := &conf.plugins[i]
 		if !s.filter(p, func(p *loadedPlugin) { p.ResponseFilter(p.conf, r) }) {
-			return unavailable
+			return r.deny(unavailable, errPanicked)
 		}
 		if r.changed() {
 			break
@@ -91,7 +107,7 @@ func (s *server) decideResponse(conf *routeConf, r *response) *answer {
 	a, err := r.answer()
 	if err != nil {
 		s.notes.warn("changes", "plugins: impossible change of the response, which is replaced by an error", "cause", err)
-		return unavailable
+		return r.deny(unavailable, err)
 	}
 	return a
 }

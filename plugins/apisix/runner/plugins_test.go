@@ -377,7 +377,7 @@ func TestResponseFilter(t *testing.T) {
 		p := &probe{name: "p", response: func(_ any, w pkgHTTP.Response) { filter(w) }}
 		r := startRunner(t, Options{Plugins: []Plugin{p, second}})
 		g := r.dial(t)
-		g.body, g.vars = "old", map[string]string{"uri": "/u"}
+		g.body, g.vars = "old", map[string]string{"uri": "/u", requestIDVar: testRequestID}
 		return g.respCall(t, g.prepare(t, "k", conf{"p", ""}, conf{"second", ""}), 404, upstream), g
 	}
 	secondRan := outcome{id: 7, headers: []textEntry{{name: "X-Second", value: "1"}}}
@@ -392,9 +392,9 @@ func TestResponseFilter(t *testing.T) {
 			w.Header().Set("Content-Length", "1")
 			w.Header().Del("Set-Cookie")
 		}, outcome{id: 7, headers: []textEntry{{name: "Set-Cookie", absent: true}}}},
-		"status zero":    {func(w pkgHTTP.Response) { w.WriteHeader(0) }, outcome{id: 7, status: 503, body: string(unavailable.body), headers: problemHeaders}},
-		"panic":          {func(w pkgHTTP.Response) { panic("x") }, outcome{id: 7, status: 503, body: string(unavailable.body), headers: problemHeaders}},
-		"invalid header": {func(w pkgHTTP.Response) { w.Header().Set("X", "a\nb") }, outcome{id: 7, status: 503, body: string(unavailable.body), headers: problemHeaders}},
+		"status zero":    {func(w pkgHTTP.Response) { w.WriteHeader(0) }, outcome{id: 7, status: 503, body: string(unavailable.answer(testRequestID).body), headers: problemHeaders}},
+		"panic":          {func(w pkgHTTP.Response) { panic("x") }, outcome{id: 7, status: 503, body: string(unavailable.answer(testRequestID).body), headers: problemHeaders}},
+		"invalid header": {func(w pkgHTTP.Response) { w.Header().Set("X", "a\nb") }, outcome{id: 7, status: 503, body: string(unavailable.answer(testRequestID).body), headers: problemHeaders}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, _ := respond(t, test.filter); !reflect.DeepEqual(got, test.want) {

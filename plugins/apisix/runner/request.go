@@ -45,6 +45,11 @@ type RawRequest interface {
 	// HeaderCut reports that APISIX may not have shown all header lines, while
 	// the upstream receives them all.
 	HeaderCut() bool
+
+	// RequestID is nginx's $request_id, by which APISIX's access log can name
+	// the request; no client chooses it. APISIX is asked for it once per
+	// request. It is empty if APISIX does not tell.
+	RequestID() string
 }
 
 // shownHeaderLines is how many header lines APISIX reads for the runner, by

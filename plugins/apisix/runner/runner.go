@@ -180,13 +180,14 @@ func Run(ctx context.Context, o Options) error {
 
 // server is a running runner.
 type server struct {
-	opts     Options
-	plugins  map[string]Plugin
-	names    []string
-	confs    *confs
-	notes    *notes
-	started  time.Time
-	stopping atomic.Bool
+	opts      Options
+	plugins   map[string]Plugin
+	names     []string
+	recorders []Recorder
+	confs     *confs
+	notes     *notes
+	started   time.Time
+	stopping  atomic.Bool
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -202,6 +203,9 @@ func newServer(o Options) (*server, error) {
 	for _, p := range o.Plugins {
 		s.plugins[p.Name()] = p
 		s.names = append(s.names, p.Name())
+		if r, ok := p.(Recorder); ok {
+			s.recorders = append(s.recorders, r)
+		}
 	}
 	s.notes = newNotes(o.Log, o.now)
 	s.confs = newConfs(&o, s.load)

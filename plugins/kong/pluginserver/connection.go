@@ -142,7 +142,7 @@ func (c *connection) handleEvent(ctx context.Context, sequence int64, cmd *pb.Cm
 		return &noInstance{cmd.InstanceId}
 	}
 	if cmd.EventName != phaseAccess {
-		h = refusing{errNoPhase}
+		h = refusing{c.server, errNoPhase}
 	}
 	e := &event{conn: c, out: c.out[:0]}
 	pass, panicked := e.run(ctx, h)

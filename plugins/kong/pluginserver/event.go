@@ -58,7 +58,7 @@ func (e *event) run(ctx context.Context, h Handler) (pass, panicked bool) {
 	panicked = e.handle(eventContext{ctx, e}, h, k)
 	if cause := e.unsettled(panicked, ctx.Err()); cause != nil {
 		e.discard()
-		refuse(k, cause)
+		e.conn.server.refuse(ctx, k, cause)
 	}
 	return e.passed(), panicked
 }
@@ -95,7 +95,7 @@ func (e *event) unsettled(panicked bool, ended error) error {
 func (e *event) discard() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.out = e.out[:0]
+	e.out, e.answer = e.out[:0], nil
 }
 
 func (e *event) passed() bool {

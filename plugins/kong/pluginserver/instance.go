@@ -66,7 +66,7 @@ func (s *Server) build(name string, config []byte) Handler {
 	h, err := s.construct(name, config)
 	if err != nil {
 		s.log.Error("a plugin instance could not be built and denies every request", "plugin", name, "error", err)
-		return refusing{err}
+		return refusing{s, err}
 	}
 	return h
 }
@@ -89,21 +89,48 @@ func (s *Server) construct(name string, config []byte) (h Handler, err error) {
 }
 
 // refusing is the handler of an instance that could not be built.
-type refusing struct{ cause error }
+type refusing struct {
+	server *Server
+	cause  error
+}
 
 var _ Handler = refusing{}
 
 // Access denies the request.
-func (r refusing) Access(_ context.Context, k *pdk.PDK) { refuse(k, r.cause) }
+func (r refusing) Access(ctx context.Context, k *pdk.PDK) { r.server.refuse(ctx, k, r.cause) }
 
 // refuse answers a request in the handler's stead.
-func refuse(k *pdk.PDK, cause error) {
-	d := core.Refusal(cause)
+func (s *Server) refuse(ctx context.Context, k *pdk.PDK, cause error) {
+	r := &core.Request{AskID: func() string { return RequestID(k) }}
+	d := core.Refusal(r, cause)
+	if s.plugin.Recorder != nil {
+		s.plugin.Recorder.Record(ctx, core.Event{Request: r, Decision: &d})
+	}
+	Exit(k, d)
+}
+
+// Exit has Kong answer the client with a refusal.
+func Exit(k *pdk.PDK, d core.Decision) {
 	header := make(map[string][]string, len(d.Header))
 	for _, h := range d.Header {
 		header[h.Name] = append(header[h.Name], h.Value)
 	}
 	k.Response.Exit(d.Status, d.Body, header)
+}
+
+// requestIDVar holds the id that Kong 3.5 and newer give to a request: in their
+// access and error logs, their own error bodies and X-Kong-Request-Id. They
+// make it up themselves; nginx's $request_id is another one.
+const requestIDVar = "kong_request_id"
+
+// RequestID asks Kong for the request's id, in one call; it is empty if Kong
+// does not tell.
+func RequestID(k *pdk.PDK) string {
+	id, err := k.Nginx.GetVar(requestIDVar)
+	if err != nil {
+		return ""
+	}
+	return id
 }
 
 // logPanic writes one line. Only the runtime's own panics show their text:

@@ -19,6 +19,8 @@ import (
 	pb "github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"gatehouse/core"
 )
 
 // This file plays Kong's side of the protocol over real sockets, as
@@ -313,8 +315,10 @@ func decode[T any, M interface {
 	return m
 }
 
+const kongRequestID = "934a5f4859150d4861d1f136223b7310"
+
 // answers is what an ordinary request looks like.
-func answers(method string, _ []byte) proto.Message {
+func answers(method string, args []byte) proto.Message {
 	switch method {
 	case "kong.request.get_headers":
 		headers, err := structpb.NewStruct(map[string]any{"host": []any{"gw.test"}, "x-a": []any{"1", "2"}})
@@ -323,6 +327,9 @@ func answers(method string, _ []byte) proto.Message {
 		}
 		return headers
 	case "kong.nginx.get_var":
+		if bytes.Contains(args, []byte(requestIDVar)) {
+			return &pb.String{V: kongRequestID}
+		}
 		return &pb.String{V: "GET /svc/x HTTP/1.1"}
 	case "kong.request.get_path":
 		return &pb.String{V: "/svc/x"}
@@ -335,15 +342,15 @@ func answers(method string, _ []byte) proto.Message {
 // threeCalls is the handler of an allowed request.
 func threeCalls(_ context.Context, k *pdk.PDK) {
 	if _, err := k.Request.GetHeaders(1000); err != nil {
-		refuse(k, err)
+		Exit(k, core.Refusal(&core.Request{}, err))
 		return
 	}
 	if _, err := k.Nginx.GetVar("request"); err != nil {
-		refuse(k, err)
+		Exit(k, core.Refusal(&core.Request{}, err))
 		return
 	}
 	if err := k.ServiceRequest.SetHeaders(map[string][]string{"X-User-Id": {"u1"}}); err != nil {
-		refuse(k, err)
+		Exit(k, core.Refusal(&core.Request{}, err))
 	}
 }
 

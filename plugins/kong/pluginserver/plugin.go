@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/Kong/go-pdk"
+
+	"gatehouse/core"
 )
 
 // Plugin is what is served.
@@ -27,6 +29,9 @@ type Plugin struct {
 	// instance denies every request with 503; its error goes to the log, so it
 	// must hold no secret.
 	New func(config json.RawMessage) (Handler, error)
+	// Recorder is told of every request that is denied in a handler's stead;
+	// nil for nobody. Of such a request only the id is known.
+	Recorder core.Recorder
 }
 
 // Handler is one plugin instance. Kong calls it for many requests at a time.

@@ -23,21 +23,86 @@ import (
 	"github.com/Kong/go-pdk"
 	pb "github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"google.golang.org/protobuf/proto"
+
+	"gatehouse/core"
 )
 
-// wantRefusal checks that the client gets a 503 with a problem document.
+// wantRefusal checks that the client gets a 503 with a problem document that
+// names the request as Kong does.
 func wantRefusal(t *testing.T, o outcome) {
 	t.Helper()
 	if o.passed || o.exit == nil {
 		t.Fatalf("the request was not answered: passed=%v hung up=%v", o.passed, o.hungUp())
 	}
-	var problem struct{ Status int }
+	var problem struct {
+		Status    int
+		RequestID string `json:"request_id"`
+	}
 	if err := json.Unmarshal(o.exit.Body, &problem); err != nil {
 		t.Errorf("the body is no JSON: %v", err)
 	}
 	contentType := o.exit.Headers.AsMap()["Content-Type"]
 	if o.exit.Status != 503 || problem.Status != 503 || fmt.Sprint(contentType) != "[application/problem+json]" {
 		t.Errorf("answered %d, %v, %s; want 503 and a problem document", o.exit.Status, contentType, o.exit.Body)
+	}
+	if problem.RequestID != kongRequestID {
+		t.Errorf("the client reads the request id %q, Kong's log has %q", problem.RequestID, kongRequestID)
+	}
+}
+
+// recorded keeps what a Recorder is told.
+type recorded []core.Event
+
+func (r *recorded) Record(_ context.Context, e core.Event) { *r = append(*r, e) }
+
+func TestRefusalInAHandlersSteadIsRecorded(t *testing.T) {
+	for name, p := range map[string]Plugin{
+		"no handler": {New: func(json.RawMessage) (Handler, error) { return nil, errTest }},
+		"panic":      plugin(func(context.Context, *pdk.PDK) { panic(errTest) }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var events recorded
+			p.Name, p.Recorder = pluginName, &events
+			s := serve(t, p)
+			c := dial(t, s.path)
+			wantRefusal(t, c.access(c.start("{}"), answers))
+			if len(events) != 1 {
+				t.Fatalf("%d events, want 1", len(events))
+			}
+			if e := events[0]; e.Request.ID != kongRequestID || e.Decision.Status != 503 || e.Decision.Cause == nil {
+				t.Errorf("recorded %+v, %+v", e.Request, e.Decision)
+			}
+		})
+	}
+}
+
+// A refusal must not depend on whether Kong tells the request's id.
+func TestIDThatKongDoesNotTellRefusesAllTheSame(t *testing.T) {
+	for name, answer := range map[string]proto.Message{
+		"an old Kong":    &pb.String{},
+		"not an id":      &pb.String{V: "x\" level=INFO msg=allowed"},
+		"not a string":   &pb.Number{V: 7},
+		"far too long":   &pb.String{V: strings.Repeat("a", 200)},
+		"another's word": &pb.String{V: "a\nb"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, Plugin{Name: pluginName, New: func(json.RawMessage) (Handler, error) { return nil, errTest }})
+			c := dial(t, s.path)
+			seen := map[string]bool{}
+			for range 2 {
+				o := dial(t, s.path).access(c.start("{}"), func(string, []byte) proto.Message { return answer })
+				var problem struct {
+					RequestID string `json:"request_id"`
+				}
+				if err := json.Unmarshal(o.exit.GetBody(), &problem); err != nil || o.exit.GetStatus() != 503 {
+					t.Fatalf("status %d, body %s, %v", o.exit.GetStatus(), o.exit.GetBody(), err)
+				}
+				if len(problem.RequestID) != 32 || seen[problem.RequestID] {
+					t.Errorf("request id %q", problem.RequestID)
+				}
+				seen[problem.RequestID] = true
+			}
+		})
 	}
 }
 
@@ -512,7 +577,7 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 	s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
 		path, err := k.Request.GetPath()
 		if err != nil {
-			refuse(k, err)
+			Exit(k, core.Refusal(&core.Request{}, err))
 			return
 		}
 		_ = k.ServiceRequest.SetHeaders(map[string][]string{"X-Path": {path}})

@@ -1,0 +1,65 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/e2e/vector"
+)
+
+// TestDenialIsFoundInTheLogByWhatTheClientReads: the id in the body leads to one
+// line, and is not what the client sent.
+func TestDenialIsFoundInTheLogByWhatTheClientReads(t *testing.T) {
+	s := shared.get(t)
+	const forged = "11111111222222223333333344444444"
+	for name, url := range s.gatewayURLs() {
+		request := fmt.Sprintf("GET /users HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nX-Request-Id: %s\r\nX-Kong-Request-Id: %s\r\n\r\n", address(url), forged, forged)
+		answer, err := vector.Send(t.Context(), address(url), []byte(request))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var problem struct {
+			RequestID string `json:"request_id"`
+		}
+		if err := json.Unmarshal(answer.Body, &problem); err != nil || answer.Status != 401 || len(problem.RequestID) != 32 {
+			t.Errorf("%s: %d %s, %v", name, answer.Status, answer.Body, err)
+			continue
+		}
+		lines := denials(t, s.logs[name].Name(), problem.RequestID)
+		if len(lines) != 1 || !strings.Contains(lines[0], "reason=no_credential") || !strings.Contains(lines[0], "path=/users") {
+			t.Errorf("%s: the log has %d lines for the id: %q", name, len(lines), lines)
+		}
+		if text := read(t, s.logs[name].Name()); strings.Contains(text, forged) {
+			t.Errorf("%s: the log holds the client's id", name)
+		}
+	}
+}
+
+// denials are the log's lines for one request. They come through a pipe.
+func denials(t *testing.T, log, id string) []string {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		var found []string
+		for line := range strings.Lines(read(t, log)) {
+			if strings.Contains(line, "msg=denied") && strings.Contains(line, "request_id="+id) {
+				found = append(found, line)
+			}
+		}
+		if len(found) > 0 || time.Now().After(deadline) {
+			return found
+		}
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

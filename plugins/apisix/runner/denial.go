@@ -1,0 +1,90 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/api7/ext-plugin-proto/go/A6/ExtraInfo"
+
+	"gatehouse/core"
+)
+
+// denial is what the runner answers in the plugins' place: what the client may
+// know, and the log's word for it.
+type denial struct {
+	status         int
+	reason, detail string
+}
+
+var (
+	headersTooMany = denial{http.StatusRequestHeaderFieldsTooLarge, "too_many_headers", "The request has too many header fields."}
+	methodUnknown  = denial{http.StatusNotImplemented, "unknown_method", "The request method is not supported."}
+	answerInvalid  = denial{http.StatusInternalServerError, "invalid_answer", "The request could not be processed."}
+	unavailable    = denial{http.StatusServiceUnavailable, "unavailable", "The request could not be processed at the moment."}
+)
+
+// deny makes the answer and tells the plugins that record.
+func (s *server) deny(r *core.Request, path string, d denial, cause error) *answer {
+	a := d.answer(r.Identify())
+	e := core.Event{Request: r, Path: path, Decision: &core.Decision{Status: d.status, Reason: d.reason, Cause: cause}}
+	for _, recorder := range s.recorders {
+		recorder.Record(context.Background(), e)
+	}
+	return a
+}
+
+func (d denial) answer(requestID string) *answer {
+	return &answer{uint16(d.status), problemHeaders, problemBody(d.status, d.detail, requestID)}
+}
+
+const problemType = "application/problem+json"
+
+var problemHeaders = []textEntry{{name: "Content-Type", value: problemType}, {name: "Cache-Control", value: "no-store"}}
+
+// problemBody is the body of RFC 9457. It says nothing about the reason: that
+// is in the log, under the request's id.
+func problemBody(status int, detail, requestID string) []byte {
+	body, err := json.Marshal(struct {
+		Type      string `json:"type"`
+		Title     string `json:"title"`
+		Status    int    `json:"status"`
+		Detail    string `json:"detail,omitempty"`
+		RequestID string `json:"request_id,omitempty"`
+	}{"about:blank", http.StatusText(status), status, detail, requestID})
+	if err != nil { // a struct of strings and an integer always encodes
+		return nil
+	}
+	return body
+}
+
+// described is what the log says of a request that no plugin has judged. Its
+// path is the decoded one.
+func (r *request) described() (*core.Request, string) {
+	described := &core.Request{AskID: r.RequestID, Method: r.Method()}
+	for _, line := range r.msg.head {
+		described.Header = append(described.Header, core.Header{Name: line.Name, Value: line.Value})
+	}
+	described.Host, _ = described.Lookup("Host")
+	return described, r.msg.path
+}
+
+func (r *request) deny(d denial, cause error) *answer {
+	described, path := r.described()
+	return r.conn.server.deny(described, path, d, cause)
+}
+
+func (r *response) deny(d denial, cause error) *answer {
+	return r.conn.server.deny(&core.Request{AskID: r.RequestID}, "", d, cause)
+}
+
+// requestIDVar is the id that nginx itself makes up for each request. Not
+// apisix_request_id: that is what the client sent, where the plugin request-id
+// is on.
+const requestIDVar = "request_id"
+
+// RequestID asks APISIX for the request's id, once; it is empty if APISIX does
+// not tell.
+func (o *openCall) RequestID() string {
+	return o.ask(ExtraInfo.InfoVar, requestIDVar).value
+}
