@@ -28,22 +28,24 @@ type block struct {
 
 var fence = regexp.MustCompile("^```([a-z]*)$")
 
-// blocks returns the fenced blocks of every Markdown file.
-func blocks(t *testing.T) []block {
+type page struct{ path, text string }
+
+// pages returns every Markdown file.
+func pages(t *testing.T) []page {
 	t.Helper()
-	var all []block
+	var all []page
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (d.Name() == ".git" || d.Name() == ".cache" || d.Name() == "node_modules") {
+		if d.IsDir() && (d.Name() == ".git" || d.Name() == ".cache") {
 			return filepath.SkipDir
 		}
 		if filepath.Ext(path) != ".md" {
 			return nil
 		}
-		found, err := fileBlocks(path)
-		all = append(all, found...)
+		text, err := os.ReadFile(path)
+		all = append(all, page{path, string(text)})
 		return err
 	})
 	if err != nil {
@@ -52,26 +54,43 @@ func blocks(t *testing.T) []block {
 	return all
 }
 
-func fileBlocks(path string) ([]block, error) {
+// pageOf reads one page, by its path in the repository.
+func pageOf(t *testing.T, path string) page {
+	t.Helper()
+	path = filepath.Join(root, path)
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
+	return page{path, string(text)}
+}
+
+// blocks returns the fenced blocks of every page.
+func blocks(t *testing.T) []block {
+	t.Helper()
+	var all []block
+	for _, page := range pages(t) {
+		all = append(all, page.blocks()...)
+	}
+	return all
+}
+
+func (p page) blocks() []block {
 	var found []block
 	var current *block
-	for i, line := range strings.Split(string(text), "\n") {
+	for i, line := range strings.Split(p.text, "\n") {
 		m := fence.FindStringSubmatch(strings.TrimSpace(line))
 		switch {
 		case m == nil && current != nil:
 			current.text += line + "\n"
 		case m != nil && current == nil:
-			current = &block{file: path, line: i + 1, language: m[1]}
+			current = &block{file: p.path, line: i + 1, language: m[1]}
 		case m != nil:
 			found = append(found, *current)
 			current = nil
 		}
 	}
-	return found, nil
+	return found
 }
 
 // kind is the file that a YAML block shows, as its first line says.
@@ -83,15 +102,9 @@ func (b block) kind() string {
 // TestYAMLInDocumentationLoads loads every YAML block as what its first line
 // says it is. Files that blocks refer to are the ones of the main README.
 func TestYAMLInDocumentationLoads(t *testing.T) {
-	shown := blocks(t)
-	etc := t.TempDir()
-	for _, b := range shown {
-		if b.file == filepath.Join(root, "README.md") && (b.kind() == "gatehouse.yaml" || b.kind() == "permissions.yaml") {
-			write(t, filepath.Join(etc, b.kind()), strings.ReplaceAll(b.text, "/etc/gatehouse", etc))
-		}
-	}
+	etc := readmeFiles(t)
 	count := 0
-	for _, b := range shown {
+	for _, b := range blocks(t) {
 		if b.language != "yaml" {
 			continue
 		}
@@ -104,6 +117,19 @@ func TestYAMLInDocumentationLoads(t *testing.T) {
 	if count < 8 {
 		t.Errorf("found %d YAML blocks; is the README where it was?", count)
 	}
+}
+
+// readmeFiles writes the files of the main README, which other pages refer to,
+// and returns their folder.
+func readmeFiles(t *testing.T) string {
+	t.Helper()
+	etc := t.TempDir()
+	for _, b := range pageOf(t, "README.md").blocks() {
+		if b.kind() == "gatehouse.yaml" || b.kind() == "permissions.yaml" {
+			write(t, filepath.Join(etc, b.kind()), strings.ReplaceAll(b.text, "/etc/gatehouse", etc))
+		}
+	}
+	return etc
 }
 
 func write(t *testing.T, path, text string) {
@@ -154,14 +180,20 @@ func loadPlugins(text string) error {
 			return
 		}
 		var raw []byte
-		if value, ok := m["value"].(string); ok {
-			raw = []byte(value)
-		} else if raw, failed = yaml.Marshal(m["config"]); failed != nil {
-			return
+		if raw, failed = pluginConfig(m); failed == nil {
+			_, failed = config.NewBuilder(config.BuilderOptions{}).Gate(raw)
 		}
-		_, failed = config.NewBuilder(config.BuilderOptions{}).Gate(raw)
 	})
 	return failed
+}
+
+// pluginConfig is the configuration of a plugin: a string on APISIX, a mapping
+// on Kong.
+func pluginConfig(plugin map[string]any) ([]byte, error) {
+	if value, ok := plugin["value"].(string); ok {
+		return []byte(value), nil
+	}
+	return yaml.Marshal(plugin["config"])
 }
 
 // loadManifests builds the gate of every configuration in Kubernetes resources.
@@ -239,28 +271,54 @@ func TestCommandsInDocumentationExist(t *testing.T) {
 	}
 }
 
-// TestDocumentationLinksExist follows relative links.
+// TestDocumentationLinksExist follows relative links, to the heading where they
+// name one.
 func TestDocumentationLinksExist(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() && (d.Name() == ".git" || d.Name() == ".cache") {
-			return filepath.SkipDir
-		}
-		if filepath.Ext(path) != ".md" {
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Error(err)
-			return nil
-		}
-		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
-				t.Errorf("%s links to %s, which is not there", path, m[1])
+	link := regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)\s]*))?\)`)
+	for _, page := range pages(t) {
+		for _, m := range link.FindAllStringSubmatch(outsideBlocks(page.text), -1) {
+			target := page.path
+			if m[1] != "" {
+				target = filepath.Join(filepath.Dir(page.path), m[1])
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s, which is not there", page.path, m[1])
+			} else if m[2] != "" && !anchors(t, target)[m[2]] {
+				t.Errorf("%s links to %s#%s, which is no heading there", page.path, m[1], m[2])
 			}
 		}
-		return nil
-	})
+	}
+}
+
+// outsideBlocks leaves out what is code.
+func outsideBlocks(text string) string {
+	var kept strings.Builder
+	inside := false
+	for line := range strings.SplitSeq(text, "\n") {
+		if fence.MatchString(strings.TrimSpace(line)) {
+			inside = !inside
+		} else if !inside {
+			kept.WriteString(line + "\n")
+		}
+	}
+	return kept.String()
+}
+
+// anchors are the fragments that the headings of a page get.
+func anchors(t *testing.T, path string) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	for line := range strings.SplitSeq(outsideBlocks(string(text)), "\n") {
+		if title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && strings.HasPrefix(line, "#") {
+			found[strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(title), ""), " ", "-")] = true
+		}
+	}
+	return found
 }
 
 // TestSecurityPageNamesTestsThatExist keeps the promises tied to their tests.
