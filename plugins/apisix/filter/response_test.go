@@ -1,0 +1,114 @@
+package filter_test
+
+import (
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/api7/ext-plugin-proto/go/A6"
+	"github.com/api7/ext-plugin-proto/go/A6/HTTPRespCall"
+	"github.com/api7/ext-plugin-proto/go/A6/PrepareConf"
+	flatbuffers "github.com/google/flatbuffers/go"
+
+	"gatehouse/core/config"
+	"gatehouse/plugins/apisix/filter"
+	"gatehouse/plugins/apisix/runner"
+)
+
+// Frame types of the runner protocol.
+const (
+	prepareConf  = 1
+	httpRespCall = 4
+)
+
+// exchange sends one frame and returns the answer to it.
+func exchange(t *testing.T, c net.Conn, kind byte, message []byte) []byte {
+	t.Helper()
+	frame := binary.BigEndian.AppendUint32(nil, uint32(len(message)))
+	frame[0] = kind
+	if _, err := c.Write(append(frame, message...)); err != nil {
+		t.Fatal(err)
+	}
+	var header [4]byte
+	if _, err := io.ReadFull(c, header[:]); err != nil {
+		t.Fatal(err)
+	}
+	if header[0] != kind {
+		t.Fatalf("frame of type %d for one of type %d", header[0], kind)
+	}
+	header[0] = 0
+	answer := make([]byte, binary.BigEndian.Uint32(header[:]))
+	if _, err := io.ReadFull(c, answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+func confMessage(name, value string) []byte {
+	b := flatbuffers.NewBuilder(0)
+	key, n, v := b.CreateString("route"), b.CreateString(name), b.CreateString(value)
+	A6.TextEntryStart(b)
+	A6.TextEntryAddName(b, n)
+	A6.TextEntryAddValue(b, v)
+	list := b.CreateVectorOfTables([]flatbuffers.UOffsetT{A6.TextEntryEnd(b)})
+	PrepareConf.ReqStart(b)
+	PrepareConf.ReqAddKey(b, key)
+	PrepareConf.ReqAddConf(b, list)
+	b.Finish(PrepareConf.ReqEnd(b))
+	return b.FinishedBytes()
+}
+
+func responseMessage(token uint32) []byte {
+	b := flatbuffers.NewBuilder(0)
+	HTTPRespCall.ReqStart(b)
+	HTTPRespCall.ReqAddId(b, 7)
+	HTTPRespCall.ReqAddStatus(b, 200)
+	HTTPRespCall.ReqAddConfToken(b, token)
+	b.Finish(HTTPRespCall.ReqEnd(b))
+	return b.FinishedBytes()
+}
+
+// dial starts a runner with Gatehouse and connects to it as APISIX does.
+func dial(t *testing.T, log *slog.Logger) net.Conn {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "runner.sock")
+	gates := config.NewBuilder(config.BuilderOptions{Log: log})
+	stopped := make(chan error, 1)
+	go func() {
+		stopped <- runner.Run(t.Context(), runner.Options{Address: "unix:" + socket, Plugins: []runner.Plugin{filter.New(gates)}, Log: slog.New(slog.DiscardHandler)})
+	}()
+	t.Cleanup(func() { // t.Context has ended by now
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
+	for range 500 {
+		if c, err := net.Dial("unix", socket); err == nil {
+			t.Cleanup(func() { c.Close() })
+			return c
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the runner does not listen")
+	return nil
+}
+
+// Under ext-plugin-post-resp the upstream has served the request before the
+// plugin is asked. A plugin that says nothing there leaves the route open.
+func TestRouteGuardedAfterTheUpstreamIsNotOpen(t *testing.T) {
+	var log strings.Builder
+	c := dial(t, slog.New(slog.NewTextHandler(&log, nil)))
+	conf := exchange(t, c, prepareConf, confMessage("gatehouse", `{"session":{"kratos_url":"http://127.0.0.1:1"},"permission_table":"authenticated: [GET /]"}`))
+	answer := HTTPRespCall.GetRootAsResp(exchange(t, c, httpRespCall, responseMessage(PrepareConf.GetRootAsResp(conf, 0).ConfToken())), 0)
+	if answer.Status() != 503 || !strings.Contains(string(answer.BodyBytes()), "503") || answer.HeadersLength() != 2 {
+		t.Errorf("status %d, %d headers, body %q: the upstream's response would go out", answer.Status(), answer.HeadersLength(), answer.BodyBytes())
+	}
+	if !strings.Contains(log.String(), "ext-plugin-pre-req") {
+		t.Errorf("the log does not say what to do: %s", &log)
+	}
+}
