@@ -73,6 +73,8 @@ func testGate(t *testing.T, change func(*Options)) (*Gate, *recorded) {
 			"panic":    func() (*Principal, error) { panic("boom") },
 			"nil":      func() (*Principal, error) { return nil, nil },
 			"weak":     func() (*Principal, error) { return nil, &StepUp{AAL: "aal2"} },
+
+			"tok-s3cr3t-panic": func() (*Principal, error) { panic("cannot read tok-s3cr3t-panic") },
 		},
 		Policy: paths{
 			"GET /private":  {scopes: []string{"users:read"}},
@@ -203,14 +205,15 @@ func TestSecretsReachNobody(t *testing.T) {
 		get("/private", "Authorization", secret),
 		get("/private", "Authorization", "Bearer "+secret, "X-Session-Token", secret),
 		get("/private", "Cookie", "ory_kratos_session="+secret, "Accept", "text/html"),
+		get("/private", "Authorization", "Bearer "+secret+"-panic"),
 	} {
 		d := g.Check(context.Background(), r)
 		if text := fmt.Sprint(lines(d.Header), string(d.Body), d.Cause); strings.Contains(text, secret) {
 			t.Errorf("told: %s", text)
 		}
 	}
-	if len(*events) != 4 {
-		t.Errorf("%d events recorded, want 4", len(*events))
+	if len(*events) != 5 {
+		t.Errorf("%d events recorded, want 5", len(*events))
 	}
 }
 
