@@ -21,6 +21,9 @@ type dialect struct {
 	method, target, host, scheme string
 	// peer is a list header whose last entry the proxy added; it may be absent.
 	peer string
+	// id is where the proxy writes the name of the request in its own log, over
+	// what the client sent. Empty: it has none, and a client's counts for nothing.
+	id string
 	// own says that the question is the original request itself, its target
 	// behind the endpoint's path; only scheme and peer are headers then, and
 	// may be absent.
@@ -32,6 +35,9 @@ type dialect struct {
 	// clears has the answer carry absent identity headers with an empty value,
 	// for proxies that overwrite but do not remove.
 	clears bool
+	// trailers says that the proxy passes on the fields behind a body (RFC 9110
+	// section 6.5), which nobody has seen when it asks.
+	trailers bool
 	// refuse rewrites a refusal for proxies that understand few statuses.
 	refuse func(core.Decision) core.Decision
 }
@@ -44,27 +50,28 @@ var dialects = []dialect{
 	},
 	{
 		name:   "caddy",
-		method: "X-Forwarded-Method", target: "X-Forwarded-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
+		method: "X-Forwarded-Method", target: "X-Forwarded-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
 	},
 	{
 		name:   "haproxy",
-		method: "X-Forwarded-Method", target: "X-Forwarded-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
+		method: "X-Forwarded-Method", target: "X-Forwarded-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
+		trailers: true,
 	},
 	{
 		name:   "nginx",
-		method: "X-Original-Method", target: "X-Original-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
+		method: "X-Original-Method", target: "X-Original-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
 		refuse: inTwoStatuses,
 	},
 	{
 		// X-Forwarded-Uri is normalised there, while the upstream gets the
 		// target as received.
 		name:   "apisix",
-		method: "X-Forwarded-Method", target: "X-Original-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
+		method: "X-Forwarded-Method", target: "X-Original-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
 		clears: true,
 	},
 	{
-		name: "envoy", own: true, scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
-		removes: "X-Envoy-Auth-Headers-To-Remove",
+		name: "envoy", own: true, scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
+		removes: "X-Envoy-Auth-Headers-To-Remove", trailers: true,
 	},
 }
 
@@ -74,15 +81,36 @@ const envoyGRPC = "envoy-grpc"
 // read returns the original request. What is missing, repeated or of the wrong
 // form is refused: a guess would be the client's to steer.
 func (d *dialect) read(r *http.Request, endpoint string) (*core.Request, error) {
-	asked := &core.Request{ID: r.Header.Get("X-Request-Id"), Header: d.clientHeaders(r.Header)}
+	asked := &core.Request{ID: d.requestID(r.Header), Header: d.clientHeaders(r.Header)}
 	if err := d.readLine(asked, r, endpoint); err != nil {
 		return asked, err
 	}
 	if err := d.readScheme(asked, r.Header); err != nil {
 		return asked, err
 	}
+	if d.trailers && announcesTrailers(asked.Header) {
+		return asked, errTrailers
+	}
 	asked.Peer = lastAddress(r.Header.Values(d.peer))
 	return asked, nil
+}
+
+// requestID is the proxy's name for the request, which counts only where the
+// proxy has one and it is the only one there: of two, one is the client's.
+func (d *dialect) requestID(h http.Header) string {
+	if ids := h.Values(d.id); d.id != "" && len(ids) == 1 {
+		return ids[0]
+	}
+	return ""
+}
+
+// errTrailers refuses a request whose trailer fields the proxy would pass on
+// unseen. Some upstreams merge them into the headers, an identity among them,
+// and whoever has announced one field may send another.
+var errTrailers = fmt.Errorf("%w: it announces trailer fields (Trailer), which the proxy would pass on unseen", core.ErrBadRequest)
+
+func announcesTrailers(headers []core.Header) bool {
+	return slices.ContainsFunc(headers, func(h core.Header) bool { return strings.EqualFold(h.Name, "Trailer") })
 }
 
 func (d *dialect) readLine(asked *core.Request, r *http.Request, endpoint string) (err error) {

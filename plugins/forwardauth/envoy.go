@@ -81,7 +81,7 @@ func (a *authorization) gateFor(extensions map[string]string) (*gate, error) {
 func original(attributes *authv3.AttributeContext) (*core.Request, error) {
 	r := attributes.GetRequest().GetHttp()
 	asked := &core.Request{
-		ID:     r.GetId(),
+		ID:     streamID(r),
 		Method: r.GetMethod(),
 		Target: r.GetPath(),
 		Host:   r.GetHost(),
@@ -89,7 +89,20 @@ func original(attributes *authv3.AttributeContext) (*core.Request, error) {
 		Header: headerLines(r),
 		Peer:   address(attributes.GetSource().GetAddress()),
 	}
+	if announcesTrailers(asked.Header) {
+		return asked, errTrailers
+	}
 	return asked, agree(r)
+}
+
+// streamID prefers what Envoy also logs and tells the upstream to the number
+// that it gives a stream. Envoy writes it anew for clients from outside, unless
+// preserve_external_request_id says otherwise.
+func streamID(r *authv3.AttributeContext_HttpRequest) string {
+	if id, found := header(r, "x-request-id"); found {
+		return id
+	}
+	return r.GetId()
 }
 
 // agree compares the pseudo-headers, where Envoy sends them, with the fields
@@ -97,14 +110,14 @@ func original(attributes *authv3.AttributeContext) (*core.Request, error) {
 // the upstream would be served another path than the one decided on.
 func agree(r *authv3.AttributeContext_HttpRequest) error {
 	for name, field := range map[string]string{":path": r.GetPath(), ":method": r.GetMethod(), ":authority": r.GetHost()} {
-		if value, found := pseudoHeader(r, name); found && value != field {
+		if value, found := header(r, name); found && value != field {
 			return fmt.Errorf("%w: Envoy describes the request with two values of %s", core.ErrBadRequest, name)
 		}
 	}
 	return nil
 }
 
-func pseudoHeader(r *authv3.AttributeContext_HttpRequest, name string) (string, bool) {
+func header(r *authv3.AttributeContext_HttpRequest, name string) (string, bool) {
 	for _, h := range r.GetHeaderMap().GetHeaders() {
 		if h.GetKey() == name {
 			return valueOf(h), true

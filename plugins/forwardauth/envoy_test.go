@@ -176,6 +176,17 @@ func TestPathThatEnvoyDescribesInTwoWays(t *testing.T) {
 	}
 }
 
+// The name is that of Envoy's access log, not the number of the stream.
+func TestRequestIDOfEnvoy(t *testing.T) {
+	r := newRig(t, onLoopback+everyDialect)
+	for id, headers := range map[string]map[string]string{"7f3c-a": {"x-request-id": "7f3c-a"}, "1": nil} {
+		body := r.check(t, checkRequest("GET", "/private", headers)).GetDeniedResponse().GetBody()
+		if !strings.Contains(body, `"request_id":"`+id+`"`) || !strings.Contains(r.log.String(), "request_id="+id+" ") {
+			t.Errorf("want %s: %s", id, body)
+		}
+	}
+}
+
 // Only Envoy's operator can set context_extensions.
 func TestGateChosenByTheRoute(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)

@@ -174,6 +174,26 @@ func TestIdentityHeaderInDisguise(t *testing.T) {
 	})
 }
 
+// What is announced need not be what is sent.
+func TestIdentityInTrailersThatAreAnnounced(t *testing.T) {
+	r := newRig(t, onLoopback+everyDialect)
+	eachDialect(t, func(t *testing.T, d *dialect) {
+		for _, name := range []string{"Trailer", "trailer"} {
+			want := "200"
+			if d.trailers {
+				want = "400"
+			}
+			if got := asMeant(r.question(t, d, "GET", "/public", name+": X-Harmless")); got != want {
+				t.Errorf("status %s, want %s", got, want)
+			}
+		}
+	})
+	q := checkRequest("GET", "/public", map[string]string{"trailer": "x-harmless"})
+	if got := outcome(r.check(t, q)); got != 400 {
+		t.Errorf("over gRPC: %d", got)
+	}
+}
+
 func TestForgedIdentityHeaderWhoseClaimIsAbsent(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
