@@ -8,11 +8,12 @@
 -- strip_headers of the gate name. They are removed from the request, and set if
 -- Gatehouse says so.
 
--- Headers that belong to a connection, or that say where the request came from
--- and are written here.
+-- Headers that belong to a connection, or that are written here. Trailer is
+-- passed on: Gatehouse refuses requests that announce fields behind their body,
+-- which it would not see.
 local not_passed = {
   ["connection"] = true, ["content-length"] = true, ["expect"] = true, ["host"] = true, ["keep-alive"] = true,
-  ["proxy-connection"] = true, ["te"] = true, ["trailer"] = true, ["transfer-encoding"] = true, ["upgrade"] = true,
+  ["proxy-connection"] = true, ["te"] = true, ["transfer-encoding"] = true, ["upgrade"] = true,
 }
 
 local unavailable = '{"type":"about:blank","title":"Service Unavailable","status":503,' ..
@@ -40,7 +41,8 @@ local function question(txn)
   end
   headers["x-forwarded-method"] = { txn.sf:method() }
   headers["x-forwarded-uri"] = { target(txn) }
-  headers["x-forwarded-host"] = { txn.sf:req_hdr("host") }
+  -- The whole value, with commas, as the upstream gets it.
+  headers["x-forwarded-host"] = { txn.sf:req_fhdr("host") }
   headers["x-forwarded-for"] = { txn.sf:src() }
   headers["x-forwarded-proto"] = { "http" }
   if txn.f:ssl_fc() == 1 or txn.f:ssl_fc() == true then
@@ -90,8 +92,9 @@ local function gatehouse(txn, url, names)
     end
   end
   -- A header that the client lists here would be taken off behind HAProxy.
-  if txn.sf:req_hdr("upgrade") == "" then
-    txn.http:req_del_header("connection")
+  txn.http:req_del_header("connection")
+  if txn.sf:req_fhdr("upgrade") ~= "" then
+    txn.http:req_set_header("connection", "upgrade")
   end
 end
 

@@ -32,7 +32,24 @@ type bench struct {
 // identityHeaders are those that the files of deploy/ name.
 var identityHeaders = []string{"X-Auth-User", "X-Auth-Kind", "X-User-Id", "X-User-Email", "X-User-Roles", "X-User-Permissions", "X-User-Tenant"}
 
-func newBench(t *testing.T, p proxy) *bench {
+// benchTable is what the attacks are about: one page for everybody, and one for
+// those who are known.
+const benchTable = "public: ['GET /public']\nauthenticated: ['GET,POST /private']\n"
+
+func newBench(t *testing.T, p proxy, table string) *bench {
+	t.Helper()
+	foo, err := upstream.Start("foo", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(foo.Close)
+	b := newBenchBefore(t, p, table, foo.Addr().String())
+	b.foo = foo
+	return b
+}
+
+// newBenchBefore is a bench with an upstream of the test's own.
+func newBenchBefore(t *testing.T, p proxy, table, upstream string) *bench {
 	t.Helper()
 	b := &bench{issuer: coretest.NewIssuer(t, coretest.NewClock()), dir: t.TempDir()}
 	addresses, err := freeAddresses(2)
@@ -40,14 +57,10 @@ func newBench(t *testing.T, p proxy) *bench {
 		t.Fatal(err)
 	}
 	b.address = addresses[1]
-	if b.foo, err = upstream.Start("foo", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.foo.Close)
 	socket := filepath.Join(b.dir, "gatehouse.sock")
-	b.startService(t, p.name, addresses[0], socket)
+	b.startService(t, p.name, table, addresses[0], socket)
 	at := site{dir: filepath.Join(b.dir, p.name), listen: b.address, ask: addresses[0], socket: socket,
-		routes: []route{{"foo", "/", b.foo.Addr().String(), p.name}}}
+		routes: []route{{"foo", "/", upstream, p.name}}}
 	if err := os.Mkdir(at.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -59,13 +72,14 @@ func newBench(t *testing.T, p proxy) *bench {
 	return b
 }
 
-func (b *bench) startService(t *testing.T, dialect, address, socket string) {
+func (b *bench) startService(t *testing.T, dialect, table, address, socket string) {
 	t.Helper()
 	headers := map[string]any{}
 	for _, name := range identityHeaders {
 		headers[name] = "absent"
 	}
 	headers["X-Auth-User"], headers["X-User-Id"], headers["X-User-Email"] = "name,sub", "sub", "email"
+	headers["Remote-User"] = "sub" // for the proxies that are told of it
 	text, err := yaml.Marshal(map[string]any{
 		"listen":          []any{map[string]any{"address": address}, map[string]any{"address": "unix:" + socket, "trusted": true}},
 		"trusted_proxies": []any{"127.0.0.1"},
@@ -74,7 +88,7 @@ func (b *bench) startService(t *testing.T, dialect, address, socket string) {
 			"jwt":              map[string]any{"issuers": []any{map[string]any{"issuer": b.issuer.URL, "audience": []any{coretest.Audience}}}},
 			"upstream_headers": headers,
 			"login":            map[string]any{"url": "https://login.test/"},
-			"permission_table": "public: ['GET /public']\nauthenticated: ['GET,POST /private']\n",
+			"permission_table": table,
 		}},
 	})
 	if err != nil {
@@ -88,7 +102,7 @@ func (b *bench) startService(t *testing.T, dialect, address, socket string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.service, err = startProcess("gatehouse-forwardauth", b.dir, address, binary, "-config", path); err != nil {
+	if b.service, err = startProcess("gatehouse-forwardauth", b.dir, address, binary, "-verbose", "-config", path); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.service.stop)
@@ -155,8 +169,12 @@ func wantIdentity(t *testing.T, what string, r *upstream.Request, want map[strin
 }
 
 func eachProxy(t *testing.T, run func(t *testing.T, b *bench)) {
+	eachProxyWith(t, benchTable, run)
+}
+
+func eachProxyWith(t *testing.T, table string, run func(t *testing.T, b *bench)) {
 	for _, p := range proxies() {
-		t.Run(p.name, func(t *testing.T) { run(t, newBench(t, p)) })
+		t.Run(p.name, func(t *testing.T) { run(t, newBench(t, p, table)) })
 	}
 }
 

@@ -88,7 +88,7 @@ func TestTargetAndSchemeOverHTTP2(t *testing.T) {
 				old, replacement := more.replacement(s.listen)
 				return args, errors.Join(err, edit(filepath.Join(s.dir, more.file), old, replacement))
 			}
-			b := newBench(t, p)
+			b := newBench(t, p, benchTable)
 			ask := func(target, name, value string) *http.Response {
 				request, err := http.NewRequest("GET", "https://"+more.address+target, nil)
 				if err != nil {

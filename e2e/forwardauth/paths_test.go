@@ -1,0 +1,80 @@
+package forwardauth
+
+import (
+	"math/rand/v2"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/core"
+)
+
+// pieces of targets that two readers may take for two things.
+var pieces = []string{
+	"public", "private", "a", "/", "/", "/", "..", ".", "%2e", "%2E%2e", ".%2e", "%2f", "%2F", "%5c", `\`, ";", ";x=1", "%3b", "..;", "%25", "%252e", "%252f",
+	"%00", "%0a", "%0d%0a", "%09", "%20", "%7f", "%41", "%61", "%7e", "%2d", "é", "%c3%a9", "%C3%A9", "%c3", "%ff", "\xff", "\xc3", "%u002e", "%", "%2", "%zz",
+	`"`, "|", "^", "{", "}", "<", ">", "`", "'", "*", "!", "$", "&", "(", ")", "+", ",", ":", "@", "=", "~", "[", "]", "%5b", "%3f", "%23", "%26",
+	"?", "?x=/..", "#", "#/..", "//", "/./", "/../",
+}
+
+// target is a random one; most begin as a path does.
+func target(r *rand.Rand) string {
+	var b strings.Builder
+	if r.IntN(20) > 0 {
+		b.WriteByte('/')
+	}
+	for range 1 + r.IntN(7) {
+		b.WriteString(pieces[r.IntN(len(pieces))])
+	}
+	return b.String()
+}
+
+var admittedPath = regexp.MustCompile(`msg=allowed .*?path=("(?:[^"\\]|\\.)*"|\S+)`)
+
+// decidedOn is the path of the nth request that the log says may pass. The log
+// comes through a pipe, perhaps after the answer.
+func (b *bench) decidedOn(t *testing.T, nth int) string {
+	t.Helper()
+	for end := time.Now().Add(startLimit); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		lines := admittedPath.FindAllStringSubmatch(b.service.log.String(), -1)
+		if len(lines) < nth {
+			continue
+		}
+		path := lines[nth-1][1]
+		if unquoted, err := strconv.Unquote(path); err == nil {
+			path = unquoted
+		}
+		return path
+	}
+	t.Fatalf("the service has let fewer than %d requests pass", nth)
+	return ""
+}
+
+// TestTargetThatTheProxyAsksAboutIsNotTheOneItServes: every path is public
+// here, so that whatever the service makes of a target, the proxy passes it on.
+// What arrives must read as what was decided on.
+func TestTargetThatTheProxyAsksAboutIsNotTheOneItServes(t *testing.T) {
+	const tries = 1500
+	eachProxyWith(t, "public: ['GET /.*']\n", func(t *testing.T, b *bench) {
+		random := rand.New(rand.NewPCG(1, 2))
+		arrived, before := 0, 1 // the proxy was awaited with a request
+		for range tries {
+			sent := target(random)
+			_, got := b.send(t, "GET", sent)
+			if got == nil {
+				continue
+			}
+			arrived++
+			served, err := core.Canonical(got.Target, core.PathOptions{})
+			if decided := b.decidedOn(t, before+arrived); err != nil || served != decided {
+				t.Errorf("%q: decided on %q, served %q (%q): %v", sent, decided, got.Target, served, err)
+			}
+		}
+		t.Logf("%d of %d arrived", arrived, tries)
+		if arrived < tries/20 {
+			t.Errorf("only %d of %d arrived", arrived, tries)
+		}
+	})
+}
