@@ -42,10 +42,15 @@ func composeFiles(t *testing.T) []string {
 	return found(t, "compose*.yaml", 11)
 }
 
+var resolved = map[string]*types.Project{} // by file; no test changes one, and none runs beside another
+
 // resolve reads a compose file as docker compose does: includes, anchors,
 // variables, defaults and the consistency of all references.
 func resolve(t *testing.T, file string) *types.Project {
 	t.Helper()
+	if project, ok := resolved[file]; ok {
+		return project
+	}
 	options, err := cli.NewProjectOptions([]string{filepath.Join(deploy, file)}, cli.WithOsEnv, cli.WithInterpolation(true), cli.WithConsistency(true))
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +59,7 @@ func resolve(t *testing.T, file string) *types.Project {
 	if err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
+	resolved[file] = project
 	return project
 }
 

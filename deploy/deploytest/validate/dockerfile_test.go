@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -158,13 +157,12 @@ func TestDockerfilesEndInTheGatewaysOwnImageWithoutRoot(t *testing.T) {
 	}
 }
 
-// built are the binaries of the images, by Dockerfile. They serve the compose
-// files' services too, so that each is built once.
-var built = struct {
-	sync.Mutex
-	dir      string
-	binaries map[string]string
-}{binaries: map[string]string{}}
+// built are the binaries of the images, by Dockerfile, below a folder. They serve
+// the compose files' services too, so that each is built once.
+var (
+	built    = map[string]string{}
+	builtDir string
+)
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -175,7 +173,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	built.dir = dir
+	builtDir = dir
 	return m.Run()
 }
 
@@ -183,12 +181,10 @@ func run(m *testing.M) int {
 // instead of /src and with another folder for /out.
 func (i image) build(t *testing.T) (binary string) {
 	t.Helper()
-	built.Lock()
-	defer built.Unlock()
-	if binary, ok := built.binaries[i.file]; ok {
+	if binary, ok := built[i.file]; ok {
 		return binary
 	}
-	out := filepath.Join(built.dir, filepath.Dir(i.file))
+	out := filepath.Join(builtDir, filepath.Dir(i.file))
 	for _, c := range parseDockerfile(t, i.file).stages[0].Commands {
 		run, ok := c.(*instructions.RunCommand)
 		if !ok {
@@ -205,8 +201,8 @@ func (i image) build(t *testing.T) (binary string) {
 			t.Fatalf("%s: %v\n%s", i.file, err, log)
 		}
 	}
-	built.binaries[i.file] = filepath.Join(out, i.binary)
-	return built.binaries[i.file]
+	built[i.file] = filepath.Join(out, i.binary)
+	return built[i.file]
 }
 
 func TestDockerfileBuildCommandsBuild(t *testing.T) {

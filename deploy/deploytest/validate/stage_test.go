@@ -31,6 +31,7 @@ import (
 type stage struct {
 	t        *testing.T
 	project  *types.Project
+	started  map[string]bool
 	dir      string // for the data of all
 	programs map[string]string
 	ports    map[string]int // by "service:port"
@@ -41,11 +42,12 @@ type stage struct {
 var containerPorts = []string{
 	"postgres:5432", "kratos:4433", "kratos:4434", "hydra:4444", "hydra:4445", "site:4455", "kong:8000", "apisix:9080",
 	"hello:8080", "world:8080", "users:8080", "products:8080", "orders:8080",
+	"forwardauth:4180", "forwardauth:9464", "forwardauth:8000", "forwardauth:8081",
 }
 
 func newStage(t *testing.T, file string) *stage {
 	t.Helper()
-	s := &stage{t: t, project: resolve(t, file), programs: programs(t), ports: map[string]int{}}
+	s := &stage{t: t, project: resolve(t, file), started: map[string]bool{}, programs: programs(t), ports: map[string]int{}}
 	var err error
 	if s.dir, err = os.MkdirTemp("", "gatehouse-compose-"); err != nil {
 		t.Fatal(err)
@@ -74,10 +76,10 @@ func programs(t *testing.T) map[string]string {
 	t.Helper()
 	// Debian keeps the servers of each version in a folder of its own.
 	debian, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
-	t.Setenv("PATH", strings.Join(append([]string{os.Getenv("PATH")}, debian...), ":"))
-	for _, name := range []string{"initdb", "postgres", "psql", "pg_isready"} {
+	t.Setenv("PATH", strings.Join(append([]string{os.Getenv("PATH"), "/usr/sbin"}, debian...), ":"))
+	for _, name := range []string{"initdb", "postgres", "psql", "pg_isready", "nginx", "haproxy"} {
 		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("%s is missing: apt-get install postgresql", name)
+			t.Skipf("%s is missing: apt-get install postgresql nginx haproxy", name)
 		}
 	}
 	if testing.Short() {
@@ -97,38 +99,51 @@ func programs(t *testing.T) map[string]string {
 
 var portOf = regexp.MustCompile(`:(\d+)$`)
 
+// network is the service in whose network one is: its own, as a rule.
+func network(service types.ServiceConfig) string {
+	if owner, ok := strings.CutPrefix(service.NetworkMode, "service:"); ok {
+		return owner
+	}
+	return service.Name
+}
+
 // here replaces what a service's text names by what it is in the test: the other
 // services, what is published, its own ports and its files.
 func (s *stage) here(service types.ServiceConfig, text string) string {
-	var pairs []string
+	pairs := []string{"/run/nginx.pid", s.dir + "/nginx.pid"}
 	for _, name := range slices.Sorted(maps.Keys(s.ports)) {
 		port := strconv.Itoa(s.ports[name])
 		container := portOf.FindStringSubmatch(name)[1]
 		host, _, _ := strings.Cut(name, ":")
 		pairs = append(pairs, name, "127.0.0.1:"+port)
-		if host == service.Name || len(s.project.Services[host].Ports) > 0 { // published with the same number
+		if host == network(service) || len(s.project.Services[host].Ports) > 0 { // published with the same number
 			pairs = append(pairs, "127.0.0.1:"+container, "127.0.0.1:"+port, "/dev/tcp/127.0.0.1/"+container, "/dev/tcp/127.0.0.1/"+port)
 		}
-		if host == service.Name {
-			pairs = append(pairs, "=:"+container, "=127.0.0.1:"+port)
+		if host == network(service) {
+			pairs = append(pairs, "=:"+container, "=127.0.0.1:"+port, "listen "+container+";", "listen 127.0.0.1:"+port+";", "bind :"+container, "bind 127.0.0.1:"+port)
 		}
 	}
 	for _, v := range service.Volumes {
-		pairs = append(pairs, v.Target, s.mounted(v))
+		pairs = append(pairs, v.Target, s.mounted(service, v))
 	}
 	// A folder of files is where each of them is.
 	for _, v := range service.Volumes {
 		if v.Type == types.VolumeTypeBind {
-			pairs = append(pairs, path.Dir(v.Target)+"/", s.dir+"/files/")
+			pairs = append(pairs, path.Dir(v.Target)+"/", s.files(service)+"/")
 		}
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
+// files is where the files are that a service mounts.
+func (s *stage) files(service types.ServiceConfig) string {
+	return filepath.Join(s.dir, "files", service.Name)
+}
+
 // mounted is where a volume is.
-func (s *stage) mounted(v types.ServiceVolumeConfig) string {
+func (s *stage) mounted(service types.ServiceConfig, v types.ServiceVolumeConfig) string {
 	if v.Type == types.VolumeTypeBind {
-		return filepath.Join(s.dir, "files", path.Base(v.Target))
+		return filepath.Join(s.files(service), path.Base(v.Target))
 	}
 	return filepath.Join(s.dir, "volumes", v.Source)
 }
@@ -137,7 +152,7 @@ func (s *stage) mounted(v types.ServiceVolumeConfig) string {
 // replaced as well.
 func (s *stage) mount(service types.ServiceConfig) {
 	for _, v := range service.Volumes {
-		to := s.mounted(v)
+		to := s.mounted(service, v)
 		must(s.t, os.MkdirAll(filepath.Dir(to), 0o755))
 		if v.Type != types.VolumeTypeBind {
 			must(s.t, os.MkdirAll(to, 0o755))
@@ -170,6 +185,12 @@ func (s *stage) command(service types.ServiceConfig) []string {
 	case "apisix-gatehouse":
 		settings, config := s.here(service, "/usr/local/apisix/conf/config.yaml"), s.here(service, "/usr/local/apisix/conf/apisix.yaml")
 		return []string{s.programs["backends/Dockerfile"], "dev", "apisix", "--settings", settings, "--config", config, "--runner", s.programs["apisix/Dockerfile"], listen("apisix:9080")}
+	case "gatehouse-forwardauth":
+		return append([]string{s.programs["forwardauth/Dockerfile"], "-config", s.here(service, "/etc/gatehouse/forwardauth.yaml")}, args...)
+	case "nginx":
+		return []string{"nginx", "-p", s.dir, "-c", s.here(service, "/etc/nginx/nginx.conf"), "-e", "stderr", "-g", "daemon off;"}
+	case "haproxy":
+		return []string{"haproxy", "-f", s.here(service, "/usr/local/etc/haproxy/haproxy.cfg")}
 	case "postgres":
 		return s.preparePostgres(service)
 	}
@@ -221,23 +242,32 @@ func (s *stage) environment(service types.ServiceConfig) []string {
 
 // up starts everything in the order of the compose file.
 func (s *stage) up() {
-	started := map[string]bool{}
-	var start func(name string)
-	start = func(name string) {
-		if started[name] {
-			return
-		}
-		started[name] = true
-		service := s.project.Services[name]
-		for _, needed := range slices.Sorted(maps.Keys(service.DependsOn)) {
-			start(needed)
-		}
-		s.mount(service)
-		s.run(service)
-	}
 	for _, name := range s.project.ServiceNames() {
-		start(name)
+		s.start(name)
 	}
+}
+
+// start starts a service after those that it waits for.
+func (s *stage) start(name string) {
+	if s.started[name] {
+		return
+	}
+	s.started[name] = true
+	service := s.project.Services[name]
+	for _, needed := range slices.Sorted(maps.Keys(service.DependsOn)) {
+		s.start(needed)
+	}
+	s.mount(service)
+	s.run(service)
+}
+
+// join starts what another compose file has beside the services that run
+// already; until the end of t.
+func (s *stage) join(t *testing.T, file string) *stage {
+	joined := *s
+	joined.t, joined.project, joined.started = t, resolve(t, file), maps.Clone(s.started)
+	joined.up()
+	return &joined
 }
 
 // vectors is whether to replay the end-to-end vectors as well, as make e2e-compose
@@ -266,6 +296,9 @@ func (s *stage) run(service types.ServiceConfig) {
 	must(s.t, err)
 	p := exec.Command(command[0], command[1:]...)
 	p.Env, p.Stdout, p.Stderr, p.Dir = s.environment(service), log, log, s.dir
+	if service.WorkingDir != "" {
+		p.Dir = s.files(service)
+	}
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if service.Name == "postgres" {
 		p.SysProcAttr.Credential = s.postgres
@@ -324,7 +357,7 @@ func (s *stage) initialisePostgres(service types.ServiceConfig) {
 		if !strings.HasSuffix(v.Target, ".sql") {
 			continue
 		}
-		psql := exec.Command("psql", "--host=127.0.0.1", "--username=gatehouse", "--dbname=postgres", "--file="+s.mounted(v), "--set=ON_ERROR_STOP=1")
+		psql := exec.Command("psql", "--host=127.0.0.1", "--username=gatehouse", "--dbname=postgres", "--file="+s.mounted(service, v), "--set=ON_ERROR_STOP=1")
 		psql.Env = s.environment(service)
 		if out, err := psql.CombinedOutput(); err != nil {
 			s.fail("postgres", fmt.Errorf("%w: %s", err, out))
@@ -343,6 +376,8 @@ func (s *stage) healthy(service types.ServiceConfig) error {
 		args = append(args, s.here(service, a))
 	}
 	switch args[0] {
+	case "wget": // Alpine's
+		args = []string{"curl", "--fail", "--silent", "--output", os.DevNull, args[len(args)-1]}
 	case "kratos", "hydra":
 		args[0] = s.programs[args[0]]
 	case "/usr/local/bin/gatehouse":
@@ -370,8 +405,25 @@ func (s *stage) credentials() map[string]string {
 	return values
 }
 
+// get makes one request with one header and returns the answer's status and body.
+func get(t *testing.T, url, header, value string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	must(t, err)
+	if header != "" {
+		request.Header.Set(header, value)
+	}
+	answer, err := http.DefaultTransport.RoundTrip(request)
+	must(t, err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	must(t, err)
+	return answer.StatusCode, string(body)
+}
+
 // TestComposeRunsWithoutContainers starts every service of both gateways' compose
-// files as processes and tries the gateways with what the seed made.
+// files as processes and tries the gateways with what the seed made; then those
+// of the proxies that the machine has.
 func TestComposeRunsWithoutContainers(t *testing.T) {
 	s := newStage(t, "compose.yaml")
 	s.up()
@@ -391,18 +443,13 @@ func TestComposeRunsWithoutContainers(t *testing.T) {
 			{"a role that is missing", "/orders/1", "Cookie", "ory_kratos_session=" + c["BOB_COOKIE"], 403},
 			{"a refresh token", "/users/123", "Authorization", "Bearer " + c["REFRESH"], 401},
 		} {
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", port, try.path), nil)
-			must(t, err)
-			if try.header != "" {
-				request.Header.Set(try.header, try.value)
-			}
-			answer, err := http.DefaultTransport.RoundTrip(request)
-			must(t, err)
-			answer.Body.Close()
-			if answer.StatusCode != try.status {
-				t.Errorf("%s, %s: status %d, want %d", gateway, try.name, answer.StatusCode, try.status)
+			if status, _ := get(t, fmt.Sprintf("http://127.0.0.1:%d%s", port, try.path), try.header, try.value); status != try.status {
+				t.Errorf("%s, %s: status %d, want %d", gateway, try.name, status, try.status)
 			}
 		}
+	}
+	for _, proxy := range []string{"nginx", "haproxy"} {
+		t.Run(proxy, func(t *testing.T) { s.join(t, proxy+"/compose.yaml").tryFoo(t, c["COOKIE"]) })
 	}
 	if vectors {
 		replayVectors(t)
@@ -411,5 +458,26 @@ func TestComposeRunsWithoutContainers(t *testing.T) {
 	s.run(s.project.Services["seed"])
 	if again := s.credentials(); again["OPAQUE"] == c["OPAQUE"] || again["OPAQUE"] == "" {
 		t.Error("a second run of the seed makes no fresh credentials")
+	}
+}
+
+// tryFoo asks for foo through the proxy in front of it.
+func (s *stage) tryFoo(t *testing.T, cookie string) {
+	for _, try := range []struct {
+		name, path, header, value string
+		status                    int
+		receives                  string
+	}{
+		{"public", "/foo/public", "", "", 200, "foo"},
+		{"forged", "/foo/public", "X-Auth-User", "forged", 200, "foo"},
+		{"nobody", "/foo", "", "", 401, ""},
+		{"a browser", "/foo", "Accept", "text/html", 302, ""},
+		{"a session", "/foo", "Cookie", "ory_kratos_session=" + cookie, 200, "X-Auth-User"},
+		{"what nothing covers", "/foo/other/page", "Cookie", "ory_kratos_session=" + cookie, 403, ""},
+	} {
+		status, body := get(t, fmt.Sprintf("http://127.0.0.1:%d%s", s.ports["forwardauth:8000"], try.path), try.header, try.value)
+		if status != try.status || !strings.Contains(strings.ToLower(body), strings.ToLower(try.receives)) || strings.Contains(body, "forged") {
+			t.Errorf("%s: status %d, want %d; %s", try.name, status, try.status, body)
+		}
 	}
 }
