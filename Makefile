@@ -59,8 +59,10 @@ lint: prerequisites ## go vet, gofmt and staticcheck
 vuln: prerequisites ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... for an offline copy)
 	$(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./...
 
-docs: ## regenerate what is generated in docs/
+docs: ## renew what is generated in the documentation
 	$(GO) test ./core/config -run TestReferenceIsCurrent -update
+	$(GO) test ./core/permission -run TestTheSchemaIsUpToDate -update
+	$(GO) test ./plugins/forwardauth -run TestSettingsTableIsCurrent -update
 	$(GO) test ./deploy/deploytest -run TestExamplesAreCurrent -update
 	$(GO) test ./internal/cli -run TestDocumentationShowsRealOutput -update
 
