@@ -235,6 +235,27 @@ func TestToolFilesFitTheirFormats(t *testing.T) {
 	}
 }
 
+func TestToolFileMistakesAreFound(t *testing.T) {
+	formats := documents(t, "schemas/tools.yaml")[0]
+	const image = "image: {repository: a, tag: b}, "
+	for bad, name := range map[string]string{
+		`{_format_version: "3.0", services: []}`:                                              "deck", // would delete everything else
+		"{services: [{name: a, routes: [{name: a}]}]}":                                        "adc",
+		"{" + image + "env: {}, admin: {enabled: true}}":                                      "kong-chart", // a port on every node
+		"{" + image + "env: {}, admin: {enabled: true, type: NodePort}}":                      "kong-chart",
+		"{" + image + "apisix: {admin: {enabled: true}}}":                                     "apisix-chart", // keys that everybody knows
+		"{" + image + "apisix: {}, ingress-controller: {enabled: true}}":                      "apisix-chart", // reaches no APISIX
+		"{" + image + "apisix: {}, externalEtcd: {host: [a]}}":                                "apisix-chart", // root without a password
+		"{" + image + "apisix: {extPlugin: {enabled: true, cmd: [gatehouse-runner]}, b: {}}}": "apisix-chart",
+	} {
+		var v object
+		must(t, yaml.Unmarshal([]byte(bad), &v))
+		if compile(t, name, plain(strict(formats[name]))).Validate(plain(v)) == nil {
+			t.Errorf("%s: a mistake is not found in %s", name, bad)
+		}
+	}
+}
+
 var block = regexp.MustCompile("(?s)```yaml\n(# (?:kubernetes|deck|adc)\\.yaml\n.*?)```")
 
 // TestBlocksInREADMEsFitTheirFormats does the same for what the READMEs show.
