@@ -126,8 +126,9 @@ func (d *dialect) readLine(asked *core.Request, r *http.Request, endpoint string
 			return err
 		}
 	}
-	if strings.ContainsAny(asked.Host, ", ") {
-		return fmt.Errorf("%w: %s holds more than one host", core.ErrBadRequest, d.host)
+	// Traefik sends the upstream an empty Host for what holds a path.
+	if strings.ContainsAny(asked.Host, ", /?#") {
+		return fmt.Errorf("%w: %s holds more than one host, or more than that", core.ErrBadRequest, d.host)
 	}
 	return nil
 }

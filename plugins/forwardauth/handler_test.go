@@ -116,7 +116,7 @@ func TestForwardedHeaderThatIsMissingOrRepeated(t *testing.T) {
 				}
 			}
 		}
-		for what, line := range map[string]string{"scheme": d.scheme + ": gopher", "schemes": d.scheme + ": https, http", "hosts": d.host + ": app.test, evil.test"} {
+		for what, line := range map[string]string{"scheme": d.scheme + ": gopher", "schemes": d.scheme + ": https, http", "hosts": d.host + ": app.test, evil.test", "host and path": d.host + ": app.test/private"} {
 			name, _, _ := strings.Cut(line, ":")
 			if got := asMeant(r.ask(t, "GET", "/auth/"+d.name, append(without(good, name), line)...)); got != "400" {
 				t.Errorf("%s: status %s, want 400", what, got)
