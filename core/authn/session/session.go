@@ -167,7 +167,7 @@ func (a *Authenticator) principal(answer *idp.Answer) (*core.Principal, error) {
 	if required := a.RequiredAAL; levels[p.AAL] < levels[required] {
 		return nil, &core.StepUp{AAL: required}
 	}
-	p.FreshUntil = a.freshUntil(answer.Header)
+	p.FreshUntil = a.freshUntil(answer)
 	return p, nil
 }
 
@@ -229,10 +229,18 @@ func withoutSecrets(session claims.Set) map[string]any {
 	return session
 }
 
+// maxKept is the longest session that may be remembered, in bytes. Traits are
+// the user's own: somebody who writes a book into one and logs in again and
+// again would fill a cache that counts its entries, not their size.
+const maxKept = 32 << 10
+
 // freshUntil reads Ory-Session-Cache-For, the seconds for which Kratos allows
 // its answer to be kept. A value that cannot be read allows none.
-func (a *Authenticator) freshUntil(h http.Header) time.Time {
-	text := h.Get("Ory-Session-Cache-For")
+func (a *Authenticator) freshUntil(answer *idp.Answer) time.Time {
+	if len(answer.Body) > maxKept {
+		return a.Now()
+	}
+	text := answer.Header.Get("Ory-Session-Cache-For")
 	if text == "" {
 		return time.Time{}
 	}
