@@ -139,7 +139,7 @@ func TestGatehouseCommandsInDocumentationExist(t *testing.T) {
 				t.Errorf("%s:%d: gatehouse %s does not exist", b.file, b.line, strings.Join(args, " "))
 			}
 			for _, flag := range strings.Fields(m[3]) {
-				if !strings.Contains(help.String(), flag) {
+				if !strings.Contains(help.String(), flag+" ") {
 					t.Errorf("%s:%d: gatehouse %s has no flag %s", b.file, b.line, strings.Join(args, " "), flag)
 				}
 			}
