@@ -29,6 +29,8 @@ type example struct {
 	// KongExtra and APISIXExtra are further entries of the native files.
 	KongExtra   yaml.Node `yaml:"kong_extra"`
 	APISIXExtra yaml.Node `yaml:"apisix_extra"`
+	// Append is text at the end of a file, by GATEWAY/FILE.
+	Append map[string]string
 	// Tries are requests and their answers; see parseTry.
 	Tries       []string
 	APISIXTries []string `yaml:"apisix_tries"`

@@ -15,6 +15,10 @@ const (
 	kongSecret   = `"{vault://env/introspection-secret}"`
 	deckSecret   = `'${{ env "DECK_INTROSPECTION_SECRET" }}'`
 	apisixSecret = `$env://INTROSPECTION_SECRET`
+
+	partnerMark = "PARTNER-KEY"
+	deckPartner = `'${{ env "DECK_PARTNER_KEY" }}'`
+	noPartner   = "replace-me"
 )
 
 // files are what a case looks like for one gateway's tools, by file name.
@@ -22,19 +26,22 @@ func (e example) files(g gateway) map[string]string {
 	var files map[string]string
 	if g == forKong {
 		files = map[string]string{
-			"kong.yml":        e.kongYAML("", kongSecret),
-			"deck.yaml":       e.kongYAML("_info:\n  select_tags: [gatehouse-"+e.name+"]\n", deckSecret),
+			"kong.yml":        strings.ReplaceAll(e.kongYAML("", kongSecret), partnerMark, noPartner),
+			"deck.yaml":       strings.ReplaceAll(e.kongYAML("_info:\n  select_tags: [gatehouse-"+e.name+"]\n", deckSecret), partnerMark, deckPartner),
 			"admin-api.sh":    e.kongAdminAPI(),
 			"kubernetes.yaml": e.kongKubernetes(),
 		}
 	} else {
 		files = map[string]string{
-			"apisix.yaml":      e.apisixYAML(),
+			"apisix.yaml":      strings.ReplaceAll(e.apisixYAML(), partnerMark, noPartner),
 			"adc.yaml":         e.adcYAML(),
 			"admin-api.sh":     e.apisixAdminAPI(),
 			"apisixroute.yaml": e.apisixRoute(),
 			"gateway-api.yaml": e.apisixGatewayAPI(),
 		}
+	}
+	for name := range files {
+		files[name] += e.Append[g.name+"/"+name]
 	}
 	if e.Files {
 		files["gatehouse.yaml"], files["permissions.yaml"] = readText("files/gatehouse.yaml"), readText("files/permissions.yaml")

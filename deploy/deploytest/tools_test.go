@@ -58,7 +58,7 @@ func parsed(t *testing.T, text string) object {
 	return document
 }
 
-var deckEnvironment = regexp.MustCompile(`\$\{\{ env "DECK_INTROSPECTION_SECRET" \}\}`)
+var deckEnvironment = regexp.MustCompile(`\$\{\{ env "DECK_[A-Z_]+" \}\}`)
 
 func fromDeck(t *testing.T, text string) object {
 	document := parsed(t, deckEnvironment.ReplaceAllString(text, "a-secret"))
@@ -104,7 +104,7 @@ func runScript(t *testing.T, text string, admin http.Handler, variable string) {
 	defer server.Close()
 	script := exec.Command("sh", "-s")
 	script.Stdin = strings.NewReader(text)
-	script.Env = append(os.Environ(), variable+"="+server.URL, "ADMIN_KEY=a-key", "no_proxy=127.0.0.1")
+	script.Env = append(os.Environ(), variable+"="+server.URL, "ADMIN_KEY=a-key", "PARTNER_KEY=a-secret", "no_proxy=127.0.0.1")
 	if out, err := script.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -114,8 +114,13 @@ func fromKongAdminAPI(t *testing.T, text string) object {
 	f := &fakeAdminAPI{}
 	runScript(t, text, f, "KONG_ADMIN")
 	services := map[string]object{}
-	var order []any
+	consumers := map[string]object{}
+	var order, known []any
 	for _, p := range f.puts {
+		if p.path[0] == "consumers" {
+			known = putConsumer(t, p, consumers, known)
+			continue
+		}
 		if p.path[0] != "services" || len(p.path) != 2 && len(p.path) != 4 {
 			t.Fatalf("PUT /%s: want a service, or a route or plugin of one", strings.Join(p.path, "/"))
 		}
@@ -131,21 +136,40 @@ func fromKongAdminAPI(t *testing.T, text string) object {
 		list, _ := services[name][kind].([]any)
 		services[name][kind] = append(list, p.body)
 	}
-	return object{"_format_version": "3.0", "services": order}
+	return object{"_format_version": "3.0", "services": order, "consumers": known}
+}
+
+// putConsumer takes a consumer, or a group or credential of one.
+func putConsumer(t *testing.T, p put, consumers map[string]object, known []any) []any {
+	name := p.path[1]
+	if len(p.path) == 2 {
+		consumers[name] = object{"username": name}
+		return append(known, consumers[name])
+	}
+	kind := map[string]string{"acls": "acls", "key-auth": "keyauth_credentials"}[p.path[2]]
+	if len(p.path) != 4 || kind == "" || consumers[name] == nil {
+		t.Fatalf("PUT /%s: want a consumer, or a group or key of one", strings.Join(p.path, "/"))
+	}
+	list, _ := consumers[name][kind].([]any)
+	consumers[name][kind] = append(list, p.body)
+	return known
 }
 
 func fromAPISIXAdminAPI(t *testing.T, text string) object {
 	f := &fakeAdminAPI{}
 	runScript(t, text, f, "APISIX_ADMIN")
-	var routes []any
+	document := object{}
 	for _, p := range f.puts {
-		if !slices.Equal(p.path[:len(p.path)-1], []string{"apisix", "admin", "routes"}) {
-			t.Fatalf("PUT /%s: want a route", strings.Join(p.path, "/"))
+		if len(p.path) != 4 || p.path[0] != "apisix" || p.path[1] != "admin" || !slices.Contains([]string{"routes", "consumers", "consumer_groups"}, p.path[2]) {
+			t.Fatalf("PUT /%s: want a route, a consumer or a group of consumers", strings.Join(p.path, "/"))
 		}
-		p.body["id"] = p.path[3]
-		routes = append(routes, p.body)
+		if kind := p.path[2]; kind != "consumers" { // which go by their username
+			p.body["id"] = p.path[3]
+		}
+		list, _ := document[p.path[2]].([]any)
+		document[p.path[2]] = append(list, p.body)
 	}
-	return object{"routes": routes}
+	return document
 }
 
 func fromADC(t *testing.T, text string) object {
@@ -156,6 +180,7 @@ func fromADC(t *testing.T, text string) object {
 			Plugins  object
 			Routes   []object
 		}
+		Consumers []any
 	}
 	d := yaml.NewDecoder(strings.NewReader(text))
 	d.KnownFields(true)
@@ -169,7 +194,7 @@ func fromADC(t *testing.T, text string) object {
 			routes = append(routes, r)
 		}
 	}
-	return object{"routes": routes}
+	return object{"routes": routes, "consumers": document.Consumers}
 }
 
 // manifests are Kubernetes objects by kind and name.
@@ -208,8 +233,11 @@ func at(v any, keys ...any) any {
 
 func fromKongKubernetes(t *testing.T, text string) object {
 	objects, order := manifests(t, text)
-	var services []any
+	var services, consumers []any
 	for _, m := range order {
+		if m["kind"] == "KongConsumer" {
+			consumers = append(consumers, kongConsumerOf(t, objects, m))
+		}
 		if m["kind"] != "HTTPRoute" {
 			continue
 		}
@@ -229,7 +257,23 @@ func fromKongKubernetes(t *testing.T, text string) object {
 			"plugins": plugins,
 		})
 	}
-	return object{"_format_version": "3.0", "services": services}
+	return object{"_format_version": "3.0", "services": services, "consumers": consumers}
+}
+
+// kongConsumerOf takes a consumer's groups and keys from its secrets.
+func kongConsumerOf(t *testing.T, objects map[string]object, m object) object {
+	t.Helper()
+	consumer := object{"username": m["username"]}
+	for _, name := range m["credentials"].([]any) {
+		secret := objects["Secret/"+name.(string)]
+		kind := map[any]string{"acl": "acls", "key-auth": "keyauth_credentials"}[at(secret, "metadata", "labels", "konghq.com/credential")]
+		if kind == "" {
+			t.Fatalf("there is no credential %s", name)
+		}
+		list, _ := consumer[kind].([]any)
+		consumer[kind] = append(list, secret["stringData"])
+	}
+	return consumer
 }
 
 func kongPluginOf(t *testing.T, objects map[string]object, name string) object {
@@ -255,9 +299,13 @@ func kongPluginOf(t *testing.T, objects map[string]object, name string) object {
 
 func fromAPISIXKubernetes(t *testing.T, text string) object {
 	objects, order := manifests(t, text)
-	var routes []any
+	var routes, consumers []any
 	for _, m := range order {
 		name := at(m, "metadata", "name")
+		if m["kind"] == "Consumer" || m["kind"] == "ApisixConsumer" {
+			consumers = append(consumers, apisixConsumerOf(t, objects, m))
+			continue
+		}
 		rule, uris, backend, config := at(m, "spec", "http", 0), any(nil), object(nil), ""
 		switch m["kind"] {
 		case "ApisixRoute":
@@ -280,7 +328,58 @@ func fromAPISIXKubernetes(t *testing.T, text string) object {
 		}
 		routes = append(routes, object{"id": name, "uris": uris, "plugins": plugins, "upstream": object{"type": "roundrobin", "nodes": []any{backend}}})
 	}
-	return object{"routes": routes}
+	return object{"routes": routes, "consumers": consumers}
+}
+
+// apisixConsumerOf takes a consumer's key from its secret. The controller puts
+// the namespace in front of the name.
+func apisixConsumerOf(t *testing.T, objects map[string]object, m object) object {
+	t.Helper()
+	secret := at(m, "spec", "authParameter", "keyAuth", "secretRef", "name")
+	if secret == nil {
+		secret = at(m, "spec", "credentials", 0, "secretRef", "name")
+	}
+	key := at(objects[fmt.Sprint("Secret/", secret)], "stringData", "key")
+	if key == nil {
+		t.Fatalf("consumer %v has no key", at(m, "metadata", "name"))
+	}
+	return object{"username": fmt.Sprint("default_", at(m, "metadata", "name")), "plugins": object{"key-auth": object{"key": key}}}
+}
+
+// TestPartnersAreConsumersInEveryTool compares what the example of rate limits
+// says, tool by tool, of the partners: the local gateways have no consumers.
+func TestPartnersAreConsumersInEveryTool(t *testing.T) {
+	var e example
+	for _, e = range loadExamples(t) {
+		if e.name == "rate-limiting" {
+			break
+		}
+	}
+	for _, tool := range kongTools {
+		document := tool.native(t, readText(filepath.Join(forKong.folder(e), tool.file)))
+		partners := at(document, "services", 1)
+		var plugins []string
+		for _, p := range at(partners, "plugins").([]any) {
+			plugins = append(plugins, fmt.Sprintf("%v %v %v", at(p, "name"), at(p, "config", "allow"), at(p, "config", "minute")))
+		}
+		acme := at(document, "consumers", 0)
+		if want := []string{"key-auth <nil> <nil>", "acl [partners] <nil>", "rate-limiting <nil> 600"}; !slices.Equal(plugins, want) ||
+			at(acme, "username") != "acme" || at(acme, "acls", 0, "group") != "partners" || at(acme, "keyauth_credentials", 0, "key") == nil {
+			t.Errorf("%s: the route has %v, the consumer is %v", tool.file, plugins, acme)
+		}
+	}
+	for _, tool := range apisixTools {
+		document := tool.native(t, readText(filepath.Join(forAPISIX.folder(e), tool.file)))
+		plugins := at(document, "routes", 1, "plugins")
+		acme := at(document, "consumers", 0)
+		allowed := at(plugins, "consumer-restriction", "whitelist", 0)
+		if allowed != at(acme, "username") && allowed != at(acme, "group_id") || allowed == nil || at(plugins, "key-auth") == nil {
+			t.Errorf("%s: the route has %v, the consumer is %v", tool.file, plugins, acme)
+		}
+		if at(plugins, "limit-count", "count") == nil && at(document, "consumer_groups", 0, "plugins", "limit-count", "count") == nil {
+			t.Errorf("%s: there is no limit", tool.file)
+		}
+	}
 }
 
 // What the local gateways do not have is left out, and each README says so:

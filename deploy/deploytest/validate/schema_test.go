@@ -203,6 +203,8 @@ func TestManifestMistakesAreFound(t *testing.T) {
 	}
 }
 
+var deckVariable = regexp.MustCompile(`\$\{\{ env "DECK_[A-Z_]+" \}\}`)
+
 // TestToolFilesFitTheirFormats validates decK, ADC and Helm files.
 func TestToolFilesFitTheirFormats(t *testing.T) {
 	formats := documents(t, "schemas/tools.yaml")[0]
@@ -224,7 +226,7 @@ func TestToolFilesFitTheirFormats(t *testing.T) {
 				t.Fatal(err)
 			}
 			var v object // decK replaces its variables before it parses
-			if err := yaml.Unmarshal([]byte(strings.ReplaceAll(string(text), `${{ env "DECK_INTROSPECTION_SECRET" }}`, "secret")), &v); err != nil {
+			if err := yaml.Unmarshal(deckVariable.ReplaceAll(text, []byte("secret")), &v); err != nil {
 				t.Errorf("%s: %v", path, err)
 				continue
 			}
@@ -270,7 +272,7 @@ func TestBlocksInREADMEsFitTheirFormats(t *testing.T) {
 			kind := strings.TrimSuffix(strings.TrimPrefix(first, "# "), ".yaml")
 			found[kind]++
 			path := filepath.Join(t.TempDir(), kind+".yaml")
-			must(t, os.WriteFile(path, []byte(strings.ReplaceAll(body, `'${{ env "DECK_INTROSPECTION_SECRET" }}'`, "secret")), 0o600))
+			must(t, os.WriteFile(path, deckVariable.ReplaceAll([]byte(body), []byte("secret")), 0o600))
 			for _, d := range documents(t, path) {
 				schema := resources[fmt.Sprintf("%s/%s", d["apiVersion"], d["kind"])]
 				if kind != "kubernetes" {

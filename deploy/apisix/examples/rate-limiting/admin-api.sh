@@ -74,3 +74,31 @@ put /routes/orders <<JSON
   ]
 }
 JSON
+
+# Partners: consumers of APISIX's, with a key from the environment.
+put /routes/partners <<'JSON'
+{
+  "uris": ["/partners", "/partners/*"],
+  "plugins": {
+    "key-auth": {"hide_credentials": true},
+    "consumer-restriction": {"type": "consumer_group_id", "whitelist": ["partners"]}
+  },
+  "upstream": {"type": "roundrobin", "nodes": {"products:8080": 1}}
+}
+JSON
+put /consumer_groups/partners <<'JSON'
+{
+  "plugins": {
+    "limit-count": {
+      "count": 600, "time_window": 60, "key_type": "var", "key": "consumer_name", "rejected_code": 429, "policy": "local"
+    }
+  }
+}
+JSON
+put /consumers/acme <<JSON
+{
+  "username": "acme",
+  "group_id": "partners",
+  "plugins": {"key-auth": {"key": "${PARTNER_KEY:?the key of the partner acme}"}}
+}
+JSON

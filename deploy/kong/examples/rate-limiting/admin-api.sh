@@ -70,3 +70,30 @@ put /services/orders/plugins/rate-limiting-orders <<'JSON'
   "name": "rate-limiting"
 }
 JSON
+
+# Partners: consumers of Kong's, with a key from the environment.
+put /services/partners <<'JSON'
+{"url": "http://products:8080"}
+JSON
+put /services/partners/routes/partners <<'JSON'
+{"paths": ["/partners"], "strip_path": false}
+JSON
+put /services/partners/plugins/key-auth-partners <<'JSON'
+{"name": "key-auth", "config": {"key_names": ["apikey"], "hide_credentials": true}}
+JSON
+put /services/partners/plugins/acl-partners <<'JSON'
+{"name": "acl", "config": {"allow": ["partners"]}}
+JSON
+put /services/partners/plugins/rate-limiting-partners <<'JSON'
+{"name": "rate-limiting", "config": {"minute": 600, "policy": "local", "limit_by": "consumer"}}
+JSON
+put /consumers/acme <<'JSON'
+{"tags": ["partners"]}
+JSON
+put /consumers/acme/acls/partners <<'JSON'
+{"group": "partners"}
+JSON
+# By an id of our own, so that the script may run again.
+put /consumers/acme/key-auth/5e2c8c3b-5c0f-4d0e-9d0e-0c6f1b7a2d41 <<JSON
+{"key": "${PARTNER_KEY:?the key of the partner acme}"}
+JSON
