@@ -405,6 +405,25 @@ func TestConditionsSeeTheWholeCall(t *testing.T) {
 	}
 }
 
+// What a client writes into X-Forwarded-For must not open what is for one
+// network. Beside a question for the peer it may count.
+func TestForwardedHeadersOfAStrangerDoNotOpenACondition(t *testing.T) {
+	for when, accepted := range map[string]bool{
+		"cidr('10.0.0.0/8').containsIP(headers['x-forwarded-for'])":        false,
+		"headers['x_forwarded_for'] == '10.0.0.1' || claims.admin == true": false,
+		"has(headers.forwarded)":                false,
+		"headers['x-envoy-internal'] == 'true'": false,
+		"headers['x-original-method'] == 'GET'": false,
+		"peer == '10.0.0.1' && headers['x-forwarded-client-cert'] == 'By=spiffe://a.test/b'": true,
+		"headers['x-forwarder'] == 'a'": true,
+	} {
+		text := fmt.Sprintf("authenticated:\n  - methods: [GET]\n    path: /x\n    require:\n      when: %q\n", when)
+		if _, err := Parse("t.yaml", []byte(text)); (err == nil) != accepted {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+}
+
 func TestARepeatedHeaderHasNoValue(t *testing.T) {
 	for name, headers := range map[string][]core.Header{
 		"repeated":          {{Name: "X-Tenant", Value: "a"}, {Name: "X-Tenant", Value: "b"}},

@@ -82,6 +82,9 @@ func compileCondition(text string, groups []string) (*condition, []conditionProb
 	}
 	r := &reader{ast: checked.NativeRep(), groups: groups, reads: map[string][]string{}}
 	r.visit(checked.NativeRep().Expr())
+	if r.reads[peerVar] == nil {
+		r.problems = append(r.problems, r.vouching...)
+	}
 	switch t := checked.OutputType(); t {
 	case cel.BoolType:
 	case cel.DynType:
@@ -117,11 +120,18 @@ type reader struct {
 	groups   []string
 	reads    map[string][]string
 	problems []conditionProblem
+	// vouching are the reads of headers that count from some peers only, as
+	// problems of a condition that does not ask who the peer is.
+	vouching []conditionProblem
 }
 
 func (r *reader) refuse(e ast.Expr, format string, args ...any) {
+	r.problems = append(r.problems, r.problem(e, format, args...))
+}
+
+func (r *reader) problem(e ast.Expr, format string, args ...any) conditionProblem {
 	at := r.ast.SourceInfo().GetStartLocation(e.ID())
-	r.problems = append(r.problems, conditionProblem{max(at.Line()-1, 0), max(at.Column(), 0), fmt.Sprintf(format, args...)})
+	return conditionProblem{max(at.Line()-1, 0), max(at.Column(), 0), fmt.Sprintf(format, args...)}
 }
 
 func (r *reader) visit(e ast.Expr) {
@@ -198,7 +208,18 @@ func literalString(e ast.Expr) (string, bool) {
 // credential means, and its text must stay out of comparisons and logs.
 var credentialHeaders = []string{"authorization", "cookie", "proxy-authorization", "x-session-token"}
 
+// vouches reports whether a header says where a request came from or what it
+// was, which only a proxy knows and any client can write.
+func vouches(name string) bool {
+	name = strings.ReplaceAll(name, "_", "-")
+	begins := func(prefix string) bool { return strings.HasPrefix(name, prefix) }
+	return name == "forwarded" || name == "x-real-ip" || slices.ContainsFunc([]string{"x-forwarded-", "x-original-", "x-envoy-"}, begins)
+}
+
 func (r *reader) read(e ast.Expr, variable, name string) {
+	if variable == headersVar && vouches(name) {
+		r.vouching = append(r.vouching, r.problem(e, "the header %s is what any client says of itself; use peer, host or method, or ask for the peer that may send it too", name))
+	}
 	switch {
 	case variable == headersVar && name != strings.ToLower(name):
 		r.refuse(e, "header names are in lower case here; write headers['%s']", strings.ToLower(name))
