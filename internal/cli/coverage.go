@@ -12,7 +12,7 @@ import (
 func coverageCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "coverage",
-		Short: "Compare a permission table with what a service offers",
+		Short: "Compare a permission table with an API description",
 		Args:  cobra.NoArgs,
 	}
 	c.AddCommand(coverageOpenAPICommand())

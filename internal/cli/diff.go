@@ -21,7 +21,7 @@ func diffCommand() *cobra.Command {
 	var o diffCommandOptions
 	c := &cobra.Command{
 		Use:   "diff [flags] OLD NEW",
-		Short: "Say what a change of a permission table lets in and shuts out",
+		Short: "Show what a change to a permission table lets in and shuts out",
 		Long: `Compare what two tables mean: which calls the change lets in and shuts out, for
 whom, each with a witness. Two tables that mean the same are equal however they
 are written; the comparison is exact, not sampled. Only conditions (when) are

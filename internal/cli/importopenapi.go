@@ -13,7 +13,7 @@ import (
 func importCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import",
-		Short: "Make a starting permission table from what is there already",
+		Short: "Make a first permission table from an API description or a database",
 		Args:  cobra.NoArgs,
 	}
 	c.AddCommand(importOpenAPICommand(), importSQLCommand())
@@ -51,8 +51,8 @@ func importOpenAPICommand() *cobra.Command {
 	by := choice{string(openapi.ByOperation), []string{string(openapi.ByOperation), string(openapi.ByTag), string(openapi.ByScope)}}
 	c := &cobra.Command{
 		Use:   "openapi [flags] FILE",
-		Short: "Make a starting table from an OpenAPI 3 document",
-		Long: `Make a starting permission table from an OpenAPI 3.0 or 3.1 document, YAML or
+		Short: "Make a first table from an OpenAPI 3 document",
+		Long: `Make a first permission table from an OpenAPI 3.0 or 3.1 document, YAML or
 JSON, - is standard input. The table goes to standard output and loads as it is.
 
 Each operation becomes an activity, with [^/?#]+ for each parameter of its path.

@@ -20,8 +20,8 @@ const connectTimeout = 10 * time.Second
 func importSQLCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "sql [flags] DSN",
-		Short: "Make a starting table from permissions and activities in PostgreSQL",
-		Long: `Make a starting permission table from the classic tables of a PostgreSQL
+		Short: "Make a first table from permissions and activities in PostgreSQL",
+		Long: `Make a first permission table from the classic tables of a PostgreSQL
 database. The table goes to standard output and loads as it is.
 
     permissions            id, name, and description if there is one

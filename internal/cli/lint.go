@@ -18,16 +18,16 @@ func lintCommand() *cobra.Command {
 	var o lintCommandOptions
 	c := &cobra.Command{
 		Use:   "lint [flags] FILE...",
-		Short: "Look for what a permission table probably does not mean",
-		Long: `Look for what a permission table probably does not mean: activities that are
-redundant or never have a say, regexes that match more than they look, public
-activities that overlap guarded ones. The files are those of one table.
+		Short: "Find probable mistakes in a permission table",
+		Long: `Find probable mistakes in a permission table: activities that are redundant or
+never decide, regexes that match more than they seem to, public activities that
+overlap guarded ones. Several files are merged into one table.
 
 Overlaps are found by intersecting the regexes, not by sampling. Each comes with
 a witness, a call that shows it; try it with gatehouse explain.
 
-A finding that is meant is silenced next to its rule, with a reason, on the same
-line or on the one before:
+To accept a finding, add a comment with a reason, on the same line or on the one
+before:
 
     # lint:ignore crosses-segments: the importer owns everything below
     - POST /import/.*`,

@@ -29,13 +29,13 @@ func replayCommand() *cobra.Command {
 	var o replayCommandOptions
 	c := &cobra.Command{
 		Use:   "replay [flags] LOGFILE --old TABLE --new TABLE",
-		Short: "Say which requests of an access log a new table decides otherwise",
-		Long: `Read an access log and say which of its requests the new table would decide
-otherwise than the old one. LOGFILE is the access log of nginx (combined), Kong
+		Short: "Show which logged requests a new table decides differently",
+		Long: `Read an access log and show which of its requests the new table would decide
+differently from the old one. LOGFILE is the access log of nginx (combined), Kong
 or APISIX in its default format, or JSON lines as Kong's logging plugins write
 them; each line tells its format. - is standard input.
 
-A log hardly ever says who called. Unless the flags name a caller, each request
+A log rarely says who called. Unless the flags name a caller, each request
 is decided for one without a credential, for one with nothing but a valid
 credential, and for one with each single role and scope of the tables. They
 carry no claims, so conditions that read claims deny them in both tables.

@@ -41,9 +41,9 @@ func testCommand() *cobra.Command {
 	var o testCommandOptions
 	c := &cobra.Command{
 		Use:   "test [flags] FILE...",
-		Short: "Hold a permission table against a file of expectations",
-		Long: `Decide every call of the given files and compare with what they expect. A file
-says who calls what, whether that must be allowed, and why:
+		Short: "Check a permission table against a file of expectations",
+		Long: `Decide every call in the given files and compare the decision with the expected
+one. A file says who calls what, whether that must be allowed, and why:
 
     table: [permissions.yaml]
     expect:
@@ -61,7 +61,7 @@ who takes scopes, roles, permissions, claims (those of a token), kind, aal and
 authenticated_ago; an expectation also takes host and headers. The table is the
 one that the file names, from its own folder, or the one of --table.
 
-Coverage is the share of the activities that had a say in some expectation.`,
+Coverage is the share of activities that took part in a decision.`,
 		Example: `  gatehouse test permissions.test.yaml
   gatehouse test --table permissions.yaml --min-coverage 100 tests/*.yaml`,
 		ValidArgsFunction: completeTables,
