@@ -42,6 +42,9 @@ type Decision struct {
 	// whatever its case.
 	Strip []string
 	Set   []Header
+	// Groups are what the gateway's own plugins are told of a known caller,
+	// where they can be told and Options.Groups says so; nil for nothing.
+	Groups []string
 
 	// Reason is a short stable word for metrics, such as "invalid_token".
 	Reason string

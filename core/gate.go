@@ -19,6 +19,9 @@ type Options struct {
 	// ScopesRequired must all be held on every call that is not public.
 	ScopesRequired []string
 	Identity       *IdentityHeaders
+	// Groups are the claims that may hold the caller's groups, for plugins of
+	// the gateway itself; the first that is present counts. Empty for none.
+	Groups []ClaimPath
 	// Realm of the WWW-Authenticate header.
 	Realm string
 	// Login is nil when browsers get a 401 like everybody else.
@@ -177,6 +180,12 @@ func (g *Gate) admit(call *Call, access Access, p *Principal) Decision {
 	}
 	if err := g.Identity.apply(&d, call.Request, p, g.Policy); err != nil {
 		return g.refuse(call, access, p, err)
+	}
+	if p != nil && len(g.Groups) > 0 {
+		var err error
+		if d.Groups, err = groups(g.Groups, p, g.Policy); err != nil {
+			return g.refuse(call, access, p, err)
+		}
 	}
 	return d
 }

@@ -214,13 +214,7 @@ func (h *IdentityHeaders) isIdentity(name string) bool {
 
 func (h *identityHeader) value(p *Principal, policy Policy) (string, bool, error) {
 	for _, path := range h.claim {
-		claim, ok := any(nil), false
-		if path.text == permissionsClaim {
-			permissions := policy.Permissions(p)
-			claim, ok = permissions, len(permissions) > 0
-		} else {
-			claim, ok = p.claim(path)
-		}
+		claim, ok := claimOf(p, path, policy)
 		if !ok {
 			continue
 		}
@@ -233,6 +227,16 @@ func (h *identityHeader) value(p *Principal, policy Policy) (string, bool, error
 		}
 	}
 	return "", false, nil
+}
+
+// claimOf finds a claim of the principal, or the permissions that the policy
+// gives it.
+func claimOf(p *Principal, path ClaimPath, policy Policy) (any, bool) {
+	if path.text != permissionsClaim {
+		return p.claim(path)
+	}
+	permissions := policy.Permissions(p)
+	return permissions, len(permissions) > 0
 }
 
 // headerValue writes a claim as text. What cannot be written so that it reads

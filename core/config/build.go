@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"time"
 
 	"gatehouse/core"
@@ -108,7 +109,8 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy *tab
 	if c.HideCredentials {
 		hide = &extractor
 	}
-	identity, err := core.NewIdentityHeaders(c.UpstreamHeaders, c.StripHeaders, hide)
+	groups, strip := c.groups()
+	identity, err := core.NewIdentityHeaders(c.UpstreamHeaders, strip, hide)
 	if err != nil {
 		return nil, fmt.Errorf("upstream_headers: %w", err)
 	}
@@ -123,6 +125,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy *tab
 		Policy:         policy,
 		ScopesRequired: c.ScopesRequired,
 		Identity:       identity,
+		Groups:         groups,
 		Realm:          c.Realm,
 		Login:          login,
 		Recorder:       b.Recorder,
@@ -140,6 +143,15 @@ func (c *Config) extractor() core.Extractor {
 		e.SessionToken = c.Session.SessionToken
 	}
 	return e
+}
+
+// groups returns the claims that hold groups, and the headers to strip: where
+// there are groups, nobody but the gateway's plugins may tell the upstream.
+func (c *Config) groups() ([]core.ClaimPath, []string) {
+	if c.AuthenticatedGroupsClaim == "" {
+		return nil, c.StripHeaders
+	}
+	return mustClaimPaths(c.AuthenticatedGroupsClaim), append(slices.Clone(c.StripHeaders), core.AuthenticatedGroupsHeader)
 }
 
 func (l *Login) build() (*core.Login, error) {

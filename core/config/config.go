@@ -57,6 +57,8 @@ type Config struct {
 	StripHeaders    []string          `config:"strip_headers" doc:"Further headers that are removed from the client's request."`
 	HideCredentials bool              `config:"hide_credentials" default:"false" doc:"Whether the credential (Authorization, X-Session-Token, the session and token cookies) is removed from the request to the upstream."`
 
+	AuthenticatedGroupsClaim string `config:"authenticated_groups_claim" doc:"Kong only: the claim with the caller's groups, for Kong's acl plugin; such as roles, scope, permissions or the name of any other claim. Of several claims, separated by commas, the first that is present counts. X-Authenticated-Groups is then removed from the client's request."`
+
 	Login *Login `config:"login" doc:"Where browsers without a valid session are sent; leave out to answer 401 to browsers, too."`
 	Path  Path   `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
 	Cache Cache  `config:"cache" doc:"Limits of the in-process cache."`

@@ -65,10 +65,12 @@ realm: x
 permission_table: x
 token_cookie: ory_kratos_session
 upstream_headers: {Host: sub, X-A: "a..b"}
+authenticated_groups_claim: roles, c..d
 session: {kratos_url: "ftp://x", required_aal: aal9, cache_ttl: -1, http: {timeout: 90}}
 jwt: {issuers: [{issuer: "https://a", algorithms: [HS256, none]}, {issuer: "https://a", audience: [x], insecure_any_audience: true, jwks_uri: "http://u:p@h/", jwks_file: f}]}
 introspection: {introspection_endpoint_auth_method: client_secret_basic, insecure_any_audience: true}
-`, `configuration has 17 mistake(s)
+`, `configuration has 18 mistake(s)
+  authenticated_groups_claim: claim path "c..d" has an empty step
   introspection.client_id: is needed for client_secret_basic
   introspection.client_secret: is needed for client_secret_basic
   introspection.introspection_endpoint: is required: URL of the introspection endpoint (RFC 7662 section 2).

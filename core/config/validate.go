@@ -133,6 +133,7 @@ func (v *validator) config(c *Config) {
 		v.add("token_cookie", "is the session cookie's name; use two names")
 	}
 	v.upstreamHeaders(c)
+	v.claims("authenticated_groups_claim", c.AuthenticatedGroupsClaim)
 	if c.Session != nil {
 		v.claims("session.roles_claim", c.Session.RolesClaim)
 		v.claims("session.permissions_claim", c.Session.PermissionsClaim)

@@ -37,9 +37,33 @@ func (h handler) Access(ctx context.Context, k *pdk.PDK) {
 		pluginserver.Exit(k, d)
 		return
 	}
-	if err := setHeaders(k, d); err != nil {
-		pluginserver.Exit(k, h.gate.Refuse(ctx, r, fmt.Errorf("Kong did not take the upstream headers: %w", err)))
+	if err := passOn(k, d); err != nil {
+		pluginserver.Exit(k, h.gate.Refuse(ctx, r, err))
 	}
+}
+
+// passOn tells Kong what goes with an admitted request. Groups are a further
+// exchange, where they are configured.
+func passOn(k *pdk.PDK, d core.Decision) error {
+	if d.Groups != nil {
+		if err := setGroups(k, d.Groups); err != nil {
+			return fmt.Errorf("Kong did not take the groups: %w", err)
+		}
+	}
+	if err := setHeaders(k, d); err != nil {
+		return fmt.Errorf("Kong did not take the upstream headers: %w", err)
+	}
+	return nil
+}
+
+// setGroups puts the caller's groups where Kong's acl plugin looks for those of
+// a caller that is no consumer of Kong.
+func setGroups(k *pdk.PDK, groups []string) error {
+	list := make([]any, len(groups))
+	for i, group := range groups {
+		list[i] = group
+	}
+	return k.Ctx.SetShared("authenticated_groups", list)
 }
 
 // maxHeaders is the most that Kong hands over; nginx answers 400 above it. A

@@ -30,6 +30,8 @@ type kongSide struct {
 	calls []string
 	exit  wire.Exit
 	set   map[string]any
+	// shared is kong.ctx.shared of this request.
+	shared map[string]any
 }
 
 func (s *kongSide) serve(conn net.Conn) {
@@ -81,6 +83,9 @@ func (s *kongSide) answer(call string, args []byte) []byte {
 		return wire.EncodeString("10.1.2.3")
 	case "kong.service.request.set_headers":
 		s.set, _ = wire.DecodeStruct(args)
+	case "kong.ctx.shared.set":
+		key, value, _ := wire.DecodeKV(args)
+		s.shared = map[string]any{key: value}
 	case "kong.response.exit":
 		s.exit, _ = wire.DecodeExit(args)
 	}
@@ -102,15 +107,20 @@ func (s *kongSide) access(t *testing.T, h handler) {
 type allowAll struct{}
 
 func (allowAll) Authenticate(_ context.Context, c core.Credential) (*core.Principal, error) {
-	if c.Value != "good" {
+	if c.Value != "good" && !strings.HasPrefix(c.Value, "role-") {
 		return nil, fmt.Errorf("%w: unknown", core.ErrInvalid)
 	}
-	return &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}, nil
+	p := &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}
+	if role, ok := strings.CutPrefix(c.Value, "role-"); ok {
+		p.Roles = []string{role, "staff"}
+	}
+	return p, nil
 }
 
-func testHandler(t *testing.T) handler {
+// testHandler has a gate whose configuration is completed by more lines.
+func testHandler(t *testing.T, more ...string) handler {
 	t.Helper()
-	gate, err := config.NewBuilder(config.BuilderOptions{}).Gate([]byte(`
+	gate, err := config.NewBuilder(config.BuilderOptions{}).Gate([]byte(strings.Join(more, "\n") + `
 session: {kratos_url: "http://127.0.0.1:1"}
 upstream_headers: {X-User-Id: sub, X-User-Email: email}
 permission_table: |

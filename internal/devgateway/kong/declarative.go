@@ -21,6 +21,8 @@ import (
 type snapshot struct {
 	router  *router
 	plugins []*pluginConf
+	// order lists the names of the plugins, the highest priority first.
+	order []string
 }
 
 type service struct {
@@ -51,9 +53,13 @@ type route struct {
 	redirect      int
 }
 
-// pluginConf is the plugin with one config.
+// pluginConf is a plugin with one config.
 type pluginConf struct {
-	id           string
+	id   string
+	name string
+	// access is what a plugin of Kong's own does; nil for the one under
+	// development.
+	access       accessPhase
 	instanceName string
 	routeID      string
 	serviceID    string
@@ -94,7 +100,17 @@ func loadFile(file string, plugin *schema.Plugin, resolver schema.Resolver) (*sn
 	if err := t.err(problems); err != nil {
 		return nil, err
 	}
-	return &snapshot{router: router, plugins: l.plugins}, nil
+	return &snapshot{router: router, plugins: l.plugins, order: pluginOrder(plugin)}, nil
+}
+
+func pluginOrder(plugin *schema.Plugin) []string {
+	priority := map[string]int{plugin.Name: plugin.Priority}
+	for name, own := range bundled() {
+		priority[name] = own.priority
+	}
+	return slices.SortedFunc(maps.Keys(priority), func(a, b string) int {
+		return cmp.Or(cmp.Compare(priority[b], priority[a]), cmp.Compare(a, b))
+	})
 }
 
 func (l *loader) load() {
@@ -269,32 +285,51 @@ func (l *loader) checkPaths(path string, paths []string) {
 }
 
 func (l *loader) loadPlugin(path string, data map[string]any, s *service, r *route) {
-	if name := str(data, "name"); name != l.plugin.Name {
-		l.fail(path+".name", "plugin '%s' not enabled; the local gateway runs the plugin '%s' only", name, l.plugin.Name)
+	name := str(data, "name")
+	own, isKongs := bundled()[name]
+	plugin := own.schema
+	if name == l.plugin.Name {
+		plugin, isKongs = l.plugin, false
+	}
+	if plugin == nil {
+		known := strings.Join(slices.Sorted(maps.Keys(bundled())), ", ")
+		l.fail(path+".name", "plugin '%s' not enabled; the local gateway runs the plugin '%s', and of Kong's own %s", name, l.plugin.Name, known)
 		return
 	}
 	full := l.check(path, definitions().plugin, data, "config", "service", "route", "consumer")
 	if s == nil && r == nil {
 		s, r = l.pluginScope(path, data)
 	}
-	config, ok := l.pluginConfig(path, data)
+	config, ok := l.pluginConfig(path, data, plugin)
 	if !ok || !boolean(full, "enabled") || !handlesHTTP(stringList(full, "protocols")) {
 		return
 	}
-	p := &pluginConf{instanceName: str(full, "instance_name"), config: l.plugin.Resolve(config, l.resolver)}
+	p := &pluginConf{name: name, instanceName: str(full, "instance_name"), config: plugin.Resolve(config, l.resolver)}
+	if isKongs {
+		p.access = own.configured(p.config)
+	}
 	if r != nil {
 		p.routeID = r.id
 	}
 	if s != nil {
 		p.serviceID = s.id
 	}
-	p.id = cmp.Or(str(full, "id"), stableID("plugins", p.routeID+":"+p.serviceID))
+	p.id = cmp.Or(str(full, "id"), stableID("plugins", pluginKey(p)))
 	l.addPlugin(path, p)
+}
+
+// pluginKey is what Kong has one plugin for. A config of the plugin under
+// development keeps its id whatever that is called.
+func pluginKey(p *pluginConf) string {
+	if p.access == nil {
+		return p.routeID + ":" + p.serviceID
+	}
+	return p.name + ":" + p.routeID + ":" + p.serviceID
 }
 
 func (l *loader) addPlugin(path string, p *pluginConf) {
 	for _, other := range l.plugins {
-		if other.routeID == p.routeID && other.serviceID == p.serviceID || other.id == p.id {
+		if pluginKey(other) == pluginKey(p) || other.id == p.id {
 			l.fail(path, "uniqueness violation: 'plugins' entity with the same name, route and service already declared")
 			return
 		}
@@ -311,17 +346,17 @@ func (l *loader) pluginScope(path string, data map[string]any) (*service, *route
 }
 
 // pluginConfig checks what the plugin's own schema speaks of.
-func (l *loader) pluginConfig(path string, data map[string]any) (map[string]any, bool) {
+func (l *loader) pluginConfig(path string, data map[string]any, plugin *schema.Plugin) (map[string]any, bool) {
 	own := map[string]any{}
 	for _, key := range []string{"config", "protocols", "service", "route", "consumer"} {
-		if value, ok := data[key]; ok && l.plugin.Narrows(key) {
+		if value, ok := data[key]; ok && plugin.Narrows(key) {
 			own[key] = value
 		}
 	}
-	if data["consumer"] != nil && !l.plugin.Narrows("consumer") {
+	if data["consumer"] != nil && !plugin.Narrows("consumer") {
 		l.fail(path+".consumer", "consumers are not supported by the local gateway")
 	}
-	full, problems := l.plugin.Check(path, own)
+	full, problems := plugin.Check(path, own)
 	l.problems = append(l.problems, problems...)
 	config, ok := full["config"].(map[string]any)
 	return config, ok && len(problems) == 0

@@ -17,7 +17,8 @@
 //     protocols (http, https), strip_path, preserve_host, regex_priority,
 //     https_redirect_status_code, path_handling v0, response_buffering, tags,
 //     with nested plugins
-//   - plugins: the one that runs, with instance_name, enabled, protocols and
+//   - plugins: the one under development, and of Kong's own acl and
+//     rate-limiting (policy local), with instance_name, enabled, protocols and
 //     config, globally, for a service, a route, or both
 //   - upstreams with round-robin targets
 //
@@ -33,8 +34,9 @@
 // ends, or one second after its last start. While it is gone, every request
 // that needs it gets a 500.
 //
-// Only the access phase runs. Of the PDK there are kong.client (addresses,
-// protocol, authenticate), kong.ctx.shared, kong.ip, kong.log (levels),
+// Plugins run in the order of their priorities, in the access phase only. Of
+// the PDK there are kong.client (addresses, protocol, authenticate),
+// kong.ctx.shared, kong.ip, kong.log (levels),
 // kong.nginx (get_var for the variables of a request, contexts), kong.request
 // (all but the parsed query, the body and the captures), kong.response (exit
 // and the header setters), and kong.service.request (the header setters). Any
@@ -42,7 +44,8 @@
 //
 // # Differences from Kong
 //
-//   - one plugin, no consumers, no TLS listener, no gRPC, no Admin API
+//   - few plugins, no consumers, no TLS listener, no gRPC, no Admin API
+//   - counters of rate-limiting begin anew when the file changes
 //   - a handler whose connection closes runs again at most 10 times; Kong has
 //     no limit
 //   - [Start] waits up to 15 s for the plugin's socket; Kong answers 500

@@ -42,7 +42,7 @@ func (g *Gateway) newExchange(r *front.Request) *exchange {
 	}
 }
 
-// handle serves one request: route, plugin, upstream.
+// handle serves one request: route, plugins, upstream.
 func (g *Gateway) handle(ctx context.Context, r *front.Request) front.Reply {
 	reply := g.reply(ctx, r)
 	if answer, ok := reply.(*front.Answer); ok {
@@ -60,9 +60,11 @@ func (g *Gateway) reply(ctx context.Context, r *front.Request) front.Reply {
 	if answer := x.refuseProtocol(); answer != nil {
 		return answer
 	}
-	if conf := snap.pluginFor(x.match.route); conf != nil {
-		if answer := x.runPlugin(ctx, conf); answer != nil {
-			return answer
+	for _, name := range snap.order {
+		if conf := snap.pluginFor(name, x.match.route); conf != nil {
+			if answer := x.runPlugin(ctx, conf); answer != nil {
+				return answer
+			}
 		}
 	}
 	if x.match.route.service == nil {
@@ -121,16 +123,16 @@ func (x *exchange) refuseProtocol() *front.Answer {
 	}})
 }
 
-// pluginFor finds the config that counts: route and service, then route, then
+// pluginFor finds the config of a plugin that counts: route and service, then route, then
 // service, then global.
-func (s *snapshot) pluginFor(r *route) *pluginConf {
+func (s *snapshot) pluginFor(name string, r *route) *pluginConf {
 	serviceID := ""
 	if r.service != nil {
 		serviceID = r.service.id
 	}
 	for _, key := range [][2]string{{r.id, serviceID}, {r.id, ""}, {"", serviceID}, {"", ""}} {
 		for _, p := range s.plugins {
-			if p.routeID == key[0] && p.serviceID == key[1] {
+			if p.name == name && p.routeID == key[0] && p.serviceID == key[1] {
 				return p
 			}
 		}
@@ -140,6 +142,9 @@ func (s *snapshot) pluginFor(r *route) *pluginConf {
 
 // runPlugin returns the plugin's answer, a 500, or nil to go on.
 func (x *exchange) runPlugin(ctx context.Context, conf *pluginConf) *front.Answer {
+	if conf.access != nil {
+		return conf.access(x)
+	}
 	err := x.gateway.client.handle(ctx, conf, x.callPDK)
 	switch {
 	case err == nil:

@@ -215,7 +215,7 @@ func sentConfig(t *testing.T, g *testGateway, routeName string) map[string]any {
 	snap := g.snapshot.Load()
 	for _, e := range snap.router.entries {
 		if e.route.name == routeName {
-			raw, err := json.Marshal(snap.pluginFor(e.route).message("probe"))
+			raw, err := json.Marshal(snap.pluginFor("probe", e.route).message("probe"))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -78,7 +78,7 @@ func readDump(out []byte) (*schema.Plugin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema violation:\n%w", err)
 	}
-	plugin.Name = info.Name
+	plugin.Name, plugin.Priority = info.Name, info.Priority
 	return plugin, nil
 }
 

@@ -31,6 +31,8 @@ func (ps Problems) Err() error {
 // Plugin is the schema of one plugin.
 type Plugin struct {
 	Name string
+	// Priority orders the plugins of a request; the highest runs first.
+	Priority int
 	// fields are those of the plugin entity that the plugin narrows: config,
 	// and perhaps protocols, consumer, route, service.
 	fields *Record

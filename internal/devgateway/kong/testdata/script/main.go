@@ -94,6 +94,13 @@ var actions = map[string]func(*Config, *pdk.PDK, string){
 		value, err := kong.Ctx.GetSharedAny("authenticated_groups")
 		report(kong, value, err)
 	},
+	"groups": func(_ *Config, kong *pdk.PDK, arg string) {
+		groups := []any{}
+		for _, group := range strings.Fields(arg) {
+			groups = append(groups, group)
+		}
+		_ = kong.Ctx.SetShared("authenticated_groups", groups)
+	},
 	"client": func(_ *Config, kong *pdk.PDK, _ string) {
 		ip, err := kong.Client.GetIp()
 		forwarded, err2 := kong.Client.GetForwardedIp()

@@ -1,0 +1,55 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// AuthenticatedGroupsHeader is how Kong's acl plugin tells the upstream of the
+// groups. Where there are groups, the client's own copies are removed.
+const AuthenticatedGroupsHeader = "X-Authenticated-Groups"
+
+// groups reads the caller's groups from the first of the claims that is
+// present. They are never nil: a caller without any is in no group, which is
+// not the same as groups that nobody has set.
+func groups(from []ClaimPath, p *Principal, policy Policy) ([]string, error) {
+	all := []string{}
+	for _, path := range from {
+		claim, ok := claimOf(p, path, policy)
+		if !ok {
+			continue
+		}
+		if path.text == "scope" {
+			claim = p.Scopes // claim has joined them
+		}
+		names, err := groupNames(claim)
+		if err != nil {
+			return nil, fmt.Errorf("%w: groups: claim %s: %w", ErrForbidden, path, err)
+		}
+		return append(all, names...), nil
+	}
+	return all, nil
+}
+
+// groupNames takes a single string for one group, whatever is in it: to split
+// "Domain Admins" would put the caller among the Admins.
+func groupNames(claim any) ([]string, error) {
+	if name, ok := claim.(string); ok {
+		return []string{name}, checkGroup(name)
+	}
+	names, err := Strings(claim)
+	for _, name := range names {
+		err = errors.Join(err, checkGroup(name))
+	}
+	return names, err
+}
+
+// checkGroup refuses what reads as something else once Kong has joined the
+// groups with commas for the upstream.
+func checkGroup(name string) error {
+	if name == "" || strings.Contains(name, ",") {
+		return errors.New("a group is empty or holds a comma")
+	}
+	return checkValue(name)
+}
