@@ -141,7 +141,10 @@ func cookie(r *Request, name string) (value string, n int) {
 	return value, n
 }
 
+// cookieValue trims what RFC 6265 section 5.2 does and no more: a browser takes
+// a name with another space in front for another name, whose prefix (__Host-)
+// keeps nobody from setting it.
 func cookieValue(pair, name string) (string, bool) {
 	key, value, ok := strings.Cut(pair, "=")
-	return strings.TrimSpace(value), ok && strings.TrimSpace(key) == name
+	return strings.Trim(value, " \t"), ok && strings.Trim(key, " \t") == name
 }

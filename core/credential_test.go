@@ -73,6 +73,22 @@ func TestDoubtfulCredentialIsRefused(t *testing.T) {
 	}
 }
 
+// Browsers let no other host of a domain set __Host-session. A name that only
+// looks like it they let anybody set, so it must not count as that cookie.
+func TestCookieWithAPrefixIsNotTossed(t *testing.T) {
+	e := Extractor{SessionCookie: "__Host-session"}
+	for _, odd := range []string{"\u00a0", "\u0085", "\u2000", "\u3000", "\v", "\f", "\r", "\n"} {
+		for _, name := range []string{odd + "__Host-session", "__Host-session" + odd, " " + odd + "__Host-session"} {
+			if c, err := e.Extract(&Request{Header: headers("Cookie", "a=1; "+name+"=evil")}); !errors.Is(err, ErrMissing) {
+				t.Errorf("%q counts: %v, %v", name, c, err)
+			}
+			if c, err := e.Extract(&Request{Header: headers("Cookie", name+"=evil; \t__Host-session =good")}); err != nil || c.Value != "good" {
+				t.Errorf("%q locks the true one out: %v, %v", name, c, err)
+			}
+		}
+	}
+}
+
 func TestExtractLooksOnlyWhereItIsTold(t *testing.T) {
 	only := Extractor{Bearer: true}
 	if c, err := only.Extract(&Request{Header: headers("X-Session-Token", "st", "Cookie", "jwt-token=t; =x")}); !errors.Is(err, ErrMissing) {
