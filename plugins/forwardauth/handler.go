@@ -93,6 +93,7 @@ var _ http.Handler = handler{}
 // refused before anything in it is believed.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.peers.trust(r.RemoteAddr) {
+		w.Header().Set("Connection", "close") // a stranger keeps none of ours
 		h.refuse(w, r, fmt.Errorf("%w: %s is not in trusted_proxies", core.ErrForbidden, r.RemoteAddr))
 		return
 	}

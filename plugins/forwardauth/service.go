@@ -119,9 +119,11 @@ func (s *service) open(at listen) (listener, error) {
 		TLSConfig:         secure,
 		ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHead,
-		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		Protocols:      new(http.Protocols),
-		ErrorLog:       log.New(logWriter{s.log}, "", 0),
+		// OPTIONS * is answered like anything else that is no question.
+		DisableGeneralOptionsHandler: true,
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		Protocols:                    new(http.Protocols),
+		ErrorLog:                     log.New(logWriter{s.log}, "", 0),
 	}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetHTTP2(true)
@@ -140,11 +142,21 @@ func (l listen) socket() (net.Listener, error) {
 		return nil, err
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
-		if err := os.Remove(path); err != nil {
+		if err := removeLeftover(path); err != nil {
 			return nil, err
 		}
 	}
 	return listenUnix(path, mode)
+}
+
+// removeLeftover removes a socket that nobody serves any more. To take the place
+// of a process that does would leave it running and unheard.
+func removeLeftover(path string) error {
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return fmt.Errorf("%s is in use by another process", path)
+	}
+	return os.Remove(path)
 }
 
 func (t *tlsAt) config() (*tls.Config, error) {

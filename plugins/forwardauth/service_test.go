@@ -214,6 +214,62 @@ func TestSocketLeftBehindIsReplaced(t *testing.T) {
 	}
 }
 
+// A second process, started by mistake, must not take the place of the first.
+func TestSocketInUseIsNotTaken(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	r := newRig(t, fmt.Sprintf("listen: [{address: 'unix:%s', trusted: true}]\n", path)+everyDialect)
+	if l, err := (listen{Address: "unix:" + path, Mode: "0600"}).socket(); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Fatalf("%v, error %v", l, err)
+	}
+	if response := r.question(t, dialectNamed("caddy"), "GET", "/public"); response.StatusCode != 200 {
+		t.Errorf("status %d", response.StatusCode)
+	}
+}
+
+// Whoever is not believed has no business with the connection either.
+func TestStrangersHoldNoConnections(t *testing.T) {
+	r := newRig(t, "listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: [10.0.0.0/8]\n"+everyDialect)
+	conn := r.dial(t)
+	if response := exchange(t, conn, "GET", "/auth/traefik"); response.StatusCode != 403 {
+		t.Errorf("status %d", response.StatusCode)
+	} else if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		t.Error(err)
+	}
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second)) // idle connections stay for minutes
+	if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the connection: %v", err)
+	}
+}
+
+// Go's server answers OPTIONS * by itself, to anybody.
+func TestOptionsAboutTheServer(t *testing.T) {
+	for trusted, want := range map[string]int{"10.0.0.0/8": 403, "127.0.0.1": 503} {
+		r := newRig(t, "listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: ["+trusted+"]\n"+everyDialect)
+		if response := r.ask(t, "OPTIONS", "*"); response.StatusCode != want {
+			t.Errorf("%s: status %d, want %d", trusted, response.StatusCode, want)
+		}
+	}
+}
+
+// Heads and answers that never end are given up, and with them the connection.
+func TestListenersHaveLimits(t *testing.T) {
+	s := &service{log: slog.New(slog.DiscardHandler), settings: &settings{}}
+	l, err := s.open(listen{Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	server := l.server
+	for what, limit := range map[string]int64{
+		"head": int64(server.ReadHeaderTimeout), "question": int64(server.ReadTimeout), "answer": int64(server.WriteTimeout), "idle": int64(server.IdleTimeout),
+		"bytes of a head": int64(server.MaxHeaderBytes), "streams": int64(server.HTTP2.MaxConcurrentStreams),
+	} {
+		if limit <= 0 {
+			t.Errorf("no limit: %s", what)
+		}
+	}
+}
+
 func TestMappedAndZonedAddresses(t *testing.T) {
 	p := peers{networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}}
 	for remote, want := range map[string]bool{
