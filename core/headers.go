@@ -173,6 +173,10 @@ func isTarget(text string, r *Request) bool {
 // stripped lists the names to remove. A name that is also set, whatever its
 // case, is left out: setting replaces every copy on each host, and a host may
 // apply both from one map without an order.
+//
+// An upgrade to h2c (RFC 7540 section 3.2) is removed too, which ignores it as
+// any server may: APISIX passes it on where a route allows WebSocket, and what
+// follows on the connection is requests that nobody has decided.
 func (h *IdentityHeaders) stripped(r *Request, set []Header) []string {
 	var names []string
 	add := func(name string) {
@@ -186,8 +190,13 @@ func (h *IdentityHeaders) stripped(r *Request, set []Header) []string {
 		add(name)
 	}
 	for i := range r.Header {
-		if name := r.Header[i].Name; h.isIdentity(name) || h.isCredential(name) {
+		name, value := r.Header[i].Name, r.Header[i].Value
+		if h.isIdentity(name) || h.isCredential(name) {
 			add(name)
+		}
+		if strings.EqualFold(name, "Upgrade") && strings.Contains(strings.ToLower(value), "h2c") {
+			add("Upgrade")
+			add("HTTP2-Settings")
 		}
 	}
 	return names

@@ -136,6 +136,24 @@ func TestAnotherMethodOrPathForTheUpstreamIsRefused(t *testing.T) {
 	}
 }
 
+func TestUpgradeToATunnelForMoreRequestsIsRemoved(t *testing.T) {
+	h := identity(t, nil, nil, nil)
+	for value, removed := range map[string]bool{
+		"h2c": true, "H2C": true, "websocket, h2c": true, "websocket,h2c": true, " h2c ": true, "websocket": false, "WebSocket": false, "": false,
+	} {
+		for caller, p := range map[string]*Principal{"known caller": {Subject: "ada"}, "public route": nil} {
+			var d Decision
+			r := get("/", "Connection", "Upgrade, HTTP2-Settings", "upgrade", value, "HTTP2-Settings", "AAMAAABkAAQAAP__")
+			if err := h.apply(&d, r, p, noPolicy{}); err != nil {
+				t.Fatal(err)
+			}
+			if want := []string{"Upgrade", "HTTP2-Settings"}; slices.Equal(d.Strip, want) != removed {
+				t.Errorf("%s, Upgrade: %s: strip %v", caller, value, d.Strip)
+			}
+		}
+	}
+}
+
 func TestClaimThatWouldForgeAHeaderIsRefused(t *testing.T) {
 	h := identity(t, map[string]string{"X-Claim": "claim"}, nil, nil)
 	for attack, claim := range map[string]any{
