@@ -53,12 +53,37 @@ func ServeAdmin(ctx context.Context, address string, h http.Handler) error {
 	if err != nil {
 		return err
 	}
+	if l.Addr().Network() == "tcp" {
+		h = onlyByLocalNames(h)
+	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
 	context.AfterFunc(ctx, func() { server.Close() })
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// onlyByLocalNames refuses questions under another name than that of this
+// machine: a browser here can be made to ask them for a page that has a name of
+// its own point at loopback (DNS rebinding).
+func onlyByLocalNames(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLocalName(r.Host) {
+			writeStatus(w, http.StatusMisdirectedRequest, nil)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func isLocalName(authority string) bool {
+	host, _, err := net.SplitHostPort(authority)
+	if err != nil {
+		host = strings.TrimSuffix(strings.TrimPrefix(authority, "["), "]")
+	}
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
 }
 
 func listenAdmin(address string) (net.Listener, error) {
@@ -72,7 +97,8 @@ func listenAdmin(address string) (net.Listener, error) {
 	return net.Listen("tcp", address)
 }
 
-// listenUnix replaces the socket that an earlier process left.
+// listenUnix replaces the socket of an earlier process, which may still run: a
+// gateway that reloads has two for a moment, and the newer one is to be heard.
 func listenUnix(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
 		if err := os.Remove(path); err != nil {
@@ -83,8 +109,24 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	info, err := os.Lstat(path)
+	if err := errors.Join(err, os.Chmod(path, 0o600)); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return l, nil
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	return socket{l, path, info}, nil
+}
+
+// socket removes its file when it is closed, unless that is another's by now.
+type socket struct {
+	net.Listener
+	path string
+	info os.FileInfo
+}
+
+func (s socket) Close() error {
+	if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.info) {
+		os.Remove(s.path) // whoever listens next removes it otherwise
+	}
+	return s.Listener.Close()
 }

@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,17 +91,28 @@ func (m *Metrics) rule(name string) string {
 	m.mu.RLock()
 	known, full := m.rules[name], len(m.rules) >= maxRules
 	m.mu.RUnlock()
-	switch {
-	case known:
-		return name
-	case full:
+	if !known && !full {
+		known = m.learn(name)
+	}
+	if !known {
 		return otherRule
 	}
+	return label(name)
+}
+
+func (m *Metrics) learn(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.rules[name] && len(m.rules) >= maxRules {
+		return false
+	}
 	m.rules[name] = true
-	return name
+	return true
 }
+
+// label keeps a name that an operator chose from being no UTF-8, which the
+// client library panics at.
+func label(name string) string { return strings.ToValidUTF8(name, "\ufffd") }
 
 // Call records a call to a provider, such as "session" or "jwks".
 func (m *Metrics) Call(provider string, took time.Duration, err error) {
@@ -113,6 +125,7 @@ func (m *Metrics) Call(provider string, took time.Duration, err error) {
 
 // TableLoaded records an attempt to load a permission table; now is when.
 func (m *Metrics) TableLoaded(table, version string, now time.Time, err error) {
+	table = label(table)
 	if err != nil {
 		m.reloads.WithLabelValues(table, "error").Inc()
 		return

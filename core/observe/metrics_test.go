@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -127,6 +129,109 @@ func TestAdminListenerIsNotOpenToTheNetwork(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "want an IP address and port on loopback") {
 			t.Errorf("%q: %v", address, err)
 		}
+	}
+}
+
+// A page in a browser on this machine can have a name of its own point at
+// loopback, and then read what it fetches from there.
+func TestDNSRebindingOfTheAdminListener(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- ServeAdmin(ctx, address, AdminHandler(NewMetrics("devel"), func() []string { return nil }))
+	}()
+	defer func() { stop(); <-done }()
+	port := address[strings.LastIndexByte(address, ':'):]
+	for host, want := range map[string]int{
+		address: 200, "localhost" + port: 200, "LOCALHOST": 200, "127.0.0.1": 200, "[::1]" + port: 200,
+		"evil.test": 421, "evil.test" + port: 421, "127.0.0.1.evil.test": 421, "localhost.evil.test" + port: 421, "192.0.2.1" + port: 421, "[::2]": 421, "": 421,
+	} {
+		if got := statusFor(t, address, host); got != want {
+			t.Errorf("%q: status %d, want %d", host, got, want)
+		}
+	}
+}
+
+// statusFor asks for the metrics of an address by a name.
+func statusFor(t *testing.T, address, host string) int {
+	t.Helper()
+	var c net.Conn
+	for err := error(os.ErrNotExist); err != nil; {
+		c, err = net.Dial("tcp", address)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "GET /metrics HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", host)
+	response, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+// Two processes run for a moment while a gateway reloads; the older one must
+// not take the newer one's socket away as it ends.
+func TestAdminSocketOutlivesTheProcessBefore(t *testing.T) {
+	m := NewMetrics("devel")
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	serve := func() (stop func()) {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		before, _ := os.Lstat(path)
+		go func() { done <- ServeAdmin(ctx, "unix:"+path, AdminHandler(m, func() []string { return nil })) }()
+		for info, err := os.Lstat(path); err != nil || before != nil && os.SameFile(info, before); info, err = os.Lstat(path) {
+		}
+		return func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	older := serve()
+	newer := serve()
+	older()
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatalf("the newer one is not heard any more: %v", err)
+	}
+	conn.Close()
+	newer()
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("a socket is left behind")
+	}
+}
+
+// A name that is no UTF-8 is the operator's to choose, and no reason for a panic.
+func TestRuleWithOddBytes(t *testing.T) {
+	m := NewMetrics("devel")
+	m.Record(context.Background(), core.Event{Request: &core.Request{}, Decision: &core.Decision{Rule: "\xff"}})
+	m.TableLoaded("\xff.yaml", "v1", time.Unix(1, 0), nil)
+	m.TableLoaded("\xff.yaml", "", time.Unix(1, 0), errors.New("line 1"))
+	if _, err := m.registry.Gather(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRulesAtOnceDoNotMakeMoreSeries(t *testing.T) {
+	m := NewMetrics("devel")
+	var all sync.WaitGroup
+	for i := range 64 {
+		all.Go(func() {
+			for j := range maxRules {
+				m.rule(fmt.Sprint(i, " ", j))
+			}
+		})
+	}
+	all.Wait()
+	if len(m.rules) > maxRules {
+		t.Errorf("%d rules, want at most %d", len(m.rules), maxRules)
 	}
 }
 

@@ -4,8 +4,10 @@ package host
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
+	"syscall"
 	"time"
 
 	"gatehouse/core/config"
@@ -19,6 +21,9 @@ type Host struct {
 	Gates   *config.Builder
 	Metrics *observe.Metrics
 	log     *slog.Logger
+	// retry is how long to wait before an admin address that is taken is tried
+	// again.
+	retry time.Duration
 }
 
 // New makes a host that logs to log.
@@ -37,7 +42,8 @@ func New(log *slog.Logger) *Host {
 				metrics.ShadowDiffers(string(d.Enforced), string(d.Shadow))
 			},
 		}),
-		log: log,
+		log:   log,
+		retry: time.Second,
 	}
 	metrics.MustRegister(caches{h.Gates})
 	return h
@@ -45,16 +51,33 @@ func New(log *slog.Logger) *Host {
 
 // ServeAdmin serves health, readiness and metrics in the background, if an
 // address is given. A process that cannot do so still decides requests, and
-// says in its log what is wrong.
+// says in its log what is wrong. An address that is taken is tried until it is
+// free: while a gateway reloads, the process before still holds it.
 func (h *Host) ServeAdmin(ctx context.Context, address string) {
 	if address == "" {
 		return
 	}
 	go func() {
-		if err := observe.ServeAdmin(ctx, address, observe.AdminHandler(h.Metrics, h.Gates.Waiting)); err != nil {
+		err := h.serveAdmin(ctx, address)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			h.log.Warn("no admin listener yet, the address is taken; trying until it is free", "error", err)
+		}
+		for errors.Is(err, syscall.EADDRINUSE) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(h.retry):
+				err = h.serveAdmin(ctx, address)
+			}
+		}
+		if err != nil {
 			h.log.Error("no admin listener", "error", err)
 		}
 	}()
+}
+
+func (h *Host) serveAdmin(ctx context.Context, address string) error {
+	return observe.ServeAdmin(ctx, address, observe.AdminHandler(h.Metrics, h.Gates.Waiting))
 }
 
 // AdminFlag takes -admin ADDRESS out of a command line whose other arguments

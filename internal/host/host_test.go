@@ -4,11 +4,14 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/observe"
@@ -27,6 +30,50 @@ func TestAdminFlag(t *testing.T) {
 			t.Errorf("%s: %q %q", line, address, rest)
 		}
 	}
+}
+
+// A gateway that reloads has two processes for a moment, and the older one still
+// holds the address.
+func TestAdminAddressThatIsTakenIsTriedAgain(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &lockedBuffer{}
+	h := New(slog.New(slog.NewTextHandler(log, nil)))
+	h.retry = time.Millisecond
+	h.ServeAdmin(t.Context(), taken.Addr().String())
+	for !strings.Contains(log.String(), "address is taken") {
+		time.Sleep(time.Millisecond)
+	}
+	taken.Close()
+	for status := 0; status != http.StatusOK; {
+		if answer, err := http.Get("http://" + taken.Addr().String() + "/healthz"); err == nil {
+			status = answer.StatusCode
+			answer.Body.Close()
+		}
+	}
+	if n := strings.Count(log.String(), "address is taken"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 func get(t *testing.T, h *Host, path string) (int, string) {
