@@ -51,6 +51,7 @@ type Builder struct {
 	sessions       shared[cache.Memo]
 	introspections shared[cache.Memo]
 	jwts           shared[verifier]
+	counted        counted
 }
 
 // verifier is a JWT verifier behind its cache.

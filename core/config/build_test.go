@@ -73,6 +73,38 @@ func TestUnusedPartsAreForgotten(t *testing.T) {
 	t.Error("a gate that nobody uses is kept")
 }
 
+// A counter that falls reads as a restart, and everything in it as new.
+func TestCountersOutliveTheirConfiguration(t *testing.T) {
+	t.Setenv("GATEHOUSE_TEST_SECRET", "one")
+	b := NewBuilder(BuilderOptions{})
+	ask := func(config string) *core.Gate {
+		gate, err := b.Gate([]byte(config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		gate.Check(context.Background(), &core.Request{Method: "GET", Target: "/users", Header: []core.Header{{Name: "Authorization", Value: "Bearer x"}}})
+		return gate
+	}
+	kept := ask(introspected)
+	ask(strings.ReplaceAll(introspected, "client_id: gateway", "client_id: other"))
+	if got := b.CacheStats()["introspection"].Misses; got != 2 {
+		t.Fatalf("%d misses, want 2", got)
+	}
+	for left := 2; left > 1; {
+		runtime.GC()
+		left = 0
+		for range b.introspections.all() {
+			left++
+		}
+	}
+	for range 2 {
+		if got := b.CacheStats()["introspection"].Misses; got != 2 {
+			t.Errorf("%d misses, want 2", got)
+		}
+	}
+	runtime.KeepAlive(kept)
+}
+
 func TestGateThatCannotBeBuiltSaysWhy(t *testing.T) {
 	dir := t.TempDir()
 	broken := filepath.Join(dir, "table.yaml")

@@ -1,7 +1,10 @@
 package config
 
 import (
+	"maps"
 	"strings"
+	"sync"
+	"weak"
 
 	"gatehouse/core/cache"
 )
@@ -24,19 +27,55 @@ func (b *Builder) Waiting() []string {
 }
 
 // CacheStats are the caches' counters by the section that configures them.
-// The caches of several configurations count together.
+// The caches of several configurations count together, and what those of former
+// ones had counted when they were last asked stays: a counter that falls reads
+// as a restart.
 func (b *Builder) CacheStats() map[string]cache.Stats {
-	stats := map[string]cache.Stats{}
+	c := &b.counted
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	live := map[weak.Pointer[cache.Memo]]count{}
 	for memo := range b.sessions.all() {
-		stats["session"] = sum(stats["session"], memo.Stats())
+		live[weak.Make(memo)] = count{"session", memo.Stats()}
 	}
 	for memo := range b.introspections.all() {
-		stats["introspection"] = sum(stats["introspection"], memo.Stats())
+		live[weak.Make(memo)] = count{"introspection", memo.Stats()}
 	}
 	for v := range b.jwts.all() {
-		stats["jwt"] = sum(stats["jwt"], v.Stats())
+		live[weak.Make(v.Memo)] = count{"jwt", v.Stats()}
 	}
-	return stats
+	return c.total(live)
+}
+
+// counted is what caches had counted when they were last asked.
+type counted struct {
+	mu      sync.Mutex
+	last    map[weak.Pointer[cache.Memo]]count
+	retired map[string]cache.Stats // of caches that are gone, by provider
+}
+
+type count struct {
+	provider string
+	cache.Stats
+}
+
+// total replaces what is known of the live caches, and sums everything up.
+func (c *counted) total(live map[weak.Pointer[cache.Memo]]count) map[string]cache.Stats {
+	if c.retired == nil {
+		c.retired = map[string]cache.Stats{}
+	}
+	for memo, was := range c.last {
+		if _, lives := live[memo]; !lives {
+			was.Positive.Entries, was.Negative.Entries = 0, 0
+			c.retired[was.provider] = sum(c.retired[was.provider], was.Stats)
+		}
+	}
+	c.last = live
+	all := maps.Clone(c.retired)
+	for _, now := range live {
+		all[now.provider] = sum(all[now.provider], now.Stats)
+	}
+	return all
 }
 
 func sum(a, b cache.Stats) cache.Stats {
