@@ -24,7 +24,9 @@ type example struct {
 	// Cluster is whether Kubernetes gets one configuration for all namespaces.
 	Cluster bool
 	// Files is whether the configuration is in files beside the example.
-	Files    bool
+	Files bool
+	// Only is the gateway that the case is for, if not for both.
+	Only     string
 	Services []service
 	// KongExtra and APISIXExtra are further entries of the native files.
 	KongExtra   yaml.Node `yaml:"kong_extra"`
@@ -43,6 +45,12 @@ type service struct {
 	// Kong and APISIX are the gateways' own plugins beside Gatehouse.
 	Kong   []yaml.Node
 	APISIX yaml.Node
+}
+
+// examplesFor are the cases of one gateway.
+func examplesFor(t *testing.T, g gateway) []example {
+	t.Helper()
+	return slices.DeleteFunc(loadExamples(t), func(e example) bool { return e.Only != "" && e.Only != g.name })
 }
 
 func loadExamples(t *testing.T) []example {

@@ -26,7 +26,7 @@ func readText(path string) string {
 func TestExamplesAreCurrent(t *testing.T) {
 	for _, g := range []gateway{forKong, forAPISIX} {
 		want := map[string]string{}
-		for _, e := range loadExamples(t) {
+		for _, e := range examplesFor(t, g) {
 			for name, text := range e.files(g) {
 				want[filepath.Join(g.folder(e), name)] = text
 			}

@@ -125,12 +125,11 @@ func here(t *testing.T, d *demo.Demo, folder string) *strings.Replacer {
 // TestExamplesDoWhatTheySay loads every example of every tool into the local
 // gateway and makes the requests that it names.
 func TestExamplesDoWhatTheySay(t *testing.T) {
-	for _, e := range loadExamples(t) {
-		for _, tool := range kongTools {
-			t.Run("kong/"+e.name+"/"+tool.file, func(t *testing.T) { e.exercise(t, forKong, tool) })
-		}
-		for _, tool := range apisixTools {
-			t.Run("apisix/"+e.name+"/"+tool.file, func(t *testing.T) { e.exercise(t, forAPISIX, tool) })
+	for g, tools := range map[gateway][]tool{forKong: kongTools, forAPISIX: apisixTools} {
+		for _, e := range examplesFor(t, g) {
+			for _, tool := range tools {
+				t.Run(g.name+"/"+e.name+"/"+tool.file, func(t *testing.T) { e.exercise(t, g, tool) })
+			}
 		}
 	}
 }

@@ -382,8 +382,8 @@ func TestPartnersAreConsumersInEveryTool(t *testing.T) {
 	}
 }
 
-// What the local gateways do not have is left out, and each README says so:
-// Kong's bundled plugins, its consumers and routes without Gatehouse; APISIX's
+// What the local gateways do not have is left out, and each README says so: most
+// of Kong's bundled plugins, its consumers and routes without Gatehouse; APISIX's
 // rate limits and consumers.
 
 var localKongPlugins = []string{"gatehouse", "acl", "rate-limiting"}

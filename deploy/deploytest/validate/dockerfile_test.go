@@ -221,6 +221,53 @@ func TestDockerfileBuildCommandsBuild(t *testing.T) {
 	}
 }
 
+// TestKongIsToldOfThePluginInTheSameWords compares the image's variables with
+// kong.conf of hybrid mode and with the chart's values, whose prefix differs.
+func TestKongIsToldOfThePluginInTheSameWords(t *testing.T) {
+	want := map[string]string{}
+	for _, c := range parseDockerfile(t, "kong/Dockerfile").stages[1].Commands {
+		if env, ok := c.(*instructions.EnvCommand); ok {
+			for _, pair := range env.Env {
+				want[strings.ToLower(strings.TrimPrefix(pair.Key, "KONG_"))] = strings.Trim(pair.Value, `"`)
+			}
+		}
+	}
+	if len(want) != 5 {
+		t.Fatalf("the image sets %v", want)
+	}
+	for _, file := range []string{"control-plane.conf", "data-plane.conf"} {
+		text, err := os.ReadFile(filepath.Join(deploy, "kong/hybrid", file))
+		must(t, err)
+		got := map[string]string{}
+		for line := range strings.Lines(string(text)) {
+			if key, value, ok := strings.Cut(strings.TrimSpace(line), " = "); ok && !strings.HasPrefix(line, "#") {
+				got[key] = value
+			}
+		}
+		for key, value := range want {
+			if got[key] != value {
+				t.Errorf("%s: %s = %s, the image says %s", file, key, got[key], value)
+			}
+		}
+	}
+	charts, err := filepath.Glob(filepath.Join(deploy, "kong/helm/*.yaml"))
+	must(t, err)
+	for _, file := range charts {
+		values := documents(t, file)[0]
+		env := values["env"].(object)
+		for key, value := range want {
+			value = strings.ReplaceAll(value, "/usr/local/kong/", "/kong_prefix/")
+			value = strings.Replace(value, "/usr/local/bin/gatehouse", "/usr/local/bin/gatehouse -kong-prefix /kong_prefix", 1)
+			if key == "plugins" { // made by the chart
+				env[key] = "bundled," + values["plugins"].(object)["preInstalled"].(string)
+			}
+			if env[key] != value {
+				t.Errorf("%s: %s is %v, want %s", file, key, env[key], value)
+			}
+		}
+	}
+}
+
 // What is not excluded from the context goes into it: the repository's history,
 // real servers and a demo's credentials have no place there.
 func TestDockerIgnoreLeavesOutWhatIsLargeOrSecret(t *testing.T) {

@@ -214,6 +214,8 @@ func TestToolFilesFitTheirFormats(t *testing.T) {
 		"apisix/adc.yaml":            "adc",
 		"kong/helm/*.yaml":           "kong-chart",
 		"apisix/helm/*.yaml":         "apisix-chart",
+		"apisix/config*.yaml":        "apisix-config",
+		"apisix/hybrid/*.yaml":       "apisix-config",
 	} {
 		schema := compile(t, name, plain(strict(formats[name])))
 		paths, err := filepath.Glob(filepath.Join(deploy, pattern))
@@ -245,9 +247,11 @@ func TestToolFileMistakesAreFound(t *testing.T) {
 		"{services: [{name: a, routes: [{name: a}]}]}":                                        "adc",
 		"{" + image + "env: {}, admin: {enabled: true}}":                                      "kong-chart", // a port on every node
 		"{" + image + "env: {}, admin: {enabled: true, type: NodePort}}":                      "kong-chart",
-		"{" + image + "apisix: {admin: {enabled: true}}}":                                     "apisix-chart", // keys that everybody knows
-		"{" + image + "apisix: {}, ingress-controller: {enabled: true}}":                      "apisix-chart", // reaches no APISIX
-		"{" + image + "apisix: {}, externalEtcd: {host: [a]}}":                                "apisix-chart", // root without a password
+		"{" + image + "apisix: {admin: {enabled: true}}}":                                     "apisix-chart",  // keys that everybody knows
+		"{" + image + "apisix: {}, ingress-controller: {enabled: true}}":                      "apisix-chart",  // reaches no APISIX
+		"{" + image + "apisix: {}, externalEtcd: {host: [a]}}":                                "apisix-chart",  // root without a password
+		"{deployment: {role: data_plane}}":                                                    "apisix-config", // no runner
+		"{deployment: {role: control_plane, etcd: {host: [http://a], password: b}}}":          "apisix-config",
 		"{" + image + "apisix: {extPlugin: {enabled: true, cmd: [gatehouse-runner]}, b: {}}}": "apisix-chart",
 	} {
 		var v object

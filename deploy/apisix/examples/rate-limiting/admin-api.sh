@@ -4,8 +4,9 @@
 # When: Each caller may make so many calls, whoever forwards them. The gateway's own limit counts by X-User-Id, which
 # Gatehouse sets before and which no client can forge, because its own copies are removed first.
 # Gatehouse makes no consumers of the gateway: permissions and roles take the place of consumer groups, and
-# plugins that need a consumer (acl, consumer-restriction) have none to see on these routes. Partners with API
-# keys keep the gateway's consumers and groups, on routes of their own.
+# plugins that need a consumer (limit_by consumer, consumer-restriction) have none to see on these routes; Kong's
+# acl can have groups, as the example groups shows. Partners with API keys keep the gateway's consumers and groups,
+# on routes of their own.
 #
 # For APISIX with etcd. APISIX_ADMIN is the Admin API, ADMIN_KEY its key; needs curl and jq.
 # May be run again.
