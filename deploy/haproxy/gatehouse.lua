@@ -91,10 +91,17 @@ local function gatehouse(txn, url, names)
       txn.http:req_set_header(name, values[0])
     end
   end
-  -- A header that the client lists here would be taken off behind HAProxy.
+  -- A header that the client lists in Connection would be taken off behind
+  -- HAProxy, and an upstream that agrees to an upgrade to h2c takes requests that
+  -- nobody has decided. So neither is the client's word: there is WebSocket, or
+  -- no upgrade.
+  local websocket = string.lower(txn.sf:req_fhdr("upgrade")) == "websocket"
   txn.http:req_del_header("connection")
-  if txn.sf:req_fhdr("upgrade") ~= "" then
+  txn.http:req_del_header("upgrade")
+  txn.http:req_del_header("http2-settings")
+  if websocket then
     txn.http:req_set_header("connection", "upgrade")
+    txn.http:req_set_header("upgrade", "websocket")
   end
 end
 
