@@ -174,6 +174,26 @@ func TestIdentityHeaderInDisguise(t *testing.T) {
 	})
 }
 
+// Envoy is told to remove it; of the others, those that show it have it left in.
+func TestUpgradeToATunnelForMoreRequestsThatAProxyShows(t *testing.T) {
+	r := newRig(t, onLoopback+everyDialect)
+	eachDialect(t, func(t *testing.T, d *dialect) {
+		for offer, refused := range map[string]bool{"h2c": true, "websocket, H2C": true, "websocket": false} {
+			response := r.question(t, d, "GET", "/public", "Connection: Upgrade", "Upgrade: "+offer)
+			if d.removes != "" {
+				removed := strings.Contains(response.Header.Get(d.removes), "Upgrade")
+				if response.StatusCode != 200 || removed != refused {
+					t.Errorf("%s: status %d, removed %v", offer, response.StatusCode, removed)
+				}
+				continue
+			}
+			if got := asMeant(response); (got == "400") != refused {
+				t.Errorf("%s: status %s", offer, got)
+			}
+		}
+	})
+}
+
 // What is announced need not be what is sent.
 func TestIdentityInTrailersThatAreAnnounced(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
