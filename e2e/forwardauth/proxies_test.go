@@ -188,6 +188,9 @@ func traefik(s site) ([]string, error) {
 		if err := yaml.Unmarshal([]byte(strings.ReplaceAll(text, "/auth/traefik", "/auth/"+e)), &example); err != nil {
 			return nil, err
 		}
+		for _, name := range []string{"no-upgrade", "only-websocket"} {
+			middlewares[name] = example.HTTP.Middlewares[name]
+		}
 		middlewares[e] = example.HTTP.Middlewares["gatehouse"]
 	}
 	for i, r := range s.routes {
@@ -195,7 +198,8 @@ func traefik(s site) ([]string, error) {
 		if r.prefix == "/" {
 			rule = "PathPrefix(`/`)"
 		}
-		routers[r.name] = map[string]any{"rule": rule, "priority": 1000 - i, "middlewares": []string{r.endpoint}, "service": r.name}
+		routers[r.name] = map[string]any{"rule": rule, "priority": 1000 - i, "middlewares": []string{"no-upgrade", r.endpoint}, "service": r.name}
+		routers[r.name+"-websocket"] = map[string]any{"rule": "(" + rule + ") && HeaderRegexp(`Upgrade`, `(?i)websocket`)", "priority": 2000 - i, "middlewares": []string{"only-websocket", r.endpoint}, "service": r.name}
 		services[r.name] = map[string]any{"loadBalancer": map[string]any{"servers": []any{map[string]any{"url": "http://" + r.upstream}}}}
 	}
 	dynamic, err := yaml.Marshal(map[string]any{"http": map[string]any{"middlewares": middlewares, "routers": routers, "services": services}})

@@ -411,3 +411,25 @@ func TestConnectionNamesAHeaderWithoutX(t *testing.T) {
 		})
 	}
 }
+
+// TestUpgradeToATunnelForMoreRequests: an upstream that agrees to h2c (RFC 7540
+// section 3.2) takes requests from the client itself from then on.
+func TestUpgradeToATunnelForMoreRequests(t *testing.T) {
+	for _, p := range proxies() {
+		t.Run(p.name, func(t *testing.T) {
+			w := newWire(t)
+			b := newBenchBefore(t, p, benchTable, w.Addr().String())
+			w.last()
+			for _, offer := range []string{"h2c", "H2C", "websocket, h2c", "h2c, websocket", "websocket\r\nUpgrade: h2c", "h2c\r\nUpgrade: websocket", "TLS/1.0", "something-else"} {
+				response, _, _ := b.exchange(t, "GET /public HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "+offer+"\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n")
+				got := w.last()
+				switch {
+				case got == nil && response.StatusCode != 400:
+					t.Errorf("%q: status %d", offer, response.StatusCode)
+				case got != nil && strings.Contains(strings.ToLower(strings.Join(got.Values("Upgrade"), ",")), "h2c"):
+					t.Errorf("%q: the upstream received %q and answered %d", offer, got.Headers, response.StatusCode)
+				}
+			}
+		})
+	}
+}
