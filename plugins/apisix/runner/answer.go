@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"gatehouse/core"
 )
 
 // answer is what a client or, after the upstream, a response gets in place of
@@ -13,6 +15,9 @@ type answer struct {
 	status  uint16
 	headers []textEntry
 	body    []byte
+	// denial is what the log says of an answer of the runner's own; nil for
+	// one of a plugin.
+	denial *core.Event
 }
 
 var errNoAnswerStatus = errors.New("an empty answer without a status")
@@ -68,7 +73,7 @@ func (w *answerWriter) answer() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &answer{uint16(status), headers, w.body}
+	a := &answer{status: uint16(status), headers: headers, body: w.body}
 	if len(a.body) == 0 {
 		a.fill()
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,9 @@ type conn struct {
 	call    pendingCall
 	onSent  func() bool
 	timeout *time.Timer
+	// expiring is held while expire answers, so that serve, whose plugins may
+	// give up at that moment, does not hang up before.
+	expiring sync.Mutex
 	// began and due delimit the current call; dueAt is due for expire, in
 	// nanoseconds since the server started.
 	began, due time.Time
@@ -56,7 +60,7 @@ func newConn(s *server, nc net.Conn) *conn {
 
 // serve answers calls until APISIX hangs up.
 func (c *conn) serve() {
-	defer c.Close()
+	defer c.hangUp()
 	defer c.timeout.Stop()
 	defer c.server.recovered("connection")
 	var answer []byte
@@ -70,6 +74,12 @@ func (c *conn) serve() {
 			return
 		}
 	}
+}
+
+func (c *conn) hangUp() {
+	c.expiring.Lock()
+	defer c.expiring.Unlock()
+	c.Close()
 }
 
 // handle returns the answer to a call, or nil when the connection must end.
@@ -97,7 +107,7 @@ func (c *conn) prepareConf(call []byte) []byte {
 	if err != nil {
 		return c.reject(err)
 	}
-	return c.finish(c.enc.confToken(token))
+	return c.finish(c.enc.confToken(token), nil)
 }
 
 func (c *conn) httpReqCall(call []byte) []byte {
@@ -110,7 +120,7 @@ func (c *conn) httpReqCall(call []byte) []byte {
 	}
 	conf := c.server.confs.find(msg.token, c.began)
 	if conf == nil {
-		return c.finish(c.enc.errorFrame(Err.CodeCONF_TOKEN_NOT_FOUND))
+		return c.finish(c.enc.errorFrame(Err.CodeCONF_TOKEN_NOT_FOUND), nil)
 	}
 	r := newRequest(c, msg, c.due)
 	stop, changes := c.server.decide(conf, r)
@@ -124,7 +134,8 @@ func (c *conn) httpReqCall(call []byte) []byte {
 	return c.finish(c.requestFrame(r, stop, &changes))
 }
 
-func (c *conn) requestFrame(r *request, stop *answer, changes *changes) []byte {
+// requestFrame returns the frame and the answer in it, if it holds one.
+func (c *conn) requestFrame(r *request, stop *answer, changes *changes) ([]byte, *answer) {
 	id := r.msg.id
 	var frame []byte
 	var ok bool
@@ -141,7 +152,7 @@ func (c *conn) requestFrame(r *request, stop *answer, changes *changes) []byte {
 		stop = r.deny(unavailable, errTooLarge)
 		frame, _ = c.enc.stop(id, stop.status, stop.headers, stop.body)
 	}
-	return frame
+	return frame, stop
 }
 
 func (c *conn) httpRespCall(call []byte) []byte {
@@ -154,7 +165,7 @@ func (c *conn) httpRespCall(call []byte) []byte {
 	}
 	conf := c.server.confs.find(msg.token, c.began)
 	if conf == nil {
-		return c.finish(c.enc.errorFrame(Err.CodeCONF_TOKEN_NOT_FOUND))
+		return c.finish(c.enc.errorFrame(Err.CodeCONF_TOKEN_NOT_FOUND), nil)
 	}
 	r := newResponse(c, msg)
 	change := c.server.decideResponse(conf, r)
@@ -170,7 +181,7 @@ func (c *conn) httpRespCall(call []byte) []byte {
 		change = r.deny(unavailable, errTooLarge)
 		frame, _ = c.enc.response(msg.id, change.status, change.headers, change.body)
 	}
-	return c.finish(frame)
+	return c.finish(frame, change)
 }
 
 // reject gives up a connection whose messages make no sense. APISIX answers
@@ -212,13 +223,14 @@ func (c *conn) begin(call pendingCall) bool {
 // that reason, and has not judged the request then.
 func (c *conn) late() bool { return !time.Now().Before(c.due) }
 
-// finish lets the answer be sent, unless the time was up before.
-func (c *conn) finish(answer []byte) []byte {
+// finish lets the frame with an answer be sent, unless the time was up before.
+func (c *conn) finish(frame []byte, a *answer) []byte {
 	now := c.phase.Load()
 	if now&phaseBits != phaseRunning || !c.phase.CompareAndSwap(now, now+1) {
 		return nil
 	}
-	return answer
+	c.server.record(a)
+	return frame
 }
 
 // sent ends the call and reports whether to wait for another.
@@ -232,6 +244,8 @@ func (c *conn) sent() (wait bool) {
 // expire answers in place of plugins that took too long. The connection is
 // closed: they may still be at work on it.
 func (c *conn) expire() {
+	c.expiring.Lock()
+	defer c.expiring.Unlock()
 	now := c.phase.Load()
 	busy := now&phaseBits == phaseRunning || now&phaseBits == phaseAnswering
 	late := time.Since(c.server.started) >= time.Duration(c.dueAt.Load())
@@ -253,7 +267,8 @@ func (s *server) expiredFrame(call pendingCall) []byte {
 	if call.kind == typePrepareConf {
 		return e.errorFrame(Err.CodeSERVICE_UNAVAILABLE)
 	}
-	a := s.deny(&core.Request{}, "", unavailable, errLate)
+	a := deny(&core.Request{}, "", unavailable, errLate)
+	s.record(a)
 	var frame []byte
 	if call.kind == typeHTTPReqCall {
 		frame, _ = e.stop(call.id, a.status, a.headers, a.body)

@@ -24,18 +24,25 @@ var (
 	unavailable    = denial{http.StatusServiceUnavailable, "unavailable", "The request could not be processed at the moment."}
 )
 
-// deny makes the answer and tells the plugins that record.
-func (s *server) deny(r *core.Request, path string, d denial, cause error) *answer {
+// deny makes the answer, with what is to be recorded once it is given.
+func deny(r *core.Request, path string, d denial, cause error) *answer {
 	a := d.answer(r.Identify())
-	e := core.Event{Request: r, Path: path, Decision: &core.Decision{Status: d.status, Reason: d.reason, Cause: cause}}
-	for _, recorder := range s.recorders {
-		recorder.Record(context.Background(), e)
-	}
+	a.denial = &core.Event{Request: r, Path: path, Decision: &core.Decision{Status: d.status, Reason: d.reason, Cause: cause}}
 	return a
 }
 
 func (d denial) answer(requestID string) *answer {
-	return &answer{uint16(d.status), problemHeaders, problemBody(d.status, d.detail, requestID)}
+	return &answer{status: uint16(d.status), headers: problemHeaders, body: problemBody(d.status, d.detail, requestID)}
+}
+
+// record tells the plugins that want to know of an answer of the runner's own.
+func (s *server) record(a *answer) {
+	if a == nil || a.denial == nil {
+		return
+	}
+	for _, recorder := range s.recorders {
+		recorder.Record(context.Background(), *a.denial)
+	}
 }
 
 const problemType = "application/problem+json"
@@ -71,11 +78,11 @@ func (r *request) described() (*core.Request, string) {
 
 func (r *request) deny(d denial, cause error) *answer {
 	described, path := r.described()
-	return r.conn.server.deny(described, path, d, cause)
+	return deny(described, path, d, cause)
 }
 
 func (r *response) deny(d denial, cause error) *answer {
-	return r.conn.server.deny(&core.Request{AskID: r.RequestID}, "", d, cause)
+	return deny(&core.Request{AskID: r.RequestID}, "", d, cause)
 }
 
 // requestIDVar is the id that nginx itself makes up for each request. Not

@@ -65,5 +65,5 @@ func (r *response) answer() (*answer, error) {
 			return nil, err
 		}
 	}
-	return &answer{uint16(r.status), r.head.edits, r.body}, nil
+	return &answer{status: uint16(r.status), headers: r.head.edits, body: r.body}, nil
 }
