@@ -16,8 +16,13 @@ local not_passed = {
   ["proxy-connection"] = true, ["te"] = true, ["transfer-encoding"] = true, ["upgrade"] = true,
 }
 
-local unavailable = '{"type":"about:blank","title":"Service Unavailable","status":503,' ..
-  '"detail":"The request could not be authorised at the moment."}'
+-- unavailable is the body of Gatehouse's own answer when it cannot tell. The id
+-- is what haproxy.cfg has written into the request.
+local function unavailable(txn)
+  return '{"type":"about:blank","title":"Service Unavailable","status":503,' ..
+    '"detail":"The request could not be authorised at the moment.","request_id":"' ..
+    string.gsub(txn.sf:req_fhdr("x-request-id"), "[^%w-]", "") .. '"}'
+end
 
 -- target is what the upstream will be sent: as received in HTTP/1, and without
 -- scheme and host in HTTP/2, where HAProxy adds those itself.
@@ -57,7 +62,7 @@ local function refuse(txn, answer)
     reply:set_status(503)
     reply:add_header("content-type", "application/problem+json")
     reply:add_header("cache-control", "no-store")
-    reply:set_body(unavailable)
+    reply:set_body(unavailable(txn))
     txn:done(reply)
     return
   end
