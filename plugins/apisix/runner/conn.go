@@ -214,9 +214,17 @@ func (c *conn) begin(call pendingCall) bool {
 	c.call = call
 	c.began = time.Now()
 	c.due = c.began.Add(c.server.opts.FilterTimeout)
-	c.dueAt.Store(int64(c.due.Sub(c.server.started)))
-	c.timeout.Reset(c.server.opts.FilterTimeout)
+	c.allow(c.server.opts.FilterTimeout)
 	return idle&phaseBits == phaseIdle && c.phase.CompareAndSwap(idle, idle+phaseRunning)
+}
+
+// answerTime is the least time that an answer has to be written.
+const answerTime = time.Second
+
+// allow sets when expire may act.
+func (c *conn) allow(d time.Duration) {
+	c.dueAt.Store(int64(time.Since(c.server.started) + d))
+	c.timeout.Reset(d)
 }
 
 // late reports that the time is up. A plugin may have given up its work for
@@ -225,6 +233,9 @@ func (c *conn) late() bool { return !time.Now().Before(c.due) }
 
 // finish lets the frame with an answer be sent, unless the time was up before.
 func (c *conn) finish(frame []byte, a *answer) []byte {
+	if time.Until(c.due) < answerTime { // or expire would hang up before the answer is out
+		c.allow(answerTime)
+	}
 	now := c.phase.Load()
 	if now&phaseBits != phaseRunning || !c.phase.CompareAndSwap(now, now+1) {
 		return nil
@@ -255,7 +266,7 @@ func (c *conn) expire() {
 	defer c.Close()
 	c.server.notes.warn("timeout", "plugins: no answer in time, the request is denied", "limit", c.server.opts.FilterTimeout)
 	if now&phaseBits == phaseRunning {
-		c.SetWriteDeadline(time.Now().Add(time.Second))
+		c.SetWriteDeadline(time.Now().Add(answerTime))
 		c.Write(c.server.expiredFrame(c.call))
 	}
 }

@@ -1,0 +1,28 @@
+package runner
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
+
+	"gatehouse/core"
+)
+
+// slowRecorder panics in time, and is not done with recording that in time.
+type slowRecorder struct{ probe }
+
+func (*slowRecorder) RequestFilter(any, http.ResponseWriter, pkgHTTP.Request) { panic("x") }
+func (*slowRecorder) Record(context.Context, core.Event)                      { time.Sleep(300 * time.Millisecond) }
+
+// The time limit can pass between a plugin's end and its answer. To hang up on
+// APISIX then would open a route with allow_degradation.
+func TestHoleDegradationOpensWhileTheAnswerIsOnItsWay(t *testing.T) {
+	r := startRunner(t, Options{Plugins: []Plugin{&slowRecorder{probe{name: "p"}}}, FilterTimeout: 100 * time.Millisecond})
+	g := r.dial(t)
+	if got := g.call(t, call{token: g.prepare(t, "k", conf{"p", ""})}); !got.stop || got.status != 503 {
+		t.Errorf("%s, want a denial", got)
+	}
+}
