@@ -68,6 +68,7 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetVersionTemplate("gatehouse {{.Version}}\n") // as of every program here
 	group(root, questions,
 		explainCommand(), whoCanCommand(), whatCanCommand(), matrixCommand(),
 		lintCommand(), testCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,17 +15,24 @@ import (
 	"gatehouse/plugins/apisix/runner"
 )
 
-const usage = `APISIX starts this program: set ext-plugin.cmd in config.yaml.
--admin ADDRESS serves /healthz, /readyz and /metrics, on loopback such as 127.0.0.1:9464 or on unix:/path.`
-
 func main() {
-	admin, args := host.AdminFlag(os.Args[1:])
-	if len(args) > 0 {
+	flags := flag.NewFlagSet("gatehouse-runner", flag.ExitOnError)
+	admin := flags.String("admin", "", "`address` on loopback such as 127.0.0.1:9464, or unix: and a path, that serves /healthz, /readyz and /metrics")
+	showVersion := flags.Bool("version", false, "print the version, and exit")
+	flags.Usage = func() {
+		fmt.Fprintln(flags.Output(), "APISIX starts this program: set ext-plugin.cmd in config.yaml.")
+		flags.PrintDefaults()
+	}
+	flags.Parse(os.Args[1:]) // exits if it cannot
+	if *showVersion {
 		fmt.Println("gatehouse-runner", version.Version)
-		fmt.Println(usage)
 		return
 	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "gatehouse-runner: unexpected argument %q; see -help\n", flags.Arg(0))
+		os.Exit(2)
+	}
 	h := host.New(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	h.ServeAdmin(context.Background(), admin)
+	h.ServeAdmin(context.Background(), *admin)
 	runner.Main(filter.New(h.Gates))
 }

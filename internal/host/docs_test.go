@@ -1,0 +1,86 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/permission"
+)
+
+// exercised is a host on which everything that is counted has happened.
+func exercised(t *testing.T) *Host {
+	t.Helper()
+	h := New(slog.New(slog.DiscardHandler))
+	gate, err := h.Gates.Gate([]byte(`
+session: {kratos_url: "http://127.0.0.1:1"}
+permission_table: "authenticated: [GET /]"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate.Check(context.Background(), &core.Request{Method: "GET", Target: "/", Header: []core.Header{{Name: "X-Session-Token", Value: "st"}}})
+	t.Cleanup(func() { gate.Check(context.Background(), &core.Request{}) }) // keeps it alive until here
+	h.Gates.Reloads(permission.Reload{Files: []string{"a.yaml"}, Version: "v1"})
+	h.Gates.Reloads(permission.Reload{Files: []string{"a.yaml"}, Err: errors.New("line 1")})
+	h.Gates.Differences(permission.Difference{Enforced: permission.Allowed, Shadow: permission.Denied})
+	h.Metrics.Call("session", time.Millisecond, nil)
+	return h
+}
+
+// What is served of a metric: the line with its type, and the labels of the
+// first one behind it, which are sorted.
+var (
+	servedMetric = regexp.MustCompile("(?m)^# TYPE (gatehouse_[a-z_]+) ([a-z]+)\\n[a-z_]+\\{(.*)\\} ")
+	servedLabel  = regexp.MustCompile(`([a-z]+)="`)
+)
+
+var documentedMetric = regexp.MustCompile("(?m)^\\| `(gatehouse_[a-z_]+)` \\| ([a-z]+) \\| ([^|]+) \\| ([^|]+) \\|")
+
+// TestMetricsAreDocumented compares docs/operations.md with what is served: each
+// metric by name, type, unit and labels, both ways.
+func TestMetricsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]string{}
+	for _, row := range documentedMetric.FindAllStringSubmatch(string(text), -1) {
+		name, unit := row[1], row[3]
+		if strings.HasSuffix(name, "_seconds") != strings.HasPrefix(unit, "seconds") {
+			t.Errorf("%s is said to be in %s", name, unit)
+		}
+		labels := strings.Split(strings.ReplaceAll(row[4], "`", ""), ", ")
+		slices.Sort(labels)
+		documented[name] = row[2] + " by " + strings.Join(labels, ", ")
+		for _, label := range labels {
+			if !regexp.MustCompile("(?m)^\\| .*`" + label + "`.* \\| ").MatchString(string(text)) {
+				t.Errorf("the values of the label %s are not documented", label)
+			}
+		}
+	}
+	_, served := get(t, exercised(t), "/metrics")
+	for _, family := range servedMetric.FindAllStringSubmatch(served, -1) {
+		var labels []string
+		for _, label := range servedLabel.FindAllStringSubmatch(family[3], -1) {
+			if label[1] != "le" { // of histograms
+				labels = append(labels, label[1])
+			}
+		}
+		name, got := family[1], family[2]+" by "+strings.Join(labels, ", ")
+		if documented[name] != got {
+			t.Errorf("%s is a %s, documented %q", name, got, documented[name])
+		}
+		delete(documented, name)
+	}
+	for name := range documented {
+		t.Errorf("%s is documented and not served", name)
+	}
+}
