@@ -12,10 +12,10 @@ const MaxCredential = 16 << 10
 
 // Extractor finds the one credential that counts. An explicit credential
 // beats an ambient cookie, and a bad one never falls back to it: otherwise a
-// request forged across sites could choose which identity it runs under.
+// request forged across sites could choose which identity it runs under. For
+// the same reason "Authorization: Bearer" (RFC 6750 section 2.1) is looked at
+// always, also where nobody can verify what is in it.
 type Extractor struct {
-	// Bearer looks at "Authorization: Bearer" (RFC 6750 section 2.1).
-	Bearer bool
 	// SessionToken looks at X-Session-Token (Ory Kratos, native apps).
 	SessionToken bool
 	// SessionCookie is the name of the session cookie; empty for none.
@@ -38,10 +38,8 @@ func (e *Extractor) Extract(r *Request) (Credential, error) {
 }
 
 func (e *Extractor) explicit(r *Request) (c Credential, found bool, err error) {
-	if e.Bearer {
-		if c, found, err = bearer(r); err != nil {
-			return Credential{}, true, err
-		}
+	if c, found, err = bearer(r); err != nil {
+		return Credential{}, true, err
 	}
 	if !e.SessionToken {
 		return c, found, nil

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-var everywhere = Extractor{Bearer: true, SessionToken: true, SessionCookie: "ory_kratos_session", TokenCookie: "jwt-token"}
+var everywhere = Extractor{SessionToken: true, SessionCookie: "ory_kratos_session", TokenCookie: "jwt-token"}
 
 func headers(pairs ...string) []Header {
 	var list []Header
@@ -90,7 +90,7 @@ func TestCookieWithAPrefixIsNotTossed(t *testing.T) {
 }
 
 func TestExtractLooksOnlyWhereItIsTold(t *testing.T) {
-	only := Extractor{Bearer: true}
+	only := Extractor{}
 	if c, err := only.Extract(&Request{Header: headers("X-Session-Token", "st", "Cookie", "jwt-token=t; =x")}); !errors.Is(err, ErrMissing) {
 		t.Errorf("got %v, %v", c, err)
 	}

@@ -131,10 +131,21 @@ func answerHeaders(contentType string) []Header {
 	return []Header{{"Content-Type", contentType}, {"Cache-Control", "no-store"}}
 }
 
+// Scheme names what a client without a credential should bring.
+type Scheme string
+
+// SchemeSession is not a registered scheme. RFC 9110 wants a challenge with
+// every 401, and clients skip the ones they do not know; one for a bearer token
+// where none is accepted would send them the wrong way.
+const (
+	SchemeBearer  Scheme = "Bearer"
+	SchemeSession Scheme = "Session"
+)
+
 // challenge is the WWW-Authenticate header that RFC 9110 section 11.6.1 wants
 // with every 401 and RFC 6750 section 3 with refused tokens.
-func challenge(scheme, realm string, f refusal, err error, scopes []string) string {
-	c := scheme + " realm=" + quote(realm)
+func challenge(scheme Scheme, realm string, f refusal, err error, scopes []string) string {
+	c := string(scheme) + " realm=" + quote(realm)
 	if f.code != "" {
 		c += ", error=" + quote(f.code) + ", error_description=" + quote(f.detail)
 	}

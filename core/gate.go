@@ -22,8 +22,9 @@ type Options struct {
 	// Groups are the claims that may hold the caller's groups, for plugins of
 	// the gateway itself; the first that is present counts. Empty for none.
 	Groups []ClaimPath
-	// Realm of the WWW-Authenticate header.
-	Realm string
+	// Realm and scheme of the WWW-Authenticate header.
+	Realm  string
+	Scheme Scheme
 	// Login is nil when browsers get a 401 like everybody else.
 	Login *Login
 	// Recorder is told of every decision; nil for none.
@@ -44,6 +45,9 @@ func New(o Options) (*Gate, error) {
 	}
 	if o.Realm == "" {
 		return nil, errors.New("a gate needs a realm (RFC 9110 section 11.5)")
+	}
+	if o.Scheme == "" {
+		o.Scheme = SchemeBearer
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -205,7 +209,7 @@ func (g *Gate) refuse(call *Call, access Access, p *Principal, err error) Decisi
 	}
 	f := refusalFor(err)
 	if f.status == http.StatusUnauthorized || f.code != "" {
-		d.Header = append(d.Header, Header{"WWW-Authenticate", challenge(g.scheme(), g.Realm, f, err, scopes)})
+		d.Header = append(d.Header, Header{"WWW-Authenticate", challenge(g.Scheme, g.Realm, f, err, scopes)})
 	}
 	return d
 }
@@ -215,16 +219,6 @@ func (g *Gate) refuse(call *Call, access Access, p *Principal, err error) Decisi
 func (g *Gate) mayLogIn(r *Request) bool {
 	c, found, err := g.Extractor.explicit(r)
 	return err == nil && !found && !c.Kind.Explicit() && isNavigation(r)
-}
-
-// scheme names what a client without a credential should bring. Session is
-// not a registered scheme; RFC 9110 wants a challenge with every 401, and
-// clients skip the ones they do not know.
-func (g *Gate) scheme() string {
-	if g.Extractor.Bearer {
-		return "Bearer"
-	}
-	return "Session"
 }
 
 // redirect turns a refusal into a way to the login page.

@@ -190,7 +190,7 @@ func TestScopesRequiredComeOnTopOfTheTable(t *testing.T) {
 }
 
 func TestBrowserGetsA401WithoutALoginPage(t *testing.T) {
-	g, _ := testGate(t, func(o *Options) { o.Login = nil; o.Extractor.Bearer = false })
+	g, _ := testGate(t, func(o *Options) { o.Login, o.Scheme = nil, SchemeSession })
 	d := g.Check(context.Background(), get("/private", "Accept", "text/html"))
 	if d.Status != 401 || !strings.HasPrefix(header(d, "WWW-Authenticate"), "Session realm=") {
 		t.Errorf("%d %s", d.Status, header(d, "WWW-Authenticate"))

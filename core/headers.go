@@ -313,7 +313,7 @@ func checkValue(value string) error {
 // can neither leak nor replay what it holds.
 func (h *IdentityHeaders) isCredential(name string) bool {
 	return h.hide != nil &&
-		(h.hide.Bearer && foldEqual(name, "Authorization") || h.hide.SessionToken && foldEqual(name, sessionTokenHeader))
+		(foldEqual(name, "Authorization") || h.hide.SessionToken && foldEqual(name, sessionTokenHeader))
 }
 
 // hideCookies removes the credential cookies and keeps the others.

@@ -128,6 +128,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy *tab
 		Identity:       identity,
 		Groups:         groups,
 		Realm:          c.Realm,
+		Scheme:         c.scheme(),
 		Login:          login,
 		Recorder:       b.Recorder,
 		Now:            b.Now,
@@ -135,15 +136,22 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy *tab
 }
 
 // extractor looks everywhere a credential may sit that this configuration can
-// verify. Authorization always counts: it is an explicit credential, and to
-// overlook one that cannot be verified would be to fall back to a cookie.
+// verify.
 func (c *Config) extractor() core.Extractor {
-	e := core.Extractor{Bearer: true, TokenCookie: c.TokenCookie}
+	e := core.Extractor{TokenCookie: c.TokenCookie}
 	if c.Session != nil {
 		e.SessionCookie = c.Session.CookieName
 		e.SessionToken = c.Session.SessionToken
 	}
 	return e
+}
+
+// scheme is Bearer where a bearer token would help.
+func (c *Config) scheme() core.Scheme {
+	if c.JWT == nil && c.Introspection == nil && !c.Session.BearerToken {
+		return core.SchemeSession
+	}
+	return core.SchemeBearer
 }
 
 // groups returns the claims that hold groups, and the headers to strip: where

@@ -141,6 +141,27 @@ func TestBuiltGateDecides(t *testing.T) {
 	}
 }
 
+// A client that is asked for a bearer token where none is accepted would bring
+// one and be refused again.
+func TestChallengeNamesWhatIsAccepted(t *testing.T) {
+	for text, want := range map[string]string{
+		"session: {kratos_url: 'http://127.0.0.1:1'}":                                                                                         "Session realm=",
+		"session: {kratos_url: 'http://127.0.0.1:1', bearer_token: true}":                                                                     "Bearer realm=",
+		"introspection: {introspection_endpoint: 'http://127.0.0.1:1', insecure_any_audience: true}":                                          "Bearer realm=",
+		"jwt: {issuers: [{issuer: 'https://a', jwks_uri: 'http://127.0.0.1:1', audience: [x]}]}":                                              "Bearer realm=",
+		"session: {kratos_url: 'http://127.0.0.1:1'}\njwt: {issuers: [{issuer: 'https://a', jwks_uri: 'http://127.0.0.1:1', audience: [x]}]}": "Bearer realm=",
+	} {
+		gate, err := NewBuilder(BuilderOptions{}).Gate([]byte(text + "\npermission_table: 'permissions: {p: {activities: [GET /p]}}'"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := gate.Check(t.Context(), &core.Request{Method: "GET", Target: "/p"})
+		if got := d.Header[len(d.Header)-1]; got.Name != "WWW-Authenticate" || !strings.HasPrefix(got.Value, want) {
+			t.Errorf("%s: %v, want %s", text, got, want)
+		}
+	}
+}
+
 func TestSecretsComeFromFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(path, []byte("s3cr3t\n"), 0o600); err != nil {
