@@ -149,6 +149,8 @@ func TestBegun(t *testing.T) {
 		`{"iat":"now"}`:                 false,
 		`{"iat":1767355200,"nbf":{}}`:   false,
 		`{"iat":1767300000.25,"nbf":1}`: true,
+		`{"iat":0,"nbf":0}`:             true, // as Keycloak once wrote them
+		`{"nbf":-1}`:                    false,
 	} {
 		err := set(t, text).Begun(noon, 30*time.Second)
 		if (err == nil) != good {

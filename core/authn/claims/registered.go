@@ -40,7 +40,7 @@ func (s Set) Time(name string) (t time.Time, ok bool, err error) {
 		return time.Time{}, false, fmt.Errorf("%s is not a number", name)
 	}
 	seconds, err := strconv.ParseFloat(number.String(), 64)
-	if err != nil || seconds <= 0 || seconds >= endOfTime {
+	if err != nil || seconds < 0 || seconds >= endOfTime {
 		return time.Time{}, false, fmt.Errorf("%s is not a date of our time", name)
 	}
 	whole := int64(seconds)
