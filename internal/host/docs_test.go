@@ -38,7 +38,7 @@ permission_table: "authenticated: [GET /]"
 // What is served of a metric: the line with its type, and the labels of the
 // first one behind it, which are sorted.
 var (
-	servedMetric = regexp.MustCompile("(?m)^# TYPE (gatehouse_[a-z_]+) ([a-z]+)\\n[a-z_]+\\{(.*)\\} ")
+	servedMetric = regexp.MustCompile(`(?m)^# TYPE (gatehouse_[a-z_]+) ([a-z]+)\n[a-z_]+\{(.*)\} `)
 	servedLabel  = regexp.MustCompile(`([a-z]+)="`)
 )
 
