@@ -1,5 +1,5 @@
 // Package coretest holds what the tests of several packages share: a clock
-// that is set by hand, an OpenID Connect issuer, and fakes of an introspection
+// that is set by hand, a log, an OpenID Connect issuer, and fakes of an introspection
 // endpoint and of Ory Kratos. All of them are real HTTP servers on real
 // sockets that can be told to fail in the ways that servers fail.
 //

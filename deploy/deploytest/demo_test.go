@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"gatehouse/core/config"
+	"gatehouse/core/coretest"
 	"gatehouse/internal/demo"
 )
 
@@ -114,7 +115,7 @@ func TestComposeGatewayFilesAnswerAsTheDemo(t *testing.T) {
 		{forAPISIX, "../apisix/adc.yaml", fromADC},
 	} {
 		t.Run(strings.TrimPrefix(c.file, "../"), func(t *testing.T) {
-			var log logBuffer
+			var log coretest.Log
 			url := start(t, c.gateway, c.native(t, composed(t, d).Replace(readText(c.file))), &log)
 			for _, try := range d.Tries() {
 				got, err := try.Do(t.Context(), demo.Gateway{Name: c.gateway.name, URL: url})

@@ -1,7 +1,6 @@
 package deploytest
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/core/coretest"
 	"gatehouse/internal/demo"
 	"gatehouse/internal/demo/upstream"
 	"gatehouse/internal/devgateway/apisix"
@@ -142,7 +142,7 @@ func (e example) exercise(t *testing.T, g gateway, tool tool) {
 		t.Fatal(err)
 	}
 	document := tool.native(t, here(t, d, folder).Replace(string(text)))
-	var log logBuffer
+	var log coretest.Log
 	address := start(t, g, document, &log)
 	denied, allowed := 0, 0
 	for _, text := range e.triesOn(g) {
@@ -166,7 +166,7 @@ func (e example) exercise(t *testing.T, g gateway, tool tool) {
 }
 
 // start runs the local gateway with the binary that the real one loads.
-func start(t *testing.T, g gateway, document object, log *logBuffer) (url string) {
+func start(t *testing.T, g gateway, document object, log *coretest.Log) (url string) {
 	t.Helper()
 	const secret = "INTROSPECTION_SECRET=a-secret"
 	if g == forKong {
@@ -290,22 +290,4 @@ func with(d *demo.Demo) map[string]struct {
 func forged(token string) string {
 	i := strings.LastIndexByte(token, '.')
 	return token[:i+1] + strings.Repeat("A", len(token)-i-1)
-}
-
-// logBuffer keeps what a gateway and its plugin log.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

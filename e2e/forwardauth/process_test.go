@@ -1,15 +1,15 @@
 package forwardauth
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"gatehouse/core/coretest"
 )
 
 const (
@@ -21,27 +21,9 @@ const (
 type process struct {
 	name   string
 	cmd    *exec.Cmd
-	log    logBuffer
+	log    coretest.Log
 	exited chan struct{}
 	err    error // valid then
-}
-
-// logBuffer keeps what a process says.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // startProcess runs a server until it accepts connections at an address, which

@@ -9,11 +9,11 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/coretest"
 	"gatehouse/core/observe"
 )
 
@@ -39,7 +39,7 @@ func TestAdminAddressThatIsTakenIsTriedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &lockedBuffer{}
+	log := &coretest.Log{}
 	h := New(slog.New(slog.NewTextHandler(log, nil)))
 	h.retry = time.Millisecond
 	h.ServeAdmin(t.Context(), taken.Addr().String())
@@ -56,24 +56,6 @@ func TestAdminAddressThatIsTakenIsTriedAgain(t *testing.T) {
 	if n := strings.Count(log.String(), "address is taken"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
-}
-
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 func get(t *testing.T, h *Host, path string) (int, string) {

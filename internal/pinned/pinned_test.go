@@ -1,7 +1,6 @@
 package pinned
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -9,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"gatehouse/core/coretest"
 )
 
 // tiny is a server of a few lines, so that building can be tested in a second.
@@ -37,27 +38,9 @@ func write(t *testing.T, path, content string) {
 
 const tinyMain = "package main\n\nfunc main() { println(\"tiny runs\") }\n"
 
-// syncBuffer may be written by several builders at once.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 func TestTwoBuildersBuildOnce(t *testing.T) {
 	root := tinyRoot(t, tinyMain)
-	var log syncBuffer
+	var log coretest.Log
 	var builders sync.WaitGroup
 	for range 4 {
 		builders.Go(func() {
@@ -83,7 +66,7 @@ func TestTwoBuildersBuildOnce(t *testing.T) {
 
 func TestChangedPinIsBuiltAgain(t *testing.T) {
 	root := tinyRoot(t, tinyMain)
-	var log syncBuffer
+	var log coretest.Log
 	before, err := Ensure(t.Context(), Options{Root: root, Log: &log}, tiny)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +86,7 @@ func TestChangedPinIsBuiltAgain(t *testing.T) {
 
 func TestFailedBuildSaysWhyAndLeavesNothing(t *testing.T) {
 	root := tinyRoot(t, "package main\n\nfunc main() { undefinedThing() }\n")
-	var log syncBuffer
+	var log coretest.Log
 	path, err := Ensure(t.Context(), Options{Root: root, Log: &log}, tiny)
 	if err == nil || !strings.Contains(err.Error(), "undefined: undefinedThing") {
 		t.Fatalf("error %v does not say what the compiler said", err)
@@ -121,7 +104,7 @@ func TestCancelledBuildStops(t *testing.T) {
 	root := tinyRoot(t, tinyMain)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	path, err := Ensure(ctx, Options{Root: root, Log: &syncBuffer{}}, tiny)
+	path, err := Ensure(ctx, Options{Root: root, Log: &coretest.Log{}}, tiny)
 	if err == nil || isExecutable(path) {
 		t.Errorf("a cancelled build went on: %v", err)
 	}
@@ -129,14 +112,14 @@ func TestCancelledBuildStops(t *testing.T) {
 
 func TestWaitingForAnotherBuilderCanBeCancelled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := lock(t.Context(), &syncBuffer{}, tiny, path)
+	unlock, err := lock(t.Context(), &coretest.Log{}, tiny, path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unlock()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	var log syncBuffer
+	var log coretest.Log
 	if _, err := lock(ctx, &log, tiny, path); err == nil {
 		t.Error("two builders hold one lock")
 	}
@@ -156,7 +139,7 @@ func TestMissingCompilerIsNamed(t *testing.T) {
 	}
 	t.Setenv("PATH", bin)
 	t.Setenv("CC", "")
-	_, err = Ensure(t.Context(), Options{Root: tinyRoot(t, tinyMain), Log: &syncBuffer{}}, tiny)
+	_, err = Ensure(t.Context(), Options{Root: tinyRoot(t, tinyMain), Log: &coretest.Log{}}, tiny)
 	if err == nil || !strings.Contains(err.Error(), "install gcc") {
 		t.Errorf("error %v does not name gcc", err)
 	}
@@ -166,7 +149,7 @@ func TestServerOnPathIsUsed(t *testing.T) {
 	bin := t.TempDir()
 	write(t, filepath.Join(bin, "tiny"), "#!/bin/sh\n[ \"$1\" = version ] && echo 'Build Commit: 1'\n")
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	path, err := Ensure(t.Context(), Options{Root: tinyRoot(t, tinyMain), Log: &syncBuffer{}}, tiny)
+	path, err := Ensure(t.Context(), Options{Root: tinyRoot(t, tinyMain), Log: &coretest.Log{}}, tiny)
 	if err != nil || path != filepath.Join(bin, "tiny") {
 		t.Errorf("used %s, %v, not the one on PATH", path, err)
 	}
@@ -176,7 +159,7 @@ func TestPasswordCrackerNamedHydraIsPassedOver(t *testing.T) {
 	bin := t.TempDir()
 	write(t, filepath.Join(bin, "tiny"), "#!/bin/sh\necho 'Hydra v9.4 (c) 2022 by van Hauser/THC'\nexit 255\n")
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	path, err := Ensure(t.Context(), Options{Root: tinyRoot(t, tinyMain), Log: &syncBuffer{}}, tiny)
+	path, err := Ensure(t.Context(), Options{Root: tinyRoot(t, tinyMain), Log: &coretest.Log{}}, tiny)
 	if err != nil || filepath.Dir(path) == bin {
 		t.Errorf("used %s, %v", path, err)
 	}
@@ -184,7 +167,7 @@ func TestPasswordCrackerNamedHydraIsPassedOver(t *testing.T) {
 
 func TestOutsideACheckoutTheErrorSaysWhatToDo(t *testing.T) {
 	t.Chdir(t.TempDir())
-	_, err := Ensure(t.Context(), Options{Log: &syncBuffer{}}, tiny)
+	_, err := Ensure(t.Context(), Options{Log: &coretest.Log{}}, tiny)
 	if err == nil || !strings.Contains(err.Error(), "on PATH") {
 		t.Errorf("error %v", err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -22,27 +21,10 @@ import (
 // rig is the service on real sockets, with a gate for the tokens of an issuer.
 type rig struct {
 	issuer *coretest.Issuer
-	log    *logBuffer
+	log    *coretest.Log
 	// addresses of the listeners in their order.
 	addresses []net.Addr
 	stop      func() error
-}
-
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 const everyDialect = `
@@ -86,7 +68,7 @@ gates:
 // optional text goes into the gate main.
 func newRig(t testing.TB, settings string, gate ...string) *rig {
 	t.Helper()
-	r := &rig{issuer: coretest.NewIssuer(t, coretest.NewClock()), log: &logBuffer{}}
+	r := &rig{issuer: coretest.NewIssuer(t, coretest.NewClock()), log: &coretest.Log{}}
 	path := filepath.Join(t.TempDir(), "forwardauth.yaml")
 	text := settings + gates(r.issuer, strings.Join(gate, "\n"))
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -39,7 +39,7 @@ func TestChangedFileIsAppliedWithoutReload(t *testing.T) {
 func TestFileWithoutEndIsNotApplied(t *testing.T) {
 	r := start(t, "probe", "routes: [{uri: /old, upstream: {nodes: {UPSTREAM: 1}}}]\n#END")
 	r.write(t, "routes: [{uri: /new, upstream: {nodes: {UPSTREAM: 1}}}]\n")
-	r.log.await(t, `does not end in \"#END\"`, 1)
+	await(t, r.log, `does not end in \"#END\"`, 1)
 	wantStatus(t, get(t, r.Gateway, "/old"), 200)
 	wantStatus(t, get(t, r.Gateway, "/new"), 404)
 	if err := r.Reload(); err == nil || !strings.Contains(err.Error(), "#END") {
@@ -56,7 +56,7 @@ func TestFileWithoutEndIsNotApplied(t *testing.T) {
 func TestFileWithAMistakeLeavesTheLastGoodOne(t *testing.T) {
 	r := start(t, "probe", "routes: [{uri: /old, upstream: {nodes: {UPSTREAM: 1}}}]\n#END")
 	r.write(t, "routes: [{uri: /new, upstream: {nodes: {UPSTREAM: 1}}}, {uri: /x, vars: []}]\n#END")
-	r.log.await(t, "routes[1].vars: not supported", 1)
+	await(t, r.log, "routes[1].vars: not supported", 1)
 	wantStatus(t, get(t, r.Gateway, "/old"), 200)
 	wantStatus(t, get(t, r.Gateway, "/new"), 404)
 }
@@ -130,7 +130,7 @@ func TestRunnerCommandOfConfigYAML(t *testing.T) {
 	}
 	settings := write(t, "config.yaml", fmt.Sprintf("ext-plugin: {cmd: [%s, one, two]}\nnginx_config: {envs: ['%s=env']}\n", binary, roleVar))
 	r := start(t, "", "routes: []\n#END", func(o *Options) { o.RunnerBinary, o.Env, o.Settings = "", nil, settings })
-	r.log.await(t, "args:one,two", 1)
+	await(t, r.log, "args:one,two", 1)
 }
 
 func TestUpstreamThatCannotBeReached(t *testing.T) {

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"gatehouse/core/coretest"
 )
 
 // patience is how long a test waits for what must happen; it decides nothing
@@ -205,7 +207,7 @@ type rig struct {
 	*Gateway
 	up   *echo
 	file string
-	log  *logBuffer
+	log  *coretest.Log
 }
 
 // start runs a gateway with the test binary as its runner, in the given role.
@@ -213,7 +215,7 @@ type rig struct {
 func start(t *testing.T, role, config string, change ...func(*Options)) *rig {
 	t.Helper()
 	up := startEcho(t)
-	r := &rig{up: up, file: filepath.Join(t.TempDir(), "apisix.yaml"), log: &logBuffer{}}
+	r := &rig{up: up, file: filepath.Join(t.TempDir(), "apisix.yaml"), log: &coretest.Log{}}
 	r.write(t, config)
 	binary, err := os.Executable()
 	if err != nil {
@@ -264,26 +266,8 @@ func shortTempDir(t *testing.T) string {
 	return dir
 }
 
-// logBuffer collects a log and lets tests wait for a line.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // await waits until the log has text as often as said.
-func (l *logBuffer) await(t *testing.T, text string, times int) {
+func await(t *testing.T, l *coretest.Log, text string, times int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%d times %q in the log", times, text), func() bool { return strings.Count(l.String(), text) >= times })
 }

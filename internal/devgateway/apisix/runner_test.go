@@ -44,7 +44,7 @@ func TestStaleTokenStaysShutWithOurRunner(t *testing.T) {
 	r.reload(t)
 	wantStatus(t, get(t, r.Gateway, "/free"), 200)
 	wantStatus(t, get(t, r.Gateway, "/guarded"), 401)
-	r.log.await(t, "does not know the conf token", 1)
+	await(t, r.log, "does not know the conf token", 1)
 }
 
 func (r *rig) reload(t *testing.T) {
@@ -87,7 +87,7 @@ func TestUnknownTokenIsPreparedAnew(t *testing.T) {
 	wantStatus(t, get(t, r.Gateway, "/guarded"), 503)
 	startExternal(t, "stock", socket)
 	wantStatus(t, get(t, r.Gateway, "/free"), 200) // token 2 is unknown to the new process
-	r.log.await(t, "does not know the conf token", 1)
+	await(t, r.log, "does not know the conf token", 1)
 	wantStatus(t, get(t, r.Gateway, "/guarded"), 401) // forgotten with it, so asked anew
 }
 
@@ -118,7 +118,7 @@ func TestKilledRunnerIsRespawnedAndTokensAreFlushed(t *testing.T) {
 	}
 	old := r.RunnerPID()
 	kill(t, old)
-	r.log.await(t, "runner exited", 1)
+	await(t, r.log, "runner exited", 1)
 	eventually(t, "an answer of a new runner", func() bool { return get(t, r.Gateway, "/").status == statusLine(200) })
 	if r.RunnerPID() == old {
 		t.Error("the same process")
@@ -154,7 +154,7 @@ func TestAnyEditPreparesEveryRouteAnew(t *testing.T) {
 		if err := os.Chtimes(r.file, now, now); err != nil {
 			t.Fatal(err)
 		}
-		r.log.await(t, "config file reloaded", i+1)
+		await(t, r.log, "config file reloaded", i+1)
 	}
 }
 
@@ -176,7 +176,7 @@ func TestAllowDegradationOpensTheDoorWhenTheRunnerIsGone(t *testing.T) {
 	if n := len(r.up.take()); n != 1 {
 		t.Errorf("the upstream got %d requests, want the one that nobody checked", n)
 	}
-	r.log.await(t, "passes unchecked", 1)
+	await(t, r.log, "passes unchecked", 1)
 }
 
 func TestAllowDegradationDoesNotCoverAMethodWithoutNumber(t *testing.T) {
@@ -223,7 +223,7 @@ func TestKillOfTheRunnerUnderLoadLetsNothingThrough(t *testing.T) {
 				before := right.Load()
 				eventually(t, "right answers between the kills", func() bool { return right.Load() > before+20 })
 				kill(t, r.RunnerPID())
-				r.log.await(t, "runner exited", kills)
+				await(t, r.log, "runner exited", kills)
 			}
 			close(stop)
 			clients.Wait()
@@ -241,7 +241,7 @@ func TestRunnerSeesOnlyTheListedEnvironment(t *testing.T) {
 	t.Setenv("GW_TEST_REFERENCED", "gw.test")
 	config := "routes:\n- {uri: /, host: '${{GW_TEST_REFERENCED}}', upstream: {nodes: {\"UPSTREAM\": 1}}}\n#END\n"
 	r := start(t, "env", config, func(o *Options) { o.Env = append(o.Env, "GW_TEST_LISTED", "GW_TEST_SET=here") })
-	r.log.await(t, "args:", 1)
+	await(t, r.log, "args:", 1)
 	log := r.log.String()
 	for _, want := range []string{
 		"env:GW_TEST_LISTED=yes", "env:GW_TEST_SET=here", "env:GW_TEST_REFERENCED=gw.test", "env:PATH=",
@@ -261,7 +261,7 @@ func TestRunnerSeesOnlyTheListedEnvironment(t *testing.T) {
 
 func TestRunnerRunsInTheFolderOfTheFile(t *testing.T) {
 	r := start(t, "env", "routes: []\n#END", func(o *Options) { o.Dir = "" })
-	r.log.await(t, "dir:"+filepath.Dir(r.file), 1)
+	await(t, r.log, "dir:"+filepath.Dir(r.file), 1)
 }
 
 func TestStopEndsTheRunnerAndRemovesItsFolder(t *testing.T) {

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -10,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +17,8 @@ import (
 	stock "github.com/apache/apisix-go-plugin-runner/pkg/plugin"
 	stockrunner "github.com/apache/apisix-go-plugin-runner/pkg/runner"
 	"go.uber.org/zap/zapcore"
+
+	"gatehouse/core/coretest"
 )
 
 // The same plugins run in two processes: in the stock library's runner and in
@@ -127,25 +127,8 @@ const secret = "s3cr3t-Tok3n-Value"
 type child struct {
 	*exec.Cmd
 	socket string
-	log    *lockedBuffer
+	log    *coretest.Log
 	exited chan error
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
 }
 
 // startChild starts the runner of one library on a socket.
@@ -160,7 +143,7 @@ func startChild(t testing.TB, kind, socket string) *child {
 
 func startBinary(t testing.TB, cmd *exec.Cmd, socket string, env ...string) *child {
 	t.Helper()
-	c := &child{Cmd: cmd, socket: socket, log: &lockedBuffer{}, exited: make(chan error, 1)}
+	c := &child{Cmd: cmd, socket: socket, log: &coretest.Log{}, exited: make(chan error, 1)}
 	// The race detector sleeps a second at exit, by default.
 	env = append(env, "GORACE=atexit_sleep_ms=0")
 	cmd.Env = append(os.Environ(), append(env, addressEnv+"=unix:"+socket, confExpireEnv+"=3600")...)

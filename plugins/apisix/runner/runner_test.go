@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
+
+	"gatehouse/core/coretest"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -15,14 +17,14 @@ var discard = slog.New(slog.DiscardHandler)
 // running is a runner inside the test.
 type running struct {
 	socket string
-	log    *lockedBuffer
+	log    *coretest.Log
 	stop   func()
 	done   chan error
 }
 
 func startRunner(t testing.TB, o Options) *running {
 	t.Helper()
-	r := &running{socket: socketPath(t), log: &lockedBuffer{}, done: make(chan error, 1)}
+	r := &running{socket: socketPath(t), log: &coretest.Log{}, done: make(chan error, 1)}
 	o.Address = "unix:" + r.socket
 	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s, err := newServer(o)

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"gatehouse/core"
+	"gatehouse/core/coretest"
 )
 
 // This file plays Kong's side of the protocol over real sockets, as
@@ -44,29 +45,11 @@ func plugin(f handlerFunc) Plugin {
 	}
 }
 
-// logBuffer collects log lines.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // running is a server on a socket of its own.
 type running struct {
 	*Server
 	path string
-	log  *logBuffer
+	log  *coretest.Log
 	// writes counts the Write calls on accepted connections.
 	writes *atomic.Int64
 	stop   func() error
@@ -80,7 +63,7 @@ func serve(t *testing.T, p Plugin) *running {
 
 func serveAt(t *testing.T, p Plugin, path string) *running {
 	t.Helper()
-	r := &running{path: path, log: &logBuffer{}, writes: &atomic.Int64{}}
+	r := &running{path: path, log: &coretest.Log{}, writes: &atomic.Int64{}}
 	var err error
 	if r.Server, err = NewServer(p, slog.New(slog.NewTextHandler(r.log, nil))); err != nil {
 		t.Fatal(err)

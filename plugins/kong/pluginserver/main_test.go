@@ -15,6 +15,8 @@ import (
 
 	"github.com/Kong/go-pdk"
 	"github.com/Kong/go-pdk/server"
+
+	"gatehouse/core/coretest"
 )
 
 // asProcess makes the test binary a plugin server of one kind or the other, so
@@ -126,7 +128,7 @@ func TestDumpForAnOldKongPrintsNothing(t *testing.T) {
 func TestOldKongIsDeniedNotLetThrough(t *testing.T) {
 	prefix := t.TempDir()
 	writeIfAny(t, filepath.Join(prefix, ".kong_env"), kongEnv37)
-	log := &logBuffer{}
+	log := &coretest.Log{}
 	process(t, "gatehouse", log, "-kong-prefix", prefix)
 	path := filepath.Join(prefix, "probe.socket")
 	waitFor(t, "the socket", func() bool { return exists(path) })
@@ -146,7 +148,7 @@ func TestSignalIsAGracefulStop(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
 			prefix := t.TempDir()
-			log := &logBuffer{}
+			log := &coretest.Log{}
 			cmd := process(t, "gatehouse", log, "-kong-prefix", prefix)
 			path := filepath.Join(prefix, "probe.socket")
 			waitFor(t, "the socket", func() bool { return exists(path) })

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatehouse/core/coretest"
 )
 
 func mustListen(t *testing.T, path string) *socket {
@@ -148,7 +150,7 @@ func TestOrphanGivesWayToTheServerThatTookItsSocket(t *testing.T) {
 	stopped := make(chan bool)
 	stop := func() { close(stopped) }
 	ctx := t.Context()
-	log := &logBuffer{}
+	log := &coretest.Log{}
 	go func() {
 		defer func() { recover() }() // a second stop closes a closed channel
 		stopWhenReplaced(ctx, stop, s, time.Millisecond, slog.New(slog.NewTextHandler(log, nil)))
