@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -147,15 +148,24 @@ func (o *demoOptions) startGateways(dir string, log io.Writer) (gateways []demo.
 	}
 	k, err := kong.Start(kong.Options{Config: filepath.Join(dir, "kong.yml"), Listen: o.kongListen, PluginBinary: plugin, Log: log})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, elsewhere(err, "--kong-listen")
 	}
 	a, err := apisix.Start(apisix.Options{Config: filepath.Join(dir, "apisix.yaml"), Listen: o.apisixListen, RunnerBinary: runner, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		k.Stop()
-		return nil, nil, err
+		return nil, nil, elsewhere(err, "--apisix-listen")
 	}
 	stop = func() { a.Stop(); k.Stop() }
 	return []demo.Gateway{{Name: "Kong", URL: k.URL()}, {Name: "APISIX", URL: a.URL()}}, stop, nil
+}
+
+// elsewhere says how to get out of the way of what listens already, such as the
+// gateway that the demo stands in for.
+func elsewhere(err error, flag string) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; choose another address with %s", err, flag)
+	}
+	return err
 }
 
 func checkDemo(ctx context.Context, out io.Writer, d *demo.Demo, gateways []demo.Gateway) error {
