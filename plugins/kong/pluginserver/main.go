@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -116,20 +117,29 @@ func (o *options) serve(p Plugin, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	go stopWhenReplaced(ctx, cancel, l, socketCheck, logger)
+	go stopWhenReplaced(ctx, cancel, l, orphaned(), socketCheck, logger)
 	logger.Info("serving", "plugin", p.Name, "version", p.Version, "socket", l.path)
 	return s.Serve(ctx, l)
 }
 
-// stopWhenReplaced ends a server whose socket another one has taken or somebody
-// has removed. Such a server is one that Kong has lost: kill -9 of Kong's worker
-// leaves its plugin server behind, and the next worker starts another.
-func stopWhenReplaced(ctx context.Context, stop func(), s *socket, every time.Duration, logger *slog.Logger) {
+// stopWhenReplaced ends a server that Kong has lost: kill -9 of Kong's worker
+// leaves its plugin server behind, and the next worker starts another. While
+// the worker lives, a reload lets it finish its requests and it ends its server
+// itself. To go before would be too early: Kong 3.9 then fails at our name, and
+// does not end the plugin servers that it lists after ours. Where nobody has
+// taken the removed socket over, Kong has to start another server.
+func stopWhenReplaced(ctx context.Context, stop func(), s *socket, orphaned func() bool, every time.Duration, logger *slog.Logger) {
 	for ctx.Err() == nil {
 		pause(ctx, every)
-		if ctx.Err() == nil && !s.ours() {
+		if ctx.Err() == nil && (s.gone() || !s.ours() && orphaned()) {
 			logger.Info("the socket is gone or another server's; stopping", "socket", s.path)
 			stop()
 		}
 	}
+}
+
+// orphaned reports whether the process that started this one has ended.
+func orphaned() func() bool {
+	starter := os.Getppid()
+	return func() bool { return os.Getppid() != starter || starter == 1 }
 }

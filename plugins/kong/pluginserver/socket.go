@@ -97,6 +97,12 @@ func (s *socket) ours() bool {
 	return err == nil && os.SameFile(s.file, now)
 }
 
+// gone reports whether the path leads to no socket at all.
+func (s *socket) gone() bool {
+	_, err := os.Lstat(s.path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 // Close removes the socket's file, unless it is another server's by now, and
 // stops listening. It does so once: afterwards the path may lead to a successor
 // with the same inode.

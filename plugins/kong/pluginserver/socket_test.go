@@ -1,12 +1,18 @@
 package pluginserver
 
 import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -146,23 +152,90 @@ func TestSocketPathThatCannotBeUsedIsExplained(t *testing.T) {
 
 // kill -9 of the Kong worker that started a server leaves the server behind.
 func TestOrphanGivesWayToTheServerThatTookItsSocket(t *testing.T) {
-	s := mustListen(t, filepath.Join(t.TempDir(), "probe.socket"))
-	stopped := make(chan bool)
-	stop := func() { close(stopped) }
-	ctx := t.Context()
-	log := &coretest.Log{}
-	go func() {
-		defer func() { recover() }() // a second stop closes a closed channel
-		stopWhenReplaced(ctx, stop, s, time.Millisecond, slog.New(slog.NewTextHandler(log, nil)))
-	}()
-	select {
-	case <-stopped:
-		t.Fatal("stopped while the socket was its own")
-	case <-time.After(50 * time.Millisecond):
+	w := watch(t, func() bool { return true })
+	w.staysFor(t, 50*time.Millisecond)
+	mustListen(t, w.socket.path)
+	<-w.stopped
+	if !strings.Contains(w.log.String(), w.socket.path) {
+		t.Errorf("the log does not say why: %q", w.log.String())
 	}
-	mustListen(t, s.path)
-	<-stopped
-	if !strings.Contains(log.String(), s.path) {
-		t.Errorf("the log does not say why: %q", log.String())
+}
+
+// After a reload Kong's old worker finishes its requests and then ends its
+// plugin servers in turn. One that is gone by then makes Kong 3.9 leave out
+// those that it lists afterwards, which then live for ever.
+func TestReloadedServerWaitsUntilItsWorkerEndsIt(t *testing.T) {
+	var orphaned atomic.Bool
+	w := watch(t, orphaned.Load)
+	mustListen(t, w.socket.path)
+	w.staysFor(t, 50*time.Millisecond)
+	orphaned.Store(true)
+	<-w.stopped
+}
+
+// Kong starts another server only when this one has ended.
+func TestServerWithoutASocketMakesRoomForAnother(t *testing.T) {
+	w := watch(t, func() bool { return false })
+	if err := os.Remove(w.socket.path); err != nil {
+		t.Fatal(err)
+	}
+	<-w.stopped
+}
+
+func TestOrphanKnowsThatItsStarterHasEnded(t *testing.T) {
+	if os.Getenv("ORPHAN_TEST") != "" {
+		lost := orphaned()
+		fmt.Println("started")
+		for !lost() {
+			time.Sleep(time.Millisecond)
+		}
+		fmt.Println("orphaned")
+		return
+	}
+	// The shell is the worker: it starts the test and is killed.
+	shell := exec.Command("sh", "-c", os.Args[0]+" -test.run=^TestOrphanKnowsThatItsStarterHasEnded$ & wait")
+	shell.Env = append(os.Environ(), "ORPHAN_TEST=1")
+	out, err := shell.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shell.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for _, want := range []string{"started", "orphaned"} {
+		if !lines.Scan() || lines.Text() != want {
+			t.Fatalf("the process says %q (%v), want %q", lines.Text(), lines.Err(), want)
+		}
+		if err := shell.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+	}
+	_ = shell.Wait() // it was killed
+}
+
+// watched is a server's socket while somebody watches whether it was replaced.
+type watched struct {
+	socket  *socket
+	stopped chan bool
+	log     *coretest.Log
+}
+
+func watch(t *testing.T, orphaned func() bool) watched {
+	t.Helper()
+	w := watched{mustListen(t, filepath.Join(t.TempDir(), "probe.socket")), make(chan bool), &coretest.Log{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	stop := func() { cancel(); close(w.stopped) }
+	go stopWhenReplaced(ctx, stop, w.socket, orphaned, time.Millisecond, slog.New(slog.NewTextHandler(w.log, nil)))
+	return w
+}
+
+func (w watched) staysFor(t *testing.T, long time.Duration) {
+	t.Helper()
+	select {
+	case <-w.stopped:
+		t.Fatal("stopped too early")
+	case <-time.After(long):
 	}
 }
