@@ -31,6 +31,9 @@ type BuilderOptions struct {
 	// Calls is told of every call to a provider, which is named after the
 	// section that configures it; nil for nobody.
 	Calls func(provider string, took time.Duration, err error)
+	// Loads is told of every configuration that loads, with nil, or fails to;
+	// nil for nobody.
+	Loads func(error)
 	// Reloads is told of every permission table file set that loads or fails
 	// to, Differences of every call that a shadow table decides otherwise; nil
 	// for nobody.
@@ -65,6 +68,9 @@ func NewBuilder(o BuilderOptions) *Builder {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Loads == nil {
+		o.Loads = func(error) {}
+	}
 	if o.Calls == nil {
 		o.Calls = func(string, time.Duration, error) {}
 	}
@@ -80,13 +86,20 @@ func NewBuilder(o BuilderOptions) *Builder {
 func (b *Builder) Gate(raw []byte) (*core.Gate, error) {
 	c, err := Load(raw)
 	if err != nil {
+		b.Loads(err)
 		return nil, err
 	}
 	return b.Build(c)
 }
 
-// Build returns the gate of a loaded configuration.
+// Build returns the gate of a configuration that Load has read.
 func (b *Builder) Build(c *Config) (*core.Gate, error) {
+	gate, err := b.assemble(c)
+	b.Loads(err)
+	return gate, err
+}
+
+func (b *Builder) assemble(c *Config) (*core.Gate, error) {
 	secret, err := c.secret()
 	if err != nil {
 		return nil, &Error{Mistakes: []Mistake{{"introspection.client_secret", err.Error()}}}

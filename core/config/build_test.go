@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,18 @@ func TestGateThatCannotBeBuiltSaysWhy(t *testing.T) {
 		if err == nil || gate != nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+}
+
+func TestBrokenConfigurationIsCounted(t *testing.T) {
+	t.Setenv("GATEHOUSE_TEST_SECRET", "one")
+	var loads []bool
+	b := NewBuilder(BuilderOptions{Loads: func(err error) { loads = append(loads, err == nil) }})
+	for _, text := range []string{introspected, "realm: [", "session: {kratos_url: 'http://k'}\npermission_table: 'pubic: []'"} {
+		_, _ = b.Gate([]byte(text))
+	}
+	if want := []bool{true, false, false}; !slices.Equal(loads, want) {
+		t.Errorf("loads %v, want %v", loads, want)
 	}
 }
 

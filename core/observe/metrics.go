@@ -27,6 +27,7 @@ type Metrics struct {
 	decisions *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
 	calls     *prometheus.HistogramVec
+	loads     *prometheus.CounterVec
 	reloads   *prometheus.CounterVec
 	loaded    *prometheus.GaugeVec
 	shadow    *prometheus.CounterVec
@@ -58,6 +59,9 @@ func NewMetrics(version string) *Metrics {
 			Name: "gatehouse_provider_call_duration_seconds", Help: "Time that calls to identity providers took, by provider and result.",
 			Buckets: prometheus.DefBuckets,
 		}, []string{"provider", "result"}),
+		loads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_configuration_loads_total", Help: "Configurations that the gateway handed over, by result. One with a mistake denies.",
+		}, []string{"result"}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_table_loads_total", Help: "Attempts to load a permission table from its files, by result.",
 		}, []string{"table", "result"}),
@@ -71,7 +75,7 @@ func NewMetrics(version string) *Metrics {
 	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gatehouse_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 })
-	m.registry.MustRegister(m.decisions, m.duration, m.calls, m.reloads, m.loaded, m.shadow, info,
+	m.registry.MustRegister(m.decisions, m.duration, m.calls, m.loads, m.reloads, m.loaded, m.shadow, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -116,21 +120,26 @@ func label(name string) string { return strings.ToValidUTF8(name, "\ufffd") }
 
 // Call records a call to a provider, such as "session" or "jwks".
 func (m *Metrics) Call(provider string, took time.Duration, err error) {
-	result := "ok"
+	m.calls.WithLabelValues(provider, result(err)).Observe(took.Seconds())
+}
+
+// ConfigurationLoaded counts a configuration that was handed over.
+func (m *Metrics) ConfigurationLoaded(err error) { m.loads.WithLabelValues(result(err)).Inc() }
+
+func result(err error) string {
 	if err != nil {
-		result = "error"
+		return "error"
 	}
-	m.calls.WithLabelValues(provider, result).Observe(took.Seconds())
+	return "ok"
 }
 
 // TableLoaded records an attempt to load a permission table; now is when.
 func (m *Metrics) TableLoaded(table, version string, now time.Time, err error) {
 	table = label(table)
+	m.reloads.WithLabelValues(table, result(err)).Inc()
 	if err != nil {
-		m.reloads.WithLabelValues(table, "error").Inc()
 		return
 	}
-	m.reloads.WithLabelValues(table, "ok").Inc()
 	m.loaded.DeletePartialMatch(prometheus.Labels{"table": table})
 	m.loaded.WithLabelValues(table, version).Set(float64(now.Unix()))
 }

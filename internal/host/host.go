@@ -34,6 +34,7 @@ func New(log *slog.Logger) *Host {
 		Gates: config.NewBuilder(config.BuilderOptions{
 			Recorder: observe.Recorders{metrics, observe.NewLog(log)},
 			Log:      log,
+			Loads:    metrics.ConfigurationLoaded,
 			Calls:    metrics.Call,
 			Reloads: func(r permission.Reload) {
 				metrics.TableLoaded(strings.Join(r.Files, ","), r.Version, time.Now(), r.Err)
