@@ -123,11 +123,12 @@ func (o *options) serve(p Plugin, stderr io.Writer) error {
 }
 
 // stopWhenReplaced ends a server that Kong has lost: kill -9 of Kong's worker
-// leaves its plugin server behind, and the next worker starts another. While
-// the worker lives, a reload lets it finish its requests and it ends its server
-// itself. To go before would be too early: Kong 3.9 then fails at our name, and
-// does not end the plugin servers that it lists after ours. Where nobody has
-// taken the removed socket over, Kong has to start another server.
+// leaves its plugin server behind, and the next worker starts another. A worker
+// that lives, as the old one does after a reload while it finishes its requests,
+// ends its server itself. If the server is gone by then, Kong 3.9 fails on it:
+// an error in its log, and the plugin servers that it lists afterwards get no
+// SIGTERM before they are killed. Where nobody has taken the removed socket
+// over, only another server helps, which Kong starts when this one has ended.
 func stopWhenReplaced(ctx context.Context, stop func(), s *socket, orphaned func() bool, every time.Duration, logger *slog.Logger) {
 	for ctx.Err() == nil {
 		pause(ctx, every)

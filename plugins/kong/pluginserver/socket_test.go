@@ -161,9 +161,9 @@ func TestOrphanGivesWayToTheServerThatTookItsSocket(t *testing.T) {
 	}
 }
 
-// After a reload Kong's old worker finishes its requests and then ends its
-// plugin servers in turn. One that is gone by then makes Kong 3.9 leave out
-// those that it lists afterwards, which then live for ever.
+// After a reload Kong's old worker finishes its requests and then sends its
+// plugin servers a SIGTERM in turn. One that is gone by then makes Kong 3.9 fail,
+// and those that it lists afterwards get none.
 func TestReloadedServerWaitsUntilItsWorkerEndsIt(t *testing.T) {
 	var orphaned atomic.Bool
 	w := watch(t, orphaned.Load)
