@@ -47,7 +47,7 @@ func attributes(e core.Event) []slog.Attr {
 		slog.String("method", bounded(e.Request.Method)),
 		slog.String("path", bounded(loggedPath(e))),
 		slog.String("host", bounded(e.Request.Host)),
-		slog.Duration("took", e.Duration),
+		slog.Float64("took_ms", float64(e.Duration.Microseconds())/1000),
 	}
 	if e.Request.ID != "" {
 		attrs = append(attrs, slog.String("request_id", bounded(e.Request.ID)))

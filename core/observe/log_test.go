@@ -27,7 +27,7 @@ func record(level slog.Level, e core.Event) string {
 func TestOneLinePerRefusal(t *testing.T) {
 	r := &core.Request{ID: "r1", Method: "GET", Target: "/users/1?access_token=s3cr3t", Host: "api.test", Header: []core.Header{{Name: "Authorization", Value: "Bearer s3cr3t"}}}
 	d := &core.Decision{Status: 401, Reason: "invalid_credential", Cause: core.ErrInvalid, Rule: "users:read"}
-	want := `level=INFO msg=denied reason=invalid_credential method=GET path=/users/1 host=api.test took=2ms request_id=r1 status=401 cause="invalid credential" rule=users:read` + "\n"
+	want := `level=INFO msg=denied reason=invalid_credential method=GET path=/users/1 host=api.test took_ms=2 request_id=r1 status=401 cause="invalid credential" rule=users:read` + "\n"
 	for _, path := range []string{"/users/1", ""} { // "": the path was refused
 		if got := record(slog.LevelInfo, core.Event{Request: r, Path: path, Decision: d, Duration: 2 * time.Millisecond}); got != want {
 			t.Errorf("got  %swant %s", got, want)
