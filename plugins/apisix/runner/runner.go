@@ -60,14 +60,16 @@ type Options struct {
 
 	// SocketMode is the permission of the socket. Default 0666: APISIX starts
 	// the runner as the user of its master process, often root, and connects
-	// as that of its workers. Protect the folder to keep others out.
+	// as that of its workers. Who connects is checked, where APISIX has started
+	// the runner and it can be told.
 	SocketMode fs.FileMode
 
 	// InsecureAllowCutHeaders lets requests reach the plugins although APISIX
 	// may not have shown all of their header lines. Default: status 431.
 	InsecureAllowCutHeaders bool
 
-	now func() time.Time
+	now   func() time.Time
+	peers *peers
 }
 
 func (o Options) withDefaults() Options {
@@ -81,6 +83,9 @@ func (o Options) withDefaults() Options {
 	orElse(&o.SocketMode, 0o666)
 	if o.now == nil {
 		o.now = time.Now
+	}
+	if o.peers == nil {
+		o.peers = newPeers(strings.TrimPrefix(o.Address, "unix:"))
 	}
 	return o
 }
@@ -244,6 +249,11 @@ func (s *server) accept(l net.Listener) error {
 			continue
 		}
 		pause = 0
+		if err := s.opts.peers.check(nc); err != nil {
+			s.notes.warn("peers", "runner: a connection was refused", "cause", err)
+			nc.Close()
+			continue
+		}
 		s.start(nc)
 	}
 }
