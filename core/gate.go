@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime"
 	"slices"
 	"time"
 )
@@ -75,20 +74,11 @@ func (g *Gate) Check(ctx context.Context, r *Request) (d Decision) {
 	call := Call{Request: r}
 	defer func() {
 		if v := recover(); v != nil {
-			d = Refusal(r, fmt.Errorf("panic while deciding: %s", thrown(v)))
+			d = Refusal(r, fmt.Errorf("panic while deciding: %s", Thrown(v)))
 		}
 		g.record(ctx, Event{r, call.Path, &d, g.Now().Sub(start)})
 	}()
 	return g.check(ctx, &call)
-}
-
-// thrown tells the panics of the runtime. Any other value may hold what a client
-// sent, the credential included, so only its type is told.
-func thrown(v any) string {
-	if err, ok := v.(runtime.Error); ok {
-		return err.Error()
-	}
-	return fmt.Sprintf("a value of type %T", v)
 }
 
 // Refuse denies a request that a host cannot put to Check, or cannot let go on

@@ -236,13 +236,9 @@ func (m *Memo) ask(ctx context.Context, c core.Credential) (p *core.Principal, e
 	return m.Next.Authenticate(ctx, c)
 }
 
-// describe says what panicked and where. A value that is not the runtime's own
-// may hold anything, the credential included, so only its type is told.
+// describe says what panicked and where.
 func describe(v any) string {
-	what := fmt.Sprintf("%T", v)
-	if err, ok := v.(runtime.Error); ok {
-		what = err.Error()
-	}
+	what := core.Thrown(v)
 	var pcs [16]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
 	for {

@@ -167,7 +167,7 @@ func backOff(failures int) time.Duration { return time.Second << min(failures-1,
 func (r *remoteKeys) fetchSafely(ctx context.Context) (set *keySet, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			set, err = nil, fmt.Errorf("panic while fetching keys: %v", v)
+			set, err = nil, fmt.Errorf("panic while fetching keys: %s", core.Thrown(v))
 		}
 	}()
 	return r.fetch(ctx)

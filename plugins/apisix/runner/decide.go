@@ -124,15 +124,9 @@ func (s *server) filter(p *loadedPlugin, run func(*loadedPlugin)) (ok bool) {
 }
 
 // panicked logs a panic in a plugin, once in a while: a client may be able to
-// cause it at will. What was thrown may hold a token of the request and is
-// shown only when it is the Go runtime's.
+// cause it at will.
 func (s *server) panicked(plugin string, thrown any) {
-	what := "a value that is not shown"
-	var fault runtime.Error
-	if err, isError := thrown.(error); isError && errors.As(err, &fault) {
-		what = fault.Error()
-	}
-	s.notes.error("panic of "+plugin, "plugin panicked, the request is denied", "plugin", plugin, "panic", what, "at", panicOrigin())
+	s.notes.error("panic of "+plugin, "plugin panicked, the request is denied", "plugin", plugin, "panic", core.Thrown(thrown), "at", panicOrigin())
 }
 
 // recovered keeps a fault of the runner itself from ending the process.

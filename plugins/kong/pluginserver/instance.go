@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"runtime"
 	"runtime/debug"
 	"sync"
 
@@ -133,12 +132,7 @@ func RequestID(k *pdk.PDK) string {
 	return id
 }
 
-// logPanic writes one line. Only the runtime's own panics show their text:
-// any other value may hold what a client sent.
+// logPanic writes one line.
 func (s *Server) logPanic(message string, v any) {
-	text := fmt.Sprintf("a value of type %T", v)
-	if err, ok := v.(runtime.Error); ok {
-		text = err.Error()
-	}
-	s.log.Error(message, "panic", text, "stack", string(debug.Stack()))
+	s.log.Error(message, "panic", core.Thrown(v), "stack", string(debug.Stack()))
 }
