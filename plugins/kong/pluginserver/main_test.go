@@ -113,6 +113,32 @@ func TestDumpPrintsOneDocumentAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestKongIsToldAVersionThatItTakes(t *testing.T) {
+	for version, want := range map[string]string{
+		"1.2.3":              "1.2.3",
+		"v1.2.3":             "1.2.3",
+		"v1.2.3-14-gd2011f2": "1.2.3",
+		"1.2.3-rc.1":         "1.2.3",
+		"1.2.3+dirty":        "1.2.3",
+		"1.2.3.4":            "0.0.0",
+		"v1.2":               "0.0.0",
+		"devel":              "0.0.0",
+		"unknown":            "0.0.0",
+		"":                   "0.0.0",
+		"abcdefa":            "0.0.0",
+		"d2011f2":            "0.0.0",
+		"1234567-dirty":      "0.0.0",
+	} {
+		info, err := describe(Plugin{Name: "probe", Version: version, Config: struct{}{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Version != want {
+			t.Errorf("version %q: Kong is told %q, want %q", version, info.Version, want)
+		}
+	}
+}
+
 func TestDumpForAnOldKongPrintsNothing(t *testing.T) {
 	t.Setenv("KONG_VERSION", "3.7.1")
 	var stdout, stderr bytes.Buffer
