@@ -221,6 +221,33 @@ func TestDockerfileBuildCommandsBuild(t *testing.T) {
 	}
 }
 
+// TestKongImageKeepsPluginServersOutOfItsConfiguration runs the image's change
+// to Kong on lines that use a server's process as Kong 3.9 does. With a process
+// in the configuration, the Admin API that decK asks answers 500.
+func TestKongImageKeepsPluginServersOutOfItsConfiguration(t *testing.T) {
+	const path = "/usr/local/share/lua/5.1/kong/runloop/plugin_servers/process.lua"
+	file := filepath.Join(t.TempDir(), "process.lua")
+	const before = "server_def.proc = spawn(server_def.start_command)\nreturn server_def.proc:pid(), server_def.process\n"
+	must(t, os.WriteFile(file, []byte(before), 0o600))
+	for _, c := range parseDockerfile(t, "kong/Dockerfile").stages[1].Commands {
+		run, ok := c.(*instructions.RunCommand)
+		if !ok {
+			continue
+		}
+		command := exec.Command("sh", "-ec", strings.ReplaceAll(strings.Join(run.CmdLine, " "), path, file))
+		if log, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, log)
+		}
+	}
+	got, err := os.ReadFile(file)
+	must(t, err)
+	const want = "local running = {}\nrunning[server_def.name] = spawn(server_def.start_command)\n" +
+		"return running[server_def.name]:pid(), server_def.process\n"
+	if string(got) != want {
+		t.Errorf("Kong's lines become\n%s\nwant\n%s", got, want)
+	}
+}
+
 // TestKongIsToldOfThePluginInTheSameWords compares the image's variables with
 // kong.conf of hybrid mode and with the chart's values, whose prefix differs.
 func TestKongIsToldOfThePluginInTheSameWords(t *testing.T) {
