@@ -35,6 +35,9 @@ type dialect struct {
 	// clears has the answer carry absent identity headers with an empty value,
 	// for proxies that overwrite but do not remove.
 	clears bool
+	// blanks says that a header which the client did not send may be there with
+	// an empty value, and so tells nothing.
+	blanks bool
 	// trailers says that the proxy passes on the fields behind a body (RFC 9110
 	// section 6.5), which nobody has seen when it asks.
 	trailers bool
@@ -67,7 +70,7 @@ var dialects = []dialect{
 		// target as received.
 		name:   "apisix",
 		method: "X-Forwarded-Method", target: "X-Original-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
-		clears: true,
+		clears: true, blanks: true,
 	},
 	{
 		name: "envoy", own: true, scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
@@ -192,6 +195,9 @@ func (d *dialect) clientHeaders(h http.Header) []core.Header {
 			continue
 		}
 		for _, value := range values {
+			if d.blanks && value == "" {
+				continue
+			}
 			lines = append(lines, core.Header{Name: name, Value: value})
 		}
 	}
