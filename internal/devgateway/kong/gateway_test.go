@@ -79,6 +79,15 @@ func TestDumpWithAnythingButJSONIsRefused(t *testing.T) {
 	}
 }
 
+func TestDumpWithAVersionThatKongRefusesIsRefused(t *testing.T) {
+	for version, refused := range map[string]bool{"": true, "devel": true, "1.2.3": false, "d2011f2": false} {
+		_, err := readDump(fmt.Appendf(nil, `{"Protocol": "ProtoBuf:1", "Plugins": [{"Name": "probe", "Version": %q}]}`, version))
+		if got := err != nil && strings.Contains(err.Error(), "has no number in it"); got != refused {
+			t.Errorf("version %q: %v", version, err)
+		}
+	}
+}
+
 func TestHeadersBeyondTheLimitAreHiddenFromThePlugin(t *testing.T) {
 	up := startEcho(t)
 	g := startGateway(t, up, buildPlugin(t, "script"), scriptConfig)

@@ -66,6 +66,9 @@ func readDump(out []byte) (*schema.Plugin, error) {
 		return nil, errors.New("no plugin in it")
 	}
 	info := d.Plugins[0] // Kong looks at no other
+	if !strings.ContainsAny(info.Version, "0123456789") {
+		return nil, fmt.Errorf("version %q: Kong does not start with a plugin whose version has no number in it", info.Version)
+	}
 	for _, phase := range info.Phases {
 		if phase != "access" {
 			return nil, fmt.Errorf("phase %q: the local gateway runs the access phase only", phase)
