@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"gatehouse/e2e/cast"
-	"gatehouse/e2e/vector"
 	"gatehouse/internal/demo"
 	"gatehouse/internal/devgateway/apisix"
 	"gatehouse/internal/devgateway/kong"
@@ -228,15 +227,6 @@ func ownStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	return s
-}
-
-// valuesAt are the values of the placeholders at a gateway.
-func valuesAt(c *cast.Cast, host string) vector.Values {
-	values := vector.Values{"host": host, "host.escaped": url.QueryEscape(host)}
-	for name, value := range c.Values {
-		values[name] = value
-	}
-	return values
 }
 
 func address(gatewayURL string) string {

@@ -37,7 +37,7 @@ type host struct {
 }
 
 func gatewayHost(name, address string, people *cast.Cast, upstreams map[string]*upstream.Server) host {
-	return host{name: name, people: people, values: valuesAt(people, address), upstreams: upstreams, send: func(ctx context.Context, request []byte) (vector.Answer, error) {
+	return host{name: name, people: people, values: people.ValuesAt(address), upstreams: upstreams, send: func(ctx context.Context, request []byte) (vector.Answer, error) {
 		return vector.Send(ctx, address, request)
 	}}
 }
@@ -73,7 +73,7 @@ func coreHost(t *testing.T, s *stage, people *cast.Cast) host {
 		r := routeOf(target)
 		return gates[r.Config], r.Upstream
 	}
-	return host{name: "core", people: people, values: valuesAt(people, name), send: func(ctx context.Context, request []byte) (vector.Answer, error) {
+	return host{name: "core", people: people, values: people.ValuesAt(name), send: func(ctx context.Context, request []byte) (vector.Answer, error) {
 		return vector.Decide(ctx, request, route), nil
 	}}
 }

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
 	"time"
 
 	"gatehouse/e2e/vector"
@@ -54,6 +56,13 @@ func Provision(ctx context.Context, s Servers, accounts demo.Accounts, tag strin
 		}
 	}
 	return c, nil
+}
+
+// ValuesAt are the values at a gateway with the given host, its own included.
+func (c *Cast) ValuesAt(host string) vector.Values {
+	values := maps.Clone(c.Values)
+	values["host"], values["host.escaped"] = host, url.QueryEscape(host)
+	return values
 }
 
 // value sets what a placeholder stands for.

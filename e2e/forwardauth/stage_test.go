@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -254,13 +253,4 @@ func (s *sharedStage) stop() {
 	if s.stage != nil {
 		s.stage.stop()
 	}
-}
-
-// values are those of the placeholders behind an address.
-func (s *stage) values(address string) vector.Values {
-	values := vector.Values{"host": address, "host.escaped": url.QueryEscape(address)}
-	for name, value := range s.cast.Values {
-		values[name] = value
-	}
-	return values
 }

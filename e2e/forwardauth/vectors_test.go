@@ -27,7 +27,7 @@ func (s *stage) hosts() []host {
 	var all []host
 	for _, p := range proxies() {
 		address := s.addresses[p.name]
-		all = append(all, host{p.name, s.values(address), func(ctx context.Context, request []byte) (vector.Answer, error) {
+		all = append(all, host{p.name, s.cast.ValuesAt(address), func(ctx context.Context, request []byte) (vector.Answer, error) {
 			return vector.Send(ctx, address, request)
 		}, s.Upstreams})
 	}
