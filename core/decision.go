@@ -98,13 +98,15 @@ type problem struct {
 	Type      string `json:"type"`
 	Title     string `json:"title"`
 	Status    int    `json:"status"`
-	Detail    string `json:"detail"`
+	Detail    string `json:"detail,omitempty"`
 	Error     string `json:"error,omitempty"`
-	RequestID string `json:"request_id"`
+	RequestID string `json:"request_id,omitempty"`
 }
 
-func (f refusal) body(requestID string) []byte {
-	body, err := json.Marshal(problem{"about:blank", http.StatusText(f.status), f.status, f.detail, f.code, requestID})
+// Problem is the body of a refusal. The code is that of RFC 6750; what is empty is
+// left out.
+func Problem(status int, code, detail, requestID string) []byte {
+	body, err := json.Marshal(problem{"about:blank", http.StatusText(status), status, detail, code, requestID})
 	if err != nil { // a struct of strings and an integer always encodes
 		return nil
 	}
@@ -121,7 +123,7 @@ func Refusal(r *Request, err error) Decision {
 		Reason:  f.reason,
 		Cause:   err,
 		Header:  answerHeaders("application/problem+json"),
-		Body:    f.body(r.Identify()),
+		Body:    Problem(f.status, f.code, f.detail, r.Identify()),
 	}
 }
 

@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"github.com/api7/ext-plugin-proto/go/A6"
+	"github.com/api7/ext-plugin-proto/go/A6/ExtraInfo"
 	"github.com/api7/ext-plugin-proto/go/A6/HTTPRespCall"
 	"github.com/api7/ext-plugin-proto/go/A6/PrepareConf"
 	flatbuffers "github.com/google/flatbuffers/go"
 
 	"gatehouse/core/config"
+	"gatehouse/core/coretest"
+	"gatehouse/core/observe"
 	"gatehouse/plugins/apisix/filter"
 	"gatehouse/plugins/apisix/runner"
 )
@@ -23,30 +26,58 @@ import (
 // Frame types of the runner protocol.
 const (
 	prepareConf  = 1
+	extraInfo    = 3
 	httpRespCall = 4
 )
 
+// requestID is what every question is answered with.
+const requestID = "54c19e0a8d22fae40e4678f91c543c7f"
+
 // exchange sends one frame and returns the answer to it.
 func exchange(t *testing.T, c net.Conn, kind byte, message []byte) []byte {
+	t.Helper()
+	send(t, c, kind, message)
+	got, answer := receive(t, c)
+	for got == extraInfo {
+		send(t, c, extraInfo, infoMessage(requestID))
+		got, answer = receive(t, c)
+	}
+	if got != kind {
+		t.Fatalf("frame of type %d for one of type %d", got, kind)
+	}
+	return answer
+}
+
+func send(t *testing.T, c net.Conn, kind byte, message []byte) {
 	t.Helper()
 	frame := binary.BigEndian.AppendUint32(nil, uint32(len(message)))
 	frame[0] = kind
 	if _, err := c.Write(append(frame, message...)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func receive(t *testing.T, c net.Conn) (kind byte, message []byte) {
+	t.Helper()
 	var header [4]byte
 	if _, err := io.ReadFull(c, header[:]); err != nil {
 		t.Fatal(err)
 	}
-	if header[0] != kind {
-		t.Fatalf("frame of type %d for one of type %d", header[0], kind)
-	}
-	header[0] = 0
+	kind, header[0] = header[0], 0
 	answer := make([]byte, binary.BigEndian.Uint32(header[:]))
 	if _, err := io.ReadFull(c, answer); err != nil {
 		t.Fatal(err)
 	}
-	return answer
+	return kind, answer
+}
+
+func infoMessage(result string) []byte {
+	b := flatbuffers.NewBuilder(0)
+	text := b.CreateByteVector([]byte(result))
+	ExtraInfo.RespStart(b)
+	ExtraInfo.RespAddResult(b, text)
+	b.Finish(ExtraInfo.RespEnd(b))
+	return b.FinishedBytes()
 }
 
 func confMessage(name, value string) []byte {
@@ -77,7 +108,7 @@ func responseMessage(token uint32) []byte {
 func dial(t *testing.T, log *slog.Logger) net.Conn {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "runner.sock")
-	gates := config.NewBuilder(config.BuilderOptions{Log: log})
+	gates := config.NewBuilder(config.BuilderOptions{Log: log, Recorder: observe.NewLog(log)})
 	stopped := make(chan error, 1)
 	go func() {
 		stopped <- runner.Run(t.Context(), runner.Options{Address: "unix:" + socket, Plugins: []runner.Plugin{filter.New(gates)}, Log: slog.New(slog.DiscardHandler)})
@@ -101,7 +132,7 @@ func dial(t *testing.T, log *slog.Logger) net.Conn {
 // Under ext-plugin-post-resp the upstream has served the request before the
 // plugin is asked. A plugin that says nothing there leaves the route open.
 func TestRouteGuardedAfterTheUpstreamIsNotOpen(t *testing.T) {
-	var log strings.Builder
+	var log coretest.Log
 	c := dial(t, slog.New(slog.NewTextHandler(&log, nil)))
 	conf := exchange(t, c, prepareConf, confMessage("gatehouse", `{"session":{"kratos_url":"http://127.0.0.1:1"},"permission_table":"authenticated: [GET /]"}`))
 	answer := HTTPRespCall.GetRootAsResp(exchange(t, c, httpRespCall, responseMessage(PrepareConf.GetRootAsResp(conf, 0).ConfToken())), 0)
@@ -110,5 +141,8 @@ func TestRouteGuardedAfterTheUpstreamIsNotOpen(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "ext-plugin-pre-req") {
 		t.Errorf("the log does not say what to do: %s", &log)
+	}
+	if !strings.Contains(string(answer.BodyBytes()), requestID) || !strings.Contains(log.String(), "request_id="+requestID) {
+		t.Errorf("the refusal has no id: body %q, log %s", answer.BodyBytes(), &log)
 	}
 }

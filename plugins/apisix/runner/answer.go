@@ -92,7 +92,7 @@ func checkStatus(status int) error {
 func (a *answer) fill() {
 	switch status := int(a.status); {
 	case status >= 400:
-		a.body = problemBody(status, "", "")
+		a.body = core.Problem(status, "", "", "")
 		a.contentType(problemType)
 	case status >= 300 && status != http.StatusNotModified:
 		a.body = []byte(http.StatusText(status) + "\n")

@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 
 	"github.com/api7/ext-plugin-proto/go/A6/ExtraInfo"
@@ -32,7 +31,7 @@ func deny(r *core.Request, path string, d denial, cause error) *answer {
 }
 
 func (d denial) answer(requestID string) *answer {
-	return &answer{status: uint16(d.status), headers: problemHeaders, body: problemBody(d.status, d.detail, requestID)}
+	return &answer{status: uint16(d.status), headers: problemHeaders, body: core.Problem(d.status, "", d.detail, requestID)}
 }
 
 // record tells the plugins that want to know of an answer of the runner's own.
@@ -48,22 +47,6 @@ func (s *server) record(a *answer) {
 const problemType = "application/problem+json"
 
 var problemHeaders = []textEntry{{name: "Content-Type", value: problemType}, {name: "Cache-Control", value: "no-store"}}
-
-// problemBody is the body of RFC 9457. It says nothing about the reason: that
-// is in the log, under the request's id.
-func problemBody(status int, detail, requestID string) []byte {
-	body, err := json.Marshal(struct {
-		Type      string `json:"type"`
-		Title     string `json:"title"`
-		Status    int    `json:"status"`
-		Detail    string `json:"detail,omitempty"`
-		RequestID string `json:"request_id,omitempty"`
-	}{"about:blank", http.StatusText(status), status, detail, requestID})
-	if err != nil { // a struct of strings and an integer always encodes
-		return nil
-	}
-	return body
-}
 
 // described is what the log says of a request that no plugin has judged. Its
 // path is the decoded one.
