@@ -174,9 +174,8 @@ func isTarget(text string, r *Request) bool {
 // case, is left out: setting replaces every copy on each host, and a host may
 // apply both from one map without an order.
 //
-// An upgrade to h2c (RFC 7540 section 3.2) is removed too, which ignores it as
-// any server may: APISIX passes it on where a route allows WebSocket, and what
-// follows on the connection is requests that nobody has decided.
+// An upgrade to h2c is removed too, which ignores it as any server may: APISIX
+// passes it on where a route allows WebSocket.
 func (h *IdentityHeaders) stripped(r *Request, set []Header) []string {
 	var names []string
 	add := func(name string) {
@@ -190,16 +189,22 @@ func (h *IdentityHeaders) stripped(r *Request, set []Header) []string {
 		add(name)
 	}
 	for i := range r.Header {
-		name, value := r.Header[i].Name, r.Header[i].Value
-		if h.isIdentity(name) || h.isCredential(name) {
+		if name := r.Header[i].Name; h.isIdentity(name) || h.isCredential(name) {
 			add(name)
 		}
-		if strings.EqualFold(name, "Upgrade") && strings.Contains(strings.ToLower(value), "h2c") {
+		if r.Header[i].OpensTunnel() {
 			add("Upgrade")
 			add("HTTP2-Settings")
 		}
 	}
 	return names
+}
+
+// OpensTunnel reports whether a header line asks for an upgrade to h2c (RFC 7540
+// section 3.2). If the upstream agrees, what follows on the connection is
+// requests that nobody has decided.
+func (h Header) OpensTunnel() bool {
+	return strings.EqualFold(h.Name, "Upgrade") && strings.Contains(strings.ToLower(h.Value), "h2c")
 }
 
 // Disguised returns the name of a header that many upstreams would take for an

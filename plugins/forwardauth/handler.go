@@ -41,7 +41,7 @@ func (e *endpoint) check(r *http.Request) (*core.Request, core.Decision) {
 	if err != nil {
 		return asked, core.Refusal(asked, err)
 	}
-	if e.dialect.removes == "" && opensATunnel(asked) {
+	if e.dialect.removes == "" && slices.ContainsFunc(asked.Header, core.Header.OpensTunnel) {
 		return asked, core.Refusal(asked, fmt.Errorf("%w: the proxy would pass on an upgrade to h2c; have it remove Upgrade from what is no WebSocket", core.ErrBadRequest))
 	}
 	if e.dialect.removes == "" {
@@ -50,15 +50,6 @@ func (e *endpoint) check(r *http.Request) (*core.Request, core.Decision) {
 		}
 	}
 	return nil, e.gate.check(r.Context(), asked)
-}
-
-// opensATunnel reports whether the proxy shows an upgrade to h2c (RFC 7540
-// section 3.2). If the upstream agrees, what follows on the connection are
-// requests that nobody decides.
-func opensATunnel(asked *core.Request) bool {
-	return slices.ContainsFunc(asked.Header, func(h core.Header) bool {
-		return strings.EqualFold(h.Name, "Upgrade") && strings.Contains(strings.ToLower(h.Value), "h2c")
-	})
 }
 
 // check is Gate.Check, with the Cookie header always in the decision where
