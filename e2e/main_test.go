@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 	"gatehouse/internal/devgateway/apisix"
 	"gatehouse/internal/devgateway/kong"
 	"gatehouse/internal/ory/orytest"
+	"gatehouse/internal/ports"
 )
 
 // What is slow to start is started once, when a test first needs it.
@@ -85,10 +85,11 @@ func newStage(t testing.TB) (s *stage, err error) {
 	if s.dir, err = os.MkdirTemp(tempDir, "stage-"); err != nil {
 		return s, err
 	}
-	kongAddress, apisixAddress, err := twoFreeAddresses()
+	free, err := ports.Addresses(2)
 	if err != nil {
 		return s, err
 	}
+	kongAddress, apisixAddress := free[0], free[1]
 	go binariesFor() // while the servers start
 	s.Demo, err = demo.Start(ctx, demo.Options{Binaries: orytest.Binaries(t), Gateways: []demo.Gateway{
 		{Name: "Kong", URL: "http://" + kongAddress}, {Name: "APISIX", URL: "http://" + apisixAddress},
@@ -105,21 +106,6 @@ func (s *stage) servers() cast.Servers {
 
 func (s *stage) gatewayURLs() map[string]string {
 	return map[string]string{"kong": s.kong.URL(), "apisix": s.apisix.URL()}
-}
-
-// twoFreeAddresses are held open together, so that they differ.
-func twoFreeAddresses() (string, string, error) {
-	a, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", err
-	}
-	defer a.Close()
-	b, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", err
-	}
-	defer b.Close()
-	return a.Addr().String(), b.Addr().String(), nil
 }
 
 func (s *stage) kongFile() string   { return filepath.Join(s.dir, "kong.yml") }

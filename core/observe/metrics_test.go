@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/internal/ports"
 )
 
 func get(t *testing.T, client *http.Client, url string) (int, string) {
@@ -135,12 +136,11 @@ func TestAdminListenerIsNotOpenToTheNetwork(t *testing.T) {
 // A page in a browser on this machine can have a name of its own point at
 // loopback, and then read what it fetches from there.
 func TestDNSRebindingOfTheAdminListener(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := ports.Addresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	l.Close()
+	address := free[0]
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {

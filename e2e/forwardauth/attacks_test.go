@@ -16,6 +16,7 @@ import (
 	"gatehouse/core/coretest"
 	"gatehouse/e2e/vector"
 	"gatehouse/internal/demo/upstream"
+	"gatehouse/internal/ports"
 )
 
 // bench is the service, one upstream, and a proxy in front with the example of
@@ -53,7 +54,7 @@ func newBench(t *testing.T, p proxy, table string) *bench {
 func newBenchBefore(t *testing.T, p proxy, table, upstream string) *bench {
 	t.Helper()
 	b := &bench{proxy: p.name, issuer: coretest.NewIssuer(t, coretest.NewClock()), dir: t.TempDir()}
-	addresses, err := freeAddresses(2)
+	addresses, err := ports.Addresses(2)
 	if err != nil {
 		t.Fatal(err)
 	}

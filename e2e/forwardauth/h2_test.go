@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"gatehouse/core"
+	"gatehouse/internal/ports"
 )
 
 // field is one line of a header block.
@@ -68,7 +69,7 @@ func askHTTP2(t *testing.T, address string, fields []field) int {
 // is returned, or at its own.
 func speakingHTTP2(t *testing.T, p proxy) (proxy, string) {
 	t.Helper()
-	addresses, err := freeAddresses(1)
+	addresses, err := ports.Addresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,17 +79,3 @@ func (p *process) stop() {
 		<-p.exited
 	}
 }
-
-// freeAddresses are held open together, so that they differ.
-func freeAddresses(n int) ([]string, error) {
-	var addresses []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		addresses = append(addresses, l.Addr().String())
-	}
-	return addresses, nil
-}

@@ -19,6 +19,7 @@ import (
 	"gatehouse/e2e/vector"
 	"gatehouse/internal/demo"
 	"gatehouse/internal/ory/orytest"
+	"gatehouse/internal/ports"
 )
 
 // What is slow to start is started once, when a test first needs it.
@@ -92,7 +93,7 @@ func newStage(t testing.TB) (s *stage, err error) {
 }
 
 func (s *stage) takeAddresses() (gateways []demo.Gateway, err error) {
-	addresses, err := freeAddresses(len(proxies()) + 1)
+	addresses, err := ports.Addresses(len(proxies()) + 1)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"gatehouse/internal/demo/browsertest"
 	"gatehouse/internal/demo/upstream"
 	"gatehouse/internal/ory/orytest"
+	"gatehouse/internal/ports"
 )
 
 // composed is deploy/traefik/compose.yaml without containers: the same
@@ -48,7 +49,7 @@ func compose(t *testing.T) *composed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addresses, err := freeAddresses(2)
+	addresses, err := ports.Addresses(2)
 	if err != nil {
 		t.Fatal(err)
 	}

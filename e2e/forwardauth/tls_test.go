@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatehouse/internal/ports"
 )
 
 // certificate writes one for 127.0.0.1 with its key into a file.
@@ -55,7 +57,7 @@ func edit(path, old, replacement string) error {
 // TestTargetAndSchemeOverHTTP2: there is no request line, and the way back after
 // sign-in is to https.
 func TestTargetAndSchemeOverHTTP2(t *testing.T) {
-	addresses, err := freeAddresses(2)
+	addresses, err := ports.Addresses(2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"gatehouse/internal/demo"
 	"gatehouse/internal/demo/upstream"
 	"gatehouse/internal/ory/orytest"
+	"gatehouse/internal/ports"
 )
 
 func start(t *testing.T, o demo.Options) *demo.Demo {
@@ -138,12 +139,12 @@ func freePorts(t *testing.T) (p demo.Ports) {
 	for _, port := range []*int{
 		&p.KratosPublic, &p.KratosAdmin, &p.HydraPublic, &p.HydraAdmin, &p.Site, &p.Hello, &p.World, &p.Users, &p.Products, &p.Orders,
 	} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		h, err := ports.Hold("127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() // after all are chosen, so that they differ
-		*port = l.Addr().(*net.TCPAddr).Port
+		t.Cleanup(h.Release)
+		*port = h.Port()
 	}
 	return p
 }

@@ -3,13 +3,13 @@ package ory_test
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 
 	"gatehouse/internal/ory"
 	"gatehouse/internal/ory/orytest"
+	"gatehouse/internal/ports"
 )
 
 const password = "correct horse battery staple"
@@ -189,32 +189,28 @@ func checkAda(t *testing.T, want ory.Person, s ory.Session) {
 }
 
 func TestKratosOnFixedPorts(t *testing.T) {
-	ports := freePorts(t, 2)
-	k := orytest.Kratos(t, ory.KratosConfig{PublicPort: ports[0], AdminPort: ports[1], Host: "localhost"})
+	public, admin := freePort(t), freePort(t)
+	k := orytest.Kratos(t, ory.KratosConfig{PublicPort: public, AdminPort: admin, Host: "localhost"})
 	ada(t, k) // it answers there
 	if !strings.HasPrefix(k.PublicURL, "http://localhost:") {
 		t.Errorf("public URL %s", k.PublicURL)
 	}
 
 	// A second one must not mistake the first for itself.
-	_, err := ory.StartKratos(t.Context(), ory.KratosConfig{Binary: orytest.Binaries(t).Kratos, PublicPort: ports[0], AdminPort: ports[1]})
+	_, err := ory.StartKratos(t.Context(), ory.KratosConfig{Binary: orytest.Binaries(t).Kratos, PublicPort: public, AdminPort: admin})
 	if err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("started twice on the same ports: %v", err)
 	}
 }
 
-func freePorts(t *testing.T, n int) []int {
+func freePort(t *testing.T) int {
 	t.Helper()
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	h, err := ports.Hold("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return ports
+	t.Cleanup(h.Release)
+	return h.Port()
 }
 
 func TestWrongKratosSettingIsReportedWithItsLog(t *testing.T) {

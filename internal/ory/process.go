@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"gatehouse/internal/ports"
 )
 
 const (
@@ -221,36 +223,20 @@ func (p *process) logTail() string {
 	return strings.TrimSpace(string(content))
 }
 
-const freePortAttempts = 5
-
 // onPorts calls try with the wanted ports, zero meaning one that nobody listens
-// on now. Somebody may be faster than the server, so with free ports it tries
-// again.
-func onPorts[T any](host string, public, admin int, try func(public, admin int) (T, error)) (T, error) {
-	for attempt := 1; ; attempt++ {
-		a, err := portOr(host, public)
-		if err != nil {
-			return *new(T), err
-		}
-		b, err := portOr(host, admin)
-		if err != nil {
-			return *new(T), err
-		}
-		server, err := try(a, b)
-		chosen := public == 0 && admin == 0
-		if err == nil || !chosen || attempt == freePortAttempts || !strings.Contains(err.Error(), "address already in use") {
-			return server, err
-		}
-	}
-}
-
-// portOr refuses a fixed port that is taken: the server there, perhaps one like
-// ours from an earlier run, would answer the readiness probe in its stead.
-func portOr(host string, port int) (int, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+// on. They are held while the server starts. A fixed port that is taken is
+// refused: the server there, perhaps one like ours from an earlier run, would
+// answer the readiness probe in its stead.
+func onPorts[T any](host string, public, admin int, try func(public, admin int) (T, error)) (server T, err error) {
+	a, err := ports.Hold(net.JoinHostPort(host, strconv.Itoa(public)))
 	if err != nil {
-		return 0, err
+		return server, err
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	defer a.Release()
+	b, err := ports.Hold(net.JoinHostPort(host, strconv.Itoa(admin)))
+	if err != nil {
+		return server, err
+	}
+	defer b.Release()
+	return try(a.Port(), b.Port())
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +21,8 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
+
+	"gatehouse/internal/ports"
 )
 
 // stage runs the services of a compose file as processes: their commands, files,
@@ -54,19 +55,15 @@ func newStage(t *testing.T, file string) *stage {
 	}
 	t.Cleanup(func() { os.RemoveAll(s.dir) })
 	must(t, os.Chmod(s.dir, 0o755))
-	var held []net.Listener // together, so that they differ
 	for _, name := range containerPorts {
 		address := "127.0.0.1:0"
 		if host, port, _ := strings.Cut(name, ":"); vectors && len(s.project.Services[host].Ports) > 0 {
 			address = "127.0.0.1:" + port // where the vectors look for the backends
 		}
-		l, err := net.Listen("tcp", address)
+		h, err := ports.Hold(address)
 		must(t, err)
-		held = append(held, l)
-		s.ports[name] = l.Addr().(*net.TCPAddr).Port
-	}
-	for _, l := range held {
-		l.Close()
+		t.Cleanup(h.Release)
+		s.ports[name] = h.Port()
 	}
 	return s
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatehouse/internal/ports"
 )
 
 func TestRouteNotFound(t *testing.T) {
@@ -134,18 +136,17 @@ func TestRunnerCommandOfConfigYAML(t *testing.T) {
 }
 
 func TestUpstreamThatCannotBeReached(t *testing.T) {
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	dead, err := ports.Addresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dead.Close()
 	config := strings.ReplaceAll(`
 routes:
   - {uri: /dead, upstream: {nodes: {"DEAD": 1}}}
   - {uri: /next, upstream: {nodes: {"DEAD": 1, "UPSTREAM": 1}}}
   - {uri: /none, upstream: {nodes: {}}}
   - {uri: /missing}
-#END`, "DEAD", dead.Addr().String())
+#END`, "DEAD", dead[0])
 	r := start(t, "probe", config)
 	got := get(t, r.Gateway, "/dead")
 	wantStatus(t, got, 502)
