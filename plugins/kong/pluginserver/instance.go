@@ -103,9 +103,22 @@ func (s *Server) refuse(ctx context.Context, k *pdk.PDK, cause error) {
 	r := &core.Request{AskID: func() string { return RequestID(k) }}
 	d := core.Refusal(r, cause)
 	if s.plugin.Recorder != nil {
+		describeRequest(r, k)
 		s.plugin.Recorder.Record(ctx, core.Event{Request: r, Decision: &d})
 	}
 	Exit(k, d)
+}
+
+// hostVar holds the Host header.
+const hostVar = "http_host"
+
+// describeRequest asks Kong, in two calls, for what tells an operator which request
+// was refused. What Kong cannot tell stays empty.
+func describeRequest(r *core.Request, k *pdk.PDK) {
+	if line, err := k.Nginx.GetVar("request"); err == nil {
+		r.Method, r.Target, _ = core.RequestLine(line)
+	}
+	r.Host, _ = k.Nginx.GetVar(hostVar)
 }
 
 // Exit has Kong answer the client with a refusal.

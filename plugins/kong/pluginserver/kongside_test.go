@@ -310,8 +310,11 @@ func answers(method string, args []byte) proto.Message {
 		}
 		return headers
 	case "kong.nginx.get_var":
-		if bytes.Contains(args, []byte(requestIDVar)) {
+		switch {
+		case bytes.Contains(args, []byte(requestIDVar)):
 			return &pb.String{V: kongRequestID}
+		case bytes.Contains(args, []byte(hostVar)):
+			return &pb.String{V: "gw.test"}
 		}
 		return &pb.String{V: "GET /svc/x HTTP/1.1"}
 	case "kong.request.get_path":

@@ -30,7 +30,8 @@ type Plugin struct {
 	// must hold no secret.
 	New func(config json.RawMessage) (Handler, error)
 	// Recorder is told of every request that is denied in a handler's stead;
-	// nil for nobody. Of such a request only the id is known.
+	// nil for nobody. Of such a request the id, the request line and the host
+	// are known, where Kong tells them.
 	Recorder core.Recorder
 }
 

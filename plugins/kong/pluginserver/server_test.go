@@ -69,14 +69,18 @@ func TestRefusalInAHandlersSteadIsRecorded(t *testing.T) {
 			if len(events) != 1 {
 				t.Fatalf("%d events, want 1", len(events))
 			}
-			if e := events[0]; e.Request.ID != kongRequestID || e.Decision.Status != 503 || e.Decision.Cause == nil {
+			e := events[0]
+			if e.Request.ID != kongRequestID || e.Decision.Status != 503 || e.Decision.Cause == nil {
 				t.Errorf("recorded %+v, %+v", e.Request, e.Decision)
+			}
+			if r := e.Request; r.Method != "GET" || r.Target != "/svc/x" || r.Host != "gw.test" {
+				t.Errorf("recorded the request %q %q of %q", r.Method, r.Target, r.Host)
 			}
 		})
 	}
 }
 
-// A refusal must not depend on whether Kong tells the request's id.
+// A refusal must not depend on whether Kong tells the request's id, or its line.
 func TestIDThatKongDoesNotTellRefusesAllTheSame(t *testing.T) {
 	for name, answer := range map[string]proto.Message{
 		"an old Kong":    &pb.String{},
@@ -86,7 +90,8 @@ func TestIDThatKongDoesNotTellRefusesAllTheSame(t *testing.T) {
 		"another's word": &pb.String{V: "a\nb"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, Plugin{Name: pluginName, New: func(json.RawMessage) (Handler, error) { return nil, errTest }})
+			var events recorded
+			s := serve(t, Plugin{Name: pluginName, Recorder: &events, New: func(json.RawMessage) (Handler, error) { return nil, errTest }})
 			c := dial(t, s.path)
 			seen := map[string]bool{}
 			for range 2 {
