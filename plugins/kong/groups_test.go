@@ -21,7 +21,7 @@ func bearer(token string) map[string]any {
 func TestGroupsAreOneMoreExchange(t *testing.T) {
 	s := &kongSide{line: "GET /me HTTP/1.1", headers: bearer("role-admin")}
 	s.access(t, testHandler(t, withGroups))
-	if want := []string{"kong.request.get_headers", getLine, setShared, headersSet}; !slices.Equal(s.calls, want) {
+	if want := []string{getLine, "kong.request.get_headers", setShared, headersSet}; !slices.Equal(s.calls, want) {
 		t.Errorf("%v, want %v", s.calls, want)
 	}
 	if want := map[string]any{"authenticated_groups": []any{"admin", "staff"}}; !reflect.DeepEqual(s.shared, want) {

@@ -78,16 +78,16 @@ func readRequest(k *pdk.PDK) (*core.Request, error) {
 		AskID:   func() string { return pluginserver.RequestID(k) },
 		AskPeer: func() netip.Addr { return peer(k) },
 	}
-	headers, err := k.Request.GetHeaders(maxHeaders)
-	if err != nil {
-		return r, fmt.Errorf("%w: Kong cannot hand over the headers: %w", core.ErrBadRequest, err)
-	}
 	line, err := k.Nginx.GetVar("request")
 	if err != nil {
 		return r, fmt.Errorf("%w: Kong cannot hand over the request line: %w", core.ErrBadRequest, err)
 	}
 	if r.Method, r.Target, err = core.RequestLine(line); err != nil {
 		return r, err
+	}
+	headers, err := k.Request.GetHeaders(maxHeaders)
+	if err != nil {
+		return r, fmt.Errorf("%w: Kong cannot hand over the headers: %w", core.ErrBadRequest, err)
 	}
 	r.Header = make([]core.Header, 0, len(headers))
 	for name, values := range headers {

@@ -144,7 +144,7 @@ permission_table: |
 
 func TestFewPDKCallsPerRequest(t *testing.T) {
 	h := testHandler(t)
-	read := []string{"kong.request.get_headers", getLine}
+	read := []string{getLine, "kong.request.get_headers"}
 	allow := []string{"kong.service.request.set_headers"}
 	deny := []string{getID, "kong.response.exit"}
 	for name, c := range map[string]struct {
@@ -173,7 +173,7 @@ func TestAddressIsAskedForOnlyByRulesThatWantIt(t *testing.T) {
 	for path, last := range map[string][]string{"/near": {"kong.service.request.set_headers"}, "/far": {getID, "kong.response.exit"}} {
 		s := &kongSide{line: "GET " + path + " HTTP/1.1", headers: map[string]any{"authorization": "Bearer good"}}
 		s.access(t, h)
-		if want := append([]string{"kong.request.get_headers", getLine, "kong.client.get_ip"}, last...); !slices.Equal(s.calls, want) {
+		if want := append([]string{getLine, "kong.request.get_headers", "kong.client.get_ip"}, last...); !slices.Equal(s.calls, want) {
 			t.Errorf("%s: %v, want %v", path, s.calls, want)
 		}
 	}
@@ -199,6 +199,9 @@ func TestEveryPDKErrorDenies(t *testing.T) {
 		}
 		if len(*events) != 1 || (*events)[0].Request.ID != kongsID || requestID(t, s.exit.Body) != kongsID {
 			t.Errorf("%s fails: the refusal is not recorded under Kong's id: %v, %s", call, *events, s.exit.Body)
+		}
+		if r := (*events)[0].Request; call != getLine && (r.Method != "GET" || r.Target != "/public") {
+			t.Errorf("%s fails: recorded the request %q %q", call, r.Method, r.Target)
 		}
 	}
 }
