@@ -165,9 +165,6 @@ put() { # put PATH: with the body from standard input
 put /services/%[1]s <<'JSON'
 {"url": "http://%[1]s:8080"}
 JSON
-put /services/%[1]s/routes/%[1]s <<'JSON'
-{"paths": ["/%[1]s"], "strip_path": false}
-JSON
 `, s.Name)
 		if table != "" {
 			fmt.Fprintf(&b, "\n# The permission table, as one JSON string.\ntable=$(jq --raw-input --slurp . <<'YAML'\n%sYAML\n)\n", table)
@@ -179,6 +176,12 @@ JSON
 			must(p.Decode(&plugin))
 			fmt.Fprintf(&b, "\nput /services/%[1]s/plugins/%[2]s-%[1]s <<'JSON'\n%[3]s\nJSON\n", s.Name, plugin["name"], prettyJSON(plugin, "", ""))
 		}
+		fmt.Fprintf(&b, `
+# Last, so that it is never open.
+put /services/%[1]s/routes/%[1]s <<'JSON'
+{"paths": ["/%[1]s"], "strip_path": false}
+JSON
+`, s.Name)
 	}
 	return b.String()
 }

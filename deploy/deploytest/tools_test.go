@@ -71,8 +71,9 @@ func fromDeck(t *testing.T, text string) object {
 
 // fakeAdminAPI is a fake Admin API that keeps what is put there.
 type fakeAdminAPI struct {
-	mu   sync.Mutex
-	puts []put
+	refused string // the path that it takes nothing for
+	mu      sync.Mutex
+	puts    []put
 }
 
 type put struct {
@@ -87,13 +88,18 @@ func (f *fakeAdminAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("%s %s: %v", r.Method, r.URL, err), http.StatusBadRequest)
 		return
 	}
+	path := strings.Trim(r.URL.Path, "/")
+	if path == f.refused {
+		http.Error(w, "schema violation", http.StatusBadRequest)
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.puts = append(f.puts, put{strings.Split(strings.Trim(r.URL.Path, "/"), "/"), entity})
+	f.puts = append(f.puts, put{strings.Split(path, "/"), entity})
 }
 
 // runScript runs an example's script against a fake Admin API.
-func runScript(t *testing.T, text string, admin http.Handler, variable string) {
+func runScript(t *testing.T, text string, admin http.Handler, variable string) error {
 	t.Helper()
 	for _, program := range []string{"sh", "curl", "jq"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -106,13 +112,38 @@ func runScript(t *testing.T, text string, admin http.Handler, variable string) {
 	script.Stdin = strings.NewReader(text)
 	script.Env = append(os.Environ(), variable+"="+server.URL, "ADMIN_KEY=a-key", "PARTNER_KEY=a-secret", "no_proxy=127.0.0.1")
 	if out, err := script.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+}
+
+// TestScriptThatIsCutShortLeavesNoRouteOpen refuses a script's plugins, one at a
+// time, as a Kong that does not know the plugin or its settings does.
+func TestScriptThatIsCutShortLeavesNoRouteOpen(t *testing.T) {
+	for _, e := range examplesFor(t, forKong) {
+		text := readText(filepath.Join(forKong.folder(e), "admin-api.sh"))
+		whole := &fakeAdminAPI{}
+		must(runScript(t, text, whole, "KONG_ADMIN"))
+		for _, p := range whole.puts {
+			if len(p.path) != 4 || p.path[2] != "plugins" {
+				continue
+			}
+			cut := &fakeAdminAPI{refused: strings.Join(p.path, "/")}
+			if err := runScript(t, text, cut, "KONG_ADMIN"); err == nil {
+				t.Errorf("%s: the script does not say that %s was refused", e.name, cut.refused)
+			}
+			for _, kept := range cut.puts {
+				if len(kept.path) == 4 && kept.path[2] == "routes" && kept.path[1] == p.path[1] {
+					t.Errorf("%s: without %s the route %s is open", e.name, cut.refused, kept.path[3])
+				}
+			}
+		}
 	}
 }
 
 func fromKongAdminAPI(t *testing.T, text string) object {
 	f := &fakeAdminAPI{}
-	runScript(t, text, f, "KONG_ADMIN")
+	must(runScript(t, text, f, "KONG_ADMIN"))
 	services := map[string]object{}
 	consumers := map[string]object{}
 	var order, known []any
@@ -157,7 +188,7 @@ func putConsumer(t *testing.T, p put, consumers map[string]object, known []any) 
 
 func fromAPISIXAdminAPI(t *testing.T, text string) object {
 	f := &fakeAdminAPI{}
-	runScript(t, text, f, "APISIX_ADMIN")
+	must(runScript(t, text, f, "APISIX_ADMIN"))
 	document := object{}
 	for _, p := range f.puts {
 		if len(p.path) != 4 || p.path[0] != "apisix" || p.path[1] != "admin" || !slices.Contains([]string{"routes", "consumers", "consumer_groups"}, p.path[2]) {

@@ -24,9 +24,6 @@ put() { # put PATH: with the body from standard input
 put /services/products <<'JSON'
 {"url": "http://products:8080"}
 JSON
-put /services/products/routes/products <<'JSON'
-{"paths": ["/products"], "strip_path": false}
-JSON
 
 # The permission table, as one JSON string.
 table=$(jq --raw-input --slurp . <<'YAML'
@@ -80,4 +77,9 @@ put /services/products/plugins/cors-products <<'JSON'
   },
   "name": "cors"
 }
+JSON
+
+# Last, so that it is never open.
+put /services/products/routes/products <<'JSON'
+{"paths": ["/products"], "strip_path": false}
 JSON

@@ -25,9 +25,6 @@ put() { # put PATH: with the body from standard input
 put /services/users <<'JSON'
 {"url": "http://users:8080"}
 JSON
-put /services/users/routes/users <<'JSON'
-{"paths": ["/users"], "strip_path": false}
-JSON
 
 # The permission table, as one JSON string.
 table=$(jq --raw-input --slurp . <<'YAML'
@@ -61,4 +58,9 @@ put /services/users/plugins/gatehouse-users <<JSON
   },
   "name": "gatehouse"
 }
+JSON
+
+# Last, so that it is never open.
+put /services/users/routes/users <<'JSON'
+{"paths": ["/users"], "strip_path": false}
 JSON

@@ -25,9 +25,6 @@ put() { # put PATH: with the body from standard input
 put /services/users <<'JSON'
 {"url": "http://users:8080"}
 JSON
-put /services/users/routes/users <<'JSON'
-{"paths": ["/users"], "strip_path": false}
-JSON
 put /services/users/plugins/gatehouse-users <<'JSON'
 {
   "config": {
@@ -37,11 +34,13 @@ put /services/users/plugins/gatehouse-users <<'JSON'
 }
 JSON
 
+# Last, so that it is never open.
+put /services/users/routes/users <<'JSON'
+{"paths": ["/users"], "strip_path": false}
+JSON
+
 put /services/orders <<'JSON'
 {"url": "http://orders:8080"}
-JSON
-put /services/orders/routes/orders <<'JSON'
-{"paths": ["/orders"], "strip_path": false}
 JSON
 put /services/orders/plugins/gatehouse-orders <<'JSON'
 {
@@ -50,4 +49,9 @@ put /services/orders/plugins/gatehouse-orders <<'JSON'
   },
   "name": "gatehouse"
 }
+JSON
+
+# Last, so that it is never open.
+put /services/orders/routes/orders <<'JSON'
+{"paths": ["/orders"], "strip_path": false}
 JSON

@@ -26,9 +26,6 @@ put() { # put PATH: with the body from standard input
 put /services/orders <<'JSON'
 {"url": "http://orders:8080"}
 JSON
-put /services/orders/routes/orders <<'JSON'
-{"paths": ["/orders"], "strip_path": false}
-JSON
 
 # The permission table, as one JSON string.
 table=$(jq --raw-input --slurp . <<'YAML'
@@ -69,4 +66,9 @@ put /services/orders/plugins/gatehouse-orders <<JSON
   },
   "name": "gatehouse"
 }
+JSON
+
+# Last, so that it is never open.
+put /services/orders/routes/orders <<'JSON'
+{"paths": ["/orders"], "strip_path": false}
 JSON

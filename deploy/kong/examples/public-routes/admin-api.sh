@@ -27,9 +27,6 @@ put() { # put PATH: with the body from standard input
 put /services/world <<'JSON'
 {"url": "http://world:8080"}
 JSON
-put /services/world/routes/world <<'JSON'
-{"paths": ["/world"], "strip_path": false}
-JSON
 
 # The permission table, as one JSON string.
 table=$(jq --raw-input --slurp . <<'YAML'
@@ -51,4 +48,9 @@ put /services/world/plugins/gatehouse-world <<JSON
   },
   "name": "gatehouse"
 }
+JSON
+
+# Last, so that it is never open.
+put /services/world/routes/world <<'JSON'
+{"paths": ["/world"], "strip_path": false}
 JSON

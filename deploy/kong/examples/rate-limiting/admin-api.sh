@@ -28,9 +28,6 @@ put() { # put PATH: with the body from standard input
 put /services/orders <<'JSON'
 {"url": "http://orders:8080"}
 JSON
-put /services/orders/routes/orders <<'JSON'
-{"paths": ["/orders"], "strip_path": false}
-JSON
 
 # The permission table, as one JSON string.
 table=$(jq --raw-input --slurp . <<'YAML'
@@ -72,12 +69,14 @@ put /services/orders/plugins/rate-limiting-orders <<'JSON'
 }
 JSON
 
+# Last, so that it is never open.
+put /services/orders/routes/orders <<'JSON'
+{"paths": ["/orders"], "strip_path": false}
+JSON
+
 # Partners: consumers of Kong's, with a key from the environment.
 put /services/partners <<'JSON'
 {"url": "http://products:8080"}
-JSON
-put /services/partners/routes/partners <<'JSON'
-{"paths": ["/partners"], "strip_path": false}
 JSON
 put /services/partners/plugins/key-auth-partners <<'JSON'
 {"name": "key-auth", "config": {"key_names": ["apikey"], "hide_credentials": true}}
@@ -97,4 +96,8 @@ JSON
 # By an id of our own, so that the script may run again.
 put /consumers/acme/key-auth/5e2c8c3b-5c0f-4d0e-9d0e-0c6f1b7a2d41 <<JSON
 {"key": "${PARTNER_KEY:?the key of the partner acme}"}
+JSON
+# Last, so that it is never open.
+put /services/partners/routes/partners <<'JSON'
+{"paths": ["/partners"], "strip_path": false}
 JSON

@@ -27,9 +27,6 @@ put() { # put PATH: with the body from standard input
 put /services/products <<'JSON'
 {"url": "http://products:8080"}
 JSON
-put /services/products/routes/products <<'JSON'
-{"paths": ["/products"], "strip_path": false}
-JSON
 
 # The permission table, as one JSON string.
 table=$(jq --raw-input --slurp . <<'YAML'
@@ -77,4 +74,9 @@ put /services/products/plugins/gatehouse-products <<JSON
   },
   "name": "gatehouse"
 }
+JSON
+
+# Last, so that it is never open.
+put /services/products/routes/products <<'JSON'
+{"paths": ["/products"], "strip_path": false}
 JSON

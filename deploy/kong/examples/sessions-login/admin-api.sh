@@ -26,9 +26,6 @@ put() { # put PATH: with the body from standard input
 put /services/hello <<'JSON'
 {"url": "http://hello:8080"}
 JSON
-put /services/hello/routes/hello <<'JSON'
-{"paths": ["/hello"], "strip_path": false}
-JSON
 
 # The permission table, as one JSON string.
 table=$(jq --raw-input --slurp . <<'YAML'
@@ -54,4 +51,9 @@ put /services/hello/plugins/gatehouse-hello <<JSON
   },
   "name": "gatehouse"
 }
+JSON
+
+# Last, so that it is never open.
+put /services/hello/routes/hello <<'JSON'
+{"paths": ["/hello"], "strip_path": false}
 JSON
