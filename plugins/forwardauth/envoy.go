@@ -38,8 +38,11 @@ func newGRPC(a *authorization) *grpc.Server {
 	return s
 }
 
+// isGRPC reports whether Envoy asks by its protocol. The content type alone does
+// not tell: with the dialect envoy it is the client's, and a server of gRPC says
+// 200 to a method that it does not know, which the proxy would take for consent.
 func isGRPC(r *http.Request) bool {
-	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
+	return r.RequestURI == authv3.Authorization_Check_FullMethodName && r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
 }
 
 // Check decides the request that a CheckRequest describes.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -87,6 +88,35 @@ func TestAnswersToEnvoyOverGRPC(t *testing.T) {
 	} {
 		if got := outcome(r.check(t, c.question)); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+// TestClientThatSpeaksGRPCIsAnsweredByTheEndpoint: the dialect envoy asks with the
+// client's own method and headers, over HTTP/2 if its cluster says so. A server
+// of gRPC says 200 also to what it does not know, and 200 lets a request pass.
+func TestClientThatSpeaksGRPCIsAnsweredByTheEndpoint(t *testing.T) {
+	r := newRig(t, onLoopback+everyDialect)
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	for path, want := range map[string]int{
+		"/auth/envoy/private": 401, "/auth/envoy/else": 403, "/auth/envoy/a//b": 400, "/auth/traefik": 400,
+		"/envoy.service.auth.v3.Authorization/Other": 503, "/envoy.service.auth.v3.Authorization": 503, "/grpc.health.v1.Health/Check": 503,
+	} {
+		for _, kind := range []string{"application/grpc", "application/grpc+proto"} {
+			q, err := http.NewRequest("POST", "http://"+r.addresses[0].String()+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q.Header.Set("Content-Type", kind)
+			response, err := transport.RoundTrip(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			if response.ProtoMajor != 2 || response.StatusCode != want {
+				t.Errorf("%s of %s: status %d, want %d", path, kind, response.StatusCode, want)
+			}
 		}
 	}
 }
