@@ -26,6 +26,24 @@ func (b *Builder) Waiting() []string {
 	return waiting
 }
 
+// TableLoads lists the permission tables from files that are in use, shadow
+// tables among them. Tables of former configurations are not in it; two
+// configurations may follow the same files.
+func (b *Builder) TableLoads() []TableLoad {
+	var all []TableLoad
+	for t := range b.tables.all() {
+		if t.loads == nil {
+			continue
+		}
+		for _, last := range []*TableLoad{t.loads.enforced.Load(), t.loads.shadow.Load()} {
+			if last != nil {
+				all = append(all, *last)
+			}
+		}
+	}
+	return all
+}
+
 // CacheStats are the caches' counters by the section that configures them.
 // The caches of several configurations count together, and what those of former
 // ones had counted when they were last asked stays: a counter that falls reads

@@ -29,7 +29,6 @@ type Metrics struct {
 	calls     *prometheus.HistogramVec
 	loads     *prometheus.CounterVec
 	reloads   *prometheus.CounterVec
-	loaded    *prometheus.GaugeVec
 	shadow    *prometheus.CounterVec
 
 	mu    sync.RWMutex
@@ -65,9 +64,6 @@ func NewMetrics(version string) *Metrics {
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_table_loads_total", Help: "Attempts to load a permission table from its files, by result.",
 		}, []string{"table", "result"}),
-		loaded: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "gatehouse_table_loaded_timestamp_seconds", Help: "When the permission table in force was loaded; its age is time() minus this.",
-		}, []string{"table", "version"}),
 		shadow: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_shadow_differences_total", Help: "Calls that the shadow table would have decided otherwise.",
 		}, []string{"enforced", "shadow"}),
@@ -75,8 +71,9 @@ func NewMetrics(version string) *Metrics {
 	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gatehouse_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 })
-	m.registry.MustRegister(m.decisions, m.duration, m.calls, m.loads, m.reloads, m.loaded, m.shadow, info,
+	m.registry.MustRegister(m.decisions, m.duration, m.calls, m.loads, m.reloads, m.shadow, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	startAtZero(m.loads)
 	return m
 }
 
@@ -133,15 +130,19 @@ func result(err error) string {
 	return "ok"
 }
 
-// TableLoaded records an attempt to load a permission table; now is when.
-func (m *Metrics) TableLoaded(table, version string, now time.Time, err error) {
+// TableLoaded counts an attempt to load a permission table.
+func (m *Metrics) TableLoaded(table string, err error) {
 	table = label(table)
+	startAtZero(m.reloads, table)
 	m.reloads.WithLabelValues(table, result(err)).Inc()
-	if err != nil {
-		return
+}
+
+// startAtZero makes the series of both results. One that began with the first
+// error would not increase by it, as far as Prometheus' increase() can tell.
+func startAtZero(c *prometheus.CounterVec, labels ...string) {
+	for _, result := range []string{"ok", "error"} {
+		c.WithLabelValues(append(labels, result)...)
 	}
-	m.loaded.DeletePartialMatch(prometheus.Labels{"table": table})
-	m.loaded.WithLabelValues(table, version).Set(float64(now.Unix()))
 }
 
 // ShadowDiffers counts a call that the shadow table decides otherwise.

@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"regexp"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
@@ -21,15 +22,13 @@ func exercised(t *testing.T) *Host {
 	h := New(slog.New(slog.DiscardHandler))
 	gate, err := h.Gates.Gate([]byte(`
 session: {kratos_url: "http://127.0.0.1:1"}
-permission_table: "authenticated: [GET /]"
+permission_table_files: [` + tableFile(t, "authenticated: [GET /]") + `]
 `))
 	if err != nil {
 		t.Fatal(err)
 	}
 	gate.Check(context.Background(), &core.Request{Method: "GET", Target: "/", Header: []core.Header{{Name: "X-Session-Token", Value: "st"}}})
 	t.Cleanup(func() { gate.Check(context.Background(), &core.Request{}) }) // keeps it alive until here
-	h.Gates.Reloads(permission.Reload{Files: []string{"a.yaml"}, Version: "v1"})
-	h.Gates.Reloads(permission.Reload{Files: []string{"a.yaml"}, Err: errors.New("line 1")})
 	h.Gates.Differences(permission.Difference{Enforced: permission.Allowed, Shadow: permission.Denied})
 	h.Metrics.Call("session", time.Millisecond, nil)
 	return h
@@ -82,5 +81,18 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	for name := range documented {
 		t.Errorf("%s is documented and not served", name)
+	}
+}
+
+// TestMetricsFollowTheConventionsOfPrometheus: names, units and help texts, as
+// promtool check metrics sees them.
+func TestMetricsFollowTheConventionsOfPrometheus(t *testing.T) {
+	_, served := get(t, exercised(t), "/metrics")
+	problems, err := promlint.New(strings.NewReader(served)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 }

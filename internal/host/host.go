@@ -37,7 +37,7 @@ func New(log *slog.Logger) *Host {
 			Loads:    metrics.ConfigurationLoaded,
 			Calls:    metrics.Call,
 			Reloads: func(r permission.Reload) {
-				metrics.TableLoaded(strings.Join(r.Files, ","), r.Version, time.Now(), r.Err)
+				metrics.TableLoaded(tableName(r.Files), r.Err)
 			},
 			Differences: func(d permission.Difference) {
 				metrics.ShadowDiffers(string(d.Enforced), string(d.Shadow))
@@ -47,6 +47,7 @@ func New(log *slog.Logger) *Host {
 		retry: time.Second,
 	}
 	metrics.MustRegister(caches{h.Gates})
+	metrics.MustRegister(tables{h.Gates})
 	return h
 }
 
