@@ -91,7 +91,8 @@ func (d *dialect) read(r *http.Request, endpoint string) (*core.Request, error) 
 	if err := d.readScheme(asked, r.Header); err != nil {
 		return asked, err
 	}
-	if d.trailers && announcesTrailers(asked.Header) {
+	// Of a question with a body Go's server has moved the announcement.
+	if d.trailers && (len(r.Trailer) > 0 || announcesTrailers(asked.Header)) {
 		return asked, errTrailers
 	}
 	asked.Peer = lastAddress(r.Header.Values(d.peer))

@@ -214,6 +214,31 @@ func TestIdentityInTrailersThatAreAnnounced(t *testing.T) {
 	}
 }
 
+// Go's server takes the announcement out of the headers of an HTTP/2 request.
+func TestIdentityInTrailersThatAreAnnouncedOverHTTP2(t *testing.T) {
+	r := newRig(t, onLoopback+everyDialect)
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	for _, announced := range []bool{false, true} {
+		q, err := http.NewRequest("GET", "http://"+r.addresses[0].String()+"/auth/envoy/public", strings.NewReader("body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := 200
+		if announced {
+			q.Trailer, want = http.Header{"X-Harmless": nil}, 400
+		}
+		response, err := transport.RoundTrip(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.ProtoMajor != 2 || response.StatusCode != want {
+			t.Errorf("announced %v: status %d, want %d", announced, response.StatusCode, want)
+		}
+	}
+}
+
 func TestForgedIdentityHeaderWhoseClaimIsAbsent(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
