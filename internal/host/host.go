@@ -5,8 +5,8 @@ package host
 import (
 	"context"
 	"errors"
+	"flag"
 	"log/slog"
-	"strings"
 	"syscall"
 	"time"
 
@@ -82,20 +82,7 @@ func (h *Host) serveAdmin(ctx context.Context, address string) error {
 	return observe.ServeAdmin(ctx, address, observe.AdminHandler(h.Metrics, h.Gates.Waiting))
 }
 
-// AdminFlag takes -admin ADDRESS out of a command line whose other arguments
-// belong to the gateway's protocol.
-func AdminFlag(args []string) (address string, rest []string) {
-	for i := 0; i < len(args); i++ {
-		name, value, joined := strings.Cut(strings.TrimPrefix(args[i], "-"), "=")
-		switch {
-		case name != "-admin" && name != "admin" || !strings.HasPrefix(args[i], "-"):
-			rest = append(rest, args[i])
-		case joined:
-			address = value
-		case i+1 < len(args):
-			i++
-			address = args[i]
-		}
-	}
-	return address, rest
+// AdminFlag adds the flag that says where ServeAdmin listens.
+func AdminFlag(flags *flag.FlagSet) *string {
+	return flags.String("admin", "", "`address` on loopback such as 127.0.0.1:9464, or unix: and a path, that serves /healthz, /readyz and /metrics")
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,21 +15,6 @@ import (
 	"gatehouse/core/coretest"
 	"gatehouse/core/observe"
 )
-
-func TestAdminFlag(t *testing.T) {
-	for line, want := range map[string][2]string{
-		"-admin 127.0.0.1:9464 -kong-prefix /p": {"127.0.0.1:9464", "-kong-prefix /p"},
-		"-kong-prefix /p --admin=unix:/s":       {"unix:/s", "-kong-prefix /p"},
-		"-dump":                                 {"", "-dump"},
-		"admin x":                               {"", "admin x"},
-		"-admin":                                {"", ""},
-	} {
-		address, rest := AdminFlag(strings.Fields(line))
-		if address != want[0] || !slices.Equal(rest, strings.Fields(want[1])) {
-			t.Errorf("%s: %q %q", line, address, rest)
-		}
-	}
-}
 
 // A gateway that reloads has two processes for a moment, and the older one still
 // holds the address.

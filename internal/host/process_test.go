@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -190,6 +191,23 @@ gates:
 	}
 	if status, body := a.get("/readyz"); status != http.StatusOK {
 		t.Errorf("a table that broke later is waited for: %d %s", status, body)
+	}
+}
+
+// TestAdminFlagOfEveryHost: the help tells of it, and one without an address is a
+// mistake that does not pass for a listener.
+func TestAdminFlagOfEveryHost(t *testing.T) {
+	for _, pkg := range []string{"plugins/kong", "plugins/apisix", "plugins/forwardauth"} {
+		program := binary(t, pkg)
+		if help, _ := exec.Command(program, "-help").CombinedOutput(); !strings.Contains(string(help), "-admin") {
+			t.Errorf("%s -help: %s", pkg, help)
+		}
+		var exit *exec.ExitError
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := exec.CommandContext(ctx, program, "-admin").Run(); !errors.As(err, &exit) || exit.ExitCode() != 2 {
+			t.Errorf("%s -admin: %v", pkg, err)
+		}
 	}
 }
 

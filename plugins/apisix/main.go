@@ -17,7 +17,7 @@ import (
 
 func main() {
 	flags := flag.NewFlagSet("gatehouse-runner", flag.ExitOnError)
-	admin := flags.String("admin", "", "`address` on loopback such as 127.0.0.1:9464, or unix: and a path, that serves /healthz, /readyz and /metrics")
+	admin := host.AdminFlag(flags)
 	showVersion := flags.Bool("version", false, "print the version, and exit")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "APISIX starts this program: set ext-plugin.cmd in config.yaml.")

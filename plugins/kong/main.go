@@ -5,9 +5,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"log/slog"
 	"os"
-	"slices"
 
 	"gatehouse/core/config"
 	"gatehouse/internal/host"
@@ -21,12 +21,12 @@ import (
 const priority = 1050
 
 func main() {
-	admin, args := host.AdminFlag(os.Args[1:])
 	h := host.New(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	if !slices.Contains(args, "-dump") {
-		h.ServeAdmin(context.Background(), admin)
-	}
-	os.Exit(pluginserver.Main(plugin(h.Gates), args, os.Stdout, os.Stderr))
+	p := plugin(h.Gates)
+	var admin *string
+	p.Flags = func(f *flag.FlagSet) { admin = host.AdminFlag(f) }
+	p.Start = func() { h.ServeAdmin(context.Background(), *admin) }
+	os.Exit(pluginserver.Main(p, os.Args[1:], os.Stdout, os.Stderr))
 }
 
 func plugin(gates *config.Builder) pluginserver.Plugin {

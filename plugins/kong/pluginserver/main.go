@@ -54,6 +54,9 @@ func parseOptions(p Plugin, args []string, stdout, stderr io.Writer) (*options, 
 	flags.StringVar(&o.prefix, "kong-prefix", "/usr/local/kong", "`folder` that Kong runs in; the socket is made there")
 	flags.BoolVar(&o.dump, "dump", false, "describe the plugin to Kong as JSON, and exit")
 	flags.BoolVar(&o.version, "version", false, "print the version, and exit")
+	if p.Flags != nil {
+		p.Flags(flags)
+	}
 	flags.Usage = func() {
 		fmt.Fprintf(flags.Output(), "Serves the plugin %s to Kong.\n\nUsage: %s [flags]\n\n", p.Name, p.Name)
 		flags.PrintDefaults()
@@ -116,6 +119,9 @@ func (o *options) serve(p Plugin, stderr io.Writer) error {
 	l, err := listen(o.socketPath(p))
 	if err != nil {
 		return err
+	}
+	if p.Start != nil {
+		p.Start()
 	}
 	go stopWhenReplaced(ctx, cancel, l, orphaned(), socketCheck, logger)
 	logger.Info("serving", "plugin", p.Name, "version", p.Version, "socket", l.path)

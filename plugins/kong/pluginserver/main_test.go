@@ -243,8 +243,10 @@ func TestCommandLine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("KONG_VERSION", "3.9.3")
+			p := processPlugin
+			p.Start = func() { t.Error("started, and nothing is served") }
 			var stdout, stderr bytes.Buffer
-			status := Main(processPlugin, c.args, &stdout, &stderr)
+			status := Main(p, c.args, &stdout, &stderr)
 			if status != c.status {
 				t.Errorf("status %d, want %d", status, c.status)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 
 	"github.com/Kong/go-pdk"
@@ -33,6 +34,11 @@ type Plugin struct {
 	// nil for nobody. Of such a request the id, the request line and the host
 	// are known, where Kong tells them.
 	Recorder core.Recorder
+	// Flags adds the program's own to its command line; nil for none.
+	Flags func(*flag.FlagSet)
+	// Start is called before the plugin is served, and not for -dump and
+	// -version; nil for nothing.
+	Start func()
 }
 
 // Handler is one plugin instance. Kong calls it for many requests at a time.
