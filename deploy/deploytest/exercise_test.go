@@ -277,6 +277,7 @@ func with(d *demo.Demo) map[string]struct {
 		"forged JWT":              {bearer(forged(c.JWT.AccessToken)), ""},
 		"browser":                 {header("Accept", "text/html"), ""},
 		"forged X-User-Id":        {header("X-User-Id", "root"), ""},
+		"partner's key":           {header("apikey", "a-secret"), ""}, // which the local gateways do not check
 		"from the application":    {header("Origin", "https://app.example.com"), ""},
 		"preflight": {func(h http.Header) {
 			h.Set("Origin", "https://app.example.com")

@@ -6,7 +6,8 @@
 # Gatehouse makes no consumers of the gateway: permissions and roles take the place of consumer groups, and
 # plugins that need a consumer (limit_by consumer, consumer-restriction) have none to see on these routes; Kong's
 # acl can have groups, as the example groups shows. Partners with API keys keep the gateway's consumers and groups,
-# on routes of their own.
+# on routes of their own. Gatehouse is there too: it lets them in unasked, where the table says so, and takes out the
+# X-User-Id that a partner might send.
 #
 # For APISIX with etcd. APISIX_ADMIN is the Admin API, ADMIN_KEY its key; needs curl and jq.
 # May be run again.
@@ -16,6 +17,8 @@
 #   GET /orders/1, opaque token -> 200
 #   GET /orders/1, machine's token, forged X-User-Id -> 200
 #   GET /orders/1, token for users only -> 403
+#   GET /partners/7, partner's key, forged X-User-Id -> 200
+#   POST /partners/7, partner's key -> 403
 #
 # Written from deploy/deploytest/cases/rate-limiting.yaml; change it there.
 set -eu
@@ -77,10 +80,24 @@ put /routes/orders <<JSON
 JSON
 
 # Partners: consumers of APISIX's, with a key from the environment.
-put /routes/partners <<'JSON'
+config=$(jq --raw-input --slurp . <<'YAML'
+introspection:
+  introspection_endpoint: http://hydra:4445/admin/oauth2/introspect
+  audience:
+    - https://api.example.com
+upstream_headers:
+  X-User-Id: sub
+permission_table: |
+  public:
+    - GET,HEAD /partners
+    - GET,HEAD /partners/[^/?#]+
+YAML
+)
+put /routes/partners <<JSON
 {
   "uris": ["/partners", "/partners/*"],
   "plugins": {
+    "ext-plugin-pre-req": {"conf": [{"name": "gatehouse", "value": $config}]},
     "key-auth": {"hide_credentials": true},
     "consumer-restriction": {"type": "consumer_group_id", "whitelist": ["partners"]}
   },

@@ -6,7 +6,8 @@
 # Gatehouse makes no consumers of the gateway: permissions and roles take the place of consumer groups, and
 # plugins that need a consumer (limit_by consumer, consumer-restriction) have none to see on these routes; Kong's
 # acl can have groups, as the example groups shows. Partners with API keys keep the gateway's consumers and groups,
-# on routes of their own.
+# on routes of their own. Gatehouse is there too: it lets them in unasked, where the table says so, and takes out the
+# X-User-Id that a partner might send.
 #
 # For Kong with a database. KONG_ADMIN is the Admin API; needs curl and jq. May be run again.
 #
@@ -15,6 +16,8 @@
 #   GET /orders/1, opaque token -> 200
 #   GET /orders/1, machine's token, forged X-User-Id -> 200
 #   GET /orders/1, token for users only -> 403
+#   GET /partners/7, partner's key, forged X-User-Id -> 200
+#   POST /partners/7, partner's key -> 403
 #
 # Written from deploy/deploytest/cases/rate-limiting.yaml; change it there.
 set -eu
@@ -77,6 +80,25 @@ JSON
 # Partners: consumers of Kong's, with a key from the environment.
 put /services/partners <<'JSON'
 {"url": "http://products:8080"}
+JSON
+table=$(jq --raw-input --slurp . <<'YAML'
+public:
+  - GET,HEAD /partners
+  - GET,HEAD /partners/[^/?#]+
+YAML
+)
+put /services/partners/plugins/gatehouse-partners <<JSON
+{
+  "name": "gatehouse",
+  "config": {
+    "introspection": {
+      "introspection_endpoint": "http://hydra:4445/admin/oauth2/introspect",
+      "audience": ["https://api.example.com"]
+    },
+    "upstream_headers": {"X-User-Id": "sub"},
+    "permission_table": $table
+  }
+}
 JSON
 put /services/partners/plugins/key-auth-partners <<'JSON'
 {"name": "key-auth", "config": {"key_names": ["apikey"], "hide_credentials": true}}
