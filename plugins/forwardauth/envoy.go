@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -27,6 +28,7 @@ type authorization struct {
 	authv3.UnimplementedAuthorizationServer
 	gate   *gate
 	gates  map[string]*gate
+	scheme string // of browsers where Envoy does not see it; may be empty
 	record func(context.Context, *core.Request, *core.Decision)
 }
 
@@ -57,6 +59,7 @@ func (a *authorization) Check(ctx context.Context, question *authv3.CheckRequest
 		a.record(ctx, asked, &d)
 		return denied(d), nil
 	}
+	asked.Scheme = cmp.Or(a.scheme, asked.Scheme)
 	d := g.check(ctx, asked)
 	if d.Outcome != core.Allow {
 		return denied(d), nil

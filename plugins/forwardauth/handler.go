@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ type endpoint struct {
 	path    string
 	dialect *dialect
 	gate    *gate
+	// scheme is that of browsers where the proxy does not see it; may be empty.
+	scheme string
 }
 
 // gate is a gate with what a proxy must be told because of it.
@@ -41,6 +44,7 @@ func (e *endpoint) check(r *http.Request) (*core.Request, core.Decision) {
 	if err != nil {
 		return asked, core.Refusal(asked, err)
 	}
+	asked.Scheme = cmp.Or(e.scheme, asked.Scheme)
 	if e.dialect.removes == "" && slices.ContainsFunc(asked.Header, core.Header.OpensTunnel) {
 		return asked, core.Refusal(asked, fmt.Errorf("%w: the proxy would pass on an upgrade to h2c; have it remove Upgrade from what is no WebSocket", core.ErrBadRequest))
 	}

@@ -332,6 +332,34 @@ func TestOutageIsNoRefusal(t *testing.T) {
 	})
 }
 
+// Something in front of the proxy ends TLS, and the proxy tells what it sees.
+func TestWayBackWhereSomethingInFrontEndsTLS(t *testing.T) {
+	for scheme, want := range map[string]string{"": "http%3A%2F%2Fapp.test", "https": "https%3A%2F%2Fapp.test"} {
+		endpoints := everyDialect
+		if scheme != "" {
+			endpoints = strings.ReplaceAll(everyDialect, "gate: main", "gate: main, scheme: "+scheme)
+		}
+		r := newRig(t, onLoopback+endpoints)
+		eachDialect(t, func(t *testing.T, d *dialect) {
+			lines := append(without(forwarded(d, "GET", "/private"), d.scheme), d.scheme+": http", "Accept: text/html")
+			at, host := "/auth/"+d.name, "app.test"
+			if d.own {
+				at, host = at+"/private", "gatehouse.test" // that of the question itself
+			}
+			response := r.ask(t, "GET", at, lines...)
+			location := response.Header.Get("Location") + response.Header.Get(locationHeader)
+			if !strings.Contains(location, "return_to="+strings.Replace(want, "app.test", host, 1)+"%2Fprivate") {
+				t.Errorf("status %d, sent to %s", response.StatusCode, location)
+			}
+		})
+		q := checkRequest("GET", "/private", map[string]string{"accept": "text/html"})
+		q.Attributes.Request.Http.Scheme = "http"
+		if location := option(r.check(t, q).GetDeniedResponse().GetHeaders(), "Location"); len(location) != 1 || !strings.Contains(location[0], want) {
+			t.Errorf("over gRPC: sent to %s", location)
+		}
+	}
+}
+
 // Everything after the endpoint's path is the target, and nothing is cleaned.
 func TestTargetBehindTheEndpointIsNotNormalised(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)

@@ -43,7 +43,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "gatehouse-forwardauth", version.Version)
 		return 0
 	}
-	h := host.New(logger(stderr, *verbose))
+	log := logger(stderr, *verbose)
+	h := host.New(log)
 	s, err := newService(*settings, h.Gates)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
@@ -53,6 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, *settings, "loads")
 		return 0
 	}
+	outliveHangups(ctx, log)
 	h.ServeAdmin(ctx, *admin)
 	return start(ctx, s, stderr)
 }
@@ -67,6 +69,24 @@ func start(ctx context.Context, s *service, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// outliveHangups keeps a SIGHUP, by which operators have other servers read their
+// files anew, from ending the process on the spot.
+func outliveHangups(ctx context.Context, log *slog.Logger) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(hangup)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangup:
+				log.Info("SIGHUP changes nothing: certificates and permission tables are followed, everything else takes a restart")
+			}
+		}
+	}()
 }
 
 func logger(to io.Writer, verbose bool) *slog.Logger {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log"
@@ -37,10 +35,10 @@ func newService(path string, builder *config.Builder) (*service, error) {
 	s := &service{settings: settings, recorder: builder.Recorder, log: builder.Log}
 	for _, e := range settings.Endpoints {
 		if e.Dialect == envoyGRPC {
-			s.grpc = newGRPC(&authorization{gate: gates[e.Gate], gates: gates, record: s.record})
+			s.grpc = newGRPC(&authorization{gate: gates[e.Gate], gates: gates, scheme: e.Scheme, record: s.record})
 			continue
 		}
-		s.endpoints = append(s.endpoints, &endpoint{e.Path, dialectNamed(e.Dialect), gates[e.Gate]})
+		s.endpoints = append(s.endpoints, &endpoint{e.Path, dialectNamed(e.Dialect), gates[e.Gate], e.Scheme})
 	}
 	return s, nil
 }
@@ -85,6 +83,8 @@ const (
 type listener struct {
 	net.Listener
 	server *http.Server
+	// certificates are nil without TLS.
+	certificates *certificates
 }
 
 // listen opens every socket, or none.
@@ -106,7 +106,7 @@ func (s *service) listen() (all []listener, err error) {
 }
 
 func (s *service) open(at listen) (listener, error) {
-	secure, err := at.TLS.config()
+	secure, err := s.certificates(at.TLS)
 	if err != nil {
 		return listener{}, err
 	}
@@ -116,7 +116,6 @@ func (s *service) open(at listen) (listener, error) {
 	}
 	server := &http.Server{
 		Handler:           handler{s, peers{s.settings.networks(), at.Trusted}},
-		TLSConfig:         secure,
 		ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHead,
 		// OPTIONS * is answered like anything else that is no question.
@@ -128,7 +127,21 @@ func (s *service) open(at listen) (listener, error) {
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetHTTP2(true)
 	server.Protocols.SetUnencryptedHTTP2(secure == nil)
-	return listener{l, server}, nil
+	if secure != nil {
+		server.TLSConfig = secure.server()
+	}
+	return listener{l, server, secure}, nil
+}
+
+func (s *service) certificates(at *tlsAt) (*certificates, error) {
+	if at == nil {
+		return nil, nil
+	}
+	c, err := newCertificates(*at, s.log)
+	if err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	return c, nil
 }
 
 // socket replaces a unix socket that an earlier process left.
@@ -159,37 +172,16 @@ func removeLeftover(path string) error {
 	return os.Remove(path)
 }
 
-func (t *tlsAt) config() (*tls.Config, error) {
-	if t == nil {
-		return nil, nil
-	}
-	pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("tls: %w", err)
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
-	if t.ClientCAFile == "" {
-		return c, nil
-	}
-	pem, err := os.ReadFile(t.ClientCAFile)
-	if err != nil {
-		return nil, fmt.Errorf("tls.client_ca_file: %w", err)
-	}
-	c.ClientCAs = x509.NewCertPool()
-	if !c.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("tls.client_ca_file: %s holds no certificate", t.ClientCAFile)
-	}
-	c.ClientAuth = tls.RequireAndVerifyClientCert
-	return c, nil
-}
-
 // serve answers on every listener until ctx ends or one of them fails, and
 // then lets the questions under way come to their end.
 func (s *service) serve(ctx context.Context, all []listener) error {
 	failed := make(chan error, len(all))
 	for _, l := range all {
-		s.log.Info("listening", "address", l.Addr().String(), "tls", l.server.TLSConfig != nil)
+		s.log.Info("listening", "address", l.Addr().String(), "tls", l.certificates != nil)
 		go func() { failed <- l.serve() }()
+		if l.certificates != nil {
+			go l.certificates.follow(ctx)
+		}
 	}
 	var err error
 	select {
@@ -200,7 +192,7 @@ func (s *service) serve(ctx context.Context, all []listener) error {
 }
 
 func (l listener) serve() error {
-	if l.server.TLSConfig != nil {
+	if l.certificates != nil {
 		return l.server.ServeTLS(l.Listener, "", "")
 	}
 	return l.server.Serve(l.Listener)

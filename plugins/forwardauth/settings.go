@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +43,7 @@ type endpointAt struct {
 	Path    string `config:"path" doc:"Path at which the proxy asks, such as /auth/traefik. With the dialect envoy it is the path_prefix; envoy-grpc has none."`
 	Dialect string `config:"dialect" required:"true" one_of:"traefik,nginx,caddy,haproxy,apisix,envoy,envoy-grpc" doc:"How the proxy asks."`
 	Gate    string `config:"gate" required:"true" doc:"Name of the gate that answers."`
+	Scheme  string `config:"scheme" one_of:"http,https" doc:"Scheme by which browsers reach the proxy, where something in front of it ends TLS. Left out: the one that the proxy sends."`
 }
 
 // load reads the settings and builds every gate. The error lists all mistakes.
@@ -121,19 +123,32 @@ func (s *settings) mistakes() []config.Mistake {
 type report func(path, format string, args ...any)
 
 func (l listen) check(path string, add report) {
-	_, isUnix := l.unixPath()
+	socket, isUnix := l.unixPath()
 	if _, err := l.mode(); err != nil {
 		add(path+".mode", "%v", err)
 	}
+	if l.TLS != nil {
+		if _, err := l.TLS.read().config(); err != nil {
+			add(path+".tls", "%v", err)
+		}
+	}
 	if isUnix {
+		if !filepath.IsAbs(socket) { // also that of Linux without a file, which has no mode
+			add(path+".address", "must be the whole path of a socket, such as unix:/run/gatehouse/forwardauth.sock")
+		}
 		return
 	}
-	if _, port, err := net.SplitHostPort(l.Address); err != nil || port == "" {
+	if _, port, err := net.SplitHostPort(l.Address); err != nil || !isPort(port) {
 		add(path+".address", "is neither host:port nor unix:/path")
 	}
 	if l.Trusted {
 		add(path+".trusted", "is for unix sockets; name the proxies in trusted_proxies")
 	}
+}
+
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }
 
 func (l listen) unixPath() (string, bool) { return strings.CutPrefix(l.Address, "unix:") }

@@ -8,7 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"gatehouse/core/coretest"
 )
 
 // check runs the program with -check on settings in a file.
@@ -46,6 +50,9 @@ listen:
   - {address: "4180"}
   - {address: "127.0.0.1:4180", trusted: true}
   - {address: "unix:/run/x", mode: "0999"}
+  - {address: "127.0.0.1:65536"}
+  - {address: "unix:", trusted: true}
+  - {address: "unix:@gatehouse", trusted: true}
 trusted_proxies: [10.0.0.1/8, proxy.internal, 10.0.0.0/8]
 endpoints:
   - {path: auth, dialect: traefik, gate: main}
@@ -60,10 +67,13 @@ gates:
   empty: {}
   text: yes
   elsewhere: {file: /nonexistent/gatehouse.yaml}
-`, `FILE: configuration has 17 mistake(s)
+`, `FILE: configuration has 20 mistake(s)
   listen[0].address: is neither host:port nor unix:/path
   listen[1].trusted: is for unix sockets; name the proxies in trusted_proxies
   listen[2].mode: is no mode such as 0660, in quotes
+  listen[3].address: is neither host:port nor unix:/path
+  listen[4].address: must be the whole path of a socket, such as unix:/run/gatehouse/forwardauth.sock
+  listen[5].address: must be the whole path of a socket, such as unix:/run/gatehouse/forwardauth.sock
   trusted_proxies[0]: has bits beyond its length; did you mean 10.0.0.0/8?
   trusted_proxies[1]: is neither an address nor a network such as 10.0.0.0/8
   endpoints[0].path: must be a path such as /auth/traefik, of letters, digits, '-', '_', '.' and inner slashes
@@ -144,6 +154,43 @@ func TestAdminListenerIsNotForProxies(t *testing.T) {
 			t.Errorf("%s: status %d, want %d", filepath.Base(socket), response.StatusCode, want)
 		}
 		conn.Close()
+	}
+	cancel()
+	if code := <-done; code != 0 {
+		t.Errorf("exit %d", code)
+	}
+}
+
+// TestHangupDoesNotEndTheService: "systemctl reload" and the hooks of certificate
+// tools send SIGHUP, by which a process that does not know it ends at once, and
+// every request is refused until it is back.
+func TestHangupDoesNotEndTheService(t *testing.T) {
+	dir := t.TempDir()
+	path, proxies := filepath.Join(dir, "forwardauth.yaml"), filepath.Join(dir, "proxies")
+	text := "listen: [{address: 'unix:" + proxies + "', trusted: true}]\nendpoints: [{path: /auth/caddy, dialect: caddy, gate: main}]" + gateMain
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	log, done := &coretest.Log{}, make(chan int, 1)
+	go func() { done <- run(ctx, []string{"-config", path}, io.Discard, log) }()
+	dial := func() (conn net.Conn) {
+		for err := error(os.ErrNotExist); err != nil; {
+			conn, err = net.Dial("unix", proxies)
+		}
+		return conn
+	}
+	dial().Close() // from here on it listens to signals
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for !strings.Contains(log.String(), "SIGHUP changes nothing") {
+		time.Sleep(time.Millisecond)
+	}
+	conn := dial()
+	defer conn.Close()
+	if response := exchange(t, conn, "GET", "/auth/caddy", forwarded(dialectNamed("caddy"), "GET", "/public")...); response.StatusCode != 200 {
+		t.Errorf("status %d", response.StatusCode)
 	}
 	cancel()
 	if code := <-done; code != 0 {
