@@ -26,7 +26,9 @@ type example struct {
 	// Files is whether the configuration is in files beside the example.
 	Files bool
 	// Only is the gateway that the case is for, if not for both.
-	Only     string
+	Only string
+	// Default is the configuration, on Kong, of whatever has none of its own.
+	Default  yaml.Node
 	Services []service
 	// KongExtra and APISIXExtra are further entries of the native files.
 	KongExtra   yaml.Node `yaml:"kong_extra"`
@@ -40,7 +42,8 @@ type example struct {
 
 // service is NAME:8080 behind /NAME.
 type service struct {
-	Name   string
+	Name string
+	// Config is Gatehouse's; without one there is no plugin.
 	Config yaml.Node
 	// Kong and APISIX are the gateways' own plugins beside Gatehouse.
 	Kong   []yaml.Node

@@ -27,7 +27,7 @@ func (e example) files(g gateway) map[string]string {
 	if g == forKong {
 		files = map[string]string{
 			"kong.yml":        strings.ReplaceAll(e.kongYAML("", kongSecret), partnerMark, noPartner),
-			"deck.yaml":       strings.ReplaceAll(e.kongYAML("_info:\n  select_tags: [gatehouse-"+e.name+"]\n", deckSecret), partnerMark, deckPartner),
+			"deck.yaml":       strings.ReplaceAll(e.kongYAML("_info:\n  select_tags: [gatehouse-"+e.name+"]\n", deckSecret, e.deckHead()), partnerMark, deckPartner),
 			"admin-api.sh":    e.kongAdminAPI(),
 			"kubernetes.yaml": e.kongKubernetes(),
 		}
@@ -105,6 +105,12 @@ func (e example) configName(s service) string {
 	return "gatehouse"
 }
 
+func (e example) hasDefault() bool { return e.Default.Kind != 0 }
+
+func (s service) bare() bool { return s.Config.Kind == 0 }
+
+const bareRoute = "No Gatehouse of its own, so the global one closes it."
+
 // section returns the list under a key of an extra.
 func section(extra yaml.Node, key string) string {
 	var sections map[string]yaml.Node
@@ -120,9 +126,13 @@ func section(extra yaml.Node, key string) string {
 
 // Kong
 
-func (e example) kongYAML(info, secret string) string {
+func (e example) kongYAML(info, secret string, more ...string) string {
 	var b strings.Builder
-	b.WriteString(e.headFor(forKong) + "_format_version: \"3.0\"\n" + info + "\nservices:\n")
+	b.WriteString(e.headFor(forKong, more...) + "_format_version: \"3.0\"\n" + info + "\n")
+	if e.hasDefault() {
+		b.WriteString("plugins:\n  - name: gatehouse\n    config:\n" + indent(encode(&e.Default), 6) + "\n")
+	}
+	b.WriteString("services:\n")
 	for _, s := range e.Services {
 		fmt.Fprintf(&b, `  - name: %[1]s
     url: http://%[1]s:8080
@@ -130,11 +140,12 @@ func (e example) kongYAML(info, secret string) string {
       - name: %[1]s
         paths: [/%[1]s]
         strip_path: false
-    plugins:
-      - name: gatehouse
-        config:
 `, s.Name)
-		b.WriteString(indent(s.config(secret), 10))
+		if s.bare() {
+			b.WriteString("    # " + bareRoute + "\n")
+			continue
+		}
+		b.WriteString("    plugins:\n      - name: gatehouse\n        config:\n" + indent(s.config(secret), 10))
 		for _, p := range s.Kong {
 			b.WriteString(indent(encode([]*yaml.Node{&p}), 6))
 		}
@@ -144,6 +155,15 @@ func (e example) kongYAML(info, secret string) string {
 		b.WriteString("\nconsumers:\n" + indent(consumers, 2))
 	}
 	return b.String()
+}
+
+// deckHead says what follows from decK's order: routes, then plugins.
+func (e example) deckHead() string {
+	text := "deck gateway sync deck.yaml. decK makes routes before their plugins, and leaves them open if Kong\nrefuses one: deck gateway validate deck.yaml first"
+	if !e.hasDefault() {
+		text += ", and ../deny-by-default once"
+	}
+	return text + "."
 }
 
 const shellHead = "#!/bin/sh\n"
@@ -159,46 +179,49 @@ put() { # put PATH: with the body from standard input
     "${KONG_ADMIN:-http://127.0.0.1:8001}$1"
 }
 `)
+	if e.hasDefault() {
+		b.WriteString(putGatehouse("/plugins/gatehouse-default", encode(&e.Default)))
+	}
 	for _, s := range e.Services {
-		config, table := s.jsonConfig(kongSecret)
 		fmt.Fprintf(&b, `
 put /services/%[1]s <<'JSON'
 {"url": "http://%[1]s:8080"}
 JSON
 `, s.Name)
-		if table != "" {
-			fmt.Fprintf(&b, "\n# The permission table, as one JSON string.\ntable=$(jq --raw-input --slurp . <<'YAML'\n%sYAML\n)\n", table)
+		if !s.bare() {
+			b.WriteString(putGatehouse(fmt.Sprintf("/services/%[1]s/plugins/gatehouse-%[1]s", s.Name), s.config(kongSecret)))
 		}
-		fmt.Fprintf(&b, "put /services/%[1]s/plugins/gatehouse-%[1]s %[2]s\n%[3]s\nJSON\n", s.Name, heredoc(table != ""),
-			prettyJSON(map[string]any{"name": "gatehouse", "config": config}, "permission_table", "$table"))
 		for _, p := range s.Kong {
 			var plugin map[string]any
 			must(p.Decode(&plugin))
 			fmt.Fprintf(&b, "\nput /services/%[1]s/plugins/%[2]s-%[1]s <<'JSON'\n%[3]s\nJSON\n", s.Name, plugin["name"], prettyJSON(plugin, "", ""))
 		}
+		why := "Last, so that it is never open."
+		if s.bare() {
+			why = bareRoute
+		}
 		fmt.Fprintf(&b, `
-# Last, so that it is never open.
+# %[2]s
 put /services/%[1]s/routes/%[1]s <<'JSON'
 {"paths": ["/%[1]s"], "strip_path": false}
 JSON
-`, s.Name)
+`, s.Name, why)
 	}
 	return b.String()
 }
 
-// heredoc lets the shell put values in only where there are any.
-func heredoc(expands bool) string {
-	if expands {
-		return "<<JSON"
+// putGatehouse makes the plugin at a path, with its permission table as a variable
+// of the shell: what is YAML stays readable.
+func putGatehouse(path, text string) string {
+	var config map[string]any
+	must(yaml.Unmarshal([]byte(text), &config))
+	table, _ := config["permission_table"].(string)
+	body := prettyJSON(map[string]any{"name": "gatehouse", "config": config}, "permission_table", "$table")
+	if table == "" {
+		return fmt.Sprintf("put %s <<'JSON'\n%s\nJSON\n", path, body)
 	}
-	return "<<'JSON'"
-}
-
-// jsonConfig is the configuration as a value, and the permission table of it.
-func (s service) jsonConfig(secret string) (config map[string]any, table string) {
-	must(yaml.Unmarshal([]byte(s.config(secret)), &config))
-	table, _ = config["permission_table"].(string)
-	return config, table
+	return fmt.Sprintf("\n# The permission table, as one JSON string.\ntable=$(jq --raw-input --slurp . <<'YAML'\n%sYAML\n)\nput %s <<JSON\n%s\nJSON\n",
+		table, path, body)
 }
 
 // prettyJSON writes a value, and the variable in place of the string under a key.
@@ -230,16 +253,25 @@ func walk(v any, visit func(map[string]any)) {
 
 func (e example) kongKubernetes() string {
 	var b strings.Builder
-	b.WriteString(e.headFor(forKong, "For the Kong Ingress Controller, 3.1 or newer, and the Gateway API."))
+	b.WriteString(e.headFor(forKong, e.kongKubernetesHead()))
 	b.WriteString(e.configMap(forKong))
+	if e.hasDefault() {
+		b.WriteString(kongGlobalPlugin + indent(encode(&e.Default), 2))
+	}
 	written := map[string]bool{}
 	for _, s := range e.Services {
-		name := e.configName(s)
-		if !written[name] {
-			written[name] = true
-			b.WriteString(e.kongPlugin(name, s))
+		var plugins []string
+		note := ""
+		if s.bare() {
+			note = "# " + bareRoute + "\n"
+		} else {
+			name := e.configName(s)
+			plugins = append(plugins, name)
+			if !written[name] {
+				written[name] = true
+				b.WriteString(e.kongPlugin(name, s))
+			}
 		}
-		plugins := []string{name}
 		for _, p := range s.Kong {
 			var plugin struct {
 				Name   string
@@ -251,13 +283,12 @@ func (e example) kongKubernetes() string {
 			fmt.Fprintf(&b, "---\napiVersion: configuration.konghq.com/v1\nkind: KongPlugin\nmetadata:\n  name: %s\nplugin: %s\nconfig:\n%s", own, plugin.Name, indent(encode(&plugin.Config), 2))
 		}
 		fmt.Fprintf(&b, `---
-apiVersion: gateway.networking.k8s.io/v1
+%[3]sapiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata:
   name: %[1]s
   annotations:
-    konghq.com/plugins: %[2]s
-    konghq.com/strip-path: "false"
+%[2]s    konghq.com/strip-path: "false"
 spec:
   parentRefs:
     - name: kong # ../../gateway.yaml
@@ -270,10 +301,39 @@ spec:
       backendRefs:
         - name: %[1]s
           port: 8080
-`, s.Name, strings.Join(plugins, ","))
+`, s.Name, pluginsAnnotation(plugins), note)
 	}
 	return b.String()
 }
+
+func pluginsAnnotation(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return "    konghq.com/plugins: " + strings.Join(names, ",") + "\n"
+}
+
+func (e example) kongKubernetesHead() string {
+	text := "For the Kong Ingress Controller, 3.1 or newer, and the Gateway API."
+	if e.hasDefault() {
+		return text
+	}
+	return text + " A route whose KongPlugin or Secret\nis not found is served without the plugin: apply ../deny-by-default/kubernetes.yaml first."
+}
+
+const kongGlobalPlugin = `---
+# The label makes it global.
+apiVersion: configuration.konghq.com/v1
+kind: KongClusterPlugin
+metadata:
+  name: gatehouse-default
+  labels:
+    global: "true"
+  annotations:
+    kubernetes.io/ingress.class: kong
+plugin: gatehouse
+config:
+`
 
 // configMap holds the files of a configuration that is in files. The chart's
 // values in ../helm mount it, so it is where the gateway is.
@@ -470,7 +530,7 @@ spec:
 
 func (e example) apisixGatewayAPI() string {
 	var b strings.Builder
-	b.WriteString(e.headFor(forAPISIX, "For the APISIX Ingress Controller, 2.0 or newer, and the Gateway API."))
+	b.WriteString(e.headFor(forAPISIX, "For the APISIX Ingress Controller, 2.0 or newer, and the Gateway API. It serves a route without its plugins\nwhile the PluginConfig is not found in the route's namespace; an ApisixRoute it does not serve then."))
 	b.WriteString(e.configMap(forAPISIX))
 	written := map[string]bool{}
 	for _, s := range e.Services {

@@ -146,10 +146,14 @@ func fromKongAdminAPI(t *testing.T, text string) object {
 	must(runScript(t, text, f, "KONG_ADMIN"))
 	services := map[string]object{}
 	consumers := map[string]object{}
-	var order, known []any
+	var order, known, global []any
 	for _, p := range f.puts {
-		if p.path[0] == "consumers" {
+		switch p.path[0] {
+		case "consumers":
 			known = putConsumer(t, p, consumers, known)
+			continue
+		case "plugins":
+			global = append(global, p.body)
 			continue
 		}
 		if p.path[0] != "services" || len(p.path) != 2 && len(p.path) != 4 {
@@ -167,7 +171,7 @@ func fromKongAdminAPI(t *testing.T, text string) object {
 		list, _ := services[name][kind].([]any)
 		services[name][kind] = append(list, p.body)
 	}
-	return object{"_format_version": "3.0", "services": order, "consumers": known}
+	return object{"_format_version": "3.0", "services": order, "consumers": known, "plugins": global}
 }
 
 // putConsumer takes a consumer, or a group or credential of one.
@@ -264,10 +268,13 @@ func at(v any, keys ...any) any {
 
 func fromKongKubernetes(t *testing.T, text string) object {
 	objects, order := manifests(t, text)
-	var services, consumers []any
+	var services, consumers, global []any
 	for _, m := range order {
 		if m["kind"] == "KongConsumer" {
 			consumers = append(consumers, kongConsumerOf(t, objects, m))
+		}
+		if m["kind"] == "KongClusterPlugin" && at(m, "metadata", "labels", "global") == "true" {
+			global = append(global, kongPluginOf(t, objects, at(m, "metadata", "name").(string)))
 		}
 		if m["kind"] != "HTTPRoute" {
 			continue
@@ -276,8 +283,10 @@ func fromKongKubernetes(t *testing.T, text string) object {
 		backend := at(rule, "backendRefs", 0)
 		annotations := at(m, "metadata", "annotations").(object)
 		var plugins []any
-		for name := range strings.SplitSeq(annotations["konghq.com/plugins"].(string), ",") {
-			plugins = append(plugins, kongPluginOf(t, objects, name))
+		if names, ok := annotations["konghq.com/plugins"].(string); ok {
+			for name := range strings.SplitSeq(names, ",") {
+				plugins = append(plugins, kongPluginOf(t, objects, name))
+			}
 		}
 		services = append(services, object{
 			"name": at(m, "metadata", "name"), "url": fmt.Sprintf("http://%v:%v", at(backend, "name"), at(backend, "port")),
@@ -288,7 +297,7 @@ func fromKongKubernetes(t *testing.T, text string) object {
 			"plugins": plugins,
 		})
 	}
-	return object{"_format_version": "3.0", "services": services, "consumers": consumers}
+	return object{"_format_version": "3.0", "services": services, "consumers": consumers, "plugins": global}
 }
 
 // kongConsumerOf takes a consumer's groups and keys from its secrets.
