@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -54,6 +55,9 @@ func (a *authorization) Check(ctx context.Context, question *authv3.CheckRequest
 	if err == nil {
 		g, err = a.gateFor(question.GetAttributes().GetContextExtensions())
 	}
+	if err == nil && g.hides {
+		err = cookiesAreText(asked)
+	}
 	if err != nil {
 		d := core.Refusal(asked, err)
 		a.record(ctx, asked, &d)
@@ -65,6 +69,17 @@ func (a *authorization) Check(ctx context.Context, question *authv3.CheckRequest
 		return denied(d), nil
 	}
 	return allowed(d), nil
+}
+
+// cookiesAreText refuses cookies that an answer could not give back without the
+// credential: its strings are UTF-8.
+func cookiesAreText(asked *core.Request) error {
+	for _, h := range asked.Header {
+		if strings.EqualFold(h.Name, "Cookie") && !utf8.ValidString(h.Value) {
+			return fmt.Errorf("%w: Cookie is not UTF-8, and Envoy cannot be told what to leave of it", core.ErrBadRequest)
+		}
+	}
+	return nil
 }
 
 // gateExtension is the key of context_extensions, which only Envoy's operator

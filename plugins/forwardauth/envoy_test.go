@@ -121,6 +121,23 @@ func TestClientThatSpeaksGRPCIsAnsweredByTheEndpoint(t *testing.T) {
 	}
 }
 
+// TestCookieThatIsNoUTF8IsNoOutage: strings of the protocol are UTF-8, and what
+// cannot be written is an error of the protocol, which Envoy takes for an outage.
+func TestCookieThatIsNoUTF8IsNoOutage(t *testing.T) {
+	r := newRig(t, onLoopback+everyDialect, "    hide_credentials: true")
+	q := checkRequest("GET", "/private", nil)
+	token := r.issuer.Token(nil)
+	q.Attributes.Request.Http.HeaderMap = &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: "cookie", RawValue: []byte("token=" + token + "; a=\xff")}}}
+	if got := outcome(r.check(t, q)); got != 400 {
+		t.Errorf("status %d", got)
+	}
+	q.Attributes.Request.Http.HeaderMap.Headers[0].RawValue = []byte("token=" + token + "; a=\xc3\xa4")
+	answer := r.check(t, q)
+	if got := option(answer.GetOkResponse().GetHeaders(), "Cookie"); outcome(answer) != 200 || !slices.Equal(got, []string{"a=ä"}) {
+		t.Errorf("status %d, Cookie %q", outcome(answer), got)
+	}
+}
+
 func TestEnvoyLearnsWhatToSetAndWhatToRemove(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	answer := r.check(t, checkRequest("GET", "/private", map[string]string{
