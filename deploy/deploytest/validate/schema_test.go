@@ -242,11 +242,14 @@ func TestToolFilesFitTheirFormats(t *testing.T) {
 func TestToolFileMistakesAreFound(t *testing.T) {
 	formats := documents(t, "schemas/tools.yaml")[0]
 	const image = "image: {repository: a, tag: b}, "
+	const kong = `image: {repository: a, tag: b, effectiveSemver: "3.9.3"}, `
 	for bad, name := range map[string]string{
 		`{_format_version: "3.0", services: []}`:                                              "deck", // would delete everything else
 		"{services: [{name: a, routes: [{name: a}]}]}":                                        "adc",
-		"{" + image + "env: {}, admin: {enabled: true}}":                                      "kong-chart", // a port on every node
-		"{" + image + "env: {}, admin: {enabled: true, type: NodePort}}":                      "kong-chart",
+		"{" + image + "env: {}}":                                                              "kong-chart", // our version taken for Kong's
+		"{" + kong + "env: {}, admin: {enabled: true}}":                                       "kong-chart", // a port on every node
+		"{" + kong + "env: {}, admin: {enabled: true, type: NodePort}}":                       "kong-chart",
+		"{" + image + "apisix: {extPlugin: {enabled: true, cmd: [/runner]}}}":                 "apisix-chart",  // plain HTTP alone
 		"{" + image + "apisix: {admin: {enabled: true}}}":                                     "apisix-chart",  // keys that everybody knows
 		"{" + image + "apisix: {}, ingress-controller: {enabled: true}}":                      "apisix-chart",  // reaches no APISIX
 		"{" + image + "apisix: {}, externalEtcd: {host: [a]}}":                                "apisix-chart",  // root without a password
