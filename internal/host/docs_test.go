@@ -84,6 +84,21 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
+func TestOutcomesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile("(?m)^\\| `enforced`, `shadow` \\| .*").FindString(string(text))
+	for _, outcome := range []permission.Outcome{
+		permission.Uncovered, permission.Public, permission.Allowed, permission.Denied, permission.NeedsCredential, permission.Failed,
+	} {
+		if !strings.Contains(row, "`"+string(outcome)+"`") {
+			t.Errorf("the outcome %s is not documented", outcome)
+		}
+	}
+}
+
 // TestMetricsFollowTheConventionsOfPrometheus: names, units and help texts, as
 // promtool check metrics sees them.
 func TestMetricsFollowTheConventionsOfPrometheus(t *testing.T) {
