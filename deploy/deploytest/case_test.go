@@ -40,9 +40,11 @@ type example struct {
 	APISIXTries []string `yaml:"apisix_tries"`
 }
 
-// service is NAME:8080 behind /NAME.
+// service is HOST:8080 behind /NAME.
 type service struct {
 	Name string
+	// Host is the name if it is left out.
+	Host string
 	// Config is Gatehouse's; without one there is no plugin.
 	Config yaml.Node
 	// Kong and APISIX are the gateways' own plugins beside Gatehouse.

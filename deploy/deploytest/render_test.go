@@ -2,6 +2,7 @@ package deploytest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -107,6 +108,8 @@ func (e example) configName(s service) string {
 
 func (e example) hasDefault() bool { return e.Default.Kind != 0 }
 
+func (s service) host() string { return cmp.Or(s.Host, s.Name) }
+
 func (s service) bare() bool { return s.Config.Kind == 0 }
 
 const bareRoute = "No Gatehouse of its own, so the global one closes it."
@@ -135,12 +138,12 @@ func (e example) kongYAML(info, secret string, more ...string) string {
 	b.WriteString("services:\n")
 	for _, s := range e.Services {
 		fmt.Fprintf(&b, `  - name: %[1]s
-    url: http://%[1]s:8080
+    url: http://%[2]s:8080
     routes:
       - name: %[1]s
         paths: [/%[1]s]
         strip_path: false
-`, s.Name)
+`, s.Name, s.host())
 		if s.bare() {
 			b.WriteString("    # " + bareRoute + "\n")
 			continue
@@ -185,9 +188,9 @@ put() { # put PATH: with the body from standard input
 	for _, s := range e.Services {
 		fmt.Fprintf(&b, `
 put /services/%[1]s <<'JSON'
-{"url": "http://%[1]s:8080"}
+{"url": "http://%[2]s:8080"}
 JSON
-`, s.Name)
+`, s.Name, s.host())
 		if !s.bare() {
 			b.WriteString(putGatehouse(fmt.Sprintf("/services/%[1]s/plugins/gatehouse-%[1]s", s.Name), s.config(kongSecret)))
 		}
@@ -299,9 +302,9 @@ spec:
             type: PathPrefix
             value: /%[1]s
       backendRefs:
-        - name: %[1]s
+        - name: %[4]s
           port: 8080
-`, s.Name, pluginsAnnotation(plugins), note)
+`, s.Name, pluginsAnnotation(plugins), note, s.host())
 	}
 	return b.String()
 }
@@ -425,8 +428,8 @@ func (e example) apisixYAML() string {
 	var b strings.Builder
 	b.WriteString(e.headFor(forAPISIX) + "routes:\n")
 	for _, s := range e.Services {
-		fmt.Fprintf(&b, "  - id: %[1]s\n    uris: [/%[1]s, /%[1]s/*]\n    plugins:\n%[2]s    upstream:\n      type: roundrobin\n      nodes:\n        %[1]s:8080: 1\n",
-			s.Name, indent(s.plugins(), 6))
+		fmt.Fprintf(&b, "  - id: %[1]s\n    uris: [/%[1]s, /%[1]s/*]\n    plugins:\n%[2]s    upstream:\n      type: roundrobin\n      nodes:\n        %[3]s:8080: 1\n",
+			s.Name, indent(s.plugins(), 6), s.host())
 	}
 	b.WriteString(indent(section(e.APISIXExtra, "routes"), 2))
 	for _, key := range []string{"consumer_groups", "consumers"} {
@@ -445,14 +448,14 @@ func (e example) adcYAML() string {
     upstream:
       type: roundrobin
       nodes:
-        - host: %[1]s
+        - host: %[3]s
           port: 8080
           weight: 1
     plugins:
 %[2]s    routes:
       - name: %[1]s
         uris: [/%[1]s, /%[1]s/*]
-`, s.Name, indent(s.plugins(), 6))
+`, s.Name, indent(s.plugins(), 6), s.host())
 	}
 	return b.String()
 }
@@ -477,7 +480,7 @@ put() { # put PATH: with the body from standard input
 		route := map[string]any{
 			"uris":     []string{"/" + s.Name, "/" + s.Name + "/*"},
 			"plugins":  plugins,
-			"upstream": map[string]any{"type": "roundrobin", "nodes": map[string]any{s.Name + ":8080": 1}},
+			"upstream": map[string]any{"type": "roundrobin", "nodes": map[string]any{s.host() + ":8080": 1}},
 		}
 		fmt.Fprintf(&b, "\n# The plugin's configuration, as one JSON string.\nconfig=$(jq --raw-input --slurp . <<'YAML'\n%sYAML\n)\n", s.config(apisixSecret))
 		fmt.Fprintf(&b, "put /routes/%s <<JSON\n%s\nJSON\n", s.Name, prettyJSON(route, "value", "$config"))
@@ -520,10 +523,10 @@ spec:
       match:
         paths: [/%[1]s, /%[1]s/*]
       backends:
-        - serviceName: %[1]s
+        - serviceName: %[3]s
           servicePort: 8080
       plugin_config_name: %[2]s
-`, s.Name, name)
+`, s.Name, name, s.host())
 	}
 	return b.String()
 }
@@ -561,9 +564,9 @@ spec:
             kind: PluginConfig
             name: %[2]s
       backendRefs:
-        - name: %[1]s
+        - name: %[3]s
           port: 8080
-`, s.Name, name)
+`, s.Name, name, s.host())
 	}
 	return b.String()
 }

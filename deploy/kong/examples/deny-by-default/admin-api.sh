@@ -4,16 +4,15 @@
 # When: A route must not be open because its plugin is missing: a name misspelt, another namespace, a Secret that is not
 # there (the Ingress Controller serves the route without the plugin), a plugin that Kong refused from decK, a
 # route that somebody made by hand. Kong runs a global plugin where there is no other configuration of it, so a
-# global Gatehouse that allows nothing closes them all: once per gateway, before the routes. What is to be open then
-# needs a configuration with public activities. users and orders are here to show it.
+# global Gatehouse that allows nothing closes them all: once per gateway, before the routes. What is to be open
+# needs a configuration with public activities then. The two services only show it: leave them out.
 #
 # For Kong with a database. KONG_ADMIN is the Admin API; needs curl and jq. May be run again.
 #
 # Try:
-#   GET /users/123 -> 401
-#   GET /users/123, JWT -> 200
-#   GET /orders/1 -> 403
-#   GET /orders/1, JWT -> 403
+#   GET /status -> 200
+#   GET /forgotten -> 403
+#   GET /forgotten, session cookie -> 403
 #
 # Written from deploy/deploytest/cases/deny-by-default.yaml; change it there.
 set -eu
@@ -41,50 +40,38 @@ put /plugins/gatehouse-default <<JSON
 }
 JSON
 
-put /services/users <<'JSON'
-{"url": "http://users:8080"}
+put /services/status <<'JSON'
+{"url": "http://hello:8080"}
 JSON
 
 # The permission table, as one JSON string.
 table=$(jq --raw-input --slurp . <<'YAML'
-permissions:
-  users:read:
-    description: See users
-    activities:
-      - GET,HEAD /users
-      - GET,HEAD /users/[^/?#]+
+public:
+  - GET,HEAD /status
 YAML
 )
-put /services/users/plugins/gatehouse-users <<JSON
+put /services/status/plugins/gatehouse-status <<JSON
 {
   "config": {
-    "jwt": {
-      "issuers": [
-        {
-          "audience": [
-            "https://api.example.com"
-          ],
-          "issuer": "https://auth.example.com/",
-          "jwks_uri": "http://hydra:4444/.well-known/jwks.json"
-        }
-      ]
-    },
-    "permission_table": $table
+    "permission_table": $table,
+    "session": {
+      "kratos_url": "http://kratos:4433"
+    }
   },
   "name": "gatehouse"
 }
 JSON
 
 # Last, so that it is never open.
-put /services/users/routes/users <<'JSON'
-{"paths": ["/users"], "strip_path": false}
+put /services/status/routes/status <<'JSON'
+{"paths": ["/status"], "strip_path": false}
 JSON
 
-put /services/orders <<'JSON'
+put /services/forgotten <<'JSON'
 {"url": "http://orders:8080"}
 JSON
 
 # No Gatehouse of its own, so the global one closes it.
-put /services/orders/routes/orders <<'JSON'
-{"paths": ["/orders"], "strip_path": false}
+put /services/forgotten/routes/forgotten <<'JSON'
+{"paths": ["/forgotten"], "strip_path": false}
 JSON
