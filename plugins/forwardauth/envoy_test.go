@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -161,6 +162,28 @@ func TestEnvoyLearnsWhatToSetAndWhatToRemove(t *testing.T) {
 	}
 	if slices.Contains(strings.Split(removed, ","), "x-auth-user") {
 		t.Error("what is set is removed as well")
+	}
+}
+
+// Envoy keeps its connection open and idle; that is no question under way.
+func TestIdleConnectionOfEnvoyDoesNotHoldUpTheEnd(t *testing.T) {
+	ca := newAuthority(t)
+	ca.issue(t, "server", ca.cert)
+	r := newRig(t, fmt.Sprintf("drain_timeout: 300\nlisten: [{address: '127.0.0.1:0'}, {address: '127.0.0.1:0', tls: {cert_file: %q, key_file: %q}}]\ntrusted_proxies: [127.0.0.1]\n", ca.path("server.pem"), ca.path("server.key"))+everyDialect)
+	asked := r.envoy(t)
+	if answer, err := asked.Check(t.Context(), checkRequest("GET", "/public", nil)); err != nil || outcome(answer) != 200 {
+		t.Fatalf("%v, %v", answer, err)
+	}
+	response, err := ca.client(t, "", nil).Do(publicQuestion(t, "https://"+r.addresses[1].String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if _, err := asked.Check(t.Context(), checkRequest("GET", "/public", nil)); err == nil {
+		t.Error("answered after the end")
 	}
 }
 
