@@ -66,3 +66,18 @@ func write(t *testing.T, files map[string]string) {
 		}
 	}
 }
+
+// TestKeysAreNotThoseOfTheExamples: a key that stands in an example is one that
+// everybody knows. Only Kong's own file and Kubernetes' Secrets have no variables.
+func TestKeysAreNotThoseOfTheExamples(t *testing.T) {
+	for _, g := range []gateway{forKong, forAPISIX} {
+		for _, e := range examplesFor(t, g) {
+			for name, text := range e.files(g) {
+				fixed := name == "kong.yml" || strings.Contains(text, "\nkind: Secret\n")
+				if strings.Contains(text, "replace-me") && !fixed {
+					t.Errorf("%s/%s of %s can take its secret from elsewhere", g.name, name, e.name)
+				}
+			}
+		}
+	}
+}

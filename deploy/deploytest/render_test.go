@@ -17,9 +17,10 @@ const (
 	deckSecret   = `'${{ env "DECK_INTROSPECTION_SECRET" }}'`
 	apisixSecret = `$env://INTROSPECTION_SECRET`
 
-	partnerMark = "PARTNER-KEY"
-	deckPartner = `'${{ env "DECK_PARTNER_KEY" }}'`
-	noPartner   = "replace-me"
+	partnerMark   = "PARTNER-KEY"
+	kongPartner   = "replace-me # of your own, as by openssl rand -hex 24: this file has no variables"
+	deckPartner   = `'${{ env "DECK_PARTNER_KEY" }}'`
+	apisixPartner = "${{PARTNER_KEY}} # from the environment; without it APISIX refuses the file"
 )
 
 // files are what a case looks like for one gateway's tools, by file name.
@@ -27,14 +28,14 @@ func (e example) files(g gateway) map[string]string {
 	var files map[string]string
 	if g == forKong {
 		files = map[string]string{
-			"kong.yml":        strings.ReplaceAll(e.kongYAML("", kongSecret), partnerMark, noPartner),
+			"kong.yml":        strings.ReplaceAll(e.kongYAML("", kongSecret), partnerMark, kongPartner),
 			"deck.yaml":       strings.ReplaceAll(e.kongYAML("_info:\n  select_tags: [gatehouse-"+e.name+"]\n", deckSecret, e.deckHead()), partnerMark, deckPartner),
 			"admin-api.sh":    e.kongAdminAPI(),
 			"kubernetes.yaml": e.kongKubernetes(),
 		}
 	} else {
 		files = map[string]string{
-			"apisix.yaml":      strings.ReplaceAll(e.apisixYAML(), partnerMark, noPartner),
+			"apisix.yaml":      strings.ReplaceAll(e.apisixYAML(), partnerMark, apisixPartner),
 			"adc.yaml":         e.adcYAML(),
 			"admin-api.sh":     e.apisixAdminAPI(),
 			"apisixroute.yaml": e.apisixRoute(),
