@@ -351,54 +351,39 @@ func (e example) configMap(g gateway) string {
 
 // kongPlugin keeps a configuration with a secret in it in a Secret as a whole.
 func (e example) kongPlugin(name string, s service) string {
-	config := indent(s.config("replace-me"), 4)
+	kind, why := "KongPlugin", "The whole configuration, because of the client's secret in it."
+	annotations, inMetadata, inReference := "", "", ""
 	switch {
 	case e.Cluster:
-		return fmt.Sprintf(`---
-# For every namespace. The secret's namespace has to be named.
-apiVersion: configuration.konghq.com/v1
-kind: KongClusterPlugin
-metadata:
-  name: %[1]s
-  annotations:
-    kubernetes.io/ingress.class: kong
-plugin: gatehouse
-configFrom:
-  secretKeyRef:
-    namespace: kong
-    name: %[1]s
-    key: config
----
-apiVersion: v1
-kind: Secret
-metadata:
-  namespace: kong
-  name: %[1]s
-stringData:
-  config: |
-%[2]s`, name, config)
-	case e.Secret:
-		return fmt.Sprintf(`---
-apiVersion: configuration.konghq.com/v1
-kind: KongPlugin
-metadata:
-  name: %[1]s
-plugin: gatehouse
-configFrom:
-  secretKeyRef:
-    name: %[1]s
-    key: config
----
-# The whole configuration, because of the client's secret in it.
-apiVersion: v1
-kind: Secret
-metadata:
-  name: %[1]s
-stringData:
-  config: |
-%[2]s`, name, config)
+		kind, why = "KongClusterPlugin", "The configuration for every namespace."
+		annotations = "  annotations:\n    kubernetes.io/ingress.class: kong\n"
+		inMetadata, inReference = "  namespace: kong\n", "    namespace: kong\n"
+	case !e.Secret:
+		return fmt.Sprintf("---\napiVersion: configuration.konghq.com/v1\nkind: KongPlugin\nmetadata:\n  name: %s\nplugin: gatehouse\nconfig:\n%s", name, indent(s.config("replace-me"), 2))
 	}
-	return fmt.Sprintf("---\napiVersion: configuration.konghq.com/v1\nkind: KongPlugin\nmetadata:\n  name: %s\nplugin: gatehouse\nconfig:\n%s", name, indent(s.config("replace-me"), 2))
+	return fmt.Sprintf(`---
+# %[3]s
+# Before the plugin, which is refused without it. By the label the Ingress
+# Controller refuses a change that Gatehouse would not understand.
+apiVersion: v1
+kind: Secret
+metadata:
+%[4]s  name: %[1]s
+  labels:
+    konghq.com/validate: plugin
+stringData:
+  config: |
+%[2]s---
+apiVersion: configuration.konghq.com/v1
+kind: %[5]s
+metadata:
+  name: %[1]s
+%[6]splugin: gatehouse
+configFrom:
+  secretKeyRef:
+%[7]s    name: %[1]s
+    key: config
+`, name, indent(s.config("replace-me"), 4), why, inMetadata, kind, annotations, inReference)
 }
 
 // APISIX

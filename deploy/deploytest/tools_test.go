@@ -332,9 +332,61 @@ func kongPluginOf(t *testing.T, objects map[string]object, name string) object {
 		if !ok || at(secret, "metadata", "namespace") != at(from, "namespace") {
 			t.Fatalf("plugin %s: there is no secret %v", name, from)
 		}
+		if at(secret, "metadata", "labels", "konghq.com/validate") != "plugin" {
+			t.Errorf("plugin %s: the Ingress Controller does not check changes of a secret without the label", name)
+		}
 		config = parsed(t, text)
 	}
 	return object{"name": m["plugin"], "config": config}
+}
+
+// TestManifestsAreAppliedAfterWhatTheyName: kubectl goes on after an object that
+// is refused. Kong's webhook refuses a plugin whose secret is not there yet, and
+// its route, which comes later, would be open.
+func TestManifestsAreAppliedAfterWhatTheyName(t *testing.T) {
+	for g, files := range map[gateway][]string{forKong: {"kubernetes.yaml"}, forAPISIX: {"apisixroute.yaml", "gateway-api.yaml"}} {
+		for _, e := range examplesFor(t, g) {
+			for _, file := range files {
+				_, order := manifests(t, readText(filepath.Join(g.folder(e), file)))
+				before := map[string]bool{}
+				for _, m := range order {
+					for _, name := range namedBy(m) {
+						if !before[name] {
+							t.Errorf("%s of %s: %s %s comes before %s", file, e.name, m["kind"], at(m, "metadata", "name"), name)
+						}
+					}
+					kind := strings.Replace(m["kind"].(string), "KongClusterPlugin", "KongPlugin", 1)
+					before[fmt.Sprint(kind, "/", at(m, "metadata", "name"))] = true
+				}
+			}
+		}
+	}
+}
+
+// namedBy are the objects that one needs, by kind and name.
+func namedBy(m object) []string {
+	var names []string
+	add := func(kind string, name any) {
+		if name != nil {
+			names = append(names, fmt.Sprint(kind, "/", name))
+		}
+	}
+	add("Secret", at(m, "configFrom", "secretKeyRef", "name"))
+	add("Secret", at(m, "spec", "authParameter", "keyAuth", "secretRef", "name"))
+	add("Secret", at(m, "spec", "credentials", 0, "secretRef", "name"))
+	add("ApisixPluginConfig", at(m, "spec", "http", 0, "plugin_config_name"))
+	ref := at(m, "spec", "rules", 0, "filters", 0, "extensionRef")
+	add(fmt.Sprint(at(ref, "kind")), at(ref, "name"))
+	credentials, _ := m["credentials"].([]any)
+	for _, name := range credentials {
+		add("Secret", name)
+	}
+	if plugins, ok := at(m, "metadata", "annotations", "konghq.com/plugins").(string); ok {
+		for name := range strings.SplitSeq(plugins, ",") {
+			add("KongPlugin", name)
+		}
+	}
+	return names
 }
 
 func fromAPISIXKubernetes(t *testing.T, text string) object {
