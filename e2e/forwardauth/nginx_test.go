@@ -1,0 +1,84 @@
+package forwardauth
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"gatehouse/e2e/forwardauth/servers"
+)
+
+// withServerLines is nginx with more lines in its http and server blocks, from
+// which the location of the question inherits.
+func withServerLines(p proxy, http, server string) proxy {
+	configure := p.configure
+	p.configure = func(s site) ([]string, error) {
+		args, err := configure(s)
+		conf := filepath.Join(s.dir, "nginx.conf")
+		return args, errors.Join(err,
+			s.write("sorry.html", "sorry"),
+			edit(conf, "http {", "http {\n"+http),
+			edit(conf, "listen "+s.listen+";", "listen "+s.listen+";\nlocation = /sorry.html { internal; root "+s.dir+"; }\nlocation @sorry { return 200 sorry; }\n"+server))
+	}
+	return p
+}
+
+// TestErrorPageThatSays200LetsNobodyIn: pages for errors are inherited by the
+// location of the question, and what auth_request sees of them is a 200.
+func TestErrorPageThatSays200LetsNobodyIn(t *testing.T) {
+	if servers.Skipped("nginx") {
+		t.Skipf("%s lists nginx", servers.SkipVariable)
+	}
+	for what, lines := range map[string]string{
+		"of refusals": "proxy_intercept_errors on; error_page 401 403 500 503 =200 /sorry.html;",
+		"as it comes": "proxy_intercept_errors on; error_page 401 403 500 503 = /sorry.html;",
+		"by name":     "proxy_intercept_errors on; error_page 401 403 500 503 = @sorry;",
+		"of outages":  "error_page 502 504 = /sorry.html;",
+		"of all":      "proxy_intercept_errors on; recursive_error_pages on; error_page 400 401 403 404 500 502 503 504 =200 @sorry;",
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := newBench(t, withServerLines(proxies()[0], "", lines), benchTable)
+			for target, want := range map[string]int{"/private": 401, "/else": 403, "/public": 200} {
+				if answer, got := b.send(t, "GET", target); answer.Status != want || (got != nil) != (want == 200) {
+					t.Errorf("%s: status %d, arrived %v", target, answer.Status, got)
+				}
+			}
+			if err := b.service.cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			<-b.service.exited
+			for _, target := range []string{"/private", "/public"} {
+				if answer, got := b.send(t, "GET", target); answer.Status != 503 || got != nil {
+					t.Errorf("the service is gone, %s: status %d, arrived %v", target, answer.Status, got)
+				}
+			}
+		})
+	}
+}
+
+// TestAnswerInTheCacheOfNginxIsForNobodyElse: a server that caches whatever its
+// upstreams say, for all clients alike.
+func TestAnswerInTheCacheOfNginxIsForNobodyElse(t *testing.T) {
+	if servers.Skipped("nginx") {
+		t.Skipf("%s lists nginx", servers.SkipVariable)
+	}
+	p := withServerLines(proxies()[0], "proxy_cache_path cache keys_zone=all:1m;", "proxy_cache all; proxy_cache_valid any 1h; proxy_ignore_headers Cache-Control;")
+	configure := p.configure
+	p.configure = func(s site) ([]string, error) {
+		args, err := configure(s)
+		return args, errors.Join(err, edit(filepath.Join(s.dir, "protect_nginx.conf"), "auth_request ", "proxy_cache off;\nauth_request "))
+	}
+	b := newBench(t, p, benchTable)
+	ada, eve := b.bearer(map[string]any{"sub": "ada"}), b.bearer(map[string]any{"sub": "eve"})
+	for _, c := range []struct{ line, user string }{{ada, "ada"}, {"X-Nobody: x", ""}, {eve, "eve"}, {ada, "ada"}} {
+		answer, got := b.send(t, "GET", "/private", c.line)
+		switch {
+		case c.user == "" && (answer.Status != 401 || got != nil):
+			t.Errorf("nobody: status %d, arrived %v", answer.Status, got)
+		case c.user != "" && got == nil:
+			t.Errorf("%s: status %d", c.user, answer.Status)
+		case c.user != "":
+			wantIdentity(t, c.user, got, map[string]string{"X-Auth-User": c.user, "X-User-Id": c.user})
+		}
+	}
+}
