@@ -92,6 +92,8 @@ introspection: {introspection_endpoint_auth_method: client_secret_basic, insecur
   line 2: mapping key "realm" already defined at line 1`},
 		"not a map": {"[]", `configuration has 1 mistake(s)
   must be a map of settings`},
+		"a value that is no text": {"realm: *x", `configuration has 1 mistake(s)
+  is not YAML or JSON: unknown anchor referenced; a value that begins with * needs quotes`},
 		"no YAML": {"realm: 'x", `configuration has 1 mistake(s)
   is not YAML or JSON: found unexpected end of stream`},
 	} {
@@ -116,6 +118,16 @@ func TestSecretIsInNoErrorAndNoPrint(t *testing.T) {
 		`{"introspection": {"client_secret=` + secret + `": "x"}}`,
 		`{"introspection": {"client_secret ` + secret + `": 1, "client_secret ` + secret + `": 1}}`,
 		`introspection: {client_secret:` + secret + `, client_secret:` + secret + `}`,
+		// What begins with these is no text to YAML.
+		`introspection: {client_secret: *` + secret + `}`,
+		`introspection: &` + secret + ` {client_secret: *` + secret + `}`,
+		`introspection: {client_secret: !` + secret + ` {}}`,
+		`introspection: {client_secret: !!` + secret + ` x}`,
+		`introspection: {client_secret: !!int ` + secret + `}`,
+		"%" + secret + "\n---\nrealm: x",
+		"%YAML " + secret + "\n---\nrealm: x",
+		"--- !!" + secret + "\n[]",
+		"--- !" + secret + "\nrealm",
 	} {
 		if _, err := Load([]byte(text)); err == nil || strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: %v", text, err)

@@ -191,11 +191,13 @@ func syntaxMistakes(err error) []Mistake {
 var (
 	quoted    = regexp.MustCompile("`[^`]*`?")
 	quotedKey = regexp.MustCompile(`"[^"]*"`)
+	noMap     = regexp.MustCompile(`(?s)cannot unmarshal .* into map\[string\]interface \{\}`)
+	noAnchor  = regexp.MustCompile(`unknown anchor '[^']*' referenced|anchor '[^']*' value contains itself`)
 )
 
 func withoutQuotes(text string) string {
-	text = strings.Replace(text, "cannot unmarshal !!seq into map[string]interface {}", "must be a map of settings", 1)
-	text = strings.Replace(text, "cannot unmarshal !!str into map[string]interface {}", "must be a map of settings", 1)
+	text = noMap.ReplaceAllString(text, "must be a map of settings")
+	text = noAnchor.ReplaceAllString(text, "unknown anchor referenced; a value that begins with * needs quotes")
 	text = quoted.ReplaceAllString(strings.TrimPrefix(text, "yaml: "), "the value")
 	return quotedKey.ReplaceAllStringFunc(text, func(key string) string { return `"` + shownKey(strings.Trim(key, `"`)) + `"` })
 }
