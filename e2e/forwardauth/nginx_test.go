@@ -8,8 +8,8 @@ import (
 	"gatehouse/e2e/forwardauth/servers"
 )
 
-// withServerLines is nginx with more lines in its http and server blocks, from
-// which the location of the question inherits.
+// withServerLines is nginx with more lines in its http block and, behind what the
+// example includes, in its server block.
 func withServerLines(p proxy, http, server string) proxy {
 	configure := p.configure
 	p.configure = func(s site) ([]string, error) {
@@ -18,7 +18,7 @@ func withServerLines(p proxy, http, server string) proxy {
 		return args, errors.Join(err,
 			s.write("sorry.html", "sorry"),
 			edit(conf, "http {", "http {\n"+http),
-			edit(conf, "listen "+s.listen+";", "listen "+s.listen+";\nlocation = /sorry.html { internal; root "+s.dir+"; }\nlocation @sorry { return 200 sorry; }\n"+server))
+			edit(conf, "location / {", "location = /sorry.html { internal; root "+s.dir+"; }\nlocation @sorry { return 200 sorry; }\n"+server+"\nlocation / {"))
 	}
 	return p
 }
@@ -50,6 +50,30 @@ func TestErrorPageThatSays200LetsNobodyIn(t *testing.T) {
 			for _, target := range []string{"/private", "/public"} {
 				if answer, got := b.send(t, "GET", target); answer.Status != 503 || got != nil {
 					t.Errorf("the service is gone, %s: status %d, arrived %v", target, answer.Status, got)
+				}
+			}
+		})
+	}
+}
+
+// TestRewriteOfTheServerDoesNotAnswerTheQuestion: a server block's rewrites see the
+// question as well, and whoever answers there instead lets everybody in.
+func TestRewriteOfTheServerDoesNotAnswerTheQuestion(t *testing.T) {
+	if servers.Skipped("nginx") {
+		t.Skipf("%s lists nginx", servers.SkipVariable)
+	}
+	for what, lines := range map[string]string{
+		"front controller":   "if (!-f $request_filename) { rewrite ^ /private last; }",
+		"everything":         "rewrite ^/(.*)$ /private?q=$1 last;",
+		"names without dots": "rewrite ^/([^.]*)$ /private last;",
+		"to a page":          "rewrite ^/_ /sorry.html last;",
+		"a status":           "if ($uri ~ ^/_) { return 204; }",
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := newBench(t, withServerLines(proxies()[0], "", lines), benchTable)
+			for line, want := range map[string]int{"X-Nobody: x": 401, b.bearer(nil): 200} {
+				if answer, got := b.send(t, "GET", "/private", line); answer.Status != want || (got != nil) != (want == 200) {
+					t.Errorf("%.20s: status %d, arrived %v", line, answer.Status, got)
 				}
 			}
 		})
