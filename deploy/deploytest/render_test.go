@@ -519,7 +519,7 @@ spec:
 
 func (e example) apisixGatewayAPI() string {
 	var b strings.Builder
-	b.WriteString(e.headFor(forAPISIX, "For the APISIX Ingress Controller, 2.0 or newer, and the Gateway API. It serves a route without its plugins\nwhile the PluginConfig is not found in the route's namespace; an ApisixRoute it does not serve then."))
+	b.WriteString(e.headFor(forAPISIX, "For the APISIX Ingress Controller, 2.0 or newer, and the Gateway API. It serves a route without its plugins\nwhile the PluginConfig is not found in the route's namespace: apply ../../gateway.yaml first, which closes it then."))
 	b.WriteString(e.configMap(forAPISIX))
 	written := map[string]bool{}
 	for _, s := range e.Services {
