@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -224,6 +225,6 @@ func (l listener) drain(ctx context.Context) error {
 type logWriter struct{ log *slog.Logger }
 
 func (w logWriter) Write(line []byte) (int, error) {
-	w.log.Debug("server", "message", string(line))
+	w.log.Debug("server", "message", string(bytes.TrimSpace(line)))
 	return len(line), nil
 }
