@@ -299,6 +299,19 @@ func TestAnswerWithLongHeadersIsNoOutage(t *testing.T) {
 	})
 }
 
+// TestLongCredentialBesideLongCookies: Gatehouse takes credentials of up to 16 KiB,
+// and the examples let one through beside what a browser has of cookies.
+func TestLongCredentialBesideLongCookies(t *testing.T) {
+	eachProxy(t, func(t *testing.T, b *bench) {
+		long := b.bearer(map[string]any{"pad": strings.Repeat("x", 11<<10)})
+		answer, got := b.send(t, "GET", "/private", long, "Cookie: a="+strings.Repeat("y", 14<<10))
+		if got == nil {
+			t.Fatalf("%d bytes: status %d", len(long), answer.Status)
+		}
+		wantIdentity(t, "long", got, map[string]string{"X-Auth-User": "user-1", "X-User-Id": "user-1"})
+	})
+}
+
 // TestRequestIDOfAClient: a line of the log is not found under a name that a
 // client has chosen.
 func TestRequestIDOfAClient(t *testing.T) {
@@ -378,11 +391,10 @@ func TestServiceThatHangsOpensNothing(t *testing.T) {
 		}
 		t.Run(p.name, func(t *testing.T) {
 			b := newBench(t, p, benchTable)
-			service := b.service.cmd.Process
-			if err := service.Signal(syscall.SIGSTOP); err != nil {
+			if err := b.service.hang(); err != nil {
 				t.Fatal(err)
 			}
-			defer service.Signal(syscall.SIGCONT)
+			defer b.service.cmd.Process.Signal(syscall.SIGCONT)
 			for _, target := range []string{"/private", "/public"} {
 				answer, got := b.send(t, "GET", target, b.bearer(nil), "X-Auth-User: root")
 				if got != nil || answer.Status != documented[p.name] {
