@@ -1,10 +1,12 @@
 package forwardauth
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -78,4 +80,34 @@ func (p *process) stop() {
 		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 		<-p.exited
 	}
+}
+
+// hang stops the process where it is. The signal is only on its way when it has
+// been sent: on a loaded machine the process answers for a while longer.
+func (p *process) hang() error {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for end := time.Now().Add(startLimit); ; time.Sleep(time.Millisecond) {
+		stopped, err := p.isStopped()
+		if err != nil || stopped {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s does not stop", p.name)
+		}
+	}
+}
+
+// isStopped tells whether every thread is.
+func (p *process) isStopped() (bool, error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	for _, file := range threads {
+		stat, readErr := os.ReadFile(file)
+		// The state is the field after the name, which is in parentheses.
+		if i := bytes.LastIndexByte(stat, ')'); readErr != nil || !bytes.HasPrefix(stat[i+1:], []byte(" T")) {
+			return false, nil // a thread may have just ended
+		}
+	}
+	return len(threads) > 0, err
 }
