@@ -84,7 +84,7 @@ func speakingHTTP2(t *testing.T, p proxy) (proxy, string) {
 	case "caddy":
 		p.configure = func(s site) ([]string, error) {
 			args, err := configure(s)
-			return args, errors.Join(err, edit(filepath.Join(s.dir, "Caddyfile"), "admin off", "admin off\n\tservers {\n\t\tprotocols h1 h2c\n\t}"))
+			return args, errors.Join(err, edit(filepath.Join(s.dir, "Caddyfile"), "\tservers {\n", "\tservers {\n\t\tprotocols h1 h2c\n"))
 		}
 	}
 	return p, ""
