@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -32,10 +33,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	settings := flags.String("config", defaultSettings, "path of the service's settings")
 	check := flags.Bool("check", false, "load everything, say what is wrong and stop")
-	admin := flags.String("admin", "", "address on loopback, or unix: and a path, that serves /healthz, /readyz and /metrics")
+	admin := host.AdminFlag(flags)
 	verbose := flags.Bool("verbose", false, "log admitted requests too")
 	showVersion := flags.Bool("version", false, "print the version and stop")
-	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil || flags.NArg() > 0 {
 		fmt.Fprintln(stderr, "usage: gatehouse-forwardauth [-config FILE] [-admin ADDRESS] [-check] [-verbose] [-version]")
 		return 2
 	}

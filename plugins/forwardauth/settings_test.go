@@ -128,9 +128,11 @@ func TestWrongCommandLine(t *testing.T) {
 			t.Errorf("%v: exit %d, %s", args, code, errOut.String())
 		}
 	}
-	var out bytes.Buffer
-	if code := run(context.Background(), []string{"-version"}, &out, &out); code != 0 || !strings.HasPrefix(out.String(), "gatehouse-forwardauth ") {
-		t.Errorf("exit %d, %s", code, out.String())
+	for flag, want := range map[string]string{"-version": "gatehouse-forwardauth ", "-help": "Usage of gatehouse-forwardauth"} {
+		var out bytes.Buffer
+		if code := run(context.Background(), []string{flag}, &out, &out); code != 0 || !strings.HasPrefix(out.String(), want) {
+			t.Errorf("%s: exit %d, %s", flag, code, out.String())
+		}
 	}
 }
 
