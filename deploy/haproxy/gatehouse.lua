@@ -2,6 +2,10 @@
 -- with Lua 5.3, and nothing else.
 --
 --   http-request lua.gatehouse URL NAMES
+--   http-request deny deny_status 503 unless { var(txn.gatehouse) -m str admitted }
+--
+-- The second line is not to be left out: HAProxy passes a request on if an action
+-- in Lua fails or is cut short, which a client can bring about.
 --
 -- URL is that of the endpoint, such as http://127.0.0.1:4180/auth/haproxy.
 -- NAMES are the headers, separated by commas, that upstream_headers and
@@ -16,12 +20,20 @@ local not_passed = {
   ["proxy-connection"] = true, ["te"] = true, ["transfer-encoding"] = true, ["upgrade"] = true,
 }
 
--- unavailable is the body of Gatehouse's own answer when it cannot tell. The id
--- is what haproxy.cfg has written into the request.
-local function unavailable(txn)
-  return '{"type":"about:blank","title":"Service Unavailable","status":503,' ..
-    '"detail":"The request could not be authorised at the moment.","request_id":"' ..
-    string.gsub(txn.sf:req_fhdr("x-request-id"), "[^%w-]", "") .. '"}'
+-- What HAProxy's client asks with: tune.http.maxhdr, 101 unless it is set, less
+-- one. Before 3.4 the client writes more lines past the end of its memory, and from
+-- then on it leaves out some, which nobody has looked at.
+local max_lines = 100
+
+-- refuse_with answers as Gatehouse would. The id is what haproxy.cfg has written
+-- into the request.
+local function refuse_with(txn, status, title, detail)
+  local reply = txn:reply({ status = status })
+  reply:add_header("content-type", "application/problem+json")
+  reply:add_header("cache-control", "no-store")
+  reply:set_body(string.format('{"type":"about:blank","title":"%s","status":%d,"detail":"%s","request_id":"%s"}',
+    title, status, detail, (string.gsub(txn.sf:req_fhdr("x-request-id"), "[^%w-]", ""))))
+  txn:done(reply)
 end
 
 -- target is what the upstream will be sent: as received in HTTP/1, and without
@@ -56,17 +68,20 @@ local function question(txn)
   return headers
 end
 
+local function count(headers)
+  local lines = 0
+  for _, values in pairs(headers) do
+    lines = lines + #values
+  end
+  return lines
+end
+
 local function refuse(txn, answer)
-  local reply = txn:reply()
   if answer.status == nil or answer.status < 300 or answer.status > 599 then
-    reply:set_status(503)
-    reply:add_header("content-type", "application/problem+json")
-    reply:add_header("cache-control", "no-store")
-    reply:set_body(unavailable(txn))
-    txn:done(reply)
+    refuse_with(txn, 503, "Service Unavailable", "The request could not be authorised at the moment.")
     return
   end
-  reply:set_status(answer.status)
+  local reply = txn:reply({ status = answer.status })
   for name, values in pairs(answer.headers) do
     if not not_passed[name] then
       for i = 0, #values do
@@ -84,6 +99,10 @@ local function gatehouse(txn, url, names)
     table.insert(listed, string.lower(name))
   end
   local headers = question(txn)
+  if count(headers) > max_lines then
+    refuse_with(txn, 431, "Request Header Fields Too Large", "The request has too many header lines.")
+    return
+  end
   local answer = core.httpclient():get({ url = url, headers = headers, timeout = 35000 })
   if answer.status ~= 200 then
     refuse(txn, answer)
@@ -108,6 +127,7 @@ local function gatehouse(txn, url, names)
     txn.http:req_set_header("connection", "upgrade")
     txn.http:req_set_header("upgrade", "websocket")
   end
+  txn:set_var("txn.gatehouse", "admitted")
 end
 
 core.register_action("gatehouse", { "http-req" }, gatehouse, 2)

@@ -144,14 +144,15 @@ func haproxy(s site) ([]string, error) {
 		return nil, err
 	}
 	_, action, _ := strings.Cut(text, "    http-request lua.gatehouse http://127.0.0.1:4180/auth/haproxy ")
-	names, _, _ := strings.Cut(action, "\n")
+	names, action, _ := strings.Cut(action, "\n")
+	guard, _, _ := strings.Cut(action, "    default_backend")
 	before, _, _ := strings.Cut(text, "    http-request lua.gatehouse")
 	var front, back strings.Builder
 	for _, r := range s.routes {
 		for _, matches := range []string{"path " + r.prefix, "path_beg " + strings.TrimSuffix(r.prefix, "/") + "/"} {
 			fmt.Fprintf(&front, "    http-request set-var(txn.route) str(%s) if !{ var(txn.route) -m found } { %s }\n", r.name, matches)
 		}
-		fmt.Fprintf(&back, "backend %s\n    server s %s\n", r.name, r.upstream)
+		fmt.Fprintf(&back, "backend %s\n    mode http\n    server s %s\n", r.name, r.upstream)
 	}
 	// What is no path at all is for the last route too.
 	last := s.routes[len(s.routes)-1].name
@@ -159,7 +160,7 @@ func haproxy(s site) ([]string, error) {
 	for _, r := range s.routes {
 		fmt.Fprintf(&front, "    http-request lua.gatehouse http://%s/auth/%s %s if { var(txn.route) -m str %s }\n", s.ask, r.endpoint, names, r.name)
 	}
-	front.WriteString("    use_backend %[var(txn.route)]\n")
+	front.WriteString(guard + "    use_backend %[var(txn.route)]\n")
 	return []string{"-f", "haproxy.cfg", "-db"}, errors.Join(s.write("gatehouse.lua", lua), s.write("haproxy.cfg", before+front.String()+back.String()))
 }
 

@@ -1,0 +1,124 @@
+package forwardauth
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gatehouse/e2e/forwardauth/servers"
+)
+
+// haproxyWith is HAProxy with changes to its files: of each three, the file, the
+// text and what stands there instead.
+func haproxyWith(t *testing.T, changes ...string) proxy {
+	t.Helper()
+	if servers.Skipped("haproxy") {
+		t.Skipf("%s lists haproxy", servers.SkipVariable)
+	}
+	p := proxies()[slices.IndexFunc(proxies(), func(p proxy) bool { return p.name == "haproxy" })]
+	configure := p.configure
+	p.configure = func(s site) ([]string, error) {
+		args, err := configure(s)
+		for c := range slices.Chunk(changes, 3) {
+			err = errors.Join(err, edit(filepath.Join(s.dir, c[0]), c[1], c[2]))
+		}
+		return args, err
+	}
+	return p
+}
+
+// TestQuestionThatIsCutShortAdmitsNobody: a client that closes its side of the
+// connection ends the action under abortonclose, and HAProxy goes on without it.
+func TestQuestionThatIsCutShortAdmitsNobody(t *testing.T) {
+	b := newBench(t, haproxyWith(t, "haproxy.cfg", "defaults\n", "defaults\n    option abortonclose\n"), benchTable)
+	if err := b.service.hang(); err != nil {
+		t.Fatal(err)
+	}
+	defer b.service.cmd.Process.Signal(syscall.SIGCONT)
+	for _, request := range []string{
+		"GET /private HTTP/1.1\r\nHost: a.test\r\nX-Auth-User: root\r\n\r\n",
+		"POST /private HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\na=b",
+		"DELETE /else HTTP/1.0\r\nHost: a.test\r\n\r\n",
+	} {
+		b.foo.Forget()
+		c, err := net.Dial("tcp", b.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, request)
+		c.(*net.TCPConn).CloseWrite()
+		c.SetDeadline(time.Now().Add(startLimit))
+		answer, err := io.ReadAll(c)
+		if received := b.foo.Received(); err != nil || len(received) > 0 || !strings.HasPrefix(string(answer), "HTTP/1.1 503 ") {
+			t.Errorf("%.20q: %.30q, %v, arrived %v", request, answer, err, received)
+		}
+	}
+}
+
+// TestActionThatFailsAdmitsNobody: HAProxy logs what goes wrong in Lua, and goes on.
+func TestActionThatFailsAdmitsNobody(t *testing.T) {
+	for what, change := range map[string]string{
+		"before the question": "local function question(txn)\n  error('x')",
+		"endless":             "local function question(txn)\n  while true do end",
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := newBench(t, haproxyWith(t, "gatehouse.lua", "local function question(txn)", change,
+				"haproxy.cfg", "global\n", "global\n    tune.lua.session-timeout 100ms\n"), benchTable)
+			for _, target := range []string{"/private", "/public"} {
+				if answer, got := b.send(t, "GET", target, b.bearer(nil)); answer.Status != 503 || got != nil {
+					t.Errorf("%s: status %d, arrived %v", target, answer.Status, got)
+				}
+			}
+		})
+	}
+}
+
+// TestMoreHeaderLinesThanHAProxysClientHoldsAreRefused: they overran its stack, which
+// ended HAProxy, or were left out of the question, whose answer then was about
+// another request.
+func TestMoreHeaderLinesThanHAProxysClientHoldsAreRefused(t *testing.T) {
+	b := newBench(t, haproxyWith(t), benchTable)
+	statuses := map[int]int{}
+	for n := 80; n < 110; n++ {
+		for _, override := range []string{"X-HTTP-Method-Override: DELETE", "X-Original-URL: /private"} {
+			headers := []string{override}
+			for i := range n {
+				headers = append(headers, fmt.Sprintf("X-%d: a", i))
+			}
+			answer, got := b.send(t, "GET", "/public", headers...)
+			if got != nil || answer.Status != 400 && answer.Status != 431 {
+				t.Errorf("%d lines and %s: status %d, arrived %v", n, override, answer.Status, got)
+			}
+			if answer, got = b.send(t, "GET", "/public", headers[1:]...); (got != nil) != (answer.Status == 200) {
+				t.Errorf("%d lines: status %d, arrived %v", n, answer.Status, got)
+			}
+			statuses[answer.Status]++
+		}
+	}
+	// What there is room for is let through, and HAProxy itself refuses what is
+	// too much for it.
+	if len(statuses) != 3 || statuses[200] < 20 || statuses[431] == 0 || statuses[400] == 0 {
+		t.Errorf("answers by status: %v", statuses)
+	}
+}
+
+// TestDefaultsInModeTCPOpenNothing: the example's frontend in a configuration that
+// says nothing about the mode, or tcp, in which http-request is ignored.
+func TestDefaultsInModeTCPOpenNothing(t *testing.T) {
+	for _, mode := range []string{"", "    mode tcp\n"} {
+		b := newBench(t, haproxyWith(t, "haproxy.cfg", "defaults\n    mode http\n", "defaults\n"+mode), benchTable)
+		for target, want := range map[string]int{"/private": 401, "/public": 200} {
+			if answer, got := b.send(t, "GET", target); answer.Status != want || (got != nil) != (want == 200) {
+				t.Errorf("defaults with %q, %s: status %d, arrived %v", mode, target, answer.Status, got)
+			}
+		}
+	}
+}
