@@ -414,8 +414,11 @@ func TestConnectionNamesAHeaderWithoutX(t *testing.T) {
 		p.configure = func(s site) ([]string, error) {
 			args, err := configure(s)
 			err = errors.Join(err, edit(filepath.Join(s.dir, files[p.name]), "X-User-Tenant", "Remote-User"))
-			if p.name == "nginx" {
+			switch p.name {
+			case "nginx":
 				err = errors.Join(err, edit(filepath.Join(s.dir, files[p.name]), "upstream_http_x_user_tenant", "upstream_http_remote_user"))
+			case "caddy": // names them twice
+				err = errors.Join(err, edit(filepath.Join(s.dir, files[p.name]), "X-User-Tenant", "Remote-User"))
 			}
 			return args, err
 		}

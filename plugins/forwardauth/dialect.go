@@ -41,6 +41,9 @@ type dialect struct {
 	// trailers says that the proxy passes on the fields behind a body (RFC 9110
 	// section 6.5), which nobody has seen when it asks.
 	trailers bool
+	// bodiless says that the proxy sends no body along unless it is told to, and
+	// that it then passes on the fields behind it, which it drops otherwise.
+	bodiless bool
 	// refuse rewrites a refusal for proxies that understand few statuses.
 	refuse func(core.Decision) core.Decision
 }
@@ -50,6 +53,7 @@ var dialects = []dialect{
 	{
 		name:   "traefik",
 		method: "X-Forwarded-Method", target: "X-Forwarded-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
+		bodiless: true,
 	},
 	{
 		name:   "caddy",
@@ -95,6 +99,9 @@ func (d *dialect) read(r *http.Request, endpoint string) (*core.Request, error) 
 	if d.trailers && (len(r.Trailer) > 0 || announcesTrailers(asked.Header)) {
 		return asked, errTrailers
 	}
+	if d.bodiless && r.ContentLength < 0 { // one of a known length has no fields behind it
+		return asked, errBody
+	}
 	asked.Peer = lastAddress(r.Header.Values(d.peer))
 	return asked, nil
 }
@@ -112,6 +119,8 @@ func (d *dialect) requestID(h http.Header) string {
 // unseen. Some upstreams merge them into the headers, an identity among them,
 // and whoever has announced one field may send another.
 var errTrailers = fmt.Errorf("%w: it announces trailer fields (Trailer), which the proxy would pass on unseen", core.ErrBadRequest)
+
+var errBody = fmt.Errorf("%w: the proxy sends the body along, and would pass on trailer fields behind it unseen; leave its forwardBody off", core.ErrBadRequest)
 
 func announcesTrailers(headers []core.Header) bool {
 	return slices.ContainsFunc(headers, func(h core.Header) bool { return strings.EqualFold(h.Name, "Trailer") })

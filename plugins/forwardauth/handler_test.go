@@ -239,6 +239,26 @@ func TestIdentityInTrailersThatAreAnnouncedOverHTTP2(t *testing.T) {
 	}
 }
 
+// TestIdentityInTrailersOfABodyThatTraefikSendsAlong: told to do so, it passes on
+// the fields behind a body of unknown length, and does not show them.
+func TestIdentityInTrailersOfABodyThatTraefikSendsAlong(t *testing.T) {
+	r := newRig(t, onLoopback+everyDialect)
+	eachDialect(t, func(t *testing.T, d *dialect) {
+		for body, want := range map[string]string{
+			"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0": "400",
+			"Content-Length: 4\r\n\r\nbody":                    "200",
+			"Content-Length: 0":                                "200",
+		} {
+			if !d.bodiless {
+				want = "200"
+			}
+			if got := asMeant(r.question(t, d, "GET", "/public", body)); got != want {
+				t.Errorf("%q: status %s, want %s", body, got, want)
+			}
+		}
+	})
+}
+
 func TestForgedIdentityHeaderWhoseClaimIsAbsent(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
