@@ -171,6 +171,22 @@ func TestForgedIdentityHeaderBeyondWhatIsShown(t *testing.T) {
 	}
 }
 
+// APISIX's zipkin reads the header lines, of which it gets the first 100, and
+// takes b3 out of the list that the runner then gets. The upstream receives all
+// others, among them those that nobody looked at.
+func TestHiddenHeadersBehindOneThatAPluginTookOut(t *testing.T) {
+	sent := append(numbered(99, "x-filler-"), HeaderLine{"x_user_id", "admin"}, HeaderLine{"x-http-method-override", "DELETE"})
+	g := startRunner(t, Options{Plugins: testPlugins()}).dial(t)
+	token := g.prepare(t, "route#1", conf{"identity", "{}"})
+
+	if got := g.call(t, call{token: token, headers: sent[:99]}); !got.stop || got.status != 431 {
+		t.Errorf("%v, want 431: there may be more lines", got)
+	}
+	if got := g.call(t, call{token: token, headers: sent[:98]}); !got.passed() {
+		t.Errorf("%v, want it to pass: the list is whole", got)
+	}
+}
+
 // With allow_degradation: true APISIX lets the request pass when a runner hangs
 // up. A runner that answers for its plugins leaves it no occasion.
 func TestHoleDegradationOpensOnPanic(t *testing.T) {

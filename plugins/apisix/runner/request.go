@@ -54,10 +54,15 @@ type RawRequest interface {
 
 // shownHeaderLines is how many header lines APISIX reads for the runner, by
 // ngx.req.get_headers() with its default limit. Its own X-Forwarded-Proto,
-// -Host and -Port count, so clients have 97. A list of exactly 100 may be
-// whole, but nothing tells it from one that was cut off. A list can be longer
-// when a plugin of APISIX has added to it.
+// -Host and -Port count. A list of exactly 100 may be whole, but nothing tells
+// it from one that was cut off. A list can be longer when a plugin of APISIX has
+// added to it.
 const shownHeaderLines = 100
+
+// takenHeaderLines is how many lines of a list that was cut off are taken out
+// before the runner gets it: APISIX's zipkin, which runs before, reads the list
+// and removes b3. So clients have 95 lines.
+const takenHeaderLines = 1
 
 // requestLineVar is the nginx variable with the request line as received.
 // APISIX's real_request_uri, too, holds the raw path and query, but hides that
@@ -100,7 +105,10 @@ func (r *request) Method() string            { return r.msg.method.String() }
 func (r *request) SrcIP() net.IP             { return net.IP(r.msg.srcIP) }
 func (r *request) Header() pkgHTTP.Header    { return &r.head }
 func (r *request) HeaderLines() []HeaderLine { return r.head.current() }
-func (r *request) HeaderCut() bool           { return len(r.msg.head) >= shownHeaderLines }
+
+func (r *request) HeaderCut() bool {
+	return len(r.msg.head) >= shownHeaderLines-takenHeaderLines
+}
 
 // knownMethod reports whether the method is one that the protocol can name.
 // Zero is GET there, also by being left out; APISIX answers 500 to methods
