@@ -1,11 +1,14 @@
 package forwardauth
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 
 	"gatehouse/e2e/forwardauth/servers"
+	"gatehouse/e2e/vector"
 )
 
 // withServerLines is nginx with more lines in its http block and, behind what the
@@ -103,6 +106,54 @@ func TestAnswerInTheCacheOfNginxIsForNobodyElse(t *testing.T) {
 			t.Errorf("%s: status %d", c.user, answer.Status)
 		case c.user != "":
 			wantIdentity(t, c.user, got, map[string]string{"X-Auth-User": c.user, "X-User-Id": c.user})
+		}
+	}
+}
+
+// TestSatisfyAnyOfTheServerAdmitsNobody: an address or a password that the whole
+// server takes stood in for Gatehouse.
+func TestSatisfyAnyOfTheServerAdmitsNobody(t *testing.T) {
+	if servers.Skipped("nginx") {
+		t.Skipf("%s lists nginx", servers.SkipVariable)
+	}
+	for what, lines := range map[string]string{"everybody": "satisfy any; allow all;", "by address": "satisfy any; allow 127.0.0.1; deny all;"} {
+		t.Run(what, func(t *testing.T) {
+			b := newBench(t, withServerLines(proxies()[0], "", lines), benchTable)
+			for target, want := range map[string]int{"/private": 401, "/else": 403, "/public": 200} {
+				answer, got := b.send(t, "GET", target, "X-Auth-User: root")
+				if answer.Status != want || (got != nil) != (want == 200) {
+					t.Errorf("%s: status %d, arrived %v", target, answer.Status, got)
+				}
+				if got != nil {
+					wantIdentity(t, target, got, nil)
+				}
+			}
+		})
+	}
+}
+
+// TestBodyThatTheLocationAllowsIsNoOutage: the question is measured by the size of
+// the body that it does not have, and the server's limit was 1 MiB.
+func TestBodyThatTheLocationAllowsIsNoOutage(t *testing.T) {
+	if servers.Skipped("nginx") {
+		t.Skipf("%s lists nginx", servers.SkipVariable)
+	}
+	p := proxies()[0]
+	configure := p.configure
+	p.configure = func(s site) ([]string, error) {
+		args, err := configure(s)
+		return args, errors.Join(err, edit(filepath.Join(s.dir, "nginx.conf"), "location / {", "location / { client_max_body_size 4m;"))
+	}
+	b := newBench(t, p, benchTable)
+	for _, c := range []struct {
+		line       string
+		size, want int
+	}{{b.bearer(nil), 2 << 20, 200}, {"X-Nobody: x", 2 << 20, 401}, {b.bearer(nil), 5 << 20, 413}} {
+		b.foo.Forget()
+		head := fmt.Sprintf("POST /private HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: %d\r\n%s\r\n\r\n", c.size, c.line)
+		answer, err := vector.Send(context.Background(), b.address, append([]byte(head), make([]byte, c.size)...))
+		if received := b.foo.Received(); err != nil || answer.Status != c.want || (len(received) == 1) != (c.want == 200) {
+			t.Errorf("%d bytes, %.9s: status %d, want %d, %d arrived, %v", c.size, c.line, answer.Status, c.want, len(received), err)
 		}
 	}
 }
