@@ -113,6 +113,11 @@ local function gatehouse(txn, url, names)
     local values = answer.headers[name]
     if values ~= nil then
       txn.http:req_set_header(name, values[0])
+      -- A long request leaves no room for it, and HAProxy does not say so.
+      if txn.sf:req_fhdr(name) ~= values[0] then
+        refuse_with(txn, 431, "Request Header Fields Too Large", "The request leaves no room for what the upstream is told.")
+        return
+      end
     end
   end
   -- A header that the client lists in Connection would be taken off behind

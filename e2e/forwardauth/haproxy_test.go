@@ -122,3 +122,25 @@ func TestDefaultsInModeTCPOpenNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestLongRequestDoesNotShedIdentityHeaders: HAProxy writes a header only if there is
+// room in its buffer, which a client can fill to lose the one that restricts it.
+func TestLongRequestDoesNotShedIdentityHeaders(t *testing.T) {
+	b := newBench(t, haproxyWith(t, "haproxy.cfg", "    tune.bufsize 65536\n    tune.maxrewrite 16384\n", ""), benchTable)
+	want := map[string]string{"X-Auth-User": strings.Repeat("n", 700), "X-User-Id": "user-1", "X-User-Email": strings.Repeat("e", 700)}
+	bearer := b.bearer(map[string]any{"name": want["X-Auth-User"], "email": want["X-User-Email"]})
+	statuses := map[int]int{}
+	for size := 11000; size < 15000; size += 100 {
+		answer, got := b.send(t, "GET", "/private", bearer, "X-Filler: "+strings.Repeat("a", size))
+		if (got != nil) != (answer.Status == 200) {
+			t.Errorf("%d bytes: status %d, arrived %v", size, answer.Status, got)
+		}
+		if got != nil {
+			wantIdentity(t, fmt.Sprintf("%d bytes", size), got, want)
+		}
+		statuses[answer.Status]++
+	}
+	if statuses[200] == 0 || statuses[431] == 0 {
+		t.Errorf("answers by status: %v", statuses)
+	}
+}
