@@ -87,7 +87,7 @@ func read(r pkgHTTP.Request) (*core.Request, error) {
 	}
 	request.HeaderCut = raw.HeaderCut()
 	request.Host, _ = request.Lookup("Host")
-	request.Peer, _ = netip.AddrFromSlice(r.SrcIP())
+	request.AskPeer = func() netip.Addr { return peer(r) }
 	request.AskID = raw.RequestID
 	line, err := raw.RequestLine()
 	if err != nil {
@@ -95,6 +95,19 @@ func read(r pkgHTTP.Request) (*core.Request, error) {
 	}
 	_, request.Target, err = core.RequestLine(line)
 	return request, err
+}
+
+// peer is the address of who is connected to APISIX. The one that comes with the
+// request is what nginx made of X-Real-IP, which APISIX believes from its own
+// machine: a proxy there may pass on what the client wrote. An address that
+// APISIX cannot tell stays unknown, and a rule that depends on it then denies.
+func peer(r pkgHTTP.Request) netip.Addr {
+	text, err := r.Var("realip_remote_addr")
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr, _ := netip.ParseAddr(string(text)) // zero if it is none
+	return addr
 }
 
 func answer(w http.ResponseWriter, d core.Decision) {

@@ -26,6 +26,7 @@ import (
 // Frame types of the runner protocol.
 const (
 	prepareConf  = 1
+	httpReqCall  = 2
 	extraInfo    = 3
 	httpRespCall = 4
 )

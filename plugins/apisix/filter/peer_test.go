@@ -1,0 +1,87 @@
+package filter_test
+
+import (
+	"log/slog"
+	"net"
+	"testing"
+
+	"github.com/api7/ext-plugin-proto/go/A6"
+	"github.com/api7/ext-plugin-proto/go/A6/ExtraInfo"
+	"github.com/api7/ext-plugin-proto/go/A6/HTTPReqCall"
+	"github.com/api7/ext-plugin-proto/go/A6/PrepareConf"
+	flatbuffers "github.com/google/flatbuffers/go"
+
+	"gatehouse/core/coretest"
+)
+
+// requestMessage is GET /metrics with a token, from a client whose address
+// APISIX took from X-Real-IP.
+func requestMessage(conf uint32, bearer string, srcIP net.IP) []byte {
+	b := flatbuffers.NewBuilder(0)
+	path, ip := b.CreateString("/metrics"), b.CreateByteVector(srcIP)
+	name, value := b.CreateString("authorization"), b.CreateString("Bearer "+bearer)
+	A6.TextEntryStart(b)
+	A6.TextEntryAddName(b, name)
+	A6.TextEntryAddValue(b, value)
+	headers := b.CreateVectorOfTables([]flatbuffers.UOffsetT{A6.TextEntryEnd(b)})
+	HTTPReqCall.ReqStart(b)
+	HTTPReqCall.ReqAddId(b, 7)
+	HTTPReqCall.ReqAddSrcIp(b, ip)
+	HTTPReqCall.ReqAddPath(b, path)
+	HTTPReqCall.ReqAddHeaders(b, headers)
+	HTTPReqCall.ReqAddConfToken(b, conf)
+	b.Finish(HTTPReqCall.ReqEnd(b))
+	return b.FinishedBytes()
+}
+
+// decide sends a request and answers the runner's questions by name.
+func decide(t *testing.T, c net.Conn, message []byte, vars map[string]string) *HTTPReqCall.Resp {
+	t.Helper()
+	send(t, c, httpReqCall, message)
+	kind, answer := receive(t, c)
+	for kind == extraInfo {
+		var table flatbuffers.Table
+		question := ExtraInfo.GetRootAsReq(answer, 0)
+		if !question.Info(&table) {
+			t.Fatal("a question without a subject")
+		}
+		var asked ExtraInfo.Var
+		asked.Init(table.Bytes, table.Pos)
+		send(t, c, extraInfo, infoMessage(vars[string(asked.Name())]))
+		kind, answer = receive(t, c)
+	}
+	if kind != httpReqCall {
+		t.Fatalf("frame of type %d", kind)
+	}
+	return HTTPReqCall.GetRootAsResp(answer, 0)
+}
+
+// By default APISIX takes the client's address from X-Real-IP if the connection
+// comes from its own machine, where a proxy may pass on what the client wrote.
+func TestAddressThatAClientWroteDoesNotOpenACondition(t *testing.T) {
+	idp := coretest.NewFakeIntrospection(t)
+	idp.Know("t", map[string]any{"active": true, "sub": "alice", "scope": "metrics:read", "exp": 4102444800})
+	c := dial(t, slog.New(slog.DiscardHandler))
+	conf := exchange(t, c, prepareConf, confMessage("gatehouse", `
+introspection: {introspection_endpoint: `+idp.URL+`, insecure_any_audience: true}
+permission_table: |
+  permissions:
+    metrics:read:
+      description: See the metrics
+      activities:
+        - {methods: [GET], path: /metrics, require: {when: "cidr('10.0.0.0/8').containsIP(peer)"}}
+`))
+	token := PrepareConf.GetRootAsResp(conf, 0).ConfToken()
+
+	for connected, want := range map[string]HTTPReqCall.Action{
+		"127.0.0.1": HTTPReqCall.ActionStop,
+		"unix:":     HTTPReqCall.ActionStop,
+		"":          HTTPReqCall.ActionStop,
+		"10.9.9.9":  HTTPReqCall.ActionRewrite,
+	} {
+		vars := map[string]string{"request": "GET /metrics HTTP/1.1", "request_id": requestID, "realip_remote_addr": connected}
+		if got := decide(t, c, requestMessage(token, "t", net.IPv4(10, 1, 2, 3).To4()), vars); got.ActionType() != want {
+			t.Errorf("connected from %q: %v, want %v", connected, got.ActionType(), want)
+		}
+	}
+}
