@@ -157,3 +157,17 @@ func TestBodyThatTheLocationAllowsIsNoOutage(t *testing.T) {
 		}
 	}
 }
+
+// TestBodyOfTheServerIsNoSecondQuestion: what a server sends in place of every
+// body would stand before the next question on the same connection.
+func TestBodyOfTheServerIsNoSecondQuestion(t *testing.T) {
+	if servers.Skipped("nginx") {
+		t.Skipf("%s lists nginx", servers.SkipVariable)
+	}
+	b := newBench(t, withServerLines(proxies()[0], "", "proxy_set_body $http_x_body;"), benchTable)
+	for range 5 {
+		if answer, got := b.send(t, "GET", "/private", b.bearer(nil), "X-Body: no question"); answer.Status != 200 || got == nil || got.Body != "no question" {
+			t.Errorf("status %d, arrived %v", answer.Status, got)
+		}
+	}
+}

@@ -190,7 +190,11 @@ func runProxy(p proxy, at site) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return running, awaitRoutes(at.listen)
+	if err := awaitRoutes(at.listen); err != nil {
+		running.stop()
+		return nil, err
+	}
+	return running, nil
 }
 
 // awaitRoutes waits until a proxy knows its routes: Traefik listens before it
