@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // peers are those on the other side of one listener that are believed.
@@ -25,6 +28,15 @@ func (p peers) trust(remote string) bool {
 	}
 	addr := at.Addr().Unmap().WithZone("")
 	return slices.ContainsFunc(p.networks, func(n netip.Prefix) bool { return n.Contains(addr) })
+}
+
+// dismiss gives a stranger the time for one question, which is refused. Over HTTP/2
+// a connection on which nobody asks counts as idle, and would stay for minutes.
+func (p peers) dismiss(ctx context.Context, c net.Conn) context.Context {
+	if !p.trust(c.RemoteAddr().String()) {
+		time.AfterFunc(headTimeout, func() { c.Close() })
+	}
+	return ctx
 }
 
 // parseNetwork reads "10.0.0.0/8", or an address, which stands for itself.

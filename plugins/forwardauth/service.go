@@ -115,8 +115,10 @@ func (s *service) open(at listen) (listener, error) {
 	if err != nil {
 		return listener{}, err
 	}
+	believed := peers{s.settings.networks(), at.Trusted}
 	server := &http.Server{
-		Handler:           handler{s, peers{s.settings.networks(), at.Trusted}},
+		Handler:           handler{s, believed},
+		ConnContext:       believed.dismiss,
 		ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHead,
 		// OPTIONS * is answered like anything else that is no question.

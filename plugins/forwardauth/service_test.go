@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -22,6 +23,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // authority signs certificates for the tests.
@@ -237,6 +240,25 @@ func TestStrangersHoldNoConnections(t *testing.T) {
 	}
 	conn.SetReadDeadline(time.Now().Add(10 * time.Second)) // idle connections stay for minutes
 	if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the connection: %v", err)
+	}
+}
+
+// Also not one on which nothing is asked, which over HTTP/2 is merely idle.
+func TestStrangersHoldNoConnectionsOverHTTP2(t *testing.T) {
+	t.Parallel() // it waits for the end of a limit
+	r := newRig(t, "listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: [10.0.0.0/8]\n"+everyDialect)
+	conn := r.dial(t)
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	frames := http2.NewFramer(conn, conn)
+	// The head of a question that never ends.
+	if err := errors.Join(frames.WriteSettings(), frames.WriteHeaders(http2.HeadersFrameParam{StreamID: 1})); err != nil {
+		t.Fatal(err)
+	}
+	conn.SetReadDeadline(time.Now().Add(time.Minute)) // idle connections stay for longer
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the connection: %v", err)
 	}
 }
