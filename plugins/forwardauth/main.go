@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	settings := flags.String("config", defaultSettings, "path of the service's settings")
 	check := flags.Bool("check", false, "load everything, say what is wrong and stop")
 	admin := host.AdminFlag(flags)
-	verbose := flags.Bool("verbose", false, "log admitted requests too")
+	verbose := flags.Bool("verbose", false, "log admitted requests and failed connections too")
 	showVersion := flags.Bool("version", false, "print the version and stop")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {

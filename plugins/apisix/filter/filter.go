@@ -99,8 +99,10 @@ func read(r pkgHTTP.Request) (*core.Request, error) {
 
 // peer is the address of who is connected to APISIX. The one that comes with the
 // request is what nginx made of X-Real-IP, which APISIX believes from its own
-// machine: a proxy there may pass on what the client wrote. An address that
-// APISIX cannot tell stays unknown, and a rule that depends on it then denies.
+// machine: a proxy there may pass on what the client wrote. APISIX's plugin
+// real-ip makes this one that of X-Real-IP as well, if such a proxy sends it; the
+// README says how to close that. An address that APISIX cannot tell stays
+// unknown, and a rule that depends on it then denies.
 func peer(r pkgHTTP.Request) netip.Addr {
 	text, err := r.Var("realip_remote_addr")
 	if err != nil {
