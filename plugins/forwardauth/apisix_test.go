@@ -30,7 +30,7 @@ func readmeForAPISIX(t *testing.T) (extra map[string]string) {
 // lines of a header, and a variable without a value is an empty header.
 func asAPISIXSends(extra map[string]string, target string, client http.Header) []string {
 	lines := []string{"X-Forwarded-Method: GET", "X-Forwarded-Proto: http", "X-Forwarded-For: 192.0.2.1"}
-	known := map[string]string{"$real_request_uri": target, "$http_host": "app.test", "$request_id": "id-1"}
+	known := map[string]string{"$real_request_uri": target, "$http_host": "app.test", "$host": "app.test", "$request_id": "id-1"}
 	for name, variable := range extra {
 		value, ok := known[variable]
 		if header, is := strings.CutPrefix(variable, "$http_"); is && !ok {
@@ -77,5 +77,32 @@ func TestLineBreakInAPathThatAPISIXDecodes(t *testing.T) {
 	}
 	if extra := readmeForAPISIX(t); extra["X-Forwarded-Uri"] != "$real_request_uri" || extra["X-Original-URI"] != "$real_request_uri" {
 		t.Error("the target is not the one that was received")
+	}
+}
+
+// TestHostOfTheTargetByWhichAPISIXRoutes: "GET http://admin.test/" with another
+// Host goes to the route of admin.test, and its upstream is told the Host.
+func TestHostOfTheTargetByWhichAPISIXRoutes(t *testing.T) {
+	r := newRig(t, onLoopback+everyDialect)
+	lines := asAPISIXSends(readmeForAPISIX(t), "/public", nil)
+	for _, c := range []struct {
+		routed, host string
+		status       int
+	}{
+		{"app.test", "app.test", 200}, {"app.test", "APP.test.:8443", 200}, {"[::1]", "[::1]", 200}, {"[::1]", "[::1]:80", 200},
+		{"admin.test", "app.test", 400}, {"app.test", "admin.test", 400}, {"admin.test", "admin.test.app.test", 400},
+		{"app.test", "app.test:80@admin.test", 400}, {"", "app.test", 400}, {"app.test\r\nX-Original-Host: app.test", "app.test", 400},
+	} {
+		asked := append(without(without(lines, "X-Original-Host"), "X-Forwarded-Host"), "X-Original-Host: "+c.routed, "X-Forwarded-Host: "+c.host)
+		if len(asked) != len(lines) {
+			t.Fatal("the configuration in the README leaves out a host")
+		}
+		if got := r.ask(t, "GET", "/auth/apisix", asked...); got.StatusCode != c.status {
+			t.Errorf("%q for %q: status %d, want %d", c.routed, c.host, got.StatusCode, c.status)
+		}
+	}
+	// Settings from before that header.
+	if got := r.ask(t, "GET", "/auth/apisix", without(lines, "X-Original-Host")...); got.StatusCode != 200 {
+		t.Errorf("without it: status %d", got.StatusCode)
 	}
 }

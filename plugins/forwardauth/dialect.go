@@ -21,6 +21,9 @@ type dialect struct {
 	method, target, host, scheme string
 	// peer is a list header whose last entry the proxy added; it may be absent.
 	peer string
+	// routed is where the proxy writes by which host it has chosen the upstream, as
+	// nginx's $host: in small letters, without a port. Empty: host says that too.
+	routed string
 	// id is where the proxy writes the name of the request in its own log, over
 	// what the client sent. Empty: it has none, and a client's counts for nothing.
 	id string
@@ -74,6 +77,7 @@ var dialects = []dialect{
 		// target as received.
 		name:   "apisix",
 		method: "X-Forwarded-Method", target: "X-Original-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
+		routed: "X-Original-Host",
 		clears: true, blanks: true,
 	},
 	{
@@ -143,6 +147,24 @@ func (d *dialect) readLine(asked *core.Request, r *http.Request, endpoint string
 	if strings.ContainsAny(asked.Host, ", /?#") {
 		return fmt.Errorf("%w: %s holds more than one host, or more than that", core.ErrBadRequest, d.host)
 	}
+	return d.readRouted(asked, r.Header)
+}
+
+// readRouted refuses a target with another host than the Host header (RFC 9112
+// section 3.2.2): by one nginx has chosen the upstream, and tells it the other.
+// Settings from before do not have the proxy write it.
+func (d *dialect) readRouted(asked *core.Request, h http.Header) error {
+	values := h.Values(d.routed)
+	if len(values) == 0 {
+		return nil
+	}
+	name := asked.Host
+	if i := strings.LastIndexByte(name, ':'); i >= 0 && strings.Trim(name[i+1:], "0123456789") == "" {
+		name = name[:i]
+	}
+	if len(values) > 1 || !strings.EqualFold(strings.TrimSuffix(name, "."), values[0]) {
+		return fmt.Errorf("%w: the host of the target, %s, is another than that of the Host header, %s", core.ErrBadRequest, d.routed, d.host)
+	}
 	return nil
 }
 
@@ -201,7 +223,7 @@ func lastAddress(lines []string) netip.Addr {
 func (d *dialect) clientHeaders(h http.Header) []core.Header {
 	lines := make([]core.Header, 0, len(h))
 	for name, values := range h {
-		if slices.Contains([]string{d.method, d.target, d.host, d.scheme, d.peer}, name) {
+		if slices.Contains([]string{d.method, d.target, d.host, d.routed, d.scheme, d.peer}, name) {
 			continue
 		}
 		for _, value := range values {
