@@ -101,8 +101,7 @@ func TestHostOfTheTargetByWhichAPISIXRoutes(t *testing.T) {
 			t.Errorf("%q for %q: status %d, want %d", c.routed, c.host, got.StatusCode, c.status)
 		}
 	}
-	// Settings from before that header.
-	if got := r.ask(t, "GET", "/auth/apisix", without(lines, "X-Original-Host")...); got.StatusCode != 200 {
+	if got := r.ask(t, "GET", "/auth/apisix", without(lines, "X-Original-Host")...); got.StatusCode != 400 {
 		t.Errorf("without it: status %d", got.StatusCode)
 	}
 }

@@ -152,17 +152,19 @@ func (d *dialect) readLine(asked *core.Request, r *http.Request, endpoint string
 
 // readRouted refuses a target with another host than the Host header (RFC 9112
 // section 3.2.2): by one nginx has chosen the upstream, and tells it the other.
-// Settings from before do not have the proxy write it.
 func (d *dialect) readRouted(asked *core.Request, h http.Header) error {
-	values := h.Values(d.routed)
-	if len(values) == 0 {
+	if d.routed == "" {
 		return nil
+	}
+	routed, err := once(h, d.routed)
+	if err != nil {
+		return err
 	}
 	name := asked.Host
 	if i := strings.LastIndexByte(name, ':'); i >= 0 && strings.Trim(name[i+1:], "0123456789") == "" {
 		name = name[:i]
 	}
-	if len(values) > 1 || !strings.EqualFold(strings.TrimSuffix(name, "."), values[0]) {
+	if !strings.EqualFold(strings.TrimSuffix(name, "."), routed) {
 		return fmt.Errorf("%w: the host of the target, %s, is another than that of the Host header, %s", core.ErrBadRequest, d.routed, d.host)
 	}
 	return nil

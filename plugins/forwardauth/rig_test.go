@@ -128,7 +128,11 @@ func forwarded(d *dialect, method, target string) []string {
 	if d.own {
 		return []string{"X-Forwarded-Proto: https"}
 	}
-	return []string{d.method + ": " + method, d.target + ": " + target, d.host + ": app.test", d.scheme + ": https", d.peer + ": 203.0.113.9"}
+	lines := []string{d.method + ": " + method, d.target + ": " + target, d.host + ": app.test", d.scheme + ": https", d.peer + ": 203.0.113.9"}
+	if d.routed != "" {
+		lines = append(lines, d.routed+": app.test")
+	}
+	return lines
 }
 
 // question asks about a request in a dialect.
