@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"gatehouse/e2e/forwardauth/servers"
 )
 
 // newFastCGI is an application behind FastCGI, and what it was sent last.
@@ -43,10 +41,7 @@ func overFastCGI(p proxy, address string) proxy {
 // proxy_pass and another for those to fastcgi_pass.
 func TestForgedIdentityHeaderBeforeFastCGI(t *testing.T) {
 	address, received := newFastCGI(t)
-	if servers.Skipped("nginx") {
-		t.Skipf("%s lists nginx", servers.SkipVariable)
-	}
-	b := newBenchBefore(t, overFastCGI(proxies()[0], address), benchTable, address)
+	b := newBenchBefore(t, overFastCGI(named(t, "nginx"), address), benchTable, address)
 	for len(received) > 0 { // the proxy was awaited
 		<-received
 	}

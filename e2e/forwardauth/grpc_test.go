@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -46,18 +45,14 @@ func (b *bench) withGRPC(t *testing.T, address, pem string) {
 // HTTP/2, and told so with the client's method. With the client's Content-Type
 // that is a call of gRPC, to which a server of gRPC says 200 whatever it is about.
 func TestClientThatSpeaksGRPCThroughATraefikThatDoesSoToo(t *testing.T) {
-	all := proxies()
-	at := slices.IndexFunc(all, func(p proxy) bool { return p.name == "traefik" })
-	if at < 0 {
-		t.Skip("traefik is left out")
-	}
+	traefik := named(t, "traefik")
 	addresses, err := ports.Addresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pem := filepath.Join(t.TempDir(), "both.pem")
 	certificate(t, pem)
-	b := newBench(t, overTLS(all[at], addresses[0], pem), benchTable)
+	b := newBench(t, overTLS(traefik, addresses[0], pem), benchTable)
 	b.withGRPC(t, addresses[0], pem)
 	for what, c := range map[string]struct {
 		target string

@@ -1,43 +1,19 @@
 package forwardauth
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"gatehouse/e2e/forwardauth/servers"
 )
-
-// haproxyWith is HAProxy with changes to its files: of each three, the file, the
-// text and what stands there instead.
-func haproxyWith(t *testing.T, changes ...string) proxy {
-	t.Helper()
-	if servers.Skipped("haproxy") {
-		t.Skipf("%s lists haproxy", servers.SkipVariable)
-	}
-	p := proxies()[slices.IndexFunc(proxies(), func(p proxy) bool { return p.name == "haproxy" })]
-	configure := p.configure
-	p.configure = func(s site) ([]string, error) {
-		args, err := configure(s)
-		for c := range slices.Chunk(changes, 3) {
-			err = errors.Join(err, edit(filepath.Join(s.dir, c[0]), c[1], c[2]))
-		}
-		return args, err
-	}
-	return p
-}
 
 // TestQuestionThatIsCutShortAdmitsNobody: a client that closes its side of the
 // connection ends the action under abortonclose, and HAProxy goes on without it.
 func TestQuestionThatIsCutShortAdmitsNobody(t *testing.T) {
-	b := newBench(t, haproxyWith(t, "haproxy.cfg", "defaults\n", "defaults\n    option abortonclose\n"), benchTable)
+	b := newBench(t, changed(t, "haproxy", change{"haproxy.cfg", "defaults\n", "defaults\n    option abortonclose\n"}), benchTable)
 	if err := b.service.hang(); err != nil {
 		t.Fatal(err)
 	}
@@ -65,13 +41,13 @@ func TestQuestionThatIsCutShortAdmitsNobody(t *testing.T) {
 
 // TestActionThatFailsAdmitsNobody: HAProxy logs what goes wrong in Lua, and goes on.
 func TestActionThatFailsAdmitsNobody(t *testing.T) {
-	for what, change := range map[string]string{
+	for what, lua := range map[string]string{
 		"before the question": "local function question(txn)\n  error('x')",
 		"endless":             "local function question(txn)\n  while true do end",
 	} {
 		t.Run(what, func(t *testing.T) {
-			b := newBench(t, haproxyWith(t, "gatehouse.lua", "local function question(txn)", change,
-				"haproxy.cfg", "global\n", "global\n    tune.lua.session-timeout 100ms\n"), benchTable)
+			b := newBench(t, changed(t, "haproxy", change{"gatehouse.lua", "local function question(txn)", lua},
+				change{"haproxy.cfg", "global\n", "global\n    tune.lua.session-timeout 100ms\n"}), benchTable)
 			for _, target := range []string{"/private", "/public"} {
 				if answer, got := b.send(t, "GET", target, b.bearer(nil)); answer.Status != 503 || got != nil {
 					t.Errorf("%s: status %d, arrived %v", target, answer.Status, got)
@@ -85,7 +61,7 @@ func TestActionThatFailsAdmitsNobody(t *testing.T) {
 // ended HAProxy, or were left out of the question, whose answer then was about
 // another request.
 func TestMoreHeaderLinesThanHAProxysClientHoldsAreRefused(t *testing.T) {
-	b := newBench(t, haproxyWith(t), benchTable)
+	b := newBench(t, named(t, "haproxy"), benchTable)
 	statuses := map[int]int{}
 	for n := 80; n < 110; n++ {
 		for _, override := range []string{"X-HTTP-Method-Override: DELETE", "X-Original-URL: /private"} {
@@ -114,7 +90,7 @@ func TestMoreHeaderLinesThanHAProxysClientHoldsAreRefused(t *testing.T) {
 // says nothing about the mode, or tcp, in which http-request is ignored.
 func TestDefaultsInModeTCPOpenNothing(t *testing.T) {
 	for _, mode := range []string{"", "    mode tcp\n"} {
-		b := newBench(t, haproxyWith(t, "haproxy.cfg", "defaults\n    mode http\n", "defaults\n"+mode), benchTable)
+		b := newBench(t, changed(t, "haproxy", change{"haproxy.cfg", "defaults\n    mode http\n", "defaults\n" + mode}), benchTable)
 		for target, want := range map[string]int{"/private": 401, "/public": 200} {
 			if answer, got := b.send(t, "GET", target); answer.Status != want || (got != nil) != (want == 200) {
 				t.Errorf("defaults with %q, %s: status %d, arrived %v", mode, target, answer.Status, got)
@@ -126,7 +102,7 @@ func TestDefaultsInModeTCPOpenNothing(t *testing.T) {
 // TestLongRequestDoesNotShedIdentityHeaders: HAProxy writes a header only if there is
 // room in its buffer, which a client can fill to lose the one that restricts it.
 func TestLongRequestDoesNotShedIdentityHeaders(t *testing.T) {
-	b := newBench(t, haproxyWith(t, "haproxy.cfg", "    tune.bufsize 65536\n    tune.maxrewrite 16384\n", ""), benchTable)
+	b := newBench(t, changed(t, "haproxy", change{"haproxy.cfg", "    tune.bufsize 65536\n    tune.maxrewrite 16384\n", ""}), benchTable)
 	want := map[string]string{"X-Auth-User": strings.Repeat("n", 700), "X-User-Id": "user-1", "X-User-Email": strings.Repeat("e", 700)}
 	bearer := b.bearer(map[string]any{"name": want["X-Auth-User"], "email": want["X-User-Email"]})
 	statuses := map[int]int{}

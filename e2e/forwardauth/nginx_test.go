@@ -7,13 +7,14 @@ import (
 	"path/filepath"
 	"testing"
 
-	"gatehouse/e2e/forwardauth/servers"
 	"gatehouse/e2e/vector"
 )
 
 // withServerLines is nginx with more lines in its http block and, behind what the
 // example includes, in its server block.
-func withServerLines(p proxy, http, server string) proxy {
+func withServerLines(t *testing.T, http, server string) proxy {
+	t.Helper()
+	p := named(t, "nginx")
 	configure := p.configure
 	p.configure = func(s site) ([]string, error) {
 		args, err := configure(s)
@@ -29,9 +30,6 @@ func withServerLines(p proxy, http, server string) proxy {
 // TestErrorPageThatSays200LetsNobodyIn: pages for errors are inherited by the
 // location of the question, and what auth_request sees of them is a 200.
 func TestErrorPageThatSays200LetsNobodyIn(t *testing.T) {
-	if servers.Skipped("nginx") {
-		t.Skipf("%s lists nginx", servers.SkipVariable)
-	}
 	for what, lines := range map[string]string{
 		"of refusals": "proxy_intercept_errors on; error_page 401 403 500 503 =200 /sorry.html;",
 		"as it comes": "proxy_intercept_errors on; error_page 401 403 500 503 = /sorry.html;",
@@ -40,7 +38,7 @@ func TestErrorPageThatSays200LetsNobodyIn(t *testing.T) {
 		"of all":      "proxy_intercept_errors on; recursive_error_pages on; error_page 400 401 403 404 500 502 503 504 =200 @sorry;",
 	} {
 		t.Run(what, func(t *testing.T) {
-			b := newBench(t, withServerLines(proxies()[0], "", lines), benchTable)
+			b := newBench(t, withServerLines(t, "", lines), benchTable)
 			for target, want := range map[string]int{"/private": 401, "/else": 403, "/public": 200} {
 				if answer, got := b.send(t, "GET", target); answer.Status != want || (got != nil) != (want == 200) {
 					t.Errorf("%s: status %d, arrived %v", target, answer.Status, got)
@@ -62,9 +60,6 @@ func TestErrorPageThatSays200LetsNobodyIn(t *testing.T) {
 // TestRewriteOfTheServerDoesNotAnswerTheQuestion: a server block's rewrites see the
 // question as well, and whoever answers there instead lets everybody in.
 func TestRewriteOfTheServerDoesNotAnswerTheQuestion(t *testing.T) {
-	if servers.Skipped("nginx") {
-		t.Skipf("%s lists nginx", servers.SkipVariable)
-	}
 	for what, lines := range map[string]string{
 		"front controller":   "if (!-f $request_filename) { rewrite ^ /private last; }",
 		"everything":         "rewrite ^/(.*)$ /private?q=$1 last;",
@@ -73,7 +68,7 @@ func TestRewriteOfTheServerDoesNotAnswerTheQuestion(t *testing.T) {
 		"a status":           "if ($uri ~ ^/_) { return 204; }",
 	} {
 		t.Run(what, func(t *testing.T) {
-			b := newBench(t, withServerLines(proxies()[0], "", lines), benchTable)
+			b := newBench(t, withServerLines(t, "", lines), benchTable)
 			for line, want := range map[string]int{"X-Nobody: x": 401, b.bearer(nil): 200} {
 				if answer, got := b.send(t, "GET", "/private", line); answer.Status != want || (got != nil) != (want == 200) {
 					t.Errorf("%.20s: status %d, arrived %v", line, answer.Status, got)
@@ -86,10 +81,7 @@ func TestRewriteOfTheServerDoesNotAnswerTheQuestion(t *testing.T) {
 // TestAnswerInTheCacheOfNginxIsForNobodyElse: a server that caches whatever its
 // upstreams say, for all clients alike.
 func TestAnswerInTheCacheOfNginxIsForNobodyElse(t *testing.T) {
-	if servers.Skipped("nginx") {
-		t.Skipf("%s lists nginx", servers.SkipVariable)
-	}
-	p := withServerLines(proxies()[0], "proxy_cache_path cache keys_zone=all:1m;", "proxy_cache all; proxy_cache_valid any 1h; proxy_ignore_headers Cache-Control;")
+	p := withServerLines(t, "proxy_cache_path cache keys_zone=all:1m;", "proxy_cache all; proxy_cache_valid any 1h; proxy_ignore_headers Cache-Control;")
 	configure := p.configure
 	p.configure = func(s site) ([]string, error) {
 		args, err := configure(s)
@@ -113,12 +105,9 @@ func TestAnswerInTheCacheOfNginxIsForNobodyElse(t *testing.T) {
 // TestSatisfyAnyOfTheServerAdmitsNobody: an address or a password that the whole
 // server takes stood in for Gatehouse.
 func TestSatisfyAnyOfTheServerAdmitsNobody(t *testing.T) {
-	if servers.Skipped("nginx") {
-		t.Skipf("%s lists nginx", servers.SkipVariable)
-	}
 	for what, lines := range map[string]string{"everybody": "satisfy any; allow all;", "by address": "satisfy any; allow 127.0.0.1; deny all;"} {
 		t.Run(what, func(t *testing.T) {
-			b := newBench(t, withServerLines(proxies()[0], "", lines), benchTable)
+			b := newBench(t, withServerLines(t, "", lines), benchTable)
 			for target, want := range map[string]int{"/private": 401, "/else": 403, "/public": 200} {
 				answer, got := b.send(t, "GET", target, "X-Auth-User: root")
 				if answer.Status != want || (got != nil) != (want == 200) {
@@ -135,10 +124,7 @@ func TestSatisfyAnyOfTheServerAdmitsNobody(t *testing.T) {
 // TestBodyThatTheLocationAllowsIsNoOutage: the question is measured by the size of
 // the body that it does not have, and the server's limit was 1 MiB.
 func TestBodyThatTheLocationAllowsIsNoOutage(t *testing.T) {
-	if servers.Skipped("nginx") {
-		t.Skipf("%s lists nginx", servers.SkipVariable)
-	}
-	p := proxies()[0]
+	p := named(t, "nginx")
 	configure := p.configure
 	p.configure = func(s site) ([]string, error) {
 		args, err := configure(s)
@@ -161,10 +147,7 @@ func TestBodyThatTheLocationAllowsIsNoOutage(t *testing.T) {
 // TestBodyOfTheServerIsNoSecondQuestion: what a server sends in place of every
 // body would stand before the next question on the same connection.
 func TestBodyOfTheServerIsNoSecondQuestion(t *testing.T) {
-	if servers.Skipped("nginx") {
-		t.Skipf("%s lists nginx", servers.SkipVariable)
-	}
-	b := newBench(t, withServerLines(proxies()[0], "", "proxy_set_body $http_x_body;"), benchTable)
+	b := newBench(t, withServerLines(t, "", "proxy_set_body $http_x_body;"), benchTable)
 	for range 5 {
 		if answer, got := b.send(t, "GET", "/private", b.bearer(nil), "X-Body: no question"); answer.Status != 200 || got == nil || got.Body != "no question" {
 			t.Errorf("status %d, arrived %v", answer.Status, got)

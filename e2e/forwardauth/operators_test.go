@@ -1,9 +1,7 @@
 package forwardauth
 
 import (
-	"errors"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,28 +9,6 @@ import (
 
 // What follows is about configurations that are the operator's own, beside what
 // the files of deploy/ say.
-
-// change is what an operator does to a file of a proxy.
-type change struct{ file, old, replacement string }
-
-func changed(t *testing.T, name string, changes ...change) proxy {
-	t.Helper()
-	all := proxies()
-	at := slices.IndexFunc(all, func(p proxy) bool { return p.name == name })
-	if at < 0 {
-		t.Skip(name + " is left out")
-	}
-	configure := all[at].configure
-	all[at].configure = func(s site) ([]string, error) {
-		args, err := configure(s)
-		for _, c := range changes {
-			replacement := strings.ReplaceAll(c.replacement, "UPSTREAM", s.routes[0].upstream)
-			err = errors.Join(err, edit(filepath.Join(s.dir, c.file), c.old, replacement))
-		}
-		return args, err
-	}
-	return all[at]
-}
 
 // TestHostThatALoadBalancerBeforeCaddyPassesOn: Caddy believes X-Forwarded-Host
 // of trusted_proxies, most of which do not touch a client's, and asks the

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 
 	"go.yaml.in/yaml/v3"
 
@@ -51,6 +52,38 @@ func proxies() []proxy {
 		{"traefik", built(servers.Traefik), traefik},
 	}
 	return slices.DeleteFunc(all, func(p proxy) bool { return servers.Skipped(p.name) })
+}
+
+// named is one of the proxies. A test that is about one that is left out is
+// skipped.
+func named(t *testing.T, name string) proxy {
+	t.Helper()
+	all := proxies()
+	at := slices.IndexFunc(all, func(p proxy) bool { return p.name == name })
+	if at < 0 {
+		t.Skipf("%s lists %s", servers.SkipVariable, name)
+	}
+	return all[at]
+}
+
+// change is what an operator does to a file of a proxy. UPSTREAM in the
+// replacement is the address of the first route's.
+type change struct{ file, old, replacement string }
+
+// changed is a proxy whose files an operator has changed.
+func changed(t *testing.T, name string, changes ...change) proxy {
+	t.Helper()
+	p := named(t, name)
+	configure := p.configure
+	p.configure = func(s site) ([]string, error) {
+		args, err := configure(s)
+		for _, c := range changes {
+			replacement := strings.ReplaceAll(c.replacement, "UPSTREAM", s.routes[0].upstream)
+			err = errors.Join(err, edit(filepath.Join(s.dir, c.file), c.old, replacement))
+		}
+		return args, err
+	}
+	return p
 }
 
 func built(ensure func(context.Context) (string, error)) func() (string, error) {

@@ -10,7 +10,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"gatehouse/e2e/forwardauth/servers"
 	"gatehouse/e2e/vector"
 	"gatehouse/internal/demo"
 	"gatehouse/internal/demo/browsertest"
@@ -42,10 +41,7 @@ func replaced(t *testing.T, dir, file string, pairs ...string) {
 func compose(t *testing.T) *composed {
 	t.Helper()
 	binaries := orytest.Binaries(t) // skips the test where it is told to
-	if servers.Skipped("traefik") {
-		t.Skipf("%s lists traefik", servers.SkipVariable)
-	}
-	traefik, err := servers.Traefik(t.Context())
+	traefik, err := named(t, "traefik").find()
 	if err != nil {
 		t.Fatal(err)
 	}
