@@ -78,11 +78,8 @@ func readRequest(k *pdk.PDK) (*core.Request, error) {
 		AskID:   func() string { return pluginserver.RequestID(k) },
 		AskPeer: func() netip.Addr { return peer(k) },
 	}
-	line, err := k.Nginx.GetVar("request")
-	if err != nil {
-		return r, fmt.Errorf("%w: Kong cannot hand over the request line: %w", core.ErrBadRequest, err)
-	}
-	if r.Method, r.Target, err = core.RequestLine(line); err != nil {
+	var err error
+	if r.Method, r.Target, err = pluginserver.RequestLine(k); err != nil {
 		return r, err
 	}
 	headers, err := k.Request.GetHeaders(maxHeaders)

@@ -115,10 +115,17 @@ const hostVar = "http_host"
 // describeRequest asks Kong, in two calls, for what tells an operator which request
 // was refused. What Kong cannot tell stays empty.
 func describeRequest(r *core.Request, k *pdk.PDK) {
-	if line, err := k.Nginx.GetVar("request"); err == nil {
-		r.Method, r.Target, _ = core.RequestLine(line)
-	}
+	r.Method, r.Target, _ = RequestLine(k)
 	r.Host, _ = k.Nginx.GetVar(hostVar)
+}
+
+// RequestLine asks Kong for the method and the target as they were received.
+func RequestLine(k *pdk.PDK) (method, target string, err error) {
+	line, err := k.Nginx.GetVar("request")
+	if err != nil {
+		return "", "", fmt.Errorf("%w: Kong cannot hand over the request line: %w", core.ErrBadRequest, err)
+	}
+	return core.RequestLine(line)
 }
 
 // Exit has Kong answer the client with a refusal.
