@@ -71,9 +71,6 @@ func NewBuilder(o BuilderOptions) *Builder {
 	if o.Loads == nil {
 		o.Loads = func(error) {}
 	}
-	if o.Reloads == nil {
-		o.Reloads = func(permission.Reload) {}
-	}
 	if o.Calls == nil {
 		o.Calls = func(string, time.Duration, error) {}
 	}

@@ -7,6 +7,7 @@ import (
 	"weak"
 
 	"gatehouse/core/cache"
+	"gatehouse/core/permission"
 )
 
 // Waiting lists what is configured and not loaded yet: permission tables and
@@ -26,19 +27,14 @@ func (b *Builder) Waiting() []string {
 	return waiting
 }
 
-// TableLoads lists the permission tables from files that are in use, shadow
-// tables among them. Tables of former configurations are not in it; two
-// configurations may follow the same files.
-func (b *Builder) TableLoads() []TableLoad {
-	var all []TableLoad
+// Tables lists the permission tables from files that are in use, shadow tables
+// among them. Tables of former configurations are not in it; two configurations
+// may follow the same files.
+func (b *Builder) Tables() []permission.Loaded {
+	var all []permission.Loaded
 	for t := range b.tables.all() {
-		if t.loads == nil {
-			continue
-		}
-		for _, last := range []*TableLoad{t.loads.enforced.Load(), t.loads.shadow.Load()} {
-			if last != nil {
-				all = append(all, *last)
-			}
+		if t.live != nil {
+			all = append(all, t.live.Loaded()...)
 		}
 	}
 	return all

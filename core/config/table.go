@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"runtime"
-	"sync/atomic"
-	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
@@ -15,20 +13,7 @@ import (
 // follows them for as long as a gate uses it.
 type table struct {
 	core.Policy
-	live  *permission.Live // nil for an inline one
-	loads *loads           // nil for an inline one
-}
-
-// TableLoad is when a permission table that is in use was loaded from its files.
-type TableLoad struct {
-	Files   []string
-	Version string
-	At      time.Time
-}
-
-// loads are the tables that a live table has loaded last; nil for none yet.
-type loads struct {
-	enforced, shadow atomic.Pointer[TableLoad]
+	live *permission.Live // nil for an inline one
 }
 
 // table finds or makes the table of a configuration. One that does not load is
@@ -72,29 +57,17 @@ func tableError(err error) error {
 }
 
 func (b *Builder) liveTable(c *Config) *table {
-	loads := &loads{}
 	live, _ := permission.Open(permission.LiveOptions{ // has logged why it did not load
 		Options:      permission.Options{Now: b.Now},
 		Files:        c.PermissionTableFiles,
 		Shadow:       c.ShadowTableFiles,
 		Log:          b.Log,
-		OnReload:     func(r permission.Reload) { b.reloaded(loads, r) },
+		OnReload:     b.Reloads,
 		OnDifference: b.Differences,
 	})
-	t := &table{Policy: live, live: live, loads: loads}
+	t := &table{Policy: live, live: live}
 	ctx, stop := context.WithCancel(context.Background())
 	go live.Run(ctx) // refers to live only, so that t can become garbage
 	runtime.AddCleanup(t, func(stop context.CancelFunc) { stop() }, stop)
 	return t
-}
-
-func (b *Builder) reloaded(l *loads, r permission.Reload) {
-	if r.Err == nil {
-		last := &l.enforced
-		if r.Shadow {
-			last = &l.shadow
-		}
-		last.Store(&TableLoad{r.Files, r.Version, b.Now()})
-	}
-	b.Reloads(r)
 }

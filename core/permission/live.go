@@ -46,6 +46,13 @@ type Reload struct {
 	Activities int
 }
 
+// Loaded is a table that is in use, and when it was loaded.
+type Loaded struct {
+	Files   []string
+	Version string // as of a Reload
+	At      time.Time
+}
+
 // Live is a table that follows its files. A change is taken over as a whole
 // or not at all: while the files hold a mistake, the last good table stays.
 // Before a table has loaded for the first time, everything is denied.
@@ -103,6 +110,17 @@ func (l *Live) poll() {
 
 // Files are the files of the enforced table.
 func (l *Live) Files() []string { return l.enforced.files }
+
+// Loaded lists the tables in use, the shadow table among them.
+func (l *Live) Loaded() []Loaded {
+	var all []Loaded
+	for _, f := range []*follower{&l.enforced, &l.shadow} {
+		if last := f.last.Load(); last != nil {
+			all = append(all, *last)
+		}
+	}
+	return all
+}
 
 // Table returns the table in force, or nil when none has loaded yet.
 func (l *Live) Table() *Table { return l.enforced.table.Load() }
@@ -164,6 +182,7 @@ func (l *Live) load(f *follower) {
 	} else {
 		reload.Activities = len(table.activities)
 		reload.Version = fmt.Sprintf("%x", f.content[:6])
+		f.last.Store(&Loaded{f.files, reload.Version, l.options.Now()})
 		l.options.Log.Info(kind+" loaded", "files", f.files, "activities", reload.Activities)
 	}
 	if l.options.OnReload != nil {
@@ -177,6 +196,7 @@ type follower struct {
 	files   []string
 	compile func(...*File) (*Table, error)
 	table   atomic.Pointer[Table]
+	last    atomic.Pointer[Loaded] // nil until one has loaded
 
 	// seen is how the files looked at the last poll, loaded how they looked
 	// when they were read last.

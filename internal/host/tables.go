@@ -28,7 +28,7 @@ func (tables) Describe(to chan<- *prometheus.Desc) { to <- loaded }
 func (t tables) Collect(to chan<- prometheus.Metric) {
 	type series struct{ table, version string }
 	at := map[series]time.Time{}
-	for _, load := range t.gates.TableLoads() {
+	for _, load := range t.gates.Tables() {
 		s := series{tableName(load.Files), load.Version}
 		if load.At.After(at[s]) {
 			at[s] = load.At
