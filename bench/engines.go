@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"regexp"
 
 	"gatehouse/core"
@@ -33,8 +34,8 @@ func newGatehouse(w *Workload) (*gatehouse, error) {
 
 func (g *gatehouse) allowed(r *Request) bool {
 	g.call.Method, g.call.Path = r.Method, r.Path
-	access := g.table.Match(&g.call)
-	return access != nil && access.Allows(&g.call, &g.p) == nil
+	access := g.table.Match(context.Background(), &g.call)
+	return access != nil && access.Allows(context.Background(), &g.call, &g.p) == nil
 }
 
 // linear is what a gateway without an index does: compiled and anchored

@@ -104,7 +104,7 @@ func (g *Gate) check(ctx context.Context, call *Call) Decision {
 		return g.refuse(call, nil, nil, err)
 	}
 	call.Path = path
-	access := g.Policy.Match(call)
+	access := g.Policy.Match(ctx, call)
 	if access == nil {
 		return g.refuse(call, nil, nil, fmt.Errorf("%w: no activity covers the call", ErrForbidden))
 	}
@@ -129,13 +129,13 @@ func (g *Gate) permit(ctx context.Context, call *Call, access Access, c Credenti
 	if err != nil {
 		return nil, err
 	}
-	err = g.authorize(call, access, p)
+	err = g.authorize(ctx, call, access, p)
 	var stepUp *StepUp
 	if r, ok := g.Authenticator.(Refresher); ok && errors.As(err, &stepUp) {
 		if p, err = g.authenticate(ctx, c, r.Refresh); err != nil {
 			return nil, err
 		}
-		err = g.authorize(call, access, p)
+		err = g.authorize(ctx, call, access, p)
 	}
 	return p, err
 }
@@ -156,13 +156,13 @@ func (g *Gate) authenticate(ctx context.Context, c Credential, by func(context.C
 	return p, nil
 }
 
-func (g *Gate) authorize(call *Call, access Access, p *Principal) error {
+func (g *Gate) authorize(ctx context.Context, call *Call, access Access, p *Principal) error {
 	for _, scope := range g.ScopesRequired {
 		if !slices.Contains(p.Scopes, scope) {
 			return &InsufficientScope{Scopes: g.ScopesRequired, Detail: "scopes_required lists " + scope}
 		}
 	}
-	return access.Allows(call, p)
+	return access.Allows(ctx, call, p)
 }
 
 // admit lets the request go on, stripped of every identity header it came

@@ -22,17 +22,17 @@ type rule struct {
 	scopes []string
 }
 
-func (p paths) Match(c *Call) Access {
+func (p paths) Match(_ context.Context, c *Call) Access {
 	if r, ok := p[c.Method+" "+c.Path]; ok {
 		return r
 	}
 	return nil
 }
-func (paths) Permissions(*Principal) []string { return nil }
-func (r rule) Public() bool                   { return r.public }
-func (r rule) Allows(*Call, *Principal) error { return r.err }
-func (r rule) Scopes() []string               { return r.scopes }
-func (r rule) Rule() string                   { return "a rule" }
+func (paths) Permissions(*Principal) []string                  { return nil }
+func (r rule) Public() bool                                    { return r.public }
+func (r rule) Allows(context.Context, *Call, *Principal) error { return r.err }
+func (r rule) Scopes() []string                                { return r.scopes }
+func (r rule) Rule() string                                    { return "a rule" }
 
 // credentials is an authenticator that knows some values.
 type credentials map[string]func() (*Principal, error)
@@ -270,14 +270,14 @@ func (r *remembering) Refresh(context.Context, Credential) (*Principal, error) {
 // needsAAL2 is an access that wants a second factor.
 type needsAAL2 struct{ rule }
 
-func (needsAAL2) Allows(_ *Call, p *Principal) error {
+func (needsAAL2) Allows(_ context.Context, _ *Call, p *Principal) error {
 	if p.AAL != "aal2" {
 		return &StepUp{AAL: "aal2"}
 	}
 	return nil
 }
-func (n needsAAL2) Match(*Call) Access            { return n }
-func (needsAAL2) Permissions(*Principal) []string { return nil }
+func (n needsAAL2) Match(context.Context, *Call) Access { return n }
+func (needsAAL2) Permissions(*Principal) []string       { return nil }
 
 // Without it, a browser that comes back from the second factor is sent there
 // again for as long as the first answer is remembered.

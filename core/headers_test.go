@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -10,8 +11,8 @@ import (
 // noPolicy holds the permissions of everybody.
 type noPolicy []string
 
-func (noPolicy) Match(*Call) Access                { return nil }
-func (p noPolicy) Permissions(*Principal) []string { return p }
+func (noPolicy) Match(context.Context, *Call) Access { return nil }
+func (p noPolicy) Permissions(*Principal) []string   { return p }
 
 func identity(t *testing.T, set map[string]string, strip []string, hide *Extractor) *IdentityHeaders {
 	t.Helper()

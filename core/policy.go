@@ -48,7 +48,7 @@ type Refresher interface {
 // Policy knows what may be called by whom.
 type Policy interface {
 	// Match finds the activities that cover a call, or nil when none does.
-	Match(call *Call) Access
+	Match(ctx context.Context, call *Call) Access
 	// Permissions lists, sorted, every permission the principal holds.
 	Permissions(p *Principal) []string
 }
@@ -59,7 +59,7 @@ type Access interface {
 	Public() bool
 	// Allows returns nil only when the principal may make the call. A
 	// refusal is an InsufficientScope, a StepUp or wraps ErrForbidden.
-	Allows(call *Call, p *Principal) error
+	Allows(ctx context.Context, call *Call, p *Principal) error
 	// Scopes that would be enough, for the WWW-Authenticate header.
 	Scopes() []string
 	// Rule names what matched, for the log.

@@ -1,6 +1,7 @@
 package permission
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -509,9 +510,9 @@ func TestADecisionAllocatesNothing(t *testing.T) {
 	table := load(t, plainest+"  - GET /static/.*\n  - 'GET /static/[^/]+[.]css'\n")
 	for _, path := range []string{"/users/7", "/users", "/nowhere/7", "/static/a.css", "/users/é"} {
 		c, p := call("GET", path), &core.Principal{Roles: []string{"manager"}}
-		table.Match(c)
+		table.Match(context.Background(), c)
 		if n := testing.AllocsPerRun(100, func() {
-			if access := table.Match(c); access != nil && access.Allows(c, p) != nil {
+			if access := table.Match(context.Background(), c); access != nil && access.Allows(context.Background(), c, p) != nil {
 				t.Errorf("%s is refused", path)
 			}
 		}); n != 0 {

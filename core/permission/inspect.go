@@ -2,6 +2,7 @@ package permission
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
@@ -156,7 +157,7 @@ type Value struct {
 // Explain takes the decision about a call apart. The principal is nil for a
 // caller without a credential.
 func (x *Inspector) Explain(call *core.Call, p *core.Principal) *Explanation {
-	access, covered := x.Match(call).(*Access)
+	access, covered := x.Match(context.Background(), call).(*Access)
 	if !covered {
 		return &Explanation{Refusal: fmt.Errorf("%w: no activity covers the call", core.ErrForbidden)}
 	}
@@ -166,7 +167,7 @@ func (x *Inspector) Explain(call *core.Call, p *core.Principal) *Explanation {
 	case p == nil:
 		e.Refusal = core.ErrMissing
 	default:
-		e.Refusal = access.Allows(call, p)
+		e.Refusal = access.Allows(context.Background(), call, p)
 	}
 	e.Allowed = e.Refusal == nil
 	for _, a := range access.matched {

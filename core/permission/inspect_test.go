@@ -1,6 +1,7 @@
 package permission
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -61,12 +62,12 @@ func TestExplainSaysWhatTheTableDecides(t *testing.T) {
 			}
 			e := x.Explain(c, p)
 			want := false
-			switch access := x.Match(c); {
+			switch access := x.Match(context.Background(), c); {
 			case access == nil:
 			case access.Public():
 				want = true
 			case p != nil:
-				want = access.Allows(c, p) == nil
+				want = access.Allows(context.Background(), c, p) == nil
 			}
 			if e.Allowed != want || e.Allowed != (e.Refusal == nil) {
 				t.Errorf("%s %s: explained as %t, decided as %t", name, target, e.Allowed, want)

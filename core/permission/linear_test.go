@@ -1,6 +1,7 @@
 package permission
 
 import (
+	"context"
 	"regexp"
 	"slices"
 
@@ -48,7 +49,7 @@ func (a *activity) coversHost(host string) bool {
 
 // matched is what the index finds.
 func matched(t *Table, call *core.Call) []*activity {
-	access, ok := t.Match(call).(*Access)
+	access, ok := t.Match(context.Background(), call).(*Access)
 	if !ok {
 		return nil
 	}

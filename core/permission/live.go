@@ -126,14 +126,14 @@ func (l *Live) Loaded() []Loaded {
 func (l *Live) Table() *Table { return l.enforced.table.Load() }
 
 // Match finds the activities that cover a call.
-func (l *Live) Match(call *core.Call) core.Access {
+func (l *Live) Match(ctx context.Context, call *core.Call) core.Access {
 	table := l.enforced.table.Load()
 	if table == nil {
 		return notLoaded{&l.enforced}
 	}
-	access := table.Match(call)
+	access := table.Match(ctx, call)
 	if shadow := l.shadow.table.Load(); shadow != nil {
-		return l.beside(call, access, shadow)
+		return l.beside(ctx, call, access, shadow)
 	}
 	return access
 }
@@ -156,7 +156,7 @@ func (notLoaded) Public() bool     { return false }
 func (notLoaded) Scopes() []string { return nil }
 func (notLoaded) Rule() string     { return "" }
 
-func (n notLoaded) Allows(*core.Call, *core.Principal) error {
+func (n notLoaded) Allows(context.Context, *core.Call, *core.Principal) error {
 	return fmt.Errorf("the permission table has not loaded: %w", n.failure())
 }
 

@@ -304,7 +304,7 @@ authenticated: [GET /covered]
 func TestAStrangerCannotFloodTheLogThroughTheShadowTable(t *testing.T) {
 	live, differences, log := besideTable(t, "public: [GET /x]\n", "public: [GET /x, 'GET /[0-9]+']\n")
 	for i := range 500 {
-		live.Match(call("GET", fmt.Sprint("/", i)))
+		live.Match(context.Background(), call("GET", fmt.Sprint("/", i)))
 	}
 	if len(*differences) != 500 {
 		t.Errorf("%d differences are counted", len(*differences))

@@ -1,6 +1,7 @@
 package permission
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -35,9 +36,9 @@ const (
 // beside compares what two tables say to a call as far as it is known now, and
 // returns an access that compares the rest when the caller is known. Nothing
 // that the shadow table says, or fails to say, changes the answer.
-func (l *Live) beside(call *core.Call, enforced core.Access, table *Table) core.Access {
+func (l *Live) beside(ctx context.Context, call *core.Call, enforced core.Access, table *Table) core.Access {
 	var shadow core.Access
-	if !guarded(func() { shadow = table.Match(call) }) {
+	if !guarded(func() { shadow = table.Match(ctx, call) }) {
 		l.differs(call, enforced, nil, standing(enforced), Failed)
 		return enforced
 	}
@@ -72,10 +73,10 @@ type besides struct {
 var _ core.Access = (*besides)(nil)
 
 // Allows is the enforced answer.
-func (b *besides) Allows(call *core.Call, p *core.Principal) error {
-	err := b.Access.Allows(call, p)
+func (b *besides) Allows(ctx context.Context, call *core.Call, p *core.Principal) error {
+	err := b.Access.Allows(ctx, call, p)
 	was, would := verdict(err), Denied
-	if b.shadow != nil && !guarded(func() { would = verdict(b.shadow.Allows(call, p)) }) {
+	if b.shadow != nil && !guarded(func() { would = verdict(b.shadow.Allows(ctx, call, p)) }) {
 		would = Failed
 	}
 	if was != would {

@@ -1,6 +1,7 @@
 package permission
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -59,7 +60,7 @@ type activity struct {
 }
 
 // Match finds the activities that cover a call, or nil when none does.
-func (t *Table) Match(call *core.Call) core.Access {
+func (t *Table) Match(_ context.Context, call *core.Call) core.Access {
 	if access := t.index.match(call.Method, call.Host, call.Path); access != nil {
 		return access
 	}
@@ -246,7 +247,7 @@ func (a *Access) Rule() string {
 
 // Allows returns nil when one of the activities lets the principal make the
 // call, and otherwise the refusal that leaves the least to be done.
-func (a *Access) Allows(call *core.Call, p *core.Principal) error {
+func (a *Access) Allows(_ context.Context, call *core.Call, p *core.Principal) error {
 	if a.public || a.only != noPermission && a.table.holds(p, a.only) {
 		return nil
 	}

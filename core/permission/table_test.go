@@ -1,6 +1,7 @@
 package permission
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -58,14 +59,14 @@ func call(method, path string, headers ...core.Header) *core.Call {
 func decide(table *Table, c *core.Call, p *core.Principal) string { return decideBy(table, c, p) }
 
 func decideBy(policy core.Policy, c *core.Call, p *core.Principal) string {
-	access := policy.Match(c)
+	access := policy.Match(context.Background(), c)
 	switch {
 	case access == nil:
 		return "uncovered"
 	case access.Public():
 		return "public"
 	}
-	if err := access.Allows(c, p); err != nil {
+	if err := access.Allows(context.Background(), c, p); err != nil {
 		if !errors.Is(err, core.ErrForbidden) && !errors.Is(err, core.ErrInvalid) {
 			return "not a refusal: " + err.Error()
 		}
@@ -129,7 +130,7 @@ func TestThePlainestTableDecides(t *testing.T) {
 
 func TestScopesNamesTheScopeThatIsEnough(t *testing.T) {
 	table := load(t, plainest)
-	access := table.Match(call("POST", "/orders/12/cancel"))
+	access := table.Match(context.Background(), call("POST", "/orders/12/cancel"))
 	if got := access.Scopes(); len(got) != 1 || got[0] != "orders:cancel" {
 		t.Errorf("got %q", got)
 	}

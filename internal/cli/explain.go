@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -268,7 +269,7 @@ func (x explanation) uncovered() {
 		return slices.DeleteFunc(slices.Compact(of), func(to string) bool {
 			r := *x.call.Request
 			change(&r, to)
-			return x.table.Match(&core.Call{Request: &r, Path: x.call.Path}) == nil
+			return x.table.Match(context.Background(), &core.Call{Request: &r, Path: x.call.Path}) == nil
 		})
 	}
 	if methods = try(methods, func(r *core.Request, to string) { r.Method = to }); len(methods) > 0 {

@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -138,8 +139,8 @@ func allowed(v Version, c Call, p *core.Principal) bool {
 		host = otherHost
 	}
 	call := &core.Call{Request: &core.Request{Method: c.Method, Target: c.Target(), Host: host}, Path: c.Path}
-	access := v.Table.Match(call)
-	return access != nil && (access.Public() || p != nil && access.Allows(call, p) == nil)
+	access := v.Table.Match(context.Background(), call)
+	return access != nil && (access.Public() || p != nil && access.Allows(context.Background(), call, p) == nil)
 }
 
 // checkWitnesses tries every witness on both tables.

@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 		call := &core.Call{Request: &core.Request{Method: "GET"}, Path: "/x"}
 		row := make([]bool, len(callers))
 		for i, p := range callers {
-			row[i] = table.Match(call).Allows(call, p) == nil
+			row[i] = table.Match(context.Background(), call).Allows(context.Background(), call, p) == nil
 		}
 		list = append(list, &area{Rule: permission.Rules(file)[0]})
 		meets = append(meets, row)

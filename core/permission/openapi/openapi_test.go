@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -54,8 +55,8 @@ func TestUnreadableSecurityOpensNothing(t *testing.T) {
 		"[{token: [s]}]", "[{nowhere: []}]", "[{token: [], oauth: [s]}]",
 	} {
 		for _, by := range []By{ByOperation, ByTag, ByScope} {
-			access := compile(t, document(security), by).Match(call("GET", "/a/1"))
-			if access != nil && (access.Public() || access.Allows(call("GET", "/a/1"), everything) == nil) {
+			access := compile(t, document(security), by).Match(context.Background(), call("GET", "/a/1"))
+			if access != nil && (access.Public() || access.Allows(context.Background(), call("GET", "/a/1"), everything) == nil) {
 				t.Errorf("security: %s by %s: the call is open", security, by)
 			}
 		}
@@ -65,7 +66,7 @@ func TestUnreadableSecurityOpensNothing(t *testing.T) {
 func TestParameterDoesNotCrossSegments(t *testing.T) {
 	table := compile(t, document("[]"), ByOperation)
 	for path, want := range map[string]bool{"/a/1": true, "/a/é": true, "/a/1/2": false, "/a/": false, "/a": false, "/a/1?x": false, "/x/a/1": false} {
-		if got := table.Match(call("GET", path)) != nil; got != want {
+		if got := table.Match(context.Background(), call("GET", path)) != nil; got != want {
 			t.Errorf("%s: covered %v, want %v", path, got, want)
 		}
 	}
@@ -89,7 +90,7 @@ func FuzzTableLoads(f *testing.F) {
 			table := compiled(t, d, by)
 			for _, o := range d.Operations {
 				path := strings.Join(o.parts, "x")
-				access := table.Match(call(o.Method, path))
+				access := table.Match(context.Background(), call(o.Method, path))
 				if access == nil {
 					t.Errorf("%s by %s: %s is not covered", o, by, path)
 				} else if access.Public() && !o.Public() && !otherwisePublic(d, o, path) {

@@ -9,6 +9,7 @@ package replay
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -285,7 +286,7 @@ type decider struct {
 }
 
 func side(table *permission.Inspector, call *core.Call) *decider {
-	return &decider{table, call, table.Match(call)}
+	return &decider{table, call, table.Match(context.Background(), call)}
 }
 
 // rules are the activities that decide the call.
@@ -319,7 +320,7 @@ func (d *decider) allows(p *core.Principal) bool {
 	case d.access.Public():
 		return true
 	}
-	return p != nil && d.access.Allows(d.call, p) == nil
+	return p != nil && d.access.Allows(context.Background(), d.call, p) == nil
 }
 
 func (c *comparison) group(call *core.Call, older, newer *decider, changes []Change) {

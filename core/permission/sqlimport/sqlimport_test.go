@@ -132,11 +132,11 @@ INSERT INTO role_permissions VALUES (1, 1), (1, 1), (1, 2), (3, 1), (1, 77);
 	for call, allowed := range map[string]bool{"GET /users": true, "HEAD /users": true, "GET /users/7": true, "GET /users/x": false, "POST /x/users/y": true, "DELETE /orphan": false, "GET /none": false} {
 		method, path, _ := strings.Cut(call, " ")
 		c := &core.Call{Request: &core.Request{Method: method, Target: path, Host: "h"}, Path: path}
-		access := compiled.Match(c)
-		if got := access != nil && access.Allows(c, &core.Principal{Roles: []string{"clerk"}, Kind: core.KindJWT}) == nil; got != allowed {
+		access := compiled.Match(context.Background(), c)
+		if got := access != nil && access.Allows(context.Background(), c, &core.Principal{Roles: []string{"clerk"}, Kind: core.KindJWT}) == nil; got != allowed {
 			t.Errorf("%s: allowed %v, want %v", call, got, allowed)
 		}
-		if access != nil && access.Allows(c, &core.Principal{Scopes: []string{"users:read"}, Kind: core.KindJWT}) == nil {
+		if access != nil && access.Allows(context.Background(), c, &core.Principal{Scopes: []string{"users:read"}, Kind: core.KindJWT}) == nil {
 			t.Errorf("%s: a scope opens it, and the database knew no scopes", call)
 		}
 	}
