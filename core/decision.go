@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"gatehouse/core/httpsyntax"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -224,7 +225,9 @@ func (l *Login) location(r *Request, err error) (string, bool) {
 // plainAuthority admits host names, IPv4 and bracketed IPv6 addresses, each
 // with an optional port, and nothing that a URL reader could split otherwise.
 func plainAuthority(host string) bool {
-	odd := func(r rune) bool { return r >= 0x80 || !isAlphanumeric(byte(r)) && !strings.ContainsRune("-._:[]", r) }
+	odd := func(r rune) bool {
+		return r >= 0x80 || !httpsyntax.IsAlphanumeric(byte(r)) && !strings.ContainsRune("-._:[]", r)
+	}
 	return host != "" && len(host) <= 255 && !strings.ContainsFunc(host, odd)
 }
 

@@ -3,6 +3,7 @@ package core
 import (
 	"encoding/json"
 	"fmt"
+	"gatehouse/core/httpsyntax"
 	"maps"
 	"slices"
 	"strconv"
@@ -43,10 +44,10 @@ func NewIdentityHeaders(headers map[string]string, strip []string, hide *Extract
 		if err := checkHeaderName(name); err != nil {
 			return nil, err
 		}
-		if other, twice := folded[fold(name)]; twice {
+		if other, twice := folded[httpsyntax.Fold(name)]; twice {
 			return nil, fmt.Errorf("%s and %s are one header to many upstreams", other, name)
 		}
-		folded[fold(name)] = name
+		folded[httpsyntax.Fold(name)] = name
 		claim, err := parseClaimPaths(headers[name])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -58,7 +59,7 @@ func NewIdentityHeaders(headers map[string]string, strip []string, hide *Extract
 		if err := checkHeaderName(name); err != nil {
 			return nil, err
 		}
-		if _, set := folded[fold(name)]; !set {
+		if _, set := folded[httpsyntax.Fold(name)]; !set {
 			h.strip = append(h.strip, name)
 		}
 	}
@@ -74,14 +75,14 @@ var reservedHeaders = []string{
 
 func checkHeaderName(name string) error {
 	for i := 0; i < len(name); i++ {
-		if c := name[i]; !isAlphanumeric(c) && c != '-' && c != '_' {
+		if c := name[i]; !httpsyntax.IsAlphanumeric(c) && c != '-' && c != '_' {
 			return fmt.Errorf("%q is not a header name: use letters, digits, '-' and '_'", name)
 		}
 	}
 	if name == "" {
 		return fmt.Errorf("a header name is empty")
 	}
-	if slices.Contains(reservedHeaders, fold(name)) {
+	if slices.Contains(reservedHeaders, httpsyntax.Fold(name)) {
 		return fmt.Errorf("%s frames or routes the request and cannot carry an identity", name)
 	}
 	return nil
@@ -154,7 +155,7 @@ var (
 func (h *IdentityHeaders) checkOverrides(r *Request) error {
 	for i := range r.Header {
 		name, value := r.Header[i].Name, r.Header[i].Value
-		same := func(s string) bool { return foldEqual(s, name) }
+		same := func(s string) bool { return httpsyntax.FoldEqual(s, name) }
 		differs := slices.ContainsFunc(methodOverrides, same) && !strings.EqualFold(value, r.Method) ||
 			slices.ContainsFunc(pathOverrides, same) && !isTarget(value, r)
 		if differs && !h.isIdentity(name) {
@@ -223,7 +224,7 @@ func (h *IdentityHeaders) Disguised(r *Request) (name string, found bool) {
 }
 
 func (h *IdentityHeaders) isIdentity(name string) bool {
-	return slices.ContainsFunc(h.strip, func(s string) bool { return foldEqual(s, name) })
+	return slices.ContainsFunc(h.strip, func(s string) bool { return httpsyntax.FoldEqual(s, name) })
 }
 
 func (h *identityHeader) value(p *Principal, policy Policy) (string, bool, error) {
@@ -318,7 +319,7 @@ func checkValue(value string) error {
 // can neither leak nor replay what it holds.
 func (h *IdentityHeaders) isCredential(name string) bool {
 	return h.hide != nil &&
-		(foldEqual(name, "Authorization") || h.hide.SessionToken && foldEqual(name, sessionTokenHeader))
+		(httpsyntax.FoldEqual(name, "Authorization") || h.hide.SessionToken && httpsyntax.FoldEqual(name, sessionTokenHeader))
 }
 
 // hideCookies removes the credential cookies and keeps the others.
@@ -349,41 +350,4 @@ func (h *IdentityHeaders) hideCookies(d *Decision, r *Request) {
 	default:
 		d.Set = append(d.Set, Header{"Cookie", strings.Join(kept, "; ")})
 	}
-}
-
-// fold is the form in which the most forgiving upstream compares header
-// names: lower case, with everything but letters and digits alike.
-func fold(name string) string {
-	folded := []byte(name)
-	for i := range folded {
-		folded[i] = foldByte(folded[i])
-	}
-	return string(folded)
-}
-
-// foldEqual is fold(a) == fold(b) without the two copies.
-func foldEqual(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := 0; i < len(a); i++ {
-		if foldByte(a[i]) != foldByte(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func foldByte(c byte) byte {
-	switch {
-	case 'A' <= c && c <= 'Z':
-		return c + 'a' - 'A'
-	case !isAlphanumeric(c):
-		return '-'
-	}
-	return c
-}
-
-func isAlphanumeric(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }

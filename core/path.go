@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"gatehouse/core/httpsyntax"
 	"strings"
 	"unicode/utf8"
 )
@@ -90,10 +91,10 @@ func decode(raw string, o PathOptions) (string, error) {
 			b.WriteByte(c)
 			continue
 		}
-		if i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {
+		if i+2 >= len(raw) || !httpsyntax.IsHex(raw[i+1]) || !httpsyntax.IsHex(raw[i+2]) {
 			return "", refusePath("%% without two hexadecimal digits")
 		}
-		c = unhex(raw[i+1])<<4 | unhex(raw[i+2])
+		c = httpsyntax.HexByte(raw[i+1], raw[i+2])
 		if err := checkByte(c, "encoded ", o); err != nil {
 			return "", err
 		}
@@ -125,7 +126,7 @@ const slashAsData = '\x00'
 // doubleEncoded reports whether a decoded path would decode once more.
 func doubleEncoded(path string) bool {
 	for i := 0; i+2 < len(path); i++ {
-		if path[i] == '%' && isHex(path[i+1]) && isHex(path[i+2]) {
+		if path[i] == '%' && httpsyntax.IsHex(path[i+1]) && httpsyntax.IsHex(path[i+2]) {
 			return true
 		}
 	}
@@ -196,18 +197,4 @@ func mergeSlashes(path string) string {
 		}
 	}
 	return b.String()
-}
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}
-
-func unhex(c byte) byte {
-	switch {
-	case c >= 'a':
-		return c - 'a' + 10
-	case c >= 'A':
-		return c - 'A' + 10
-	}
-	return c - '0'
 }

@@ -3,7 +3,7 @@ package core
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
+	"gatehouse/core/httpsyntax"
 	"net/netip"
 	"strings"
 )
@@ -71,7 +71,7 @@ const maxID = 128
 // and trace ids need, so that it reads the same in every log and body.
 func isID(id string) bool {
 	other := func(c rune) bool {
-		return c >= 0x80 || !isAlphanumeric(byte(c)) && !strings.ContainsRune("-_.:=+/@", c)
+		return c >= 0x80 || !httpsyntax.IsAlphanumeric(byte(c)) && !strings.ContainsRune("-_.:=+/@", c)
 	}
 	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, other)
 }
@@ -117,16 +117,4 @@ func (r *Request) Lookup(name string) (first string, lines int) {
 func (r *Request) Query() string {
 	_, query, _ := strings.Cut(r.Target, "?")
 	return query
-}
-
-// RequestLine splits what the client sent first (RFC 9112 section 3) into the
-// method and the raw target. A line without a version is one of HTTP/0.9,
-// which has no headers and thus no credential.
-func RequestLine(line string) (method, target string, err error) {
-	method, rest, ok := strings.Cut(line, " ")
-	end := strings.LastIndexByte(rest, ' ')
-	if !ok || end < 0 || !strings.HasPrefix(rest[end+1:], "HTTP/") {
-		return "", "", fmt.Errorf("%w: the request line is not that of HTTP/1 or newer", ErrBadRequest)
-	}
-	return method, rest[:end], nil
 }

@@ -1,29 +1,10 @@
 package core
 
 import (
-	"errors"
 	"net/netip"
 	"strings"
 	"testing"
 )
-
-func TestRequestLine(t *testing.T) {
-	for line, want := range map[string][2]string{
-		"GET /a HTTP/1.1":         {"GET", "/a"},
-		"GET /a?b=/c HTTP/2.0":    {"GET", "/a?b=/c"},
-		"GET http://x/a HTTP/1.1": {"GET", "http://x/a"},
-		"GET /a b HTTP/1.1":       {"GET", "/a b"}, // refused by the path rules
-		"GET /a":                  {},
-		"GET":                     {},
-		"":                        {},
-		"GET /a HTTX/1.1":         {},
-	} {
-		method, target, err := RequestLine(line)
-		if errors.Is(err, ErrBadRequest) != (want == [2]string{}) || method != want[0] || target != want[1] {
-			t.Errorf("%q: %q %q %v", line, method, target, err)
-		}
-	}
-}
 
 func TestAddressIsAskedForOnce(t *testing.T) {
 	asked := 0

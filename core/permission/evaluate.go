@@ -13,6 +13,7 @@ import (
 	"github.com/google/cel-go/common/types"
 
 	"gatehouse/core"
+	"gatehouse/core/httpsyntax"
 )
 
 // holds evaluates the condition for one call. Anything but a clean "true"
@@ -188,7 +189,7 @@ func readHeaders(r *core.Request, names []string) (map[string]any, error) {
 	found := make(map[string]any, len(names))
 	for i := range r.Header {
 		for _, name := range names {
-			if !foldsTo(r.Header[i].Name, name) {
+			if !httpsyntax.FoldEqual(r.Header[i].Name, name) {
 				continue
 			}
 			if _, repeated := found[name]; repeated || !strings.EqualFold(r.Header[i].Name, name) {
@@ -198,30 +199,6 @@ func readHeaders(r *core.Request, names []string) (map[string]any, error) {
 		}
 	}
 	return found, nil
-}
-
-// foldsTo reports whether some upstream reads header a as name: CGI and its
-// heirs make one of everything that is not a letter or a digit.
-func foldsTo(a, name string) bool {
-	if len(a) != len(name) {
-		return false
-	}
-	for i := 0; i < len(a); i++ {
-		if foldByte(a[i]) != foldByte(name[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func foldByte(c byte) byte {
-	switch {
-	case 'A' <= c && c <= 'Z':
-		return c + 'a' - 'A'
-	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
-		return c
-	}
-	return '-'
 }
 
 // readQuery returns query parameters by name. Where frameworks read a query
@@ -258,7 +235,7 @@ func readQuery(query string, names []string) (map[string]any, error) {
 func fileUnder(key, name string) bool {
 	key, _, _ = strings.Cut(strings.TrimLeft(key, " "), "\x00")
 	base, _, _ := strings.Cut(key, "[")
-	return strings.EqualFold(base, name) || foldsTo(base, name) || foldsTo(key, name)
+	return strings.EqualFold(base, name) || httpsyntax.FoldEqual(base, name) || httpsyntax.FoldEqual(key, name)
 }
 
 // readGroups returns the named groups that took part in the match.

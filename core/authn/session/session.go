@@ -19,6 +19,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/idp"
+	"gatehouse/core/httpsyntax"
 )
 
 // Options of an Authenticator.
@@ -78,7 +79,7 @@ func New(o Options) (*Authenticator, error) {
 		return nil, errors.New("the Kratos URL has a query")
 	case o.Client == nil:
 		return nil, errors.New("no HTTP client")
-	case !isToken(o.CookieName):
+	case !httpsyntax.IsToken(o.CookieName):
 		return nil, fmt.Errorf("%q is not a cookie name (RFC 6265 section 4.1.1)", o.CookieName)
 	}
 	if o.RequiredAAL != "" && levels[o.RequiredAAL] == 0 {
@@ -249,11 +250,4 @@ func (a *Authenticator) freshUntil(answer *idp.Answer) time.Time {
 		seconds = 0
 	}
 	return a.Now().Add(time.Duration(seconds) * time.Second)
-}
-
-func isToken(name string) bool {
-	odd := func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
-	}
-	return name != "" && !strings.ContainsFunc(name, odd)
 }

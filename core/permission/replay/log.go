@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/core"
+	"gatehouse/core/httpsyntax"
 )
 
 // maxLine is the longest line that is read. A target of core.MaxTarget bytes
@@ -133,10 +134,10 @@ func unescape(text string) string {
 		i++
 		switch c := text[i]; {
 		case c == 'x' && hexAt(text, i+1, 2):
-			b.WriteByte(unhex(text[i+1])<<4 | unhex(text[i+2]))
+			b.WriteByte(httpsyntax.HexByte(text[i+1], text[i+2]))
 			i += 2
 		case c == 'u' && hexAt(text, i+1, 4):
-			b.WriteByte(unhex(text[i+3])<<4 | unhex(text[i+4])) // nginx writes \u00XX only
+			b.WriteByte(httpsyntax.HexByte(text[i+3], text[i+4])) // nginx writes \u00XX only
 			i += 4
 		case strings.IndexByte("nrtbf", c) >= 0:
 			b.WriteByte("\n\r\t\b\f"[strings.IndexByte("nrtbf", c)])
@@ -148,19 +149,12 @@ func unescape(text string) string {
 }
 
 func hexAt(text string, at, n int) bool {
-	return at+n <= len(text) && !strings.ContainsFunc(text[at:at+n], func(r rune) bool {
-		return !strings.ContainsRune("0123456789abcdefABCDEF", r)
-	})
-}
-
-func unhex(c byte) byte {
-	switch {
-	case c >= 'a':
-		return c - 'a' + 10
-	case c >= 'A':
-		return c - 'A' + 10
+	for i := at; i < at+n; i++ {
+		if i >= len(text) || !httpsyntax.IsHex(text[i]) {
+			return false
+		}
 	}
-	return c - '0'
+	return true
 }
 
 // --- JSON: what Kong's logging plugins write, and nginx formats in the same

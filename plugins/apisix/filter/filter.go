@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config"
+	"gatehouse/core/httpsyntax"
 	"gatehouse/plugins/apisix/runner"
 )
 
@@ -93,8 +94,10 @@ func read(r pkgHTTP.Request) (*core.Request, error) {
 	if err != nil {
 		return request, fmt.Errorf("the request line is not known: %w", err)
 	}
-	_, request.Target, err = core.RequestLine(line)
-	return request, err
+	if _, request.Target, err = httpsyntax.RequestLine(line); err != nil {
+		return request, fmt.Errorf("%w: %w", core.ErrBadRequest, err)
+	}
+	return request, nil
 }
 
 // peer is the address of who is connected to APISIX. The one that comes with the

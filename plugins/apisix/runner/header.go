@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"gatehouse/core/httpsyntax"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -119,7 +120,7 @@ func framesMessage(name string) bool {
 // checkHeaderLine holds a line to RFC 9110 sections 5.1 and 5.5. The error
 // does not show the value, which may be a secret.
 func checkHeaderLine(name, value string) error {
-	if !isToken(name) {
+	if !httpsyntax.IsToken(name) {
 		return fmt.Errorf("%.64q is not a header name", name)
 	}
 	for i := range len(value) {
@@ -128,17 +129,6 @@ func checkHeaderLine(name, value string) error {
 		}
 	}
 	return nil
-}
-
-// isToken is the token of RFC 9110 section 5.6.2.
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // headerEntries flattens a plugin's response headers, several values of one

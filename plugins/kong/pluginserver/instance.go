@@ -13,6 +13,7 @@ import (
 	"github.com/Kong/go-pdk"
 
 	"gatehouse/core"
+	"gatehouse/core/httpsyntax"
 )
 
 // instances holds the handlers that Kong has started and not yet closed.
@@ -125,7 +126,10 @@ func RequestLine(k *pdk.PDK) (method, target string, err error) {
 	if err != nil {
 		return "", "", fmt.Errorf("%w: Kong cannot hand over the request line: %w", core.ErrBadRequest, err)
 	}
-	return core.RequestLine(line)
+	if method, target, err = httpsyntax.RequestLine(line); err != nil {
+		return "", "", fmt.Errorf("%w: %w", core.ErrBadRequest, err)
+	}
+	return method, target, nil
 }
 
 // Exit has Kong answer the client with a refusal.
