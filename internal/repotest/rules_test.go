@@ -91,6 +91,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/authn/session":       {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
 		"gatehouse/core/authn/introspection": {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
 		"gatehouse/core/cache":               {"gatehouse/core"},
+		"gatehouse/core/follow":              {},
 		"gatehouse/core/permission":          {"gatehouse/core"},
 		"gatehouse/core/observe":             {"gatehouse/core"},
 		"gatehouse/core/coretest":            {"gatehouse/core", "gatehouse/core/authn/idp"},

@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"gatehouse/core/follow"
 )
 
 // lookInterval is how often the files of a certificate are looked at, as those of
@@ -21,11 +23,10 @@ const lookInterval = time.Second
 // files do not fit each other, the last good ones stay.
 type certificates struct {
 	files   tlsAt
+	changes *follow.Files
 	log     *slog.Logger
 	current atomic.Pointer[tls.Config]
-	// seen is what the files held at the last look, tried what was last taken
-	// over or refused. One goroutine looks.
-	seen, tried material
+	loaded  material // what was last loaded or refused
 }
 
 // material is what the files hold, or why they cannot be read.
@@ -33,9 +34,9 @@ type material struct{ pair, key, clientCA, failure string }
 
 // newCertificates loads the files. The error says why they do not load.
 func newCertificates(files tlsAt, log *slog.Logger) (*certificates, error) {
-	c := &certificates{files: files, log: log}
-	c.tried = files.read()
-	return c, c.load(c.tried)
+	c := &certificates{files: files, changes: follow.New(files.paths()...), log: log}
+	c.changes.Read(func() { c.loaded = files.read() })
+	return c, c.load()
 }
 
 // server is the configuration of the server, which has each connection use the
@@ -48,42 +49,40 @@ func (c *certificates) server() *tls.Config {
 }
 
 // follow looks at the files until the context ends.
-func (c *certificates) follow(ctx context.Context) {
-	tick := time.NewTicker(lookInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			c.look()
-		}
-	}
-}
+func (c *certificates) follow(ctx context.Context) { follow.Every(ctx, lookInterval, c.look) }
 
-// look takes over what has changed and then stood still for one look: a
-// certificate and its key are seldom written at one moment.
+// look loads the files again when they have changed.
 func (c *certificates) look() {
-	now := c.files.read()
-	still := now == c.seen
-	c.seen = now
-	if !still || now == c.tried {
+	if !c.changes.Changed() {
 		return
 	}
-	c.tried = now
-	if err := c.load(now); err != nil {
+	var now material
+	if !c.changes.Read(func() { now = c.files.read() }) || now == c.loaded {
+		return
+	}
+	c.loaded = now
+	if err := c.load(); err != nil {
 		c.log.Error("certificate did not load; the last good one stays in use", "cert_file", c.files.CertFile, "error", err)
 	}
 }
 
-func (c *certificates) load(m material) error {
-	config, err := m.config()
+func (c *certificates) load() error {
+	config, err := c.loaded.config()
 	if err != nil {
 		return err
 	}
 	c.current.Store(config)
 	c.log.Info("certificate loaded", "cert_file", c.files.CertFile, "expires", config.Certificates[0].Leaf.NotAfter)
 	return nil
+}
+
+// paths are the files that are configured.
+func (t *tlsAt) paths() []string {
+	paths := []string{t.CertFile, t.KeyFile}
+	if t.ClientCAFile != "" {
+		paths = append(paths, t.ClientCAFile)
+	}
+	return paths
 }
 
 func (t *tlsAt) read() (m material) {
