@@ -117,8 +117,9 @@ func (b *Builder) assemble(c *Config) (*core.Gate, error) {
 	})
 }
 
-func (b *Builder) build(c *Config, authenticator core.Authenticator, policy *table) (*core.Gate, error) {
-	extractor := c.extractor()
+// build makes everything of a gate but its authenticator and its policy.
+func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core.Policy) (*core.Gate, error) {
+	extractor := c.Extractor()
 	var hide *core.Extractor
 	if c.HideCredentials {
 		hide = &extractor
@@ -148,9 +149,9 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy *tab
 	})
 }
 
-// extractor looks everywhere a credential may sit that this configuration can
+// Extractor looks everywhere a credential may sit that this configuration can
 // verify.
-func (c *Config) extractor() core.Extractor {
+func (c *Config) Extractor() core.Extractor {
 	e := core.Extractor{TokenCookie: c.TokenCookie}
 	if c.Session != nil {
 		e.SessionCookie = c.Session.CookieName
@@ -233,20 +234,24 @@ func (b *Builder) session(c *Config) (*cache.Memo, key, error) {
 		if err != nil {
 			return nil, err
 		}
-		next, err := session.New(session.Options{
-			URL:         s.KratosURL,
-			Client:      client,
-			CookieName:  s.CookieName,
-			RequiredAAL: s.RequiredAAL,
-			Claims:      claims.Paths{Roles: mustClaimPaths(s.RolesClaim), Permissions: mustClaimPaths(s.PermissionsClaim)},
-			Now:         b.Now,
-		})
+		next, err := session.New(s.options(client, b.Now))
 		if err != nil {
 			return nil, err
 		}
 		return b.memo(next, k, c.Cache, s.CacheTTL, s.NegativeCacheTTL, s.Outbound)
 	})
 	return memo, k, err
+}
+
+func (s *Session) options(client *idp.Client, now func() time.Time) session.Options {
+	return session.Options{
+		URL:         s.KratosURL,
+		Client:      client,
+		CookieName:  s.CookieName,
+		RequiredAAL: s.RequiredAAL,
+		Claims:      claims.Paths{Roles: mustClaimPaths(s.RolesClaim), Permissions: mustClaimPaths(s.PermissionsClaim)},
+		Now:         now,
+	}
 }
 
 func (b *Builder) introspection(c *Config, secret string) (*cache.Memo, key, error) {
@@ -261,25 +266,29 @@ func (b *Builder) introspection(c *Config, secret string) (*cache.Memo, key, err
 		if err != nil {
 			return nil, err
 		}
-		next, err := introspection.New(introspection.Options{
-			URL:                         i.Endpoint,
-			Client:                      client,
-			Auth:                        introspection.Auth(i.AuthMethod),
-			ClientID:                    i.ClientID,
-			ClientSecret:                secret,
-			Issuer:                      i.Issuer,
-			Audiences:                   i.Audience,
-			InsecureAcceptMissingExpiry: i.InsecureNoExpiry,
-			Leeway:                      exactly(i.Leeway),
-			Claims:                      claims.Paths{Roles: mustClaimPaths(i.RolesClaim), Permissions: mustClaimPaths(i.PermissionsClaim)},
-			Now:                         b.Now,
-		})
+		next, err := introspection.New(i.options(client, secret, b.Now))
 		if err != nil {
 			return nil, err
 		}
 		return b.memo(next, k, c.Cache, i.CacheTTL, i.NegativeCacheTTL, i.Outbound)
 	})
 	return memo, k, err
+}
+
+func (i *Introspection) options(client *idp.Client, secret string, now func() time.Time) introspection.Options {
+	return introspection.Options{
+		URL:                         i.Endpoint,
+		Client:                      client,
+		Auth:                        introspection.Auth(i.AuthMethod),
+		ClientID:                    i.ClientID,
+		ClientSecret:                secret,
+		Issuer:                      i.Issuer,
+		Audiences:                   i.Audience,
+		InsecureAcceptMissingExpiry: i.InsecureNoExpiry,
+		Leeway:                      exactly(i.Leeway),
+		Claims:                      claims.Paths{Roles: mustClaimPaths(i.RolesClaim), Permissions: mustClaimPaths(i.PermissionsClaim)},
+		Now:                         now,
+	}
 }
 
 func (b *Builder) jwt(c *Config) (*verifier, key, error) {

@@ -25,6 +25,12 @@ const maxConfig = 4 << 20
 // indirection, fills in defaults and validates it. The error is an *Error
 // with every mistake in it.
 func Load(raw []byte) (*Config, error) {
+	return LoadFrom(raw, func(path string) string { return path })
+}
+
+// LoadFrom is Load where the gateway's files are somewhere else: locate says
+// where the file that the configuration names is on this machine.
+func LoadFrom(raw []byte, locate func(path string) string) (*Config, error) {
 	c, err := decode("", raw)
 	if err != nil {
 		return nil, err
@@ -35,10 +41,11 @@ func Load(raw []byte) (*Config, error) {
 	if err := aloneWithFile(c); err != nil {
 		return nil, err
 	}
-	return loadFile(c.File)
+	return LoadFile(locate(c.File))
 }
 
-func loadFile(path string) (*Config, error) {
+// LoadFile is Load for the file that a configuration names.
+func LoadFile(path string) (*Config, error) {
 	raw, err := readBounded(path, maxConfig)
 	if err != nil {
 		return nil, &Error{Mistakes: []Mistake{{"file", err.Error()}}}

@@ -136,7 +136,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, c core.Credential) (*c
 	if !active {
 		return nil, fmt.Errorf("%w: the token is not active", core.ErrInvalid)
 	}
-	p, err := a.principal(answer)
+	p, err := a.Principal(answer)
 	if err != nil {
 		return nil, fmt.Errorf("%w: token %w", core.ErrInvalid, err)
 	}
@@ -199,7 +199,9 @@ func (a *Authenticator) request(ctx context.Context, token string) (*http.Reques
 	return req, nil
 }
 
-func (a *Authenticator) principal(answer claims.Set) (*core.Principal, error) {
+// Principal checks what an endpoint says of an active token, and reads who it
+// speaks of. The error does not yet wrap core.ErrInvalid.
+func (a *Authenticator) Principal(answer claims.Set) (*core.Principal, error) {
 	issuer, err := a.check(answer)
 	if err != nil {
 		return nil, err

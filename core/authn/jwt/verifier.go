@@ -85,7 +85,7 @@ func (v *Verifier) Authenticate(ctx context.Context, c core.Credential) (*core.P
 	if err := issuer.checkSignature(ctx, t); err != nil {
 		return nil, err
 	}
-	principal, err := v.principal(issuer, t)
+	principal, err := issuer.Principal(t.claims, t.typ, v.now(), v.leeway)
 	if err != nil {
 		return nil, invalid(err)
 	}
@@ -135,37 +135,37 @@ func (i *trusted) checkSignature(ctx context.Context, t *token) error {
 	return invalid(fmt.Errorf("has a signature that does not hold"))
 }
 
-// principal checks the claims of a token whose signature holds, and reads who
-// it speaks of.
-func (v *Verifier) principal(i *trusted, t *token) (*core.Principal, error) {
-	now := v.now()
-	expiry, err := t.claims.Expiry(now)
+// Principal checks the claims of a token whose signature is taken to hold, and
+// reads who it speaks of. The typ is that of the token's header. The error does
+// not yet wrap core.ErrInvalid.
+func (i *Issuer) Principal(set claims.Set, typ string, now time.Time, leeway time.Duration) (*core.Principal, error) {
+	expiry, err := set.Expiry(now)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.claims.Begun(now, v.leeway); err != nil {
+	if err := set.Begun(now, leeway); err != nil {
 		return nil, err
 	}
 	if !i.InsecureSkipAudience {
-		if err := t.claims.MeantFor(i.Audiences); err != nil {
+		if err := set.MeantFor(i.Audiences); err != nil {
 			return nil, err
 		}
 	}
-	if err := t.claims.CheckKind(i.kind(t)); err != nil {
+	if err := set.CheckKind(i.kind(typ)); err != nil {
 		return nil, err
 	}
-	p := &core.Principal{Kind: core.KindJWT, Issuer: i.Issuer.Issuer, Expiry: expiry}
-	if err := t.claims.Principal(i.Claims, p); err != nil {
+	p := &core.Principal{Kind: core.KindJWT, Issuer: i.Issuer, Expiry: expiry}
+	if err := set.Principal(i.Claims, p); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-func (i *trusted) kind(t *token) claims.Token {
+func (i *Issuer) kind(typ string) claims.Token {
 	switch {
 	case i.InsecureAcceptIDTokens:
 		return claims.IDTokenToo
-	case shortType(t.typ) == accessTokenType:
+	case shortType(typ) == accessTokenType:
 		return claims.MarkedAccess
 	}
 	return claims.Unmarked

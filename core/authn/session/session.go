@@ -161,6 +161,16 @@ func (a *Authenticator) principal(answer *idp.Answer) (*core.Principal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the session that Kratos sends %w", err)
 	}
+	p, err := a.Principal(document)
+	if err != nil {
+		return nil, err
+	}
+	p.FreshUntil = a.freshUntil(answer)
+	return p, nil
+}
+
+// Principal checks a session document of Kratos and reads whose session it is.
+func (a *Authenticator) Principal(document map[string]any) (*core.Principal, error) {
 	p, err := a.read(document)
 	if err != nil {
 		return nil, fmt.Errorf("%w: session %w", core.ErrInvalid, err)
@@ -168,7 +178,6 @@ func (a *Authenticator) principal(answer *idp.Answer) (*core.Principal, error) {
 	if required := a.RequiredAAL; levels[p.AAL] < levels[required] {
 		return nil, &core.StepUp{AAL: required}
 	}
-	p.FreshUntil = a.freshUntil(answer)
 	return p, nil
 }
 
