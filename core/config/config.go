@@ -88,7 +88,7 @@ type Session struct {
 
 // JWT verifies JWT access tokens.
 type JWT struct {
-	Issuers          []Issuer `config:"issuers" required:"true" doc:"The issuers whose tokens are accepted."`
+	Issuers          []Issuer `config:"issuers" required:"true" len_min:"1" doc:"The issuers whose tokens are accepted."`
 	Leeway           Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference for nbf and iat, in seconds; exp is exact."`
 	JWKSCacheTTL     Seconds  `config:"jwks_cache_ttl" default:"600" between:"10,86400" doc:"How long a fetched key set is used before it is fetched again, in seconds."`
 	JWKSMinRefresh   Seconds  `config:"jwks_min_refresh" default:"10" between:"1,3600" doc:"Minimum time between two fetches of a key set, in seconds, however many tokens name unknown keys."`
@@ -101,7 +101,7 @@ type JWT struct {
 // Issuer is one trusted authorization server.
 type Issuer struct {
 	Issuer              string   `config:"issuer" required:"true" doc:"The exact value of the iss claim (RFC 7519 section 4.1.1), with or without a trailing slash as the issuer writes it."`
-	JWKSURI             string   `config:"jwks_uri" doc:"URL of the issuer's key set. Without it and without jwks_file it is discovered from the issuer (OpenID Connect Discovery 1.0 section 4)."`
+	JWKSURI             string   `config:"jwks_uri" starts_with:"http" doc:"URL of the issuer's key set. Without it and without jwks_file it is discovered from the issuer (OpenID Connect Discovery 1.0 section 4)."`
 	JWKSFile            string   `config:"jwks_file" doc:"Path of a file with the key set (RFC 7517), for issuers that publish none."`
 	Audience            []string `config:"audience" doc:"Accepted audiences; a token must name at least one of them (RFC 9068 section 4). Required unless insecure_any_audience is set."`
 	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
@@ -148,14 +148,6 @@ type Path struct {
 // Cache bounds the embedded cache.
 type Cache struct {
 	MaxEntries int `config:"max_entries" default:"10000" between:"100,10000000" doc:"Maximum number of cached credentials, separately for valid and invalid ones."`
-}
-
-// EntityChecks are the cross-field rules in the form of Kong's schema; validate
-// states the same ones for every host.
-func (Config) EntityChecks() []map[string]any {
-	return []map[string]any{
-		{"at_least_one_of": []string{"file", "permission_table", "permission_table_files"}},
-	}
 }
 
 // Mistake is one thing wrong with a configuration.

@@ -186,9 +186,6 @@ func (v *validator) issuers(issuers []Issuer) {
 }
 
 func (v *validator) issuer(path string, issuer Issuer) {
-	if issuer.JWKSURI != "" {
-		v.url(path+".jwks_uri", issuer.JWKSURI)
-	}
 	if issuer.JWKSURI != "" && issuer.JWKSFile != "" {
 		v.add(path+".jwks_file", "cannot be set beside jwks_uri")
 	}

@@ -46,8 +46,8 @@ const (
 //	starts_with:"…"      text that a string begins with
 //	secret:"true"        may be a vault reference and is stored encrypted
 //
-// Checks across fields come from an optional method of the struct,
-// EntityChecks() []map[string]any, with field names relative to the struct.
+// Checks across fields come from an optional method of a struct at any depth,
+// EntityChecks() []map[string]any, with field names relative to that struct.
 //
 // What cannot be expressed is an error that names the field: nothing is left
 // out silently, and nothing is emitted that Kong would refuse at its start.
@@ -59,9 +59,6 @@ func Schema(name string, config any) (map[string]any, error) {
 	var b schemaBuilder
 	record := b.record("", t)
 	record["required"] = true
-	if c, ok := config.(interface{ EntityChecks() []map[string]any }); ok {
-		record["entity_checks"] = c.EntityChecks()
-	}
 	if len(b.errs) > 0 {
 		return nil, fmt.Errorf("the schema of plugin %s: %w", name, errors.Join(b.errs...))
 	}
@@ -125,7 +122,11 @@ func (b *schemaBuilder) record(path string, t reflect.Type) attributes {
 		}
 		fields = append(fields, attributes{name: b.field(join(path, name), f)})
 	}
-	return attributes{"type": "record", "fields": fields}
+	record := attributes{"type": "record", "fields": fields}
+	if c, ok := reflect.Zero(t).Interface().(interface{ EntityChecks() []map[string]any }); ok {
+		record["entity_checks"] = c.EntityChecks()
+	}
+	return record
 }
 
 func join(path, name string) string {

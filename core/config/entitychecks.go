@@ -1,0 +1,125 @@
+package config
+
+import "reflect"
+
+// Each EntityChecks states the rules across the fields of one section in the
+// form of Kong's schema, so that Kong refuses at POST /plugins what would
+// otherwise answer 503 from the first request on. Config.validate states the
+// same rules, and more, for every host: the rules here may refuse less, never
+// more. What Kong's checks cannot say is left to validate: that two names
+// differ where one of them is in a section that may be absent, that two lists
+// name no issuer twice, and what depends on three fields.
+//
+// For Kong a field that has a default is never absent, and null where there is
+// none. {"required": true} therefore matches a field that is set.
+
+// set matches a field that has a value.
+func set() map[string]any { return map[string]any{"required": true} }
+
+// filled matches a list with something in it.
+func filled() map[string]any { return map[string]any{"required": true, "len_min": 1} }
+
+// EntityChecks are the rules across the top level of a configuration.
+func (Config) EntityChecks() []map[string]any {
+	checks := []map[string]any{
+		{"at_least_one_of": []string{"file", "permission_table", "permission_table_files"}},
+		{"at_least_one_of": []string{"file", "session", "jwt", "introspection"}},
+		{"mutually_exclusive": []string{"permission_table", "permission_table_files"}},
+		{"conditional_at_least_one_of": map[string]any{
+			"if_field": "shadow_table_files", "if_match": filled(),
+			"then_at_least_one_of": []string{"permission_table_files"},
+			"then_err":             "shadow_table_files needs %s to be compared with",
+		}},
+		{"conditional_at_least_one_of": map[string]any{
+			"if_field": "token_cookie", "if_match": set(),
+			"then_at_least_one_of": []string{"jwt", "introspection"},
+			"then_err":             "token_cookie needs one of %s to verify the token",
+		}},
+	}
+	return append(checks, aloneWithFileChecks()...)
+}
+
+// aloneWithFileChecks refuse every other field beside file: one that has no
+// default must be absent, one that has must be left as it is. Lists and maps
+// with a default cannot be compared in Kong.
+func aloneWithFileChecks() []map[string]any {
+	var without []string
+	var checks []map[string]any
+	t := reflect.TypeFor[Config]()
+	for i := range t.NumField() {
+		field := t.Field(i)
+		key := configKey(field)
+		_, hasDefault := field.Tag.Lookup("default")
+		switch {
+		case key == "file":
+		case field.Type.Kind() == reflect.Struct:
+			checks = append(checks, leftAloneChecks(key, field.Type)...)
+		case hasDefault:
+			checks = append(checks, leftAlone(key, field)...)
+		default:
+			without = append(without, key)
+		}
+	}
+	exclusive := map[string]any{"mutually_exclusive_sets": map[string]any{"set1": []string{"file"}, "set2": without}}
+	return append([]map[string]any{exclusive}, checks...)
+}
+
+func leftAloneChecks(path string, section reflect.Type) []map[string]any {
+	var checks []map[string]any
+	for i := range section.NumField() {
+		field := section.Field(i)
+		checks = append(checks, leftAlone(join(path, configKey(field)), field)...)
+	}
+	return checks
+}
+
+func leftAlone(path string, field reflect.StructField) []map[string]any {
+	switch field.Type.Kind() {
+	case reflect.Bool, reflect.Int, reflect.Float64, reflect.String:
+		normal := defaultValue(field.Type, field.Tag.Get("default")).Interface()
+		return []map[string]any{{"conditional": map[string]any{
+			"if_field": "file", "if_match": set(),
+			"then_field": path, "then_match": map[string]any{"eq": normal},
+			"then_err": path + " cannot be set beside %s; move it to that file",
+		}}}
+	}
+	return nil
+}
+
+// EntityChecks are the rules across the fields of an issuer.
+func (Issuer) EntityChecks() []map[string]any {
+	return append(audienceChecks(), map[string]any{"mutually_exclusive": []string{"jwks_uri", "jwks_file"}})
+}
+
+// EntityChecks are the rules across the fields of the introspection endpoint. A
+// secret that is a vault reference is not known to Kong yet, and passes.
+func (Introspection) EntityChecks() []map[string]any {
+	const method = "introspection_endpoint_auth_method"
+	named := map[string]any{"one_of": []string{"client_secret_basic", "client_secret_post"}}
+	needs := func(field string) map[string]any {
+		return map[string]any{"conditional": map[string]any{"if_field": method, "if_match": named, "then_field": field, "then_match": set()}}
+	}
+	return append(audienceChecks(), needs("client_id"), needs("client_secret"),
+		map[string]any{"conditional": map[string]any{
+			"if_field": method, "if_match": map[string]any{"eq": "none"},
+			"then_field": "client_secret", "then_match": map[string]any{"eq": nil},
+			"then_err": "%s is none although client_secret is set; choose client_secret_basic or client_secret_post",
+		}})
+}
+
+// audienceChecks are those of every section whose tokens have an audience.
+func audienceChecks() []map[string]any {
+	const anyAudience = "insecure_any_audience"
+	return []map[string]any{
+		{"conditional_at_least_one_of": map[string]any{
+			"if_field": anyAudience, "if_match": map[string]any{"eq": false},
+			"then_at_least_one_of": []string{"audience"},
+			"then_err":             "%s is needed, so that a token for another service does not pass; or set " + anyAudience,
+		}},
+		{"conditional": map[string]any{
+			"if_field": anyAudience, "if_match": map[string]any{"eq": true},
+			"then_field": "audience", "then_match": map[string]any{"len_eq": 0},
+			"then_err": "%s contradicts audience; remove one of them",
+		}},
+	}
+}
