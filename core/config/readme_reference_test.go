@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// readme is a README whose configuration table is generated, in the shape that
-// its gateway's users know.
+// readme is a page whose table of settings is generated, in the form that its
+// gateway's documentation uses.
 type readme struct {
 	path, head string
 	row        func(path string, f reflect.StructField) string
@@ -22,7 +22,7 @@ const (
 
 var readmes = []readme{
 	{
-		"../../plugins/kong/README.md",
+		"../../docs/kong.md",
 		"| Parameter | Type | Required | Default | Allowed values | Description |\n|---|---|---|---|---|---|\n",
 		func(path string, f reflect.StructField) string {
 			return fmt.Sprintf("| `config.%s` | %s | %s | %s | %s | %s |\n",
@@ -30,7 +30,7 @@ var readmes = []readme{
 		},
 	},
 	{
-		"../../plugins/apisix/README.md",
+		"../../docs/apisix.md",
 		"| Name | Type | Required | Default | Valid values | Description |\n|---|---|---|---|---|---|\n",
 		func(path string, f reflect.StructField) string {
 			return fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n",
@@ -39,8 +39,8 @@ var readmes = []readme{
 	},
 }
 
-// TestReferenceIsCurrentInREADMEs keeps the tables of the plugins' READMEs what
-// the code says.
+// TestReferenceIsCurrentInREADMEs compares the tables of the gateways' reference
+// pages with the code.
 func TestReferenceIsCurrentInREADMEs(t *testing.T) {
 	for _, r := range readmes {
 		text, err := os.ReadFile(r.path)

@@ -195,10 +195,9 @@ func settingPaths(t *testing.T) map[string]bool {
 	return paths
 }
 
-// TestExampleUsageGetsTheAnswersShown makes the requests of each plugin's
-// "Example usage" that need no credential at the gate of the page's first
-// example.
-func TestExampleUsageGetsTheAnswersShown(t *testing.T) {
+// TestRequestsInGuidesGetTheResponsesShown sends the requests of each plugin's
+// guide that need no credential to the gate of the page's first configuration.
+func TestRequestsInGuidesGetTheResponsesShown(t *testing.T) {
 	for path, kind := range map[string]string{"plugins/kong/README.md": "kong.yml", "plugins/apisix/README.md": "apisix.yaml"} {
 		t.Run(kind, func(t *testing.T) {
 			var gate *core.Gate
@@ -211,8 +210,8 @@ func TestExampleUsageGetsTheAnswersShown(t *testing.T) {
 					count += checkUsage(t, gate, b)
 				}
 			}
-			if count == 0 {
-				t.Error("no request was made")
+			if count < 2 {
+				t.Errorf("%d requests were made", count)
 			}
 		})
 	}
@@ -266,6 +265,9 @@ func checkUsage(t *testing.T, gate *core.Gate, b block) (made int) {
 			r.Header = append(r.Header, core.Header{Name: m[1], Value: m[2]})
 		}
 		d := gate.Check(t.Context(), r)
+		if d.Outcome == core.Allow {
+			d.Status = http.StatusOK // the upstream's
+		}
 		for lines.Scan() {
 			line := strings.TrimSpace(lines.Text())
 			if status, ok := strings.CutPrefix(line, "-> "); ok {

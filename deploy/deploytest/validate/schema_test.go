@@ -267,13 +267,17 @@ func TestToolFileMistakesAreFound(t *testing.T) {
 
 var block = regexp.MustCompile("(?s)```yaml\n(# (?:kubernetes|deck|adc)\\.yaml\n.*?)```")
 
-// TestBlocksInREADMEsFitTheirFormats does the same for what the READMEs show.
-func TestBlocksInREADMEsFitTheirFormats(t *testing.T) {
+// TestBlocksInDocumentationFitTheirFormats does the same for the gateways'
+// guides and references.
+func TestBlocksInDocumentationFitTheirFormats(t *testing.T) {
 	resources, formats := crds(t, "schemas"), documents(t, "schemas/tools.yaml")[0]
 	found := map[string]int{}
 	for _, gateway := range []string{"kong", "apisix"} {
 		text, err := os.ReadFile(filepath.Join(deploy, "../plugins", gateway, "README.md"))
 		must(t, err)
+		reference, err := os.ReadFile(filepath.Join(deploy, "../docs", gateway+".md"))
+		must(t, err)
+		text = append(text, reference...)
 		for _, m := range block.FindAllStringSubmatch(string(text), -1) {
 			first, body, _ := strings.Cut(m[1], "\n")
 			kind := strings.TrimSuffix(strings.TrimPrefix(first, "# "), ".yaml")
