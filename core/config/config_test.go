@@ -53,8 +53,9 @@ func TestEveryMistakeIsReportedAtItsPath(t *testing.T) {
 relm: x
 session: {kratos_url: 5, cookie: x, http: {ssl_verify: "no", timeout: soon}}
 jwt: {issuers: {issuer: x}}
-`, `configuration has 6 mistake(s)
+`, `configuration has 7 mistake(s)
   jwt.issuers: must be a list, not a map
+  permission_table: is needed, or permission_table_files: without a table every request is denied
   relm: is not a setting; did you mean realm?
   session.cookie: is not a setting
   session.http.ssl_verify: must be true or false, not a string
@@ -196,5 +197,24 @@ func TestErrorIsTyped(t *testing.T) {
 	var e *Error
 	if !errors.As(err, &e) || len(e.Mistakes) != 2 {
 		t.Errorf("%v", err)
+	}
+}
+
+// Nothing is said twice of a setting whose value cannot be read, and everything
+// of the others.
+func TestUnreadableSettingHidesNoOther(t *testing.T) {
+	for text, want := range map[string]string{
+		"realm: [x]\nsession: {kratos_url: 'ftp://x', cache_ttl: soon}": `configuration has 4 mistake(s)
+  permission_table: is needed, or permission_table_files: without a table every request is denied
+  realm: must be a string, not a list
+  session.cache_ttl: must be a number, not a string
+  session.kratos_url: must be a complete http or https URL`,
+		"jwt: true\npermission_table: x\nintrospection: {introspection_endpoint: 'http://x', audience: api}": `configuration has 2 mistake(s)
+  introspection.audience: must be a list, not a string
+  jwt: must be a map, not true or false`,
+	} {
+		if _, err := Load([]byte(text)); err == nil || err.Error() != want {
+			t.Errorf("%s\n%v\nwant\n%s", text, err, want)
+		}
 	}
 }

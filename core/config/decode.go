@@ -25,45 +25,48 @@ const maxConfig = 4 << 20
 // indirection, fills in defaults and validates it. The error is an *Error
 // with every mistake in it.
 func Load(raw []byte) (*Config, error) {
-	return LoadFrom(raw, func(path string) string { return path })
-}
-
-// LoadFrom is Load where the gateway's files are somewhere else: locate says
-// where the file that the configuration names is on this machine.
-func LoadFrom(raw []byte, locate func(path string) string) (*Config, error) {
-	c, err := decode("", raw)
-	if err != nil {
-		return nil, err
+	c, mistakes := Inspect(raw)
+	if len(mistakes) > 0 {
+		return nil, errorOf("", mistakes)
 	}
 	if c.File == "" {
-		return c, validate("", c)
+		return c, nil
 	}
-	if err := aloneWithFile(c); err != nil {
-		return nil, err
-	}
-	return LoadFile(locate(c.File))
+	return loadFile(c.File)
 }
 
-// LoadFile is Load for the file that a configuration names.
-func LoadFile(path string) (*Config, error) {
+// Inspect is Load without the file that a configuration names, which is left to
+// tools that read it from another place. It returns what could be read even if
+// there are mistakes, and nil only if the text is neither YAML nor JSON.
+func Inspect(raw []byte) (*Config, []Mistake) {
+	c := &Config{}
+	v, ok := fill(raw, reflect.ValueOf(c).Elem())
+	switch {
+	case !ok:
+		return nil, v.mistakes
+	case c.File != "":
+		return c, append(v.mistakes, aloneWithFile(c)...)
+	}
+	v.config(c)
+	return c, v.mistakes
+}
+
+func loadFile(path string) (*Config, error) {
 	raw, err := readBounded(path, maxConfig)
 	if err != nil {
 		return nil, &Error{Mistakes: []Mistake{{"file", err.Error()}}}
 	}
-	c, err := decode(path, raw)
-	if err != nil {
-		return nil, err
+	c, mistakes := Inspect(raw)
+	if c != nil && c.File != "" {
+		mistakes = []Mistake{{"file", "a configuration file cannot name another one; put the settings here"}}
 	}
-	if c.File != "" {
-		return nil, &Error{path, []Mistake{{"file", "a configuration file cannot name another one; put the settings here"}}}
-	}
-	return c, validate(path, c)
+	return c, errorOf(path, mistakes)
 }
 
 // aloneWithFile refuses settings beside file. Gateways fill in defaults
 // before they hand a configuration over, so a value equal to its default
 // counts as not set.
-func aloneWithFile(c *Config) error {
+func aloneWithFile(c *Config) []Mistake {
 	alone := &Config{}
 	(&decoder{}).section("", reflect.ValueOf(alone).Elem(), map[string]any{"file": c.File})
 	var mistakes []Mistake
@@ -73,7 +76,7 @@ func aloneWithFile(c *Config) error {
 			mistakes = append(mistakes, Mistake{configKey(got.Type().Field(i)), "cannot be set beside file; move it to " + c.File})
 		}
 	}
-	return errorOf("", mistakes)
+	return mistakes
 }
 
 func equalOrEmpty(got, want reflect.Value) bool {
@@ -99,11 +102,6 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return text, nil
 }
 
-func decode(source string, raw []byte) (*Config, error) {
-	c := &Config{}
-	return c, fill(source, raw, reflect.ValueOf(c).Elem())
-}
-
 // DecodeFile fills the struct that into points to from a YAML or JSON file, in
 // the way of Load: strictly, with the defaults and the checks that the tags of
 // its fields state. Hosts that have settings of their own read them with it.
@@ -113,26 +111,30 @@ func DecodeFile(path string, into any) error {
 	if err != nil {
 		return &Error{Mistakes: []Mistake{{"", err.Error()}}}
 	}
-	settings := reflect.ValueOf(into).Elem()
-	if err := fill(path, raw, settings); err != nil {
-		return err
-	}
-	v := &validator{}
-	v.section("", settings)
-	return errorOf(path, v.mistakes)
+	return errorOf(path, Decode(raw, into))
 }
 
-func fill(source string, raw []byte, into reflect.Value) error {
+// Decode is DecodeFile for a text.
+func Decode(raw []byte, into any) []Mistake {
+	v, _ := fill(raw, reflect.ValueOf(into).Elem())
+	return v.mistakes
+}
+
+// fill decodes a document and checks what the tags say. It returns false for a
+// text that is no document.
+func fill(raw []byte, into reflect.Value) (*validator, bool) {
 	if len(raw) > maxConfig {
-		return &Error{source, []Mistake{{"", fmt.Sprintf("is larger than %d bytes", maxConfig)}}}
+		return &validator{mistakes: []Mistake{{"", fmt.Sprintf("is larger than %d bytes", maxConfig)}}}, false
 	}
 	values := map[string]any{}
 	if err := parse(raw, &values); err != nil {
-		return &Error{source, syntaxMistakes(err)}
+		return &validator{mistakes: syntaxMistakes(err)}, false
 	}
 	d := decoder{keys: allKeys(into.Type())}
 	d.section("", into, values)
-	return errorOf(source, d.mistakes)
+	v := &validator{mistakes: d.mistakes, unread: d.mistakes}
+	v.section("", into)
+	return v, true
 }
 
 // parse reads JSON as JSON, because YAML knows fewer escapes, and everything

@@ -12,20 +12,24 @@ import (
 	"gatehouse/core"
 )
 
-// validate returns an *Error with every mistake of a decoded configuration.
-func validate(source string, c *Config) error {
-	v := &validator{}
-	v.section("", reflect.ValueOf(c).Elem())
-	v.config(c)
-	return errorOf(source, v.mistakes)
-}
-
+// validator checks a decoded configuration and collects every mistake.
 type validator struct {
 	mistakes []Mistake
+	// unread are the settings whose values could not be read. Nothing is said of
+	// them a second time.
+	unread []Mistake
 }
 
 func (v *validator) add(path, format string, args ...any) {
-	v.mistakes = append(v.mistakes, Mistake{path, fmt.Sprintf(format, args...)})
+	if !slices.ContainsFunc(v.unread, func(m Mistake) bool { return within(path, m.Path) }) {
+		v.mistakes = append(v.mistakes, Mistake{path, fmt.Sprintf(format, args...)})
+	}
+}
+
+// within tells whether a path is that of a setting or of something in it.
+func within(path, setting string) bool {
+	rest, ok := strings.CutPrefix(path, setting)
+	return ok && setting != "" && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // section checks what the tags say, for every field of every present section.

@@ -41,7 +41,9 @@ func TestEveryMistakeOfTheSettingsIsReported(t *testing.T) {
   gates: is required: Gates by name. Each is a configuration as on every other host: the whole of it, or a file.
   listen: is required: Where to listen.
 `},
-		"misspelt": {"listen: [{adress: x}]\ntrusted_proxy: []\n" + gateMain, `FILE: configuration has 2 mistake(s)
+		"misspelt": {"listen: [{adress: x}]\ntrusted_proxy: []\n" + gateMain, `FILE: configuration has 4 mistake(s)
+  endpoints: is required: Where each proxy asks, how it asks and which gate answers.
+  listen[0].address: is required: host:port, or unix: and the path of a socket. HTTP/1.1 and HTTP/2 are spoken on each, HTTP/2 without TLS with prior knowledge (RFC 9113 section 3.3).
   listen[0].adress: is not a setting; did you mean address?
   trusted_proxy: is not a setting
 `},
@@ -67,7 +69,7 @@ gates:
   empty: {}
   text: yes
   elsewhere: {file: /nonexistent/gatehouse.yaml}
-`, `FILE: configuration has 20 mistake(s)
+`, `FILE: configuration has 21 mistake(s)
   listen[0].address: is neither host:port nor unix:/path
   listen[1].trusted: is for unix sockets; name the proxies in trusted_proxies
   listen[2].mode: is no mode such as 0660, in quotes
@@ -86,6 +88,7 @@ gates:
   gates.elsewhere.file: open /nonexistent/gatehouse.yaml: no such file or directory
   gates.empty: no way to authenticate: set session, jwt or introspection
   gates.empty.permission_table: is needed, or permission_table_files: without a table every request is denied
+  gates.main: no way to authenticate: set session, jwt or introspection
   gates.main.sesion: is not a setting; did you mean session?
   gates.text: must be a map of settings
 `},
