@@ -79,7 +79,11 @@ func (h *Host) ServeAdmin(ctx context.Context, address string) {
 }
 
 func (h *Host) serveAdmin(ctx context.Context, address string) error {
-	return observe.ServeAdmin(ctx, address, observe.AdminHandler(h.Metrics, h.Gates.Waiting))
+	l, err := listenAdmin(address)
+	if err != nil {
+		return err
+	}
+	return serveAdmin(ctx, l, adminHandler(h.Metrics.Handler(), h.Gates.Waiting))
 }
 
 // AdminFlag adds the flag that says where ServeAdmin listens.

@@ -13,7 +13,6 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/coretest"
-	"gatehouse/core/observe"
 )
 
 // A gateway that reloads has two processes for a moment, and the older one still
@@ -45,7 +44,7 @@ func TestAdminAddressThatIsTakenIsTriedAgain(t *testing.T) {
 func get(t *testing.T, h *Host, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	observe.AdminHandler(h.Metrics, h.Gates.Waiting).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	adminHandler(h.Metrics.Handler(), h.Gates.Waiting).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	body, err := io.ReadAll(w.Result().Body)
 	if err != nil {
 		t.Fatal(err)

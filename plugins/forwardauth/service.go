@@ -9,13 +9,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"gatehouse/core"
 	"gatehouse/core/config"
+	"gatehouse/internal/unixsocket"
 )
 
 // service is everything that answers.
@@ -147,7 +147,7 @@ func (s *service) certificates(at *tlsAt) (*certificates, error) {
 	return c, nil
 }
 
-// socket replaces a unix socket that an earlier process left.
+// socket refuses the path of a unix socket that another process serves.
 func (l listen) socket() (net.Listener, error) {
 	path, isUnix := l.unixPath()
 	if !isUnix {
@@ -157,22 +157,7 @@ func (l listen) socket() (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
-		if err := removeLeftover(path); err != nil {
-			return nil, err
-		}
-	}
-	return listenUnix(path, mode)
-}
-
-// removeLeftover removes a socket that nobody serves any more. To take the place
-// of a process that does would leave it running and unheard.
-func removeLeftover(path string) error {
-	if conn, err := net.Dial("unix", path); err == nil {
-		conn.Close()
-		return fmt.Errorf("%s is in use by another process", path)
-	}
-	return os.Remove(path)
+	return unixsocket.Listen(path, unixsocket.Options{Mode: mode})
 }
 
 // serve answers on every listener until ctx ends or one of them fails, and

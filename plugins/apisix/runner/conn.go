@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/api7/ext-plugin-proto/go/A6/ExtraInfo"
 
 	"gatehouse/core"
+	"gatehouse/internal/unixsocket"
 )
 
 // conn is one connection of APISIX, which uses it for one call at a time.
@@ -25,7 +27,7 @@ type conn struct {
 	call    pendingCall
 	onSent  func() bool
 	timeout *time.Timer
-	// expiring is held while expire answers, so that serve, whose plugins may
+	// expiring is held while expire answers, so that Serve, whose plugins may
 	// give up at that moment, does not hang up before.
 	expiring sync.Mutex
 	// began and due delimit the current call; dueAt is due for expire, in
@@ -50,6 +52,8 @@ const (
 	phaseBits = 3
 )
 
+var _ unixsocket.Connection = (*conn)(nil)
+
 func newConn(s *server, nc net.Conn) *conn {
 	c := &conn{Conn: nc, server: s, frames: newFrames(nc), enc: newEncoder()}
 	c.onSent = c.sent
@@ -58,8 +62,8 @@ func newConn(s *server, nc net.Conn) *conn {
 	return c
 }
 
-// serve answers calls until APISIX hangs up.
-func (c *conn) serve() {
+// Serve answers calls until APISIX hangs up.
+func (c *conn) Serve(context.Context) {
 	defer c.hangUp()
 	defer c.timeout.Stop()
 	defer c.server.recovered("connection")
@@ -249,7 +253,7 @@ func (c *conn) sent() (wait bool) {
 	c.timeout.Stop()
 	now := c.phase.Load()
 	next := (now &^ phaseBits) + phaseBits + 1
-	return now&phaseBits == phaseAnswering && c.phase.CompareAndSwap(now, next) && !c.server.stopping.Load()
+	return now&phaseBits == phaseAnswering && c.phase.CompareAndSwap(now, next) && !c.server.connections.Stopping()
 }
 
 // expire answers in place of plugins that took too long. The connection is
@@ -289,8 +293,8 @@ func (s *server) expiredFrame(call pendingCall) []byte {
 	return frame
 }
 
-// closeIdle closes the connection if no call is open on it.
-func (c *conn) closeIdle() {
+// CloseIdle closes the connection if no call is open on it.
+func (c *conn) CloseIdle() {
 	now := c.phase.Load()
 	if now&phaseBits == phaseIdle && c.phase.CompareAndSwap(now, now|phaseBits) {
 		c.Close()

@@ -64,7 +64,7 @@ func FuzzConnection(f *testing.F) {
 		c := newConn(s, ours)
 		served := make(chan struct{})
 		go func() {
-			c.serve()
+			c.Serve(t.Context())
 			close(served)
 		}()
 		go func() {

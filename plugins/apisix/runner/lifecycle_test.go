@@ -3,6 +3,7 @@ package runner
 import (
 	"bytes"
 	"context"
+	"gatehouse/internal/unixsocket"
 	"io"
 	"net"
 	"net/http"
@@ -289,7 +290,7 @@ func TestSystemCallsPerFrame(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := newConn(s, counted)
-	go c.serve()
+	go c.Serve(t.Context())
 	g := &gateway{Conn: theirs, vars: map[string]string{requestLineVar: "/"}}
 	defer theirs.Close()
 	token := g.prepare(t, "k", conf{"full decision", ""})
@@ -319,7 +320,7 @@ func TestLostSocketIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := listen(socketPath(t), 0o600)
+	l, err := unixsocket.Listen(socketPath(t), unixsocket.Options{Mode: 0o600})
 	if err != nil {
 		t.Fatal(err)
 	}

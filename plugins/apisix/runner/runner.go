@@ -12,10 +12,10 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
+
+	"gatehouse/internal/unixsocket"
 )
 
 // The environment in which APISIX starts a runner.
@@ -174,11 +174,10 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	socket, err := listen(strings.TrimPrefix(s.opts.Address, "unix:"), s.opts.SocketMode)
+	socket, err := unixsocket.Listen(strings.TrimPrefix(s.opts.Address, "unix:"), unixsocket.Options{Mode: s.opts.SocketMode, Replace: true})
 	if err != nil {
-		return err
+		return fmt.Errorf("listen on %s: %w", s.opts.Address, err)
 	}
-	defer socket.remove()
 	s.opts.Log.Info("runner: listening", "address", s.opts.Address, "plugins", s.names)
 	return s.serve(ctx, socket)
 }
@@ -192,11 +191,8 @@ type server struct {
 	confs     *confs
 	notes     *notes
 	started   time.Time
-	stopping  atomic.Bool
 
-	mu    sync.Mutex
-	conns map[*conn]struct{}
-	open  sync.WaitGroup
+	connections unixsocket.Server
 }
 
 func newServer(o Options) (*server, error) {
@@ -204,7 +200,7 @@ func newServer(o Options) (*server, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	s := &server{opts: o, plugins: map[string]Plugin{}, started: time.Now(), conns: map[*conn]struct{}{}}
+	s := &server{opts: o, plugins: map[string]Plugin{}, started: time.Now()}
 	for _, p := range o.Plugins {
 		s.plugins[p.Name()] = p
 		s.names = append(s.names, p.Name())
@@ -214,94 +210,36 @@ func newServer(o Options) (*server, error) {
 	}
 	s.notes = newNotes(o.Log, o.now)
 	s.confs = newConfs(&o, s.load)
+	s.connections = unixsocket.Server{
+		Start: s.start,
+		Limit: o.MaxConns,
+		Grace: o.StopTimeout,
+		Failed: func(err error) {
+			s.notes.error("accept", "runner: cannot accept a connection", "cause", err)
+		},
+		Full: func() {
+			s.notes.warn("connections", "runner: too many connections, one was refused and its request denied", "limit", o.MaxConns)
+		},
+		Cut: func() { o.Log.Warn("runner: stopped with requests open, which APISIX denies") },
+	}
 	return s, nil
 }
 
 func (s *server) serve(ctx context.Context, l net.Listener) error {
-	stopped := context.AfterFunc(ctx, func() {
-		s.stopping.Store(true)
-		l.Close()
-	})
-	defer stopped()
 	go s.sweep(ctx)
-	err := s.accept(l)
-	if ctx.Err() == nil {
+	if err := s.connections.Serve(ctx, l); err != nil {
 		return fmt.Errorf("the socket is lost: %w", err)
 	}
-	s.drain()
 	return nil
 }
 
-// accept returns when the listener is closed.
-func (s *server) accept(l net.Listener) error {
-	const longestPause = time.Second
-	pause := time.Duration(0)
-	for {
-		nc, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		if err != nil {
-			// Out of file descriptors, most likely: give requests time to end.
-			s.notes.error("accept", "runner: cannot accept a connection", "cause", err)
-			pause = min(max(2*pause, time.Millisecond), longestPause)
-			time.Sleep(pause)
-			continue
-		}
-		pause = 0
-		if err := s.opts.peers.check(nc); err != nil {
-			s.notes.warn("peers", "runner: a connection was refused", "cause", err)
-			nc.Close()
-			continue
-		}
-		s.start(nc)
+// start serves a connection of whoever may connect.
+func (s *server) start(nc net.Conn) unixsocket.Connection {
+	if err := s.opts.peers.check(nc); err != nil {
+		s.notes.warn("peers", "runner: a connection was refused", "cause", err)
+		return nil
 	}
-}
-
-func (s *server) start(nc net.Conn) {
-	c := newConn(s, nc)
-	s.mu.Lock()
-	full := len(s.conns) >= s.opts.MaxConns
-	if !full {
-		s.conns[c] = struct{}{}
-		s.open.Add(1)
-	}
-	s.mu.Unlock()
-	if full {
-		s.notes.warn("connections", "runner: too many connections, one was refused and its request denied", "limit", s.opts.MaxConns)
-		nc.Close()
-		return
-	}
-	go func() {
-		defer s.ended(c)
-		c.serve()
-	}()
-}
-
-func (s *server) ended(c *conn) {
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.mu.Unlock()
-	s.open.Done()
-}
-
-// drain waits for the open requests, but not for ever.
-func (s *server) drain() {
-	s.mu.Lock()
-	for c := range s.conns {
-		c.closeIdle()
-	}
-	s.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		s.open.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(s.opts.StopTimeout):
-		s.opts.Log.Warn("runner: stopped with requests open, which APISIX denies")
-	}
+	return newConn(s, nc)
 }
 
 func (s *server) sweep(ctx context.Context) {

@@ -10,6 +10,7 @@ import (
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
 
 	"gatehouse/core/coretest"
+	"gatehouse/internal/unixsocket"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -31,14 +32,13 @@ func startRunner(t testing.TB, o Options) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := listen(r.socket, s.opts.SocketMode)
+	l, err := unixsocket.Listen(r.socket, unixsocket.Options{Mode: s.opts.SocketMode, Replace: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	r.stop = cancel
 	go func() {
-		defer l.remove()
 		r.done <- s.serve(ctx, l)
 	}()
 	t.Cleanup(func() {

@@ -12,6 +12,8 @@ import (
 
 	pb "github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"google.golang.org/protobuf/proto"
+
+	"gatehouse/internal/unixsocket"
 )
 
 // keptBuffer is how large a buffer may be to be kept for the next frame.
@@ -36,12 +38,14 @@ type connection struct {
 	state  atomic.Int32
 }
 
+var _ unixsocket.Connection = (*connection)(nil)
+
 func newConnection(s *Server, c net.Conn) *connection {
 	return &connection{server: s, net: c, r: bufio.NewReader(c)}
 }
 
-// serve answers calls until one of the two sides has had enough.
-func (c *connection) serve(ctx context.Context) {
+// Serve answers calls until Kong hangs up or the server stops.
+func (c *connection) Serve(ctx context.Context) {
 	defer c.net.Close()
 	for c.next() {
 		err := c.answer(ctx)
@@ -50,11 +54,21 @@ func (c *connection) serve(ctx context.Context) {
 			c.server.logHangup(err)
 			return
 		}
-		if c.server.draining.Load() {
+		if c.server.connections.Stopping() {
 			return
 		}
 	}
 }
+
+// CloseIdle closes the connection if no call is open on it.
+func (c *connection) CloseIdle() {
+	if c.state.CompareAndSwap(idle, closing) {
+		c.net.Close()
+	}
+}
+
+// Close ends the connection, and an event on it.
+func (c *connection) Close() error { return c.net.Close() }
 
 // next waits for a call.
 func (c *connection) next() bool {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -58,7 +59,8 @@ func FuzzNoBytesLetARequestThrough(f *testing.F) {
 			t.Fatal(id, err)
 		}
 		kong, us := socketPair(t)
-		s.start(t.Context(), newConnection(s, us))
+		var open sync.WaitGroup
+		open.Go(func() { newConnection(s, us).Serve(t.Context()) })
 		go func() {
 			_, _ = kong.Write(sent)
 			_ = kong.CloseWrite()
@@ -77,7 +79,7 @@ func FuzzNoBytesLetARequestThrough(f *testing.F) {
 			}
 			rest = after
 		}
-		s.open.Wait()
+		open.Wait()
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/coretest"
+	"gatehouse/internal/unixsocket"
 )
 
 // This file plays Kong's side of the protocol over real sockets, as
@@ -68,7 +69,7 @@ func serveAt(t *testing.T, p Plugin, path string) *running {
 	if r.Server, err = NewServer(p, slog.New(slog.NewTextHandler(r.log, nil))); err != nil {
 		t.Fatal(err)
 	}
-	l, err := listen(path)
+	l, err := unixsocket.Listen(path, socketOptions)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"gatehouse/internal/unixsocket"
 )
 
 // Exit statuses of Main.
@@ -25,6 +27,10 @@ const (
 
 // socketCheck is how often a server looks whether its socket is still its own.
 const socketCheck = 15 * time.Second
+
+// socketOptions let only this user connect. During a reload Kong has two servers
+// alive, and the new one takes the path over.
+var socketOptions = unixsocket.Options{Mode: 0o600, Replace: true}
 
 // Main is the main function of a plugin's program: it serves p, or describes
 // it with -dump. args are the arguments without the program's name. It returns
@@ -116,15 +122,15 @@ func (o *options) serve(p Plugin, stderr io.Writer) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	context.AfterFunc(ctx, cancel) // a second signal ends the process at once
-	l, err := listen(o.socketPath(p))
+	l, err := unixsocket.Listen(o.socketPath(p), socketOptions)
 	if err != nil {
-		return err
+		return fmt.Errorf("-kong-prefix %s: %w", o.prefix, err)
 	}
 	if p.Start != nil {
 		p.Start()
 	}
 	go stopWhenReplaced(ctx, cancel, l, orphaned(), socketCheck, logger)
-	logger.Info("serving", "plugin", p.Name, "version", p.Version, "socket", l.path)
+	logger.Info("serving", "plugin", p.Name, "version", p.Version, "socket", l.Path())
 	return s.Serve(ctx, l)
 }
 
@@ -135,11 +141,14 @@ func (o *options) serve(p Plugin, stderr io.Writer) error {
 // an error in its log, and the plugin servers that it lists afterwards get no
 // SIGTERM before they are killed. Where nobody has taken the removed socket
 // over, only another server helps, which Kong starts when this one has ended.
-func stopWhenReplaced(ctx context.Context, stop func(), s *socket, orphaned func() bool, every time.Duration, logger *slog.Logger) {
+func stopWhenReplaced(ctx context.Context, stop func(), s *unixsocket.Listener, orphaned func() bool, every time.Duration, logger *slog.Logger) {
 	for ctx.Err() == nil {
-		pause(ctx, every)
-		if ctx.Err() == nil && (s.gone() || !s.ours() && orphaned()) {
-			logger.Info("the socket is gone or another server's; stopping", "socket", s.path)
+		select {
+		case <-ctx.Done():
+		case <-time.After(every):
+		}
+		if ctx.Err() == nil && (s.Removed() || s.Replaced() && orphaned()) {
+			logger.Info("the socket is gone or another server's; stopping", "socket", s.Path())
 			stop()
 		}
 	}

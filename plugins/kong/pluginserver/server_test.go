@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"gatehouse/core"
+	"gatehouse/internal/unixsocket"
 )
 
 // wantRefusal checks that the client gets a 503 with a problem document that
@@ -301,7 +302,8 @@ func TestInstanceIsNotForgottenAfterSixtySeconds(t *testing.T) {
 			t.Fatal(err)
 		}
 		kong, us := net.Pipe()
-		s.start(t.Context(), newConnection(s, us))
+		var open sync.WaitGroup
+		open.Go(func() { newConnection(s, us).Serve(t.Context()) })
 		c := newKongConn(t, kong)
 		kept, closed := c.start("{}"), c.start("{}")
 		time.Sleep(time.Hour)
@@ -310,7 +312,7 @@ func TestInstanceIsNotForgottenAfterSixtySeconds(t *testing.T) {
 			t.Errorf("the instance is gone after an hour: %+v", o)
 		}
 		kong.Close()
-		s.open.Wait()
+		open.Wait()
 	})
 }
 
@@ -685,7 +687,7 @@ func TestServeReportsALostListener(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := listen(filepath.Join(t.TempDir(), "probe.socket"))
+	l, err := unixsocket.Listen(filepath.Join(t.TempDir(), "probe.socket"), socketOptions)
 	if err != nil {
 		t.Fatal(err)
 	}

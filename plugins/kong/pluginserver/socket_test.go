@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,16 +15,17 @@ import (
 	"time"
 
 	"gatehouse/core/coretest"
+	"gatehouse/internal/unixsocket"
 )
 
-func mustListen(t *testing.T, path string) *socket {
+func mustListen(t *testing.T, path string) *unixsocket.Listener {
 	t.Helper()
-	s, err := listen(path)
+	l, err := unixsocket.Listen(path, socketOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
-	return s
+	t.Cleanup(func() { l.Close() })
+	return l
 }
 
 // During a reload the new server takes the path while the old one still runs.
@@ -49,114 +48,13 @@ func TestSocketOfTheNewServerSurvivesTheOldOne(t *testing.T) {
 	}
 }
 
-func TestSocketClosedTwiceLeavesItsSuccessorAlone(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "probe.socket")
-	first := mustListen(t, path)
-	first.Close()
-	second := mustListen(t, path)
-	first.file = second.file // as when the freed inode is used again
-	first.Close()
-	if !second.ours() {
-		t.Error("the second Close removed another server's socket")
-	}
-}
-
-func TestStaleSocketFileIsReplaced(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "probe.socket")
-	for _, stale := range []string{path, path + newSuffix} {
-		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.SetUnlinkOnClose(false)
-		l.Close() // as after kill -9
-	}
-	s := serveAt(t, plugin(threeCalls), path)
-	c := dial(t, s.path)
-	if o := c.access(c.start("{}"), answers); !o.passed {
-		t.Errorf("got %+v", o)
-	}
-	if _, err := os.Lstat(path + newSuffix); !os.IsNotExist(err) {
-		t.Errorf("the name under which the socket was made is left behind: %v", err)
-	}
-}
-
-func TestFileThatIsNoSocketIsLeftAlone(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "probe.socket")
-	if err := os.WriteFile(path, []byte("somebody's"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := listen(path); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("listen = %v, want an error that names the file", err)
-	}
-	if data, _ := os.ReadFile(path); string(data) != "somebody's" {
-		t.Error("the file was changed")
-	}
-}
-
-func TestKongFindsASocketAtAllTimesOfAReload(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "probe.socket")
-	current := mustListen(t, path)
-	stop, failed := make(chan bool), make(chan error, 1)
-	go func() {
-		defer close(failed)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			c, err := net.Dial("unix", path)
-			if err != nil && !strings.Contains(err.Error(), "resource temporarily unavailable") { // the backlog is full
-				failed <- err
-				return
-			}
-			if err == nil {
-				c.Close()
-			}
-		}
-	}()
-	olds := []*socket{current} // open until the end, as Kong's old workers keep theirs
-	for range 200 {
-		olds = append(olds, mustListen(t, path))
-	}
-	close(stop)
-	if err := <-failed; err != nil {
-		t.Error(err)
-	}
-	for _, s := range olds {
-		s.Close()
-	}
-}
-
-func TestSocketIsForItsOwnerOnly(t *testing.T) {
-	s := mustListen(t, filepath.Join(t.TempDir(), "probe.socket"))
-	info, err := os.Lstat(s.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := info.Mode(); got.Type() != fs.ModeSocket || got.Perm() != 0o600 {
-		t.Errorf("mode %v, want a socket with 0600", got)
-	}
-}
-
-func TestSocketPathThatCannotBeUsedIsExplained(t *testing.T) {
-	long := filepath.Join(t.TempDir(), strings.Repeat("x", 100), "probe.socket")
-	if _, err := listen(long); err == nil || !strings.Contains(err.Error(), "shorter Kong prefix") {
-		t.Errorf("a long path: %v", err)
-	}
-	if _, err := listen("/no/such/folder/probe.socket"); err == nil || !strings.Contains(err.Error(), "prefix") {
-		t.Errorf("a missing folder: %v", err)
-	}
-}
-
 // kill -9 of the Kong worker that started a server leaves the server behind.
 func TestOrphanGivesWayToTheServerThatTookItsSocket(t *testing.T) {
 	w := watch(t, func() bool { return true })
 	w.staysFor(t, 50*time.Millisecond)
-	mustListen(t, w.socket.path)
+	mustListen(t, w.socket.Path())
 	<-w.stopped
-	if !strings.Contains(w.log.String(), w.socket.path) {
+	if !strings.Contains(w.log.String(), w.socket.Path()) {
 		t.Errorf("the log does not say why: %q", w.log.String())
 	}
 }
@@ -167,7 +65,7 @@ func TestOrphanGivesWayToTheServerThatTookItsSocket(t *testing.T) {
 func TestReloadedServerWaitsUntilItsWorkerEndsIt(t *testing.T) {
 	var orphaned atomic.Bool
 	w := watch(t, orphaned.Load)
-	mustListen(t, w.socket.path)
+	mustListen(t, w.socket.Path())
 	w.staysFor(t, 50*time.Millisecond)
 	orphaned.Store(true)
 	<-w.stopped
@@ -176,7 +74,7 @@ func TestReloadedServerWaitsUntilItsWorkerEndsIt(t *testing.T) {
 // Kong starts another server only when this one has ended.
 func TestServerWithoutASocketMakesRoomForAnother(t *testing.T) {
 	w := watch(t, func() bool { return false })
-	if err := os.Remove(w.socket.path); err != nil {
+	if err := os.Remove(w.socket.Path()); err != nil {
 		t.Fatal(err)
 	}
 	<-w.stopped
@@ -216,7 +114,7 @@ func TestOrphanKnowsThatItsStarterHasEnded(t *testing.T) {
 
 // watched is a server's socket while somebody watches whether it was replaced.
 type watched struct {
-	socket  *socket
+	socket  *unixsocket.Listener
 	stopped chan bool
 	log     *coretest.Log
 }

@@ -1,4 +1,4 @@
-package observe
+package host
 
 import (
 	"context"
@@ -8,30 +8,28 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
+
+	"gatehouse/internal/unixsocket"
 )
 
-// Ready says what is not loaded yet; an empty list means ready.
-type Ready func() []string
-
-// AdminHandler serves /healthz (the process answers), /readyz (every table and
-// key set is loaded) and /metrics.
-func AdminHandler(m *Metrics, ready Ready) http.Handler {
+// adminHandler serves /healthz (the process is up), /readyz (every table and
+// key set is loaded) and /metrics. waiting lists what is not loaded yet.
+func adminHandler(metrics http.Handler, waiting func() []string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeStatus(w, http.StatusOK, nil)
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		waiting := ready()
+		missing := waiting()
 		status := http.StatusOK
-		if len(waiting) > 0 {
+		if len(missing) > 0 {
 			status = http.StatusServiceUnavailable
 		}
-		writeStatus(w, status, waiting)
+		writeStatus(w, status, missing)
 	})
-	mux.Handle("GET /metrics", m.Handler())
+	mux.Handle("GET /metrics", metrics)
 	return mux
 }
 
@@ -45,14 +43,8 @@ func writeStatus(w http.ResponseWriter, status int, waiting []string) {
 	}{http.StatusText(status), waiting})
 }
 
-// ServeAdmin serves a handler until ctx ends. The address is host:port on
-// loopback, or unix: and the path of a socket that only this user can open:
-// metrics name rules and providers, which is nobody else's business.
-func ServeAdmin(ctx context.Context, address string, h http.Handler) error {
-	l, err := listenAdmin(address)
-	if err != nil {
-		return err
-	}
+// serveAdmin serves a handler until ctx ends.
+func serveAdmin(ctx context.Context, l net.Listener, h http.Handler) error {
 	if l.Addr().Network() == "tcp" {
 		h = onlyByLocalNames(h)
 	}
@@ -64,9 +56,8 @@ func ServeAdmin(ctx context.Context, address string, h http.Handler) error {
 	return nil
 }
 
-// onlyByLocalNames refuses questions under another name than that of this
-// machine: a browser here can be made to ask them for a page that has a name of
-// its own point at loopback (DNS rebinding).
+// onlyByLocalNames refuses requests for another host than this machine: a page in
+// a browser here can have a name of its own point at loopback (DNS rebinding).
 func onlyByLocalNames(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLocalName(r.Host) {
@@ -86,47 +77,17 @@ func isLocalName(authority string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
 }
 
+// listenAdmin opens the admin address: host:port on loopback, or unix: and the path
+// of a socket that only this user can open, since metrics name rules and providers.
+// Of two processes, which run for a moment while a gateway reloads, the newer one
+// gets the path of the socket.
 func listenAdmin(address string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		return listenUnix(path)
+		return unixsocket.Listen(path, unixsocket.Options{Mode: 0o600, Replace: true})
 	}
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || !at.Addr().IsLoopback() {
 		return nil, fmt.Errorf("admin address %q: want an IP address and port on loopback, such as 127.0.0.1:9464, or unix:/path", address)
 	}
 	return net.Listen("tcp", address)
-}
-
-// listenUnix replaces the socket of an earlier process, which may still run: a
-// gateway that reloads has two for a moment, and the newer one is to be heard.
-func listenUnix(path string) (net.Listener, error) {
-	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Lstat(path)
-	if err := errors.Join(err, os.Chmod(path, 0o600)); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	return socket{l, path, info}, nil
-}
-
-// socket removes its file when it is closed, unless that is another's by now.
-type socket struct {
-	net.Listener
-	path string
-	info os.FileInfo
-}
-
-func (s socket) Close() error {
-	if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.info) {
-		os.Remove(s.path) // whoever listens next removes it otherwise
-	}
-	return s.Listener.Close()
 }
