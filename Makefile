@@ -6,7 +6,13 @@ BIN     := bin
 LDFLAGS := -s -w -X gatehouse/internal/version.Version=$(VERSION)
 # As the images do it (deploy/*/Dockerfile): static, and the same bytes from any folder.
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
-TOOL    := $(GO) tool -modfile=tools/go.mod
+TOOL    := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
+
+# The product, and the modules that hold its development and tests.
+MODULES := . dev e2e deploy/deploytest
+# Runs a command in each of them, and fails if one does.
+EACH     = @failed=; for module in $(MODULES); do echo "== module $$module"; (cd $$module && $(1)) || failed="$$failed $$module"; done; \
+	[ -z "$$failed" ] || { echo "failed in:$$failed" >&2; exit 1; }
 
 # What `make e2e-external` replays against; see docs/testing.md.
 KONG_URL   ?=
@@ -30,16 +36,17 @@ build: prerequisites ## build every binary into bin/
 	$(BUILD) -o $(BIN)/kong/gatehouse ./plugins/kong
 	$(BUILD) -o $(BIN)/apisix/gatehouse-runner ./plugins/apisix
 	$(BUILD) -o $(BIN)/forwardauth/gatehouse-forwardauth ./plugins/forwardauth
+	cd dev && $(BUILD) -o ../$(BIN)/gatehouse-dev ./cmd/gatehouse-dev
 
 demo: build ## start Kratos, Hydra, five services and both local gateways; Ctrl-C stops them
-	$(BIN)/gatehouse demo
+	$(BIN)/gatehouse-dev demo
 
 demo-check: build ## run every step of the demo unattended
-	$(BIN)/gatehouse demo --check
+	$(BIN)/gatehouse-dev demo --check
 
 servers: prerequisites ## build Kratos, Hydra and the proxies of the tests into .cache/ (once)
-	$(GO) run ./internal/ory/ensure
-	$(GO) run ./e2e/forwardauth/servers/ensure
+	cd dev && $(GO) run ./ory/ensure
+	cd e2e && $(GO) run ./forwardauth/servers/ensure
 
 # What the tests start beside the servers that are built. tool:package pairs.
 TEST_TOOLS := chromium:chromium curl:curl jq:jq shellcheck:shellcheck nginx:nginx haproxy:haproxy
@@ -49,28 +56,27 @@ test-prerequisites: prerequisites ## check that what the tests start is there
 		[ -z "$$missing" ] || { echo "The tests start real programs, and these are missing: apt-get install --no-install-recommends$$missing" >&2; exit 1; }
 
 test: test-prerequisites servers ## run every test, with the race detector and the real servers
-	$(GO) test -race -timeout 20m ./...
+	$(call EACH,$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '/validate$$'))
 
 lint: prerequisites ## go vet, gofmt and staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; } >&2
-	$(GO) vet ./...
-	$(TOOL) staticcheck ./...
+	$(call EACH,$(GO) vet ./... && $(TOOL) staticcheck ./...)
 
 vuln: prerequisites ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... for an offline copy)
-	$(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./...
+	$(call EACH,$(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./...)
 
 docs: ## renew what is generated in the documentation
 	$(GO) test ./core/config -run TestReferenceIsCurrent -update
 	$(GO) test ./core/permission -run TestTheSchemaIsUpToDate -update
 	$(GO) test ./plugins/forwardauth -run TestSettingsTableIsCurrent -update
-	$(GO) test ./deploy/deploytest -run TestExamplesAreCurrent -update
+	cd deploy/deploytest && $(GO) test . -run TestExamplesAreCurrent -update
 	$(GO) test ./internal/cli -run TestDocumentationShowsRealOutput -update
 
 e2e-backends: build ## start Kratos, Hydra and the services on fixed ports and write kong.yml and apisix.yaml for gateways elsewhere
-	$(BIN)/gatehouse demo --backends-only --write e2e/external
+	$(BIN)/gatehouse-dev demo --backends-only --write e2e/external
 
 e2e-external: ## replay the vectors against running gateways: make e2e-external KONG_URL=http://... APISIX_URL=http://...
-	KONG_URL='$(KONG_URL)' APISIX_URL='$(APISIX_URL)' $(GO) test -count=1 -run TestVectorsExternal -v ./e2e
+	KONG_URL='$(KONG_URL)' APISIX_URL='$(APISIX_URL)' $(GO) test -C e2e -count=1 -run TestVectorsExternal -v .
 
 compose-kong: ## start Kong with the plugin and the whole demo in containers, on 127.0.0.1:8000 (needs Docker)
 	docker compose -f deploy/kong/compose.yaml up --build --detach --wait
@@ -85,7 +91,7 @@ e2e-compose: ## start both gateways in containers, replay the vectors against th
 		docker compose -f deploy/compose.yaml down --volumes; exit $$status
 
 deploy-check: test-prerequisites ## resolve the compose files and run their services, build the images' binaries, validate manifests, lint scripts
-	cd deploy/deploytest/validate && $(GO) vet ./... && $(GO) test -timeout 20m ./...
+	cd deploy/deploytest && $(GO) test -timeout 20m ./validate
 
 bench: ## benchmarks of the engine, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./core/...

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"gatehouse/internal/postgrestest"
+	"gatehouse/dev/postgrestest"
 )
 
 var sizes = []int{10, 100, 1000, 10_000, 100_000}

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/internal/demo/browsertest"
+	"gatehouse/dev/demo/browsertest"
 )
 
 // A browser opens a protected page, is led to sign in, and is back at the page

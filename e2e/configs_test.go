@@ -14,7 +14,7 @@ import (
 	"gatehouse/core/config"
 )
 
-// The files that `gatehouse demo --write` makes are for real gateways. The
+// The files that `gatehouse-dev demo --write` makes are for real gateways. The
 // local ones load them, which checks Kong's against the schema in the plugin's
 // dump; these tests hold them against what the real ones check beside that.
 

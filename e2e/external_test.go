@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/dev/demo"
+	"gatehouse/dev/ory"
 	"gatehouse/e2e/cast"
-	"gatehouse/internal/demo"
-	"gatehouse/internal/ory"
 )
 
 // TestVectorsExternal replays the vectors against gateways that run already,

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"testing"
 
-	"gatehouse/internal/demo/upstream"
-	"gatehouse/internal/devgateway/kong"
+	"gatehouse/dev/demo/upstream"
+	"gatehouse/dev/kong"
 
 	"go.yaml.in/yaml/v3"
 )

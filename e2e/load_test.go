@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/dev/demo/upstream"
 	"gatehouse/e2e/vector"
-	"gatehouse/internal/demo/upstream"
 )
 
 // kind is one kind of request of a load.

@@ -13,12 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/dev/apisix"
+	"gatehouse/dev/demo"
+	"gatehouse/dev/kong"
+	"gatehouse/dev/ory/orytest"
+	"gatehouse/dev/ports"
 	"gatehouse/e2e/cast"
-	"gatehouse/internal/demo"
-	"gatehouse/internal/devgateway/apisix"
-	"gatehouse/internal/devgateway/kong"
-	"gatehouse/internal/ory/orytest"
-	"gatehouse/internal/ports"
 )
 
 // What is slow to start is started once, when a test first needs it.
@@ -48,7 +48,7 @@ type binaries struct{ kong, apisix string }
 func buildBinaries() (binaries, error) {
 	b := binaries{filepath.Join(tempDir, "gatehouse"), filepath.Join(tempDir, "gatehouse-runner")}
 	for binary, source := range map[string]string{b.kong: "gatehouse/plugins/kong", b.apisix: "gatehouse/plugins/apisix"} {
-		if out, err := exec.Command("go", "build", "-o", binary, source).CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-C", "..", "-o", binary, source).CombinedOutput(); err != nil {
 			return b, fmt.Errorf("build %s: %w\n%s", source, err, out)
 		}
 	}

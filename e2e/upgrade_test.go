@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/dev/apisix"
 	"gatehouse/e2e/vector"
-	"gatehouse/internal/devgateway/apisix"
 )
 
 // APISIX passes any upgrade on where a route allows WebSocket. An upstream that

@@ -11,10 +11,10 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config"
+	"gatehouse/dev/demo"
+	"gatehouse/dev/demo/upstream"
 	"gatehouse/e2e/cast"
 	"gatehouse/e2e/vector"
-	"gatehouse/internal/demo"
-	"gatehouse/internal/demo/upstream"
 )
 
 func suite(t testing.TB) *vector.Suite {

@@ -1,5 +1,5 @@
-// Command gatehouse is the command line of Gatehouse: local gateways for
-// development, the demo, and questions about permission tables.
+// Command gatehouse is the command line of Gatehouse. Its commands inspect,
+// test, compare and import permission tables.
 package main
 
 import (

@@ -12,7 +12,7 @@ import (
 
 	"gatehouse/core/config"
 	"gatehouse/core/coretest"
-	"gatehouse/internal/demo"
+	"gatehouse/dev/demo"
 )
 
 // composed replaces the names in the compose files' configuration by where
@@ -34,14 +34,14 @@ func composed(t *testing.T, d *demo.Demo) *strings.Replacer {
 		pairs = append(pairs, name+":8080", host, "host: "+name+"\n          port: 8080", "host: 127.0.0.1\n          port: "+port)
 	}
 	names := strings.NewReplacer(pairs...)
-	for _, path := range []string{"../backends/gatehouse.yaml", "../backends/live.yaml", "../../internal/demo/permissions.yaml"} {
+	for _, path := range []string{"../backends/gatehouse.yaml", "../backends/live.yaml", "../../dev/demo/permissions.yaml"} {
 		must(os.WriteFile(filepath.Join(etc, filepath.Base(path)), []byte(names.Replace(readText(path))), 0o600))
 	}
 	return names
 }
 
 // TestComposeHasTheDemosConfiguration compares the plugin configuration of the
-// compose files with that of `gatehouse demo`: the permission table apart, which
+// compose files with that of `gatehouse-dev demo`: the permission table apart, which
 // is the demo's own file, and where the key set is, which a container cannot
 // discover from an issuer named as browsers name it.
 func TestComposeHasTheDemosConfiguration(t *testing.T) {

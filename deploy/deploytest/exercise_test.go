@@ -17,11 +17,11 @@ import (
 	"time"
 
 	"gatehouse/core/coretest"
-	"gatehouse/internal/demo"
-	"gatehouse/internal/demo/upstream"
-	"gatehouse/internal/devgateway/apisix"
-	"gatehouse/internal/devgateway/kong"
-	"gatehouse/internal/ory/orytest"
+	"gatehouse/dev/apisix"
+	"gatehouse/dev/demo"
+	"gatehouse/dev/demo/upstream"
+	"gatehouse/dev/kong"
+	"gatehouse/dev/ory/orytest"
 )
 
 var (
@@ -52,13 +52,13 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// programs are the binaries that the gateways load, and the command line.
-type programs struct{ kong, apisix, gatehouse string }
+// programs are the binaries that the gateways load.
+type programs struct{ kong, apisix string }
 
 func buildBinaries() (programs, error) {
-	p := programs{filepath.Join(tempDir, "kong", "gatehouse"), filepath.Join(tempDir, "gatehouse-runner"), filepath.Join(tempDir, "gatehouse")}
-	for binary, source := range map[string]string{p.kong: "gatehouse/plugins/kong", p.apisix: "gatehouse/plugins/apisix", p.gatehouse: "gatehouse/cmd/gatehouse"} {
-		if out, err := exec.Command("go", "build", "-o", binary, source).CombinedOutput(); err != nil {
+	p := programs{filepath.Join(tempDir, "kong", "gatehouse"), filepath.Join(tempDir, "gatehouse-runner")}
+	for binary, source := range map[string]string{p.kong: "gatehouse/plugins/kong", p.apisix: "gatehouse/plugins/apisix"} {
+		if out, err := exec.Command("go", "build", "-C", "../..", "-o", binary, source).CombinedOutput(); err != nil {
 			return p, fmt.Errorf("build %s: %w\n%s", source, err, out)
 		}
 	}

@@ -12,9 +12,9 @@ import (
 	"net/url"
 	"time"
 
+	"gatehouse/dev/demo"
+	"gatehouse/dev/ory"
 	"gatehouse/e2e/vector"
-	"gatehouse/internal/demo"
-	"gatehouse/internal/ory"
 )
 
 // Servers are the running backends.

@@ -18,7 +18,7 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/internal/demo"
+	"gatehouse/dev/demo"
 )
 
 // forgeries are tokens as an attacker makes them: out of a real one, of the

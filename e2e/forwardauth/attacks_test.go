@@ -14,9 +14,9 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/coretest"
+	"gatehouse/dev/demo/upstream"
+	"gatehouse/dev/ports"
 	"gatehouse/e2e/vector"
-	"gatehouse/internal/demo/upstream"
-	"gatehouse/internal/ports"
 )
 
 // bench is the service, one upstream, and a proxy in front with the example of

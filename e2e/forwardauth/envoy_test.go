@@ -29,9 +29,9 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"gatehouse/core"
+	"gatehouse/dev/demo"
+	"gatehouse/dev/demo/upstream"
 	"gatehouse/e2e/vector"
-	"gatehouse/internal/demo"
-	"gatehouse/internal/demo/upstream"
 )
 
 // TestEnvoyExamplesAreValid checks the examples against Envoy's own schema and

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/internal/ports"
+	"gatehouse/dev/ports"
 )
 
 // overTLS has Traefik ask at a TLS listener, with the client's own method.

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"gatehouse/core"
-	"gatehouse/internal/ports"
+	"gatehouse/dev/ports"
 )
 
 // field is one line of a header block.

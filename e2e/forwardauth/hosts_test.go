@@ -3,7 +3,7 @@ package forwardauth
 import (
 	"testing"
 
-	"gatehouse/internal/demo/upstream"
+	"gatehouse/dev/demo/upstream"
 )
 
 // TestHostOfTheRequestLineLeadsToNoOtherServer: nginx chooses the server block by

@@ -15,11 +15,11 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"gatehouse/dev/demo"
+	"gatehouse/dev/ory/orytest"
+	"gatehouse/dev/ports"
 	"gatehouse/e2e/cast"
 	"gatehouse/e2e/vector"
-	"gatehouse/internal/demo"
-	"gatehouse/internal/ory/orytest"
-	"gatehouse/internal/ports"
 )
 
 // What is slow to start is started once, when a test first needs it.
@@ -45,7 +45,7 @@ func run(m *testing.M) int {
 
 func buildService() (string, error) {
 	binary := filepath.Join(tempDir, "gatehouse-forwardauth")
-	out, err := exec.Command("go", "build", "-o", binary, "gatehouse/plugins/forwardauth").CombinedOutput()
+	out, err := exec.Command("go", "build", "-C", "../..", "-o", binary, "gatehouse/plugins/forwardauth").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build gatehouse-forwardauth: %w\n%s", err, out)
 	}

@@ -10,12 +10,12 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"gatehouse/dev/demo"
+	"gatehouse/dev/demo/browsertest"
+	"gatehouse/dev/demo/upstream"
+	"gatehouse/dev/ory/orytest"
+	"gatehouse/dev/ports"
 	"gatehouse/e2e/vector"
-	"gatehouse/internal/demo"
-	"gatehouse/internal/demo/browsertest"
-	"gatehouse/internal/demo/upstream"
-	"gatehouse/internal/ory/orytest"
-	"gatehouse/internal/ports"
 )
 
 // composed is deploy/traefik/compose.yaml without containers: the same

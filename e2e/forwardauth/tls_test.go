@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse/internal/ports"
+	"gatehouse/dev/ports"
 )
 
 // certificate writes one for 127.0.0.1 with its key into a file.

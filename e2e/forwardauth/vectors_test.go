@@ -10,8 +10,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"gatehouse/dev/demo/upstream"
 	"gatehouse/e2e/vector"
-	"gatehouse/internal/demo/upstream"
 )
 
 // host is a place where the vectors are replayed.

@@ -20,8 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/dev/demo/upstream"
 	"gatehouse/e2e/vector"
-	"gatehouse/internal/demo/upstream"
 )
 
 // wire is an upstream that keeps what upstream.Server has no use for: trailer

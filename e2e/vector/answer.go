@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/internal/demo/upstream"
+	"gatehouse/dev/demo/upstream"
 )
 
 // Answer is what came of a request.

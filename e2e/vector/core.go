@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
-	"gatehouse/internal/demo/upstream"
+	"gatehouse/dev/demo/upstream"
 )
 
 // Request reads the head of raw bytes as a host hands it to the engine:

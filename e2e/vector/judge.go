@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
-	"gatehouse/internal/demo/upstream"
+	"gatehouse/dev/demo/upstream"
 )
 
 // Judge compares an answer of a host with the vector, and returns what is

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"gatehouse/internal/demo/upstream"
+	"gatehouse/dev/demo/upstream"
 )
 
 func load(t *testing.T, text string) (*Suite, error) {

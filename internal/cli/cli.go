@@ -54,11 +54,8 @@ func complain(stderr io.Writer, err error) {
 	fmt.Fprintf(stderr, "gatehouse: %v\n", err)
 }
 
-// Groups of commands, by their titles.
-const (
-	questions = "Questions about permission tables:"
-	gateways  = "Local gateways:"
-)
+// The group of commands, by its title.
+const questions = "Questions about permission tables:"
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -72,7 +69,6 @@ func rootCommand() *cobra.Command {
 	group(root, questions,
 		explainCommand(), whoCanCommand(), whatCanCommand(), matrixCommand(),
 		lintCommand(), testCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
-	group(root, gateways, demoCommand(), devCommand())
 	return root
 }
 

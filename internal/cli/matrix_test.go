@@ -8,8 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"gatehouse/internal/demo/browsertest"
 )
 
 const matrixTable = `
@@ -45,12 +43,15 @@ var (
 	shownPath  = regexp.MustCompile(`<code>([^<]*)</code>`)
 )
 
+// skipBrowser is the environment variable that skips tests which need Chromium.
+const skipBrowser = "GATEHOUSE_SKIP_BROWSER"
+
 // shownPaths loads the page in Chromium, runs a script in it, and returns the
 // paths of the rows that are left.
 func shownPaths(t *testing.T, script string) []string {
 	t.Helper()
-	if os.Getenv(browsertest.SkipVariable) != "" {
-		t.Skipf("%s is set: not running in a browser", browsertest.SkipVariable)
+	if os.Getenv(skipBrowser) != "" {
+		t.Skipf("%s is set: not running in a browser", skipBrowser)
 	}
 	dir := t.TempDir()
 	table, page := filepath.Join(dir, "permissions.yaml"), filepath.Join(dir, "matrix.html")
@@ -64,7 +65,7 @@ func shownPaths(t *testing.T, script string) []string {
 		"--user-data-dir="+filepath.Join(dir, "profile"), "--dump-dom", "file://"+page)
 	dom, err := chromium.Output()
 	if err != nil {
-		t.Fatalf("Chromium: %v; install it, or set %s", err, browsertest.SkipVariable)
+		t.Fatalf("Chromium: %v; install it, or set %s", err, skipBrowser)
 	}
 	var paths []string
 	for _, m := range shownPath.FindAllStringSubmatch(hiddenRow.ReplaceAllString(hiddenBody.ReplaceAllString(string(dom), ""), ""), -1) {

@@ -117,7 +117,7 @@ func TestKongConfInDocumentationIsTheImages(t *testing.T) {
 	}
 }
 
-var gatehouseCommand = regexp.MustCompile(`(?:^|[\s|(])(?:bin/)?gatehouse ([a-z]+(?:-[a-z]+)?)(?: (openapi|sql|kong|apisix|bash|zsh|fish|powershell))?((?: --?[a-z-]+)*)`)
+var gatehouseCommand = regexp.MustCompile(`(?:^|[\s|(])(?:bin/)?gatehouse ([a-z]+(?:-[a-z]+)?)(?: (openapi|sql|bash|zsh|fish|powershell))?((?: --?[a-z-]+)*)`)
 
 // TestGatehouseCommandsInDocumentationExist asks each command that a shell
 // block shows for its help.

@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"github.com/Kong/go-pdk"
+	pb "github.com/Kong/go-pdk/server/kong_plugin_protocol"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"gatehouse/core"
 	"gatehouse/core/config"
-	"gatehouse/internal/devgateway/kong/wire"
 	"gatehouse/plugins/kong/pluginserver"
 )
 
@@ -28,20 +29,26 @@ type kongSide struct {
 
 	// calls are the methods, with the name of a variable behind a space.
 	calls []string
-	exit  wire.Exit
+	exit  exit
 	set   map[string]any
 	// shared is kong.ctx.shared of this request.
 	shared map[string]any
 }
 
+// exit is what kong.response.exit was called with.
+type exit struct {
+	Status int32
+	Body   []byte
+}
+
 func (s *kongSide) serve(conn net.Conn) {
 	defer conn.Close()
 	for {
-		method, err := wire.ReadFrame(conn)
+		method, err := readFrame(conn)
 		if err != nil {
 			return
 		}
-		args, err := wire.ReadFrame(conn)
+		args, err := readFrame(conn)
 		if err != nil {
 			return
 		}
@@ -51,7 +58,7 @@ func (s *kongSide) serve(conn net.Conn) {
 		if s.fail == call {
 			answer = []byte{0xff, 0xff, 0xff}
 		}
-		if wire.WriteFrame(conn, answer) != nil || string(method) == "kong.response.exit" {
+		if writeFrame(conn, answer) != nil || string(method) == "kong.response.exit" {
 			return
 		}
 	}
@@ -59,8 +66,7 @@ func (s *kongSide) serve(conn net.Conn) {
 
 func called(method string, args []byte) string {
 	if method == "kong.nginx.get_var" {
-		name, _ := wire.DecodeString(args)
-		return method + " " + name
+		return method + " " + decode(args, &pb.String{}).GetV()
 	}
 	return method
 }
@@ -74,20 +80,21 @@ const (
 func (s *kongSide) answer(call string, args []byte) []byte {
 	switch call {
 	case "kong.request.get_headers":
-		return wire.EncodeStruct(s.headers)
+		return encodeStruct(s.headers)
 	case getLine:
-		return wire.EncodeString(s.line)
+		return encodeString(s.line)
 	case getID:
-		return wire.EncodeString(kongsID)
+		return encodeString(kongsID)
 	case "kong.client.get_ip":
-		return wire.EncodeString("10.1.2.3")
+		return encodeString("10.1.2.3")
 	case "kong.service.request.set_headers":
-		s.set, _ = wire.DecodeStruct(args)
+		s.set = decode(args, &structpb.Struct{}).AsMap()
 	case "kong.ctx.shared.set":
-		key, value, _ := wire.DecodeKV(args)
-		s.shared = map[string]any{key: value}
+		kv := decode(args, &pb.KV{})
+		s.shared = map[string]any{kv.GetK(): kv.GetV().AsInterface()}
 	case "kong.response.exit":
-		s.exit, _ = wire.DecodeExit(args)
+		args := decode(args, &pb.ExitArgs{})
+		s.exit = exit{args.GetStatus(), args.GetBody()}
 	}
 	return nil
 }

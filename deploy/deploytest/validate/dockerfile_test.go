@@ -35,7 +35,7 @@ var images = []image{
 		}
 	}},
 	{"apisix/Dockerfile", "apache/apisix:3.18.0-debian", "apisix", "gatehouse-runner", []string{"-version"}, contains("gatehouse-runner 1.2.3")},
-	{"backends/Dockerfile", "alpine:3.24.2", "65532:65532", "gatehouse", []string{"--version"}, contains("1.2.3")},
+	{"backends/Dockerfile", "alpine:3.24.2", "65532:65532", "gatehouse-dev", []string{"--version"}, contains("1.2.3")},
 	{"forwardauth/Dockerfile", "alpine:3.24.2", "65532:65532", "gatehouse-forwardauth", []string{"-version"}, contains("1.2.3")},
 }
 

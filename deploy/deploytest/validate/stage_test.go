@@ -22,7 +22,7 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 
-	"gatehouse/internal/ports"
+	"gatehouse/dev/ports"
 )
 
 // stage runs the services of a compose file as processes: their commands, files,
@@ -82,8 +82,8 @@ func programs(t *testing.T) map[string]string {
 	if testing.Short() {
 		t.Skip("builds Kratos and Hydra, which takes minutes the first time")
 	}
-	ensure := exec.Command("go", "run", "./internal/ory/ensure")
-	ensure.Dir, ensure.Stderr = filepath.Join(deploy, ".."), os.Stderr
+	ensure := exec.Command("go", "run", "./ory/ensure")
+	ensure.Dir, ensure.Stderr = filepath.Join(deploy, "..", "dev"), os.Stderr
 	out, err := ensure.Output()
 	must(t, err)
 	paths := strings.Fields(string(out))
@@ -272,8 +272,8 @@ func (s *stage) join(t *testing.T, file string) *stage {
 var vectors = os.Getenv("GATEHOUSE_VECTORS") != ""
 
 func replayVectors(t *testing.T) {
-	replay := exec.Command("go", "test", "-count=1", "-run", "TestVectorsExternal", "./e2e")
-	replay.Dir = filepath.Join(deploy, "..")
+	replay := exec.Command("go", "test", "-count=1", "-run", "TestVectorsExternal", ".")
+	replay.Dir = filepath.Join(deploy, "..", "e2e")
 	replay.Env = append(os.Environ(), "KONG_URL=http://127.0.0.1:8000", "APISIX_URL=http://127.0.0.1:9080")
 	out, err := replay.CombinedOutput()
 	if err != nil {

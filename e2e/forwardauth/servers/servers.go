@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"gatehouse/internal/pinned"
+	"gatehouse/dev/pinned"
 )
 
 // SkipVariable is the environment variable that lists proxies to leave out,

@@ -21,7 +21,7 @@ import (
 )
 
 // What a real APISIX 3.18.0 did with 105 kinds of request under three paths.
-const capturesFile = "../../../internal/devgateway/testdata/captures/apisix-3.18.0.jsonl.gz"
+const capturesFile = "../../../dev/testdata/captures/apisix-3.18.0.jsonl.gz"
 
 type capture struct {
 	Name, Base string

@@ -35,7 +35,7 @@ func (f capturedFrame) fromKong() bool { return f.From == "gateway" }
 
 func readCaptures(t *testing.T) []capture {
 	t.Helper()
-	file, err := os.Open("../../../internal/devgateway/testdata/captures/kong-3.9.3.jsonl.gz")
+	file, err := os.Open("../../../dev/testdata/captures/kong-3.9.3.jsonl.gz")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,35 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestEveryCommandHasAnExample(t *testing.T) {
+	for _, c := range rootCommand().Commands() {
+		if c.Short == "" || c.Example == "" {
+			t.Errorf("%s lacks a short description or an example", c.CommandPath())
+		}
+	}
+}
+
+func TestCompletionIsWrittenForEachShell(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		var script, complaint strings.Builder
+		if status := Main([]string{"completion", shell}, strings.NewReader(""), &script, &complaint); status != exitOK || !strings.Contains(script.String(), "gatehouse-dev") {
+			t.Errorf("%s: status %d, %s", shell, status, complaint.String())
+		}
+	}
+}
+
+// TestMissingPluginBinarySaysWhatToDo starts the gateways without the binaries
+// that make build puts beside the program.
+func TestMissingPluginBinarySaysWhatToDo(t *testing.T) {
+	for _, gateway := range []string{"kong", "apisix"} {
+		var complaint strings.Builder
+		status := Main([]string{gateway, "--config", "none.yaml"}, strings.NewReader(""), &complaint, &complaint)
+		if status != exitError || !strings.Contains(complaint.String(), "build it with make build or name another") {
+			t.Errorf("%s: status %d, %s", gateway, status, complaint.String())
+		}
+	}
+}
