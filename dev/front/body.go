@@ -61,7 +61,7 @@ func (b *body) read() error {
 	if err != nil || n < memoryBody {
 		return err
 	}
-	if b.file, err = os.CreateTemp("", "devgateway-body-"); err != nil {
+	if b.file, err = os.CreateTemp("", "gatehouse-dev-body-"); err != nil {
 		return err
 	}
 	if err := os.Remove(b.file.Name()); err != nil {
