@@ -19,7 +19,7 @@ KONG_URL   ?=
 APISIX_URL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: compose-kong compose-apisix e2e-compose deploy-check help prerequisites test-prerequisites build servers demo demo-check test lint vuln docs e2e-backends e2e-external bench bench-apisix bench-kong bench-match fuzz clean
+.PHONY: compose-kong compose-apisix e2e-compose deploy-check help prerequisites test-prerequisites build servers demo demo-check test lint tidy vuln docs e2e-backends e2e-external bench bench-apisix bench-kong bench-match fuzz clean
 
 help: ## list every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ test: test-prerequisites servers ## run every test, with the race detector and t
 lint: prerequisites ## go vet, gofmt and staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; } >&2
 	$(call EACH,$(GO) vet ./... && $(TOOL) staticcheck ./...)
+
+tidy: prerequisites ## go mod tidy in every module; dev, e2e and deploy/deploytest follow the product's versions
+	$(call EACH,$(GO) mod tidy)
 
 vuln: prerequisites ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... for an offline copy)
 	$(call EACH,$(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./...)
