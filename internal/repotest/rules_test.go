@@ -27,10 +27,23 @@ type goPackage struct {
 	GoFiles    []string
 }
 
-func packages(t *testing.T) []goPackage {
+// modules are the folders of the product's module and of those of its
+// development and tests, which the Makefile lists, too.
+var modules = []string{".", "dev", "e2e", "deploy/deploytest"}
+
+// allPackages are the packages of all modules.
+func allPackages(t *testing.T) (all []goPackage) {
+	t.Helper()
+	for _, module := range modules {
+		all = append(all, packages(t, module)...)
+	}
+	return all
+}
+
+func packages(t *testing.T, module string) []goPackage {
 	t.Helper()
 	list := exec.Command("go", "list", "-json=ImportPath,Dir,Doc,Imports,GoFiles", "./...")
-	list.Dir = root
+	list.Dir = filepath.Join(root, module)
 	out, err := list.Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
@@ -62,7 +75,7 @@ func layer(path string) (rank int, beside bool) {
 }
 
 func TestImportsPointOneWay(t *testing.T) {
-	for _, p := range packages(t) {
+	for _, p := range packages(t, ".") {
 		from, beside := layer(p.ImportPath)
 		for _, path := range p.Imports {
 			if !strings.HasPrefix(path, "gatehouse/") {
@@ -96,7 +109,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/observe":             {"gatehouse/core"},
 		"gatehouse/core/coretest":            {"gatehouse/core", "gatehouse/core/authn/idp"},
 	}
-	for _, p := range packages(t) {
+	for _, p := range packages(t, ".") {
 		if p.ImportPath == "gatehouse/core/config" || !strings.HasPrefix(p.ImportPath, "gatehouse/core/") || strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/") {
 			continue
 		}
@@ -108,8 +121,36 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 	}
 }
 
+// TestProductDependsOnNothingElseHere keeps the local gateways, the demo and what
+// starts real servers, with their dependencies, out of the product's module.
+func TestProductDependsOnNothingElseHere(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "gatehouse/") || strings.HasPrefix(line, "replace") {
+			t.Errorf("the product's go.mod has %q", strings.TrimSpace(line))
+		}
+	}
+	if _, err := os.Stat(filepath.Join(root, "go.work")); err == nil {
+		t.Error("there is a go.work, with which the product is built with the versions of other modules")
+	}
+}
+
+// TestMakefileListsTheModules keeps a module from being built and never tested.
+func TestMakefileListsTheModules(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "\nMODULES := " + strings.Join(modules, " ") + "\n"; !strings.Contains(string(text), want) {
+		t.Errorf("the Makefile does not have the line%s", want)
+	}
+}
+
 func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
-	for _, p := range packages(t) {
+	for _, p := range allPackages(t) {
 		if len(p.GoFiles) > 0 && p.Doc == "" {
 			t.Errorf("%s has no package comment", p.ImportPath)
 		}
@@ -117,7 +158,7 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 }
 
 func TestNothingRegistersItself(t *testing.T) {
-	for _, p := range packages(t) {
+	for _, p := range allPackages(t) {
 		for _, name := range p.GoFiles {
 			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
 			if err != nil {
