@@ -19,11 +19,11 @@ type Binaries struct {
 var (
 	kratosProgram = pinned.Program{
 		Name: "kratos", Package: "github.com/ory/kratos", Tags: "sqlite,json1", Cgo: true,
-		Module: "e2e/ory/kratos", Cache: "ory", Mark: "Build Commit:",
+		Module: "dev/ory/kratos", Cache: "ory", Mark: "Build Commit:",
 	}
 	hydraProgram = pinned.Program{
 		Name: "hydra", Package: "github.com/ory/hydra/v2", Tags: "sqlite", Cgo: true,
-		Module: "e2e/ory/hydra", Cache: "ory", Mark: "Git Hash:",
+		Module: "dev/ory/hydra", Cache: "ory", Mark: "Git Hash:",
 	}
 )
 

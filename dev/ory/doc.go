@@ -3,7 +3,7 @@
 // speaks their HTTP interfaces.
 //
 // [Ensure] finds both servers on PATH or builds them once, at the versions
-// that e2e/ory/kratos/go.mod and e2e/ory/hydra/go.mod pin. [StartKratos] and
+// that dev/ory/kratos/go.mod and dev/ory/hydra/go.mod pin. [StartKratos] and
 // [StartHydra] run them with an in-memory database. [KratosAPI] and [HydraAPI]
 // create identities, sessions, clients and tokens; they also work against
 // servers that somebody else runs.

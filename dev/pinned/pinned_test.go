@@ -13,13 +13,13 @@ import (
 )
 
 // tiny is a server of a few lines, so that building can be tested in a second.
-var tiny = Program{Name: "tiny", Package: "example.test/tiny", Tags: "some", Cgo: true, Module: "e2e/ory/tiny", Cache: "ory", Mark: "Build Commit:"}
+var tiny = Program{Name: "tiny", Package: "example.test/tiny", Tags: "some", Cgo: true, Module: "dev/ory/tiny", Cache: "ory", Mark: "Build Commit:"}
 
 // tinyRoot is a checkout with the module of tiny, whose main file is given.
 func tinyRoot(t *testing.T, main string) string {
 	t.Helper()
 	root := t.TempDir()
-	dir := filepath.Join(root, "e2e", "ory", "tiny")
+	dir := filepath.Join(root, "dev", "ory", "tiny")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestChangedPinIsBuiltAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(root, "e2e", "ory", "tiny", "go.sum"), "\n")
+	write(t, filepath.Join(root, "dev", "ory", "tiny", "go.sum"), "\n")
 	after, err := Ensure(t.Context(), Options{Root: root, Log: &log}, tiny)
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-module gatehouse/e2e/ory/hydra
+module gatehouse/dev/ory/hydra
 
 go 1.26
 

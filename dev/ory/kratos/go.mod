@@ -1,4 +1,4 @@
-module gatehouse/e2e/ory/kratos
+module gatehouse/dev/ory/kratos
 
 go 1.26
 
