@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// readmeForAPISIX is the configuration of forward-auth that the README shows.
+// readmeForAPISIX is the configuration of forward-auth that the reference shows.
 func readmeForAPISIX(t *testing.T) (extra map[string]string) {
 	t.Helper()
-	text, err := os.ReadFile("README.md")
+	text, err := os.ReadFile(referencePath)
 	if err != nil {
 		t.Fatal(err)
 	}

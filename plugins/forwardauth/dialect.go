@@ -12,7 +12,7 @@ import (
 )
 
 // dialect is how one proxy asks and what it makes of the answer. The contract
-// of each, and its traps, are in the README.
+// of each, and its traps, are in docs/forward-auth.md.
 type dialect struct {
 	name string
 

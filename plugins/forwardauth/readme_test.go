@@ -13,7 +13,7 @@ import (
 	"gatehouse/core/config"
 )
 
-var update = flag.Bool("update", false, "write the table of settings into README.md")
+var update = flag.Bool("update", false, "write the table of settings into docs/forward-auth.md")
 
 // rows are a table of the settings, from their tags.
 func rows(path string, t reflect.Type) string {
@@ -61,25 +61,27 @@ func defaultOf(f reflect.StructField) string {
 	return ""
 }
 
+const referencePath = "../../docs/forward-auth.md"
+
 func TestSettingsTableIsCurrent(t *testing.T) {
 	const begin, end = "|---|---|---|---|\n", "<!-- end of settings -->"
-	text, err := os.ReadFile("README.md")
+	text, err := os.ReadFile(referencePath)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, after, found := strings.Cut(string(text), "TestSettingsTableIsCurrent -->")
 	from, until := strings.Index(after, begin)+len(begin), strings.Index(after, end)
 	if !found || until < from {
-		t.Fatal("README.md has no place for the table")
+		t.Fatal("docs/forward-auth.md has no place for the table")
 	}
 	got, want := after[from:until], rows("", reflect.TypeFor[settings]())
 	if got == want {
 		return
 	}
 	if !*update {
-		t.Fatalf("README.md is stale; run go test ./plugins/forwardauth -run TestSettingsTableIsCurrent -update\n%s", want)
+		t.Fatalf("docs/forward-auth.md is stale; run go test ./plugins/forwardauth -run TestSettingsTableIsCurrent -update\n%s", want)
 	}
-	if err := os.WriteFile("README.md", []byte(strings.Replace(string(text), begin+got+end, begin+want+end, 1)), 0o644); err != nil {
+	if err := os.WriteFile(referencePath, []byte(strings.Replace(string(text), begin+got+end, begin+want+end, 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -102,7 +104,7 @@ func TestSettingsInDocumentationLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	count := 0
-	for _, file := range append(files, "README.md") {
+	for _, file := range append(files, "README.md", referencePath) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -118,7 +120,7 @@ func TestSettingsInDocumentationLoad(t *testing.T) {
 			}
 		}
 	}
-	if count < 1 {
+	if count < 2 {
 		t.Error("no settings are shown")
 	}
 }
