@@ -52,7 +52,7 @@ func get(t *testing.T, h *Host, path string) (int, string) {
 	return w.Code, string(body)
 }
 
-func TestHostTellsWhatItDoes(t *testing.T) {
+func TestHostExportsMetricsAndReadiness(t *testing.T) {
 	h := New(slog.New(slog.DiscardHandler))
 	gate, err := h.Gates.Gate([]byte(`
 session: {kratos_url: "http://127.0.0.1:1"}

@@ -59,7 +59,7 @@ func TestTableOfTwoConfigurationsIsOneSeries(t *testing.T) {
 
 // An alert on the age of a table would go on for ever for one that is used no
 // more; and every version would leave a series behind.
-func TestTableThatNobodyUsesHasNoAge(t *testing.T) {
+func TestUnusedTableHasNoAge(t *testing.T) {
 	h := New(slog.New(slog.DiscardHandler))
 	kept, dropped, shadow := tableFile(t, "public: [GET /]"), tableFile(t, "public: [GET /]"), tableFile(t, "public: [GET /]")
 	gate := follow(t, h, kept, shadow)

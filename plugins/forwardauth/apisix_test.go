@@ -26,7 +26,7 @@ func readmeForAPISIX(t *testing.T) (extra map[string]string) {
 	return plugins["forward-auth"].Extra
 }
 
-// asAPISIXSends are the lines of the question about a request: nginx joins the
+// asAPISIXSends are the lines of the auth request for a request: nginx joins the
 // lines of a header, and a variable without a value is an empty header.
 func asAPISIXSends(extra map[string]string, target string, client http.Header) []string {
 	lines := []string{"X-Forwarded-Method: GET", "X-Forwarded-Proto: http", "X-Forwarded-For: 192.0.2.1"}
@@ -53,7 +53,7 @@ func TestSecondLineThatAPISIXPassesOn(t *testing.T) {
 		status int
 	}{
 		{"nothing", "/public", nil, 200},
-		{"nobody", "/private", nil, 401},
+		{"no credential", "/private", nil, 401},
 		{"caller", "/private", http.Header{"Authorization": {strings.TrimPrefix(r.bearer(), "Authorization: ")}}, 200},
 		{"override", "/public", http.Header{"X-Http-Method-Override": {"GET", "DELETE"}}, 400},
 		{"empty override first", "/public", http.Header{"X-Http-Method-Override": {"", "DELETE"}}, 400},
@@ -61,7 +61,7 @@ func TestSecondLineThatAPISIXPassesOn(t *testing.T) {
 		{"upgrade", "/public", http.Header{"Upgrade": {"websocket", "h2c"}}, 400},
 		{"connection", "/public", http.Header{"Connection": {"close", "X-Auth-User"}}, 400},
 	} {
-		if got := r.ask(t, "GET", "/auth/apisix", asAPISIXSends(extra, c.target, c.client)...); got.StatusCode != c.status {
+		if got := r.send(t, "GET", "/auth/apisix", asAPISIXSends(extra, c.target, c.client)...); got.StatusCode != c.status {
 			t.Errorf("%s: status %d, want %d", c.name, got.StatusCode, c.status)
 		}
 	}
@@ -93,15 +93,15 @@ func TestHostOfTheTargetByWhichAPISIXRoutes(t *testing.T) {
 		{"admin.test", "app.test", 400}, {"app.test", "admin.test", 400}, {"admin.test", "admin.test.app.test", 400},
 		{"app.test", "app.test:80@admin.test", 400}, {"", "app.test", 400}, {"app.test\r\nX-Original-Host: app.test", "app.test", 400},
 	} {
-		asked := append(without(without(lines, "X-Original-Host"), "X-Forwarded-Host"), "X-Original-Host: "+c.routed, "X-Forwarded-Host: "+c.host)
-		if len(asked) != len(lines) {
+		sent := append(without(without(lines, "X-Original-Host"), "X-Forwarded-Host"), "X-Original-Host: "+c.routed, "X-Forwarded-Host: "+c.host)
+		if len(sent) != len(lines) {
 			t.Fatal("the configuration in the README leaves out a host")
 		}
-		if got := r.ask(t, "GET", "/auth/apisix", asked...); got.StatusCode != c.status {
+		if got := r.send(t, "GET", "/auth/apisix", sent...); got.StatusCode != c.status {
 			t.Errorf("%q for %q: status %d, want %d", c.routed, c.host, got.StatusCode, c.status)
 		}
 	}
-	if got := r.ask(t, "GET", "/auth/apisix", without(lines, "X-Original-Host")...); got.StatusCode != 400 {
+	if got := r.send(t, "GET", "/auth/apisix", without(lines, "X-Original-Host")...); got.StatusCode != 400 {
 		t.Errorf("without it: status %d", got.StatusCode)
 	}
 }

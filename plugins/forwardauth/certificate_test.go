@@ -44,7 +44,7 @@ func TestRenewedCertificateIsShownWithoutARestart(t *testing.T) {
 	base := "https://" + r.addresses[0].String()
 	serial := func(client *http.Client) string {
 		t.Helper()
-		response, err := client.Do(publicQuestion(t, base))
+		response, err := client.Do(publicAuthRequest(t, base))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func TestCertificateThatDoesNotLoadKeepsTheLastOne(t *testing.T) {
 	}
 }
 
-// An authority that is gone vouches for nobody, also not for a session from before.
+// An authority that is gone is trusted no longer, not even for a session from before.
 func TestClientAuthorityThatIsWithdrawn(t *testing.T) {
 	ca, withdrawn := newAuthority(t), newAuthority(t)
 	ca.issue(t, "server", ca.cert)

@@ -11,8 +11,9 @@ import (
 	"gatehouse/core"
 )
 
-// dialect is how one proxy asks and what it makes of the answer. The contract
-// of each, and its traps, are in docs/forward-auth.md.
+// dialect is the form of the auth requests of one proxy, and of the responses that
+// it understands. The contract of each, and its pitfalls, are in
+// docs/forward-auth.md.
 type dialect struct {
 	name string
 
@@ -22,30 +23,30 @@ type dialect struct {
 	// peer is a list header whose last entry the proxy added; it may be absent.
 	peer string
 	// routed is where the proxy writes by which host it has chosen the upstream, as
-	// nginx's $host: in small letters, without a port. Empty: host says that too.
+	// nginx's $host: in lower case, without a port. Empty: the same as host.
 	routed string
-	// id is where the proxy writes the name of the request in its own log, over
-	// what the client sent. Empty: it has none, and a client's counts for nothing.
+	// id is where the proxy writes the id of the request in its own log, over what
+	// the client sent. Empty: it has none, and a client's is ignored.
 	id string
-	// own says that the question is the original request itself, its target
-	// behind the endpoint's path; only scheme and peer are headers then, and
-	// may be absent.
+	// own says that the auth request is the original request itself, with the
+	// endpoint's path in front of its target; only scheme and peer are headers then,
+	// and may be absent.
 	own bool
 
-	// removes is the answer's header that lists what the proxy is to remove
-	// from the request. Empty: it removes only what its own configuration names.
+	// removes is the response header that lists what the proxy is to remove from
+	// the request. Empty: it removes only what its own configuration names.
 	removes string
-	// clears has the answer carry absent identity headers with an empty value,
+	// clears has the response carry absent identity headers with an empty value,
 	// for proxies that overwrite but do not remove.
 	clears bool
 	// blanks says that a header which the client did not send may be there with
-	// an empty value, and so tells nothing.
+	// an empty value, which is then ignored.
 	blanks bool
 	// trailers says that the proxy passes on the fields behind a body (RFC 9110
-	// section 6.5), which nobody has seen when it asks.
+	// section 6.5), which it has not received yet when it sends the auth request.
 	trailers bool
-	// bodiless says that the proxy sends no body along unless it is told to, and
-	// that it then passes on the fields behind it, which it drops otherwise.
+	// bodiless says that the proxy sends the body along only if its configuration says
+	// so, and that it then passes on the fields behind it, which it drops otherwise.
 	bodiless bool
 	// refuse rewrites a refusal for proxies that understand few statuses.
 	refuse func(core.Decision) core.Decision
@@ -70,7 +71,7 @@ var dialects = []dialect{
 	{
 		name:   "nginx",
 		method: "X-Original-Method", target: "X-Original-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
-		refuse: inTwoStatuses,
+		refuse: onlyTwoStatuses,
 	},
 	{
 		// X-Forwarded-Uri is normalised there, while the upstream gets the
@@ -92,26 +93,26 @@ const envoyGRPC = "envoy-grpc"
 // read returns the original request. What is missing, repeated or of the wrong
 // form is refused: a guess would be the client's to steer.
 func (d *dialect) read(r *http.Request, endpoint string) (*core.Request, error) {
-	asked := &core.Request{ID: d.requestID(r.Header), Header: d.clientHeaders(r.Header)}
-	if err := d.readLine(asked, r, endpoint); err != nil {
-		return asked, err
+	request := &core.Request{ID: d.requestID(r.Header), Header: d.clientHeaders(r.Header)}
+	if err := d.readLine(request, r, endpoint); err != nil {
+		return request, err
 	}
-	if err := d.readScheme(asked, r.Header); err != nil {
-		return asked, err
+	if err := d.readScheme(request, r.Header); err != nil {
+		return request, err
 	}
-	// Of a question with a body Go's server has moved the announcement.
-	if d.trailers && (len(r.Trailer) > 0 || announcesTrailers(asked.Header)) {
-		return asked, errTrailers
+	// Where the auth request has a body, Go's server has moved the announcement.
+	if d.trailers && (len(r.Trailer) > 0 || announcesTrailers(request.Header)) {
+		return request, errTrailers
 	}
 	if d.bodiless && r.ContentLength < 0 { // one of a known length has no fields behind it
-		return asked, errBody
+		return request, errBody
 	}
-	asked.Peer = lastAddress(r.Header.Values(d.peer))
-	return asked, nil
+	request.Peer = lastAddress(r.Header.Values(d.peer))
+	return request, nil
 }
 
-// requestID is the proxy's name for the request, which counts only where the
-// proxy has one and it is the only one there: of two, one is the client's.
+// requestID is the id that the proxy gave the request. It counts only if the proxy
+// gives one and there is no second: of two, one is the client's.
 func (d *dialect) requestID(h http.Header) string {
 	if ids := h.Values(d.id); d.id != "" && len(ids) == 1 {
 		return ids[0]
@@ -121,7 +122,7 @@ func (d *dialect) requestID(h http.Header) string {
 
 // errTrailers refuses a request whose trailer fields the proxy would pass on
 // unseen. Some upstreams merge them into the headers, an identity among them,
-// and whoever has announced one field may send another.
+// and a client that has announced one field may send another.
 var errTrailers = fmt.Errorf("%w: it announces trailer fields (Trailer), which the proxy would pass on unseen", core.ErrBadRequest)
 
 var errBody = fmt.Errorf("%w: the proxy sends the body along, and would pass on trailer fields behind it unseen; leave its forwardBody off", core.ErrBadRequest)
@@ -130,29 +131,29 @@ func announcesTrailers(headers []core.Header) bool {
 	return slices.ContainsFunc(headers, func(h core.Header) bool { return strings.EqualFold(h.Name, "Trailer") })
 }
 
-func (d *dialect) readLine(asked *core.Request, r *http.Request, endpoint string) (err error) {
+func (d *dialect) readLine(request *core.Request, r *http.Request, endpoint string) (err error) {
 	if d.own {
-		asked.Method, asked.Target, asked.Host = r.Method, strings.TrimPrefix(r.RequestURI, endpoint), r.Host
+		request.Method, request.Target, request.Host = r.Method, strings.TrimPrefix(r.RequestURI, endpoint), r.Host
 		return nil
 	}
 	for _, field := range []struct {
 		header string
 		into   *string
-	}{{d.method, &asked.Method}, {d.target, &asked.Target}, {d.host, &asked.Host}} {
+	}{{d.method, &request.Method}, {d.target, &request.Target}, {d.host, &request.Host}} {
 		if *field.into, err = once(r.Header, field.header); err != nil {
 			return err
 		}
 	}
 	// Traefik sends the upstream an empty Host for what holds a path.
-	if strings.ContainsAny(asked.Host, ", /?#") {
+	if strings.ContainsAny(request.Host, ", /?#") {
 		return fmt.Errorf("%w: %s holds more than one host, or more than that", core.ErrBadRequest, d.host)
 	}
-	return d.readRouted(asked, r.Header)
+	return d.readRouted(request, r.Header)
 }
 
 // readRouted refuses a target with another host than the Host header (RFC 9112
-// section 3.2.2): by one nginx has chosen the upstream, and tells it the other.
-func (d *dialect) readRouted(asked *core.Request, h http.Header) error {
+// section 3.2.2): by one nginx has chosen the upstream, to which it sends the other.
+func (d *dialect) readRouted(request *core.Request, h http.Header) error {
 	if d.routed == "" {
 		return nil
 	}
@@ -160,7 +161,7 @@ func (d *dialect) readRouted(asked *core.Request, h http.Header) error {
 	if err != nil {
 		return err
 	}
-	name := asked.Host
+	name := request.Host
 	if i := strings.LastIndexByte(name, ':'); i >= 0 && strings.Trim(name[i+1:], "0123456789") == "" {
 		name = name[:i]
 	}
@@ -171,7 +172,7 @@ func (d *dialect) readRouted(asked *core.Request, h http.Header) error {
 }
 
 // readScheme takes the scheme of a WebSocket for that of its handshake.
-func (d *dialect) readScheme(asked *core.Request, h http.Header) error {
+func (d *dialect) readScheme(request *core.Request, h http.Header) error {
 	if d.own && len(h.Values(d.scheme)) == 0 {
 		return nil
 	}
@@ -181,9 +182,9 @@ func (d *dialect) readScheme(asked *core.Request, h http.Header) error {
 	}
 	switch scheme {
 	case "http", "ws":
-		asked.Scheme = "http"
+		request.Scheme = "http"
 	case "https", "wss":
-		asked.Scheme = "https"
+		request.Scheme = "https"
 	default:
 		return fmt.Errorf("%w: %s is neither http nor https", core.ErrBadRequest, d.scheme)
 	}
@@ -203,7 +204,7 @@ func once(h http.Header, name string) (string, error) {
 }
 
 // lastAddress is what the proxy itself appended to a list of addresses; what
-// stands before it is the client's word.
+// comes before it may be the client's.
 func lastAddress(lines []string) netip.Addr {
 	if len(lines) == 0 {
 		return netip.Addr{}
@@ -238,7 +239,7 @@ func (d *dialect) clientHeaders(h http.Header) []core.Header {
 	return lines
 }
 
-// admitted are the headers of the answer to an admitted request.
+// admitted are the headers of the response that admits a request.
 func (d *dialect) admitted(decision core.Decision) []core.Header {
 	lines := []core.Header{{Name: "Cache-Control", Value: "no-store"}}
 	if d.removes != "" && len(decision.Strip) > 0 {
@@ -252,7 +253,7 @@ func (d *dialect) admitted(decision core.Decision) []core.Header {
 	return append(lines, decision.Set...)
 }
 
-// refused is the answer to a refused request.
+// refused is the response that refuses a request.
 func (d *dialect) refused(decision core.Decision) core.Decision {
 	if d.refuse == nil {
 		return decision
@@ -260,7 +261,7 @@ func (d *dialect) refused(decision core.Decision) core.Decision {
 	return d.refuse(decision)
 }
 
-// The headers by which nginx learns what auth_request cannot tell it.
+// The headers in which nginx gets what auth_request cannot pass on.
 const (
 	statusHeader    = "Gatehouse-Status"
 	locationHeader  = "Gatehouse-Location"
@@ -268,30 +269,30 @@ const (
 	bodyHeader      = "Gatehouse-Body"
 )
 
-// inTwoStatuses says everything that the client is to blame for with 401 and
-// 403, the only refusals that auth_request passes on; it makes 500 of any other
-// status, which is right for what failed here. The true answer travels in
-// headers, for the location that error_page leads to.
-func inTwoStatuses(d core.Decision) core.Decision {
-	told := d
+// onlyTwoStatuses refuses what is the client's fault with 401 or 403, the only
+// statuses of a refusal that auth_request passes on; it makes 500 of any other, which
+// is right for what failed here. The response for the client is in headers, for the
+// location that error_page leads to.
+func onlyTwoStatuses(d core.Decision) core.Decision {
+	reduced := d
 	switch {
 	case d.Status == http.StatusFound:
-		told.Status = http.StatusUnauthorized
+		reduced.Status = http.StatusUnauthorized
 	case d.Status < http.StatusInternalServerError && d.Status != http.StatusUnauthorized:
-		told.Status = http.StatusForbidden
+		reduced.Status = http.StatusForbidden
 	}
-	told.Header = []core.Header{{Name: statusHeader, Value: strconv.Itoa(d.Status)}}
+	reduced.Header = []core.Header{{Name: statusHeader, Value: strconv.Itoa(d.Status)}}
 	if d.Status != http.StatusFound {
-		told.Header = append(told.Header, core.Header{Name: bodyHeader, Value: string(d.Body)})
+		reduced.Header = append(reduced.Header, core.Header{Name: bodyHeader, Value: string(d.Body)})
 	}
 	for _, h := range d.Header {
 		switch {
 		case h.Name == "Location":
 			h.Name = locationHeader
-		case h.Name == "WWW-Authenticate" && told.Status != http.StatusUnauthorized:
+		case h.Name == "WWW-Authenticate" && reduced.Status != http.StatusUnauthorized:
 			h.Name = challengeHeader // that of a 401 nginx passes on by itself
 		}
-		told.Header = append(told.Header, h)
+		reduced.Header = append(reduced.Header, h)
 	}
-	return told
+	return reduced
 }

@@ -19,12 +19,12 @@ import (
 	"gatehouse/core"
 )
 
-// maxQuestion bounds one CheckRequest: a head, and no body.
-const maxQuestion = 256 << 10
+// maxCheckRequest bounds one CheckRequest: a head, and no body.
+const maxCheckRequest = 256 << 10
 
-// authorization answers Envoy's ext_authz filter over gRPC. Every answer is
-// one, also to what is malformed: Envoy takes an error of the protocol itself
-// for an outage, which failure_mode_allow would let pass.
+// authorization serves Envoy's ext_authz filter over gRPC. A malformed request gets a
+// CheckResponse too: Envoy takes an error of gRPC itself for an outage, which
+// failure_mode_allow would let pass.
 type authorization struct {
 	authv3.UnimplementedAuthorizationServer
 	gate   *gate
@@ -36,45 +36,46 @@ type authorization struct {
 var _ authv3.AuthorizationServer = (*authorization)(nil)
 
 func newGRPC(a *authorization) *grpc.Server {
-	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxQuestion))
+	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxCheckRequest))
 	authv3.RegisterAuthorizationServer(s, a)
 	return s
 }
 
-// isGRPC reports whether Envoy asks by its protocol. The content type alone does
-// not tell: with the dialect envoy it is the client's, and a server of gRPC says
-// 200 to a method that it does not know, which the proxy would take for consent.
+// isGRPC reports whether a request is Envoy's call of Check. The content type alone
+// does not show it: with the dialect envoy it is the client's, and a gRPC server
+// responds with 200 to a method that it does not know, which the proxy would take for
+// an admission.
 func isGRPC(r *http.Request) bool {
 	return r.RequestURI == authv3.Authorization_Check_FullMethodName && r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
 }
 
 // Check decides the request that a CheckRequest describes.
-func (a *authorization) Check(ctx context.Context, question *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	asked, err := original(question.GetAttributes())
+func (a *authorization) Check(ctx context.Context, check *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	request, err := original(check.GetAttributes())
 	var g *gate
 	if err == nil {
-		g, err = a.gateFor(question.GetAttributes().GetContextExtensions())
+		g, err = a.gateFor(check.GetAttributes().GetContextExtensions())
 	}
 	if err == nil && g.hides {
-		err = cookiesAreText(asked)
+		err = cookiesAreText(request)
 	}
 	if err != nil {
-		d := core.Refusal(asked, err)
-		a.record(ctx, asked, &d)
+		d := core.Refusal(request, err)
+		a.record(ctx, request, &d)
 		return denied(d), nil
 	}
-	asked.Scheme = cmp.Or(a.scheme, asked.Scheme)
-	d := g.check(ctx, asked)
+	request.Scheme = cmp.Or(a.scheme, request.Scheme)
+	d := g.check(ctx, request)
 	if d.Outcome != core.Allow {
 		return denied(d), nil
 	}
 	return allowed(d), nil
 }
 
-// cookiesAreText refuses cookies that an answer could not give back without the
+// cookiesAreText refuses cookies that a CheckResponse could not carry without the
 // credential: its strings are UTF-8.
-func cookiesAreText(asked *core.Request) error {
-	for _, h := range asked.Header {
+func cookiesAreText(request *core.Request) error {
+	for _, h := range request.Header {
 		if strings.EqualFold(h.Name, "Cookie") && !utf8.ValidString(h.Value) {
 			return fmt.Errorf("%w: Cookie is not UTF-8, and Envoy cannot be told what to leave of it", core.ErrBadRequest)
 		}
@@ -101,7 +102,7 @@ func (a *authorization) gateFor(extensions map[string]string) (*gate, error) {
 // empty, which no rule matches.
 func original(attributes *authv3.AttributeContext) (*core.Request, error) {
 	r := attributes.GetRequest().GetHttp()
-	asked := &core.Request{
+	request := &core.Request{
 		ID:     streamID(r),
 		Method: r.GetMethod(),
 		Target: r.GetPath(),
@@ -110,14 +111,14 @@ func original(attributes *authv3.AttributeContext) (*core.Request, error) {
 		Header: headerLines(r),
 		Peer:   address(attributes.GetSource().GetAddress()),
 	}
-	if announcesTrailers(asked.Header) {
-		return asked, errTrailers
+	if announcesTrailers(request.Header) {
+		return request, errTrailers
 	}
-	return asked, agree(r)
+	return request, agree(r)
 }
 
-// streamID prefers what Envoy also logs and tells the upstream to the number
-// that it gives a stream. Envoy writes it anew for clients from outside, unless
+// streamID prefers the id that Envoy also logs and sends to the upstream to the
+// number that it gives a stream. Envoy writes it anew for clients from outside, unless
 // preserve_external_request_id says otherwise.
 func streamID(r *authv3.AttributeContext_HttpRequest) string {
 	if id, found := header(r, "x-request-id"); found {

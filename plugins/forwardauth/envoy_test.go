@@ -43,11 +43,11 @@ func checkRequest(method, path string, headers map[string]string) *authv3.CheckR
 
 func (r *rig) check(t testing.TB, q *authv3.CheckRequest) *authv3.CheckResponse {
 	t.Helper()
-	answer, err := r.envoy(t).Check(context.Background(), q)
+	response, err := r.envoy(t).Check(context.Background(), q)
 	if err != nil {
 		t.Fatalf("an error of the protocol, which failure_mode_allow lets pass: %v", err)
 	}
-	return answer
+	return response
 }
 
 // outcome is the status that Envoy's client gets; 200 where the request goes on.
@@ -68,12 +68,12 @@ func option(all []*corev3.HeaderValueOption, name string) []string {
 	return values
 }
 
-func TestAnswersToEnvoyOverGRPC(t *testing.T) {
+func TestResponsesToEnvoyOverGRPC(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	bearer := map[string]string{":authority": "app.test", "authorization": strings.TrimPrefix(r.bearer(), "Authorization: ")}
 	for name, c := range map[string]struct {
-		question *authv3.CheckRequest
-		want     int
+		check *authv3.CheckRequest
+		want  int
 	}{
 		"public":                       {checkRequest("GET", "/public", nil), 200},
 		"token":                        {checkRequest("GET", "/private?x=1", bearer), 200},
@@ -87,16 +87,16 @@ func TestAnswersToEnvoyOverGRPC(t *testing.T) {
 		"no method":                    {checkRequest("", "/public", nil), 403},
 		"forwarded headers of clients": {checkRequest("GET", "/private", map[string]string{"x-envoy-original-path": "/public", "x-forwarded-uri": "/public", "x-original-uri": "/public"}), 401},
 	} {
-		if got := outcome(r.check(t, c.question)); got != c.want {
+		if got := outcome(r.check(t, c.check)); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}
 }
 
-// TestClientThatSpeaksGRPCIsAnsweredByTheEndpoint: the dialect envoy asks with the
+// TestClientThatSpeaksGRPCIsDecidedByTheEndpoint: the dialect envoy asks with the
 // client's own method and headers, over HTTP/2 if its cluster says so. A server
 // of gRPC says 200 also to what it does not know, and 200 lets a request pass.
-func TestClientThatSpeaksGRPCIsAnsweredByTheEndpoint(t *testing.T) {
+func TestClientThatSpeaksGRPCIsDecidedByTheEndpoint(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
@@ -133,18 +133,18 @@ func TestCookieThatIsNoUTF8IsNoOutage(t *testing.T) {
 		t.Errorf("status %d", got)
 	}
 	q.Attributes.Request.Http.HeaderMap.Headers[0].RawValue = []byte("token=" + token + "; a=\xc3\xa4")
-	answer := r.check(t, q)
-	if got := option(answer.GetOkResponse().GetHeaders(), "Cookie"); outcome(answer) != 200 || !slices.Equal(got, []string{"a=ä"}) {
-		t.Errorf("status %d, Cookie %q", outcome(answer), got)
+	response := r.check(t, q)
+	if got := option(response.GetOkResponse().GetHeaders(), "Cookie"); outcome(response) != 200 || !slices.Equal(got, []string{"a=ä"}) {
+		t.Errorf("status %d, Cookie %q", outcome(response), got)
 	}
 }
 
-func TestEnvoyLearnsWhatToSetAndWhatToRemove(t *testing.T) {
+func TestEnvoySetsAndRemovesHeaders(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
-	answer := r.check(t, checkRequest("GET", "/private", map[string]string{
+	response := r.check(t, checkRequest("GET", "/private", map[string]string{
 		"authorization": strings.TrimPrefix(r.bearer(), "Authorization: "), "x-auth-user": "root", "x_auth_user": "root", "x-auth-roles": "admin", "x.auth.name": "Root",
 	}))
-	ok := answer.GetOkResponse()
+	ok := response.GetOkResponse()
 	if got := option(ok.GetHeaders(), "X-Auth-User"); !slices.Equal(got, []string{"user-1"}) {
 		t.Errorf("sets X-Auth-User %q", got)
 	}
@@ -165,16 +165,16 @@ func TestEnvoyLearnsWhatToSetAndWhatToRemove(t *testing.T) {
 	}
 }
 
-// Envoy keeps its connection open and idle; that is no question under way.
-func TestIdleConnectionOfEnvoyDoesNotHoldUpTheEnd(t *testing.T) {
+// Envoy keeps its connection open and idle; that is no open request.
+func TestIdleConnectionOfEnvoyDoesNotDelayTheStop(t *testing.T) {
 	ca := newAuthority(t)
 	ca.issue(t, "server", ca.cert)
 	r := newRig(t, fmt.Sprintf("drain_timeout: 300\nlisten: [{address: '127.0.0.1:0'}, {address: '127.0.0.1:0', tls: {cert_file: %q, key_file: %q}}]\ntrusted_proxies: [127.0.0.1]\n", ca.path("server.pem"), ca.path("server.key"))+everyDialect)
-	asked := r.envoy(t)
-	if answer, err := asked.Check(t.Context(), checkRequest("GET", "/public", nil)); err != nil || outcome(answer) != 200 {
-		t.Fatalf("%v, %v", answer, err)
+	client := r.envoy(t)
+	if response, err := client.Check(t.Context(), checkRequest("GET", "/public", nil)); err != nil || outcome(response) != 200 {
+		t.Fatalf("%v, %v", response, err)
 	}
-	response, err := ca.client(t, "", nil).Do(publicQuestion(t, "https://"+r.addresses[1].String()))
+	response, err := ca.client(t, "", nil).Do(publicAuthRequest(t, "https://"+r.addresses[1].String()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,12 +182,12 @@ func TestIdleConnectionOfEnvoyDoesNotHoldUpTheEnd(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Error(err)
 	}
-	if _, err := asked.Check(t.Context(), checkRequest("GET", "/public", nil)); err == nil {
-		t.Error("answered after the end")
+	if _, err := client.Check(t.Context(), checkRequest("GET", "/public", nil)); err == nil {
+		t.Error("responseed after the end")
 	}
 }
 
-func TestRefusalToldToEnvoy(t *testing.T) {
+func TestRefusalToEnvoy(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	denied := r.check(t, checkRequest("GET", "/private", nil)).GetDeniedResponse()
 	if got := option(denied.GetHeaders(), "WWW-Authenticate"); len(got) != 1 || !strings.HasPrefix(got[0], `Bearer realm="rig"`) {
@@ -216,15 +216,15 @@ func TestRepeatedCredentialInRawHeaders(t *testing.T) {
 		return q
 	}
 	for name, c := range map[string]struct {
-		question *authv3.CheckRequest
-		want     int
+		check *authv3.CheckRequest
+		want  int
 	}{
 		"once":              {raw("authorization", token), 200},
 		"twice":             {raw("authorization", token, "authorization", token), 400},
 		"two cookies lines": {raw("cookie", "a=1", "cookie", "token="+strings.TrimPrefix(token, "Bearer ")), 200},
 		"not UTF-8":         {raw("authorization", token, "x-comment", "\xff\xfe"), 200},
 	} {
-		if got := outcome(r.check(t, c.question)); got != c.want {
+		if got := outcome(r.check(t, c.check)); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}
@@ -271,23 +271,23 @@ func TestGateChosenByTheRoute(t *testing.T) {
 
 func TestGRPCOfAnUntrustedPeer(t *testing.T) {
 	r := newRig(t, "listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: [10.0.0.0/8]\n"+everyDialect)
-	answer, err := r.envoy(t).Check(context.Background(), checkRequest("GET", "/public", nil))
+	response, err := r.envoy(t).Check(context.Background(), checkRequest("GET", "/public", nil))
 	if err == nil {
-		t.Errorf("answered %v", answer)
+		t.Errorf("responseed %v", response)
 	}
 }
 
 func TestGRPCWithoutAnEndpointForIt(t *testing.T) {
 	r := newRig(t, onLoopback+"endpoints: [{path: /auth/traefik, dialect: traefik, gate: main}]\n")
-	if answer, err := r.envoy(t).Check(context.Background(), checkRequest("GET", "/public", nil)); err == nil {
-		t.Errorf("answered %v", answer)
+	if response, err := r.envoy(t).Check(context.Background(), checkRequest("GET", "/public", nil)); err == nil {
+		t.Errorf("responseed %v", response)
 	}
 }
 
 func TestOversizedCheckRequest(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
-	answer, err := r.envoy(t).Check(context.Background(), checkRequest("GET", "/public", map[string]string{"x-filler": strings.Repeat("a", maxQuestion)}))
+	response, err := r.envoy(t).Check(context.Background(), checkRequest("GET", "/public", map[string]string{"x-filler": strings.Repeat("a", maxCheckRequest)}))
 	if err == nil {
-		t.Errorf("answered %v", answer)
+		t.Errorf("responseed %v", response)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"gatehouse/core"
 )
 
-// endpoint answers the questions of one proxy by one gate.
+// endpoint decides the auth requests of one proxy by one gate.
 type endpoint struct {
 	path    string
 	dialect *dialect
@@ -21,15 +21,15 @@ type endpoint struct {
 	scheme string
 }
 
-// gate is a gate with what a proxy must be told because of it.
+// gate is a gate with what its responses to proxies depend on.
 type gate struct {
 	*core.Gate
-	// hides says that credentials are kept from upstreams.
+	// hides says that credentials are removed from requests to upstreams.
 	hides bool
 }
 
-// matches reports whether a raw request target asks at this endpoint. A query
-// is not looked at: some proxies append that of the original request.
+// matches reports whether a raw request target is this endpoint's. A query is
+// ignored: some proxies append that of the original request.
 func (e *endpoint) matches(target string) bool {
 	if e.dialect.own {
 		return strings.HasPrefix(target, e.path+"/")
@@ -38,33 +38,33 @@ func (e *endpoint) matches(target string) bool {
 	return path == e.path
 }
 
-// check decides a question that came over HTTP.
+// check decides an auth request over HTTP.
 func (e *endpoint) check(r *http.Request) (*core.Request, core.Decision) {
-	asked, err := e.dialect.read(r, e.path)
+	request, err := e.dialect.read(r, e.path)
 	if err != nil {
-		return asked, core.Refusal(asked, err)
+		return request, core.Refusal(request, err)
 	}
-	asked.Scheme = cmp.Or(e.scheme, asked.Scheme)
-	if e.dialect.removes == "" && slices.ContainsFunc(asked.Header, core.Header.OpensTunnel) {
-		return asked, core.Refusal(asked, fmt.Errorf("%w: the proxy would pass on an upgrade to h2c; have it remove Upgrade from what is no WebSocket", core.ErrBadRequest))
+	request.Scheme = cmp.Or(e.scheme, request.Scheme)
+	if e.dialect.removes == "" && slices.ContainsFunc(request.Header, core.Header.OpensTunnel) {
+		return request, core.Refusal(request, fmt.Errorf("%w: the proxy would pass on an upgrade to h2c; have it remove Upgrade from what is no WebSocket", core.ErrBadRequest))
 	}
 	if e.dialect.removes == "" {
-		if name, found := e.gate.Identity.Disguised(asked); found {
-			return asked, core.Refusal(asked, fmt.Errorf("%w: header %q reads as an identity header to many upstreams, and the proxy would let it pass", core.ErrBadRequest, name))
+		if name, found := e.gate.Identity.Disguised(request); found {
+			return request, core.Refusal(request, fmt.Errorf("%w: header %q reads as an identity header to many upstreams, and the proxy would let it pass", core.ErrBadRequest, name))
 		}
 	}
-	return nil, e.gate.check(r.Context(), asked)
+	return nil, e.gate.check(r.Context(), request)
 }
 
 // check is Gate.Check, with the Cookie header always in the decision where
-// credentials are hidden: proxies then replace it by what the answer holds.
-func (g *gate) check(ctx context.Context, asked *core.Request) core.Decision {
-	d := g.Check(ctx, asked)
+// credentials are hidden: proxies then replace it by that of the response.
+func (g *gate) check(ctx context.Context, request *core.Request) core.Decision {
+	d := g.Check(ctx, request)
 	if !g.hides || d.Outcome != core.Allow || names(d.Strip, d.Set, "Cookie") {
 		return d
 	}
 	var cookies []string
-	for _, h := range asked.Header {
+	for _, h := range request.Header {
 		if strings.EqualFold(h.Name, "Cookie") {
 			cookies = append(cookies, h.Value)
 		}
@@ -89,7 +89,7 @@ func names(strip []string, set []core.Header, name string) bool {
 	return false
 }
 
-// handler answers on one listener.
+// handler serves one listener.
 type handler struct {
 	service *service
 	peers   peers
@@ -97,11 +97,11 @@ type handler struct {
 
 var _ http.Handler = handler{}
 
-// ServeHTTP answers a question of a trusted proxy. Whatever else comes is
-// refused before anything in it is believed.
+// ServeHTTP decides the auth requests of trusted proxies. A request of another peer
+// is refused before any of its headers are used.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.peers.trust(r.RemoteAddr) {
-		w.Header().Set("Connection", "close") // a stranger keeps none of ours
+		w.Header().Set("Connection", "close") // an untrusted peer keeps no connection
 		h.refuse(w, r, fmt.Errorf("%w: %s is not in trusted_proxies", core.ErrForbidden, r.RemoteAddr))
 		return
 	}
@@ -119,28 +119,28 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.service.record(r.Context(), unrecorded, &d)
 	}
 	if d.Outcome == core.Allow {
-		answer(w, http.StatusOK, e.dialect.admitted(d), nil)
+		respond(w, http.StatusOK, e.dialect.admitted(d), nil)
 		return
 	}
 	d = e.dialect.refused(d)
-	answer(w, d.Status, d.Header, d.Body)
+	respond(w, d.Status, d.Header, d.Body)
 }
 
-// errNoEndpoint wraps no sentinel: a question that cannot be placed is the
-// operator's mistake, and answered with 503.
+// errNoEndpoint wraps no sentinel: an auth request without an endpoint is an error
+// of the configuration, and gets 503.
 var errNoEndpoint = errors.New("no endpoint has this path; see endpoints in the settings")
 
 func (h handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	asked := &core.Request{Method: r.Method, Target: r.RequestURI, Host: r.Host}
-	d := core.Refusal(asked, err)
-	h.service.record(r.Context(), asked, &d)
-	answer(w, d.Status, d.Header, d.Body)
+	request := &core.Request{Method: r.Method, Target: r.RequestURI, Host: r.Host}
+	d := core.Refusal(request, err)
+	h.service.record(r.Context(), request, &d)
+	respond(w, d.Status, d.Header, d.Body)
 }
 
-func answer(w http.ResponseWriter, status int, headers []core.Header, body []byte) {
+func respond(w http.ResponseWriter, status int, headers []core.Header, body []byte) {
 	for _, h := range headers {
 		w.Header().Add(h.Name, h.Value)
 	}
 	w.WriteHeader(status)
-	w.Write(body) // a proxy that has gone has no use for the answer
+	w.Write(body) // a proxy that has gone does not need the response
 }

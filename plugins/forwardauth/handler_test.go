@@ -19,40 +19,40 @@ func eachDialect(t *testing.T, run func(t *testing.T, d *dialect)) {
 func TestSettingsKnowEveryDialect(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
-		if response := r.question(t, d, "GET", "/public"); response.StatusCode != 200 {
+		if response := r.authRequest(t, d, "GET", "/public"); response.StatusCode != 200 {
 			t.Errorf("status %d", response.StatusCode)
 		}
 	})
 }
 
-func TestAnswersInEveryDialect(t *testing.T) {
+func TestResponsesInEveryDialect(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
 		for name, c := range map[string]struct {
 			method, target, header string
 			status                 string // as the proxy's client gets it
 		}{
-			"public":           {"GET", "/public", "X: y", "200"},
-			"token":            {"GET", "/private", r.bearer(), "200"},
-			"method":           {"POST", "/private", r.bearer(), "200"},
-			"other method":     {"DELETE", "/private", r.bearer(), "403"},
-			"other path":       {"GET", "/else", r.bearer(), "403"},
-			"query":            {"GET", "/private?a=/public", r.bearer(), "200"},
-			"no token":         {"GET", "/private", "X: y", "401"},
-			"bad token":        {"GET", "/private", "Authorization: Bearer x", "401"},
-			"two readings":     {"GET", "/public/../private", r.bearer(), "400"},
-			"encoded slash":    {"GET", "/items/a%2fb", r.bearer(), "400"},
-			"encoded dots":     {"GET", "/public/%2e%2e/private", r.bearer(), "400"},
-			"double slash":     {"GET", "//public", r.bearer(), "400"},
-			"page for nobody":  {"GET", "/private?x=1", "Accept: text/html", "302"},
-			"encoded and kept": {"GET", "/items/%C3%A4", r.bearer(), "200"},
+			"public":                 {"GET", "/public", "X: y", "200"},
+			"token":                  {"GET", "/private", r.bearer(), "200"},
+			"method":                 {"POST", "/private", r.bearer(), "200"},
+			"other method":           {"DELETE", "/private", r.bearer(), "403"},
+			"other path":             {"GET", "/else", r.bearer(), "403"},
+			"query":                  {"GET", "/private?a=/public", r.bearer(), "200"},
+			"no token":               {"GET", "/private", "X: y", "401"},
+			"bad token":              {"GET", "/private", "Authorization: Bearer x", "401"},
+			"two readings":           {"GET", "/public/../private", r.bearer(), "400"},
+			"encoded slash":          {"GET", "/items/a%2fb", r.bearer(), "400"},
+			"encoded dots":           {"GET", "/public/%2e%2e/private", r.bearer(), "400"},
+			"double slash":           {"GET", "//public", r.bearer(), "400"},
+			"page without a session": {"GET", "/private?x=1", "Accept: text/html", "302"},
+			"encoded and kept":       {"GET", "/items/%C3%A4", r.bearer(), "200"},
 		} {
-			response := r.question(t, d, c.method, c.target, c.header)
-			if got := asMeant(response); got != c.status {
+			response := r.authRequest(t, d, c.method, c.target, c.header)
+			if got := clientStatus(response); got != c.status {
 				t.Errorf("%s: status %s, want %s", name, got, c.status)
 			}
 			if response.Header.Get("Cache-Control") != "no-store" {
-				t.Errorf("%s: the answer could be cached", name)
+				t.Errorf("%s: the response could be cached", name)
 			}
 			if user := response.Header.Get("X-Auth-User"); (user == "user-1") != (c.status == "200" && name != "public") {
 				t.Errorf("%s: X-Auth-User %q", name, user)
@@ -65,7 +65,7 @@ func TestAnswersInEveryDialect(t *testing.T) {
 func TestReturnAddressIsTheOneTheProxySaw(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
-		response := r.question(t, d, "GET", "/private?x=1", "Accept: text/html", "Forwarded: host=evil.test;proto=http", "X-Real-Host: evil.test")
+		response := r.authRequest(t, d, "GET", "/private?x=1", "Accept: text/html", "Forwarded: host=evil.test;proto=http", "X-Real-Host: evil.test")
 		location := response.Header.Get("Location") + response.Header.Get(locationHeader)
 		host := "app.test"
 		if d.own {
@@ -81,7 +81,7 @@ func TestForwardedHeadersOfAnUntrustedPeer(t *testing.T) {
 	r := newRig(t, "listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: [10.0.0.0/8, '::1', 127.0.0.2]\n"+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
 		for _, target := range []string{"/public", "/private"} {
-			response := r.question(t, d, "GET", target, r.bearer())
+			response := r.authRequest(t, d, "GET", target, r.bearer())
 			if response.StatusCode != 403 || response.Header.Get("X-Auth-User") != "" {
 				t.Errorf("%s: status %d", target, response.StatusCode)
 			}
@@ -91,7 +91,7 @@ func TestForwardedHeadersOfAnUntrustedPeer(t *testing.T) {
 		t.Errorf("the log does not say why: %s", log)
 	}
 	if strings.Contains(r.log.String(), "app.test") {
-		t.Error("what a stranger says was read")
+		t.Error("a header of an untrusted peer was used")
 	}
 }
 
@@ -99,7 +99,7 @@ func TestForwardedHeaderThatIsMissingOrRepeated(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
 		if d.own {
-			t.Skip("the question is the request itself")
+			t.Skip("the auth request is the request itself")
 		}
 		good := append(forwarded(d, "GET", "/public"), r.bearer())
 		required := []string{d.method, d.target, d.host, d.scheme}
@@ -115,14 +115,14 @@ func TestForwardedHeaderThatIsMissingOrRepeated(t *testing.T) {
 				"in underscores instead": append(without(good, name),
 					strings.ReplaceAll(good[slices.IndexFunc(good, func(l string) bool { return strings.HasPrefix(l, name+":") })], "-", "_")),
 			} {
-				if got := asMeant(r.ask(t, "GET", "/auth/"+d.name, lines...)); got != "400" {
+				if got := clientStatus(r.send(t, "GET", "/auth/"+d.name, lines...)); got != "400" {
 					t.Errorf("%s %s: status %s, want 400", name, what, got)
 				}
 			}
 		}
 		for what, line := range map[string]string{"scheme": d.scheme + ": gopher", "schemes": d.scheme + ": https, http", "hosts": d.host + ": app.test, evil.test", "host and path": d.host + ": app.test/private"} {
 			name, _, _ := strings.Cut(line, ":")
-			if got := asMeant(r.ask(t, "GET", "/auth/"+d.name, append(without(good, name), line)...)); got != "400" {
+			if got := clientStatus(r.send(t, "GET", "/auth/"+d.name, append(without(good, name), line)...)); got != "400" {
 				t.Errorf("%s: status %s, want 400", what, got)
 			}
 		}
@@ -148,10 +148,10 @@ func TestForwardedHeadersOfAnotherDialect(t *testing.T) {
 				more = append(more, name+": GET")
 			}
 		}
-		if got := asMeant(r.question(t, d, "DELETE", "/private", more...)); got != "403" {
+		if got := clientStatus(r.authRequest(t, d, "DELETE", "/private", more...)); got != "403" {
 			t.Errorf("status %s, want 403", got)
 		}
-		if got := asMeant(r.question(t, d, "GET", "/private", more...)); got != "401" {
+		if got := clientStatus(r.authRequest(t, d, "GET", "/private", more...)); got != "401" {
 			t.Errorf("status %s, want 401", got)
 		}
 	})
@@ -163,9 +163,9 @@ func TestIdentityHeaderInDisguise(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
 		for _, name := range []string{"X_Auth_User", "x-auth_user", "X.Auth.Roles", "X_Internal"} {
-			response := r.question(t, d, "GET", "/public", name+": root")
+			response := r.authRequest(t, d, "GET", "/public", name+": root")
 			if d.removes == "" {
-				if got := asMeant(response); got != "400" {
+				if got := clientStatus(response); got != "400" {
 					t.Errorf("%s: status %s, want 400", name, got)
 				}
 				continue
@@ -183,7 +183,7 @@ func TestUpgradeToATunnelForMoreRequestsThatAProxyShows(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
 		for offer, refused := range map[string]bool{"h2c": true, "websocket, H2C": true, "websocket": false} {
-			response := r.question(t, d, "GET", "/public", "Connection: Upgrade", "Upgrade: "+offer)
+			response := r.authRequest(t, d, "GET", "/public", "Connection: Upgrade", "Upgrade: "+offer)
 			if d.removes != "" {
 				removed := strings.Contains(response.Header.Get(d.removes), "Upgrade")
 				if response.StatusCode != 200 || removed != refused {
@@ -191,7 +191,7 @@ func TestUpgradeToATunnelForMoreRequestsThatAProxyShows(t *testing.T) {
 				}
 				continue
 			}
-			if got := asMeant(response); (got == "400") != refused {
+			if got := clientStatus(response); (got == "400") != refused {
 				t.Errorf("%s: status %s", offer, got)
 			}
 		}
@@ -207,7 +207,7 @@ func TestIdentityInTrailersThatAreAnnounced(t *testing.T) {
 			if d.trailers {
 				want = "400"
 			}
-			if got := asMeant(r.question(t, d, "GET", "/public", name+": X-Harmless")); got != want {
+			if got := clientStatus(r.authRequest(t, d, "GET", "/public", name+": X-Harmless")); got != want {
 				t.Errorf("status %s, want %s", got, want)
 			}
 		}
@@ -256,7 +256,7 @@ func TestIdentityInTrailersOfABodyThatTraefikSendsAlong(t *testing.T) {
 			if !d.bodiless {
 				want = "200"
 			}
-			if got := asMeant(r.question(t, d, "GET", "/public", body)); got != want {
+			if got := clientStatus(r.authRequest(t, d, "GET", "/public", body)); got != want {
 				t.Errorf("%q: status %s, want %s", body, got, want)
 			}
 		}
@@ -266,7 +266,7 @@ func TestIdentityInTrailersOfABodyThatTraefikSendsAlong(t *testing.T) {
 func TestForgedIdentityHeaderWhoseClaimIsAbsent(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
-		response := r.question(t, d, "GET", "/private", r.bearer(), "X-Auth-User: root", "X-Auth-Roles: admin", "X-Internal: yes")
+		response := r.authRequest(t, d, "GET", "/private", r.bearer(), "X-Auth-User: root", "X-Auth-Roles: admin", "X-Internal: yes")
 		if user := response.Header.Values("X-Auth-User"); len(user) != 1 || user[0] != "user-1" {
 			t.Errorf("X-Auth-User %q", user)
 		}
@@ -296,12 +296,12 @@ func TestHiddenCredentialsAndKeptCookies(t *testing.T) {
 			"others alone":          {[]string{r.bearer(), "Cookie: a=1", "Cookie: b=2"}, []string{"a=1; b=2"}},
 			"none":                  {[]string{r.bearer()}, nil},
 		} {
-			response := r.question(t, d, "GET", "/private", c.send...)
+			response := r.authRequest(t, d, "GET", "/private", c.send...)
 			if got := response.Header.Values("Cookie"); response.StatusCode != 200 || !slices.Equal(got, c.want) {
 				t.Errorf("%s: status %d, Cookie %q, want %q", name, response.StatusCode, got, c.want)
 			}
 			if strings.Contains(fmt.Sprint(response.Header), token) {
-				t.Errorf("%s: the answer holds the credential", name)
+				t.Errorf("%s: the response holds the credential", name)
 			}
 		}
 	})
@@ -324,9 +324,9 @@ func TestStatusesThatAuthRequestUnderstands(t *testing.T) {
 		"forbidden": {"/else", r.bearer(), 403, "403", "", ""},
 		"two paths": {"/a//b", r.bearer(), 403, "400", "", `Bearer realm="rig", error="invalid_request"`},
 	} {
-		response := r.question(t, nginx, "GET", c.target, c.header)
-		if response.StatusCode != c.status || asMeant(response) != c.meant {
-			t.Errorf("%s: status %d for %s, want %d for %s", name, response.StatusCode, asMeant(response), c.status, c.meant)
+		response := r.authRequest(t, nginx, "GET", c.target, c.header)
+		if response.StatusCode != c.status || clientStatus(response) != c.meant {
+			t.Errorf("%s: status %d for %s, want %d for %s", name, response.StatusCode, clientStatus(response), c.status, c.meant)
 		}
 		if got := response.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, c.challenge) || (got == "") != (c.challenge == "") {
 			t.Errorf("%s: WWW-Authenticate %q, want %q", name, got, c.challenge)
@@ -344,20 +344,20 @@ func TestStatusesThatAuthRequestUnderstands(t *testing.T) {
 	}
 }
 
-// The provider is gone, so nobody can tell: that is no 403, which would be the
+// The provider is gone, so the session cannot be checked: that is no 403, which would be the
 // caller's fault.
 func TestOutageIsNoRefusal(t *testing.T) {
 	r := newRig(t, onLoopback+strings.ReplaceAll(everyDialect, "gate: main", "gate: other"))
 	r.issuer.Fail(500, "")
 	eachDialect(t, func(t *testing.T, d *dialect) {
-		if response := r.question(t, d, "GET", "/session", cookie); response.StatusCode != 503 || asMeant(response) != "503" {
+		if response := r.authRequest(t, d, "GET", "/session", cookie); response.StatusCode != 503 || clientStatus(response) != "503" {
 			t.Errorf("status %d", response.StatusCode)
 		}
 	})
 }
 
 // Something in front of the proxy ends TLS, and the proxy tells what it sees.
-func TestWayBackWhereSomethingInFrontEndsTLS(t *testing.T) {
+func TestReturnURLWhereSomethingInFrontEndsTLS(t *testing.T) {
 	for scheme, want := range map[string]string{"": "http%3A%2F%2Fapp.test", "https": "https%3A%2F%2Fapp.test"} {
 		endpoints := everyDialect
 		if scheme != "" {
@@ -368,9 +368,9 @@ func TestWayBackWhereSomethingInFrontEndsTLS(t *testing.T) {
 			lines := append(without(forwarded(d, "GET", "/private"), d.scheme), d.scheme+": http", "Accept: text/html")
 			at, host := "/auth/"+d.name, "app.test"
 			if d.own {
-				at, host = at+"/private", "gatehouse.test" // that of the question itself
+				at, host = at+"/private", "gatehouse.test" // that of the auth request itself
 			}
-			response := r.ask(t, "GET", at, lines...)
+			response := r.send(t, "GET", at, lines...)
 			location := response.Header.Get("Location") + response.Header.Get(locationHeader)
 			if !strings.Contains(location, "return_to="+strings.Replace(want, "app.test", host, 1)+"%2Fprivate") {
 				t.Errorf("status %d, sent to %s", response.StatusCode, location)
@@ -407,7 +407,7 @@ func TestTargetBehindTheEndpointIsNotNormalised(t *testing.T) {
 		"/auth/traefik/public":               503,
 		"//auth/traefik":                     503,
 	} {
-		response := r.ask(t, "GET", target, forwarded(dialectNamed("traefik"), "GET", "/public")...)
+		response := r.send(t, "GET", target, forwarded(dialectNamed("traefik"), "GET", "/public")...)
 		if response.StatusCode != want {
 			t.Errorf("%s: status %d, want %d", target, response.StatusCode, want)
 		}
@@ -418,9 +418,9 @@ func TestTargetBehindTheEndpointIsNotNormalised(t *testing.T) {
 }
 
 // A proxy may append the query of the original request to the endpoint's path.
-func TestQueryOfTheQuestionDoesNotCount(t *testing.T) {
+func TestQueryOfTheAuthRequestIsIgnored(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
-	response := r.ask(t, "GET", "/auth/caddy?/public", append(forwarded(dialectNamed("caddy"), "GET", "/private"), r.bearer())...)
+	response := r.send(t, "GET", "/auth/caddy?/public", append(forwarded(dialectNamed("caddy"), "GET", "/private"), r.bearer())...)
 	if response.StatusCode != 200 || response.Header.Get("X-Auth-User") != "user-1" {
 		t.Errorf("status %d", response.StatusCode)
 	}
@@ -447,27 +447,27 @@ func TestPeerIsWhatTheProxyAppended(t *testing.T) {
 	}
 }
 
-func TestOversizedQuestion(t *testing.T) {
+func TestOversizedAuthRequest(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
-	response := r.ask(t, "GET", "/auth/traefik", append(forwarded(dialectNamed("traefik"), "GET", "/public"), "X-Filler: "+strings.Repeat("a", maxHead+8<<10))...)
+	response := r.send(t, "GET", "/auth/traefik", append(forwarded(dialectNamed("traefik"), "GET", "/public"), "X-Filler: "+strings.Repeat("a", maxHead+8<<10))...)
 	if response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("status %d", response.StatusCode)
 	}
 	target := "/public?" + strings.Repeat("a", 17<<10)
-	if response := r.question(t, dialectNamed("traefik"), "GET", target); response.StatusCode != 400 {
+	if response := r.authRequest(t, dialectNamed("traefik"), "GET", target); response.StatusCode != 400 {
 		t.Errorf("long target: status %d", response.StatusCode)
 	}
 }
 
-func TestSecretsReachNeitherLogNorAnswer(t *testing.T) {
+func TestSecretsReachNeitherLogNorResponse(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	secret := "s3cr3t-t0ken-that-is-not-valid"
 	eachDialect(t, func(t *testing.T, d *dialect) {
 		for _, target := range []string{"/private", "/a//b", "/else?token=" + secret} {
-			response := r.question(t, d, "GET", target, "Authorization: Bearer "+secret)
+			response := r.authRequest(t, d, "GET", target, "Authorization: Bearer "+secret)
 			body, _ := io.ReadAll(response.Body)
 			if text := fmt.Sprint(response.Header, string(body)); strings.Contains(text, secret) {
-				t.Errorf("answered %s", text)
+				t.Errorf("response %s", text)
 			}
 		}
 	})
@@ -481,7 +481,7 @@ func TestTokenOfAnotherAudience(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	token := r.issuer.Token(map[string]any{"aud": "https://elsewhere.test"})
 	eachDialect(t, func(t *testing.T, d *dialect) {
-		if got := asMeant(r.question(t, d, "GET", "/private", "Authorization: Bearer "+token)); got != "401" {
+		if got := clientStatus(r.authRequest(t, d, "GET", "/private", "Authorization: Bearer "+token)); got != "401" {
 			t.Errorf("status %s", got)
 		}
 	})

@@ -1,5 +1,5 @@
-// Command gatehouse-forwardauth is Gatehouse as a service of its own, for the
-// proxies that ask over HTTP before they pass a request on: Traefik, nginx,
+// Command gatehouse-forwardauth is Gatehouse as a service of its own, for proxies
+// that send an auth request before they pass a request on: Traefik, nginx,
 // Caddy, HAProxy, APISIX without a runner, and Envoy with what is built on it.
 package main
 
@@ -76,8 +76,8 @@ func start(ctx context.Context, s *service, stderr io.Writer) int {
 	return 0
 }
 
-// outliveHangups keeps a SIGHUP, by which operators have other servers read their
-// files anew, from ending the process on the spot.
+// outliveHangups keeps a SIGHUP, which makes other servers read their files again,
+// from ending the process.
 func outliveHangups(ctx context.Context, log *slog.Logger) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// peers are those on the other side of one listener that are believed.
+// peers are the trusted peers of one listener.
 type peers struct {
 	networks []netip.Prefix
-	// all is for a socket to which the file system admits only the proxy.
+	// all is for a socket that only the proxy may open, by its mode.
 	all bool
 }
 
-// trust reports whether an address, as net/http tells it, is believed. What is
-// no address is the other end of a unix socket.
+// trust reports whether the peer at an address, as net/http gives it, is trusted. A
+// peer on a unix socket has none.
 func (p peers) trust(remote string) bool {
 	if p.all {
 		return true
@@ -30,8 +30,9 @@ func (p peers) trust(remote string) bool {
 	return slices.ContainsFunc(p.networks, func(n netip.Prefix) bool { return n.Contains(addr) })
 }
 
-// dismiss gives a stranger the time for one question, which is refused. Over HTTP/2
-// a connection on which nobody asks counts as idle, and would stay for minutes.
+// dismiss closes the connection of an untrusted peer after the time of one request,
+// which is refused. Over HTTP/2 a connection without requests counts as idle, and
+// would stay open for minutes.
 func (p peers) dismiss(ctx context.Context, c net.Conn) context.Context {
 	if !p.trust(c.RemoteAddr().String()) {
 		time.AfterFunc(headTimeout, func() { c.Close() })

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// requestIDIn is what the client reads, in whichever part of the answer.
+// requestIDIn is what the client reads, in whichever part of the response.
 func requestIDIn(t *testing.T, response *http.Response) string {
 	t.Helper()
 	body := response.Header.Get(bodyHeader)
@@ -38,7 +38,7 @@ func TestRequestIDOfATrustedPeerNamesTheDenial(t *testing.T) {
 			"X-Request-Id: " + strings.Repeat("long", 100): false,
 			"": false,
 		} {
-			id := requestIDIn(t, r.question(t, d, "GET", "/private", sent))
+			id := requestIDIn(t, r.authRequest(t, d, "GET", "/private", sent))
 			if kept := kept && d.id != ""; kept != (id == "of-"+d.name) || !kept && len(id) != 32 {
 				t.Errorf("%.40q: request id %q", sent, id)
 			}
@@ -51,11 +51,11 @@ func TestRequestIDOfATrustedPeerNamesTheDenial(t *testing.T) {
 
 func TestRequestIDOfAnUntrustedPeer(t *testing.T) {
 	r := newRig(t, "listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: [10.0.0.0/8]\n"+everyDialect)
-	response := r.question(t, &dialects[0], "GET", "/public", "X-Request-Id: forged")
+	response := r.authRequest(t, &dialects[0], "GET", "/public", "X-Request-Id: forged")
 	if id := requestIDIn(t, response); response.StatusCode != 403 || len(id) != 32 || !strings.Contains(r.log.String(), "request_id="+id) {
 		t.Errorf("status %d, request id %q", response.StatusCode, id)
 	}
 	if strings.Contains(r.log.String(), "forged") {
-		t.Error("what a stranger says was read")
+		t.Error("a header of an untrusted peer was used")
 	}
 }

@@ -103,8 +103,8 @@ func (r *rig) dial(t testing.TB) net.Conn {
 	return conn
 }
 
-// ask sends a question byte for byte, as no client library would.
-func (r *rig) ask(t testing.TB, method, target string, headers ...string) *http.Response {
+// send sends an auth request byte for byte, as no client library would.
+func (r *rig) send(t testing.TB, method, target string, headers ...string) *http.Response {
 	t.Helper()
 	return exchange(t, r.dial(t), method, target, headers...)
 }
@@ -135,20 +135,20 @@ func forwarded(d *dialect, method, target string) []string {
 	return lines
 }
 
-// question asks about a request in a dialect.
-func (r *rig) question(t testing.TB, d *dialect, method, target string, headers ...string) *http.Response {
+// authRequest sends the auth request for a request in a dialect.
+func (r *rig) authRequest(t testing.TB, d *dialect, method, target string, headers ...string) *http.Response {
 	t.Helper()
 	at := "/auth/" + d.name
 	if d.own {
-		return r.ask(t, method, at+target, append(forwarded(d, method, target), headers...)...)
+		return r.send(t, method, at+target, append(forwarded(d, method, target), headers...)...)
 	}
-	return r.ask(t, "GET", at, append(forwarded(d, method, target), headers...)...)
+	return r.send(t, "GET", at, append(forwarded(d, method, target), headers...)...)
 }
 
 func (r *rig) bearer() string { return "Authorization: Bearer " + r.issuer.Token(nil) }
 
-// asMeant is the status that a proxy of a dialect makes of an answer.
-func asMeant(response *http.Response) string {
+// clientStatus is the status that a proxy of a dialect makes of a response.
+func clientStatus(response *http.Response) string {
 	if status := response.Header.Get(statusHeader); status != "" {
 		return status
 	}

@@ -18,7 +18,7 @@ import (
 	"gatehouse/internal/unixsocket"
 )
 
-// service is everything that answers.
+// service is the whole service.
 type service struct {
 	settings  *settings
 	endpoints []*endpoint
@@ -53,7 +53,7 @@ func dialectNamed(name string) *dialect {
 	return nil // the settings' one_of admits no other name; a test compares the two
 }
 
-// endpoint finds who answers at a raw request target; nil for nobody.
+// endpoint finds the endpoint of a raw request target; nil: none.
 func (s *service) endpoint(target string) *endpoint {
 	for _, e := range s.endpoints {
 		if e.matches(target) {
@@ -63,20 +63,20 @@ func (s *service) endpoint(target string) *endpoint {
 	return nil
 }
 
-// record tells of a refusal that no gate has recorded.
-func (s *service) record(ctx context.Context, asked *core.Request, d *core.Decision) {
-	s.recorder.Record(ctx, core.Event{Request: asked, Decision: d})
+// record is for refusals that no gate has recorded.
+func (s *service) record(ctx context.Context, request *core.Request, d *core.Decision) {
+	s.recorder.Record(ctx, core.Event{Request: request, Decision: d})
 }
 
-// Limits of what is read and awaited. A head holds the original one and a
-// little more; gateways allow less. The longest answer is an identity
-// provider's, whose own time limits are at most 30 seconds.
+// Limits of sizes and times. A head holds that of the original request and a little
+// more; gateways allow less. What takes longest is an identity provider, whose own
+// time limits are at most 30 seconds.
 const (
 	maxHead      = 128 << 10
 	headTimeout  = 10 * time.Second
 	readTimeout  = 20 * time.Second
 	writeTimeout = 90 * time.Second
-	idleTimeout  = 3 * time.Minute // longer than proxies keep connections, or they lose questions
+	idleTimeout  = 3 * time.Minute // longer than proxies keep connections, or they lose requests
 	maxStreams   = 1000
 )
 
@@ -115,13 +115,13 @@ func (s *service) open(at listen) (listener, error) {
 	if err != nil {
 		return listener{}, err
 	}
-	believed := peers{s.settings.networks(), at.Trusted}
+	trusted := peers{s.settings.networks(), at.Trusted}
 	server := &http.Server{
-		Handler:           handler{s, believed},
-		ConnContext:       believed.dismiss,
+		Handler:           handler{s, trusted},
+		ConnContext:       trusted.dismiss,
 		ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHead,
-		// OPTIONS * is answered like anything else that is no question.
+		// OPTIONS * is refused like any other request without an endpoint.
 		DisableGeneralOptionsHandler: true,
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		Protocols:                    new(http.Protocols),
@@ -160,8 +160,8 @@ func (l listen) socket() (net.Listener, error) {
 	return unixsocket.Listen(path, unixsocket.Options{Mode: mode})
 }
 
-// serve answers on every listener until ctx ends or one of them fails, and
-// then lets the questions under way come to their end.
+// serve serves every listener until ctx ends or one of them fails. Open requests
+// are then finished, within drain_timeout.
 func (s *service) serve(ctx context.Context, all []listener) error {
 	failed := make(chan error, len(all))
 	for _, l := range all {
@@ -208,7 +208,7 @@ func (l listener) drain(ctx context.Context) error {
 	return nil
 }
 
-// logWriter passes on what net/http complains about: clients that break off.
+// logWriter logs what net/http reports: clients that break off.
 type logWriter struct{ log *slog.Logger }
 
 func (w logWriter) Write(line []byte) (int, error) {

@@ -106,7 +106,7 @@ func (a *authority) client(t *testing.T, name string, change func(*tls.Config)) 
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: c, ForceAttemptHTTP2: true}}
 }
 
-func publicQuestion(t *testing.T, base string) *http.Request {
+func publicAuthRequest(t *testing.T, base string) *http.Request {
 	t.Helper()
 	q, err := http.NewRequest("GET", base+"/auth/traefik", nil)
 	if err != nil {
@@ -120,10 +120,10 @@ func publicQuestion(t *testing.T, base string) *http.Request {
 }
 
 func TestTLSWithHTTP2AndClientCertificates(t *testing.T) {
-	ca, stranger := newAuthority(t), newAuthority(t)
+	ca, other := newAuthority(t), newAuthority(t)
 	ca.issue(t, "server", ca.cert)
 	ca.issue(t, "proxy", ca.cert)
-	stranger.issue(t, "proxy", stranger.cert)
+	other.issue(t, "proxy", other.cert)
 	r := newRig(t, fmt.Sprintf(`
 listen:
   - {address: "127.0.0.1:0", tls: {cert_file: %q, key_file: %q}}
@@ -133,7 +133,7 @@ trusted_proxies: [127.0.0.1]
 	open, closed := "https://"+r.addresses[0].String(), "https://"+r.addresses[1].String()
 
 	for base, client := range map[string]*http.Client{open: ca.client(t, "", nil), closed: ca.client(t, "proxy", nil)} {
-		response, err := client.Do(publicQuestion(t, base))
+		response, err := client.Do(publicAuthRequest(t, base))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,8 +142,8 @@ trusted_proxies: [127.0.0.1]
 			t.Errorf("%s: status %d, %s", base, response.StatusCode, response.Proto)
 		}
 	}
-	shows := func(c *tls.Config) { // also what the server did not ask for
-		pair, _ := tls.LoadX509KeyPair(stranger.path("proxy.pem"), stranger.path("proxy.key"))
+	shows := func(c *tls.Config) { // also without a request of the server
+		pair, _ := tls.LoadX509KeyPair(other.path("proxy.pem"), other.path("proxy.key"))
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	for what, attempt := range map[string]struct {
@@ -151,11 +151,11 @@ trusted_proxies: [127.0.0.1]
 		client *http.Client
 	}{
 		"no client certificate":              {closed, ca.client(t, "", nil)},
-		"certificate of a stranger":          {closed, ca.client(t, "", shows)},
+		"certificate of another authority":   {closed, ca.client(t, "", shows)},
 		"TLS 1.1":                            {open, ca.client(t, "", func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })},
 		"plain HTTP on a listener with TLS ": {"http://" + r.addresses[0].String(), http.DefaultClient},
 	} {
-		response, err := attempt.client.Do(publicQuestion(t, attempt.base))
+		response, err := attempt.client.Do(publicAuthRequest(t, attempt.base))
 		if err == nil {
 			response.Body.Close()
 			if response.StatusCode < 400 {
@@ -169,7 +169,7 @@ func TestHTTP2WithPriorKnowledge(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
-	response, err := (&http.Client{Transport: transport}).Do(publicQuestion(t, "http://"+r.addresses[0].String()))
+	response, err := (&http.Client{Transport: transport}).Do(publicAuthRequest(t, "http://"+r.addresses[0].String()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,12 +179,12 @@ func TestHTTP2WithPriorKnowledge(t *testing.T) {
 	}
 }
 
-func TestUnixSocketIsTrustedOnlyWhenToldTo(t *testing.T) {
+func TestUnixSocketIsTrustedOnlyIfConfigured(t *testing.T) {
 	dir := t.TempDir()
 	for trusted, want := range map[bool]int{false: 403, true: 200} {
 		path := filepath.Join(dir, fmt.Sprint(trusted))
 		r := newRig(t, fmt.Sprintf("listen: [{address: 'unix:%s', mode: '0660', trusted: %v}]\ntrusted_proxies: [127.0.0.1, 0.0.0.0/0, '::/0']\n", path, trusted)+everyDialect)
-		if response := r.question(t, dialectNamed("caddy"), "GET", "/public"); response.StatusCode != want {
+		if response := r.authRequest(t, dialectNamed("caddy"), "GET", "/public"); response.StatusCode != want {
 			t.Errorf("trusted %v: status %d, want %d", trusted, response.StatusCode, want)
 		}
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != fs.FileMode(0o660) {
@@ -193,7 +193,7 @@ func TestUnixSocketIsTrustedOnlyWhenToldTo(t *testing.T) {
 	}
 }
 
-// One that an earlier process left, and no other file.
+// A socket that an earlier process left is replaced, and no other file.
 func TestSocketLeftBehindIsReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	l, err := net.Listen("unix", path)
@@ -203,7 +203,7 @@ func TestSocketLeftBehindIsReplaced(t *testing.T) {
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	l.Close()
 	r := newRig(t, fmt.Sprintf("listen: [{address: 'unix:%s', trusted: true}]\n", path)+everyDialect)
-	if response := r.question(t, dialectNamed("caddy"), "GET", "/public"); response.StatusCode != 200 {
+	if response := r.authRequest(t, dialectNamed("caddy"), "GET", "/public"); response.StatusCode != 200 {
 		t.Errorf("status %d", response.StatusCode)
 	}
 	if err := r.stop(); err != nil {
@@ -217,20 +217,20 @@ func TestSocketLeftBehindIsReplaced(t *testing.T) {
 	}
 }
 
-// A second process, started by mistake, must not take the place of the first.
+// A second process, started by accident, must not take the place of the first.
 func TestSocketInUseIsNotTaken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	r := newRig(t, fmt.Sprintf("listen: [{address: 'unix:%s', trusted: true}]\n", path)+everyDialect)
 	if l, err := (listen{Address: "unix:" + path, Mode: "0600"}).socket(); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Fatalf("%v, error %v", l, err)
 	}
-	if response := r.question(t, dialectNamed("caddy"), "GET", "/public"); response.StatusCode != 200 {
+	if response := r.authRequest(t, dialectNamed("caddy"), "GET", "/public"); response.StatusCode != 200 {
 		t.Errorf("status %d", response.StatusCode)
 	}
 }
 
-// Whoever is not believed has no business with the connection either.
-func TestStrangersHoldNoConnections(t *testing.T) {
+// A peer that is not trusted must not use up connections either.
+func TestUntrustedPeerHoldsNoConnection(t *testing.T) {
 	r := newRig(t, "listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: [10.0.0.0/8]\n"+everyDialect)
 	conn := r.dial(t)
 	if response := exchange(t, conn, "GET", "/auth/traefik"); response.StatusCode != 403 {
@@ -244,8 +244,8 @@ func TestStrangersHoldNoConnections(t *testing.T) {
 	}
 }
 
-// Also not one on which nothing is asked, which over HTTP/2 is merely idle.
-func TestStrangersHoldNoConnectionsOverHTTP2(t *testing.T) {
+// A connection without requests is merely idle over HTTP/2.
+func TestUntrustedPeerHoldsNoConnectionOverHTTP2(t *testing.T) {
 	t.Parallel() // it waits for the end of a limit
 	r := newRig(t, "listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: [10.0.0.0/8]\n"+everyDialect)
 	conn := r.dial(t)
@@ -253,7 +253,7 @@ func TestStrangersHoldNoConnectionsOverHTTP2(t *testing.T) {
 		t.Fatal(err)
 	}
 	frames := http2.NewFramer(conn, conn)
-	// The head of a question that never ends.
+	// The head of a request that never ends.
 	if err := errors.Join(frames.WriteSettings(), frames.WriteHeaders(http2.HeadersFrameParam{StreamID: 1})); err != nil {
 		t.Fatal(err)
 	}
@@ -263,17 +263,17 @@ func TestStrangersHoldNoConnectionsOverHTTP2(t *testing.T) {
 	}
 }
 
-// Go's server answers OPTIONS * by itself, to anybody.
+// Go's server responds to OPTIONS * by itself, whoever sends it.
 func TestOptionsAboutTheServer(t *testing.T) {
 	for trusted, want := range map[string]int{"10.0.0.0/8": 403, "127.0.0.1": 503} {
 		r := newRig(t, "listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: ["+trusted+"]\n"+everyDialect)
-		if response := r.ask(t, "OPTIONS", "*"); response.StatusCode != want {
+		if response := r.send(t, "OPTIONS", "*"); response.StatusCode != want {
 			t.Errorf("%s: status %d, want %d", trusted, response.StatusCode, want)
 		}
 	}
 }
 
-// Heads and answers that never end are given up, and with them the connection.
+// Heads and responses that never end are given up, and with them the connection.
 func TestListenersHaveLimits(t *testing.T) {
 	s := &service{log: slog.New(slog.DiscardHandler), settings: &settings{}}
 	l, err := s.open(listen{Address: "127.0.0.1:0"})
@@ -283,7 +283,7 @@ func TestListenersHaveLimits(t *testing.T) {
 	defer l.Close()
 	server := l.server
 	for what, limit := range map[string]int64{
-		"head": int64(server.ReadHeaderTimeout), "question": int64(server.ReadTimeout), "answer": int64(server.WriteTimeout), "idle": int64(server.IdleTimeout),
+		"head": int64(server.ReadHeaderTimeout), "request": int64(server.ReadTimeout), "response": int64(server.WriteTimeout), "idle": int64(server.IdleTimeout),
 		"bytes of a head": int64(server.MaxHeaderBytes), "streams": int64(server.HTTP2.MaxConcurrentStreams),
 	} {
 		if limit <= 0 {
@@ -304,8 +304,8 @@ func TestMappedAndZonedAddresses(t *testing.T) {
 	}
 }
 
-// hang has the identity provider take questions and not answer until released.
-func (r *rig) hang() (asked <-chan struct{}, release func()) {
+// hang makes the identity provider accept requests and not respond until released.
+func (r *rig) hang() (accepted <-chan struct{}, release func()) {
 	taken, released := make(chan struct{}, 1), make(chan struct{})
 	r.issuer.Instead(func(w http.ResponseWriter, q *http.Request) {
 		if q.URL.Path != "/sessions/whoami" { // keys are fetched at any time
@@ -323,17 +323,17 @@ func (r *rig) hang() (asked <-chan struct{}, release func()) {
 
 const cookie = "Cookie: ory_kratos_session=abcdefgh"
 
-// What is under way at SIGTERM is answered; nothing new is taken.
-func TestQuestionUnderWayIsAnsweredWhileDraining(t *testing.T) {
+// Requests that are open at SIGTERM are finished; no new one is accepted.
+func TestOpenRequestIsFinishedWhileDraining(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
-	asked, release := r.hang()
+	accepted, release := r.hang()
 	defer release()
 	conn, idle := r.dial(t), r.dial(t)
-	answered := make(chan int, 1)
+	status := make(chan int, 1)
 	go func() {
-		answered <- exchange(t, conn, "GET", "/auth/other", append(forwarded(dialectNamed("traefik"), "GET", "/session"), cookie)...).StatusCode
+		status <- exchange(t, conn, "GET", "/auth/other", append(forwarded(dialectNamed("traefik"), "GET", "/session"), cookie)...).StatusCode
 	}()
-	<-asked
+	<-accepted
 	if response := exchange(t, idle, "GET", "/auth/traefik", forwarded(dialectNamed("traefik"), "GET", "/public")...); response.StatusCode != 200 {
 		t.Fatalf("status %d", response.StatusCode)
 	}
@@ -345,7 +345,7 @@ func TestQuestionUnderWayIsAnsweredWhileDraining(t *testing.T) {
 	}
 	select {
 	case err := <-stopped:
-		t.Fatalf("stopped with a question under way: %v", err)
+		t.Fatalf("stopped with a request open: %v", err)
 	default:
 	}
 	if conn, err := net.Dial("tcp", r.addresses[0].String()); err == nil {
@@ -353,8 +353,8 @@ func TestQuestionUnderWayIsAnsweredWhileDraining(t *testing.T) {
 		t.Error("still listening")
 	}
 	release()
-	if status := <-answered; status != 503 {
-		t.Errorf("status %d, want 503 for an answer that is none", status)
+	if got := <-status; got != 503 {
+		t.Errorf("status %d, want 503 since the provider did not respond", got)
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)
@@ -363,23 +363,23 @@ func TestQuestionUnderWayIsAnsweredWhileDraining(t *testing.T) {
 
 func TestDrainHasAnEnd(t *testing.T) {
 	r := newRig(t, "drain_timeout: 0.05\n"+onLoopback+everyDialect)
-	asked, release := r.hang()
+	accepted, release := r.hang()
 	defer release()
 	conn := r.dial(t)
 	head := "GET /auth/other HTTP/1.1\r\nHost: x\r\n" + strings.Join(append(forwarded(dialectNamed("traefik"), "GET", "/session"), cookie), "\r\n") + "\r\n\r\n"
 	if _, err := conn.Write([]byte(head)); err != nil {
 		t.Fatal(err)
 	}
-	<-asked
+	<-accepted
 	if err := r.stop(); err == nil || !strings.Contains(err.Error(), "drain_timeout") {
 		t.Errorf("error %v", err)
 	}
-	if answer, err := io.ReadAll(conn); err == nil && len(answer) > 0 {
-		t.Errorf("answered %q", answer)
+	if response, err := io.ReadAll(conn); err == nil && len(response) > 0 {
+		t.Errorf("response %q", response)
 	}
 }
 
-func TestSocketThatCannotBeHadStopsTheStart(t *testing.T) {
+func TestSocketThatCannotBeOpenedStopsTheStart(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -395,6 +395,6 @@ func TestSocketThatCannotBeHadStopsTheStart(t *testing.T) {
 		t.Errorf("%v, error %v", all, err)
 	}
 	if _, err := net.Dial("unix", free); err == nil {
-		t.Error("the socket that could be had is still open")
+		t.Error("the socket that could be opened is still open")
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"gatehouse/core/config"
 )
 
-// settings are those of the service itself; what is decided is in the gates'
-// own configurations, which are the same on every host.
+// settings are those of the service itself. The gates' configurations are the same
+// on every host.
 type settings struct {
 	Listen         []listen       `config:"listen" required:"true" doc:"Where to listen."`
 	TrustedProxies []string       `config:"trusted_proxies" doc:"Addresses and networks of the proxies, such as 10.0.0.0/8. Whoever else asks is refused. Empty: nobody on TCP is believed."`
@@ -46,7 +46,7 @@ type endpointAt struct {
 	Scheme  string `config:"scheme" one_of:"http,https" doc:"Scheme by which browsers reach the proxy, where something in front of it ends TLS. Left out: the one that the proxy sends."`
 }
 
-// load reads the settings and builds every gate. The error lists all mistakes.
+// load reads the settings and builds every gate. The error lists every problem.
 func load(path string, builder *config.Builder) (*settings, map[string]*gate, error) {
 	s := &settings{}
 	if err := config.DecodeFile(path, s); err != nil {
@@ -79,7 +79,7 @@ func buildGate(builder *config.Builder, value any) (*gate, error) {
 	return &gate{g, c.HideCredentials}, err
 }
 
-// below gives the mistakes of a part their place in the whole.
+// below puts the path of a part before the paths of its problems.
 func below(path string, err error) []config.Mistake {
 	var inner *config.Error
 	switch {
@@ -97,23 +97,23 @@ func below(path string, err error) []config.Mistake {
 	return mistakes
 }
 
-// mistakes are those that no single tag can state.
+// mistakes are those that no tag of a field can express.
 func (s *settings) mistakes() []config.Mistake {
 	var found []config.Mistake
 	add := func(path, format string, args ...any) {
 		found = append(found, config.Mistake{Path: path, Text: fmt.Sprintf(format, args...)})
 	}
-	believed := false
+	trusted := false
 	for i, l := range s.Listen {
 		l.check(fmt.Sprintf("listen[%d]", i), add)
-		believed = believed || l.Trusted
+		trusted = trusted || l.Trusted
 	}
 	for i, text := range s.TrustedProxies {
 		if _, err := parseNetwork(text); err != nil {
 			add(fmt.Sprintf("trusted_proxies[%d]", i), "%v", err)
 		}
 	}
-	if len(s.TrustedProxies) == 0 && !believed {
+	if len(s.TrustedProxies) == 0 && !trusted {
 		add("trusted_proxies", "is empty and no listener is trusted: every question would be refused")
 	}
 	s.checkEndpoints(add)
@@ -192,7 +192,7 @@ func (e endpointAt) checkPath(path string, add report) {
 	}
 }
 
-// overlaps keeps the question which endpoint answers free of an order.
+// overlaps reports whether a request could be both endpoints'.
 func (e endpointAt) overlaps(other endpointAt) bool {
 	a, b := e.Path+"/", other.Path+"/"
 	return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)

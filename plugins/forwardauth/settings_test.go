@@ -34,7 +34,7 @@ gates:
     permission_table: "public: [GET /public]"
 `
 
-func TestEveryMistakeOfTheSettingsIsReported(t *testing.T) {
+func TestEveryErrorOfTheSettingsIsReported(t *testing.T) {
 	for name, c := range map[string]struct{ settings, want string }{
 		"nothing": {"{}", `FILE: configuration has 3 mistake(s)
   endpoints: is required: Where each proxy asks, how it asks and which gate answers.
@@ -92,7 +92,7 @@ gates:
   gates.main.sesion: is not a setting; did you mean session?
   gates.text: must be a map of settings
 `},
-		"nobody is trusted": {"listen: [{address: '127.0.0.1:0'}]\nendpoints: [{path: /a, dialect: caddy, gate: main}]" + gateMain, `FILE: configuration has 1 mistake(s)
+		"no peer is trusted": {"listen: [{address: '127.0.0.1:0'}]\nendpoints: [{path: /a, dialect: caddy, gate: main}]" + gateMain, `FILE: configuration has 1 mistake(s)
   trusted_proxies: is empty and no listener is trusted: every question would be refused
 `},
 		"unknown dialect": {"listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: ['::1']\nendpoints: [{path: /a, dialect: squid, gate: main}]" + gateMain, `FILE: configuration has 1 mistake(s)
@@ -113,7 +113,7 @@ func TestGoodSettingsLoad(t *testing.T) {
 	}
 }
 
-func TestSecretOfAGateIsNotInTheMistakes(t *testing.T) {
+func TestSecretOfAGateIsNotInTheErrors(t *testing.T) {
 	const secret = "s3cr3t-client-secret"
 	code, stdout, stderr := check(t, onLoopback+everyDialect+`
 gates:
@@ -139,7 +139,7 @@ func TestWrongCommandLine(t *testing.T) {
 	}
 }
 
-// The admin listener is a socket of its own, that no proxy's question reaches.
+// The admin listener is a socket of its own, that no auth request reaches.
 func TestAdminListenerIsNotForProxies(t *testing.T) {
 	dir := t.TempDir()
 	path, admin, proxies := filepath.Join(dir, "forwardauth.yaml"), filepath.Join(dir, "admin"), filepath.Join(dir, "proxies")

@@ -175,7 +175,7 @@ func TestFewPDKCallsPerRequest(t *testing.T) {
 	}
 }
 
-func TestAddressIsAskedForOnlyByRulesThatWantIt(t *testing.T) {
+func TestClientAddressIsReadOnlyForRulesThatNeedIt(t *testing.T) {
 	h := testHandler(t)
 	for path, last := range map[string][]string{"/near": {"kong.service.request.set_headers"}, "/far": {getID, "kong.response.exit"}} {
 		s := &kongSide{line: "GET " + path + " HTTP/1.1", headers: map[string]any{"authorization": "Bearer good"}}
@@ -255,7 +255,7 @@ func TestClientDoesNotChooseTheRequestID(t *testing.T) {
 	}
 }
 
-func TestRefusalWhoseIDKongDoesNotTell(t *testing.T) {
+func TestRefusalWithoutARequestID(t *testing.T) {
 	h, events := recordingHandler(t)
 	s := &kongSide{line: "GET /me HTTP/1.1", headers: map[string]any{}, fail: getID}
 	s.access(t, h)

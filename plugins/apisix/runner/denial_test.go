@@ -51,7 +51,7 @@ func idIn(t *testing.T, o outcome) string {
 	return body.RequestID
 }
 
-func TestDenialInThePluginsPlaceNamesTheRequest(t *testing.T) {
+func TestDenialByTheRunnerNamesTheRequest(t *testing.T) {
 	slow := func(_ any, _ http.ResponseWriter, r pkgHTTP.Request) { <-r.Context().Done() }
 	for name, test := range map[string]struct {
 		request func(any, http.ResponseWriter, pkgHTTP.Request)
@@ -98,7 +98,7 @@ func TestDeniedResponseNamesTheRequest(t *testing.T) {
 }
 
 // A denial must not depend on whether APISIX tells the request's id.
-func TestIDThatAPISIXDoesNotTellDeniesAllTheSame(t *testing.T) {
+func TestUnknownRequestIDStillDenies(t *testing.T) {
 	g := startRunner(t, Options{Plugins: []Plugin{&probe{name: "p"}}}).dial(t)
 	token := g.prepare(t, "k", conf{"misspelt", ""})
 	for _, vars := range []map[string]string{nil, {requestIDVar: "x level=INFO"}} {

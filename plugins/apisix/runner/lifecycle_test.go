@@ -357,7 +357,7 @@ func TestCallsSentAhead(t *testing.T) {
 }
 
 // An answer that the socket does not take at once.
-func TestLargeAnswer(t *testing.T) {
+func TestLargeResponse(t *testing.T) {
 	body := bytes.Repeat([]byte("0123456789"), 800_000)
 	p := &probe{name: "large", request: func(_ any, w http.ResponseWriter, _ pkgHTTP.Request) { w.Write(body) }}
 	r := startRunner(t, Options{Plugins: []Plugin{p}})

@@ -18,7 +18,7 @@ const nobody = 65534
 
 // A user of the machine who hands the runner a configuration of theirs would
 // have it read files as root.
-func TestStrangerOnTheMachineIsNotServed(t *testing.T) {
+func TestOtherUserOnTheMachineIsNotServed(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can start a program as another user")
 	}
@@ -58,7 +58,7 @@ func TestOwnUserIsServed(t *testing.T) {
 	r.dial(t).prepare(t, "own")
 }
 
-func TestMasterIsReadOffTheSocket(t *testing.T) {
+func TestMasterIsReadFromTheSocketName(t *testing.T) {
 	starter := os.Getppid()
 	grand, err := parent(starter)
 	if err != nil {

@@ -53,7 +53,7 @@ func TestStockPluginsRun(t *testing.T) {
 	}
 }
 
-func TestPluginsRunInOrderUntilOneAnswers(t *testing.T) {
+func TestPluginsRunInOrderUntilOneResponds(t *testing.T) {
 	var ran []string
 	step := func(name string, answers bool) Plugin {
 		return &probe{name: name, request: func(conf any, w http.ResponseWriter, r pkgHTTP.Request) {
@@ -76,7 +76,7 @@ func TestPluginsRunInOrderUntilOneAnswers(t *testing.T) {
 	}
 }
 
-func TestAnswers(t *testing.T) {
+func TestResponsesOfPlugins(t *testing.T) {
 	header := func(name, value string) textEntry { return textEntry{name: name, value: value} }
 	for name, test := range map[string]struct {
 		write   func(w http.ResponseWriter)
@@ -227,7 +227,7 @@ func TestHeaderReads(t *testing.T) {
 
 // One thing is asked for once, and what a plugin does to the bytes it gets is
 // not seen by the next one.
-func TestExtraInfoIsAskedOnce(t *testing.T) {
+func TestExtraInfoIsRequestedOnce(t *testing.T) {
 	var target, again, unknown, body []byte
 	var raw string
 	_, g := filterCall(t, call{}, map[string]string{requestLineVar: "/raw"}, func(_ http.ResponseWriter, r RawRequest) {
@@ -334,7 +334,7 @@ func TestContextEndsWithTheCall(t *testing.T) {
 }
 
 // A gateway that leaves a question open keeps no plugin for ever.
-func TestUnansweredQuestionDenies(t *testing.T) {
+func TestUnansweredExtraInfoDenies(t *testing.T) {
 	failed := make(chan error, 1)
 	p := &probe{name: "asks", request: func(_ any, _ http.ResponseWriter, r pkgHTTP.Request) {
 		_, err := r.(RawRequest).RequestLine()

@@ -113,7 +113,7 @@ func TestDumpPrintsOneDocumentAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestKongIsToldAVersionThatItTakes(t *testing.T) {
+func TestDumpedVersionIsAcceptedByKong(t *testing.T) {
 	for version, want := range map[string]string{
 		"1.2.3":              "1.2.3",
 		"v1.2.3":             "1.2.3",
@@ -151,7 +151,7 @@ func TestDumpForAnOldKongPrintsNothing(t *testing.T) {
 }
 
 // A Kong that fails open must find a server that denies, not none.
-func TestOldKongIsDeniedNotLetThrough(t *testing.T) {
+func TestOldKongIsDenied(t *testing.T) {
 	prefix := t.TempDir()
 	writeIfAny(t, filepath.Join(prefix, ".kong_env"), kongEnv37)
 	log := &coretest.Log{}

@@ -56,7 +56,7 @@ type recorded []core.Event
 
 func (r *recorded) Record(_ context.Context, e core.Event) { *r = append(*r, e) }
 
-func TestRefusalInAHandlersSteadIsRecorded(t *testing.T) {
+func TestRefusalByTheServerIsRecorded(t *testing.T) {
 	for name, p := range map[string]Plugin{
 		"no handler": {New: func(json.RawMessage) (Handler, error) { return nil, errTest }},
 		"panic":      plugin(func(context.Context, *pdk.PDK) { panic(errTest) }),
@@ -82,7 +82,7 @@ func TestRefusalInAHandlersSteadIsRecorded(t *testing.T) {
 }
 
 // A refusal must not depend on whether Kong tells the request's id, or its line.
-func TestIDThatKongDoesNotTellRefusesAllTheSame(t *testing.T) {
+func TestUnknownRequestIDStillRefuses(t *testing.T) {
 	for name, answer := range map[string]proto.Message{
 		"an old Kong":    &pb.String{},
 		"not an id":      &pb.String{V: "x\" level=INFO msg=allowed"},
@@ -330,7 +330,7 @@ func TestClosedInstanceIsGone(t *testing.T) {
 	}
 }
 
-func TestEveryCommandIsAnswered(t *testing.T) {
+func TestEveryCommandGetsAResponse(t *testing.T) {
 	s := serve(t, plugin(threeCalls))
 	c := dial(t, s.path)
 	id := c.start("{}")
@@ -354,7 +354,7 @@ func TestEveryCommandIsAnswered(t *testing.T) {
 	}
 }
 
-func TestCallThatIsNoneEndsTheConnection(t *testing.T) {
+func TestMalformedCallEndsTheConnection(t *testing.T) {
 	for name, payload := range map[string][]byte{
 		"empty":        nil,
 		"not a call":   {0x08, 0x05},
@@ -386,7 +386,7 @@ func TestOversizedFrameIsRefused(t *testing.T) {
 	}
 }
 
-func TestOversizedAnswerDenies(t *testing.T) {
+func TestOversizedResponseOfKongDenies(t *testing.T) {
 	failed := make(chan error, 1)
 	s := serve(t, plugin(func(_ context.Context, k *pdk.PDK) {
 		_, err := k.Request.GetHeaders(1000)
@@ -471,7 +471,7 @@ func TestExitIsNotFollowedByTheEndOfTheEvent(t *testing.T) {
 	}
 }
 
-func TestPDKKeptBeyondItsEventReachesNobody(t *testing.T) {
+func TestPDKKeptBeyondItsEventHasNoEffect(t *testing.T) {
 	var kept *pdk.PDK
 	s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
 		if kept == nil {
@@ -558,7 +558,7 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 }
 
 // The watch for a hang-up shares the connection with the PDK.
-func TestWatchForAHangUpTakesNoAnswer(t *testing.T) {
+func TestWatchForAHangUpConsumesNoResponse(t *testing.T) {
 	s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
 		for range 50 {
 			select {

@@ -49,7 +49,7 @@ func TestSocketOfTheNewServerSurvivesTheOldOne(t *testing.T) {
 }
 
 // kill -9 of the Kong worker that started a server leaves the server behind.
-func TestOrphanGivesWayToTheServerThatTookItsSocket(t *testing.T) {
+func TestOrphanStopsOnceItsSocketIsReplaced(t *testing.T) {
 	w := watch(t, func() bool { return true })
 	w.staysFor(t, 50*time.Millisecond)
 	mustListen(t, w.socket.Path())
@@ -72,7 +72,7 @@ func TestReloadedServerWaitsUntilItsWorkerEndsIt(t *testing.T) {
 }
 
 // Kong starts another server only when this one has ended.
-func TestServerWithoutASocketMakesRoomForAnother(t *testing.T) {
+func TestServerWhoseSocketIsRemovedStops(t *testing.T) {
 	w := watch(t, func() bool { return false })
 	if err := os.Remove(w.socket.Path()); err != nil {
 		t.Fatal(err)
