@@ -32,7 +32,7 @@ func Load(raw []byte) (*Config, error) {
 	if c.File == "" {
 		return c, nil
 	}
-	return loadFile(c.File)
+	return LoadFile(c.File)
 }
 
 // Inspect is Load without the file that a configuration names, which is left to
@@ -51,7 +51,8 @@ func Inspect(raw []byte) (*Config, []Mistake) {
 	return c, v.mistakes
 }
 
-func loadFile(path string) (*Config, error) {
+// LoadFile is Load for the file that a configuration names.
+func LoadFile(path string) (*Config, error) {
 	raw, err := readBounded(path, maxConfig)
 	if err != nil {
 		return nil, &Error{Mistakes: []Mistake{{"file", err.Error()}}}

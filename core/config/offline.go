@@ -60,11 +60,7 @@ func (b *Builder) introspectedPrincipal(i *Introspection, document map[string]an
 	if err != nil {
 		return nil, fmt.Errorf("introspection: %w", err)
 	}
-	p, err := a.Principal(document)
-	if err != nil {
-		return nil, fmt.Errorf("%w: token %w", core.ErrInvalid, err)
-	}
-	return p, nil
+	return a.Principal(document)
 }
 
 func (b *Builder) jwtPrincipal(j *JWT, document map[string]any, typ string) (*core.Principal, error) {

@@ -129,14 +129,19 @@ func (a *Authenticator) Authenticate(ctx context.Context, c core.Credential) (*c
 	if err != nil {
 		return nil, fmt.Errorf("introspection: %w", err)
 	}
-	active, isBool := answer["active"].(bool)
+	return a.Principal(answer)
+}
+
+// Principal checks what an endpoint says of a token, and reads who it speaks of.
+func (a *Authenticator) Principal(response map[string]any) (*core.Principal, error) {
+	active, isBool := response["active"].(bool)
 	if !isBool {
 		return nil, errors.New("introspection: the answer does not say whether the token is active")
 	}
 	if !active {
 		return nil, fmt.Errorf("%w: the token is not active", core.ErrInvalid)
 	}
-	p, err := a.Principal(answer)
+	p, err := a.principal(response)
 	if err != nil {
 		return nil, fmt.Errorf("%w: token %w", core.ErrInvalid, err)
 	}
@@ -199,9 +204,7 @@ func (a *Authenticator) request(ctx context.Context, token string) (*http.Reques
 	return req, nil
 }
 
-// Principal checks what an endpoint says of an active token, and reads who it
-// speaks of. The error does not yet wrap core.ErrInvalid.
-func (a *Authenticator) Principal(answer claims.Set) (*core.Principal, error) {
+func (a *Authenticator) principal(answer claims.Set) (*core.Principal, error) {
 	issuer, err := a.check(answer)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,346 @@
+package offline
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/authn/claims"
+	"gatehouse/core/config"
+)
+
+// Caller describes who calls. The zero value has a valid credential that states
+// nothing.
+type Caller struct {
+	Anonymous bool
+	// Kind is empty for the one that the configuration and the claims suggest.
+	Kind core.Kind
+	// Claims is what the credential states; nil where nothing is given.
+	Claims map[string]any
+	// Subject, ClientID and Issuer are claims, too, and replace those in Claims.
+	Subject, ClientID, Issuer string
+	// Scopes, Roles and Permissions are held beside what the claims state.
+	Scopes, Roles, Permissions []string
+	AAL                        string
+	// AuthAge is the age of the sign-in; negative where it is not known.
+	AuthAge time.Duration
+}
+
+// MaxClaims is the size of the largest file with claims.
+const MaxClaims = 1 << 20
+
+// DecodeClaims reads the claims of a credential, written as one JSON object.
+func DecodeClaims(text []byte) (map[string]any, error) {
+	if len(text) > MaxClaims {
+		return nil, fmt.Errorf("the file is larger than %d KiB; give the claims of one token", MaxClaims>>10)
+	}
+	decoded, err := claims.Decode(text)
+	if err != nil {
+		return nil, fmt.Errorf("the claims cannot be read: %w; write the payload of a token as one JSON object", err)
+	}
+	return decoded, nil
+}
+
+// With returns the caller with one further role, scope or permission.
+func (c Caller) With(roles, scopes, permissions []string) *Caller {
+	c.Roles = append(slices.Clip(c.Roles), roles...)
+	c.Scopes = append(slices.Clip(c.Scopes), scopes...)
+	c.Permissions = append(slices.Clip(c.Permissions), permissions...)
+	return &c
+}
+
+const (
+	// anyCaller is the subject of a caller who has none: every credential names
+	// somebody.
+	anyCaller = "any-caller"
+	anyIssuer = "https://any-issuer.invalid/"
+	// validFor is how long a credential that does not state it is valid.
+	validFor = time.Hour
+)
+
+// identify finds out who the caller is to the gate.
+func (g *Gate) identify(c *Caller) (*identity, error) {
+	if c.Anonymous {
+		return &identity{anonymous: true}, nil
+	}
+	who := &identity{kind: g.kind(c)}
+	document, err := g.complete(c, who.kind)
+	if err != nil {
+		return nil, err
+	}
+	if who.kind == core.KindJWT && g.introspectsAll() {
+		who.refusal = fmt.Errorf("%w: no JWT is verified locally, because introspection.jwt_tokens is always", core.ErrInvalid)
+		return who, nil
+	}
+	p, err := g.builder.Principal(g.trusting(document), g.reader(c, who.kind), document.claims, g.tokenType(document.claims))
+	switch {
+	case err != nil && g.assumed:
+		return nil, fmt.Errorf("no gate accepts such claims: %w", reason(err))
+	case err != nil:
+		who.refusal = err
+		return who, nil
+	}
+	if c.Claims != nil {
+		who.assumed = document.added
+	}
+	p.Claims = document.withoutAdded(p.Claims)
+	p.Kind = who.kind
+	c.addTo(p, g.now())
+	who.principal = p
+	return who, nil
+}
+
+// reason is the part of an error behind the class of refusal.
+func reason(err error) error {
+	if parts, ok := err.(interface{ Unwrap() []error }); ok {
+		list := parts.Unwrap()
+		return list[len(list)-1]
+	}
+	return err
+}
+
+func (c *Caller) addTo(p *core.Principal, now time.Time) {
+	p.Scopes = append(slices.Clip(p.Scopes), c.Scopes...)
+	p.Roles = append(slices.Clip(p.Roles), c.Roles...)
+	p.Permissions = append(slices.Clip(p.Permissions), c.Permissions...)
+	if c.AAL != "" {
+		p.AAL = c.AAL
+	}
+	if c.AuthAge >= 0 {
+		p.AuthenticatedAt = now.Add(-c.AuthAge)
+	}
+}
+
+// kind is that of the credential: as given, else what the claims look like and
+// the configuration accepts, as the gate would find it for such a token.
+func (g *Gate) kind(c *Caller) core.Kind {
+	switch {
+	case c.Kind != "":
+		return c.Kind
+	case isSession(c.Claims) || g.config.JWT == nil && g.config.Introspection == nil:
+		return core.KindSession
+	case g.config.JWT == nil || g.introspectsAll() || g.config.Introspection != nil && !g.knows(c.issuer()):
+		return core.KindIntrospection
+	}
+	return core.KindJWT
+}
+
+// reader is the kind of credential as which the claims are read. Without a
+// configuration, claims of every kind are written like a token's, unless they
+// are a session document.
+func (g *Gate) reader(c *Caller, kind core.Kind) core.Kind {
+	if !g.assumed {
+		return kind
+	}
+	if isSession(c.Claims) {
+		return core.KindSession
+	}
+	return core.KindJWT
+}
+
+// isSession tells a session document of Kratos from the claims of a token.
+func isSession(document map[string]any) bool {
+	_, ok := document["identity"].(map[string]any)
+	return ok
+}
+
+// introspectsAll reports whether every JWT is introspected.
+func (g *Gate) introspectsAll() bool {
+	return g.config.Introspection != nil && g.config.Introspection.JWT == "always"
+}
+
+// trusting is the configuration. Where none is given, any issuer is trusted.
+func (g *Gate) trusting(d *document) *config.Config {
+	name, _ := d.claims["iss"].(string)
+	if !g.assumed || name == "" {
+		return g.config
+	}
+	c, j := *g.config, *g.config.JWT
+	j.Issuers = slices.Clone(j.Issuers)
+	j.Issuers[0].Issuer = name
+	c.JWT = &j
+	return &c
+}
+
+// issuer is the one that the caller states, or empty.
+func (c *Caller) issuer() string {
+	if c.Issuer != "" {
+		return c.Issuer
+	}
+	iss, _ := c.Claims["iss"].(string)
+	return iss
+}
+
+// knows reports whether tokens of an issuer are verified locally. An issuer that
+// is not stated is one of those.
+func (g *Gate) knows(issuer string) bool {
+	return issuer == "" || g.configured(issuer) != nil
+}
+
+func (g *Gate) configured(issuer string) *config.Issuer {
+	for i := range g.config.JWT.Issuers {
+		if known := &g.config.JWT.Issuers[i]; known.Issuer == issuer {
+			return known
+		}
+	}
+	return nil
+}
+
+// tokenType is the typ of a JWT's header, which claims do not tell: the one for
+// which more is demanded of them, where the issuer may use it.
+func (g *Gate) tokenType(document map[string]any) string {
+	if g.config.JWT == nil {
+		return ""
+	}
+	issuer, _ := document["iss"].(string)
+	i := g.configured(issuer)
+	if i == nil {
+		return "at+jwt"
+	}
+	marked := func(typ string) bool {
+		return strings.EqualFold(typ, "at+jwt") || strings.EqualFold(typ, "application/at+jwt")
+	}
+	for _, typ := range i.TokenTypes {
+		if !marked(typ) {
+			return typ
+		}
+	}
+	return "at+jwt"
+}
+
+// document is the claims of a credential with what every valid one has.
+type document struct {
+	claims map[string]any
+	// added are the claims that are not the caller's own.
+	added []string
+}
+
+// complete adds to the given claims what every valid credential of the kind has,
+// so that the checks of the section judge what is given and nothing else.
+func (g *Gate) complete(c *Caller, kind core.Kind) (*document, error) {
+	d := &document{claims: maps.Clone(c.Claims)}
+	if d.claims == nil {
+		d.claims = map[string]any{}
+	}
+	switch g.reader(c, kind) {
+	case core.KindSession:
+		g.completeSession(d, c)
+	case core.KindIntrospection:
+		if g.config.Introspection != nil {
+			g.completeIntrospected(d, c)
+		}
+	default:
+		if g.config.JWT != nil {
+			return d, g.completeJWT(d, c)
+		}
+	}
+	return d, nil
+}
+
+func (d *document) set(name, value string) {
+	if value != "" {
+		d.claims[name] = value
+	}
+}
+
+// add gives a claim a value unless it has one.
+func (d *document) add(name string, value any) {
+	if d.claims[name] == nil {
+		d.claims[name] = value
+		d.added = append(d.added, name)
+	}
+}
+
+func (d *document) withoutAdded(claims map[string]any) map[string]any {
+	for _, name := range d.added {
+		if inner, ok := strings.CutPrefix(name, "identity."); ok {
+			identity, _ := claims["identity"].(map[string]any)
+			delete(identity, inner)
+		} else {
+			delete(claims, name)
+		}
+	}
+	if len(claims) == 0 {
+		return nil
+	}
+	return claims
+}
+
+// token fills in what the flags state of a token.
+func (d *document) token(c *Caller, until time.Time, expires bool) {
+	d.set("sub", c.Subject)
+	d.set("client_id", c.ClientID)
+	d.set("iss", c.Issuer)
+	if c.Claims == nil && c.ClientID == "" {
+		d.add("sub", anyCaller)
+	}
+	if expires {
+		d.add("exp", json.Number(strconv.FormatInt(until.Unix(), 10)))
+	}
+}
+
+func (g *Gate) completeJWT(d *document, c *Caller) error {
+	d.token(c, g.now().Add(validFor), true)
+	issuers := g.config.JWT.Issuers
+	if d.claims["iss"] == nil && c.Claims != nil && len(issuers) > 1 {
+		names := make([]string, len(issuers))
+		for i := range issuers {
+			names[i] = issuers[i].Issuer
+		}
+		return fmt.Errorf("the claims have no iss, and the configuration has several issuers: %s; name one as iss in the claims or with --issuer", strings.Join(names, ", "))
+	}
+	d.add("iss", issuers[0].Issuer)
+	if name, ok := d.claims["iss"].(string); ok {
+		if i := g.configured(name); i != nil && !i.InsecureAnyAudience {
+			d.add("aud", i.Audience[0])
+		}
+	}
+	return nil
+}
+
+func (g *Gate) completeIntrospected(d *document, c *Caller) {
+	i := g.config.Introspection
+	d.token(c, g.now().Add(validFor), !i.InsecureNoExpiry)
+	d.add("active", true)
+	if i.Issuer != "" {
+		d.add("iss", i.Issuer)
+	}
+	if !i.InsecureAnyAudience {
+		d.add("aud", i.Audience[0])
+	}
+}
+
+func (g *Gate) completeSession(d *document, c *Caller) {
+	now := g.now().UTC()
+	d.add("active", true)
+	d.add("expires_at", now.Add(validFor).Format(time.RFC3339Nano))
+	d.set("authenticator_assurance_level", c.AAL)
+	if g.config.Session != nil {
+		d.add("authenticator_assurance_level", g.config.Session.RequiredAAL)
+	}
+	identity, given := d.claims["identity"].(map[string]any)
+	if !given {
+		d.added = append(d.added, "identity")
+	}
+	identity = maps.Clone(identity)
+	if identity == nil {
+		identity = map[string]any{}
+	}
+	d.claims["identity"] = identity
+	if c.Subject != "" {
+		identity["id"] = c.Subject
+	}
+	if identity["id"] == nil && c.Claims == nil {
+		identity["id"] = anyCaller
+		d.added = append(d.added, "identity.id")
+	}
+	if identity["state"] == nil {
+		identity["state"] = "active"
+		d.added = append(d.added, "identity.state")
+	}
+}

@@ -1,0 +1,67 @@
+package offline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"gatehouse/core"
+)
+
+// identity is what the authenticator says of the caller.
+type identity struct {
+	kind      core.Kind
+	principal *core.Principal
+	// refusal is why the credential does not hold; nil where it does.
+	refusal   error
+	anonymous bool
+	// assumed are the claims that were added.
+	assumed []string
+}
+
+type identityKey struct{}
+
+// in hands the identity to the authenticator of the gate.
+func (who *identity) in(ctx context.Context) context.Context {
+	return context.WithValue(ctx, identityKey{}, who)
+}
+
+// given is the authenticator of a gate whose caller is given.
+type given struct{}
+
+var _ core.Authenticator = given{}
+
+// Authenticate returns the caller that the context holds.
+func (given) Authenticate(ctx context.Context, _ core.Credential) (*core.Principal, error) {
+	who, ok := ctx.Value(identityKey{}).(*identity)
+	switch {
+	case !ok:
+		return nil, errors.New("no caller is given")
+	case who.anonymous:
+		return nil, fmt.Errorf("%w: the request has a credential, and the caller has none that is valid", core.ErrInvalid)
+	}
+	return who.principal, who.refusal
+}
+
+// placeholder stands where the credential of the caller is in a request.
+const placeholder = "the-credential"
+
+// withCredential returns the request with the credential that its caller would
+// send, unless it has one.
+func (g *Gate) withCredential(r *core.Request, who *identity) *core.Request {
+	with := *r
+	with.Header = slices.Clone(r.Header)
+	extractor := g.config.Extractor()
+	_, found := r.Lookup("Authorization")
+	if _, err := extractor.Extract(r); found > 0 || !errors.Is(err, core.ErrMissing) || who.anonymous {
+		return &with
+	}
+	switch {
+	case who.kind != core.KindSession:
+		with.Header = append(with.Header, core.Header{Name: "Authorization", Value: "Bearer " + placeholder})
+	case extractor.SessionCookie != "":
+		with.Header = append(with.Header, core.Header{Name: "Cookie", Value: extractor.SessionCookie + "=" + placeholder})
+	}
+	return &with
+}
