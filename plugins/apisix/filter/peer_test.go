@@ -1,7 +1,7 @@
 package filter_test
 
 import (
-	"log/slog"
+	"io"
 	"net"
 	"testing"
 
@@ -34,20 +34,20 @@ func requestMessage(conf uint32, bearer string, srcIP net.IP) []byte {
 	return b.FinishedBytes()
 }
 
-// decide sends a request and answers the runner's questions by name.
+// decide sends a request and gives the runner the variables that it requests.
 func decide(t *testing.T, c net.Conn, message []byte, vars map[string]string) *HTTPReqCall.Resp {
 	t.Helper()
 	send(t, c, httpReqCall, message)
 	kind, answer := receive(t, c)
 	for kind == extraInfo {
 		var table flatbuffers.Table
-		question := ExtraInfo.GetRootAsReq(answer, 0)
-		if !question.Info(&table) {
-			t.Fatal("a question without a subject")
+		wanted := ExtraInfo.GetRootAsReq(answer, 0)
+		if !wanted.Info(&table) {
+			t.Fatal("an ExtraInfo request without a name")
 		}
-		var asked ExtraInfo.Var
-		asked.Init(table.Bytes, table.Pos)
-		send(t, c, extraInfo, infoMessage(vars[string(asked.Name())]))
+		var variable ExtraInfo.Var
+		variable.Init(table.Bytes, table.Pos)
+		send(t, c, extraInfo, infoMessage(vars[string(variable.Name())]))
 		kind, answer = receive(t, c)
 	}
 	if kind != httpReqCall {
@@ -61,7 +61,7 @@ func decide(t *testing.T, c net.Conn, message []byte, vars map[string]string) *H
 func TestAddressThatAClientWroteDoesNotOpenACondition(t *testing.T) {
 	idp := coretest.NewFakeIntrospection(t)
 	idp.Know("t", map[string]any{"active": true, "sub": "alice", "scope": "metrics:read", "exp": 4102444800})
-	c := dial(t, slog.New(slog.DiscardHandler))
+	c := dial(t, io.Discard)
 	conf := exchange(t, c, prepareConf, confMessage("gatehouse", `
 introspection: {introspection_endpoint: `+idp.URL+`, insecure_any_audience: true}
 permission_table: |

@@ -5,8 +5,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -105,17 +108,32 @@ func responseMessage(token uint32) []byte {
 	return b.FinishedBytes()
 }
 
-// dial starts a runner with Gatehouse and connects to it as APISIX does.
-func dial(t *testing.T, log *slog.Logger) net.Conn {
+// asRunner makes the test binary a runner with Gatehouse, as APISIX starts one.
+const asRunner = "FILTER_TEST_AS_RUNNER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asRunner) != "" {
+		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+		runner.Main(filter.New(config.NewBuilder(config.BuilderOptions{Log: log, Recorder: observe.NewLog(log)})))
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// dial starts a runner with Gatehouse and connects to it as APISIX does. The
+// runner's stderr is the log.
+func dial(t *testing.T, log io.Writer) net.Conn {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "runner.sock")
-	gates := config.NewBuilder(config.BuilderOptions{Log: log, Recorder: observe.NewLog(log)})
-	stopped := make(chan error, 1)
-	go func() {
-		stopped <- runner.Run(t.Context(), runner.Options{Address: "unix:" + socket, Plugins: []runner.Plugin{filter.New(gates)}, Log: slog.New(slog.DiscardHandler)})
-	}()
-	t.Cleanup(func() { // t.Context has ended by now
-		if err := <-stopped; err != nil {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), asRunner+"=1", "APISIX_LISTEN_ADDRESS=unix:"+socket)
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -134,7 +152,7 @@ func dial(t *testing.T, log *slog.Logger) net.Conn {
 // plugin is asked. A plugin that says nothing there leaves the route open.
 func TestRouteGuardedAfterTheUpstreamIsNotOpen(t *testing.T) {
 	var log coretest.Log
-	c := dial(t, slog.New(slog.NewTextHandler(&log, nil)))
+	c := dial(t, &log)
 	conf := exchange(t, c, prepareConf, confMessage("gatehouse", `{"session":{"kratos_url":"http://127.0.0.1:1"},"permission_table":"authenticated: [GET /]"}`))
 	answer := HTTPRespCall.GetRootAsResp(exchange(t, c, httpRespCall, responseMessage(PrepareConf.GetRootAsResp(conf, 0).ConfToken())), 0)
 	if answer.Status() != 503 || !strings.Contains(string(answer.BodyBytes()), "503") || answer.HeadersLength() != 2 {

@@ -178,18 +178,19 @@ var captureProbe = &probe{name: "rec", request: func(_ any, w http.ResponseWrite
 }}
 
 // The gateway's captured frames, sent to our runner, are answered by frames
-// that mean the same as the captured ones.
+// that mean the same as the captured ones. Cut header lists are refused, see
+// TestCapturedCutListsAreRefused.
 func TestCapturedExchangesReplayed(t *testing.T) {
-	r := startRunner(t, Options{Plugins: []Plugin{captureProbe}, InsecureAllowCutHeaders: true})
+	r := startRunner(t, options{plugins: []Plugin{captureProbe}})
 	replayed := 0
 	for _, c := range loadCaptures(t) {
-		if len(c.Frames) == 0 {
+		if len(c.Frames) == 0 || c.hasCutList() {
 			continue
 		}
 		t.Run(c.Base+" "+c.Name, func(t *testing.T) { replay(t, r.dial(t), c) })
 		replayed++
 	}
-	if replayed != 174 {
+	if replayed != 164 {
 		t.Errorf("%d captures replayed", replayed)
 	}
 }
@@ -222,6 +223,11 @@ func replay(t *testing.T, g *gateway, c capture) {
 			t.Errorf("frame %d means\n%+v\ncaptured\n%+v", i, got, want)
 		}
 	}
+}
+
+// hasCutList reports whether the client sent more header lines than APISIX shows.
+func (c capture) hasCutList() bool {
+	return strings.HasPrefix(c.Name, "fillers ") && !strings.HasPrefix(c.Name, "fillers 90 ")
 }
 
 // withToken puts our token in the place of the captured one.
@@ -266,7 +272,7 @@ var meantToDiffer = map[string]string{
 // A client that hides headers behind a hundred others is refused, in all the
 // captures that show a cut list and in no other.
 func TestCapturedCutListsAreRefused(t *testing.T) {
-	r := startRunner(t, Options{Plugins: []Plugin{captureProbe}})
+	r := startRunner(t, options{plugins: []Plugin{captureProbe}})
 	g := r.dial(t)
 	token := g.prepare(t, "route#1", conf{"rec", "{}"})
 	refused := 0
@@ -277,7 +283,7 @@ func TestCapturedCutListsAreRefused(t *testing.T) {
 		req, raw := c.request(t)
 		req.token, g.vars = token, map[string]string{requestLineVar: raw}
 		got := g.call(t, req)
-		cut := strings.HasPrefix(c.Name, "fillers ") && !strings.HasPrefix(c.Name, "fillers 90 ")
+		cut := c.hasCutList()
 		if cut {
 			refused++
 		}

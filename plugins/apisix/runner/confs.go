@@ -48,13 +48,13 @@ type confEntry struct {
 
 type digest [sha256.Size]byte
 
-func newConfs(o *Options, load func(prepareConf) *routeConf) *confs {
+func newConfs(o *options, load func(prepareConf) *routeConf) *confs {
 	return &confs{
 		load:     load,
-		expire:   confLifetime(o.ConfExpire),
-		limit:    o.MaxConfs,
+		expire:   confLifetime(o.confExpire),
+		limit:    o.maxConfs,
 		now:      o.now,
-		tokens:   newTokens(o.now, o.ConfExpire),
+		tokens:   newTokens(o.now, o.confExpire),
 		byToken:  map[uint32]*confEntry{},
 		byDigest: map[digest]*confEntry{},
 	}

@@ -17,7 +17,7 @@ func (c *clock) advance(d time.Duration) { c.t = c.t.Add(d) }
 
 func confsFor(c *clock, limit int) (store *confs, loads *int) {
 	loads = new(int)
-	o := Options{ConfExpire: time.Hour, MaxConfs: limit, now: c.now}
+	o := options{confExpire: time.Hour, maxConfs: limit, now: c.now}
 	return newConfs(&o, func(prepareConf) *routeConf { *loads++; return &routeConf{} }), loads
 }
 
@@ -145,7 +145,7 @@ func TestTokensRunOut(t *testing.T) {
 }
 
 // loadLog loads one config and returns what the runner logs.
-func loadLog(t *testing.T, o Options, entries ...conf) (log string, got outcome) {
+func loadLog(t *testing.T, o options, entries ...conf) (log string, got outcome) {
 	t.Helper()
 	r := startRunner(t, o)
 	g := r.dial(t)
@@ -178,7 +178,7 @@ func TestConfigThatDoesNotLoadDenies(t *testing.T) {
 		"too many plugins": {make([]conf, 65), "more than 64 entries"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			log, got := loadLog(t, Options{Plugins: plugins}, test.entries...)
+			log, got := loadLog(t, options{plugins: plugins}, test.entries...)
 			if !got.stop || got.status != 503 {
 				t.Errorf("%v, want 503", got)
 			}

@@ -217,8 +217,8 @@ func (c *conn) begin(call pendingCall) bool {
 	idle := c.phase.Load()
 	c.call = call
 	c.began = time.Now()
-	c.due = c.began.Add(c.server.opts.FilterTimeout)
-	c.allow(c.server.opts.FilterTimeout)
+	c.due = c.began.Add(c.server.opts.filterTimeout)
+	c.allow(c.server.opts.filterTimeout)
 	return idle&phaseBits == phaseIdle && c.phase.CompareAndSwap(idle, idle+phaseRunning)
 }
 
@@ -268,7 +268,7 @@ func (c *conn) expire() {
 		return
 	}
 	defer c.Close()
-	c.server.notes.warn("timeout", "plugins: no answer in time, the request is denied", "limit", c.server.opts.FilterTimeout)
+	c.server.notes.warn("timeout", "plugins: no answer in time, the request is denied", "limit", c.server.opts.filterTimeout)
 	if now&phaseBits == phaseRunning {
 		c.SetWriteDeadline(time.Now().Add(answerTime))
 		c.Write(c.server.expiredFrame(c.call))

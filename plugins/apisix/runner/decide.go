@@ -73,7 +73,7 @@ func (s *server) refusal(conf *routeConf, r *request) *answer {
 	case !r.knownMethod():
 		s.notes.warn("method", "a request with a method that the protocol does not know is denied", "method", r.msg.method)
 		return r.deny(methodUnknown, nil)
-	case r.HeaderCut() && !s.opts.InsecureAllowCutHeaders:
+	case r.HeaderCut():
 		s.notes.warn("headers", "a request with too many header lines is denied: APISIX does not show them all", "shown", len(r.msg.head))
 		return r.deny(headersTooMany, nil)
 	}

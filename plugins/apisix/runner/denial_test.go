@@ -70,7 +70,7 @@ func TestDenialByTheRunnerNamesTheRequest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &recorder{probe: probe{name: "p", request: test.request}}
-			r := startRunner(t, Options{Plugins: []Plugin{p}, FilterTimeout: 50 * time.Millisecond})
+			r := startRunner(t, options{plugins: []Plugin{p}, filterTimeout: 50 * time.Millisecond})
 			g := r.dial(t)
 			g.vars = map[string]string{requestIDVar: testRequestID}
 			test.call.token = g.prepare(t, "k", conf{test.conf, ""})
@@ -89,7 +89,7 @@ func TestDenialByTheRunnerNamesTheRequest(t *testing.T) {
 
 func TestDeniedResponseNamesTheRequest(t *testing.T) {
 	p := &recorder{probe: probe{name: "p", response: func(any, pkgHTTP.Response) { panic("x") }}}
-	g := startRunner(t, Options{Plugins: []Plugin{p}}).dial(t)
+	g := startRunner(t, options{plugins: []Plugin{p}}).dial(t)
 	g.vars = map[string]string{requestIDVar: testRequestID}
 	got := g.respCall(t, g.prepare(t, "k", conf{"p", ""}), 200, nil)
 	if e := p.only(t); got.status != 503 || idIn(t, got) != testRequestID || e.Request.ID != testRequestID {
@@ -99,7 +99,7 @@ func TestDeniedResponseNamesTheRequest(t *testing.T) {
 
 // A denial must not depend on whether APISIX tells the request's id.
 func TestUnknownRequestIDStillDenies(t *testing.T) {
-	g := startRunner(t, Options{Plugins: []Plugin{&probe{name: "p"}}}).dial(t)
+	g := startRunner(t, options{plugins: []Plugin{&probe{name: "p"}}}).dial(t)
 	token := g.prepare(t, "k", conf{"misspelt", ""})
 	for _, vars := range []map[string]string{nil, {requestIDVar: "x level=INFO"}} {
 		g.vars = vars

@@ -55,7 +55,7 @@ func FuzzDecode(f *testing.F) {
 // no request passes that names no loaded conf.
 func FuzzConnection(f *testing.F) {
 	addSeeds(f)
-	s, err := newServer(Options{Address: "unix:/nowhere", Plugins: testPlugins(), Log: discard})
+	s, err := newServer(options{address: "unix:/nowhere", plugins: testPlugins(), log: discard})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func (*slowRecorder) Record(context.Context, core.Event)                      { 
 // The time limit can pass between a plugin's end and its answer. To hang up on
 // APISIX then would open a route with allow_degradation.
 func TestHoleDegradationOpensWhileTheResponseIsSent(t *testing.T) {
-	r := startRunner(t, Options{Plugins: []Plugin{&slowRecorder{probe{name: "p"}}}, FilterTimeout: 100 * time.Millisecond})
+	r := startRunner(t, options{plugins: []Plugin{&slowRecorder{probe{name: "p"}}}, filterTimeout: 100 * time.Millisecond})
 	g := r.dial(t)
 	if got := g.call(t, call{token: g.prepare(t, "k", conf{"p", ""})}); !got.stop || got.status != 503 {
 		t.Errorf("%s, want a denial", got)

@@ -18,24 +18,22 @@ import (
 )
 
 func TestOptionsAreChecked(t *testing.T) {
-	fine := func() Options { return Options{Address: "unix:/run/x.sock", Plugins: []Plugin{&probe{name: "a"}}} }
+	fine := func() options { return options{address: "unix:/run/x.sock", plugins: []Plugin{&probe{name: "a"}}} }
 	for name, test := range map[string]struct {
-		spoil func(o *Options)
+		spoil func(o *options)
 		says  string
 	}{
-		"no address":      {func(o *Options) { o.Address = "" }, `must be unix:<path>, not ""`},
-		"not a socket":    {func(o *Options) { o.Address = "127.0.0.1:9000" }, "must be unix:<path>"},
-		"no plugins":      {func(o *Options) { o.Plugins = nil }, "no plugins"},
-		"nil plugin":      {func(o *Options) { o.Plugins = []Plugin{nil} }, "plugin 0 is nil"},
-		"nameless plugin": {func(o *Options) { o.Plugins = []Plugin{&probe{}} }, `plugin 0 is called ""`},
-		"name too long":   {func(o *Options) { o.Plugins = []Plugin{&probe{name: strings.Repeat("a", 129)}} }, "1 to 128 bytes"},
-		"same name twice": {func(o *Options) { o.Plugins = append(o.Plugins, &probe{name: "a"}) }, `two plugins are called "a"`},
-		"timeout of 60 s": {func(o *Options) { o.FilterTimeout = time.Minute }, "below 1m0s"},
-		"negative limit":  {func(o *Options) { o.MaxConns = -1 }, "negative"},
+		"no address":      {func(o *options) { o.address = "" }, `must be unix:<path>, not ""`},
+		"not a socket":    {func(o *options) { o.address = "127.0.0.1:9000" }, "must be unix:<path>"},
+		"no plugins":      {func(o *options) { o.plugins = nil }, "no plugins"},
+		"nil plugin":      {func(o *options) { o.plugins = []Plugin{nil} }, "plugin 0 is nil"},
+		"nameless plugin": {func(o *options) { o.plugins = []Plugin{&probe{}} }, `plugin 0 is called ""`},
+		"name too long":   {func(o *options) { o.plugins = []Plugin{&probe{name: strings.Repeat("a", 129)}} }, "1 to 128 bytes"},
+		"same name twice": {func(o *options) { o.plugins = append(o.plugins, &probe{name: "a"}) }, `two plugins are called "a"`},
 	} {
 		o := fine()
 		test.spoil(&o)
-		if err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), test.says) {
+		if err := run(t.Context(), o); err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -51,12 +49,12 @@ func TestEnvironment(t *testing.T) {
 		}
 	}
 	for expire, want := range map[string]time.Duration{"": 0, "1": time.Second, "3600": time.Hour} {
-		if o, err := FromEnv(env(expire)); err != nil || o.ConfExpire != want || o.Address != "unix:/x" {
+		if o, err := fromEnv(env(expire)); err != nil || o.confExpire != want || o.address != "unix:/x" {
 			t.Errorf("%q: %v, %v", expire, o, err)
 		}
 	}
 	for _, expire := range []string{"0", "-1", "1h", "99999999999999999999", "9999999999"} {
-		if _, err := FromEnv(env(expire)); err == nil || !strings.Contains(err.Error(), confExpireEnv) {
+		if _, err := fromEnv(env(expire)); err == nil || !strings.Contains(err.Error(), confExpireEnv) {
 			t.Errorf("%q: error %v", expire, err)
 		}
 	}
@@ -64,7 +62,7 @@ func TestEnvironment(t *testing.T) {
 
 func TestSocket(t *testing.T) {
 	t.Run("workers of another user may connect", func(t *testing.T) {
-		r := startRunner(t, Options{Plugins: testPlugins()})
+		r := startRunner(t, options{plugins: testPlugins()})
 		if file, err := os.Stat(r.socket); err != nil || file.Mode().Perm() != 0o666 {
 			t.Errorf("%v, %v", file.Mode(), err)
 		}
@@ -96,7 +94,7 @@ func TestSocket(t *testing.T) {
 		if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := Run(t.Context(), Options{Address: "unix:" + path, Plugins: testPlugins(), Log: discard})
+		err := run(t.Context(), options{address: "unix:" + path, plugins: testPlugins(), log: discard})
 		if err == nil || !strings.Contains(err.Error(), "is not a socket") {
 			t.Errorf("error %v", err)
 		}
@@ -105,7 +103,7 @@ func TestSocket(t *testing.T) {
 		}
 	})
 	t.Run("no folder", func(t *testing.T) {
-		err := Run(t.Context(), Options{Address: "unix:/nowhere/at/all.sock", Plugins: testPlugins(), Log: discard})
+		err := run(t.Context(), options{address: "unix:/nowhere/at/all.sock", plugins: testPlugins(), log: discard})
 		if err == nil || !strings.Contains(err.Error(), "/nowhere/at/all.sock") {
 			t.Errorf("error %v", err)
 		}
@@ -134,7 +132,7 @@ func TestStopFinishesOpenRequests(t *testing.T) {
 		<-release
 		w.WriteHeader(http.StatusTeapot)
 	}}
-	r := startRunner(t, Options{Plugins: []Plugin{p}, StopTimeout: time.Minute})
+	r := startRunner(t, options{plugins: []Plugin{p}, stopTimeout: time.Minute})
 	busy, idle := r.dial(t), r.dial(t)
 	token := busy.prepare(t, "k", conf{"waits", ""})
 	idle.prepare(t, "k", conf{"waits", ""})
@@ -158,7 +156,7 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	defer close(release)
 	p := &probe{name: "hangs", request: func(any, http.ResponseWriter, pkgHTTP.Request) { close(entered); <-release }}
-	r := startRunner(t, Options{Plugins: []Plugin{p}, StopTimeout: time.Millisecond})
+	r := startRunner(t, options{plugins: []Plugin{p}, stopTimeout: time.Millisecond})
 	g := r.dial(t)
 	g.send(t, typeHTTPReqCall, callMessage(call{token: g.prepare(t, "k", conf{"hangs", ""})}))
 	<-entered
@@ -170,7 +168,7 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
-	r := startRunner(t, Options{Plugins: testPlugins(), MaxConns: 2})
+	r := startRunner(t, options{plugins: testPlugins(), maxConns: 2})
 	first, second := r.dial(t), r.dial(t)
 	first.prepare(t, "k", conf{"allow", ""})
 	second.prepare(t, "k", conf{"allow", ""})
@@ -191,7 +189,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 }
 
 func TestUnreadableFramesEndTheConnection(t *testing.T) {
-	r := startRunner(t, Options{Plugins: testPlugins()})
+	r := startRunner(t, options{plugins: testPlugins()})
 	for name, frame := range map[string][]byte{
 		"unknown type":        framed(9, nil),
 		"answer unasked":      framed(typeExtraInfo, infoMessage("x", true)),
@@ -285,7 +283,7 @@ func TestFrameMemoryIsBounded(t *testing.T) {
 func TestSystemCallsPerFrame(t *testing.T) {
 	ours, theirs := net.Pipe()
 	counted := &countingConn{Conn: ours}
-	s, err := newServer(Options{Address: "unix:/nowhere", Plugins: testPlugins(), Log: discard})
+	s, err := newServer(options{address: "unix:/nowhere", plugins: testPlugins(), log: discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +314,7 @@ func (c *countingConn) Read(b []byte) (int, error)  { c.reads.Add(1); return c.C
 func (c *countingConn) Write(b []byte) (int, error) { c.writes.Add(1); return c.Conn.Write(b) }
 
 func TestLostSocketIsAnError(t *testing.T) {
-	s, err := newServer(Options{Address: "unix:/nowhere", Plugins: testPlugins(), Log: discard})
+	s, err := newServer(options{address: "unix:/nowhere", plugins: testPlugins(), log: discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +336,7 @@ func TestCallsSentAhead(t *testing.T) {
 		entered <- struct{}{}
 		<-release
 	}}
-	r := startRunner(t, Options{Plugins: append(testPlugins(), p)})
+	r := startRunner(t, options{plugins: append(testPlugins(), p)})
 	g := r.dial(t)
 	allow, waits := g.prepare(t, "a", conf{"allow", ""}), g.prepare(t, "w", conf{"waits", ""})
 	frame := func(id, token uint32) []byte {
@@ -360,7 +358,7 @@ func TestCallsSentAhead(t *testing.T) {
 func TestLargeResponse(t *testing.T) {
 	body := bytes.Repeat([]byte("0123456789"), 800_000)
 	p := &probe{name: "large", request: func(_ any, w http.ResponseWriter, _ pkgHTTP.Request) { w.Write(body) }}
-	r := startRunner(t, Options{Plugins: []Plugin{p}})
+	r := startRunner(t, options{plugins: []Plugin{p}})
 	g := r.dial(t)
 	token := g.prepare(t, "k", conf{"large", ""})
 	for range 2 {

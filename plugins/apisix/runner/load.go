@@ -24,30 +24,33 @@ type LoggableError interface {
 func (s *server) load(msg prepareConf) *routeConf {
 	plugins, err := s.loadPlugins(msg.conf)
 	if err != nil {
-		s.opts.Log.Error("plugins: config does not load, every request of the route is denied", "route", msg.key, "cause", err)
+		s.opts.log.Error("plugins: config does not load, every request of the route is denied", "route", msg.key, "cause", err)
 		return &routeConf{denied: true}
 	}
-	s.opts.Log.Debug("plugins: config loaded", "route", msg.key)
+	s.opts.log.Debug("plugins: config loaded", "route", msg.key)
 	return &routeConf{plugins: plugins}
 }
+
+// maxPlugins bounds the entries of one route's conf.
+const maxPlugins = 64
 
 func (s *server) loadPlugins(conf []textEntry) ([]loadedPlugin, error) {
 	if len(conf) == 0 {
 		return nil, errors.New("conf is missing or empty: list the plugins to run")
 	}
-	if len(conf) > s.opts.MaxPlugins {
-		return nil, fmt.Errorf("conf has more than %d entries", s.opts.MaxPlugins)
+	if len(conf) > maxPlugins {
+		return nil, fmt.Errorf("conf has more than %d entries", maxPlugins)
 	}
 	var loaded []loadedPlugin
-	var mistakes []error
+	var problems []error
 	for i, entry := range conf {
 		p, err := s.loadPlugin(entry)
 		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("conf[%d]: %w", i, err))
+			problems = append(problems, fmt.Errorf("conf[%d]: %w", i, err))
 		}
 		loaded = append(loaded, p)
 	}
-	return loaded, errors.Join(mistakes...)
+	return loaded, errors.Join(problems...)
 }
 
 func (s *server) loadPlugin(entry textEntry) (loadedPlugin, error) {

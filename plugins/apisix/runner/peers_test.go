@@ -34,7 +34,7 @@ func TestOtherUserOnTheMachineIsNotServed(t *testing.T) {
 		"anybody, where none can tell": {0, "%s; true", false},
 	} {
 		t.Run(who, func(t *testing.T) {
-			r := startRunner(t, Options{Plugins: testPlugins(), peers: &peers{uid: uint32(os.Geteuid()), master: c.master}})
+			r := startRunner(t, options{plugins: testPlugins(), peers: &peers{uid: uint32(os.Geteuid()), master: c.master}})
 			if err := os.Chmod(filepath.Dir(r.socket), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -54,7 +54,7 @@ func TestOtherUserOnTheMachineIsNotServed(t *testing.T) {
 }
 
 func TestOwnUserIsServed(t *testing.T) {
-	r := startRunner(t, Options{Plugins: testPlugins(), peers: &peers{uid: uint32(os.Geteuid()), master: 1 << 30}})
+	r := startRunner(t, options{plugins: testPlugins(), peers: &peers{uid: uint32(os.Geteuid()), master: 1 << 30}})
 	r.dial(t).prepare(t, "own")
 }
 

@@ -21,7 +21,7 @@ import (
 func filterCall(t *testing.T, c call, vars map[string]string, filter func(w http.ResponseWriter, r RawRequest)) (outcome, *gateway) {
 	t.Helper()
 	p := &probe{name: "p", request: func(_ any, w http.ResponseWriter, r pkgHTTP.Request) { filter(w, r.(RawRequest)) }}
-	r := startRunner(t, Options{Plugins: []Plugin{p}})
+	r := startRunner(t, options{plugins: []Plugin{p}})
 	g := r.dial(t)
 	g.vars, g.body = vars, "the body"
 	c.token = g.prepare(t, "route#1", conf{"p", "{}"})
@@ -30,7 +30,7 @@ func filterCall(t *testing.T, c call, vars map[string]string, filter func(w http
 
 // The example plugins of the stock library, unchanged.
 func TestStockPluginsRun(t *testing.T) {
-	r := startRunner(t, Options{Plugins: []Plugin{
+	r := startRunner(t, options{plugins: []Plugin{
 		&stockplugins.Say{}, &stockplugins.FaultInjection{}, &stockplugins.LimitReq{}, &stockplugins.ResponseRewrite{},
 	}})
 	g := r.dial(t)
@@ -65,7 +65,7 @@ func TestPluginsRunInOrderUntilOneResponds(t *testing.T) {
 			}
 		}}
 	}
-	r := startRunner(t, Options{Plugins: []Plugin{step("A", false), step("B", true), step("C", false)}})
+	r := startRunner(t, options{plugins: []Plugin{step("A", false), step("B", true), step("C", false)}})
 	g := r.dial(t)
 	got := g.call(t, call{id: 77, token: g.prepare(t, "k", conf{"C", "1"}, conf{"A", "2"}, conf{"B", "3"}, conf{"A", "4"})})
 	if !slices.Equal(ran, []string{"C1", "A2", "B3"}) {
@@ -269,7 +269,7 @@ func TestLeakedRequestSeesNothingOfTheNext(t *testing.T) {
 			leaked.Context()
 		}
 	}}
-	r := startRunner(t, Options{Plugins: []Plugin{p}})
+	r := startRunner(t, options{plugins: []Plugin{p}})
 	g := r.dial(t)
 	token := g.prepare(t, "k", conf{"leak", ""})
 	g.call(t, call{token: token, path: "/first", headers: []HeaderLine{{"authorization", "one"}}})
@@ -291,7 +291,7 @@ func TestContextEndsWithTheTimeLimit(t *testing.T) {
 		<-r.Context().Done()
 		cause <- r.Context().Err()
 	}}
-	r := startRunner(t, Options{Plugins: []Plugin{p}, FilterTimeout: 50 * time.Millisecond})
+	r := startRunner(t, options{plugins: []Plugin{p}, filterTimeout: 50 * time.Millisecond})
 	g := r.dial(t)
 	got := g.call(t, call{token: g.prepare(t, "k", conf{"waits", ""})})
 	if err := <-cause; !errors.Is(err, context.DeadlineExceeded) {
@@ -340,7 +340,7 @@ func TestUnansweredExtraInfoDenies(t *testing.T) {
 		_, err := r.(RawRequest).RequestLine()
 		failed <- err
 	}}
-	r := startRunner(t, Options{Plugins: []Plugin{p}, FilterTimeout: 50 * time.Millisecond})
+	r := startRunner(t, options{plugins: []Plugin{p}, filterTimeout: 50 * time.Millisecond})
 	g := r.dial(t)
 	g.send(t, typeHTTPReqCall, callMessage(call{id: 3, token: g.prepare(t, "k", conf{"asks", ""})}))
 	if kind, _, _ := g.receive(t); kind != typeExtraInfo {
@@ -358,7 +358,7 @@ func TestUnansweredExtraInfoDenies(t *testing.T) {
 func TestSlowParseConfIsNotLoaded(t *testing.T) {
 	release := make(chan struct{})
 	p := &probe{name: "slow", parse: func([]byte) (any, error) { <-release; return nil, nil }}
-	r := startRunner(t, Options{Plugins: []Plugin{p}, FilterTimeout: 50 * time.Millisecond})
+	r := startRunner(t, options{plugins: []Plugin{p}, filterTimeout: 50 * time.Millisecond})
 	g := r.dial(t)
 	if got := g.exchange(t, typePrepareConf, prepareMessage("k", []conf{{"slow", ""}})); !got.failed {
 		t.Errorf("%v, want an error", got)
@@ -375,7 +375,7 @@ func TestResponseFilter(t *testing.T) {
 	respond := func(t *testing.T, filter func(w pkgHTTP.Response)) (outcome, *gateway) {
 		second := &probe{name: "second", response: func(_ any, w pkgHTTP.Response) { w.Header().Set("X-Second", "1") }}
 		p := &probe{name: "p", response: func(_ any, w pkgHTTP.Response) { filter(w) }}
-		r := startRunner(t, Options{Plugins: []Plugin{p, second}})
+		r := startRunner(t, options{plugins: []Plugin{p, second}})
 		g := r.dial(t)
 		g.body, g.vars = "old", map[string]string{"uri": "/u", requestIDVar: testRequestID}
 		return g.respCall(t, g.prepare(t, "k", conf{"p", ""}, conf{"second", ""}), 404, upstream), g
@@ -416,7 +416,7 @@ func TestResponseFilter(t *testing.T) {
 }
 
 func TestConfigThatDoesNotLoadDeniesResponses(t *testing.T) {
-	r := startRunner(t, Options{Plugins: []Plugin{&probe{name: "p"}}})
+	r := startRunner(t, options{plugins: []Plugin{&probe{name: "p"}}})
 	g := r.dial(t)
 	if got := g.respCall(t, g.prepare(t, "k", conf{"q", ""}), 200, nil); got.status != 503 {
 		t.Errorf("%+v, want 503", got)
@@ -429,7 +429,7 @@ func TestConfigThatDoesNotLoadDeniesResponses(t *testing.T) {
 // Nothing is logged for a request, and what a client can cause at will is
 // logged once in a while.
 func TestLogDoesNotGrowWithRequests(t *testing.T) {
-	r := startRunner(t, Options{Plugins: []Plugin{
+	r := startRunner(t, options{plugins: []Plugin{
 		&probe{name: "fine", request: fullDecision},
 		&probe{name: "panics", request: func(_ any, _ http.ResponseWriter, r pkgHTTP.Request) {
 			_ = strings.Split(r.Header().Get("authorization"), "-")[7]
@@ -462,7 +462,7 @@ func TestLogDoesNotGrowWithRequests(t *testing.T) {
 }
 
 func TestManyConnections(t *testing.T) {
-	r := startRunner(t, Options{Plugins: testPlugins()})
+	r := startRunner(t, options{plugins: testPlugins()})
 	token := r.dial(t).prepare(t, "k", conf{"full decision", ""})
 	var group sync.WaitGroup
 	for i := range 200 {

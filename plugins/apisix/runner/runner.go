@@ -24,68 +24,55 @@ const (
 	confExpireEnv = "APISIX_CONF_EXPIRE_TIME"
 )
 
-// gatewayTimeout is how long APISIX waits for an answer.
-const gatewayTimeout = 60 * time.Second
-
-// Options of a runner. Address and Plugins are required.
-type Options struct {
-	// Address is where APISIX expects the runner: "unix:" and the path of a
+// options of a runner. address and plugins are required.
+type options struct {
+	// address is where APISIX expects the runner: "unix:" and the path of a
 	// socket, as in APISIX_LISTEN_ADDRESS.
-	Address string
-	// Plugins are the ones that a route's conf may name.
-	Plugins []Plugin
-	// Log gets everything that the runner has to say. Default: text on
-	// stderr, which APISIX puts into its error log.
-	Log *slog.Logger
+	address string
+	// plugins are the ones that a route's conf may name.
+	plugins []Plugin
+	// log is text on stderr by default, which APISIX puts into its error log.
+	log *slog.Logger
 
-	// ConfExpire is for how long APISIX remembers a conf token, as in
+	// confExpire is for how long APISIX remembers a conf token, as in
 	// APISIX_CONF_EXPIRE_TIME. Default one hour.
-	ConfExpire time.Duration
-	// FilterTimeout bounds the work of all plugins on one request, and of
-	// ParseConf on one route. When it is over the request is denied. Default
-	// 30 s; APISIX gives up at 60 s.
-	FilterTimeout time.Duration
-	// StopTimeout is how long a stopping runner waits for open requests.
-	// Default 900 ms: APISIX kills it after 1 s.
-	StopTimeout time.Duration
+	confExpire time.Duration
+	// filterTimeout bounds the work of all plugins on one request, and of
+	// ParseConf on one route. When it is over the request is denied. APISIX gives
+	// up at 60 s.
+	filterTimeout time.Duration
+	// stopTimeout is how long a stopping runner waits for open requests: APISIX
+	// kills it after 1 s.
+	stopTimeout time.Duration
 
-	// MaxConfs bounds the loaded configs; beyond it the least recently used
-	// one is forgotten, and loaded again when it is needed. Default 65536.
-	MaxConfs int
-	// MaxPlugins bounds the entries of one route's conf. Default 64.
-	MaxPlugins int
-	// MaxConns bounds the connections, of which APISIX uses one for each
-	// request that is with the plugins. Default 16384.
-	MaxConns int
-
-	// SocketMode is the permission of the socket. Default 0666: APISIX starts
-	// the runner as the user of its master process, often root, and connects
-	// as that of its workers. Who connects is checked, where APISIX has started
-	// the runner and it can be told.
-	SocketMode fs.FileMode
-
-	// InsecureAllowCutHeaders lets requests reach the plugins although APISIX
-	// may not have shown all of their header lines. Default: status 431.
-	InsecureAllowCutHeaders bool
+	// maxConfs bounds the loaded configs; beyond it the least recently used
+	// one is forgotten, and loaded again when it is needed.
+	maxConfs int
+	// maxConns bounds the connections, of which APISIX uses one for each
+	// request that is with the plugins.
+	maxConns int
 
 	now   func() time.Time
 	peers *peers
 }
 
-func (o Options) withDefaults() Options {
-	orElse(&o.Log, slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	orElse(&o.ConfExpire, time.Hour)
-	orElse(&o.FilterTimeout, 30*time.Second)
-	orElse(&o.StopTimeout, 900*time.Millisecond)
-	orElse(&o.MaxConfs, 1<<16)
-	orElse(&o.MaxPlugins, 64)
-	orElse(&o.MaxConns, 1<<14)
-	orElse(&o.SocketMode, 0o666)
+// socketMode admits every user: APISIX starts the runner as the user of its master
+// process, often root, and connects as that of its workers. Who connects is
+// checked, where APISIX has started the runner and it can be told.
+const socketMode fs.FileMode = 0o666
+
+func (o options) withDefaults() options {
+	orElse(&o.log, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	orElse(&o.confExpire, time.Hour)
+	orElse(&o.filterTimeout, 30*time.Second)
+	orElse(&o.stopTimeout, 900*time.Millisecond)
+	orElse(&o.maxConfs, 1<<16)
+	orElse(&o.maxConns, 1<<14)
 	if o.now == nil {
 		o.now = time.Now
 	}
 	if o.peers == nil {
-		o.peers = newPeers(strings.TrimPrefix(o.Address, "unix:"))
+		o.peers = newPeers(strings.TrimPrefix(o.address, "unix:"))
 	}
 	return o
 }
@@ -97,23 +84,17 @@ func orElse[T comparable](value *T, fallback T) {
 	}
 }
 
-func (o *Options) check() error {
-	var mistakes []error
-	wrong := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
-	if path, ok := strings.CutPrefix(o.Address, "unix:"); !ok || path == "" {
-		wrong("the address to listen on must be unix:<path>, not %q: APISIX sets it in %s", o.Address, addressEnv)
+func (o *options) check() error {
+	var problems []error
+	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if path, ok := strings.CutPrefix(o.address, "unix:"); !ok || path == "" {
+		wrong("the address to listen on must be unix:<path>, not %q: APISIX sets it in %s", o.address, addressEnv)
 	}
-	if o.FilterTimeout < 0 || o.FilterTimeout >= gatewayTimeout {
-		wrong("the filter timeout must be above 0 and below %s, when APISIX gives up, not %s", gatewayTimeout, o.FilterTimeout)
-	}
-	if o.ConfExpire < 0 || o.StopTimeout < 0 || o.MaxConfs < 0 || o.MaxPlugins < 0 || o.MaxConns < 0 {
-		wrong("a limit is negative")
-	}
-	if len(o.Plugins) == 0 {
+	if len(o.plugins) == 0 {
 		wrong("the runner has no plugins")
 	}
 	names := map[string]bool{}
-	for i, p := range o.Plugins {
+	for i, p := range o.plugins {
 		switch {
 		case p == nil:
 			wrong("plugin %d is nil", i)
@@ -125,13 +106,13 @@ func (o *Options) check() error {
 			names[p.Name()] = true
 		}
 	}
-	return errors.Join(mistakes...)
+	return errors.Join(problems...)
 }
 
-// FromEnv returns the options that APISIX sets in the environment, which
-// getenv reads; os.Getenv, usually.
-func FromEnv(getenv func(string) string) (Options, error) {
-	o := Options{Address: getenv(addressEnv)}
+// fromEnv returns the options that APISIX sets in the environment, which getenv
+// reads.
+func fromEnv(getenv func(string) string) (options, error) {
+	o := options{address: getenv(addressEnv)}
 	text := getenv(confExpireEnv)
 	if text == "" {
 		return o, nil
@@ -140,7 +121,7 @@ func FromEnv(getenv func(string) string) (Options, error) {
 	if err != nil || seconds <= 0 || seconds > 1<<30 {
 		return o, fmt.Errorf("%s=%q: want a number of seconds above 0", confExpireEnv, text)
 	}
-	o.ConfExpire = time.Duration(seconds) * time.Second
+	o.confExpire = time.Duration(seconds) * time.Second
 	return o, nil
 }
 
@@ -157,10 +138,10 @@ func Main(plugins ...Plugin) {
 	defer runtime.KeepAlive(spare)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	o, err := FromEnv(os.Getenv)
+	o, err := fromEnv(os.Getenv)
 	if err == nil {
-		o.Plugins = plugins
-		err = Run(ctx, o)
+		o.plugins = plugins
+		err = run(ctx, o)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "runner:", err)
@@ -168,23 +149,23 @@ func Main(plugins ...Plugin) {
 	}
 }
 
-// Run serves APISIX until ctx is done; then it finishes the open requests.
-func Run(ctx context.Context, o Options) error {
+// run serves APISIX until ctx is done; then it finishes the open requests.
+func run(ctx context.Context, o options) error {
 	s, err := newServer(o)
 	if err != nil {
 		return err
 	}
-	socket, err := unixsocket.Listen(strings.TrimPrefix(s.opts.Address, "unix:"), unixsocket.Options{Mode: s.opts.SocketMode, Replace: true})
+	socket, err := unixsocket.Listen(strings.TrimPrefix(s.opts.address, "unix:"), unixsocket.Options{Mode: socketMode, Replace: true})
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", s.opts.Address, err)
+		return fmt.Errorf("listen on %s: %w", s.opts.address, err)
 	}
-	s.opts.Log.Info("runner: listening", "address", s.opts.Address, "plugins", s.names)
+	s.opts.log.Info("runner: listening", "address", s.opts.address, "plugins", s.names)
 	return s.serve(ctx, socket)
 }
 
 // server is a running runner.
 type server struct {
-	opts      Options
+	opts      options
 	plugins   map[string]Plugin
 	names     []string
 	recorders []Recorder
@@ -195,32 +176,32 @@ type server struct {
 	connections unixsocket.Server
 }
 
-func newServer(o Options) (*server, error) {
+func newServer(o options) (*server, error) {
 	o = o.withDefaults()
 	if err := o.check(); err != nil {
 		return nil, err
 	}
 	s := &server{opts: o, plugins: map[string]Plugin{}, started: time.Now()}
-	for _, p := range o.Plugins {
+	for _, p := range o.plugins {
 		s.plugins[p.Name()] = p
 		s.names = append(s.names, p.Name())
 		if r, ok := p.(Recorder); ok {
 			s.recorders = append(s.recorders, r)
 		}
 	}
-	s.notes = newNotes(o.Log, o.now)
+	s.notes = newNotes(o.log, o.now)
 	s.confs = newConfs(&o, s.load)
 	s.connections = unixsocket.Server{
 		Start: s.start,
-		Limit: o.MaxConns,
-		Grace: o.StopTimeout,
+		Limit: o.maxConns,
+		Grace: o.stopTimeout,
 		Failed: func(err error) {
 			s.notes.error("accept", "runner: cannot accept a connection", "cause", err)
 		},
 		Full: func() {
-			s.notes.warn("connections", "runner: too many connections, one was refused and its request denied", "limit", o.MaxConns)
+			s.notes.warn("connections", "runner: too many connections, one was refused and its request denied", "limit", o.maxConns)
 		},
-		Cut: func() { o.Log.Warn("runner: stopped with requests open, which APISIX denies") },
+		Cut: func() { o.log.Warn("runner: stopped with requests open, which APISIX denies") },
 	}
 	return s, nil
 }

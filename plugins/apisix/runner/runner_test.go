@@ -23,16 +23,16 @@ type running struct {
 	done   chan error
 }
 
-func startRunner(t testing.TB, o Options) *running {
+func startRunner(t testing.TB, o options) *running {
 	t.Helper()
 	r := &running{socket: socketPath(t), log: &coretest.Log{}, done: make(chan error, 1)}
-	o.Address = "unix:" + r.socket
-	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	o.address = "unix:" + r.socket
+	o.log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s, err := newServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := unixsocket.Listen(r.socket, unixsocket.Options{Mode: s.opts.SocketMode, Replace: true})
+	l, err := unixsocket.Listen(r.socket, unixsocket.Options{Mode: socketMode, Replace: true})
 	if err != nil {
 		t.Fatal(err)
 	}
