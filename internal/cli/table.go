@@ -46,20 +46,40 @@ type table struct {
 	texts map[string][]byte
 }
 
-// loadTable reads the files of a table. The error holds the mistakes of all.
+// loadTable reads the files of a table, and those in its folders.
 func loadTable(stdin io.Reader, paths ...string) (*table, error) {
-	t := &table{texts: map[string][]byte{}}
 	names, err := tableFiles(paths)
 	if err != nil {
 		return nil, err
 	}
-	var problems permission.Problems
+	return loadFiles(stdin, names...)
+}
+
+// loadFiles reads the files of a table.
+func loadFiles(stdin io.Reader, names ...string) (*table, error) {
+	var texts []tableText
 	for _, name := range names {
 		text, err := readInput(stdin, name, permission.MaxFile)
 		if err != nil {
 			return nil, err
 		}
-		file, err := permission.Parse(shownName(name), text)
+		texts = append(texts, tableText{shownName(name), text})
+	}
+	return newTable(texts)
+}
+
+// tableText is a part of a table with its name.
+type tableText struct {
+	name    string
+	content []byte
+}
+
+// newTable compiles a table. The error holds the errors of all its parts.
+func newTable(texts []tableText) (*table, error) {
+	t := &table{texts: map[string][]byte{}}
+	var problems permission.Problems
+	for _, text := range texts {
+		file, err := permission.Parse(text.name, text.content)
 		var found permission.Problems
 		switch {
 		case errors.As(err, &found):
@@ -69,7 +89,7 @@ func loadTable(stdin io.Reader, paths ...string) (*table, error) {
 			return nil, err
 		}
 		t.files = append(t.files, file)
-		t.texts[file.Name] = text
+		t.texts[file.Name] = text.content
 	}
 	if len(problems) > 0 {
 		return nil, problems

@@ -23,11 +23,11 @@ type Gate struct {
 	Table *permission.Inspector
 
 	config *config.Config
-	// assumed says that there is no configuration: all defaults.
-	assumed bool
-	builder *config.Builder
-	gate    *core.Gate
-	now     func() time.Time
+	// isDefault says that there is no configuration: all defaults.
+	isDefault bool
+	builder   *config.Builder
+	gate      *core.Gate
+	now       func() time.Time
 }
 
 // New makes the gate of a configuration, with this permission table. A nil
@@ -35,7 +35,7 @@ type Gate struct {
 func New(c *config.Config, path core.PathOptions, table *permission.Inspector) (*Gate, error) {
 	g := &Gate{Table: table, config: c, now: time.Now}
 	if c == nil {
-		g.config, g.assumed = defaultConfig(), true
+		g.config, g.isDefault = defaultConfig(), true
 		g.config.Path = config.Path(path)
 	}
 	g.builder = config.NewBuilder(config.BuilderOptions{Now: g.now})
@@ -79,6 +79,12 @@ type Outcome struct {
 // Allowed reports whether the request reaches the upstream.
 func (o *Outcome) Allowed() bool { return o.Outcome == core.Allow }
 
+// ByTable reports whether the permission table denies the request, and not the
+// gate around it.
+func (o *Outcome) ByTable() bool {
+	return o.Cause != nil && o.Table != nil && o.Table.Refusal != nil && o.Cause.Error() == o.Table.Refusal.Error()
+}
+
 // Decide decides a request of a caller. The error, if any, says what is wrong
 // with the description of the caller.
 func (g *Gate) Decide(ctx context.Context, r *core.Request, c *Caller) (*Outcome, error) {
@@ -117,25 +123,72 @@ func (g *Gate) Inadmissible(ctx context.Context, r *core.Request) error {
 	return d.Cause
 }
 
+// Principal is the caller to the gate; nil for one without a valid credential.
+func (g *Gate) Principal(c *Caller) (*core.Principal, error) {
+	who, err := g.identify(c)
+	if err != nil {
+		return nil, err
+	}
+	return who.principal, nil
+}
+
+// Refusal is why the credential of a caller does not hold at the gate; nil where
+// it does, and for a caller without one.
+func (g *Gate) Refusal(c *Caller) error {
+	who, err := g.identify(c)
+	if err != nil {
+		return err
+	}
+	return who.refusal
+}
+
 // Path are the path options of the gate.
 func (g *Gate) Path() core.PathOptions { return core.PathOptions(g.config.Path) }
 
 // ScopesRequired are the scopes that every call needs unless it is public.
 func (g *Gate) ScopesRequired() []string { return g.config.ScopesRequired }
 
+// CannotState lists what no credential that the configuration accepts states:
+// scopes, roles or permissions.
+func (g *Gate) CannotState() (what []string) {
+	c := g.config
+	scopes, roles, permissions := c.Introspection != nil, false, false
+	if s := c.Session; s != nil {
+		roles, permissions = s.RolesClaim != "", s.PermissionsClaim != ""
+	}
+	if i := c.Introspection; i != nil {
+		roles, permissions = roles || i.RolesClaim != "", permissions || i.PermissionsClaim != ""
+	}
+	if c.JWT != nil {
+		for _, i := range c.JWT.Issuers {
+			scopes, roles, permissions = scopes || i.ScopesClaim != "", roles || i.RolesClaim != "", permissions || i.PermissionsClaim != ""
+		}
+	}
+	for _, part := range []struct {
+		name   string
+		stated bool
+	}{{"scopes", scopes}, {"roles", roles}, {"permissions", permissions}} {
+		if !part.stated {
+			what = append(what, part.name)
+		}
+	}
+	return what
+}
+
 // Opens reports whether an activity, its requirements aside, opens a request to
-// a caller: nil, or what the gate refuses it for.
-func (g *Gate) Opens(ctx context.Context, r *core.Request, rule *permission.Rule, c *Caller) error {
+// a caller: refused is nil, or what the gate refuses it for. The error, if any,
+// says what is wrong with the description of the caller.
+func (g *Gate) Opens(ctx context.Context, r *core.Request, rule *permission.Rule, c *Caller) (refused, err error) {
 	who, err := g.identify(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	alone, err := g.with(&activity{g.Table, rule})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d := alone.Check(who.in(ctx), g.withCredential(r, who))
-	return d.Cause
+	return d.Cause, nil
 }
 
 // everythingPublic is a policy that leaves only the gate's own refusals.
