@@ -9,33 +9,33 @@ import (
 	"gatehouse/core"
 )
 
-// answer is what a client or, after the upstream, a response gets in place of
-// what it would have got.
-type answer struct {
+// reply is what a client gets instead of the upstream's response or, after the
+// upstream, what of its response is replaced.
+type reply struct {
 	status  uint16
 	headers []textEntry
 	body    []byte
-	// denial is what the log says of an answer of the runner's own; nil for
-	// one of a plugin.
+	// denial is what is recorded of a reply of the runner itself; nil: it is a
+	// plugin's.
 	denial *core.Event
 }
 
-var errNoAnswerStatus = errors.New("an empty answer without a status")
+var errNoReplyStatus = errors.New("an empty answer without a status")
 
-// answerWriter is the http.ResponseWriter of the plugins of one request.
-type answerWriter struct {
+// replyWriter is the http.ResponseWriter of the plugins of one request.
+type replyWriter struct {
 	header http.Header
 	status int
 	body   []byte
-	// answered is set by the first WriteHeader or Write, whatever they say:
+	// replied is set by the first WriteHeader or Write, whatever their arguments:
 	// the request does not go to the upstream.
-	answered  bool
+	replied   bool
 	hasStatus bool
 }
 
-var _ http.ResponseWriter = (*answerWriter)(nil)
+var _ http.ResponseWriter = (*replyWriter)(nil)
 
-func (w *answerWriter) Header() http.Header {
+func (w *replyWriter) Header() http.Header {
 	if w.header == nil {
 		w.header = http.Header{}
 	}
@@ -43,26 +43,26 @@ func (w *answerWriter) Header() http.Header {
 }
 
 // WriteHeader sets the status; the first call counts.
-func (w *answerWriter) WriteHeader(status int) {
+func (w *replyWriter) WriteHeader(status int) {
 	if !w.hasStatus {
-		w.status, w.hasStatus, w.answered = status, true, true
+		w.status, w.hasStatus, w.replied = status, true, true
 	}
 }
 
-func (w *answerWriter) Write(b []byte) (int, error) {
-	w.answered = true
+func (w *replyWriter) Write(b []byte) (int, error) {
+	w.replied = true
 	w.body = append(w.body, b...)
 	return len(b), nil
 }
 
-// answer is what the plugins wrote. An error means that it cannot be sent as
+// reply is what the plugins wrote. An error means that it cannot be sent as
 // they meant it; a zero status, above all, is 200 to APISIX.
-func (w *answerWriter) answer() (*answer, error) {
+func (w *replyWriter) reply() (*reply, error) {
 	status := w.status
 	if !w.hasStatus {
 		// As for every http.ResponseWriter, a body alone is a success.
 		if len(w.body) == 0 {
-			return nil, errNoAnswerStatus
+			return nil, errNoReplyStatus
 		}
 		status = http.StatusOK
 	}
@@ -73,7 +73,7 @@ func (w *answerWriter) answer() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &answer{status: uint16(status), headers: headers, body: w.body}
+	a := &reply{status: uint16(status), headers: headers, body: w.body}
 	if len(a.body) == 0 {
 		a.fill()
 	}
@@ -87,9 +87,9 @@ func checkStatus(status int) error {
 	return nil
 }
 
-// fill gives an answer without a body the one that APISIX would otherwise
+// fill gives a reply without a body the one that APISIX would otherwise
 // replace by an HTML page of its own.
-func (a *answer) fill() {
+func (a *reply) fill() {
 	switch status := int(a.status); {
 	case status >= 400:
 		a.body = core.Problem(status, "", "", "")
@@ -100,7 +100,7 @@ func (a *answer) fill() {
 	}
 }
 
-func (a *answer) contentType(value string) {
+func (a *reply) contentType(value string) {
 	kept := a.headers[:0]
 	for _, h := range a.headers {
 		if !strings.EqualFold(h.name, "Content-Type") {
