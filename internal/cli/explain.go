@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/inspect"
 	"gatehouse/internal/offline"
 )
 
@@ -112,7 +113,7 @@ type explanation struct {
 
 func (x explanation) print() {
 	x.verdict()
-	var matched []permission.Finding
+	var matched []inspect.Finding
 	if x.Table != nil {
 		matched = x.Table.Matched
 	}
@@ -197,9 +198,9 @@ func (x explanation) headers(list []core.Header) {
 	}
 }
 
-func (x explanation) activity(f *permission.Finding) {
+func (x explanation) activity(f *inspect.Finding) {
 	x.printf("\n%s  %s\n", x.name(f.Owner()), x.dim(place(f.Place)))
-	x.printf("  %s\n", describe(&f.Rule))
+	x.printf("  %s\n", describe(&f.OwnedActivity))
 	if !f.Decides {
 		x.printf("  %s\n", x.dim("has no say: "+x.overruled(f)))
 		return
@@ -232,7 +233,7 @@ func (x explanation) row(ok bool, what, want, note string) []cell {
 }
 
 // overruled says which part of the table took the say from an activity.
-func (x explanation) overruled(f *permission.Finding) string {
+func (x explanation) overruled(f *inspect.Finding) string {
 	strictest := permission.InAuthenticated
 	for _, m := range x.Table.Matched {
 		switch {
@@ -252,7 +253,7 @@ func sectionTitle(s permission.Section) string {
 	return string(s)
 }
 
-func (x explanation) grant(f *permission.Finding) [][]cell {
+func (x explanation) grant(f *inspect.Finding) [][]cell {
 	if !f.Holds {
 		return [][]cell{x.row(false, "permission", f.Permission, "not granted")}
 	}
@@ -318,9 +319,9 @@ func (x explanation) lack(c *permission.Check) string {
 }
 
 // uncovered looks for what the reader may have meant.
-func uncovered(p *printer, t *permission.Inspector, call *core.Call) {
+func uncovered(p *printer, t *inspect.Inspector, call *core.Call) {
 	var methods, hosts []string
-	for _, r := range t.Rules() {
+	for _, r := range t.Activities() {
 		methods = append(methods, r.Methods...)
 		hosts = append(hosts, r.Hosts...)
 	}
@@ -374,7 +375,7 @@ func scopesRequiredText(scopes []string) string {
 }
 
 // ways lists what an activity still wants.
-func ways(f *permission.Finding) []string {
+func ways(f *inspect.Finding) []string {
 	var need []string
 	if !f.Holds {
 		need = append(need, grantors(f.Enough))
@@ -419,7 +420,7 @@ func grantors(g permission.Grantors) string {
 }
 
 // describe writes an activity on one line, with all that narrows it.
-func describe(r *permission.Rule) string {
+func describe(r *permission.OwnedActivity) string {
 	text := r.String()
 	if len(r.Hosts) > 0 {
 		text += "  on " + listing(r.Hosts, "and")
@@ -516,10 +517,10 @@ type requireJSON struct {
 	When        string   `json:"when,omitempty"`
 }
 
-func ruleForJSON(r *permission.Rule) ruleJSON {
+func ruleForJSON(r *permission.OwnedActivity) ruleJSON {
 	out := ruleJSON{
 		File: r.Place.File, Line: r.Place.Line, Column: r.Place.Column,
-		Section: string(r.Section), Permission: r.Permission,
+		Section: r.Section.String(), Permission: r.Permission,
 		Methods: r.Methods, Path: r.Path, Hosts: r.Hosts, Override: r.Override,
 	}
 	if need := &r.Require; requirements(need) != "" {
@@ -551,8 +552,8 @@ func explained(g *openGate, o *offline.Outcome, notes []string) explainedJSON {
 	return out
 }
 
-func findingForJSON(f *permission.Finding) activityJSON {
-	a := activityJSON{ruleJSON: ruleForJSON(&f.Rule), Decides: f.Decides, Allows: f.Allows, Holds: f.Holds, Grants: f.Grants}
+func findingForJSON(f *inspect.Finding) activityJSON {
+	a := activityJSON{ruleJSON: ruleForJSON(&f.OwnedActivity), Decides: f.Decides, Allows: f.Allows, Holds: f.Holds, Grants: f.Grants}
 	if f.Section == permission.InPermission {
 		a.Enough = &enoughJSON{f.Enough.Permission, f.Enough.Roles, f.Enough.Scopes}
 	}

@@ -124,7 +124,7 @@ type matrixGroup struct {
 }
 
 type matrixRow struct {
-	Rule permission.Rule
+	Rule permission.OwnedActivity
 	// Notes are the numbers of the notes for those who may.
 	Notes []int
 	May   []bool
@@ -200,7 +200,7 @@ func (g *openGate) legend(cannot []string, base *offline.Caller) []string {
 	return append(legend, g.Notes...)
 }
 
-func (m *matrix) group(t *table, r *permission.Rule) *matrixGroup {
+func (m *matrix) group(t *table, r *permission.OwnedActivity) *matrixGroup {
 	owner := r.Owner()
 	i := slices.IndexFunc(m.Groups, func(g matrixGroup) bool { return g.Owner == owner && g.Section == r.Section })
 	if i < 0 {

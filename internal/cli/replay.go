@@ -228,7 +228,7 @@ func (p replayPrinter) samples(indent string, samples []string, all int) {
 	}
 }
 
-func (p replayPrinter) replaySide(when string, rules []permission.Rule) {
+func (p replayPrinter) replaySide(when string, rules []permission.OwnedActivity) {
 	if len(rules) == 0 {
 		p.printf("    %s  %s\n", p.dim(when), p.dim("not covered"))
 	}

@@ -13,6 +13,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/strictyaml"
+	"gatehouse/core/permission/tablefile"
 )
 
 // defaultTable is read where no table is named.
@@ -41,7 +45,7 @@ func (t *tableFlags) load(cmd *cobra.Command) (*table, error) {
 
 // table is a permission table with the files that it was made of.
 type table struct {
-	*permission.Inspector
+	*inspect.Inspector
 	files []*permission.File
 	texts map[string][]byte
 }
@@ -59,7 +63,7 @@ func loadTable(stdin io.Reader, paths ...string) (*table, error) {
 func loadFiles(stdin io.Reader, names ...string) (*table, error) {
 	var texts []tableText
 	for _, name := range names {
-		text, err := readInput(stdin, name, permission.MaxFile)
+		text, err := readInput(stdin, name, strictyaml.MaxFile)
 		if err != nil {
 			return nil, err
 		}
@@ -77,10 +81,10 @@ type tableText struct {
 // newTable compiles a table. The error holds the errors of all its parts.
 func newTable(texts []tableText) (*table, error) {
 	t := &table{texts: map[string][]byte{}}
-	var problems permission.Problems
+	var problems report.Problems
 	for _, text := range texts {
-		file, err := permission.Parse(text.name, text.content)
-		var found permission.Problems
+		file, err := tablefile.Parse(text.name, text.content)
+		var found report.Problems
 		switch {
 		case errors.As(err, &found):
 			problems = append(problems, found...)
@@ -98,7 +102,7 @@ func newTable(texts []tableText) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Inspector = permission.Inspect(compiled, t.files...)
+	t.Inspector = inspect.New(compiled, t.files...)
 	return t, nil
 }
 
@@ -169,7 +173,7 @@ func plainPathError(err error) error {
 }
 
 // place writes where a rule stands.
-func place(p permission.Place) string { return p.String() }
+func place(p report.Place) string { return p.String() }
 
 func plural(n int, one, many string) string {
 	if n == 1 {

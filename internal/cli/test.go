@@ -10,6 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/expectation"
+	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/strictyaml"
 	"gatehouse/internal/offline"
 )
 
@@ -95,19 +98,19 @@ func (o *testCommandOptions) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-func readExpectations(cmd *cobra.Command, args []string) ([]*permission.Expectations, error) {
+func readExpectations(cmd *cobra.Command, args []string) ([]*expectation.File, error) {
 	if len(args) == 0 {
 		return nil, errors.New("no file is named; give the files with expectations, as in: gatehouse test permissions.test.yaml")
 	}
-	var files []*permission.Expectations
-	var problems permission.Problems
+	var files []*expectation.File
+	var problems report.Problems
 	for _, name := range args {
-		text, err := readInput(cmd.InOrStdin(), name, permission.MaxFile)
+		text, err := readInput(cmd.InOrStdin(), name, strictyaml.MaxFile)
 		if err != nil {
 			return nil, err
 		}
-		file, err := permission.ParseExpectations(shownName(name), text)
-		var found permission.Problems
+		file, err := expectation.Parse(shownName(name), text)
+		var found report.Problems
 		switch {
 		case errors.As(err, &found):
 			problems = append(problems, found...)
@@ -133,18 +136,18 @@ type testRun struct {
 // testedGate is a gate with the activities that decided so far.
 type testedGate struct {
 	*openGate
-	touched map[permission.Place]bool
+	touched map[report.Place]bool
 }
 
 // testResult is one expectation with the decision.
 type testResult struct {
-	permission.Expectation
+	expectation.Expectation
 	*offline.Outcome
 }
 
 func (r *testResult) holds() bool { return r.Expectation.Allowed == r.Outcome.Allowed() }
 
-func (r *testRun) file(cmd *cobra.Command, f *permission.Expectations) error {
+func (r *testRun) file(cmd *cobra.Command, f *expectation.File) error {
 	g, err := r.gate(cmd, f)
 	if err != nil {
 		return err
@@ -168,7 +171,7 @@ func (r *testRun) file(cmd *cobra.Command, f *permission.Expectations) error {
 }
 
 // gate makes the gate of a file, once for all files with the same.
-func (r *testRun) gate(cmd *cobra.Command, f *permission.Expectations) (*testedGate, error) {
+func (r *testRun) gate(cmd *cobra.Command, f *expectation.File) (*testedGate, error) {
 	flags := r.options.gate
 	if len(flags.table.paths) == 0 {
 		flags.table.paths = besides(f.Name, f.Tables)
@@ -182,7 +185,7 @@ func (r *testRun) gate(cmd *cobra.Command, f *permission.Expectations) (*testedG
 		if err != nil {
 			return nil, err
 		}
-		r.gates[key] = &testedGate{g, map[permission.Place]bool{}}
+		r.gates[key] = &testedGate{g, map[report.Place]bool{}}
 		r.order = append(r.order, r.gates[key])
 	}
 	return r.gates[key], nil
@@ -200,11 +203,11 @@ func besides(file string, names []string) []string {
 	return paths
 }
 
-func (g *testedGate) decide(ctx context.Context, e permission.Expectation) (testResult, error) {
+func (g *testedGate) decide(ctx context.Context, e expectation.Expectation) (testResult, error) {
 	request := requestFlags{host: e.Host}
 	r, err := request.request(e.Method, e.Target)
 	if err != nil {
-		return testResult{}, permission.Problems{{Place: e.Place, Text: err.Error()}}
+		return testResult{}, report.Problems{{Place: e.Place, Text: err.Error()}}
 	}
 	r.Header = e.Headers
 	caller, err := expectedCaller(&e.Who)
@@ -214,11 +217,11 @@ func (g *testedGate) decide(ctx context.Context, e permission.Expectation) (test
 			return testResult{e, o}, nil
 		}
 	}
-	return testResult{}, permission.Problems{{Place: e.Who.ClaimsPlace, Text: "who: claims: " + err.Error()}}
+	return testResult{}, report.Problems{{Place: e.Who.ClaimsPlace, Text: "who: claims: " + err.Error()}}
 }
 
 // expectedCaller is the caller of an expectation.
-func expectedCaller(w *permission.Caller) (*offline.Caller, error) {
+func expectedCaller(w *expectation.Caller) (*offline.Caller, error) {
 	c := &offline.Caller{
 		Anonymous: w.Anonymous, Kind: w.Kind, Scopes: w.Scopes, Roles: w.Roles, Permissions: w.Permissions,
 		AAL: w.AAL, AuthAge: -1,
@@ -244,9 +247,9 @@ func (r *testRun) failed() int {
 	return n
 }
 
-func (r *testRun) activities() (touched, all int, untouched []permission.Rule) {
+func (r *testRun) activities() (touched, all int, untouched []permission.OwnedActivity) {
 	for _, t := range r.order {
-		for _, rule := range t.Rules() {
+		for _, rule := range t.Activities() {
 			all++
 			if t.touched[rule.Place] {
 				touched++
@@ -321,7 +324,7 @@ func because(o *offline.Outcome) string {
 		if !f.Decides || !f.Allows {
 			continue
 		}
-		text := f.Owner() + ": " + describe(&f.Rule) + "  " + place(f.Place)
+		text := f.Owner() + ": " + describe(&f.OwnedActivity) + "  " + place(f.Place)
 		if len(f.Grants) > 0 {
 			text += ", by " + f.Grants[0]
 		}
@@ -357,7 +360,7 @@ type resultJSON struct {
 
 func (r *testRun) forJSON() testJSON {
 	out := testJSON{Expectations: []resultJSON{}, Failed: r.failed(), Coverage: r.coverage()}
-	var untouched []permission.Rule
+	var untouched []permission.OwnedActivity
 	out.Touched, out.Activities, untouched = r.activities()
 	out.Untouched = rulesForJSON(untouched)
 	for i := range r.results {

@@ -13,6 +13,8 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
+	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/report"
 	"gatehouse/internal/offline"
 )
 
@@ -86,7 +88,7 @@ type whoCan struct {
 
 // openActivity is an activity that somebody may use.
 type openActivity struct {
-	permission.Finding
+	inspect.Finding
 	// Enough are the names that open it.
 	Enough permission.Grantors
 	// scopes of scopes_required are needed beside.
@@ -131,7 +133,7 @@ func (g *openGate) grantors(ctx context.Context, r *core.Request, one *openActiv
 		if one.Section == permission.InPublic {
 			base = &offline.Caller{Anonymous: true}
 		}
-		return g.Opens(ctx, r, &one.Rule, base)
+		return g.Opens(ctx, r, &one.OwnedActivity, base)
 	}
 	cannot := g.CannotState()
 	refused = fmt.Errorf("%w: no credential that the gate accepts states %s", core.ErrForbidden, listing(cannot, "or"))
@@ -141,7 +143,7 @@ func (g *openGate) grantors(ctx context.Context, r *core.Request, one *openActiv
 				continue
 			}
 			var why error
-			if why, err = g.Opens(ctx, r, &one.Rule, with(name)); why == nil {
+			if why, err = g.Opens(ctx, r, &one.OwnedActivity, with(name)); why == nil {
 				kept = append(kept, name)
 			} else {
 				refused = why
@@ -179,7 +181,7 @@ func (w *whoCan) print(p *printer) {
 	p.printf("%s\n", line)
 	for i := range w.open {
 		one := &w.open[i]
-		p.printf("\n%s  %s\n  %s\n", p.name(one.Owner()), p.dim(place(one.Place)), describe(&one.Rule))
+		p.printf("\n%s  %s\n  %s\n", p.name(one.Owner()), p.dim(place(one.Place)), describe(&one.OwnedActivity))
 		p.rows("  ", openers(one))
 	}
 	p.notes(w.gate.Notes)
@@ -245,7 +247,7 @@ func (w *whoCan) forJSON() whoCanJSON {
 	}
 	for i := range w.open {
 		one := &w.open[i]
-		opened := openedForJSON{ruleJSON: ruleForJSON(&one.Rule), Who: whoOpens(one.Section), ScopesRequired: one.scopes}
+		opened := openedForJSON{ruleJSON: ruleForJSON(&one.OwnedActivity), Who: whoOpens(one.Section), ScopesRequired: one.scopes}
 		if one.Section == permission.InPermission {
 			opened.Names = &enoughJSON{one.Enough.Permission, one.Enough.Roles, one.Enough.Scopes}
 		}
@@ -346,7 +348,7 @@ func (t *table) unknownNames(f *callerFlags) string {
 	}{{"role", f.roles, roles}, {"scope", f.scopes, scopes}, {"permission", f.permissions, permissions}} {
 		for _, name := range list.given {
 			if !slices.Contains(list.known, name) {
-				return "the table has no " + list.kind + " " + name + permission.DidYouMean(name, list.known)
+				return "the table has no " + list.kind + " " + name + report.DidYouMean(name, list.known)
 			}
 		}
 	}
@@ -355,7 +357,7 @@ func (t *table) unknownNames(f *callerFlags) string {
 
 // openRule is an activity that is open to a caller.
 type openRule struct {
-	permission.Rule
+	permission.OwnedActivity
 	Grants []string
 	// Except are activities that take calls from this one and that the caller
 	// may not perform.
@@ -366,13 +368,13 @@ type openRule struct {
 type activities struct {
 	gate     *openGate
 	request  *requestFlags
-	rules    []permission.Rule
+	rules    []permission.OwnedActivity
 	examples []analysis.Example
 	guards   [][]analysis.Guard
 }
 
 func newActivities(g *openGate, request *requestFlags) (*activities, error) {
-	a := &activities{gate: g, request: request, rules: g.Rules()}
+	a := &activities{gate: g, request: request, rules: g.Activities()}
 	var err error
 	if a.examples, err = analysis.Examples(a.rules, g.Path()); err != nil {
 		return nil, err
@@ -436,9 +438,9 @@ func (a *activities) openTo(ctx context.Context, caller *offline.Caller) ([]open
 			refused[why.Error()]++
 			continue
 		}
-		o := openRule{Rule: r, Grants: grants}
+		o := openRule{OwnedActivity: r, Grants: grants}
 		for _, g := range a.guards[i] {
-			if _, also := a.gate.GrantsOf(p, &g.Rule); !also || requirements(&g.Require) != "" {
+			if _, also := a.gate.GrantsOf(p, &g.OwnedActivity); !also || requirements(&g.Require) != "" {
 				o.Except = append(o.Except, g)
 			}
 		}
@@ -461,7 +463,7 @@ func printOpen(p *printer, open []openRule) {
 			}
 			p.rows("", [][]cell{{{o.Owner(), "36"}, dim(strings.Join(byEach(o.Grants), ", "))}})
 		}
-		p.printf("  %s  %s\n", describe(&o.Rule), p.dim(place(o.Place)))
+		p.printf("  %s  %s\n", describe(&o.OwnedActivity), p.dim(place(o.Place)))
 		if need := requirements(&o.Require); need != "" {
 			p.printf("    requires %s\n", need)
 		}
@@ -504,7 +506,7 @@ type exceptJSON struct {
 func whatCanForJSON(open []openRule) []openJSON {
 	out := []openJSON{}
 	for i := range open {
-		o := openJSON{ruleJSON: ruleForJSON(&open[i].Rule), Grants: open[i].Grants}
+		o := openJSON{ruleJSON: ruleForJSON(&open[i].OwnedActivity), Grants: open[i].Grants}
 		for _, g := range open[i].Except {
 			o.Except = append(o.Except, exceptJSON{g.Owner(), witnessForJSON(&g.Shared)})
 		}

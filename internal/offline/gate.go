@@ -15,12 +15,13 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/config"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/inspect"
 )
 
 // Gate is a gate whose caller is given.
 type Gate struct {
 	// Table explains the permission table of the gate.
-	Table *permission.Inspector
+	Table *inspect.Inspector
 
 	config *config.Config
 	// isDefault says that there is no configuration: all defaults.
@@ -32,7 +33,7 @@ type Gate struct {
 
 // New makes the gate of a configuration, with this permission table. A nil
 // configuration stands for the defaults, with these path options.
-func New(c *config.Config, path core.PathOptions, table *permission.Inspector) (*Gate, error) {
+func New(c *config.Config, path core.PathOptions, table *inspect.Inspector) (*Gate, error) {
 	g := &Gate{Table: table, config: c, now: time.Now}
 	if c == nil {
 		g.config, g.isDefault = defaultConfig(), true
@@ -71,7 +72,7 @@ type Outcome struct {
 	// Caller is nil for one without a valid credential.
 	Caller *core.Principal
 	// Table is what the permission table says; nil where the target was refused.
-	Table *permission.Explanation
+	Table *inspect.Explanation
 	// Assumed are the claims that the gate demands and the given ones lack.
 	Assumed []string
 }
@@ -178,7 +179,7 @@ func (g *Gate) CannotState() (what []string) {
 // Opens reports whether an activity, its requirements aside, opens a request to
 // a caller: refused is nil, or what the gate refuses it for. The error, if any,
 // says what is wrong with the description of the caller.
-func (g *Gate) Opens(ctx context.Context, r *core.Request, rule *permission.Rule, c *Caller) (refused, err error) {
+func (g *Gate) Opens(ctx context.Context, r *core.Request, rule *permission.OwnedActivity, c *Caller) (refused, err error) {
 	who, err := g.identify(c)
 	if err != nil {
 		return nil, err
@@ -209,8 +210,8 @@ func (publicAccess) Allows(context.Context, *core.Call, *core.Principal) error {
 // activity is a policy of one activity without its requirements, which covers
 // every call.
 type activity struct {
-	table *permission.Inspector
-	rule  *permission.Rule
+	table *inspect.Inspector
+	rule  *permission.OwnedActivity
 }
 
 func (a *activity) Match(context.Context, *core.Call) core.Access { return a }

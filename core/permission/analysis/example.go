@@ -20,7 +20,7 @@ type Example struct {
 
 // Examples finds a request for each activity that a gate with these path options
 // does not refuse for its path.
-func Examples(rules []permission.Rule, o core.PathOptions) ([]Example, error) {
+func Examples(rules []permission.OwnedActivity, o core.PathOptions) ([]Example, error) {
 	all, err := areas(rules)
 	if err != nil {
 		return nil, err

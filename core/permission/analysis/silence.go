@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/report"
 )
 
 // A finding is silenced next to its rule, for a reason:
@@ -22,7 +23,7 @@ var (
 
 // ignore is a comment that silences findings of a line.
 type ignore struct {
-	place  permission.Place
+	place  report.Place
 	rule   string
 	reason string
 	line   int // that it is about
@@ -71,7 +72,7 @@ func ignoresOf(name, text string) (found []*ignore, malformed []Finding) {
 			continue
 		}
 		hash := m[0] + strings.IndexByte(line[m[0]:], '#')
-		place := permission.Place{File: name, Line: at + 1, Column: 1 + utf8.RuneCountInString(line[:hash])}
+		place := report.Place{File: name, Line: at + 1, Column: 1 + utf8.RuneCountInString(line[:hash])}
 		rules, reason, problem := parseIgnore(strings.TrimRight(line[m[2]:m[3]], "\r"))
 		if problem != "" {
 			malformed = append(malformed, Finding{Rule: "lint-ignore", Place: place, Text: problem})
