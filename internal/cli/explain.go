@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,9 +91,13 @@ func (g *openGate) notesOn(d *offline.Outcome, f *callerFlags) []string {
 		notes = append(notes, "the claims have no "+listing(d.Assumed, "and")+", which every credential that the gate accepts has; a good value is assumed")
 	}
 	given := map[string][]string{"scopes": f.scopes, "roles": f.roles, "permissions": f.permissions}
-	for _, what := range g.CannotState() {
+	kind := core.Kind("")
+	if d.Caller != nil {
+		kind = d.Caller.Kind
+	}
+	for _, what := range g.CannotState(kind) {
 		if len(given[what]) > 0 {
-			notes = append(notes, "no credential that "+g.Name+" accepts states "+what)
+			notes = append(notes, fmt.Sprintf("no credential of kind %s states %s at this gate, although the flags give some", cmp.Or(kind, "any"), what))
 		}
 	}
 	return notes
@@ -148,8 +153,13 @@ func (x explanation) verdict() {
 	if x.Call.Path != "" && x.Call.Path != raw {
 		x.printf("  the path is read as %s\n", x.Call.Path)
 	}
-	if x.gate.Name != "" {
-		x.printf("  %s\n", x.dim("by "+x.gate.Name))
+	x.decidedBy(x.gate)
+}
+
+// decidedBy says which configuration was taken.
+func (p *printer) decidedBy(g *openGate) {
+	if g.Name != "" {
+		p.printf("  %s\n", p.dim("by "+g.Name))
 	}
 }
 
@@ -344,10 +354,11 @@ func uncovered(p *printer, t *inspect.Inspector, call *core.Call) {
 // enough says what would have opened the call, activity by activity. Where the
 // gate itself refuses the request, nothing would.
 func (x explanation) enough() {
-	scopes := x.gate.scopesLacking(x.Caller)
-	if !x.ByTable() && len(scopes) == 0 || x.Status == http.StatusBadRequest {
+	var lacking *core.InsufficientScope
+	if !x.ByTable() && !errors.As(x.Cause, &lacking) {
 		return
 	}
+	scopes := x.gate.scopesLacking(x.Caller)
 	x.printf("\nEnough would be:\n")
 	for i := range x.Table.Matched {
 		f := &x.Table.Matched[i]
@@ -365,7 +376,7 @@ func (x explanation) enough() {
 // scopesLacking are those of scopes_required that a caller does not have.
 func (g *openGate) scopesLacking(p *core.Principal) []string {
 	if p == nil {
-		return nil
+		return g.ScopesRequired()
 	}
 	return slices.DeleteFunc(slices.Clone(g.ScopesRequired()), func(s string) bool { return slices.Contains(p.Scopes, s) })
 }
@@ -475,7 +486,7 @@ type activityJSON struct {
 }
 
 type enoughJSON struct {
-	Permission string   `json:"permission"`
+	Permission string   `json:"permission,omitempty"`
 	Roles      []string `json:"roles,omitempty"`
 	Scopes     []string `json:"scopes,omitempty"`
 }

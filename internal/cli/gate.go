@@ -26,9 +26,6 @@ func (f *gateFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.source.Gate, "gate", "", "`name` of the gate of gatehouse-forwardauth that counts, where the file holds several")
 	c.Flags().StringArrayVar(&f.roots, "root", nil, "`folder` that holds the files of the gateway's machine, as DIR, or FROM=DIR for those below FROM; repeat it for more")
 	_ = c.MarkFlagFilename("config", "yaml", "yml", "json")
-	for _, name := range pathFlagNames {
-		c.MarkFlagsMutuallyExclusive("config", name)
-	}
 }
 
 // openGate is a gate with the table that it was made of.
@@ -44,6 +41,11 @@ type openGate struct {
 func (f *gateFlags) open(cmd *cobra.Command) (*openGate, error) {
 	if f.source.File == "" {
 		return f.openDefault(cmd)
+	}
+	for _, name := range pathFlagNames {
+		if cmd.Flags().Changed(name) {
+			return nil, fmt.Errorf("--%s does not go with --config: how paths are read is in the section path of the configuration", name)
+		}
 	}
 	var err error
 	if f.source.Roots, err = offline.ParseRoots(f.roots); err != nil {

@@ -158,7 +158,7 @@ func (r matrixRow) Anchor() string { return r.Rule.Place.String() }
 
 func newMatrix(ctx context.Context, a *activities, base *offline.Caller, withScopes bool) (*matrix, error) {
 	_, roles, scopes := a.gate.Names()
-	cannot := a.gate.CannotState()
+	cannot := a.gate.CannotState(base.Kind)
 	m := &matrix{Columns: []matrixColumn{{"anybody", "anybody", &offline.Caller{Anonymous: true}}, {"credential", "signed in", base}}}
 	for _, name := range roles {
 		if !slices.Contains(cannot, "roles") {
@@ -224,18 +224,6 @@ func (t *table) description(name string) string {
 
 func (m *matrix) row(ctx context.Context, a *activities, i int) (matrixRow, error) {
 	row := matrixRow{Rule: a.rules[i]}
-	if need := requirements(&row.Rule.Require); need != "" {
-		row.Notes = append(row.Notes, m.note("requires "+need))
-	}
-	if len(a.guards[i]) > 0 {
-		row.Notes = append(row.Notes, m.note("except "+exception(a.guards[i])))
-	}
-	switch {
-	case a.examples[i].TooLarge:
-		row.Notes = append(row.Notes, m.note("the regex is too large to tell which of its calls a gate refuses for their paths"))
-	case !a.examples[i].Found:
-		m.Legend = append(m.Legend, describe(&row.Rule)+" is open to nobody: "+errUnreachable.Error())
-	}
 	for _, c := range m.Columns {
 		refused, err := a.refuses(ctx, i, c.caller)
 		if err != nil {
@@ -243,7 +231,29 @@ func (m *matrix) row(ctx context.Context, a *activities, i int) (matrixRow, erro
 		}
 		row.May = append(row.May, refused == nil)
 	}
+	if !a.examples[i].Found && !a.examples[i].TooLarge {
+		m.Legend = append(m.Legend, describe(&row.Rule)+" is open to nobody: "+errUnreachable.Error())
+	}
+	for _, text := range a.notes(i) {
+		row.Notes = append(row.Notes, m.note(text))
+	}
 	return row, nil
+}
+
+// notes say what an activity requires beside the grant, and which of its calls
+// are not open to those whom it is granted to.
+func (a *activities) notes(i int) []string {
+	var notes []string
+	if need := requirements(&a.rules[i].Require); need != "" {
+		notes = append(notes, "requires "+need)
+	}
+	if len(a.guards[i]) > 0 {
+		notes = append(notes, "except "+exception(a.guards[i]))
+	}
+	if a.examples[i].TooLarge {
+		notes = append(notes, "the regex is too large to tell which of its calls a gate refuses for their paths")
+	}
+	return notes
 }
 
 // note returns the number of a note, which it adds if it is new.

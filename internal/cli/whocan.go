@@ -135,7 +135,7 @@ func (g *openGate) grantors(ctx context.Context, r *core.Request, one *openActiv
 		}
 		return g.Opens(ctx, r, &one.OwnedActivity, base)
 	}
-	cannot := g.CannotState()
+	cannot := g.CannotState(base.Kind)
 	refused = fmt.Errorf("%w: no credential that the gate accepts states %s", core.ErrForbidden, listing(cannot, "or"))
 	keep := func(what string, names []string, with func(name string) *offline.Caller) (kept []string) {
 		for _, name := range names {
@@ -172,6 +172,7 @@ func (w *whoCan) print(p *printer) {
 			text = notCovered
 		}
 		p.printf("%s  %s\n  %s\n", p.bad("nobody"), line, text)
+		p.decidedBy(w.gate)
 		if !covered {
 			uncovered(p, w.gate.Inspector, w.call)
 		}
@@ -179,6 +180,7 @@ func (w *whoCan) print(p *printer) {
 		return
 	}
 	p.printf("%s\n", line)
+	p.decidedBy(w.gate)
 	for i := range w.open {
 		one := &w.open[i]
 		p.printf("\n%s  %s\n  %s\n", p.name(one.Owner()), p.dim(place(one.Place)), describe(&one.OwnedActivity))
@@ -338,10 +340,11 @@ func (o *whatCanOptions) run(cmd *cobra.Command) error {
 	return err
 }
 
-// unknownNames finds names that the table does not define, which would
-// otherwise silently grant nothing.
-func (t *table) unknownNames(f *callerFlags) string {
-	permissions, roles, scopes := t.Names()
+// unknownNames finds names that neither the table nor scopes_required defines,
+// which would otherwise silently grant nothing.
+func (g *openGate) unknownNames(f *callerFlags) string {
+	permissions, roles, scopes := g.Names()
+	scopes = append(scopes, g.ScopesRequired()...)
 	for _, list := range []struct {
 		kind         string
 		given, known []string

@@ -149,31 +149,49 @@ func (g *Gate) Path() core.PathOptions { return core.PathOptions(g.config.Path) 
 // ScopesRequired are the scopes that every call needs unless it is public.
 func (g *Gate) ScopesRequired() []string { return g.config.ScopesRequired }
 
-// CannotState lists what no credential that the configuration accepts states:
-// scopes, roles or permissions.
-func (g *Gate) CannotState() (what []string) {
-	c := g.config
-	scopes, roles, permissions := c.Introspection != nil, false, false
-	if s := c.Session; s != nil {
-		roles, permissions = s.RolesClaim != "", s.PermissionsClaim != ""
+// CannotState lists what no credential of a kind states at this gate: scopes,
+// roles or permissions. An empty kind stands for every kind that the
+// configuration accepts.
+func (g *Gate) CannotState(kind core.Kind) (what []string) {
+	if g.isDefault {
+		return nil
 	}
-	if i := c.Introspection; i != nil {
-		roles, permissions = roles || i.RolesClaim != "", permissions || i.PermissionsClaim != ""
-	}
-	if c.JWT != nil {
-		for _, i := range c.JWT.Issuers {
-			scopes, roles, permissions = scopes || i.ScopesClaim != "", roles || i.RolesClaim != "", permissions || i.PermissionsClaim != ""
+	stated := map[string]bool{}
+	for _, s := range g.statements() {
+		if kind == "" || s.kind == kind {
+			stated["scopes"] = stated["scopes"] || s.scopes
+			stated["roles"] = stated["roles"] || s.roles
+			stated["permissions"] = stated["permissions"] || s.permissions
 		}
 	}
-	for _, part := range []struct {
-		name   string
-		stated bool
-	}{{"scopes", scopes}, {"roles", roles}, {"permissions", permissions}} {
-		if !part.stated {
-			what = append(what, part.name)
+	for _, name := range []string{"scopes", "roles", "permissions"} {
+		if !stated[name] {
+			what = append(what, name)
 		}
 	}
 	return what
+}
+
+// statement says what the credentials of one section state.
+type statement struct {
+	kind                       core.Kind
+	scopes, roles, permissions bool
+}
+
+func (g *Gate) statements() []statement {
+	var all []statement
+	if s := g.config.Session; s != nil {
+		all = append(all, statement{core.KindSession, false, s.RolesClaim != "", s.PermissionsClaim != ""})
+	}
+	if i := g.config.Introspection; i != nil {
+		all = append(all, statement{core.KindIntrospection, true, i.RolesClaim != "", i.PermissionsClaim != ""})
+	}
+	if g.config.JWT != nil {
+		for _, i := range g.config.JWT.Issuers {
+			all = append(all, statement{core.KindJWT, i.ScopesClaim != "", i.RolesClaim != "", i.PermissionsClaim != ""})
+		}
+	}
+	return all
 }
 
 // Opens reports whether an activity, its requirements aside, opens a request to
