@@ -7,7 +7,6 @@ import (
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/automaton"
-	"gatehouse/core/permission/report"
 )
 
 // LintRule is one thing that Lint looks for.
@@ -40,16 +39,16 @@ var LintRules = []LintRule{
 // Finding is something in a table that is probably not meant.
 type Finding struct {
 	Rule string
-	report.Place
+	permission.Place
 	Text string
 	// Witness shows the finding; nil where there is nothing to show.
 	Witness *Call
 	// Other is the second place that takes part, if any.
-	Other *report.Place
+	Other *permission.Place
 	// Reason is why the finding was silenced, where it was.
 	Reason string
 	// home is the line of the rule, near which the finding can be silenced.
-	home report.Place
+	home permission.Place
 }
 
 // Report is what Lint found.
@@ -62,7 +61,7 @@ type Report struct {
 // Lint looks for what is probably not meant in the files of one table, which
 // must compile. texts holds the content of each file, for its comments.
 func Lint(table *permission.Table, files []*permission.File, texts map[string][]byte) (*Report, error) {
-	all, err := areas(permission.Activities(files...))
+	all, err := areas(permission.Rules(files...))
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +185,7 @@ func (l *linter) unreachable(a *area, near []neighbour, flagged map[*area]bool) 
 	}
 	flagged[a] = true
 	l.add(Finding{Rule: "unreachable", Place: a.Place, home: a.Place, Witness: &over[0].shared, Other: &over[0].Place,
-		Text: "the " + a.Section.String() + " activity never has a say: " + owners(over) + " " + take(over) + " all its calls; remove it, or mark it override if it is the exception"})
+		Text: "the " + string(a.Section) + " activity never has a say: " + owners(over) + " " + take(over) + " all its calls; remove it, or mark it override if it is the exception"})
 	return nil
 }
 
@@ -200,7 +199,11 @@ func takesTheSay(a, b *area) bool {
 	case b.Override:
 		return false
 	}
-	return a.Section > b.Section
+	return strictness(a.Section) > strictness(b.Section)
+}
+
+func strictness(s permission.Section) int {
+	return slices.Index([]permission.Section{permission.InPublic, permission.InAuthenticated, permission.InPermission}, s)
 }
 
 func (l *linter) redundant(a *area, near []neighbour, flagged map[*area]bool) error {

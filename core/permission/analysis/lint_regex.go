@@ -13,7 +13,7 @@ import (
 
 // regex looks at one path regex by itself.
 func (l *linter) regex(a *area) {
-	tree := a.tree
+	tree := a.Regex()
 	l.anchors(a, tree)
 	l.bareDots(a, tree)
 	l.deadBranches(a, tree)

@@ -7,7 +7,6 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/core/permission"
-	"gatehouse/core/permission/report"
 )
 
 // A finding is silenced next to its rule, for a reason:
@@ -21,28 +20,29 @@ var (
 	commentLine   = regexp.MustCompile(`^\s*(?:#.*)?$`)
 )
 
-// ignore is a comment that silences findings of a line.
-type ignore struct {
-	place  report.Place
-	rule   string
-	reason string
-	line   int // that it is about
-	used   bool
+// Ignore is a comment that silences the findings of one rule on one line.
+type Ignore struct {
+	// Place is where the comment stands.
+	Place        permission.Place
+	Rule, Reason string
+	// Line is the one that the comment is about.
+	Line int
+	used bool
 }
 
 // silence parts the findings by the comments of the files.
 func silence(findings []Finding, texts map[string][]byte, files []*permission.File) *Report {
 	report := &Report{}
-	var ignores []*ignore
+	var ignores []*Ignore
 	for _, f := range files {
-		found, malformed := ignoresOf(f.Name, string(texts[f.Name]))
+		found, malformed := Ignores("lint", f.Name, string(texts[f.Name]), isLintRule)
 		ignores = append(ignores, found...)
 		report.Findings = append(report.Findings, malformed...)
 	}
 	for _, f := range findings {
-		if i := slices.IndexFunc(ignores, func(i *ignore) bool { return i.covers(&f) }); i >= 0 {
+		if i := slices.IndexFunc(ignores, func(i *Ignore) bool { return i.covers(&f) }); i >= 0 {
 			ignores[i].used = true
-			f.Reason = ignores[i].reason
+			f.Reason = ignores[i].Reason
 			report.Silenced = append(report.Silenced, f)
 			continue
 		}
@@ -50,8 +50,8 @@ func silence(findings []Finding, texts map[string][]byte, files []*permission.Fi
 	}
 	for _, i := range ignores {
 		if !i.used {
-			report.Findings = append(report.Findings, Finding{Rule: "lint-ignore", Place: i.place,
-				Text: "nothing here is found by " + i.rule + "; remove the comment"})
+			report.Findings = append(report.Findings, Finding{Rule: "lint-ignore", Place: i.Place,
+				Text: "nothing here is found by " + i.Rule + "; remove the comment"})
 		}
 	}
 	slices.SortStableFunc(report.Findings, byPlace)
@@ -59,12 +59,17 @@ func silence(findings []Finding, texts map[string][]byte, files []*permission.Fi
 	return report
 }
 
-func (i *ignore) covers(f *Finding) bool {
-	return i.rule == f.Rule && (i.place.File == f.File && i.line == f.Line || i.place.File == f.home.File && i.line == f.home.Line)
+func isLintRule(rule string) bool {
+	return slices.ContainsFunc(LintRules, func(r LintRule) bool { return r.Name == rule })
 }
 
-// ignoresOf reads the comments of one file.
-func ignoresOf(name, text string) (found []*ignore, malformed []Finding) {
+func (i *Ignore) covers(f *Finding) bool {
+	return i.Rule == f.Rule && (i.Place.File == f.File && i.Line == f.Line || i.Place.File == f.home.File && i.Line == f.home.Line)
+}
+
+// Ignores reads the comments of one file that silence findings of a command,
+// whose rules are known to isRule. A malformed comment is a finding.
+func Ignores(command, name, text string, isRule func(string) bool) (found []*Ignore, malformed []Finding) {
 	lines := strings.Split(text, "\n")
 	for at, line := range lines {
 		m := ignoreComment.FindStringSubmatchIndex(line)
@@ -72,8 +77,8 @@ func ignoresOf(name, text string) (found []*ignore, malformed []Finding) {
 			continue
 		}
 		hash := m[0] + strings.IndexByte(line[m[0]:], '#')
-		place := report.Place{File: name, Line: at + 1, Column: 1 + utf8.RuneCountInString(line[:hash])}
-		rules, reason, problem := parseIgnore(strings.TrimRight(line[m[2]:m[3]], "\r"))
+		place := permission.Place{File: name, Line: at + 1, Column: 1 + utf8.RuneCountInString(line[:hash])}
+		rules, reason, problem := parseIgnore(command, strings.TrimRight(line[m[2]:m[3]], "\r"), isRule)
 		if problem != "" {
 			malformed = append(malformed, Finding{Rule: "lint-ignore", Place: place, Text: problem})
 			continue
@@ -83,22 +88,21 @@ func ignoresOf(name, text string) (found []*ignore, malformed []Finding) {
 			about++
 		}
 		for _, rule := range rules {
-			found = append(found, &ignore{place: place, rule: rule, reason: reason, line: about + 1})
+			found = append(found, &Ignore{Place: place, Rule: rule, Reason: reason, Line: about + 1})
 		}
 	}
 	return found, malformed
 }
 
-func parseIgnore(text string) (rules []string, reason, problem string) {
+func parseIgnore(command, text string, isRule func(string) bool) (rules []string, reason, problem string) {
 	m := ignoreForm.FindStringSubmatch(text)
 	if m == nil {
 		return nil, "", "the comment has no rule or no reason; write # lint:ignore RULE: REASON"
 	}
 	for rule := range strings.SplitSeq(m[1], ",") {
 		rule = strings.TrimSpace(rule)
-		known := func(r LintRule) bool { return r.Name == rule }
-		if !slices.ContainsFunc(LintRules, known) {
-			return nil, "", "there is no rule " + quoted(rule) + "; gatehouse lint --rules lists them"
+		if !isRule(rule) {
+			return nil, "", "there is no rule " + quoted(rule) + "; gatehouse " + command + " --rules lists them"
 		}
 		rules = append(rules, rule)
 	}
