@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/core/follow"
+	"gatehouse/plugins/forwardauth/settings"
 )
 
 // lookInterval is how often the files of a certificate are looked at, as those of
@@ -22,7 +23,7 @@ const lookInterval = time.Second
 // change counts from the next connection on, as a whole or not at all. While the
 // files do not fit each other, the last good ones stay.
 type certificates struct {
-	files   tlsAt
+	files   settings.TLS
 	changes *follow.Files
 	log     *slog.Logger
 	current atomic.Pointer[tls.Config]
@@ -33,9 +34,9 @@ type certificates struct {
 type material struct{ pair, key, clientCA, failure string }
 
 // newCertificates loads the files. The error says why they do not load.
-func newCertificates(files tlsAt, log *slog.Logger) (*certificates, error) {
-	c := &certificates{files: files, changes: follow.New(files.paths()...), log: log}
-	c.changes.Read(func() { c.loaded = files.read() })
+func newCertificates(files settings.TLS, log *slog.Logger) (*certificates, error) {
+	c := &certificates{files: files, changes: follow.New(tlsPaths(&files)...), log: log}
+	c.changes.Read(func() { c.loaded = readTLS(&files) })
 	return c, c.load()
 }
 
@@ -57,7 +58,7 @@ func (c *certificates) look() {
 		return
 	}
 	var now material
-	if !c.changes.Read(func() { now = c.files.read() }) || now == c.loaded {
+	if !c.changes.Read(func() { now = readTLS(&c.files) }) || now == c.loaded {
 		return
 	}
 	c.loaded = now
@@ -76,8 +77,8 @@ func (c *certificates) load() error {
 	return nil
 }
 
-// paths are the files that are configured.
-func (t *tlsAt) paths() []string {
+// tlsPaths are the files that are configured.
+func tlsPaths(t *settings.TLS) []string {
 	paths := []string{t.CertFile, t.KeyFile}
 	if t.ClientCAFile != "" {
 		paths = append(paths, t.ClientCAFile)
@@ -85,7 +86,7 @@ func (t *tlsAt) paths() []string {
 	return paths
 }
 
-func (t *tlsAt) read() (m material) {
+func readTLS(t *settings.TLS) (m material) {
 	for _, file := range []struct {
 		path string
 		into *string

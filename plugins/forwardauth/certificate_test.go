@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/core/coretest"
+	"gatehouse/plugins/forwardauth/settings"
 )
 
 // look twice, as a file must stand still before it counts.
@@ -27,7 +28,7 @@ func (c *certificates) shown(t *testing.T) *x509.Certificate {
 func newShown(t *testing.T, ca *authority, clientCA string) (*certificates, *coretest.Log) {
 	t.Helper()
 	log := &coretest.Log{}
-	files := tlsAt{CertFile: ca.path("server.pem"), KeyFile: ca.path("server.key"), ClientCAFile: clientCA}
+	files := settings.TLS{CertFile: ca.path("server.pem"), KeyFile: ca.path("server.key"), ClientCAFile: clientCA}
 	c, err := newCertificates(files, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)

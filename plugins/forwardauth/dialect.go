@@ -52,7 +52,7 @@ type dialect struct {
 	refuse func(core.Decision) core.Decision
 }
 
-// dialects are all of them over HTTP; that of envoyGRPC is a protocol of its own.
+// dialects are all of them over HTTP; that of settings.EnvoyGRPC is a protocol of its own.
 var dialects = []dialect{
 	{
 		name:   "traefik",
@@ -86,9 +86,6 @@ var dialects = []dialect{
 		removes: "X-Envoy-Auth-Headers-To-Remove", trailers: true,
 	},
 }
-
-// envoyGRPC is the dialect of endpoints that have no path.
-const envoyGRPC = "envoy-grpc"
 
 // read returns the original request. What is missing, repeated or of the wrong
 // form is refused: a guess would be the client's to steer.

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"gatehouse/core"
+	"gatehouse/plugins/forwardauth/settings"
 )
 
 // maxCheckRequest bounds one CheckRequest: a head, and no body.
@@ -83,19 +84,15 @@ func cookiesAreText(request *core.Request) error {
 	return nil
 }
 
-// gateExtension is the key of context_extensions, which only Envoy's operator
-// sets, that names another gate than the endpoint's.
-const gateExtension = "gatehouse_gate"
-
 func (a *authorization) gateFor(extensions map[string]string) (*gate, error) {
-	name, named := extensions[gateExtension]
+	name, named := extensions[settings.GateExtension]
 	if !named {
 		return a.gate, nil
 	}
 	if g, found := a.gates[name]; found {
 		return g, nil
 	}
-	return nil, fmt.Errorf("context_extensions.%s names no gate", gateExtension)
+	return nil, fmt.Errorf("context_extensions.%s names no gate", settings.GateExtension)
 }
 
 // original is the request as Envoy received it. What Envoy left out stays

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"gatehouse/plugins/forwardauth/settings"
 	"net/http"
 	"slices"
 	"strings"
@@ -262,7 +263,7 @@ func TestGateChosenByTheRoute(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	for gate, want := range map[string]int{"main": 403, "other": 200, "none": 503, "": 503} {
 		q := checkRequest("GET", "/other", nil)
-		q.Attributes.ContextExtensions = map[string]string{gateExtension: gate}
+		q.Attributes.ContextExtensions = map[string]string{settings.GateExtension: gate}
 		if got := outcome(r.check(t, q)); got != want {
 			t.Errorf("%q: %d, want %d", gate, got, want)
 		}

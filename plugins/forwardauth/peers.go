@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -38,19 +37,4 @@ func (p peers) dismiss(ctx context.Context, c net.Conn) context.Context {
 		time.AfterFunc(headTimeout, func() { c.Close() })
 	}
 	return ctx
-}
-
-// parseNetwork reads "10.0.0.0/8", or an address, which stands for itself.
-func parseNetwork(text string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		return netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), nil
-	}
-	network, err := netip.ParsePrefix(text)
-	if err != nil {
-		return network, fmt.Errorf("is neither an address nor a network such as 10.0.0.0/8")
-	}
-	if network != network.Masked() {
-		return network, fmt.Errorf("has bits beyond its length; did you mean %s?", network.Masked())
-	}
-	return network, nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"gatehouse/core/config"
+	"gatehouse/plugins/forwardauth/settings"
 )
 
 var update = flag.Bool("update", false, "write the table of settings into docs/forward-auth.md")
@@ -74,7 +75,7 @@ func TestSettingsTableIsCurrent(t *testing.T) {
 	if !found || until < from {
 		t.Fatal("docs/forward-auth.md has no place for the table")
 	}
-	got, want := after[from:until], rows("", reflect.TypeFor[settings]())
+	got, want := after[from:until], rows("", reflect.TypeFor[settings.Settings]())
 	if got == want {
 		return
 	}

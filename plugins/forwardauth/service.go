@@ -16,11 +16,12 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/config"
 	"gatehouse/internal/unixsocket"
+	"gatehouse/plugins/forwardauth/settings"
 )
 
 // service is the whole service.
 type service struct {
-	settings  *settings
+	settings  *settings.Settings
 	endpoints []*endpoint
 	grpc      *grpc.Server // nil where no endpoint speaks it
 	recorder  core.Recorder
@@ -29,13 +30,13 @@ type service struct {
 
 // newService reads the settings and builds the gates.
 func newService(path string, builder *config.Builder) (*service, error) {
-	settings, gates, err := load(path, builder)
+	loaded, gates, err := load(path, builder)
 	if err != nil {
 		return nil, err
 	}
-	s := &service{settings: settings, recorder: builder.Recorder, log: builder.Log}
-	for _, e := range settings.Endpoints {
-		if e.Dialect == envoyGRPC {
+	s := &service{settings: loaded, recorder: builder.Recorder, log: builder.Log}
+	for _, e := range loaded.Endpoints {
+		if e.Dialect == settings.EnvoyGRPC {
 			s.grpc = newGRPC(&authorization{gate: gates[e.Gate], gates: gates, scheme: e.Scheme, record: s.record})
 			continue
 		}
@@ -106,16 +107,16 @@ func (s *service) listen() (all []listener, err error) {
 	return all, err
 }
 
-func (s *service) open(at listen) (listener, error) {
+func (s *service) open(at settings.Listen) (listener, error) {
 	secure, err := s.certificates(at.TLS)
 	if err != nil {
 		return listener{}, err
 	}
-	l, err := at.socket()
+	l, err := openSocket(at)
 	if err != nil {
 		return listener{}, err
 	}
-	trusted := peers{s.settings.networks(), at.Trusted}
+	trusted := peers{s.settings.Networks(), at.Trusted}
 	server := &http.Server{
 		Handler:           handler{s, trusted},
 		ConnContext:       trusted.dismiss,
@@ -136,7 +137,7 @@ func (s *service) open(at listen) (listener, error) {
 	return listener{l, server, secure}, nil
 }
 
-func (s *service) certificates(at *tlsAt) (*certificates, error) {
+func (s *service) certificates(at *settings.TLS) (*certificates, error) {
 	if at == nil {
 		return nil, nil
 	}
@@ -147,13 +148,13 @@ func (s *service) certificates(at *tlsAt) (*certificates, error) {
 	return c, nil
 }
 
-// socket refuses the path of a unix socket that another process serves.
-func (l listen) socket() (net.Listener, error) {
-	path, isUnix := l.unixPath()
+// openSocket refuses the path of a unix socket that another process serves.
+func openSocket(l settings.Listen) (net.Listener, error) {
+	path, isUnix := l.UnixPath()
 	if !isUnix {
 		return net.Listen("tcp", l.Address)
 	}
-	mode, err := l.mode()
+	mode, err := l.FileMode()
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"gatehouse/plugins/forwardauth/settings"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -212,7 +213,7 @@ func TestSocketLeftBehindIsReplaced(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (listen{Address: "unix:" + path, Mode: "0600"}).socket(); err == nil {
+	if _, err := openSocket(settings.Listen{Address: "unix:" + path, Mode: "0600"}); err == nil {
 		t.Error("a file was replaced by a socket")
 	}
 }
@@ -221,7 +222,7 @@ func TestSocketLeftBehindIsReplaced(t *testing.T) {
 func TestSocketInUseIsNotTaken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	r := newRig(t, fmt.Sprintf("listen: [{address: 'unix:%s', trusted: true}]\n", path)+everyDialect)
-	if l, err := (listen{Address: "unix:" + path, Mode: "0600"}).socket(); err == nil || !strings.Contains(err.Error(), "in use") {
+	if l, err := openSocket(settings.Listen{Address: "unix:" + path, Mode: "0600"}); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Fatalf("%v, error %v", l, err)
 	}
 	if response := r.authRequest(t, dialectNamed("caddy"), "GET", "/public"); response.StatusCode != 200 {
@@ -275,8 +276,8 @@ func TestOptionsAboutTheServer(t *testing.T) {
 
 // Heads and responses that never end are given up, and with them the connection.
 func TestListenersHaveLimits(t *testing.T) {
-	s := &service{log: slog.New(slog.DiscardHandler), settings: &settings{}}
-	l, err := s.open(listen{Address: "127.0.0.1:0"})
+	s := &service{log: slog.New(slog.DiscardHandler), settings: &settings.Settings{}}
+	l, err := s.open(settings.Listen{Address: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,9 +387,9 @@ func TestSocketThatCannotBeOpenedStopsTheStart(t *testing.T) {
 	}
 	defer taken.Close()
 	free := filepath.Join(t.TempDir(), "socket")
-	s := &service{log: slog.New(slog.DiscardHandler), settings: &settings{Listen: []listen{
+	s := &service{log: slog.New(slog.DiscardHandler), settings: &settings.Settings{Listen: []settings.Listen{
 		{Address: "unix:" + free, Mode: "0600"}, {Address: taken.Addr().String()},
-		{Address: "127.0.0.1:0", TLS: &tlsAt{CertFile: "/nonexistent", KeyFile: "/nonexistent"}},
+		{Address: "127.0.0.1:0", TLS: &settings.TLS{CertFile: "/nonexistent", KeyFile: "/nonexistent"}},
 	}}}
 	all, err := s.listen()
 	if err == nil || !strings.Contains(err.Error(), "listen[1]") || !strings.Contains(err.Error(), "listen[2]") {

@@ -4,55 +4,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"net"
-	"net/netip"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"gatehouse/core/config"
+	"gatehouse/plugins/forwardauth/settings"
 )
 
-// settings are those of the service itself. The gates' configurations are the same
-// on every host.
-type settings struct {
-	Listen         []listen       `config:"listen" required:"true" doc:"Where to listen."`
-	TrustedProxies []string       `config:"trusted_proxies" doc:"Addresses and networks of the proxies, such as 10.0.0.0/8. Whoever else asks is refused. Empty: nobody on TCP is believed."`
-	Endpoints      []endpointAt   `config:"endpoints" required:"true" doc:"Where each proxy asks, how it asks and which gate answers."`
-	Gates          map[string]any `config:"gates" required:"true" doc:"Gates by name. Each is a configuration as on every other host: the whole of it, or a file."`
-	DrainTimeout   config.Seconds `config:"drain_timeout" default:"10" between:"0,300" doc:"How long questions under way may take after SIGTERM, in seconds."`
-}
-
-type listen struct {
-	Address string `config:"address" required:"true" doc:"host:port, or unix: and the path of a socket. HTTP/1.1 and HTTP/2 are spoken on each, HTTP/2 without TLS with prior knowledge (RFC 9113 section 3.3)."`
-	TLS     *tlsAt `config:"tls" doc:"Certificate of the service; leave out for plain HTTP."`
-	Mode    string `config:"mode" default:"0600" doc:"Mode of the unix socket, in octal digits."`
-	Trusted bool   `config:"trusted" default:"false" doc:"Whether everybody who can open the unix socket is a trusted proxy."`
-}
-
-type tlsAt struct {
-	CertFile     string `config:"cert_file" required:"true" doc:"Path of a PEM file with the certificate and its chain."`
-	KeyFile      string `config:"key_file" required:"true" doc:"Path of a PEM file with the private key."`
-	ClientCAFile string `config:"client_ca_file" doc:"Path of a PEM file with the authorities whose client certificates are accepted; set, every client needs one. trusted_proxies counts all the same."`
-}
-
-type endpointAt struct {
-	Path    string `config:"path" doc:"Path at which the proxy asks, such as /auth/traefik. With the dialect envoy it is the path_prefix; envoy-grpc has none."`
-	Dialect string `config:"dialect" required:"true" one_of:"traefik,nginx,caddy,haproxy,apisix,envoy,envoy-grpc" doc:"How the proxy asks."`
-	Gate    string `config:"gate" required:"true" doc:"Name of the gate that answers."`
-	Scheme  string `config:"scheme" one_of:"http,https" doc:"Scheme by which browsers reach the proxy, where something in front of it ends TLS. Left out: the one that the proxy sends."`
-}
-
 // load reads the settings and builds every gate. The error lists every problem.
-func load(path string, builder *config.Builder) (*settings, map[string]*gate, error) {
-	s := &settings{}
+func load(path string, builder *config.Builder) (*settings.Settings, map[string]*gate, error) {
+	s := &settings.Settings{}
 	if err := config.DecodeFile(path, s); err != nil {
 		return nil, nil, err
 	}
-	mistakes := s.mistakes()
+	mistakes := append(s.Problems(), certificateProblems(s)...)
 	gates := map[string]*gate{}
 	for _, name := range slices.Sorted(maps.Keys(s.Gates)) {
 		g, err := buildGate(builder, s.Gates[name])
@@ -97,114 +63,16 @@ func below(path string, err error) []config.Mistake {
 	return mistakes
 }
 
-// mistakes are those that no tag of a field can express.
-func (s *settings) mistakes() []config.Mistake {
+// certificateProblems are those of the files that listeners name.
+func certificateProblems(s *settings.Settings) []config.Mistake {
 	var found []config.Mistake
-	add := func(path, format string, args ...any) {
-		found = append(found, config.Mistake{Path: path, Text: fmt.Sprintf(format, args...)})
-	}
-	trusted := false
 	for i, l := range s.Listen {
-		l.check(fmt.Sprintf("listen[%d]", i), add)
-		trusted = trusted || l.Trusted
-	}
-	for i, text := range s.TrustedProxies {
-		if _, err := parseNetwork(text); err != nil {
-			add(fmt.Sprintf("trusted_proxies[%d]", i), "%v", err)
+		if l.TLS == nil {
+			continue
+		}
+		if _, err := readTLS(l.TLS).config(); err != nil {
+			found = append(found, config.Mistake{Path: fmt.Sprintf("listen[%d].tls", i), Text: err.Error()})
 		}
 	}
-	if len(s.TrustedProxies) == 0 && !trusted {
-		add("trusted_proxies", "is empty and no listener is trusted: every question would be refused")
-	}
-	s.checkEndpoints(add)
 	return found
-}
-
-type report func(path, format string, args ...any)
-
-func (l listen) check(path string, add report) {
-	socket, isUnix := l.unixPath()
-	if _, err := l.mode(); err != nil {
-		add(path+".mode", "%v", err)
-	}
-	if l.TLS != nil {
-		if _, err := l.TLS.read().config(); err != nil {
-			add(path+".tls", "%v", err)
-		}
-	}
-	if isUnix {
-		if !filepath.IsAbs(socket) { // also that of Linux without a file, which has no mode
-			add(path+".address", "must be the whole path of a socket, such as unix:/run/gatehouse/forwardauth.sock")
-		}
-		return
-	}
-	if _, port, err := net.SplitHostPort(l.Address); err != nil || !isPort(port) {
-		add(path+".address", "is neither host:port nor unix:/path")
-	}
-	if l.Trusted {
-		add(path+".trusted", "is for unix sockets; name the proxies in trusted_proxies")
-	}
-}
-
-func isPort(text string) bool {
-	_, err := strconv.ParseUint(text, 10, 16)
-	return err == nil
-}
-
-func (l listen) unixPath() (string, bool) { return strings.CutPrefix(l.Address, "unix:") }
-
-func (l listen) mode() (fs.FileMode, error) {
-	mode, err := strconv.ParseUint(l.Mode, 8, 32)
-	if err != nil || mode > 0o777 {
-		return 0, errors.New("is no mode such as 0660, in quotes")
-	}
-	return fs.FileMode(mode), nil
-}
-
-func (s *settings) checkEndpoints(add report) {
-	for i, e := range s.Endpoints {
-		path := fmt.Sprintf("endpoints[%d]", i)
-		if _, found := s.Gates[e.Gate]; !found {
-			add(path+".gate", "names no gate; there are %s", strings.Join(slices.Sorted(maps.Keys(s.Gates)), ", "))
-		}
-		e.checkPath(path+".path", add)
-		for _, other := range s.Endpoints[:i] {
-			switch {
-			case e.Dialect == envoyGRPC && other.Dialect == envoyGRPC:
-				add(path, "is the second with envoy-grpc; choose the gate by context_extensions.%s", gateExtension)
-			case e.Path != "" && other.Path != "" && e.overlaps(other):
-				add(path+".path", "is the same as, above or below that of another endpoint, %s", other.Path)
-			}
-		}
-	}
-}
-
-func (e endpointAt) checkPath(path string, add report) {
-	odd := func(r rune) bool {
-		return r >= 0x80 || !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/-_.", r))
-	}
-	switch {
-	case e.Dialect == envoyGRPC && e.Path != "":
-		add(path, "does not go with envoy-grpc, whose path is fixed")
-	case e.Dialect == envoyGRPC:
-	case !strings.HasPrefix(e.Path, "/") || len(e.Path) < 2 || strings.HasSuffix(e.Path, "/") || strings.ContainsFunc(e.Path, odd):
-		add(path, "must be a path such as /auth/%s, of letters, digits, '-', '_', '.' and inner slashes", e.Dialect)
-	}
-}
-
-// overlaps reports whether a request could be both endpoints'.
-func (e endpointAt) overlaps(other endpointAt) bool {
-	a, b := e.Path+"/", other.Path+"/"
-	return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
-}
-
-// networks are those of trusted_proxies, which mistakes has checked.
-func (s *settings) networks() []netip.Prefix {
-	var networks []netip.Prefix
-	for _, text := range s.TrustedProxies {
-		if n, err := parseNetwork(text); err == nil {
-			networks = append(networks, n)
-		}
-	}
-	return networks
 }

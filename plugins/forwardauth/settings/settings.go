@@ -1,0 +1,182 @@
+// Package settings is the configuration file of the forward-auth service: the
+// listeners, the endpoints at which proxies ask, and the gates that decide.
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gatehouse/core/config"
+)
+
+// Settings are those of the service itself. The gates' configurations are the same
+// on every host.
+type Settings struct {
+	Listen         []Listen       `config:"listen" required:"true" doc:"Where to listen."`
+	TrustedProxies []string       `config:"trusted_proxies" doc:"Addresses and networks of the proxies, such as 10.0.0.0/8. Whoever else asks is refused. Empty: nobody on TCP is believed."`
+	Endpoints      []Endpoint     `config:"endpoints" required:"true" doc:"Where each proxy asks, how it asks and which gate answers."`
+	Gates          map[string]any `config:"gates" required:"true" doc:"Gates by name. Each is a configuration as on every other host: the whole of it, or a file."`
+	DrainTimeout   config.Seconds `config:"drain_timeout" default:"10" between:"0,300" doc:"How long questions under way may take after SIGTERM, in seconds."`
+}
+
+// Listen is a socket.
+type Listen struct {
+	Address string `config:"address" required:"true" doc:"host:port, or unix: and the path of a socket. HTTP/1.1 and HTTP/2 are spoken on each, HTTP/2 without TLS with prior knowledge (RFC 9113 section 3.3)."`
+	TLS     *TLS   `config:"tls" doc:"Certificate of the service; leave out for plain HTTP."`
+	Mode    string `config:"mode" default:"0600" doc:"Mode of the unix socket, in octal digits."`
+	Trusted bool   `config:"trusted" default:"false" doc:"Whether everybody who can open the unix socket is a trusted proxy."`
+}
+
+// TLS is the certificate of a socket.
+type TLS struct {
+	CertFile     string `config:"cert_file" required:"true" doc:"Path of a PEM file with the certificate and its chain."`
+	KeyFile      string `config:"key_file" required:"true" doc:"Path of a PEM file with the private key."`
+	ClientCAFile string `config:"client_ca_file" doc:"Path of a PEM file with the authorities whose client certificates are accepted; set, every client needs one. trusted_proxies counts all the same."`
+}
+
+// Endpoint is where a proxy asks.
+type Endpoint struct {
+	Path    string `config:"path" doc:"Path at which the proxy asks, such as /auth/traefik. With the dialect envoy it is the path_prefix; envoy-grpc has none."`
+	Dialect string `config:"dialect" required:"true" one_of:"traefik,nginx,caddy,haproxy,apisix,envoy,envoy-grpc" doc:"How the proxy asks."`
+	Gate    string `config:"gate" required:"true" doc:"Name of the gate that answers."`
+	Scheme  string `config:"scheme" one_of:"http,https" doc:"Scheme by which browsers reach the proxy, where something in front of it ends TLS. Left out: the one that the proxy sends."`
+}
+
+// EnvoyGRPC is the dialect of endpoints that have no path.
+const EnvoyGRPC = "envoy-grpc"
+
+// GateExtension is the key of context_extensions by which Envoy's operator
+// chooses a gate.
+const GateExtension = "gatehouse_gate"
+
+// Problems are those that no tag of a field can express. No file is read.
+func (s *Settings) Problems() []config.Mistake {
+	var found []config.Mistake
+	add := func(path, format string, args ...any) {
+		found = append(found, config.Mistake{Path: path, Text: fmt.Sprintf(format, args...)})
+	}
+	trusted := false
+	for i, l := range s.Listen {
+		l.check(fmt.Sprintf("listen[%d]", i), add)
+		trusted = trusted || l.Trusted
+	}
+	for i, text := range s.TrustedProxies {
+		if _, err := parseNetwork(text); err != nil {
+			add(fmt.Sprintf("trusted_proxies[%d]", i), "%v", err)
+		}
+	}
+	if len(s.TrustedProxies) == 0 && !trusted {
+		add("trusted_proxies", "is empty and no listener is trusted: every question would be refused")
+	}
+	s.checkEndpoints(add)
+	return found
+}
+
+type report func(path, format string, args ...any)
+
+func (l Listen) check(path string, add report) {
+	socket, isUnix := l.UnixPath()
+	if _, err := l.FileMode(); err != nil {
+		add(path+".mode", "%v", err)
+	}
+	if isUnix {
+		if !filepath.IsAbs(socket) { // also that of Linux without a file, which has no mode
+			add(path+".address", "must be the whole path of a socket, such as unix:/run/gatehouse/forwardauth.sock")
+		}
+		return
+	}
+	if _, port, err := net.SplitHostPort(l.Address); err != nil || !isPort(port) {
+		add(path+".address", "is neither host:port nor unix:/path")
+	}
+	if l.Trusted {
+		add(path+".trusted", "is for unix sockets; name the proxies in trusted_proxies")
+	}
+}
+
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
+}
+
+// UnixPath is the path of a unix socket.
+func (l Listen) UnixPath() (string, bool) { return strings.CutPrefix(l.Address, "unix:") }
+
+// FileMode is that of a unix socket.
+func (l Listen) FileMode() (fs.FileMode, error) {
+	mode, err := strconv.ParseUint(l.Mode, 8, 32)
+	if err != nil || mode > 0o777 {
+		return 0, errors.New("is no mode such as 0660, in quotes")
+	}
+	return fs.FileMode(mode), nil
+}
+
+func (s *Settings) checkEndpoints(add report) {
+	for i, e := range s.Endpoints {
+		path := fmt.Sprintf("endpoints[%d]", i)
+		if _, found := s.Gates[e.Gate]; !found {
+			add(path+".gate", "names no gate; there are %s", strings.Join(slices.Sorted(maps.Keys(s.Gates)), ", "))
+		}
+		e.checkPath(path+".path", add)
+		for _, other := range s.Endpoints[:i] {
+			switch {
+			case e.Dialect == EnvoyGRPC && other.Dialect == EnvoyGRPC:
+				add(path, "is the second with envoy-grpc; choose the gate by context_extensions.%s", GateExtension)
+			case e.Path != "" && other.Path != "" && e.overlaps(other):
+				add(path+".path", "is the same as, above or below that of another endpoint, %s", other.Path)
+			}
+		}
+	}
+}
+
+func (e Endpoint) checkPath(path string, add report) {
+	odd := func(r rune) bool {
+		return r >= 0x80 || !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/-_.", r))
+	}
+	switch {
+	case e.Dialect == EnvoyGRPC && e.Path != "":
+		add(path, "does not go with envoy-grpc, whose path is fixed")
+	case e.Dialect == EnvoyGRPC:
+	case !strings.HasPrefix(e.Path, "/") || len(e.Path) < 2 || strings.HasSuffix(e.Path, "/") || strings.ContainsFunc(e.Path, odd):
+		add(path, "must be a path such as /auth/%s, of letters, digits, '-', '_', '.' and inner slashes", e.Dialect)
+	}
+}
+
+// overlaps reports whether a request could be both endpoints'.
+func (e Endpoint) overlaps(other Endpoint) bool {
+	a, b := e.Path+"/", other.Path+"/"
+	return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
+}
+
+// Networks are those of trusted_proxies, which Problems has checked.
+func (s *Settings) Networks() []netip.Prefix {
+	var networks []netip.Prefix
+	for _, text := range s.TrustedProxies {
+		if n, err := parseNetwork(text); err == nil {
+			networks = append(networks, n)
+		}
+	}
+	return networks
+}
+
+// parseNetwork reads "10.0.0.0/8", or an address, which stands for itself.
+func parseNetwork(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), nil
+	}
+	network, err := netip.ParsePrefix(text)
+	if err != nil {
+		return network, fmt.Errorf("is neither an address nor a network such as 10.0.0.0/8")
+	}
+	if network != network.Masked() {
+		return network, fmt.Errorf("has bits beyond its length; did you mean %s?", network.Masked())
+	}
+	return network, nil
+}
