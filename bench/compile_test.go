@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"gatehouse/core/permission"
-	"gatehouse/core/permission/tablefile"
 )
 
 // BenchmarkLoad times what happens between the text of a table and the first
@@ -16,13 +15,13 @@ func BenchmarkLoad(b *testing.B) {
 		text := New(n).YAML()
 		b.Run(fmt.Sprintf("step=parse/activities=%d", n), func(b *testing.B) {
 			for b.Loop() {
-				if _, err := tablefile.Parse("bench.yaml", text); err != nil {
+				if _, err := permission.Parse("bench.yaml", text); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 		b.Run(fmt.Sprintf("step=compile/activities=%d", n), func(b *testing.B) {
-			file, err := tablefile.Parse("bench.yaml", text)
+			file, err := permission.Parse("bench.yaml", text)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -48,7 +47,7 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 func load(text []byte) (*permission.Table, error) {
-	file, err := tablefile.Parse("bench.yaml", text)
+	file, err := permission.Parse("bench.yaml", text)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
-	"gatehouse/core/permission/tablefile"
 )
 
 // engine answers whether the workload's caller, who holds every permission,
@@ -22,7 +21,7 @@ type gatehouse struct {
 }
 
 func newGatehouse(w *Workload) (*gatehouse, error) {
-	file, err := tablefile.Parse("bench.yaml", w.YAML())
+	file, err := permission.Parse("bench.yaml", w.YAML())
 	if err != nil {
 		return nil, err
 	}

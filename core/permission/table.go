@@ -1,14 +1,12 @@
 package permission
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"gatehouse/core"
-	"gatehouse/core/permission/pathindex"
 )
 
 // Table is a compiled permission table. It is immutable and safe for
@@ -22,8 +20,8 @@ type Table struct {
 	// implicitScopes lets a scope grant the permission it is named like,
 	// unless scopes has an entry for it.
 	implicitScopes bool
-	activities     []compiledActivity
-	index          *pathindex.Index[Access]
+	activities     []*activity
+	index          *index
 }
 
 var _ core.Policy = (*Table)(nil)
@@ -33,20 +31,37 @@ type permissionID uint32
 
 const noPermission = ^permissionID(0)
 
-// compiledActivity is what a table needs of an activity to decide.
-type compiledActivity struct {
+// section says which part of the file an activity stands in. A greater one
+// is stricter and decides where several cover one call.
+type section uint8
+
+const (
+	inPublic section = iota
+	inAuthenticated
+	inPermission
+)
+
+func (s section) String() string {
+	return [...]string{"public", "authenticated", "permission"}[s]
+}
+
+// activity is a compiled activity.
+type activity struct {
 	order      uint32 // in which the files state them
-	section    Section
+	section    section
 	override   bool
 	permission permissionID
+	methods    []string
+	hosts      []string
+	path       string        // the regex
 	require    *requirements // nil for none
 	scopes     []string      // that would be enough
-	name       string
+	rule       string
 }
 
 // Match finds the activities that cover a call, or nil when none does.
 func (t *Table) Match(_ context.Context, call *core.Call) core.Access {
-	if access := t.index.Match(call.Method, call.Host, call.Path); access != nil {
+	if access := t.index.match(call.Method, call.Host, call.Path); access != nil {
 		return access
 	}
 	return nil
@@ -155,11 +170,11 @@ type Access struct {
 type covering struct {
 	// matched are all activities that cover the call; decides are those of
 	// the section that counts.
-	matched, decides []*compiledActivity
+	matched, decides []*activity
 	// plain are the permissions whose activities require nothing further, if
 	// there are several, and demanding the activities that do.
 	plain     *permissionSet
-	demanding []*compiledActivity
+	demanding []*activity
 	// anyone says that an authenticated caller needs nothing further.
 	anyone bool
 }
@@ -169,20 +184,20 @@ var _ core.Access = (*Access)(nil)
 // newAccess picks the section that decides. The strictest one does, so that a
 // broad public regex never opens what a permission guards; an activity that
 // says "override" is the exception its author asked for.
-func newAccess(t *Table, matched []*compiledActivity) Access {
+func newAccess(t *Table, matched []*activity) Access {
 	c := &covering{matched: matched, decides: deciding(matched)}
 	var plain []permissionID
 	for _, a := range c.decides {
 		switch {
 		case a.require != nil:
 			c.demanding = append(c.demanding, a)
-		case a.section == InPermission:
+		case a.section == inPermission:
 			plain = append(plain, a.permission)
 		default:
 			c.anyone = true
 		}
 	}
-	access := Access{t, c, noPermission, c.decides[0].section == InPublic}
+	access := Access{t, c, noPermission, c.decides[0].section == inPublic}
 	switch len(plain) {
 	case 0:
 	case 1:
@@ -194,31 +209,19 @@ func newAccess(t *Table, matched []*compiledActivity) Access {
 	return access
 }
 
-// newUnion makes the access for calls that several accesses cover.
-func newUnion(list []*Access) Access {
-	var matched []*compiledActivity
-	for _, a := range list {
-		matched = append(matched, a.matched...)
-	}
-	slices.SortFunc(matched, func(a, b *compiledActivity) int { return cmp.Compare(a.order, b.order) })
-	return newAccess(list[0].table, slices.Compact(matched))
-}
-
-func deciding(matched []*compiledActivity) []*compiledActivity {
-	strictest := InPublic
+func deciding(matched []*activity) []*activity {
+	strictest := inPublic
 	for i, a := range matched {
-		if a.override && a.section == InPublic {
+		if a.override && a.section == inPublic {
 			return matched[i : i+1]
 		}
 		strictest = max(strictest, a.section)
 	}
-	counts := func(a *compiledActivity) bool {
-		return a.section == strictest || a.override && a.section == InAuthenticated
-	}
-	if !slices.ContainsFunc(matched, func(a *compiledActivity) bool { return !counts(a) }) {
+	counts := func(a *activity) bool { return a.section == strictest || a.override && a.section == inAuthenticated }
+	if !slices.ContainsFunc(matched, func(a *activity) bool { return !counts(a) }) {
 		return matched
 	}
-	return slices.DeleteFunc(slices.Clone(matched), func(a *compiledActivity) bool { return !counts(a) })
+	return slices.DeleteFunc(slices.Clone(matched), func(a *activity) bool { return !counts(a) })
 }
 
 // Public reports whether anybody may make the call.
@@ -237,9 +240,9 @@ func (a *Access) Scopes() []string {
 // Rule names the first activity that decides, with its owner.
 func (a *Access) Rule() string {
 	if more := len(a.decides) - 1; more > 0 {
-		return fmt.Sprintf("%s (and %d more)", a.decides[0].name, more)
+		return fmt.Sprintf("%s (and %d more)", a.decides[0].rule, more)
 	}
-	return a.decides[0].name
+	return a.decides[0].rule
 }
 
 // Allows returns nil when one of the activities lets the principal make the
@@ -270,10 +273,10 @@ func (a *Access) Allows(_ context.Context, call *core.Call, p *core.Principal) e
 // lacksPlain is the refusal for the first activity that requires nothing but
 // its permission.
 func (a *Access) lacksPlain() error {
-	i := slices.IndexFunc(a.decides, func(a *compiledActivity) bool { return a.require == nil })
+	i := slices.IndexFunc(a.decides, func(a *activity) bool { return a.require == nil })
 	return a.table.lacks(a.decides[i])
 }
 
-func (t *Table) lacks(a *compiledActivity) error {
+func (t *Table) lacks(a *activity) error {
 	return &core.InsufficientScope{Scopes: a.scopes, Detail: "permission " + t.permissions[a.permission] + " is not granted"}
 }

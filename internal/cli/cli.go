@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"gatehouse/core/permission/report"
+	"gatehouse/core/permission"
 	"gatehouse/internal/version"
 )
 
@@ -46,7 +46,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // complain prints an error. Problems of a file stand on lines of their own, in
 // the form that editors jump to.
 func complain(stderr io.Writer, err error) {
-	var problems report.Problems
+	var problems permission.Problems
 	if errors.As(err, &problems) {
 		fmt.Fprintln(stderr, problems)
 		return
@@ -54,8 +54,11 @@ func complain(stderr io.Writer, err error) {
 	fmt.Fprintf(stderr, "gatehouse: %v\n", err)
 }
 
-// The group of commands, by its title.
-const questions = "Questions about permission tables:"
+// Groups of commands, by their titles.
+const (
+	questions      = "Questions about permission tables:"
+	configurations = "Configurations of gateways:"
+)
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -69,6 +72,7 @@ func rootCommand() *cobra.Command {
 	group(root, questions,
 		explainCommand(), whoCanCommand(), whatCanCommand(), matrixCommand(),
 		lintCommand(), testCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
+	group(root, configurations, checkCommand())
 	return root
 }
 

@@ -79,13 +79,13 @@ func (g *Gate) identify(c *Caller) (*identity, error) {
 	}
 	p, err := g.builder.Principal(g.trusting(document), g.reader(c, who.kind), document.claims, g.tokenType(document.claims))
 	switch {
-	case err != nil && g.isDefault:
+	case err != nil && g.assumed:
 		return nil, fmt.Errorf("no gate accepts such claims: %w", reason(err))
 	case err != nil:
 		who.refusal = err
 		return who, nil
 	}
-	if c.Claims != nil && !g.isDefault {
+	if c.Claims != nil {
 		who.assumed = document.added
 	}
 	p.Claims = document.withoutAdded(p.Claims)
@@ -124,8 +124,6 @@ func (g *Gate) kind(c *Caller) core.Kind {
 		return c.Kind
 	case isSession(c.Claims) || g.config.JWT == nil && g.config.Introspection == nil:
 		return core.KindSession
-	case g.isDefault:
-		return core.KindJWT
 	case g.config.JWT == nil || g.introspectsAll() || g.config.Introspection != nil && !g.knows(c.issuer()):
 		return core.KindIntrospection
 	}
@@ -136,7 +134,7 @@ func (g *Gate) kind(c *Caller) core.Kind {
 // configuration, claims of every kind are written like a token's, unless they
 // are a session document.
 func (g *Gate) reader(c *Caller, kind core.Kind) core.Kind {
-	if !g.isDefault {
+	if !g.assumed {
 		return kind
 	}
 	if isSession(c.Claims) {
@@ -159,7 +157,7 @@ func (g *Gate) introspectsAll() bool {
 // trusting is the configuration. Where none is given, any issuer is trusted.
 func (g *Gate) trusting(d *document) *config.Config {
 	name, _ := d.claims["iss"].(string)
-	if !g.isDefault || name == "" {
+	if !g.assumed || name == "" {
 		return g.config
 	}
 	c, j := *g.config, *g.config.JWT

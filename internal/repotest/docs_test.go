@@ -15,7 +15,6 @@ import (
 
 	"gatehouse/core/config"
 	"gatehouse/core/permission"
-	"gatehouse/core/permission/tablefile"
 )
 
 type block struct {
@@ -159,7 +158,7 @@ func (b block) load() error {
 		}
 		return fmt.Errorf("no known kind of file in the first line of the block: %q", b.kind())
 	}
-	file, err := tablefile.Parse(b.kind(), []byte(b.text))
+	file, err := permission.Parse(b.kind(), []byte(b.text))
 	if err != nil {
 		return err
 	}

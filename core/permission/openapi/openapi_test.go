@@ -7,7 +7,6 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
-	"gatehouse/core/permission/tablefile"
 )
 
 func document(security string) string {
@@ -34,7 +33,7 @@ func compiled(t testing.TB, d *Document, by By) *permission.Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := tablefile.Parse("table", written)
+	file, err := permission.Parse("table", written)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,12 +20,11 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
-	"gatehouse/core/permission/inspect"
 )
 
 // Options of a comparison.
 type Options struct {
-	Old, New *inspect.Inspector
+	Old, New *permission.Inspector
 	// Callers that are assumed for each request; not used with UserField.
 	Callers []Caller
 	// UserField names the field of the log that says who called: a dotted
@@ -86,7 +85,7 @@ type Report struct {
 // Group is requests that the same activities decide, with the same change.
 type Group struct {
 	Method   string
-	Old, New []permission.OwnedActivity
+	Old, New []permission.Rule
 	Changes  []Change
 	Requests int
 	Samples  []string
@@ -242,7 +241,7 @@ func (c *comparison) answers(older, newer *decider, callers []Caller) difference
 	if c.UserField != "" {
 		return compareAnswers(older, newer, callers)
 	}
-	key := fmt.Sprint(permission.Deciding(older.access), permission.Deciding(newer.access))
+	key := fmt.Sprint(permission.Deciders(older.access), permission.Deciders(newer.access))
 	d, known := c.known[key]
 	if !known {
 		d = compareAnswers(older, newer, callers)
@@ -281,27 +280,27 @@ func (c *Change) LetsIn() bool { return rank[c.New] > rank[c.Old] }
 
 // decider is what one table says to one call.
 type decider struct {
-	table  *inspect.Inspector
+	table  *permission.Inspector
 	call   *core.Call
 	access core.Access // nil when nothing covers the call
 }
 
-func side(table *inspect.Inspector, call *core.Call) *decider {
+func side(table *permission.Inspector, call *core.Call) *decider {
 	return &decider{table, call, table.Match(context.Background(), call)}
 }
 
 // rules are the activities that decide the call.
-func (d *decider) rules() []permission.OwnedActivity {
-	all := d.table.Activities()
-	var rules []permission.OwnedActivity
-	for _, i := range permission.Deciding(d.access) {
+func (d *decider) rules() []permission.Rule {
+	all := d.table.Rules()
+	var rules []permission.Rule
+	for _, i := range permission.Deciders(d.access) {
 		rules = append(rules, all[i])
 	}
 	return rules
 }
 
-func conditional(rules []permission.OwnedActivity) bool {
-	return slices.ContainsFunc(rules, func(r permission.OwnedActivity) bool { return r.Require.When != "" })
+func conditional(rules []permission.Rule) bool {
+	return slices.ContainsFunc(rules, func(r permission.Rule) bool { return r.Require.When != "" })
 }
 
 func (d *decider) answer(c *Caller) Answer {
@@ -328,7 +327,7 @@ func (c *comparison) group(call *core.Call, older, newer *decider, changes []Cha
 	method := call.Method
 	key := fmt.Sprintf("%q %v", method, changes)
 	was, is := older.rules(), newer.rules()
-	for _, rules := range [][]permission.OwnedActivity{was, is} {
+	for _, rules := range [][]permission.Rule{was, is} {
 		key += " |"
 		for _, r := range rules {
 			key += " " + r.Place.String()

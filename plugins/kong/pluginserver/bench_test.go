@@ -74,8 +74,8 @@ func cpuTime(b *testing.B, pid int) time.Duration {
 // script is Kong's side of one event, encoded beforehand. Kong writes a frame's
 // length and its payload apart.
 type script struct {
-	call      []byte
-	responses [][]byte
+	call    []byte
+	answers [][]byte
 }
 
 func newScript(b *testing.B, id int32) *script {
@@ -96,17 +96,17 @@ func newScript(b *testing.B, id int32) *script {
 		if err != nil {
 			b.Fatal(err)
 		}
-		s.responses = append(s.responses, data)
+		s.answers = append(s.answers, data)
 	}
 	return s
 }
 
 func (s *script) run(b *testing.B, c net.Conn, r *bufio.Reader) {
 	writeApart(b, c, s.call)
-	for _, response := range s.responses {
+	for _, answer := range s.answers {
 		skipFrame(b, r)
 		skipFrame(b, r)
-		writeApart(b, c, response)
+		writeApart(b, c, answer)
 	}
 	if n := skipFrame(b, r); n != 0 {
 		b.Fatal("the event did not end")

@@ -48,13 +48,12 @@ func plugin(f handlerFunc) Plugin {
 
 // running is a server on a socket of its own.
 type running struct {
-	*pluginServer
+	*Server
 	path string
 	log  *coretest.Log
-	// writes counts the Write calls on accepted connections, ends those that end an
-	// event.
-	writes, ends atomic.Int64
-	stop         func() error
+	// writes counts the Write calls on accepted connections.
+	writes *atomic.Int64
+	stop   func() error
 }
 
 // serve starts a server that ends with the test.
@@ -65,9 +64,9 @@ func serve(t *testing.T, p Plugin) *running {
 
 func serveAt(t *testing.T, p Plugin, path string) *running {
 	t.Helper()
-	r := &running{path: path, log: &coretest.Log{}}
+	r := &running{path: path, log: &coretest.Log{}, writes: &atomic.Int64{}}
 	var err error
-	if r.pluginServer, err = newPluginServer(p, slog.New(slog.NewTextHandler(r.log, nil))); err != nil {
+	if r.Server, err = NewServer(p, slog.New(slog.NewTextHandler(r.log, nil))); err != nil {
 		t.Fatal(err)
 	}
 	l, err := unixsocket.Listen(path, socketOptions)
@@ -76,7 +75,7 @@ func serveAt(t *testing.T, p Plugin, path string) *running {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- r.pluginServer.serve(ctx, countingListener{l, r}) }()
+	go func() { served <- r.Serve(ctx, countingListener{l, r.writes}) }()
 	r.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-served
@@ -91,7 +90,7 @@ func serveAt(t *testing.T, p Plugin, path string) *running {
 
 type countingListener struct {
 	net.Listener
-	*running
+	writes *atomic.Int64
 }
 
 func (l countingListener) Accept() (net.Conn, error) {
@@ -99,19 +98,16 @@ func (l countingListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return countingConn{c, l.running}, nil
+	return countingConn{c, l.writes}, nil
 }
 
 type countingConn struct {
 	net.Conn
-	*running
+	writes *atomic.Int64
 }
 
 func (c countingConn) Write(p []byte) (int, error) {
 	c.writes.Add(1)
-	if len(p) >= headerSize && [headerSize]byte(p) == [headerSize]byte{} {
-		c.ends.Add(1)
-	}
 	return c.Conn.Write(p)
 }
 
@@ -130,7 +126,7 @@ func dial(t testing.TB, path string) *kongConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	// No test waits longer than this for a response that does not come.
+	// No test waits longer than this for an answer that does not come.
 	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +172,7 @@ func (c *kongConn) read() ([]byte, bool) {
 	return frame[4:], true
 }
 
-// rpc sends a call and returns its response; nil when the server hung up.
+// rpc sends a call and returns its answer; nil when the server hung up.
 func (c *kongConn) rpc(call *pb.RpcCall) *pb.RpcReturn {
 	c.t.Helper()
 	c.sequence++
@@ -238,16 +234,16 @@ type outcome struct {
 
 func (o outcome) hungUp() bool { return !o.passed && o.exit == nil }
 
-// responder gives Kong's response to a PDK call.
-type responder func(method string, args []byte) proto.Message
+// answerer gives Kong's answer to a PDK call.
+type answerer func(method string, args []byte) proto.Message
 
-// access sends one access event, responds to the PDK calls and returns the outcome.
-func (c *kongConn) access(id int32, response responder) outcome {
+// access sends one access event, answers the PDK calls and returns the outcome.
+func (c *kongConn) access(id int32, answer answerer) outcome {
 	c.t.Helper()
-	return c.event(id, phaseAccess, response)
+	return c.event(id, phaseAccess, answer)
 }
 
-func (c *kongConn) event(id int32, phase string, response responder) (o outcome) {
+func (c *kongConn) event(id int32, phase string, answer answerer) (o outcome) {
 	c.t.Helper()
 	c.begin(id, phase)
 	for {
@@ -265,13 +261,13 @@ func (c *kongConn) event(id int32, phase string, response responder) (o outcome)
 		}
 		o.calls = append(o.calls, pdkCall{string(method), args})
 		if string(method) == exitMethod {
-			// Kong never responds to an exit, and drops the connection.
+			// Kong never answers an exit, and drops the connection.
 			o.exit = decode[pb.ExitArgs](c.t, args)
 			c.expectNothingMore()
 			c.net.Close()
 			return o
 		}
-		c.writeMessage(response(string(method), args))
+		c.writeMessage(answer(string(method), args))
 	}
 }
 
@@ -305,8 +301,8 @@ func decode[T any, M interface {
 
 const kongRequestID = "934a5f4859150d4861d1f136223b7310"
 
-// ordinary is what an ordinary request looks like.
-func ordinary(method string, args []byte) proto.Message {
+// answers is what an ordinary request looks like.
+func answers(method string, args []byte) proto.Message {
 	switch method {
 	case "kong.request.get_headers":
 		headers, err := structpb.NewStruct(map[string]any{"host": []any{"gw.test"}, "x-a": []any{"1", "2"}})

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package permission
+
+import "io/fs"
+
+func identity(fs.FileInfo) string { return "" }

@@ -1,0 +1,294 @@
+package check
+
+import (
+	"fmt"
+	"strings"
+
+	"gatehouse/internal/check/document"
+)
+
+const (
+	preReq   = "ext-plugin-pre-req"
+	postReq  = "ext-plugin-post-req"
+	postResp = "ext-plugin-post-resp"
+)
+
+// guard is what a set of plugins does for a route.
+type guard struct {
+	// present tells that the set names the plugin, and so takes the place of
+	// what another set says of it.
+	present bool
+	// closes tells that Gatehouse decides there.
+	closes bool
+}
+
+// or is this set's guard, or that of one behind it.
+func (g guard) or(next guard) guard {
+	if g.present {
+		return g
+	}
+	return guard{next.present, g.closes || next.closes}
+}
+
+// apisix checks apisix.yaml.
+func (c *checker) apisix(root document.Node, text *document.Text) {
+	last := text.Content[max(0, len(text.Content)-10):]
+	if !endFlag.MatchString(last) {
+		lines := strings.Count(text.Content, "\n") + 1
+		c.add("no-end", text.Place(lines, 1), "the file does not end with a line #END, so APISIX does not apply it; add the line")
+	}
+	everywhere := c.globalRules(root.Get("global_rules"))
+	services, configs := map[string]guard{}, map[string]guard{}
+	c.named(root.Get("services"), services)
+	c.named(root.Get("plugin_configs"), configs)
+	for _, route := range root.Get("routes").Items() {
+		own := c.apisixPlugins(route.Get("plugins"))
+		own = own.or(configs[route.Get("plugin_config_id").Text()]).or(services[route.Get("service_id").Text()])
+		c.apisixRoute(route, own.closes || everywhere)
+	}
+	c.consumers(root)
+}
+
+// named reads sets of plugins that routes refer to by an id.
+func (c *checker) named(list document.Node, to map[string]guard) {
+	for i, item := range list.Items() {
+		g := c.apisixPlugins(item.Get("plugins"))
+		id := item.Get("id").Text()
+		if id == "" {
+			id = fmt.Sprintf("arr_%d", i+1)
+		}
+		to[id] = g
+	}
+}
+
+func (c *checker) apisixRoute(route document.Node, guarded bool) {
+	name := route.Get("name").Text()
+	if name == "" {
+		name = route.Get("id").Text()
+	}
+	if script := route.Pair("script"); script.Value.Present() {
+		c.add("script", script.Key.Place(), "a script takes the place of all plugins, so Gatehouse is not run; use serverless-pre-function instead")
+		return
+	}
+	if !guarded && route.Get("status").Text() != "0" {
+		c.unguarded(route.Place(), name)
+	}
+}
+
+// globalRules checks the list of apisix.yaml, and tells whether one of the rules
+// closes what has no Gatehouse.
+func (c *checker) globalRules(list document.Node) bool {
+	closed := false
+	first := map[string]document.Place{}
+	for _, rule := range list.Items() {
+		if !rule.Get("id").Present() {
+			c.add("plugin", rule.Place(), "a global rule without an id is dropped by APISIX; give it one")
+		}
+		closed = c.globalPlugins(rule.Get("plugins")) || closed
+		for _, p := range rule.Get("plugins").Pairs() {
+			if at, twice := first[p.Key.Value]; twice {
+				c.add("plugin", p.Key.Place(), "another global rule has %s too, at line %d; APISIX runs neither", p.Key.Value, at.Line)
+			}
+			first[p.Key.Value] = p.Key.Place()
+		}
+	}
+	return closed
+}
+
+// globalPlugins checks plugins that run for every route. A function that asks
+// for Gatehouse closes the routes that have none.
+func (c *checker) globalPlugins(plugins document.Node) bool {
+	closed := c.apisixPlugins(plugins).closes
+	for _, key := range []string{"serverless-pre-function", "serverless-post-function"} {
+		for _, function := range plugins.Get(key, "functions").Items() {
+			closed = closed || strings.Contains(function.Text(), plugin) && !metaDisabled(plugins.Get(key))
+		}
+	}
+	return closed
+}
+
+func metaDisabled(p document.Node) bool { return p.Get("_meta", "disable").True() }
+
+// apisixPlugins checks a map of plugins.
+func (c *checker) apisixPlugins(plugins document.Node) guard {
+	var g guard
+	for _, p := range plugins.Pairs() {
+		switch name := p.Key.Value; {
+		case isExternal(name):
+			g = g.or(c.external(name, p))
+		case name == "forward-auth":
+			c.degradation(p.Value, "the service")
+			g = guard{true, !metaDisabled(p.Value) && !p.Value.Get("allow_degradation").True()}.or(g)
+		case name == "proxy-cache" && !metaDisabled(p.Value):
+			c.sharedCache(p.Key.Place(), cacheKey(p.Value), "cache_key, as $http_authorization and $http_cookie")
+		case name == plugin || looksLike(name):
+			c.add("plugin", p.Key.Place(), "%s is no plugin of APISIX itself; write it under conf of %s", name, preReq)
+		case isMisspeltExt(name):
+			c.add("misspelt-plugin", p.Key.Place(), "APISIX has no plugin %s; write %s", name, preReq)
+		}
+	}
+	return g
+}
+
+// isMisspeltExt tells a name that is almost that of the plugin of APISIX.
+func isMisspeltExt(name string) bool {
+	squeezed := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name))
+	return squeezed == "extpluginprereq" || strings.HasPrefix(squeezed, "extplugin") && strings.Contains(squeezed, "pre")
+}
+
+// cacheKey reads a key of APISIX's proxy-cache as names of headers.
+func cacheKey(p document.Node) []string {
+	var key []string
+	for _, part := range texts(p.Get("cache_key")) {
+		key = append(key, strings.TrimPrefix(part, "$http_"))
+	}
+	return key
+}
+
+func (c *checker) degradation(p document.Node, what string) {
+	if allow := p.Pair("allow_degradation"); allow.Value.True() {
+		c.add("allow-degradation", allow.Key.Place(), "allow_degradation is on: every request passes while %s is down, slow or restarting; leave it out", what)
+	}
+}
+
+func isExternal(name string) bool { return name == preReq || name == postReq || name == postResp }
+
+// external checks one of the plugins that call the runner.
+func (c *checker) external(name string, p document.Pair) guard {
+	runs := c.extPlugin(p)
+	switch {
+	case name == preReq:
+		return guard{true, runs}
+	case runs && name == postReq:
+		c.add("after-other-plugins", p.Key.Place(), "%s runs Gatehouse behind plugins that may have answered or changed the request; use %s", name, preReq)
+		return guard{false, true}
+	case runs:
+		c.add("plugin", p.Key.Place(), "%s runs when the upstream has served the request already, so Gatehouse answers 503; use %s", name, preReq)
+	}
+	return guard{}
+}
+
+// extPlugin checks what the runner is to run, and tells whether Gatehouse is in
+// it and is run for every request.
+func (c *checker) extPlugin(p document.Pair) bool {
+	c.degradation(p.Value, "the runner")
+	skipped := false
+	if disable := p.Value.Get("_meta").Pair("disable"); disable.Value.True() {
+		skipped = true
+		c.add("plugin-disabled", disable.Key.Place(), "_meta.disable is on: the plugin does not run here, and the route is open")
+	}
+	if filter := p.Value.Get("_meta").Pair("filter"); filter.Value.Present() {
+		c.add("plugin-filtered", filter.Key.Place(), "_meta.filter: requests that it does not match pass without Gatehouse; use the permission table instead")
+	}
+	conf := p.Value.Pair("conf")
+	if !conf.Value.IsList() || len(conf.Value.Items()) == 0 {
+		at := p.Key.Place()
+		if conf.Key.Node != nil {
+			at = conf.Key.Place()
+		}
+		c.add("plugin", at, "%s.conf has to list what the runner runs: [{name: %s, value: '{…}'}]", p.Key.Value, plugin)
+		return false
+	}
+	found := false
+	for _, entry := range conf.Value.Items() {
+		found = c.confEntry(entry) || found
+	}
+	return found && !skipped
+}
+
+// confEntry checks one plugin of a runner.
+func (c *checker) confEntry(entry document.Node) bool {
+	name := entry.Get("name")
+	switch {
+	case !entry.IsMap() || !name.IsText():
+		c.add("plugin", entry.Place(), "an entry of conf needs a name and a value: {name: %s, value: '{…}'}", plugin)
+		return false
+	case name.Text() != plugin && looksLike(name.Text()):
+		c.add("misspelt-plugin", name.Place(), "the runner has no plugin %s; write %s", name.Text(), plugin)
+		return false
+	case name.Text() != plugin:
+		return false
+	}
+	value := entry.Pair("value")
+	switch {
+	case value.Key.Node == nil:
+		c.add("plugin", name.Place(), "the entry has no value; write the configuration as a string with JSON or YAML")
+	case value.Value.IsUnknown() && strings.Trim(value.Value.Text(), "\uE000 ") == "":
+		c.add("not-known", value.Value.Place(), "the configuration is filled in later and was not checked")
+	case !value.Value.IsText():
+		c.add("plugin", value.Value.Place(), "value is no string, so APISIX drops the route; write | behind value: and indent the configuration below, or put it in quotes")
+	default:
+		c.valueOf(value)
+	}
+	return true
+}
+
+// valueOf checks the configuration in the string.
+func (c *checker) valueOf(value document.Pair) {
+	text := value.Value.Embedded()
+	nodes, problems := document.Parse(text)
+	for _, p := range problems {
+		c.add("syntax", p.Place, "the value of the plugin %s", p.Text)
+	}
+	if len(problems) > 0 {
+		return
+	}
+	s := settings{raw: []byte(text.Content), place: value.Key.Place(), reader: byAPISIX}
+	if len(nodes) > 0 {
+		s.root = nodes[0]
+	}
+	c.gate(s)
+}
+
+// consumers reports plugins of the runner where they are never reached, or take
+// the place of the route's.
+func (c *checker) consumers(root document.Node) {
+	for _, key := range []string{"consumers", "consumer_groups"} {
+		for _, consumer := range root.Get(key).Items() {
+			for _, p := range consumer.Get("plugins").Pairs() {
+				if p.Key.Value == preReq || p.Key.Value == postReq {
+					c.add("after-other-plugins", p.Key.Place(), "%s of a consumer runs only once another plugin has found the consumer; put it on the route", p.Key.Value)
+				}
+			}
+		}
+	}
+}
+
+// adc checks a file for ADC, where routes stand in their services.
+func (c *checker) adc(root document.Node) {
+	everywhere := c.globalPlugins(root.Get("global_rules"))
+	for _, service := range root.Get("services").Items() {
+		of := c.apisixPlugins(service.Get("plugins"))
+		for _, route := range service.Get("routes").Items() {
+			c.apisixRoute(route, c.apisixPlugins(route.Get("plugins")).or(of).closes || everywhere)
+		}
+	}
+	for _, route := range root.Get("routes").Items() {
+		c.apisixRoute(route, c.apisixPlugins(route.Get("plugins")).closes || everywhere)
+	}
+	c.consumers(root)
+}
+
+// apisixConfig checks config.yaml of APISIX.
+func (c *checker) apisixConfig(root document.Node) {
+	if list := root.Pair("plugins"); list.Value.IsList() {
+		enabled := false
+		for _, p := range list.Value.Items() {
+			enabled = enabled || p.Text() == preReq
+		}
+		if !enabled {
+			c.add("plugin-not-enabled", list.Key.Place(), "the list takes the place of APISIX's own and lacks %s: a data plane with etcd skips the plugin, and its routes are open; add it, or leave the list out", preReq)
+		}
+	}
+	if uri := root.Get("apisix", "normalize_uri_like_servlet"); uri.True() {
+		c.add("normalized-uri", uri.Place(), "normalize_uri_like_servlet is on: the upstream gets the decoded path, which is not the one decided on; leave it off")
+	}
+	runner := root.Pair("ext-plugin")
+	switch {
+	case runner.Key.Node == nil:
+	case runner.Value.Has("path_for_test"):
+		c.add("not-known", runner.Value.Pair("path_for_test").Key.Place(), "a runner that APISIX does not start cannot tell the workers from other users of the machine; keep them from the folder of the socket")
+	case !runner.Value.Get("cmd").IsList():
+		c.add("plugin", runner.Key.Place(), "ext-plugin.cmd has to name the runner as a list: cmd: [/usr/local/bin/gatehouse-runner]")
+	}
+}

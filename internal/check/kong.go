@@ -1,0 +1,253 @@
+package check
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gatehouse/internal/check/document"
+)
+
+// plugin is the name under which every gateway knows Gatehouse.
+const plugin = "gatehouse"
+
+// looksLike tells a name that is probably a misspelt "gatehouse": the same
+// letters but for two at most.
+func looksLike(name string) bool {
+	if name == plugin {
+		return false
+	}
+	left := []rune(plugin)
+	extra := 0
+	for _, r := range strings.ToLower(name) {
+		if i := slices.Index(left, r); i >= 0 {
+			left = slices.Delete(left, i, i+1)
+		} else {
+			extra++
+		}
+	}
+	return len(left)+extra <= 2
+}
+
+// kong checks a file of Kong or decK.
+func (c *checker) kong(root document.Node) {
+	k := &kongFile{checker: c, shared: root.Get("_plugin_configs")}
+	top := root.Get("plugins").Items()
+	k.plugins(root.Get("plugins"))
+	k.global = k.guards(top, func(p document.Node) bool { return !p.Has("route", "service", "consumer", "consumer_group") })
+	for _, service := range root.Get("services").Items() {
+		k.plugins(service.Get("plugins"))
+		for _, route := range service.Get("routes").Items() {
+			k.plugins(route.Get("plugins"))
+			k.route(route, service, top)
+		}
+	}
+	for _, route := range root.Get("routes").Items() {
+		k.plugins(route.Get("plugins"))
+		k.route(route, serviceOf(root, route.Get("service")), top)
+	}
+	for _, key := range []string{"consumers", "consumer_groups"} {
+		for _, consumer := range root.Get(key).Items() {
+			k.consumerPlugins(consumer.Get("plugins"))
+		}
+	}
+}
+
+// kongFile is what several places of a file of Kong share.
+type kongFile struct {
+	*checker
+	// shared are decK's _plugin_configs.
+	shared document.Node
+	global bool
+}
+
+// refersTo tells whether a reference names an entity.
+func refersTo(ref, entity document.Node) bool {
+	for _, key := range []string{"name", "id"} {
+		value := entity.Get(key).Text()
+		if value != "" && (ref.Text() == value || ref.Get(key).Text() == value) {
+			return true
+		}
+	}
+	return false
+}
+
+func serviceOf(root, ref document.Node) document.Node {
+	for _, service := range root.Get("services").Items() {
+		if refersTo(ref, service) {
+			return service
+		}
+	}
+	return document.Node{}
+}
+
+// guards tells whether one of the plugins is an enabled Gatehouse that applies.
+func (k *kongFile) guards(plugins []document.Node, applies func(document.Node) bool) bool {
+	return slices.ContainsFunc(plugins, func(p document.Node) bool {
+		return p.Get("name").Text() == plugin && !p.Get("enabled").False() && applies(p)
+	})
+}
+
+func everywhere(document.Node) bool { return true }
+
+// route looks for the plugin on a route, its service and the whole gateway.
+func (k *kongFile) route(route, service document.Node, top []document.Node) {
+	onTop := func(p document.Node) bool {
+		return refersTo(p.Get("route"), route) || service.Node != nil && !p.Has("route") && refersTo(p.Get("service"), service)
+	}
+	guarded := k.global || k.guards(route.Get("plugins").Items(), everywhere) || k.guards(service.Get("plugins").Items(), everywhere) || k.guards(top, onTop)
+	if !guarded && speaksHTTP(route) {
+		k.unguarded(route.Place(), route.Get("name").Text())
+	}
+}
+
+func (c *checker) unguarded(at document.Place, name string) {
+	if name != "" {
+		name = " " + name
+	}
+	c.add("unguarded-route", at, "the route%s has no Gatehouse: every request passes; add the plugin, or a global one that denies by default", name)
+}
+
+var httpProtocols = []string{"http", "https", "grpc", "grpcs"}
+
+// speaksHTTP tells a route whose requests the plugin could see.
+func speaksHTTP(route document.Node) bool {
+	protocols := route.Get("protocols").Items()
+	return len(protocols) == 0 || slices.ContainsFunc(protocols, func(p document.Node) bool { return slices.Contains(httpProtocols, p.Text()) })
+}
+
+// plugins checks a list of plugins.
+func (k *kongFile) plugins(list document.Node) {
+	for _, p := range list.Items() {
+		name := p.Get("name")
+		switch {
+		case name.Text() == plugin:
+			k.own(p)
+		case looksLike(name.Text()):
+			k.add("misspelt-plugin", name.Place(), "no plugin is called %s; write %s", name.Text(), plugin)
+		case strings.HasPrefix(name.Text(), "proxy-cache") && !p.Get("enabled").False():
+			k.sharedCache(name.Place(), texts(p.Get("config", "vary_headers")), "vary_headers")
+		}
+	}
+}
+
+func texts(list document.Node) []string {
+	var all []string
+	for _, item := range list.Items() {
+		all = append(all, strings.ToLower(item.Text()))
+	}
+	return all
+}
+
+func (c *checker) sharedCache(at document.Place, key []string, setting string) {
+	if !slices.Contains(key, "authorization") || !slices.Contains(key, "cookie") {
+		c.add("shared-cache", at, "a response is kept by its URL and may be given to another caller; add Authorization and Cookie to %s, or cache only what is the same for everybody", setting)
+	}
+}
+
+// own checks a Gatehouse as Kong has it.
+func (k *kongFile) own(p document.Node) {
+	place := p.Get("name").Place()
+	if enabled := p.Get("enabled"); enabled.False() {
+		k.add("plugin-disabled", enabled.Place(), "enabled is false: the plugin does not run here, and without another one the route is open")
+	}
+	if consumer := p.Pair("consumer"); consumer.Value.Present() {
+		k.add("plugin", consumer.Key.Place(), "Kong refuses the plugin on a consumer: it is what finds out who the consumer is; put it on a route, a service or everywhere")
+	}
+	k.protocols(p.Get("protocols"))
+	if name := p.Get("_config"); name.Present() {
+		if shared := k.shared.Get(name.Text()); shared.Present() {
+			k.kongGate(merged{shared, p.Get("config")}, place)
+			return
+		}
+		k.add("plugin", name.Place(), "_plugin_configs has no %s", name.Text())
+		return
+	}
+	k.kongGate(merged{p.Get("config"), document.Node{}}, place)
+}
+
+// consumerPlugins are those for which the plugin is refused.
+func (k *kongFile) consumerPlugins(list document.Node) {
+	for _, p := range list.Items() {
+		if name := p.Get("name"); name.Text() == plugin {
+			k.add("plugin", name.Place(), "Kong refuses the plugin on a consumer: it is what finds out who the consumer is; put it on a route, a service or everywhere")
+		}
+	}
+}
+
+// merged is decK's configuration of a plugin: what several share, and what this
+// one sets over it.
+type merged struct{ base, over document.Node }
+
+// kongGate checks a configuration that stands in Kong's file.
+func (c *checker) kongGate(m merged, place document.Place) {
+	if m.over.Present() {
+		c.add("not-known", m.over.Place(), "decK lays this over what _plugin_configs has; the two together were not checked")
+		return
+	}
+	root := m.base
+	if root.IsUnknown() {
+		c.add("not-known", root.Place(), "the configuration is filled in later and was not checked")
+		return
+	}
+	raw := []byte("{}")
+	if root.Present() {
+		var err error
+		if raw, err = root.JSON(); err != nil {
+			c.add("config", root.Place(), "%v", err)
+			return
+		}
+	}
+	c.gate(settings{root: root, raw: raw, place: place, reader: byKong})
+}
+
+// protocols reports those that Kong refuses, and those that are left out.
+func (c *checker) protocols(list document.Node) {
+	if !list.Present() {
+		return
+	}
+	given := texts(list)
+	for _, p := range list.Items() {
+		if !slices.Contains(httpProtocols, p.Text()) && !p.IsUnknown() {
+			c.add("plugin", p.Place(), "Kong refuses the protocol %s for this plugin; there are %s", p.Text(), strings.Join(httpProtocols, ", "))
+		}
+	}
+	for _, needed := range []string{"http", "https"} {
+		if list.IsList() && !slices.Contains(given, needed) {
+			c.add("protocols-narrowed", list.Place(), "without %s the plugin is not run for requests by that protocol, and they pass; leave protocols out", needed)
+		}
+	}
+}
+
+var kongTag = regexp.MustCompile(`^(?:.*/)?kong(?:-gateway)?:v?([0-9]+)\.([0-9]+)`)
+
+// images looks for the version of Kong wherever an image is named.
+func (c *checker) images(n document.Node) {
+	for _, p := range n.Pairs() {
+		if p.Key.Value == "image" {
+			text := p.Value.Text()
+			if repository := p.Value.Get("repository").Text(); repository != "" {
+				text = repository + ":" + p.Value.Get("tag").Text()
+			}
+			if m := kongTag.FindStringSubmatch(text); m != nil {
+				c.kongVersion(m[1]+"."+m[2], p.Key.Place())
+			}
+		}
+		c.images(p.Value)
+	}
+	for _, item := range n.Items() {
+		c.images(item)
+	}
+}
+
+// kongVersion refuses the versions that fail open.
+func (c *checker) kongVersion(version string, at document.Place) {
+	majorText, rest, _ := strings.Cut(version, ".")
+	minorText, _, _ := strings.Cut(rest, ".")
+	major, err := strconv.Atoi(majorText)
+	minor, _ := strconv.Atoi(minorText)
+	if err == nil && (major < 3 || major == 3 && minor < 8) {
+		c.add("kong-too-old", at, "Kong %s lets requests through while the plugin server is down; use Kong 3.8 or newer", version)
+	}
+}

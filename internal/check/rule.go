@@ -1,0 +1,70 @@
+package check
+
+import (
+	"slices"
+
+	"gatehouse/core/permission/analysis"
+)
+
+// Rule is one thing that is looked for.
+type Rule struct {
+	Name     string   `json:"name"`
+	Severity Severity `json:"severity"`
+	Doc      string   `json:"doc"`
+}
+
+// Rules lists everything that is looked for. Errors cannot be accepted by a
+// comment: what they are about does not work.
+var Rules = []Rule{
+	{"syntax", Error, "a file is neither YAML nor JSON, or gives a key twice"},
+	{"unknown-kind", Error, "a file is none that Gatehouse knows"},
+	{"config", Error, "a setting is missing, unknown, of a wrong type or out of range, or contradicts another"},
+	{"table", Error, "a permission table has an error"},
+	{"expectations", Error, "a file for gatehouse test has an error"},
+	{"unreadable-file", Error, "a file that a configuration names is not what it should be"},
+	{"unresolved-reference", Error, "a reference is in a place where it is not resolved"},
+	{"plugin", Error, "the gateway refuses, drops or skips the plugin as it is written"},
+	{"misspelt-plugin", Error, "the name of a plugin is almost gatehouse"},
+	{"kong-too-old", Error, "Kong before 3.8 lets requests through while the plugin server is down"},
+	{"no-end", Error, "apisix.yaml does not end with #END, so APISIX does not apply it"},
+	{"several-documents", Error, "a file has a second document, which is not read"},
+	{"missing-endpoint-route", Error, "the gateway has no route for an endpoint that the gate itself answers"},
+
+	{"unguarded-route", Warning, "a route has no Gatehouse"},
+	{"plugin-disabled", Warning, "the plugin is switched off where it stands"},
+	{"plugin-filtered", Warning, "the plugin is skipped for some requests"},
+	{"plugin-not-enabled", Warning, "config.yaml of APISIX does not enable the plugin"},
+	{"protocols-narrowed", Warning, "the plugin is not run for all protocols of HTTP"},
+	{"allow-degradation", Warning, "requests pass while the runner or the service is down"},
+	{"after-other-plugins", Warning, "the plugin runs behind others that may have answered or changed the request"},
+	{"script", Warning, "a script of the route takes the place of all its plugins"},
+	{"normalized-uri", Warning, "the upstream gets another path than the one decided on"},
+	{"shared-cache", Warning, "a cache before the upstream may give one caller what another one got"},
+	{"insecure-any-audience", Warning, "a token for another service is accepted"},
+	{"insecure-no-expiry", Warning, "a token without an expiry is accepted"},
+	{"insecure-setting", Warning, "a setting that begins with insecure_ is on"},
+	{"unverified-tls", Warning, "the certificate of an identity provider is not verified"},
+	{"relaxed-path", Warning, "a rule about request paths is relaxed, which has to be true of the upstream"},
+	{"roles-in-traits", Warning, "roles or permissions are taken from traits, which users can edit"},
+	{"literal-secret", Warning, "a secret stands in the file"},
+	{"trusts-everybody", Warning, "every address may send authorization requests to the forward-auth service"},
+	{"lint-ignore", Warning, "a comment that accepts a finding is malformed or accepts nothing"},
+
+	{"not-here", Note, "a file that a configuration names is not on this machine, so it was not checked"},
+	{"not-known", Note, "a value is filled in later, so it was not checked"},
+}
+
+func ruleNamed(name string) Rule {
+	if i := slices.IndexFunc(Rules, func(r Rule) bool { return r.Name == name }); i >= 0 {
+		return Rules[i]
+	}
+	return Rule{name, Error, ""}
+}
+
+func isRule(name string) bool { return ruleNamed(name).Doc != "" }
+
+// isAnyRule knows those of lint too, whose comments may stand in a table that a
+// configuration holds.
+func isAnyRule(name string) bool {
+	return isRule(name) || slices.ContainsFunc(analysis.LintRules, func(r analysis.LintRule) bool { return r.Name == name })
+}

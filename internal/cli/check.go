@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/internal/check"
+	"gatehouse/internal/check/document"
+)
+
+type checkCommandOptions struct {
+	options  check.Options
+	as       choice
+	output   outputFlags
+	rules    bool
+	silenced bool
+}
+
+func checkCommand() *cobra.Command {
+	var o checkCommandOptions
+	c := &cobra.Command{
+		Use:   "check [flags] FILE...",
+		Short: "Find errors and open doors in the files of a gateway",
+		Long: `Check configurations without a gateway: gatehouse.yaml, forwardauth.yaml,
+kong.yml, files of decK, apisix.yaml, adc.yaml, config.yaml of APISIX, resources
+of Kubernetes and permission tables. What a file is, its content tells.
+
+Every error is reported at once, with its place and what to do, and so is what
+opens a door: a route without the plugin, a plugin that the gateway may skip, a
+check that is switched off. The files that a configuration names are checked too.
+
+To accept a warning, add a comment with a reason, on the same line or on the one
+before, or name its rule with --allow:
+
+    # lint:ignore insecure-any-audience: the issuer serves this API alone
+    insecure_any_audience: true`,
+		Example: `  gatehouse check kong.yml
+  gatehouse check --root image/ apisix.yaml config.yaml
+  gatehouse check --output sarif kubernetes/*.yaml
+  gatehouse check --rules`,
+		ValidArgsFunction: completeConfigurations,
+		RunE:              o.run,
+	}
+	f := c.Flags()
+	o.as = choice{"", kindsOfFiles()}
+	o.as.register(c, "as", "", "what the files are, where their content does not tell")
+	f.StringVar(&o.options.Root, "root", "", "`folder` that holds the gateway's file system, for the files that a configuration names")
+	f.StringSliceVar(&o.options.Allow, "allow", nil, "`rule` that is to find nothing; repeat it for more")
+	f.StringVar(&o.options.KongVersion, "kong-version", "", "`version` of the Kong that the files are for")
+	f.BoolVar(&o.rules, "rules", false, "list the rules and stop")
+	f.BoolVar(&o.silenced, "silenced", false, "print the accepted warnings too, with their reasons")
+	_ = c.MarkFlagDirname("root")
+	_ = c.RegisterFlagCompletionFunc("allow", cobra.FixedCompletions(ruleNames(), cobra.ShellCompDirectiveNoFileComp))
+	o.output.register(c, "text", "json", "sarif")
+	return c
+}
+
+func kindsOfFiles() []string {
+	var names []string
+	for _, k := range check.Kinds {
+		names = append(names, string(k.Kind))
+	}
+	return names
+}
+
+func ruleNames() []string {
+	var names []string
+	for _, r := range check.Rules {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
+func completeConfigurations(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return []string{"yaml", "yml", "json"}, cobra.ShellCompDirectiveFilterFileExt
+}
+
+func (o *checkCommandOptions) run(cmd *cobra.Command, args []string) error {
+	if o.rules {
+		return o.listRules(cmd)
+	}
+	files, err := o.read(cmd, args)
+	if err != nil {
+		return err
+	}
+	report := check.Files(files, o.options)
+	switch o.output.format.value {
+	case "json":
+		err = printJSON(cmd.OutOrStdout(), checkReportForJSON(report, args))
+	case "sarif":
+		err = printJSON(cmd.OutOrStdout(), check.SARIF(report))
+	default:
+		o.print(o.output.printer(cmd), report, args)
+	}
+	if err == nil && report.Failed() {
+		err = errNo
+	}
+	return err
+}
+
+// read reads the files that are named.
+func (o *checkCommandOptions) read(cmd *cobra.Command, args []string) ([]check.File, error) {
+	if len(args) == 0 {
+		return nil, fmt.Errorf("no file is named; give the files of a gateway, as in: gatehouse check kong.yml")
+	}
+	o.options.As = check.Kind(o.as.value)
+	for _, rule := range o.options.Allow {
+		if !slices.Contains(ruleNames(), rule) {
+			return nil, fmt.Errorf("--allow: there is no rule %q; gatehouse check --rules lists them", rule)
+		}
+	}
+	names, err := tableFiles(args)
+	if err != nil {
+		return nil, err
+	}
+	files := make([]check.File, len(names))
+	for i, name := range names {
+		content, err := readInput(cmd.InOrStdin(), name, document.MaxSize)
+		if err != nil {
+			return nil, err
+		}
+		files[i] = check.File{Name: shownName(name), Content: content}
+	}
+	return files, nil
+}
+
+func (o *checkCommandOptions) listRules(cmd *cobra.Command) error {
+	if o.output.json() {
+		return printJSON(cmd.OutOrStdout(), check.Rules)
+	}
+	p := o.output.printer(cmd)
+	var rows [][]cell
+	for _, r := range check.Rules {
+		rows = append(rows, []cell{{r.Name, "36"}, {string(r.Severity), paintOf(r.Severity)}, plain(r.Doc)})
+	}
+	p.rows("", rows)
+	return nil
+}
+
+func paintOf(s check.Severity) string {
+	return map[check.Severity]string{check.Error: "31", check.Warning: "33", check.Note: "2"}[s]
+}
+
+func (o *checkCommandOptions) print(p *printer, r *check.Report, args []string) {
+	count := map[check.Severity]int{}
+	for _, f := range r.Findings {
+		count[f.Severity]++
+		p.printf("%s: %s %s: %s\n", p.bold(f.Place.String()), p.paint(paintOf(f.Severity), string(f.Severity)), f.Rule, f.Text)
+	}
+	if o.silenced {
+		for _, f := range r.Silenced {
+			p.printf("%s: %s %s: %s\n    accepted  %s\n", p.bold(f.Place.String()), p.paint(paintOf(f.Severity), string(f.Severity)), f.Rule, f.Text, f.Reason)
+		}
+	}
+	summary := p.good("no errors and no warnings")
+	if r.Failed() {
+		summary = plural(count[check.Error], "error", "errors") + ", " + plural(count[check.Warning], "warning", "warnings")
+	}
+	if count[check.Note] > 0 {
+		summary += ", " + plural(count[check.Note], "note", "notes")
+	}
+	if len(r.Silenced) > 0 {
+		summary += fmt.Sprintf(", %d accepted", len(r.Silenced))
+	}
+	p.printf("%s in %s\n", summary, plural(len(args), "file", "files"))
+}
+
+// --- for programs
+
+type checkReportJSON struct {
+	Files    []checkedJSON      `json:"files"`
+	Findings []checkFindingJSON `json:"findings"`
+	Silenced []checkFindingJSON `json:"silenced"`
+}
+
+type checkedJSON struct {
+	File string     `json:"file"`
+	Kind check.Kind `json:"kind"`
+}
+
+type checkFindingJSON struct {
+	Rule     string         `json:"rule"`
+	Severity check.Severity `json:"severity"`
+	File     string         `json:"file"`
+	Line     int            `json:"line"`
+	Column   int            `json:"column"`
+	Text     string         `json:"text"`
+	Reason   string         `json:"reason,omitempty"`
+}
+
+func checkReportForJSON(r *check.Report, args []string) checkReportJSON {
+	out := checkReportJSON{Files: []checkedJSON{}, Findings: checkFindings(r.Findings), Silenced: checkFindings(r.Silenced)}
+	for _, name := range args {
+		if kind, ok := r.Kinds[shownName(name)]; ok {
+			out.Files = append(out.Files, checkedJSON{shownName(name), kind})
+		}
+	}
+	return out
+}
+
+func checkFindings(list []check.Finding) []checkFindingJSON {
+	out := []checkFindingJSON{}
+	for _, f := range list {
+		out = append(out, checkFindingJSON{f.Rule, f.Severity, f.File, f.Line, f.Column, f.Text, f.Reason})
+	}
+	return out
+}
