@@ -70,7 +70,7 @@ vuln: prerequisites ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... f
 
 docs: ## renew what is generated in the documentation
 	$(GO) test ./core/config -run TestReferenceIsCurrent -update
-	$(GO) test ./core/permission -run TestTheSchemaIsUpToDate -update
+	$(GO) test ./core/permission/tablefile -run TestTheSchemaIsUpToDate -update
 	$(GO) test ./plugins/forwardauth -run TestSettingsTableIsCurrent -update
 	cd deploy/deploytest && $(GO) test . -run TestExamplesAreCurrent -update
 	$(GO) test ./internal/cli -run TestDocumentationShowsRealOutput -update

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/core/permission"
+	"gatehouse/core/permission/strictyaml"
 )
 
 // hostile is a table that leaves an index little to go by.
@@ -70,7 +70,7 @@ func BenchmarkHostile(b *testing.B) {
 	for _, h := range hostileTables {
 		for _, n := range []int{100, 1000, 10_000, 100_000} {
 			w := h.workload(n)
-			if len(w.YAML()) > permission.MaxFile {
+			if len(w.YAML()) > strictyaml.MaxFile {
 				continue // no table of this size is ever loaded
 			}
 			b.Run(fmt.Sprintf("table=%s/engine=gatehouse/activities=%d", h.name, n), func(b *testing.B) {

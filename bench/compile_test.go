@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/tablefile"
 )
 
 // BenchmarkLoad times what happens between the text of a table and the first
@@ -15,13 +16,13 @@ func BenchmarkLoad(b *testing.B) {
 		text := New(n).YAML()
 		b.Run(fmt.Sprintf("step=parse/activities=%d", n), func(b *testing.B) {
 			for b.Loop() {
-				if _, err := permission.Parse("bench.yaml", text); err != nil {
+				if _, err := tablefile.Parse("bench.yaml", text); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 		b.Run(fmt.Sprintf("step=compile/activities=%d", n), func(b *testing.B) {
-			file, err := permission.Parse("bench.yaml", text)
+			file, err := tablefile.Parse("bench.yaml", text)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -47,7 +48,7 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 func load(text []byte) (*permission.Table, error) {
-	file, err := permission.Parse("bench.yaml", text)
+	file, err := tablefile.Parse("bench.yaml", text)
 	if err != nil {
 		return nil, err
 	}

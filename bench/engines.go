@@ -6,6 +6,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/tablefile"
 )
 
 // engine answers whether the workload's caller, who holds every permission,
@@ -21,7 +22,7 @@ type gatehouse struct {
 }
 
 func newGatehouse(w *Workload) (*gatehouse, error) {
-	file, err := permission.Parse("bench.yaml", w.YAML())
+	file, err := tablefile.Parse("bench.yaml", w.YAML())
 	if err != nil {
 		return nil, err
 	}

@@ -130,25 +130,45 @@ func jsonType(v any) string {
 // claim finds what an identity header may carry: the principal's own fields
 // under their registered names first, then the raw claims.
 func (p *Principal) claim(path ClaimPath) (any, bool) {
-	switch path.text {
-	case "sub":
-		return p.Subject, p.Subject != ""
-	case "iss":
-		return p.Issuer, p.Issuer != ""
-	case "kind":
-		return string(p.Kind), p.Kind != ""
-	case "client_id":
-		return p.ClientID, p.ClientID != ""
-	case "scope":
-		return strings.Join(p.Scopes, " "), len(p.Scopes) > 0
-	case "roles":
-		return p.Roles, len(p.Roles) > 0
-	case "aal":
-		return p.AAL, p.AAL != ""
-	case "auth_time":
-		return strconv.FormatInt(p.AuthenticatedAt.Unix(), 10), !p.AuthenticatedAt.IsZero()
-	case "exp":
-		return strconv.FormatInt(p.Expiry.Unix(), 10), !p.Expiry.IsZero()
+	value, own := p.Field(path.text)
+	if !own {
+		return path.Lookup(p.Claims)
 	}
-	return path.Lookup(p.Claims)
+	if seconds, ok := value.(int64); ok {
+		value = strconv.FormatInt(seconds, 10)
+	}
+	return value, value != nil
+}
+
+// Field returns one of the principal's own fields by the name of the claim that
+// it is registered under; times are seconds since 1970. The value is nil where
+// the credential left the field empty, and own is false for any other name.
+func (p *Principal) Field(name string) (value any, own bool) {
+	present := func(value any, ok bool) (any, bool) {
+		if !ok {
+			return nil, true
+		}
+		return value, true
+	}
+	switch name {
+	case "sub":
+		return present(p.Subject, p.Subject != "")
+	case "iss":
+		return present(p.Issuer, p.Issuer != "")
+	case "kind":
+		return present(string(p.Kind), p.Kind != "")
+	case "client_id":
+		return present(p.ClientID, p.ClientID != "")
+	case "scope":
+		return present(strings.Join(p.Scopes, " "), len(p.Scopes) > 0)
+	case "roles":
+		return present(p.Roles, len(p.Roles) > 0)
+	case "aal":
+		return present(p.AAL, p.AAL != "")
+	case "auth_time":
+		return present(p.AuthenticatedAt.Unix(), !p.AuthenticatedAt.IsZero())
+	case "exp":
+		return present(p.Expiry.Unix(), !p.Expiry.IsZero())
+	}
+	return nil, false
 }

@@ -19,7 +19,7 @@ import (
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/authn/session"
 	"gatehouse/core/cache"
-	"gatehouse/core/permission"
+	"gatehouse/core/permission/live"
 )
 
 // BuilderOptions are what a host gives to every gate.
@@ -37,8 +37,8 @@ type BuilderOptions struct {
 	// Reloads is told of every permission table file set that loads or fails
 	// to, Differences of every call that a shadow table decides otherwise; nil
 	// for nobody.
-	Reloads     func(permission.Reload)
-	Differences func(permission.Difference)
+	Reloads     func(live.Reload)
+	Differences func(live.Difference)
 	// Now is the clock; nil for the system's.
 	Now func() time.Time
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"gatehouse/core"
-	"gatehouse/core/permission"
+	"gatehouse/core/permission/live"
 )
 
 const introspected = `
@@ -222,8 +222,8 @@ func TestTableFollowsItsFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	reloads := make(chan permission.Reload, 10)
-	b := NewBuilder(BuilderOptions{Reloads: func(r permission.Reload) { reloads <- r }})
+	reloads := make(chan live.Reload, 10)
+	b := NewBuilder(BuilderOptions{Reloads: func(r live.Reload) { reloads <- r }})
 	text := "session: {kratos_url: 'http://k'}\npermission_table_files: [" + path + "]"
 	status := func(gate *core.Gate) int {
 		return gate.Check(context.Background(), &core.Request{Method: "GET", Target: "/"}).Status

@@ -7,7 +7,7 @@ import (
 	"weak"
 
 	"gatehouse/core/cache"
-	"gatehouse/core/permission"
+	"gatehouse/core/permission/live"
 )
 
 // Waiting lists what is configured and not loaded yet: permission tables and
@@ -16,7 +16,7 @@ func (b *Builder) Waiting() []string {
 	var waiting []string
 	for t := range b.tables.all() {
 		if t.live != nil && t.live.Table() == nil {
-			waiting = append(waiting, "permission table "+strings.Join(t.live.Files(), ", "))
+			waiting = append(waiting, "permission table "+strings.Join(t.live.Names(), ", "))
 		}
 	}
 	for v := range b.jwts.all() {
@@ -30,8 +30,8 @@ func (b *Builder) Waiting() []string {
 // Tables lists the permission tables from files that are in use, shadow tables
 // among them. Tables of former configurations are not in it; two configurations
 // may follow the same files.
-func (b *Builder) Tables() []permission.Loaded {
-	var all []permission.Loaded
+func (b *Builder) Tables() []live.Loaded {
+	var all []live.Loaded
 	for t := range b.tables.all() {
 		if t.live != nil {
 			all = append(all, t.live.Loaded()...)

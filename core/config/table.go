@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/live"
+	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/tablefile"
 )
 
 // table is a permission table in use. Written inline it is fixed; in files it
 // follows them for as long as a gate uses it.
 type table struct {
 	core.Policy
-	live *permission.Live // nil for an inline one
+	live *live.Live // nil for an inline one
 }
 
 // table finds or makes the table of a configuration. One that does not load is
@@ -31,7 +35,7 @@ func (b *Builder) table(c *Config) (*table, key, error) {
 }
 
 func (b *Builder) inlineTable(text string) (*table, error) {
-	file, err := permission.Parse("permission_table", []byte(text))
+	file, err := tablefile.Parse("permission_table", []byte(text))
 	if err != nil {
 		return nil, tableError(err)
 	}
@@ -45,7 +49,7 @@ func (b *Builder) inlineTable(text string) (*table, error) {
 // tableError turns a table's problems into mistakes of the configuration that
 // it stands in; each begins with its line and column in the table.
 func tableError(err error) error {
-	var problems permission.Problems
+	var problems report.Problems
 	if !errors.As(err, &problems) {
 		return err
 	}
@@ -56,18 +60,36 @@ func tableError(err error) error {
 	return &Error{Mistakes: mistakes}
 }
 
+// firstLoad is how long a gate that is built waits for its table. After that it
+// denies everything until the table has loaded.
+const firstLoad = 5 * time.Second
+
 func (b *Builder) liveTable(c *Config) *table {
-	live, _ := permission.Open(permission.LiveOptions{ // has logged why it did not load
+	first, cancel := context.WithTimeout(context.Background(), firstLoad)
+	defer cancel()
+	followed, _ := live.Open(first, live.Options{ // has logged why it did not load
 		Options:      permission.Options{Now: b.Now},
-		Files:        c.PermissionTableFiles,
-		Shadow:       c.ShadowTableFiles,
+		Source:       source(c.PermissionTableFiles),
+		Shadow:       source(c.ShadowTableFiles),
 		Log:          b.Log,
 		OnReload:     b.Reloads,
 		OnDifference: b.Differences,
 	})
-	t := &table{Policy: live, live: live}
+	t := &table{Policy: followed, live: followed}
 	ctx, stop := context.WithCancel(context.Background())
-	go live.Run(ctx) // refers to live only, so that t can become garbage
+	go followed.Run(ctx) // refers to followed only, so that t can become garbage
 	runtime.AddCleanup(t, func(stop context.CancelFunc) { stop() }, stop)
 	return t
+}
+
+// followInterval is how often table files are looked at.
+const followInterval = time.Second
+
+// source chooses where a table comes from. Another kind of source is added here
+// and to Config.
+func source(files []string) live.Source {
+	if len(files) == 0 {
+		return nil
+	}
+	return live.NewFiles(followInterval, files...)
 }

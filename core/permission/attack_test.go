@@ -1,4 +1,4 @@
-package permission
+package permission_test
 
 import (
 	"context"
@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/tablefile"
 )
 
 // requireOutcome decides one call by a table.
-func requireOutcome(t *testing.T, table *Table, c *core.Call, p *core.Principal, want string) {
+func requireOutcome(t *testing.T, table *permission.Table, c *core.Call, p *core.Principal, want string) {
 	t.Helper()
 	if got := decide(table, c, p); got != want {
 		t.Errorf("%s %s%s: got %s, want %s", c.Method, c.Host, c.Path, got, want)
@@ -43,7 +45,7 @@ func TestNewlineInPathDoesNotEndTheMatch(t *testing.T) {
 
 func TestARegexCannotCloseTheGroupAroundIt(t *testing.T) {
 	for _, path := range []string{"/a)|(?:.*", "/a)|(/b", `/\Qa`, "/a\\"} {
-		if _, err := compileText("public:\n  - {methods: [GET], path: '" + path + "'}"); err == nil {
+		if _, err := tablefile.Parse("t.yaml", []byte("public:\n  - {methods: [GET], path: '"+path+"'}")); err == nil {
 			t.Errorf("%s is accepted", path)
 		}
 	}
@@ -267,7 +269,7 @@ func TestWithoutHostRulesTheHostDoesNotMatter(t *testing.T) {
 // --- requirements
 
 // requiring makes a table with one activity, GET /x, for everybody who is known.
-func requiring(t *testing.T, requirement string) *Table {
+func requiring(t *testing.T, requirement string) *permission.Table {
 	t.Helper()
 	return load(t, "authenticated:\n  - {methods: [GET], path: '/x', require: {"+requirement+"}}")
 }
@@ -333,7 +335,7 @@ permissions:
 // --- conditions
 
 // conditional makes a table with one activity under a condition.
-func conditional(t *testing.T, path, when string) *Table {
+func conditional(t *testing.T, path, when string) *permission.Table {
 	t.Helper()
 	return load(t, fmt.Sprintf("authenticated:\n  - methods: [GET]\n    path: %q\n    require:\n      when: %q\n", path, when))
 }
@@ -419,7 +421,7 @@ func TestForwardedHeadersOfAStrangerDoNotOpenACondition(t *testing.T) {
 		"headers['x-forwarder'] == 'a'": true,
 	} {
 		text := fmt.Sprintf("authenticated:\n  - methods: [GET]\n    path: /x\n    require:\n      when: %q\n", when)
-		if _, err := Parse("t.yaml", []byte(text)); (err == nil) != accepted {
+		if _, err := tablefile.Parse("t.yaml", []byte(text)); (err == nil) != accepted {
 			t.Errorf("%s: %v", when, err)
 		}
 	}

@@ -1,10 +1,14 @@
 package permission
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"gatehouse/core/permission/pathindex"
+	"gatehouse/core/permission/report"
 )
 
 // Options are what a table needs from outside. The zero value is ready.
@@ -16,45 +20,49 @@ type Options struct {
 // Compile merges files into a table with the default options.
 func Compile(files ...*File) (*Table, error) { return Options{}.Compile(files...) }
 
-// Compile merges files into a table. Each name may be defined in one file
-// only; the error, if any, is a Problems that names both places.
+// Compile merges files into a table. It checks everything, whatever the files
+// were made by. Each name may be defined once; the error, if any, is a
+// report.Problems that names both places. The table keeps nothing of the files.
 func (o Options) Compile(files ...*File) (*Table, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	c := &compiler{files: files, table: &Table{now: o.Now}, methods: map[string]bool{}}
-	c.permissions()
-	c.roles()
-	c.scopes()
-	if err := c.report.err(); err != nil {
-		return nil, err
+	for _, step := range []func(){c.check, c.names, c.activities, c.index} {
+		step()
+		if err := c.problems.Err(); err != nil {
+			return nil, err
+		}
 	}
-	c.activities()
-	if err := c.report.err(); err != nil {
-		return nil, err
-	}
-	var err error
-	c.table.index, err = newIndex(c.table, c.patterns)
-	return c.table, err
+	return c.table, nil
 }
 
 // compiler turns files into a table.
 type compiler struct {
-	files   []*File
-	report  report
-	table   *Table
-	methods map[string]bool
-	// patterns are those of the table's activities; the table itself does
-	// without their trees.
-	patterns []*pattern
+	files    []*File
+	problems report.Collector
+	table    *Table
+	methods  map[string]bool
+	// entries are the table's activities for its index. The table itself needs
+	// no more of them.
+	entries []pathindex.Entry
+	// parts are those of each activity, in the order of Activities.
+	parts []parts
+}
+
+// names resolves everything that has a name.
+func (c *compiler) names() {
+	c.permissions()
+	c.roles()
+	c.scopes()
 }
 
 // defined keeps the place of each name and refuses the second one.
-type defined map[string]Place
+type defined map[string]report.Place
 
-func (c *compiler) define(seen defined, kind, name string, at Place) bool {
+func (c *compiler) define(seen defined, kind, name string, at report.Place) bool {
 	if first, twice := seen[name]; twice {
-		c.report.add(at, "%s %s is defined twice, first at %s; keep one, or give one of them another name", kind, quoted(name), first)
+		c.problems.Add(at, "%s %s is defined twice, first at %s; keep one, or give one of them another name", kind, report.Quote(name), first)
 		return false
 	}
 	seen[name] = at
@@ -67,7 +75,7 @@ func (c *compiler) permissions() {
 	seen := defined{}
 	for _, f := range c.files {
 		for i := range f.Permissions {
-			c.define(seen, "permission", f.Permissions[i].Name, f.Permissions[i].Place)
+			c.define(seen, "permission", f.Permissions[i].Name, f.permissionPlace(i))
 		}
 	}
 	t := c.table
@@ -82,16 +90,16 @@ func (c *compiler) permissions() {
 	}
 }
 
-// grants resolves the permissions of a grant list.
-func (c *compiler) grants(kind, name string, list []Grant) []permissionID {
+// grants resolves the permissions of a grant list that stands at a place.
+func (c *compiler) grants(kind, name string, list []Grant, at func(grant int) report.Place) []permissionID {
 	var ids []permissionID
-	for _, g := range list {
+	for i, g := range list {
 		if g.Role {
 			continue
 		}
 		id, ok := c.table.ids[g.Name]
 		if !ok {
-			c.report.add(g.Place, "%s %s: there is no permission %s%s; define it or remove it here", kind, quoted(name), quoted(g.Name), c.suggestPermission(g.Name))
+			c.problems.Add(at(i), "%s %s: there is no permission %s%s; define it or remove it here", kind, report.Quote(name), report.Quote(g.Name), c.suggestPermission(g.Name))
 			continue
 		}
 		ids = append(ids, id)
@@ -100,26 +108,26 @@ func (c *compiler) grants(kind, name string, list []Grant) []permissionID {
 }
 
 func (c *compiler) suggestPermission(name string) string {
-	if c.report.full() {
+	if c.problems.Full() {
 		return ""
 	}
 	for _, f := range c.files {
 		if slices.ContainsFunc(f.Roles, func(r Role) bool { return r.Name == name }) {
-			return "; to include the role write " + quoted(rolePrefix+name)
+			return "; to include the role write " + report.Quote(RolePrefix+name)
 		}
 	}
-	return didYouMean(name, c.table.permissions)
+	return report.DidYouMean(name, c.table.permissions)
 }
 
 // roles gives each role everything it grants, included roles and all.
 func (c *compiler) roles() {
 	seen := defined{}
-	r := &roleResolver{compiler: c, roles: map[string]*Role{}, done: map[string]permissionSet{}}
+	r := &roleResolver{compiler: c, roles: map[string]definedRole{}, done: map[string]permissionSet{}}
 	for _, f := range c.files {
 		for i := range f.Roles {
-			if role := &f.Roles[i]; c.define(seen, "role", role.Name, role.Place) {
-				r.roles[role.Name] = role
-				r.names = append(r.names, role.Name)
+			if name := f.Roles[i].Name; c.define(seen, "role", name, f.rolePlace(i)) {
+				r.roles[name] = definedRole{&f.Roles[i], f, i}
+				r.names = append(r.names, name)
 			}
 		}
 	}
@@ -129,10 +137,19 @@ func (c *compiler) roles() {
 	c.table.roles = r.done
 }
 
+// definedRole is a role and where it stands.
+type definedRole struct {
+	*Role
+	file  *File
+	index int
+}
+
+func (r *definedRole) grantPlace(i int) report.Place { return r.file.roleGrantPlace(r.index, i) }
+
 // roleResolver walks the inclusion of roles depth first.
 type roleResolver struct {
 	*compiler
-	roles map[string]*Role
+	roles map[string]definedRole
 	names []string
 	done  map[string]permissionSet
 	path  []string
@@ -144,10 +161,10 @@ func (r *roleResolver) resolve(name string) permissionSet {
 	}
 	role := r.roles[name]
 	r.path = append(r.path, name)
-	ids := r.grants("role", name, role.Grants)
-	for _, g := range role.Grants {
+	ids := r.grants("role", name, role.Grants, role.grantPlace)
+	for i, g := range role.Grants {
 		if g.Role {
-			ids = r.include(role, g).appendTo(ids)
+			ids = r.include(&role, i).appendTo(ids)
 		}
 	}
 	r.path = r.path[:len(r.path)-1]
@@ -155,14 +172,15 @@ func (r *roleResolver) resolve(name string) permissionSet {
 	return r.done[name]
 }
 
-func (r *roleResolver) include(role *Role, g Grant) permissionSet {
+func (r *roleResolver) include(role *definedRole, grant int) permissionSet {
+	g := role.Grants[grant]
 	if _, ok := r.roles[g.Name]; !ok {
-		r.report.add(g.Place, "role %s: there is no role %s%s; define it or remove it here", quoted(role.Name), quoted(g.Name), r.suggestRole(g.Name))
+		r.problems.Add(role.grantPlace(grant), "role %s: there is no role %s%s; define it or remove it here", report.Quote(role.Name), report.Quote(g.Name), r.suggestRole(g.Name))
 		return permissionSet{}
 	}
 	if start := slices.Index(r.path, g.Name); start >= 0 {
 		cycle := append(slices.Clone(r.path[start:]), g.Name)
-		r.report.add(g.Place, "role %s includes itself: %s; remove one of the inclusions", quoted(g.Name), strings.Join(cycle, " -> "))
+		r.problems.Add(role.grantPlace(grant), "role %s includes itself: %s; remove one of the inclusions", report.Quote(g.Name), strings.Join(cycle, " -> "))
 		return permissionSet{}
 	}
 	return r.resolve(g.Name)
@@ -174,20 +192,24 @@ func (c *compiler) scopes() {
 	t.scopes = map[string]permissionSet{}
 	t.implicitScopes = true
 	var stated *Switch
+	var statedAt report.Place
 	for _, f := range c.files {
 		for i := range f.Scopes {
 			s := &f.Scopes[i]
-			if !c.define(seen, "scope", s.Name, s.Place) {
+			if !c.define(seen, "scope", s.Name, f.scopePlace(i)) {
 				continue
 			}
-			t.scopes[s.Name] = newPermissionSet(c.grants("scope", s.Name, s.Grants))
+			at := func(grant int) report.Place { return f.scopeGrantPlace(i, grant) }
+			t.scopes[s.Name] = newPermissionSet(c.grants("scope", s.Name, s.Grants, at))
 		}
 		switch {
 		case f.ImplicitScopes == nil:
 		case stated != nil && stated.On != f.ImplicitScopes.On:
-			c.report.add(f.ImplicitScopes.Place, "implicit_scopes is %t here and %t at %s; it holds for the whole table, so state it once", f.ImplicitScopes.On, stated.On, stated.Place)
+			c.problems.Add(f.place(f.ImplicitScopes.Place, "implicit_scopes"),
+				"implicit_scopes is %t here and %t at %s; it holds for the whole table, so state it once", f.ImplicitScopes.On, stated.On, statedAt)
 		default:
 			stated = f.ImplicitScopes
+			statedAt = f.place(stated.Place, "implicit_scopes")
 			t.implicitScopes = stated.On
 		}
 	}
@@ -196,67 +218,54 @@ func (c *compiler) scopes() {
 // activities compiles what covers calls.
 func (c *compiler) activities() {
 	enough := c.enoughScopes()
-	for _, f := range c.files {
-		for i := range f.Permissions {
-			p := &f.Permissions[i]
-			id := c.table.ids[p.Name]
-			for j := range p.Activities {
-				c.activity(&p.Activities[j], inPermission, id, enough[id])
-			}
+	all := Activities(c.files...)
+	c.table.activities = make([]compiledActivity, len(all))
+	c.entries = make([]pathindex.Entry, len(all))
+	for i := range all {
+		a, id := &all[i], noPermission
+		scope := ""
+		if a.Section == InPermission {
+			id = c.table.ids[a.Permission]
+			scope = enough[id]
 		}
-		for i := range f.Authenticated {
-			c.activity(&f.Authenticated[i], inAuthenticated, noPermission, "")
+		c.table.activities[i] = compiledActivity{
+			order:      uint32(i),
+			section:    a.Section,
+			override:   a.Override,
+			permission: id,
+			name:       a.Owner() + ": " + a.String(),
 		}
-		for i := range f.Public {
-			c.activity(&f.Public[i], inPublic, noPermission, "")
+		if a.Section == InAuthenticated || scope != "" {
+			c.table.activities[i].scopes = scopesFor(scope, &a.Require)
 		}
+		if !a.Require.empty() {
+			c.table.activities[i].require = newRequirements(&a.Require, c.parts[i].condition)
+		}
+		c.entries[i] = pathindex.Entry{Methods: a.Methods, Hosts: a.Hosts, Path: c.parts[i].path}
 	}
 }
 
-func (c *compiler) activity(a *Activity, s section, id permissionID, enough string) {
-	compiled := &activity{
-		order:      uint32(len(c.table.activities)),
-		section:    s,
-		permission: id,
-		override:   a.Override,
-		methods:    a.Methods,
-		hosts:      a.Hosts,
-		path:       a.Path,
-		rule:       c.ruleName(a, s, id),
-	}
-	if !a.Require.empty() {
-		var err error
-		if compiled.require, err = newRequirements(&a.Require, a.pattern); err != nil {
-			c.report.add(a.PathPlace, "path %s", patternError(a.Path, err))
+// index makes the table's index.
+func (c *compiler) index() {
+	t := c.table
+	var err error
+	t.index, err = pathindex.New(c.entries, func(entries []uint32) Access {
+		matched := make([]*compiledActivity, len(entries))
+		for i, e := range entries {
+			matched[i] = &t.activities[e]
 		}
+		return newAccess(t, matched)
+	}, newUnion)
+	if err == nil {
+		return
 	}
-	if s == inAuthenticated || enough != "" {
-		compiled.scopes = scopesFor(enough, &a.Require)
+	var entry *pathindex.EntryError
+	if errors.As(err, &entry) {
+		a := Activities(c.files...)[entry.Entry]
+		c.problems.Add(a.PathPlace, "%s: path %s", a.Owner(), entry.Err)
+		return
 	}
-	c.countMethods(a)
-	c.table.activities = append(c.table.activities, compiled)
-	c.patterns = append(c.patterns, a.pattern)
-}
-
-// countMethods keeps the methods of a table to what the index can number.
-func (c *compiler) countMethods(a *Activity) {
-	for _, m := range a.Methods {
-		if m == AnyMethod || c.methods[m] || len(c.methods) > maxMethods {
-			continue
-		}
-		c.methods[m] = true
-		if len(c.methods) > maxMethods {
-			c.report.add(a.Place, "method %s is one too many; a table may name %d different methods", m, maxMethods)
-		}
-	}
-}
-
-func (c *compiler) ruleName(a *Activity, s section, id permissionID) string {
-	owner := s.String()
-	if s == inPermission {
-		owner = c.table.permissions[id]
-	}
-	return owner + ": " + a.String()
+	c.problems.Add(report.Place{File: "the table"}, "%s", err)
 }
 
 // enoughScopes finds for each permission the scope to name to a client that
@@ -301,8 +310,8 @@ func scopesFor(enough string, r *Requirements) []string {
 }
 
 func (r *roleResolver) suggestRole(name string) string {
-	if r.report.full() {
+	if r.problems.Full() {
 		return ""
 	}
-	return didYouMean(name, r.names)
+	return report.DidYouMean(name, r.names)
 }

@@ -1,10 +1,20 @@
 package permission
 
-import "time"
+import (
+	"strings"
+	"time"
 
-// File is one table file, read and checked by itself. Names that other files
-// may define are resolved by Compile.
+	"gatehouse/core/permission/condition"
+	"gatehouse/core/permission/pathindex"
+	"gatehouse/core/permission/pattern"
+	"gatehouse/core/permission/report"
+)
+
+// File is a part of a table: plain data, read from text or built by code. The
+// places say where each part stands; code leaves them empty. Compile checks
+// everything.
 type File struct {
+	// Name is what problems are reported under, normally a path.
 	Name          string
 	Permissions   []Permission
 	Roles         []Role
@@ -17,7 +27,7 @@ type File struct {
 
 // Permission is a name for a set of activities.
 type Permission struct {
-	Place       Place
+	Place       report.Place
 	Name        string
 	Description string
 	Activities  []Activity
@@ -25,52 +35,56 @@ type Permission struct {
 
 // Role grants permissions, its own and those of the roles it includes.
 type Role struct {
-	Place  Place
+	Place  report.Place
 	Name   string
 	Grants []Grant
 }
 
 // Grant is an entry of a role: a permission, or another role.
 type Grant struct {
-	Place Place
+	Place report.Place
 	Name  string
 	Role  bool
 }
 
 // Scope grants permissions to whoever holds a token with that scope.
 type Scope struct {
-	Place  Place
+	Place  report.Place
 	Name   string
 	Grants []Grant
 }
 
 // Switch is a true or false with its place.
 type Switch struct {
-	Place Place
+	Place report.Place
 	On    bool
 }
 
 // Activity is a set of calls: methods, a path regex and optional hosts.
 type Activity struct {
-	Place   Place
+	Place   report.Place
 	Methods []string
 	// Path is the regex as written; PathPlace is where it starts.
 	Path      string
-	PathPlace Place
+	PathPlace report.Place
 	// Hosts is empty when the activity covers every host.
 	Hosts   []string
 	Require Requirements
 	// Override takes the activity out of the order of sections.
 	Override bool
 
-	pattern *pattern
+	// path and condition are what CheckPath and CheckCondition made of Path and
+	// Require.When, so that Compile need not make them again. They count only
+	// while the texts are the same.
+	path      *pattern.Path
+	condition *condition.Condition
 }
 
 // AnyMethod in an activity stands for every method.
-const AnyMethod = "ANY"
+const AnyMethod = pathindex.AnyMethod
 
-// Requirements are what a call needs beside the permission. All that are set
-// must hold; the zero value requires nothing.
+// Requirements are what a call needs in addition to the permission. All that are
+// set must hold; the zero value requires nothing.
 type Requirements struct {
 	AllScopes []string
 	AnyScope  []string
@@ -82,8 +96,6 @@ type Requirements struct {
 	Credentials []string
 	// When is a CEL condition.
 	When string
-
-	condition *condition
 }
 
 func (r *Requirements) empty() bool {
@@ -92,5 +104,87 @@ func (r *Requirements) empty() bool {
 
 // String writes an activity in the short form of the file format.
 func (a *Activity) String() string {
-	return joinMethods(a.Methods) + " " + a.Path
+	return strings.Join(a.Methods, ",") + " " + a.Path
+}
+
+// CheckPath reads the path regex. The error follows the word "path".
+func (a *Activity) CheckPath() error {
+	path, err := a.Pattern()
+	a.path = path
+	return err
+}
+
+// CheckCondition compiles the condition, which needs a good path.
+func (a *Activity) CheckCondition() []condition.Problem {
+	path, err := a.Pattern()
+	if err != nil {
+		return []condition.Problem{{Text: "cannot be checked, because the path " + err.Error()}}
+	}
+	var problems []condition.Problem
+	a.condition, problems = a.compileCondition(path)
+	return problems
+}
+
+// Pattern is the path regex as it was read.
+func (a *Activity) Pattern() (*pattern.Path, error) {
+	if a.path != nil && a.path.Text == a.Path {
+		return a.path, nil
+	}
+	return pattern.ParsePath(a.Path)
+}
+
+func (a *Activity) compileCondition(path *pattern.Path) (*condition.Condition, []condition.Problem) {
+	if c := a.condition; c != nil && c.Text() == a.Require.When && c.Path() == path {
+		return c, nil
+	}
+	return condition.Compile(a.Require.When, path)
+}
+
+// ConditionReadsPath reports whether the condition reads named groups of the
+// path, so that its meaning depends on the path regex too.
+func (a *Activity) ConditionReadsPath() bool {
+	if a.Require.When == "" {
+		return false
+	}
+	path, err := a.Pattern()
+	if err != nil {
+		return false
+	}
+	c, problems := a.compileCondition(path)
+	return len(problems) == 0 && c.ReadsPath()
+}
+
+// OwnedActivity is an activity together with what it belongs to.
+type OwnedActivity struct {
+	*Activity
+	Section Section
+	// Permission owns the activity; empty in the other sections.
+	Permission string
+}
+
+// Owner names the permission, or the section where there is none.
+func (a *OwnedActivity) Owner() string {
+	if a.Section == InPermission {
+		return a.Permission
+	}
+	return a.Section.String()
+}
+
+// Activities lists the activities of files in the order in which Compile numbers
+// them.
+func Activities(files ...*File) []OwnedActivity {
+	var all []OwnedActivity
+	add := func(list []Activity, section Section, permission string) {
+		for i := range list {
+			all = append(all, OwnedActivity{&list[i], section, permission})
+		}
+	}
+	for _, f := range files {
+		for i := range f.Permissions {
+			add(f.Permissions[i].Activities, InPermission, f.Permissions[i].Name)
+		}
+		add(f.Authenticated, InAuthenticated, "")
+		add(f.Public, InPublic, "")
+	}
+	return all
 }

@@ -2,18 +2,19 @@ package permission
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/permission/condition"
+	"gatehouse/core/permission/report"
 )
 
 // allows decides one activity for one principal. Logging in again is asked
 // for last: it would be in vain where something else is missing too.
-func (a *activity) allows(t *Table, call *core.Call, p *core.Principal) error {
-	if a.section == inPermission && !t.holds(p, a.permission) {
+func (a *compiledActivity) allows(t *Table, call *core.Call, p *core.Principal) error {
+	if a.section == InPermission && !t.holds(p, a.permission) {
 		return t.lacks(a)
 	}
 	if a.require == nil {
@@ -25,18 +26,17 @@ func (a *activity) allows(t *Table, call *core.Call, p *core.Principal) error {
 // requirements are compiled requirements.
 type requirements struct {
 	Requirements
-	// path is needed where the condition reads its named groups.
-	path *regexp.Regexp
+	condition *condition.Condition
 }
 
-func newRequirements(r *Requirements, p *pattern) (*requirements, error) {
-	compiled := &requirements{Requirements: *r}
-	if r.condition == nil || r.condition.reads[pathVar] == nil {
-		return compiled, nil
+// newRequirements copies, so that a later change to the model does not reach the
+// table.
+func newRequirements(r *Requirements, c *condition.Condition) *requirements {
+	compiled := &requirements{*r, c}
+	for _, list := range []*[]string{&compiled.AllScopes, &compiled.AnyScope, &compiled.Credentials} {
+		*list = slices.Clone(*list)
 	}
-	var err error
-	compiled.path, err = compileWhole(p)
-	return compiled, err
+	return compiled
 }
 
 func (r *requirements) check(call *core.Call, p *core.Principal, enough []string, now time.Time) error {
@@ -69,10 +69,10 @@ func (r *requirements) checkCondition(call *core.Call, p *core.Principal) error 
 	switch {
 	case r.When == "":
 		return nil
-	case r.condition == nil: // a condition that nobody compiled cannot hold
-		return fmt.Errorf("%w: condition %s was not compiled", core.ErrForbidden, quoted(r.When))
+	case r.condition == nil: // a condition that was not compiled cannot hold
+		return fmt.Errorf("%w: condition %s was not compiled", core.ErrForbidden, report.Quote(r.When))
 	}
-	return r.condition.holds(call, p, r.path)
+	return r.condition.Holds(call, p)
 }
 
 // clockSkew is how far ahead an identity provider's clock may be.
@@ -96,7 +96,7 @@ func (r *Requirements) checkStepUp(p *core.Principal, now time.Time) error {
 }
 
 // level orders assurance levels; one that is not known is below all.
-func level(aal string) int { return slices.Index(assuranceLevels, aal) }
+func level(aal string) int { return slices.Index(AssuranceLevels, aal) }
 
 // rank orders refusals by how little is left to be done.
 func rank(err error) int {

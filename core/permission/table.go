@@ -1,12 +1,14 @@
 package permission
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/permission/pathindex"
 )
 
 // Table is a compiled permission table. It is immutable and safe for
@@ -20,8 +22,8 @@ type Table struct {
 	// implicitScopes lets a scope grant the permission it is named like,
 	// unless scopes has an entry for it.
 	implicitScopes bool
-	activities     []*activity
-	index          *index
+	activities     []compiledActivity
+	index          *pathindex.Index[Access]
 }
 
 var _ core.Policy = (*Table)(nil)
@@ -31,37 +33,20 @@ type permissionID uint32
 
 const noPermission = ^permissionID(0)
 
-// section says which part of the file an activity stands in. A greater one
-// is stricter and decides where several cover one call.
-type section uint8
-
-const (
-	inPublic section = iota
-	inAuthenticated
-	inPermission
-)
-
-func (s section) String() string {
-	return [...]string{"public", "authenticated", "permission"}[s]
-}
-
-// activity is a compiled activity.
-type activity struct {
+// compiledActivity is what a table needs of an activity to decide.
+type compiledActivity struct {
 	order      uint32 // in which the files state them
-	section    section
+	section    Section
 	override   bool
 	permission permissionID
-	methods    []string
-	hosts      []string
-	path       string        // the regex
 	require    *requirements // nil for none
 	scopes     []string      // that would be enough
-	rule       string
+	name       string
 }
 
 // Match finds the activities that cover a call, or nil when none does.
 func (t *Table) Match(_ context.Context, call *core.Call) core.Access {
-	if access := t.index.match(call.Method, call.Host, call.Path); access != nil {
+	if access := t.index.Match(call.Method, call.Host, call.Path); access != nil {
 		return access
 	}
 	return nil
@@ -170,11 +155,11 @@ type Access struct {
 type covering struct {
 	// matched are all activities that cover the call; decides are those of
 	// the section that counts.
-	matched, decides []*activity
+	matched, decides []*compiledActivity
 	// plain are the permissions whose activities require nothing further, if
 	// there are several, and demanding the activities that do.
 	plain     *permissionSet
-	demanding []*activity
+	demanding []*compiledActivity
 	// anyone says that an authenticated caller needs nothing further.
 	anyone bool
 }
@@ -184,20 +169,20 @@ var _ core.Access = (*Access)(nil)
 // newAccess picks the section that decides. The strictest one does, so that a
 // broad public regex never opens what a permission guards; an activity that
 // says "override" is the exception its author asked for.
-func newAccess(t *Table, matched []*activity) Access {
+func newAccess(t *Table, matched []*compiledActivity) Access {
 	c := &covering{matched: matched, decides: deciding(matched)}
 	var plain []permissionID
 	for _, a := range c.decides {
 		switch {
 		case a.require != nil:
 			c.demanding = append(c.demanding, a)
-		case a.section == inPermission:
+		case a.section == InPermission:
 			plain = append(plain, a.permission)
 		default:
 			c.anyone = true
 		}
 	}
-	access := Access{t, c, noPermission, c.decides[0].section == inPublic}
+	access := Access{t, c, noPermission, c.decides[0].section == InPublic}
 	switch len(plain) {
 	case 0:
 	case 1:
@@ -209,19 +194,31 @@ func newAccess(t *Table, matched []*activity) Access {
 	return access
 }
 
-func deciding(matched []*activity) []*activity {
-	strictest := inPublic
+// newUnion makes the access for calls that several accesses cover.
+func newUnion(list []*Access) Access {
+	var matched []*compiledActivity
+	for _, a := range list {
+		matched = append(matched, a.matched...)
+	}
+	slices.SortFunc(matched, func(a, b *compiledActivity) int { return cmp.Compare(a.order, b.order) })
+	return newAccess(list[0].table, slices.Compact(matched))
+}
+
+func deciding(matched []*compiledActivity) []*compiledActivity {
+	strictest := InPublic
 	for i, a := range matched {
-		if a.override && a.section == inPublic {
+		if a.override && a.section == InPublic {
 			return matched[i : i+1]
 		}
 		strictest = max(strictest, a.section)
 	}
-	counts := func(a *activity) bool { return a.section == strictest || a.override && a.section == inAuthenticated }
-	if !slices.ContainsFunc(matched, func(a *activity) bool { return !counts(a) }) {
+	counts := func(a *compiledActivity) bool {
+		return a.section == strictest || a.override && a.section == InAuthenticated
+	}
+	if !slices.ContainsFunc(matched, func(a *compiledActivity) bool { return !counts(a) }) {
 		return matched
 	}
-	return slices.DeleteFunc(slices.Clone(matched), func(a *activity) bool { return !counts(a) })
+	return slices.DeleteFunc(slices.Clone(matched), func(a *compiledActivity) bool { return !counts(a) })
 }
 
 // Public reports whether anybody may make the call.
@@ -240,9 +237,9 @@ func (a *Access) Scopes() []string {
 // Rule names the first activity that decides, with its owner.
 func (a *Access) Rule() string {
 	if more := len(a.decides) - 1; more > 0 {
-		return fmt.Sprintf("%s (and %d more)", a.decides[0].rule, more)
+		return fmt.Sprintf("%s (and %d more)", a.decides[0].name, more)
 	}
-	return a.decides[0].rule
+	return a.decides[0].name
 }
 
 // Allows returns nil when one of the activities lets the principal make the
@@ -273,10 +270,10 @@ func (a *Access) Allows(_ context.Context, call *core.Call, p *core.Principal) e
 // lacksPlain is the refusal for the first activity that requires nothing but
 // its permission.
 func (a *Access) lacksPlain() error {
-	i := slices.IndexFunc(a.decides, func(a *activity) bool { return a.require == nil })
+	i := slices.IndexFunc(a.decides, func(a *compiledActivity) bool { return a.require == nil })
 	return a.table.lacks(a.decides[i])
 }
 
-func (t *Table) lacks(a *activity) error {
+func (t *Table) lacks(a *compiledActivity) error {
 	return &core.InsufficientScope{Scopes: a.scopes, Detail: "permission " + t.permissions[a.permission] + " is not granted"}
 }

@@ -1,50 +1,36 @@
-package permission
+package permission_test
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"testing"
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/tablefile"
 )
 
 // plainest is the table of the reference's first page.
-const plainest = `
-permissions:
-  users:read:
-    description: See users
-    activities:
-      - GET,HEAD /users
-      - GET,HEAD /users/[^/?#]+
-  orders:cancel:
-    activities:
-      - methods: [POST]
-        path: /orders/(?P<order_id>[0-9]+)/cancel
-        require: {aal: aal2, max_age: 15m, when: "claims.tenant == headers['x-tenant']"}
-roles:
-  clerk: [users:read]
-  manager: [role:clerk, orders:cancel]
-scopes:
-  "o:cancel": [orders:cancel]
-public:
-  - GET /healthz
-`
+//
+//go:embed testdata/plainest.yaml
+var plainest string
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // load compiles tables with a clock that stands at noon.
-func load(t *testing.T, tables ...string) *Table {
+func load(t *testing.T, tables ...string) *permission.Table {
 	t.Helper()
-	var files []*File
+	var files []*permission.File
 	for _, text := range tables {
-		f, err := Parse("table.yaml", []byte(text))
+		f, err := tablefile.Parse("table.yaml", []byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
 		files = append(files, f)
 	}
-	table, err := Options{Now: func() time.Time { return noon }}.Compile(files...)
+	table, err := permission.Options{Now: func() time.Time { return noon }}.Compile(files...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,8 +41,10 @@ func call(method, path string, headers ...core.Header) *core.Call {
 	return &core.Call{Request: &core.Request{Method: method, Target: path, Host: "api.example.com", Header: headers}, Path: path}
 }
 
-// decide gives "uncovered", "public", "allowed" or the text of the refusal.
-func decide(table *Table, c *core.Call, p *core.Principal) string { return decideBy(table, c, p) }
+// decide returns "uncovered", "public", "allowed" or the text of the refusal.
+func decide(table *permission.Table, c *core.Call, p *core.Principal) string {
+	return decideBy(table, c, p)
+}
 
 func decideBy(policy core.Policy, c *core.Call, p *core.Principal) string {
 	access := policy.Match(context.Background(), c)

@@ -14,6 +14,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/sqlimport"
+	"gatehouse/core/permission/tablefile"
 	"gatehouse/dev/postgrestest"
 )
 
@@ -151,7 +152,7 @@ INSERT INTO role_permissions VALUES (1, 1), (1, 1), (1, 2), (3, 1), (1, 77);
 	if got := string(text); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	file, err := permission.Parse("table", text)
+	file, err := tablefile.Parse("table", text)
 	if err != nil {
 		t.Fatal(err)
 	}

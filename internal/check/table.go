@@ -6,6 +6,9 @@ import (
 
 	"gatehouse/core/config"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/expectation"
+	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/tablefile"
 	"gatehouse/internal/check/document"
 )
 
@@ -44,7 +47,7 @@ func (c *checker) tableFiles(s settings, key string, paths []string) []*permissi
 func (c *checker) tables(texts []*document.Text) []*permission.File {
 	var files []*permission.File
 	for _, text := range texts {
-		file, err := permission.Parse(text.File, []byte(text.Content))
+		file, err := tablefile.Parse(text.File, []byte(text.Content))
 		if err != nil {
 			c.tableProblems(texts, err)
 			continue
@@ -67,7 +70,7 @@ func (c *checker) tableProblems(texts []*document.Text, err error) {
 
 // problems gives those of a permission package's parser their place in the file.
 func (c *checker) problems(rule string, texts []*document.Text, err error) {
-	var several permission.Problems
+	var several report.Problems
 	if !errors.As(err, &several) {
 		c.add(rule, texts[0].Place(1, 1), "%v", err)
 		return
@@ -84,7 +87,7 @@ func (c *checker) problems(rule string, texts []*document.Text, err error) {
 }
 
 func (c *checker) expectations(text *document.Text) {
-	if _, err := permission.ParseExpectations(text.File, []byte(text.Content)); err != nil {
+	if _, err := expectation.Parse(text.File, []byte(text.Content)); err != nil {
 		c.problems("expectations", []*document.Text{text}, err)
 	}
 }

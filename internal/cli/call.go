@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -13,32 +12,35 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core"
-	"gatehouse/core/authn/claims"
+	"gatehouse/internal/offline"
 )
 
-// callFlags describe what surrounds a method and a path in a request.
-type callFlags struct {
+// pathFlags relax how paths are read.
+type pathFlags struct{ core.PathOptions }
+
+// pathFlagNames are those of pathFlags.
+var pathFlagNames = []string{"allow-semicolon", "allow-double-slash", "allow-encoded-slash"}
+
+func (f *pathFlags) register(c *cobra.Command) {
+	c.Flags().BoolVar(&f.AllowSemicolon, "allow-semicolon", false, "read paths as path.allow_semicolon does")
+	c.Flags().BoolVar(&f.AllowDoubleSlash, "allow-double-slash", false, "read paths as path.allow_double_slash does")
+	c.Flags().BoolVar(&f.AllowEncodedSlash, "allow-encoded-slash", false, "read paths as path.allow_encoded_slash does")
+}
+
+// requestFlags describe what surrounds a method and a path in a request.
+type requestFlags struct {
 	host    string
 	headers []string
 	peer    string
-	path    core.PathOptions
+	scheme  choice
 }
 
-func (f *callFlags) register(c *cobra.Command) {
-	f.registerPath(c)
-	f.registerHost(c)
+func (f *requestFlags) register(c *cobra.Command) {
+	c.Flags().StringVar(&f.host, "host", "", "`name` of the host that is called (default: one that the table does not name)")
 	c.Flags().StringArrayVarP(&f.headers, "header", "H", nil, "`\"Name: value\"` of a request header; repeat it for more")
 	c.Flags().StringVar(&f.peer, "peer", "", "`address` of the client")
-}
-
-func (f *callFlags) registerHost(c *cobra.Command) {
-	c.Flags().StringVar(&f.host, "host", "", "`name` of the host that is called (default: one that the table does not name)")
-}
-
-func (f *callFlags) registerPath(c *cobra.Command) {
-	c.Flags().BoolVar(&f.path.AllowSemicolon, "allow-semicolon", false, "read paths as path.allow_semicolon does")
-	c.Flags().BoolVar(&f.path.AllowDoubleSlash, "allow-double-slash", false, "read paths as path.allow_double_slash does")
-	c.Flags().BoolVar(&f.path.AllowEncodedSlash, "allow-encoded-slash", false, "read paths as path.allow_encoded_slash does")
+	f.scheme = choice{of: []string{"http", "https"}}
+	f.scheme.register(c, "scheme", "", "scheme by which the client reached the gateway (default: not known)")
 }
 
 var methodForm = regexp.MustCompile(`^[!#$%&'*+.^_|~0-9A-Za-z` + "`" + `-]+$`)
@@ -46,16 +48,15 @@ var methodForm = regexp.MustCompile(`^[!#$%&'*+.^_|~0-9A-Za-z` + "`" + `-]+$`)
 // anyHost stands for the host where none is given: one that no table names.
 const anyHost = "any-other-host.invalid"
 
-// call makes the call that a gate would see. Its error is a PathError where
-// the target has no one reading, which is an answer and no mistake.
-func (f *callFlags) call(method, target string) (*core.Call, error) {
+// request makes the request that a gate would see.
+func (f *requestFlags) request(method, target string) (*core.Request, error) {
 	if !methodForm.MatchString(method) {
 		return nil, fmt.Errorf("%q is no HTTP method; write METHOD and PATH as in: GET /users/7", method)
 	}
 	if !strings.HasPrefix(target, "/") {
 		return nil, fmt.Errorf("%q is no request target; write what stands on the request line, beginning with a slash, as in: GET /users/7", target)
 	}
-	r := &core.Request{Method: method, Target: target, Host: cmp.Or(f.host, anyHost)}
+	r := &core.Request{Method: method, Target: target, Host: cmp.Or(f.host, anyHost), Scheme: f.scheme.value}
 	for _, line := range f.headers {
 		name, value, ok := strings.Cut(line, ":")
 		if !ok || !methodForm.MatchString(name) {
@@ -69,78 +70,114 @@ func (f *callFlags) call(method, target string) (*core.Call, error) {
 			return nil, fmt.Errorf("--peer %q is no IP address", f.peer)
 		}
 	}
-	path, err := core.Canonical(target, f.path)
-	return &core.Call{Request: r, Path: path}, err
+	return r, nil
+}
+
+// callFlags describe one call to one gate.
+type callFlags struct {
+	gate    gateFlags
+	request requestFlags
+	output  outputFlags
+}
+
+func (f *callFlags) register(c *cobra.Command) {
+	f.gate.register(c)
+	f.request.register(c)
+	f.output.register(c)
+}
+
+// open makes the gate and the request.
+func (f *callFlags) open(cmd *cobra.Command, method, target string) (*openGate, *core.Request, error) {
+	g, err := f.gate.open(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := f.request.request(method, target)
+	return g, r, err
 }
 
 // callerFlags say who calls.
 type callerFlags struct {
 	scopes, roles, permissions []string
 	claims                     string
-	kind                       choice
+	subject, clientID, issuer  string
+	kind, aal                  choice
+	authAge                    time.Duration
 	anonymous                  bool
 }
 
+// callerFlagNames are those of callerFlags but --anonymous.
+var callerFlagNames = []string{"scope", "role", "permission", "claims", "sub", "client-id", "issuer", "kind", "aal", "auth-age"}
+
 func (f *callerFlags) register(c *cobra.Command) {
-	c.Flags().StringArrayVarP(&f.scopes, "scope", "s", nil, "`scope` that the caller's token has; repeat it for more")
-	c.Flags().StringArrayVarP(&f.roles, "role", "r", nil, "`role` of the caller; repeat it for more")
-	c.Flags().StringArrayVarP(&f.permissions, "permission", "p", nil, "`permission` that the credential states; repeat it for more")
-	c.Flags().StringVarP(&f.claims, "claims", "c", "", "JSON `file` with the claims of the caller's token, - is standard input")
-	f.kind = choice{string(core.KindJWT), []string{string(core.KindJWT), string(core.KindSession), string(core.KindIntrospection)}}
-	f.kind.register(c, "kind", "", "kind of credential the caller has")
+	f.registerCredential(c)
 	c.Flags().BoolVar(&f.anonymous, "anonymous", false, "the caller has no credential")
-	_ = c.MarkFlagFilename("claims", "json")
-	for _, name := range []string{"scope", "role", "permission", "claims", "kind"} {
+	for _, name := range callerFlagNames {
 		c.MarkFlagsMutuallyExclusive("anonymous", name)
 	}
 }
 
-const maxClaims = 1 << 20
+// registerCredential adds the flags that say what the credential of the caller
+// states.
+func (f *callerFlags) registerCredential(c *cobra.Command) {
+	c.Flags().StringArrayVarP(&f.scopes, "scope", "s", nil, "`scope` that the caller's token has; repeat it for more")
+	c.Flags().StringArrayVarP(&f.roles, "role", "r", nil, "`role` of the caller; repeat it for more")
+	c.Flags().StringArrayVarP(&f.permissions, "permission", "p", nil, "`permission` that the credential states; repeat it for more")
+	c.Flags().StringVarP(&f.claims, "claims", "c", "", "JSON `file` with what the caller's credential states: claims of a token, or a session document; - is standard input")
+	c.Flags().StringVar(&f.subject, "sub", "", "`subject` of the caller's credential")
+	c.Flags().StringVar(&f.clientID, "client-id", "", "`id` of the client that the token was issued to")
+	c.Flags().StringVar(&f.issuer, "issuer", "", "`issuer` of the caller's token")
+	f.kind = choice{of: []string{string(core.KindJWT), string(core.KindSession), string(core.KindIntrospection)}}
+	f.kind.register(c, "kind", "", "kind of credential the caller has (default: what the configuration and the claims suggest, else jwt)")
+	f.aal = choice{of: []string{"aal1", "aal2", "aal3"}}
+	f.aal.register(c, "aal", "", "assurance level of the caller's sign-in (default: what the claims say)")
+	c.Flags().DurationVar(&f.authAge, "auth-age", -1, "`age` of the caller's sign-in, such as 5m (default: what the claims say)")
+	c.Flags().Lookup("auth-age").DefValue = "" // -1 is no default to show
+	_ = c.MarkFlagFilename("claims", "json")
+}
 
-// principal returns the caller, or nil for an anonymous one.
-func (f *callerFlags) principal(cmd *cobra.Command) (*core.Principal, error) {
+// caller is who calls.
+func (f *callerFlags) caller(cmd *cobra.Command) (*offline.Caller, error) {
 	if f.anonymous {
-		return nil, nil
+		return &offline.Caller{Anonymous: true}, nil
 	}
-	p := &core.Principal{Kind: core.Kind(f.kind.value), Expiry: time.Now().Add(time.Hour)}
-	if f.claims != "" {
-		text, err := readInput(cmd.InOrStdin(), f.claims, maxClaims)
-		if err != nil {
-			return nil, err
-		}
-		if err := readClaims(text, p); err != nil {
-			return nil, fmt.Errorf("%s: %w", shownName(f.claims), err)
-		}
+	if cmd.Flags().Changed("auth-age") && f.authAge < 0 {
+		return nil, fmt.Errorf("--auth-age is %s; write how long ago the caller signed in, such as 5m", f.authAge)
 	}
-	p.Scopes = append(p.Scopes, f.scopes...)
-	p.Roles = append(p.Roles, f.roles...)
-	p.Permissions = append(p.Permissions, f.permissions...)
-	return p, nil
-}
-
-// readClaims fills in a principal as a gate does for a token with such claims.
-func readClaims(text []byte, p *core.Principal) error {
-	if len(text) > maxClaims {
-		return fmt.Errorf("the file is larger than %d KiB; give the claims of one token", maxClaims>>10)
+	c := &offline.Caller{
+		Kind: core.Kind(f.kind.value), Subject: f.subject, ClientID: f.clientID, Issuer: f.issuer,
+		Scopes: f.scopes, Roles: f.roles, Permissions: f.permissions, AAL: f.aal.value, AuthAge: f.authAge,
 	}
-	decoded, err := claims.Decode(text)
+	if f.claims == "" {
+		return c, nil
+	}
+	text, err := readInput(cmd.InOrStdin(), f.claims, offline.MaxClaims)
 	if err != nil {
-		return fmt.Errorf("the claims cannot be read: %w; write the payload of a token as one JSON object", err)
+		return nil, err
 	}
-	return claimedBy(decoded, p)
+	if c.Claims, err = offline.DecodeClaims(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", shownName(f.claims), err)
+	}
+	return c, nil
 }
 
-func claimedBy(decoded map[string]any, p *core.Principal) error {
-	set := claims.Set(decoded)
-	if err := set.Principal(claims.Paths{}.WithDefaults(), p); err != nil {
-		return fmt.Errorf("no gate accepts such claims: %w", err)
+// principal is the caller to a gate without a configuration; nil for one
+// without a credential.
+func (f *callerFlags) principal(cmd *cobra.Command, g *offline.Gate) (*core.Principal, error) {
+	c, err := f.caller(cmd)
+	if err != nil {
+		return nil, err
 	}
-	if exp, ok, err := set.Time("exp"); err != nil {
-		return fmt.Errorf("no gate accepts such claims: %w", err)
-	} else if ok {
-		p.Expiry = exp
+	p, err := g.Principal(c)
+	return p, f.located(err)
+}
+
+// located names the file of the claims that an error is about.
+func (f *callerFlags) located(err error) error {
+	if err == nil || f.claims == "" {
+		return err
 	}
-	return nil
+	return fmt.Errorf("%s: %w", shownName(f.claims), err)
 }
 
 // completeNames offers the names that a table defines.
@@ -164,8 +201,8 @@ func (f *callerFlags) complete(c *cobra.Command, t *tableFlags) {
 	_ = c.RegisterFlagCompletionFunc("scope", completeNames(t, func(_, _, s []string) []string { return s }))
 }
 
-// methodAndPath is the shape of the arguments of commands that ask about one
-// call, and completeMethod helps to type them.
+// methodAndPath is the shape of the arguments of commands about one call, and
+// completeMethod helps to type them.
 func methodAndPath(_ *cobra.Command, args []string) error {
 	if len(args) != 2 {
 		return fmt.Errorf("got %s; give a METHOD and a PATH, as in: GET /users/7", plural(len(args), "argument", "arguments"))
@@ -178,11 +215,4 @@ func completeMethod(_ *cobra.Command, args []string, _ string) ([]string, cobra.
 		return []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}, cobra.ShellCompDirectiveNoFileComp
 	}
 	return nil, cobra.ShellCompDirectiveNoFileComp
-}
-
-// isRefusedPath tells a path that a gate would refuse from a mistake in how
-// the command was called.
-func isRefusedPath(err error) bool {
-	var path *core.PathError
-	return errors.As(err, &path)
 }

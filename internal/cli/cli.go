@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"gatehouse/core/permission"
+	"gatehouse/core/permission/report"
 	"gatehouse/internal/version"
 )
 
@@ -46,7 +46,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // complain prints an error. Problems of a file stand on lines of their own, in
 // the form that editors jump to.
 func complain(stderr io.Writer, err error) {
-	var problems permission.Problems
+	var problems report.Problems
 	if errors.As(err, &problems) {
 		fmt.Fprintln(stderr, problems)
 		return

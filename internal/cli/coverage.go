@@ -67,11 +67,11 @@ func (o *coverageCommandOptions) run(cmd *cobra.Command, name string) error {
 		operations = append(operations, analysis.Operation{Name: op.String(), Method: op.Method, Regex: op.Regex})
 		places[op.String()] = op.Place
 	}
-	c, err := analysis.Cover(t.Rules(), operations)
+	c, err := analysis.Cover(t.Activities(), operations)
 	if err != nil {
 		return err
 	}
-	report := coverageReport{c, d, places, len(t.Rules())}
+	report := coverageReport{c, d, places, len(t.Activities())}
 	if o.output.json() {
 		err = printJSON(cmd.OutOrStdout(), report.forJSON())
 	} else {
@@ -101,10 +101,10 @@ func (r coverageReport) print(p *printer) {
 	for i := range r.Unused {
 		a := &r.Unused[i]
 		which := ""
-		if len(a.Methods) < len(a.Rule.Methods) {
+		if len(a.Methods) < len(a.OwnedActivity.Methods) {
 			which = ": only " + strings.Join(a.Methods, ",")
 		}
-		p.printf("  %s  %s%s  %s\n", p.name(a.Owner()), describe(&a.Rule), which, p.dim(place(a.Place)))
+		p.printf("  %s  %s%s  %s\n", p.name(a.Owner()), describe(&a.OwnedActivity), which, p.dim(place(a.Place)))
 	}
 	if len(r.Undecided) > 0 {
 		p.printf("%s\n", p.warn("activities that are too large to compare"))
@@ -161,7 +161,7 @@ func (r coverageReport) forJSON() coverageJSON {
 		Undecided: rulesForJSON(r.Undecided), Missing: append([]string{}, r.document.Missing...),
 	}
 	for i := range r.Unused {
-		out.Unused = append(out.Unused, activityGapJSON{ruleForJSON(&r.Unused[i].Rule), r.Unused[i].Methods})
+		out.Unused = append(out.Unused, activityGapJSON{ruleForJSON(&r.Unused[i].OwnedActivity), r.Unused[i].Methods})
 	}
 	return out
 }

@@ -200,11 +200,11 @@ func (p differencePrinter) side(when string, rules []analysis.Decider) {
 		p.printf("      %s  %s\n", p.dim(when), p.dim("not covered"))
 	}
 	for i := range rules {
-		p.rule("      "+p.dim(when)+"  ", &rules[i].Rule, rules[i].Granted)
+		p.rule("      "+p.dim(when)+"  ", &rules[i].OwnedActivity, rules[i].Granted)
 	}
 }
 
-func (p differencePrinter) rule(indent string, r *permission.Rule, granted bool) {
+func (p differencePrinter) rule(indent string, r *permission.OwnedActivity, granted bool) {
 	text := r.Owner() + ": " + describe(r)
 	if !granted {
 		text += "  " + p.dim("not granted")
@@ -277,7 +277,7 @@ func diffForJSON(d *analysis.Difference) diffJSON {
 	return out
 }
 
-func rulesForJSON(list []permission.Rule) []ruleJSON {
+func rulesForJSON(list []permission.OwnedActivity) []ruleJSON {
 	out := []ruleJSON{}
 	for i := range list {
 		out = append(out, ruleForJSON(&list[i]))
@@ -288,7 +288,7 @@ func rulesForJSON(list []permission.Rule) []ruleJSON {
 func decidersForJSON(list []analysis.Decider) []deciderJSON {
 	out := []deciderJSON{}
 	for i := range list {
-		out = append(out, deciderJSON{ruleForJSON(&list[i].Rule), list[i].Granted})
+		out = append(out, deciderJSON{ruleForJSON(&list[i].OwnedActivity), list[i].Granted})
 	}
 	return out
 }

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -11,13 +13,13 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/inspect"
+	"gatehouse/internal/offline"
 )
 
 type explainCommandOptions struct {
-	table  tableFlags
-	call   callFlags
+	callFlags
 	caller callerFlags
-	output outputFlags
 }
 
 func explainCommand() *cobra.Command {
@@ -28,118 +30,187 @@ func explainCommand() *cobra.Command {
 		Long: `Decide one call as a gate would and say why: every activity that covers it,
 the grant that allows it or what is missing, and what would be enough.
 
+With --config, the gate is that of a configuration, and its whole decision is
+shown: the response to the client, or the headers of the request to the upstream.
+Without, it is a gate with the default settings.
+
 PATH is a raw request target. It is read exactly as a gate reads it: what has
 more than one meaning is refused, and a query takes part in conditions only.
 A caller without --anonymous has a valid credential that states what the flags
 and the claims say, and nothing else.`,
 		Example: `  gatehouse explain --role clerk GET /users/7
   gatehouse explain --anonymous GET /healthz
+  gatehouse explain --config gatehouse.yaml --claims token.json GET /users/7
+  gatehouse explain --config kong.yml --route users --anonymous -H 'Accept: text/html' GET /users/7
   gatehouse explain -t base.yaml -t orders.yaml --claims token.json \
       -H 'X-Tenant: acme' POST /orders/7/cancel`,
 		Args:              methodAndPath,
 		ValidArgsFunction: completeMethod,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1]) },
 	}
-	o.table.register(c)
+	o.register(c)
 	o.caller.register(c)
-	o.caller.complete(c, &o.table)
-	o.call.register(c)
-	o.output.register(c)
+	o.caller.complete(c, &o.gate.table)
 	return c
 }
 
 func (o *explainCommandOptions) run(cmd *cobra.Command, method, target string) error {
-	t, err := o.table.load(cmd)
+	g, r, err := o.open(cmd, method, target)
 	if err != nil {
 		return err
 	}
-	call, err := o.call.call(method, target)
-	if err != nil && !isRefusedPath(err) {
-		return err
-	}
-	e := &permission.Explanation{Refusal: err}
-	caller, err := o.caller.principal(cmd)
+	caller, err := o.caller.caller(cmd)
 	if err != nil {
 		return err
 	}
-	if e.Refusal == nil {
-		e = t.Explain(call, caller)
+	d, err := g.Decide(cmd.Context(), r, caller)
+	if err != nil {
+		return o.caller.located(err)
 	}
+	notes := g.notesOn(d, &o.caller)
 	if o.output.json() {
-		err = printJSON(cmd.OutOrStdout(), explained(e, call))
+		err = printJSON(cmd.OutOrStdout(), explained(g, d, notes))
 	} else {
-		x := explanation{o.output.printer(cmd), t, e, call, caller}
+		x := explanation{o.output.printer(cmd), g, d}
 		x.print()
-		if unknown := t.unknownNames(&o.caller); unknown != "" {
-			x.printf("\nNote: %s.\n", unknown)
-		}
+		x.notes(notes)
 	}
-	if err == nil && !e.Allowed {
+	if err == nil && !d.Allowed() {
 		err = errNo
 	}
 	return err
 }
 
+// notesOn is what a reader of a decision may overlook.
+func (g *openGate) notesOn(d *offline.Outcome, f *callerFlags) []string {
+	notes := slices.Clone(g.Notes)
+	if unknown := g.unknownNames(f); unknown != "" {
+		notes = append(notes, unknown)
+	}
+	if len(d.Assumed) > 0 {
+		notes = append(notes, "the claims have no "+listing(d.Assumed, "and")+", which every credential that the gate accepts has; a good value is assumed")
+	}
+	given := map[string][]string{"scopes": f.scopes, "roles": f.roles, "permissions": f.permissions}
+	kind := core.Kind("")
+	if d.Caller != nil {
+		kind = d.Caller.Kind
+	}
+	for _, what := range g.CannotState(kind) {
+		if len(given[what]) > 0 {
+			notes = append(notes, fmt.Sprintf("no credential of kind %s states %s at this gate, although the flags give some", cmp.Or(kind, "any"), what))
+		}
+	}
+	return notes
+}
+
+func (p *printer) notes(notes []string) {
+	for _, note := range notes {
+		p.printf("\nNote: %s.\n", note)
+	}
+}
+
 // explanation prints a decision as text.
 type explanation struct {
 	*printer
-	table  *table
-	e      *permission.Explanation
-	call   *core.Call
-	caller *core.Principal
+	gate *openGate
+	*offline.Outcome
 }
 
 func (x explanation) print() {
 	x.verdict()
-	for i := range x.e.Matched {
-		x.activity(&x.e.Matched[i])
+	var matched []inspect.Finding
+	if x.Table != nil {
+		matched = x.Table.Matched
+	}
+	for i := range matched {
+		x.activity(&matched[i])
 	}
 	switch {
-	case isRefusedPath(x.e.Refusal):
-	case len(x.e.Matched) == 0:
-		x.uncovered()
-	case !x.e.Allowed:
+	case x.Table == nil:
+	case len(matched) == 0:
+		uncovered(x.printer, x.gate.Inspector, x.Call)
+	case !x.Allowed():
 		x.enough()
+	}
+	if x.gate.Name != "" {
+		x.effect()
 	}
 }
 
 func (x explanation) verdict() {
-	line := x.bold(x.call.Method + " " + x.call.Target)
-	if x.e.Allowed {
+	line := x.bold(x.Call.Method + " " + x.Call.Target)
+	if x.Allowed() {
 		how := "allowed"
-		if x.e.Public {
+		if x.Reason == "public" {
 			how = "allowed, public"
 		}
 		x.printf("%s  %s\n", x.good(how), line)
 	} else {
-		d := core.Refusal(x.call.Request, x.e.Refusal)
-		x.printf("%s  %s\n", x.bad(fmt.Sprintf("denied %d %s", d.Status, d.Reason)), line)
-		x.printf("  %s\n", x.refusal())
+		x.printf("%s  %s\n", x.bad(fmt.Sprintf("denied %d %s", x.Status, x.Reason)), line)
+		x.printf("  %s\n", refusalText(x.Outcome))
 	}
-	raw, _, _ := strings.Cut(x.call.Target, "?")
-	if x.call.Path != "" && x.call.Path != raw {
-		x.printf("  the path is read as %s\n", x.call.Path)
+	raw, _, _ := strings.Cut(x.Call.Target, "?")
+	if x.Call.Path != "" && x.Call.Path != raw {
+		x.printf("  the path is read as %s\n", x.Call.Path)
+	}
+	x.decidedBy(x.gate)
+}
+
+// decidedBy says which configuration was taken.
+func (p *printer) decidedBy(g *openGate) {
+	if g.Name != "" {
+		p.printf("  %s\n", p.dim("by "+g.Name))
 	}
 }
 
-// refusal says in one line why a call is denied. What a single activity lacks
-// stands with the activity.
-func (x explanation) refusal() string {
-	err := x.e.Refusal
+// refusalText says in one line why a call is denied. What a single activity
+// lacks stands with the activity; what the gate itself refuses is said in full.
+func refusalText(o *offline.Outcome) string {
 	switch {
-	case errors.Is(err, core.ErrMissing):
+	case !o.ByTable():
+		return o.Cause.Error()
+	case errors.Is(o.Cause, core.ErrMissing):
 		return "the call needs a credential"
-	case len(x.e.Matched) > 0:
+	case len(o.Table.Matched) > 0:
 		return "none of the activities below allows it"
-	case isRefusedPath(err):
-		return err.Error()
 	}
-	return "no activity covers the call, and what none covers is denied"
+	return notCovered
 }
 
-func (x explanation) activity(f *permission.Finding) {
+const notCovered = "no activity covers the call, and what none covers is denied"
+
+// effect shows what the client or the upstream receives.
+func (x explanation) effect() {
+	if !x.Allowed() {
+		x.printf("\nThe client receives %d %s with\n", x.Status, http.StatusText(x.Status))
+		x.headers(x.Header)
+		return
+	}
+	x.printf("\nThe upstream receives the request\n")
+	if len(x.Strip)+len(x.Set)+len(x.Groups) == 0 {
+		x.printf("  as it is\n")
+	}
+	if len(x.Strip) > 0 {
+		x.printf("  without %s\n", strings.Join(x.Strip, ", "))
+	}
+	if len(x.Set) > 0 {
+		x.printf("  with\n")
+		x.headers(x.Set)
+	}
+	if x.Groups != nil {
+		x.printf("  and Kong's plugins the groups %s\n", strings.Join(x.Groups, ", "))
+	}
+}
+
+func (x explanation) headers(list []core.Header) {
+	for _, h := range list {
+		x.printf("    %s: %s\n", h.Name, h.Value)
+	}
+}
+
+func (x explanation) activity(f *inspect.Finding) {
 	x.printf("\n%s  %s\n", x.name(f.Owner()), x.dim(place(f.Place)))
-	x.printf("  %s\n", describe(&f.Rule))
+	x.printf("  %s\n", describe(&f.OwnedActivity))
 	if !f.Decides {
 		x.printf("  %s\n", x.dim("has no say: "+x.overruled(f)))
 		return
@@ -149,7 +220,7 @@ func (x explanation) activity(f *permission.Finding) {
 		rows = append(rows, x.grant(f)...)
 	}
 	if f.Section == permission.InAuthenticated {
-		rows = append(rows, x.row(x.caller != nil, "credential", "any that is valid", ""))
+		rows = append(rows, x.row(x.Caller != nil, "credential", "any that is valid", ""))
 	}
 	for _, c := range f.Checks {
 		if c.Name != "when" {
@@ -172,9 +243,9 @@ func (x explanation) row(ok bool, what, want, note string) []cell {
 }
 
 // overruled says which part of the table took the say from an activity.
-func (x explanation) overruled(f *permission.Finding) string {
+func (x explanation) overruled(f *inspect.Finding) string {
 	strictest := permission.InAuthenticated
-	for _, m := range x.e.Matched {
+	for _, m := range x.Table.Matched {
 		switch {
 		case m.Decides && m.Override && m.Section == permission.InPublic:
 			return "a public activity overrides it"
@@ -192,7 +263,7 @@ func sectionTitle(s permission.Section) string {
 	return string(s)
 }
 
-func (x explanation) grant(f *permission.Finding) [][]cell {
+func (x explanation) grant(f *inspect.Finding) [][]cell {
 	if !f.Holds {
 		return [][]cell{x.row(false, "permission", f.Permission, "not granted")}
 	}
@@ -229,27 +300,27 @@ func (x explanation) condition(c permission.Check) {
 
 // lack says what the caller has instead of what a requirement wants.
 func (x explanation) lack(c *permission.Check) string {
-	if x.caller == nil {
+	if x.Caller == nil {
 		return "no credential"
 	}
 	switch c.Name {
 	case "aal":
-		if x.caller.AAL == "" {
+		if x.Caller.AAL == "" {
 			return "the claims have no aal or acr"
 		}
-		return "the caller has " + x.caller.AAL
+		return "the caller has " + x.Caller.AAL
 	case "max_age":
-		if x.caller.AuthenticatedAt.IsZero() {
+		if x.Caller.AuthenticatedAt.IsZero() {
 			return "the claims have no auth_time"
 		}
-		return "auth_time is " + x.caller.AuthenticatedAt.UTC().Format("2006-01-02 15:04:05") + " UTC"
+		return "auth_time is " + x.Caller.AuthenticatedAt.UTC().Format("2006-01-02 15:04:05") + " UTC"
 	case "credentials":
-		return "the credential is of kind " + string(x.caller.Kind)
+		return "the credential is of kind " + string(x.Caller.Kind)
 	case "all_scopes", "any_scope":
-		if len(x.caller.Scopes) == 0 {
+		if len(x.Caller.Scopes) == 0 {
 			return "the caller has no scope"
 		}
-		return "the caller has " + listing(x.caller.Scopes, "and")
+		return "the caller has " + listing(x.Caller.Scopes, "and")
 	}
 	if strings.Contains(c.Err.Error(), " is false") {
 		return "is false"
@@ -257,41 +328,65 @@ func (x explanation) lack(c *permission.Check) string {
 	return "cannot be decided"
 }
 
-// uncovered looks for what the asker may have meant.
-func (x explanation) uncovered() {
+// uncovered looks for what the reader may have meant.
+func uncovered(p *printer, t *inspect.Inspector, call *core.Call) {
 	var methods, hosts []string
-	for _, r := range x.table.Rules() {
+	for _, r := range t.Activities() {
 		methods = append(methods, r.Methods...)
 		hosts = append(hosts, r.Hosts...)
 	}
 	try := func(of []string, change func(r *core.Request, to string)) []string {
 		slices.Sort(of)
 		return slices.DeleteFunc(slices.Compact(of), func(to string) bool {
-			r := *x.call.Request
+			r := *call.Request
 			change(&r, to)
-			return x.table.Match(context.Background(), &core.Call{Request: &r, Path: x.call.Path}) == nil
+			return t.Match(context.Background(), &core.Call{Request: &r, Path: call.Path}) == nil
 		})
 	}
 	if methods = try(methods, func(r *core.Request, to string) { r.Method = to }); len(methods) > 0 {
-		x.printf("\nThe path is covered for %s.\n", listing(methods, "and"))
+		p.printf("\nThe path is covered for %s.\n", listing(methods, "and"))
 	}
 	if hosts = try(hosts, func(r *core.Request, to string) { r.Host = strings.Replace(to, "*", "x", 1) }); len(hosts) > 0 {
-		x.printf("\nThe call is covered on %s; name the host with --host.\n", listing(hosts, "and"))
+		p.printf("\nThe call is covered on %s; name the host with --host.\n", listing(hosts, "and"))
 	}
 }
 
-// enough says what would have opened the call, activity by activity.
+// enough says what would have opened the call, activity by activity. Where the
+// gate itself refuses the request, nothing would.
 func (x explanation) enough() {
-	x.printf("\nEnough would be:\n")
-	for i := range x.e.Matched {
-		if f := &x.e.Matched[i]; f.Decides {
-			x.printf("  %s\n", strings.Join(ways(f), "; "))
-		}
+	var lacking *core.InsufficientScope
+	if !x.ByTable() && !errors.As(x.Cause, &lacking) {
+		return
 	}
+	scopes := x.gate.scopesLacking(x.Caller)
+	x.printf("\nEnough would be:\n")
+	for i := range x.Table.Matched {
+		f := &x.Table.Matched[i]
+		if !f.Decides {
+			continue
+		}
+		need := ways(f)
+		if len(scopes) > 0 {
+			need = append(need, scopesRequiredText(scopes))
+		}
+		x.printf("  %s\n", strings.Join(need, "; "))
+	}
+}
+
+// scopesLacking are those of scopes_required that a caller does not have.
+func (g *openGate) scopesLacking(p *core.Principal) []string {
+	if p == nil {
+		return g.ScopesRequired()
+	}
+	return slices.DeleteFunc(slices.Clone(g.ScopesRequired()), func(s string) bool { return slices.Contains(p.Scopes, s) })
+}
+
+func scopesRequiredText(scopes []string) string {
+	return "the scope " + listing(scopes, "and") + ", by scopes_required"
 }
 
 // ways lists what an activity still wants.
-func ways(f *permission.Finding) []string {
+func ways(f *inspect.Finding) []string {
 	var need []string
 	if !f.Holds {
 		need = append(need, grantors(f.Enough))
@@ -336,7 +431,7 @@ func grantors(g permission.Grantors) string {
 }
 
 // describe writes an activity on one line, with all that narrows it.
-func describe(r *permission.Rule) string {
+func describe(r *permission.OwnedActivity) string {
 	text := r.String()
 	if len(r.Hosts) > 0 {
 		text += "  on " + listing(r.Hosts, "and")
@@ -353,12 +448,31 @@ type explainedJSON struct {
 	Method     string         `json:"method"`
 	Target     string         `json:"target"`
 	Path       string         `json:"path,omitempty"`
+	Config     string         `json:"config,omitempty"`
 	Allowed    bool           `json:"allowed"`
 	Public     bool           `json:"public"`
 	Status     int            `json:"status,omitempty"`
 	Reason     string         `json:"reason,omitempty"`
 	Refusal    string         `json:"refusal,omitempty"`
+	Response   []headerJSON   `json:"response_headers,omitempty"`
+	Strip      []string       `json:"strip_headers,omitempty"`
+	Set        []headerJSON   `json:"upstream_headers,omitempty"`
+	Groups     []string       `json:"groups,omitempty"`
+	Notes      []string       `json:"notes,omitempty"`
 	Activities []activityJSON `json:"activities"`
+}
+
+type headerJSON struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+func headersForJSON(list []core.Header) []headerJSON {
+	var out []headerJSON
+	for _, h := range list {
+		out = append(out, headerJSON(h))
+	}
+	return out
 }
 
 type activityJSON struct {
@@ -372,7 +486,7 @@ type activityJSON struct {
 }
 
 type enoughJSON struct {
-	Permission string   `json:"permission"`
+	Permission string   `json:"permission,omitempty"`
 	Roles      []string `json:"roles,omitempty"`
 	Scopes     []string `json:"scopes,omitempty"`
 }
@@ -414,10 +528,10 @@ type requireJSON struct {
 	When        string   `json:"when,omitempty"`
 }
 
-func ruleForJSON(r *permission.Rule) ruleJSON {
+func ruleForJSON(r *permission.OwnedActivity) ruleJSON {
 	out := ruleJSON{
 		File: r.Place.File, Line: r.Place.Line, Column: r.Place.Column,
-		Section: string(r.Section), Permission: r.Permission,
+		Section: r.Section.String(), Permission: r.Permission,
 		Methods: r.Methods, Path: r.Path, Hosts: r.Hosts, Override: r.Override,
 	}
 	if need := &r.Require; requirements(need) != "" {
@@ -429,27 +543,35 @@ func ruleForJSON(r *permission.Rule) ruleJSON {
 	return out
 }
 
-func explained(e *permission.Explanation, call *core.Call) explainedJSON {
+func explained(g *openGate, o *offline.Outcome, notes []string) explainedJSON {
 	out := explainedJSON{
-		Method: call.Method, Target: call.Target, Path: call.Path,
-		Allowed: e.Allowed, Public: e.Public, Activities: []activityJSON{},
+		Method: o.Call.Method, Target: o.Call.Target, Path: o.Call.Path, Config: g.Name,
+		Allowed: o.Allowed(), Public: o.Table != nil && o.Table.Public, Notes: notes, Activities: []activityJSON{},
 	}
-	if e.Refusal != nil {
-		d := core.Refusal(call.Request, e.Refusal)
-		out.Status, out.Reason, out.Refusal = d.Status, d.Reason, e.Refusal.Error()
+	if !o.Allowed() {
+		out.Status, out.Reason, out.Refusal = o.Status, o.Reason, o.Cause.Error()
 	}
-	for i := range e.Matched {
-		f := &e.Matched[i]
-		a := activityJSON{ruleJSON: ruleForJSON(&f.Rule), Decides: f.Decides, Allows: f.Allows, Holds: f.Holds, Grants: f.Grants}
-		if f.Section == permission.InPermission {
-			a.Enough = &enoughJSON{f.Enough.Permission, f.Enough.Roles, f.Enough.Scopes}
-		}
-		for _, c := range f.Checks {
-			a.Checks = append(a.Checks, checkForJSON(c))
-		}
-		out.Activities = append(out.Activities, a)
+	if g.Name != "" {
+		out.Response, out.Strip, out.Set, out.Groups = headersForJSON(o.Header), o.Strip, headersForJSON(o.Set), o.Groups
+	}
+	if o.Table == nil {
+		return out
+	}
+	for i := range o.Table.Matched {
+		out.Activities = append(out.Activities, findingForJSON(&o.Table.Matched[i]))
 	}
 	return out
+}
+
+func findingForJSON(f *inspect.Finding) activityJSON {
+	a := activityJSON{ruleJSON: ruleForJSON(&f.OwnedActivity), Decides: f.Decides, Allows: f.Allows, Holds: f.Holds, Grants: f.Grants}
+	if f.Section == permission.InPermission {
+		a.Enough = &enoughJSON{f.Enough.Permission, f.Enough.Roles, f.Enough.Scopes}
+	}
+	for _, c := range f.Checks {
+		a.Checks = append(a.Checks, checkForJSON(c))
+	}
+	return a
 }
 
 func checkForJSON(c permission.Check) checkJSON {

@@ -22,17 +22,17 @@ func importCommand() *cobra.Command {
 
 // documentFlags say how an OpenAPI document is read.
 type documentFlags struct {
-	call callFlags
+	path pathFlags
 	base string
 }
 
 func (f *documentFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.base, "base-path", "", "`path` before all paths of the document (default: that of its servers); \"\" for none")
-	f.call.registerPath(c)
+	f.path.register(c)
 }
 
 func (f *documentFlags) read(cmd *cobra.Command, name string) (*openapi.Document, error) {
-	options := openapi.Options{Path: f.call.path}
+	options := openapi.Options{Path: f.path.PathOptions}
 	if cmd.Flags().Changed("base-path") {
 		if f.base != "" && !strings.HasPrefix(f.base, "/") {
 			return nil, fmt.Errorf("--base-path %q does not begin with a slash; write it as in: /v1", f.base)

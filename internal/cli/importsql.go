@@ -73,7 +73,7 @@ func reasonOf(err error) string {
 	if errors.As(err, &server) {
 		return server.Message
 	}
-	var last error = err
+	last := err
 	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(next) {
 		last = next
 	}

@@ -103,7 +103,7 @@ func (o *lintCommandOptions) print(p *printer, t *table, report *analysis.Report
 	if len(report.Silenced) > 0 {
 		summary += fmt.Sprintf(", %d silenced", len(report.Silenced))
 	}
-	p.printf("%s in %s\n", summary, plural(len(t.Rules()), "activity", "activities"))
+	p.printf("%s in %s\n", summary, plural(len(t.Activities()), "activity", "activities"))
 }
 
 func (p *printer) finding(f *analysis.Finding) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	_ "embed"
 	"encoding/csv"
 	"fmt"
@@ -12,16 +13,17 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"gatehouse/core"
 	"gatehouse/core/permission"
-	"gatehouse/core/permission/analysis"
+	"gatehouse/internal/offline"
 )
 
 type matrixCommandOptions struct {
-	table  tableFlags
-	scopes bool
-	title  string
-	output outputFlags
+	gate    gateFlags
+	request requestFlags
+	caller  callerFlags
+	scopes  bool
+	title   string
+	output  outputFlags
 }
 
 func matrixCommand() *cobra.Command {
@@ -32,15 +34,25 @@ func matrixCommand() *cobra.Command {
 		Long: `Show which role may perform which activity: as text for a terminal, Markdown for
 a pull request, CSV for a spreadsheet, JSON, or one HTML file to publish.
 
-A number in a cell points to a note: what the activity requires beside the
-grant, or which of its calls a stricter part of the table guards.`,
+A cell is the decision of the gate about a caller with that role and nothing else,
+for one request that the activity covers. A number in a cell points to a note:
+what the activity requires beside the grant, or which of its calls a stricter part
+of the table guards. Such a cell holds for some calls or callers only.
+
+With --config, the gate is that of a configuration. The flags that describe a
+caller say what every caller but "anybody" has beside the role, such as a scope
+that scopes_required lists.`,
 		Example: `  gatehouse matrix
   gatehouse matrix --output markdown >> docs/permissions.md
+  gatehouse matrix --config gatehouse.yaml --scope api
   gatehouse matrix --table base.yaml --table orders.yaml --scopes --output html > matrix.html`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
-	o.table.register(c)
+	o.gate.register(c)
+	o.request.register(c)
+	o.caller.registerCredential(c)
+	o.caller.complete(c, &o.gate.table)
 	c.Flags().BoolVar(&o.scopes, "scopes", false, "show scopes beside the roles")
 	c.Flags().StringVar(&o.title, "title", "Who may do what", "`title` of the HTML page")
 	o.output.register(c, "text", "markdown", "csv", "html", "json")
@@ -48,13 +60,21 @@ grant, or which of its calls a stricter part of the table guards.`,
 }
 
 func (o *matrixCommandOptions) run(cmd *cobra.Command) error {
-	t, err := o.table.load(cmd)
+	g, err := o.gate.open(cmd)
 	if err != nil {
 		return err
 	}
-	m, err := newMatrix(t, o.scopes)
+	caller, err := o.caller.caller(cmd)
 	if err != nil {
 		return err
+	}
+	rows, err := newActivities(g, &o.request)
+	if err != nil {
+		return err
+	}
+	m, err := newMatrix(cmd.Context(), rows, caller, o.scopes)
+	if err != nil {
+		return o.caller.located(err)
 	}
 	m.Title = o.title
 	w := cmd.OutOrStdout()
@@ -79,11 +99,13 @@ type matrix struct {
 	Groups  []matrixGroup
 	// Notes are referred to by their number, from 1.
 	Notes []string
+	// Legend is what holds for the whole.
+	Legend []string
 }
 
 type matrixColumn struct {
 	Kind, Name string
-	caller     *core.Principal
+	caller     *offline.Caller
 }
 
 // Label names a column where space allows.
@@ -102,7 +124,7 @@ type matrixGroup struct {
 }
 
 type matrixRow struct {
-	Rule permission.Rule
+	Rule permission.OwnedActivity
 	// Notes are the numbers of the notes for those who may.
 	Notes []int
 	May   []bool
@@ -134,28 +156,51 @@ func (r matrixRow) Hosts() string { return strings.Join(r.Rule.Hosts, ", ") }
 // Anchor is the place in the files, as a title.
 func (r matrixRow) Anchor() string { return r.Rule.Place.String() }
 
-func newMatrix(t *table, withScopes bool) (*matrix, error) {
-	_, roles, scopes := t.Names()
-	m := &matrix{Columns: []matrixColumn{{"anybody", "anybody", nil}, {"credential", "signed in", &core.Principal{}}}}
+func newMatrix(ctx context.Context, a *activities, base *offline.Caller, withScopes bool) (*matrix, error) {
+	_, roles, scopes := a.gate.Names()
+	cannot := a.gate.CannotState(base.Kind)
+	m := &matrix{Columns: []matrixColumn{{"anybody", "anybody", &offline.Caller{Anonymous: true}}, {"credential", "signed in", base}}}
 	for _, name := range roles {
-		m.Columns = append(m.Columns, matrixColumn{"role", name, &core.Principal{Roles: []string{name}}})
-	}
-	for _, name := range scopes {
-		if withScopes {
-			m.Columns = append(m.Columns, matrixColumn{"scope", name, &core.Principal{Scopes: []string{name}}})
+		if !slices.Contains(cannot, "roles") {
+			m.Columns = append(m.Columns, matrixColumn{"role", name, base.With([]string{name}, nil, nil)})
 		}
 	}
-	guards, err := analysis.Guards(t.Rules())
-	if err != nil {
-		return nil, err
+	for _, name := range scopes {
+		if withScopes && !slices.Contains(cannot, "scopes") {
+			m.Columns = append(m.Columns, matrixColumn{"scope", name, base.With(nil, []string{name}, nil)})
+		}
 	}
-	for i, r := range t.Rules() {
-		m.group(t, &r).Rows = append(m.group(t, &r).Rows, m.row(t, r, guards[i]))
+	m.Legend = a.gate.legend(cannot, base)
+	for i, r := range a.rules {
+		row, err := m.row(ctx, a, i)
+		if err != nil {
+			return nil, err
+		}
+		m.group(a.gate.table, &r).Rows = append(m.group(a.gate.table, &r).Rows, row)
 	}
 	return m, nil
 }
 
-func (m *matrix) group(t *table, r *permission.Rule) *matrixGroup {
+// legend says what the configuration adds to the table.
+func (g *openGate) legend(cannot []string, base *offline.Caller) []string {
+	if g.Name == "" {
+		return nil
+	}
+	legend := []string{"decided by " + g.Name}
+	if len(cannot) > 0 {
+		legend = append(legend, "no credential that the gate accepts states "+listing(cannot, "or"))
+	}
+	lacking := slices.DeleteFunc(slices.Clone(g.ScopesRequired()), func(s string) bool { return slices.Contains(base.Scopes, s) })
+	if len(lacking) > 0 {
+		legend = append(legend, fmt.Sprintf("every call that is not public needs %s; a caller without it may make none, and --scope shows who may with it", scopesRequiredText(lacking)))
+	}
+	if why := g.Refusal(base); why != nil {
+		legend = append(legend, "the credential that the flags describe does not hold: "+why.Error())
+	}
+	return append(legend, g.Notes...)
+}
+
+func (m *matrix) group(t *table, r *permission.OwnedActivity) *matrixGroup {
 	owner := r.Owner()
 	i := slices.IndexFunc(m.Groups, func(g matrixGroup) bool { return g.Owner == owner && g.Section == r.Section })
 	if i < 0 {
@@ -177,19 +222,38 @@ func (t *table) description(name string) string {
 	return ""
 }
 
-func (m *matrix) row(t *table, r permission.Rule, guards []analysis.Guard) matrixRow {
-	row := matrixRow{Rule: r}
-	if need := requirements(&r.Require); need != "" {
-		row.Notes = append(row.Notes, m.note("requires "+need))
-	}
-	if len(guards) > 0 {
-		row.Notes = append(row.Notes, m.note("except "+exception(guards)))
-	}
+func (m *matrix) row(ctx context.Context, a *activities, i int) (matrixRow, error) {
+	row := matrixRow{Rule: a.rules[i]}
 	for _, c := range m.Columns {
-		_, may := t.GrantsOf(c.caller, &r)
-		row.May = append(row.May, may)
+		refused, err := a.refuses(ctx, i, c.caller)
+		if err != nil {
+			return row, err
+		}
+		row.May = append(row.May, refused == nil)
 	}
-	return row
+	if !a.examples[i].Found && !a.examples[i].TooLarge {
+		m.Legend = append(m.Legend, describe(&row.Rule)+" is open to nobody: "+errUnreachable.Error())
+	}
+	for _, text := range a.notes(i) {
+		row.Notes = append(row.Notes, m.note(text))
+	}
+	return row, nil
+}
+
+// notes say what an activity requires beside the grant, and which of its calls
+// are not open to those whom it is granted to.
+func (a *activities) notes(i int) []string {
+	var notes []string
+	if need := requirements(&a.rules[i].Require); need != "" {
+		notes = append(notes, "requires "+need)
+	}
+	if len(a.guards[i]) > 0 {
+		notes = append(notes, "except "+exception(a.guards[i]))
+	}
+	if a.examples[i].TooLarge {
+		notes = append(notes, "the regex is too large to tell which of its calls a gate refuses for their paths")
+	}
+	return notes
 }
 
 // note returns the number of a note, which it adds if it is new.
@@ -227,6 +291,12 @@ func (m *matrix) text(p *printer) {
 	for i, n := range m.Notes {
 		p.printf("%s  %s\n", p.good(strconv.Itoa(i+1)), n)
 	}
+	if len(m.Legend) > 0 {
+		p.printf("\n")
+	}
+	for _, text := range m.Legend {
+		p.printf("%s\n", text)
+	}
 }
 
 // --- Markdown
@@ -253,6 +323,9 @@ func (m *matrix) markdown(w io.Writer) error {
 	}
 	for i, n := range m.Notes {
 		fmt.Fprintf(&b, "%d. %s\n", i+1, markdownText(n))
+	}
+	for _, text := range m.Legend {
+		fmt.Fprintf(&b, "\n%s\n", markdownText(text))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -346,6 +419,7 @@ func (m *matrix) html(w io.Writer) error { return matrixPage.Execute(w, m) }
 // --- for programs
 
 type matrixJSON struct {
+	Legend     []string           `json:"legend,omitempty"`
 	Columns    []matrixColumnJSON `json:"columns"`
 	Activities []matrixRowJSON    `json:"activities"`
 }
@@ -363,7 +437,7 @@ type matrixRowJSON struct {
 }
 
 func (m *matrix) forJSON() matrixJSON {
-	out := matrixJSON{Columns: []matrixColumnJSON{}, Activities: []matrixRowJSON{}}
+	out := matrixJSON{Legend: m.Legend, Columns: []matrixColumnJSON{}, Activities: []matrixRowJSON{}}
 	for _, c := range m.Columns {
 		out.Columns = append(out.Columns, matrixColumnJSON{c.Kind, c.Name})
 	}

@@ -13,11 +13,13 @@ import (
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/replay"
+	"gatehouse/internal/offline"
 )
 
 type replayCommandOptions struct {
 	older, newer string
-	call         callFlags
+	path         pathFlags
+	host         string
 	caller       callerFlags
 	userField    string
 	users        []string
@@ -56,11 +58,11 @@ carry no claims, so conditions that read claims deny them in both tables.
 	o.caller.register(c)
 	c.Flags().StringVar(&o.userField, "user-field", "", "`field` of the log that names the caller's roles: a dotted path in JSON lines, remote_user in others")
 	c.Flags().StringArrayVar(&o.users, "user", nil, "`NAME=ROLE,ROLE` for a user that --user-field finds; repeat it for more (default: the field holds roles)")
-	for _, name := range []string{"scope", "role", "permission", "claims", "kind", "anonymous"} {
+	for _, name := range append(callerFlagNames, "anonymous") {
 		c.MarkFlagsMutuallyExclusive("user-field", name)
 	}
-	o.call.registerPath(c)
-	c.Flags().StringVar(&o.call.host, "host", "", "`name` of the host that is called where the log does not say (default: one that no table names)")
+	o.path.register(c)
+	c.Flags().StringVar(&o.host, "host", "", "`name` of the host that is called where the log does not say (default: one that no table names)")
 	c.Flags().IntVar(&o.samples, "samples", 3, "`number` of requests to show of each kind")
 	o.output.register(c)
 	return c
@@ -121,26 +123,30 @@ func (o *replayCommandOptions) options(cmd *cobra.Command, log string) (*replay.
 	}
 	out := &replay.Options{
 		Old: older.Inspector, New: newer.Inspector, UserField: o.userField,
-		Host: cmp.Or(o.call.host, anyHost), Path: o.call.path, MaxSamples: o.samples,
+		Host: cmp.Or(o.host, anyHost), Path: o.path.PathOptions, MaxSamples: o.samples,
 	}
-	if out.Callers, err = o.callers(cmd, older.Table, newer.Table); err != nil {
+	if out.Callers, err = o.callers(cmd, older, newer); err != nil {
 		return nil, err
 	}
 	out.Users, err = o.userRoles()
 	return out, err
 }
 
-func (o *replayCommandOptions) callers(cmd *cobra.Command, older, newer *permission.Table) ([]replay.Caller, error) {
-	for _, name := range []string{"scope", "role", "permission", "claims", "kind", "anonymous"} {
+func (o *replayCommandOptions) callers(cmd *cobra.Command, older, newer *table) ([]replay.Caller, error) {
+	for _, name := range append(callerFlagNames, "anonymous") {
 		if cmd.Flags().Changed(name) {
-			p, err := o.caller.principal(cmd)
+			g, err := offline.New(nil, o.path.PathOptions, older.Inspector)
+			if err != nil {
+				return nil, err
+			}
+			p, err := o.caller.principal(cmd, g)
 			if p == nil {
 				return []replay.Caller{replay.Anonymous()}, err
 			}
 			return []replay.Caller{{Name: "the caller", Principal: p}}, err
 		}
 	}
-	return replay.Callers(older, newer, time.Now()), nil
+	return replay.Callers(older.Table, newer.Table, time.Now()), nil
 }
 
 func (o *replayCommandOptions) userRoles() (map[string][]string, error) {
@@ -222,7 +228,7 @@ func (p replayPrinter) samples(indent string, samples []string, all int) {
 	}
 }
 
-func (p replayPrinter) replaySide(when string, rules []permission.Rule) {
+func (p replayPrinter) replaySide(when string, rules []permission.OwnedActivity) {
 	if len(rules) == 0 {
 		p.printf("    %s  %s\n", p.dim(when), p.dim("not covered"))
 	}

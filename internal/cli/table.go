@@ -13,6 +13,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/strictyaml"
+	"gatehouse/core/permission/tablefile"
 )
 
 // defaultTable is read where no table is named.
@@ -41,26 +45,46 @@ func (t *tableFlags) load(cmd *cobra.Command) (*table, error) {
 
 // table is a permission table with the files that it was made of.
 type table struct {
-	*permission.Inspector
+	*inspect.Inspector
 	files []*permission.File
 	texts map[string][]byte
 }
 
-// loadTable reads the files of a table. The error holds the mistakes of all.
+// loadTable reads the files of a table, and those in its folders.
 func loadTable(stdin io.Reader, paths ...string) (*table, error) {
-	t := &table{texts: map[string][]byte{}}
 	names, err := tableFiles(paths)
 	if err != nil {
 		return nil, err
 	}
-	var problems permission.Problems
+	return loadFiles(stdin, names...)
+}
+
+// loadFiles reads the files of a table.
+func loadFiles(stdin io.Reader, names ...string) (*table, error) {
+	var texts []tableText
 	for _, name := range names {
-		text, err := readInput(stdin, name, permission.MaxFile)
+		text, err := readInput(stdin, name, strictyaml.MaxFile)
 		if err != nil {
 			return nil, err
 		}
-		file, err := permission.Parse(shownName(name), text)
-		var found permission.Problems
+		texts = append(texts, tableText{shownName(name), text})
+	}
+	return newTable(texts)
+}
+
+// tableText is a part of a table with its name.
+type tableText struct {
+	name    string
+	content []byte
+}
+
+// newTable compiles a table. The error holds the errors of all its parts.
+func newTable(texts []tableText) (*table, error) {
+	t := &table{texts: map[string][]byte{}}
+	var problems report.Problems
+	for _, text := range texts {
+		file, err := tablefile.Parse(text.name, text.content)
+		var found report.Problems
 		switch {
 		case errors.As(err, &found):
 			problems = append(problems, found...)
@@ -69,7 +93,7 @@ func loadTable(stdin io.Reader, paths ...string) (*table, error) {
 			return nil, err
 		}
 		t.files = append(t.files, file)
-		t.texts[file.Name] = text
+		t.texts[file.Name] = text.content
 	}
 	if len(problems) > 0 {
 		return nil, problems
@@ -78,7 +102,7 @@ func loadTable(stdin io.Reader, paths ...string) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Inspector = permission.Inspect(compiled, t.files...)
+	t.Inspector = inspect.New(compiled, t.files...)
 	return t, nil
 }
 
@@ -149,7 +173,7 @@ func plainPathError(err error) error {
 }
 
 // place writes where a rule stands.
-func place(p permission.Place) string { return p.String() }
+func place(p report.Place) string { return p.String() }
 
 func plural(n int, one, many string) string {
 	if n == 1 {

@@ -1,21 +1,23 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/expectation"
+	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/strictyaml"
+	"gatehouse/internal/offline"
 )
 
 type testCommandOptions struct {
-	table       tableFlags
-	path        callFlags
+	gate        gateFlags
 	output      outputFlags
 	minCoverage percent
 	all         bool
@@ -67,8 +69,7 @@ Coverage is the share of activities that took part in a decision.`,
 		ValidArgsFunction: completeTables,
 		RunE:              o.run,
 	}
-	o.table.register(c)
-	o.path.registerPath(c)
+	o.gate.register(c)
 	c.Flags().Var(&o.minCoverage, "min-coverage", "least `percent` of activities that expectations must touch")
 	c.Flags().BoolVarP(&o.all, "verbose", "v", false, "print the expectations that hold too")
 	o.output.register(c)
@@ -80,7 +81,7 @@ func (o *testCommandOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	run := testRun{options: o, tables: map[string]*testedTable{}}
+	run := testRun{options: o, gates: map[string]*testedGate{}}
 	for _, f := range files {
 		if err := run.file(cmd, f); err != nil {
 			return err
@@ -97,19 +98,19 @@ func (o *testCommandOptions) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-func readExpectations(cmd *cobra.Command, args []string) ([]*permission.Expectations, error) {
+func readExpectations(cmd *cobra.Command, args []string) ([]*expectation.File, error) {
 	if len(args) == 0 {
 		return nil, errors.New("no file is named; give the files with expectations, as in: gatehouse test permissions.test.yaml")
 	}
-	var files []*permission.Expectations
-	var problems permission.Problems
+	var files []*expectation.File
+	var problems report.Problems
 	for _, name := range args {
-		text, err := readInput(cmd.InOrStdin(), name, permission.MaxFile)
+		text, err := readInput(cmd.InOrStdin(), name, strictyaml.MaxFile)
 		if err != nil {
 			return nil, err
 		}
-		file, err := permission.ParseExpectations(shownName(name), text)
-		var found permission.Problems
+		file, err := expectation.Parse(shownName(name), text)
+		var found report.Problems
 		switch {
 		case errors.As(err, &found):
 			problems = append(problems, found...)
@@ -128,111 +129,112 @@ func readExpectations(cmd *cobra.Command, args []string) ([]*permission.Expectat
 type testRun struct {
 	options *testCommandOptions
 	results []testResult
-	tables  map[string]*testedTable
-	order   []*testedTable
+	gates   map[string]*testedGate
+	order   []*testedGate
 }
 
-// testedTable is a table with the activities that had a say so far.
-type testedTable struct {
-	*table
-	touched map[permission.Place]bool
+// testedGate is a gate with the activities that decided so far.
+type testedGate struct {
+	*openGate
+	touched map[report.Place]bool
 }
 
 // testResult is one expectation with the decision.
 type testResult struct {
-	permission.Expectation
-	*permission.Explanation
+	expectation.Expectation
+	*offline.Outcome
 }
 
-func (r *testResult) holds() bool { return r.Expectation.Allowed == r.Explanation.Allowed }
+func (r *testResult) holds() bool { return r.Expectation.Allowed == r.Outcome.Allowed() }
 
-func (r *testRun) file(cmd *cobra.Command, f *permission.Expectations) error {
-	t, err := r.table(cmd, f)
+func (r *testRun) file(cmd *cobra.Command, f *expectation.File) error {
+	g, err := r.gate(cmd, f)
 	if err != nil {
 		return err
 	}
 	for _, e := range f.List {
-		result, err := r.decide(t, e)
+		result, err := g.decide(cmd.Context(), e)
 		if err != nil {
 			return err
 		}
 		r.results = append(r.results, result)
-		for _, m := range result.Matched {
+		if result.Table == nil {
+			continue
+		}
+		for _, m := range result.Table.Matched {
 			if m.Decides {
-				t.touched[m.Place] = true
+				g.touched[m.Place] = true
 			}
 		}
 	}
 	return nil
 }
 
-func (r *testRun) table(cmd *cobra.Command, f *permission.Expectations) (*testedTable, error) {
-	paths := r.options.table.paths
-	if len(paths) == 0 && len(f.Tables) == 0 {
+// gate makes the gate of a file, once for all files with the same.
+func (r *testRun) gate(cmd *cobra.Command, f *expectation.File) (*testedGate, error) {
+	flags := r.options.gate
+	if len(flags.table.paths) == 0 {
+		flags.table.paths = besides(f.Name, f.Tables)
+	}
+	if len(flags.table.paths) == 0 && flags.source.File == "" {
 		return nil, fmt.Errorf("%s names no table; write table: [%s] into it, or use --table", f.Name, defaultTable)
 	}
-	if len(paths) == 0 {
-		for _, name := range f.Tables {
-			if !filepath.IsAbs(name) {
-				name = filepath.Join(filepath.Dir(f.Name), name)
-			}
-			paths = append(paths, name)
-		}
-	}
-	key := strings.Join(paths, "\x00")
-	if r.tables[key] == nil {
-		t, err := loadTable(cmd.InOrStdin(), paths...)
+	key := fmt.Sprintf("%q", append([]string{flags.source.File}, flags.table.paths...))
+	if r.gates[key] == nil {
+		g, err := flags.open(cmd)
 		if err != nil {
 			return nil, err
 		}
-		r.tables[key] = &testedTable{t, map[permission.Place]bool{}}
-		r.order = append(r.order, r.tables[key])
+		r.gates[key] = &testedGate{g, map[report.Place]bool{}}
+		r.order = append(r.order, r.gates[key])
 	}
-	return r.tables[key], nil
+	return r.gates[key], nil
 }
 
-func (r *testRun) decide(t *testedTable, e permission.Expectation) (testResult, error) {
-	call := callFlags{host: e.Host, path: r.options.path.path}
-	c, refused := call.call(e.Method, e.Target)
-	if refused != nil && !isRefusedPath(refused) {
-		return testResult{}, permission.Problems{{Place: e.Place, Text: refused.Error()}}
+// besides are files that another one names from its own folder.
+func besides(file string, names []string) []string {
+	var paths []string
+	for _, name := range names {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(file), name)
+		}
+		paths = append(paths, name)
 	}
-	c.Header = e.Headers
-	p, err := expectedCaller(&e.Who)
+	return paths
+}
+
+func (g *testedGate) decide(ctx context.Context, e expectation.Expectation) (testResult, error) {
+	request := requestFlags{host: e.Host}
+	r, err := request.request(e.Method, e.Target)
 	if err != nil {
-		return testResult{}, permission.Problems{{Place: e.Who.ClaimsPlace, Text: "who: claims: " + err.Error()}}
+		return testResult{}, report.Problems{{Place: e.Place, Text: err.Error()}}
 	}
-	if refused != nil {
-		return testResult{e, &permission.Explanation{Refusal: refused}}, nil
-	}
-	return testResult{e, t.Explain(c, p)}, nil
-}
-
-// expectedCaller makes the principal that a caller of an expectation stands
-// for, or nil for an anonymous one.
-func expectedCaller(w *permission.Caller) (*core.Principal, error) {
-	if w.Anonymous {
-		return nil, nil
-	}
-	p := &core.Principal{Kind: core.KindJWT, Expiry: time.Now().Add(time.Hour)}
-	if w.Claims != nil {
-		if err := readClaims(w.Claims, p); err != nil {
-			return nil, err
+	r.Header = e.Headers
+	caller, err := expectedCaller(&e.Who)
+	if err == nil {
+		var o *offline.Outcome
+		if o, err = g.Decide(ctx, r, caller); err == nil {
+			return testResult{e, o}, nil
 		}
 	}
-	p.Scopes = append(p.Scopes, w.Scopes...)
-	p.Roles = append(p.Roles, w.Roles...)
-	p.Permissions = append(p.Permissions, w.Permissions...)
-	if w.Kind != "" {
-		p.Kind = w.Kind
-	}
-	if w.AAL != "" {
-		p.AAL = w.AAL
+	return testResult{}, report.Problems{{Place: e.Who.ClaimsPlace, Text: "who: claims: " + err.Error()}}
+}
+
+// expectedCaller is the caller of an expectation.
+func expectedCaller(w *expectation.Caller) (*offline.Caller, error) {
+	c := &offline.Caller{
+		Anonymous: w.Anonymous, Kind: w.Kind, Scopes: w.Scopes, Roles: w.Roles, Permissions: w.Permissions,
+		AAL: w.AAL, AuthAge: -1,
 	}
 	if w.AuthenticatedAgo > 0 {
-		p.AuthenticatedAt = time.Now().Add(-w.AuthenticatedAgo)
+		c.AuthAge = w.AuthenticatedAgo
 	}
-	return p, nil
+	if w.Claims == nil {
+		return c, nil
+	}
+	var err error
+	c.Claims, err = offline.DecodeClaims(w.Claims)
+	return c, err
 }
 
 func (r *testRun) failed() int {
@@ -245,9 +247,9 @@ func (r *testRun) failed() int {
 	return n
 }
 
-func (r *testRun) activities() (touched, all int, untouched []permission.Rule) {
+func (r *testRun) activities() (touched, all int, untouched []permission.OwnedActivity) {
 	for _, t := range r.order {
-		for _, rule := range t.Rules() {
+		for _, rule := range t.Activities() {
 			all++
 			if t.touched[rule.Place] {
 				touched++
@@ -293,16 +295,16 @@ func (r *testRun) print(p *printer) {
 }
 
 func (p *printer) result(r *testResult) {
-	came := verdict(r.Explanation.Allowed)
+	came := verdict(r.Outcome.Allowed())
 	if !r.holds() {
 		came = "want " + verdict(r.Expectation.Allowed) + ", got " + came
 	}
-	p.printf("%s %s: %s by %s: %s\n", p.mark(r.holds()), p.bold(place(r.Expectation.Place)), p.name(r.Method+" "+r.Target), r.Who.String(), came)
+	p.printf("%s %s: %s by %s: %s\n", p.mark(r.holds()), p.bold(place(r.Expectation.Place)), p.name(r.Expectation.Method+" "+r.Expectation.Target), r.Who.String(), came)
 	if r.holds() {
 		return
 	}
 	p.printf("    why      %s\n", r.Why)
-	p.printf("    because  %s\n", because(r.Explanation))
+	p.printf("    because  %s\n", because(r.Outcome))
 }
 
 func verdict(allowed bool) string {
@@ -313,16 +315,16 @@ func verdict(allowed bool) string {
 }
 
 // because says in one line why a call is decided as it is.
-func because(e *permission.Explanation) string {
-	if !e.Allowed {
-		return e.Refusal.Error()
+func because(o *offline.Outcome) string {
+	if !o.Allowed() {
+		return o.Cause.Error()
 	}
-	for i := range e.Matched {
-		f := &e.Matched[i]
+	for i := range o.Table.Matched {
+		f := &o.Table.Matched[i]
 		if !f.Decides || !f.Allows {
 			continue
 		}
-		text := f.Owner() + ": " + describe(&f.Rule) + "  " + place(f.Place)
+		text := f.Owner() + ": " + describe(&f.OwnedActivity) + "  " + place(f.Place)
 		if len(f.Grants) > 0 {
 			text += ", by " + f.Grants[0]
 		}
@@ -358,7 +360,7 @@ type resultJSON struct {
 
 func (r *testRun) forJSON() testJSON {
 	out := testJSON{Expectations: []resultJSON{}, Failed: r.failed(), Coverage: r.coverage()}
-	var untouched []permission.Rule
+	var untouched []permission.OwnedActivity
 	out.Touched, out.Activities, untouched = r.activities()
 	out.Untouched = rulesForJSON(untouched)
 	for i := range r.results {
@@ -366,7 +368,7 @@ func (r *testRun) forJSON() testJSON {
 		at := t.Expectation.Place
 		out.Expectations = append(out.Expectations, resultJSON{
 			at.File, at.Line, at.Column, t.Method, t.Target, t.Who.String(), t.Why,
-			t.Expectation.Allowed, t.Explanation.Allowed, t.holds(), because(t.Explanation),
+			t.Expectation.Allowed, t.Outcome.Allowed(), t.holds(), because(t.Outcome),
 		})
 	}
 	return out

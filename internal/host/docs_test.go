@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"gatehouse/core"
-	"gatehouse/core/permission"
+	"gatehouse/core/permission/live"
 )
 
 // exercised is a host on which everything that is counted has happened.
@@ -29,7 +29,7 @@ permission_table_files: [` + tableFile(t, "authenticated: [GET /]") + `]
 	}
 	gate.Check(context.Background(), &core.Request{Method: "GET", Target: "/", Header: []core.Header{{Name: "X-Session-Token", Value: "st"}}})
 	t.Cleanup(func() { gate.Check(context.Background(), &core.Request{}) }) // keeps it alive until here
-	h.Gates.Differences(permission.Difference{Enforced: permission.Allowed, Shadow: permission.Denied})
+	h.Gates.Differences(live.Difference{Enforced: live.Allowed, Shadow: live.Denied})
 	h.Metrics.Call("session", time.Millisecond, nil)
 	return h
 }
@@ -90,8 +90,8 @@ func TestOutcomesAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	row := regexp.MustCompile("(?m)^\\| `enforced`, `shadow` \\| .*").FindString(string(text))
-	for _, outcome := range []permission.Outcome{
-		permission.Uncovered, permission.Public, permission.Allowed, permission.Denied, permission.NeedsCredential, permission.Failed,
+	for _, outcome := range []live.Outcome{
+		live.Uncovered, live.Public, live.Allowed, live.Denied, live.NeedsCredential, live.Failed,
 	} {
 		if !strings.Contains(row, "`"+string(outcome)+"`") {
 			t.Errorf("the outcome %s is not documented", outcome)

@@ -12,7 +12,7 @@ import (
 
 	"gatehouse/core/config"
 	"gatehouse/core/observe"
-	"gatehouse/core/permission"
+	"gatehouse/core/permission/live"
 	"gatehouse/internal/version"
 )
 
@@ -36,10 +36,10 @@ func New(log *slog.Logger) *Host {
 			Log:      log,
 			Loads:    metrics.ConfigurationLoaded,
 			Calls:    metrics.Call,
-			Reloads: func(r permission.Reload) {
-				metrics.TableLoaded(tableName(r.Files), r.Err)
+			Reloads: func(r live.Reload) {
+				metrics.TableLoaded(tableName(r.Names), r.Err)
 			},
-			Differences: func(d permission.Difference) {
+			Differences: func(d live.Difference) {
 				metrics.ShadowDiffers(string(d.Enforced), string(d.Shadow))
 			},
 		}),

@@ -29,7 +29,7 @@ func (t tables) Collect(to chan<- prometheus.Metric) {
 	type series struct{ table, version string }
 	at := map[series]time.Time{}
 	for _, load := range t.gates.Tables() {
-		s := series{tableName(load.Files), load.Version}
+		s := series{tableName(load.Names), load.Version}
 		if load.At.After(at[s]) {
 			at[s] = load.At
 		}

@@ -79,13 +79,13 @@ func (g *Gate) identify(c *Caller) (*identity, error) {
 	}
 	p, err := g.builder.Principal(g.trusting(document), g.reader(c, who.kind), document.claims, g.tokenType(document.claims))
 	switch {
-	case err != nil && g.assumed:
+	case err != nil && g.isDefault:
 		return nil, fmt.Errorf("no gate accepts such claims: %w", reason(err))
 	case err != nil:
 		who.refusal = err
 		return who, nil
 	}
-	if c.Claims != nil {
+	if c.Claims != nil && !g.isDefault {
 		who.assumed = document.added
 	}
 	p.Claims = document.withoutAdded(p.Claims)
@@ -124,6 +124,8 @@ func (g *Gate) kind(c *Caller) core.Kind {
 		return c.Kind
 	case isSession(c.Claims) || g.config.JWT == nil && g.config.Introspection == nil:
 		return core.KindSession
+	case g.isDefault:
+		return core.KindJWT
 	case g.config.JWT == nil || g.introspectsAll() || g.config.Introspection != nil && !g.knows(c.issuer()):
 		return core.KindIntrospection
 	}
@@ -134,7 +136,7 @@ func (g *Gate) kind(c *Caller) core.Kind {
 // configuration, claims of every kind are written like a token's, unless they
 // are a session document.
 func (g *Gate) reader(c *Caller, kind core.Kind) core.Kind {
-	if !g.assumed {
+	if !g.isDefault {
 		return kind
 	}
 	if isSession(c.Claims) {
@@ -157,7 +159,7 @@ func (g *Gate) introspectsAll() bool {
 // trusting is the configuration. Where none is given, any issuer is trusted.
 func (g *Gate) trusting(d *document) *config.Config {
 	name, _ := d.claims["iss"].(string)
-	if !g.assumed || name == "" {
+	if !g.isDefault || name == "" {
 		return g.config
 	}
 	c, j := *g.config, *g.config.JWT

@@ -15,27 +15,28 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/config"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/inspect"
 )
 
 // Gate is a gate whose caller is given.
 type Gate struct {
 	// Table explains the permission table of the gate.
-	Table *permission.Inspector
+	Table *inspect.Inspector
 
 	config *config.Config
-	// assumed says that there is no configuration: all defaults.
-	assumed bool
-	builder *config.Builder
-	gate    *core.Gate
-	now     func() time.Time
+	// isDefault says that there is no configuration: all defaults.
+	isDefault bool
+	builder   *config.Builder
+	gate      *core.Gate
+	now       func() time.Time
 }
 
 // New makes the gate of a configuration, with this permission table. A nil
 // configuration stands for the defaults, with these path options.
-func New(c *config.Config, path core.PathOptions, table *permission.Inspector) (*Gate, error) {
+func New(c *config.Config, path core.PathOptions, table *inspect.Inspector) (*Gate, error) {
 	g := &Gate{Table: table, config: c, now: time.Now}
 	if c == nil {
-		g.config, g.assumed = defaultConfig(), true
+		g.config, g.isDefault = defaultConfig(), true
 		g.config.Path = config.Path(path)
 	}
 	g.builder = config.NewBuilder(config.BuilderOptions{Now: g.now})
@@ -71,13 +72,19 @@ type Outcome struct {
 	// Caller is nil for one without a valid credential.
 	Caller *core.Principal
 	// Table is what the permission table says; nil where the target was refused.
-	Table *permission.Explanation
+	Table *inspect.Explanation
 	// Assumed are the claims that the gate demands and the given ones lack.
 	Assumed []string
 }
 
 // Allowed reports whether the request reaches the upstream.
 func (o *Outcome) Allowed() bool { return o.Outcome == core.Allow }
+
+// ByTable reports whether the permission table denies the request, and not the
+// gate around it.
+func (o *Outcome) ByTable() bool {
+	return o.Cause != nil && o.Table != nil && o.Table.Refusal != nil && o.Cause.Error() == o.Table.Refusal.Error()
+}
 
 // Decide decides a request of a caller. The error, if any, says what is wrong
 // with the description of the caller.
@@ -117,25 +124,90 @@ func (g *Gate) Inadmissible(ctx context.Context, r *core.Request) error {
 	return d.Cause
 }
 
+// Principal is the caller to the gate; nil for one without a valid credential.
+func (g *Gate) Principal(c *Caller) (*core.Principal, error) {
+	who, err := g.identify(c)
+	if err != nil {
+		return nil, err
+	}
+	return who.principal, nil
+}
+
+// Refusal is why the credential of a caller does not hold at the gate; nil where
+// it does, and for a caller without one.
+func (g *Gate) Refusal(c *Caller) error {
+	who, err := g.identify(c)
+	if err != nil {
+		return err
+	}
+	return who.refusal
+}
+
 // Path are the path options of the gate.
 func (g *Gate) Path() core.PathOptions { return core.PathOptions(g.config.Path) }
 
 // ScopesRequired are the scopes that every call needs unless it is public.
 func (g *Gate) ScopesRequired() []string { return g.config.ScopesRequired }
 
+// CannotState lists what no credential of a kind states at this gate: scopes,
+// roles or permissions. An empty kind stands for every kind that the
+// configuration accepts.
+func (g *Gate) CannotState(kind core.Kind) (what []string) {
+	if g.isDefault {
+		return nil
+	}
+	stated := map[string]bool{}
+	for _, s := range g.statements() {
+		if kind == "" || s.kind == kind {
+			stated["scopes"] = stated["scopes"] || s.scopes
+			stated["roles"] = stated["roles"] || s.roles
+			stated["permissions"] = stated["permissions"] || s.permissions
+		}
+	}
+	for _, name := range []string{"scopes", "roles", "permissions"} {
+		if !stated[name] {
+			what = append(what, name)
+		}
+	}
+	return what
+}
+
+// statement says what the credentials of one section state.
+type statement struct {
+	kind                       core.Kind
+	scopes, roles, permissions bool
+}
+
+func (g *Gate) statements() []statement {
+	var all []statement
+	if s := g.config.Session; s != nil {
+		all = append(all, statement{core.KindSession, false, s.RolesClaim != "", s.PermissionsClaim != ""})
+	}
+	if i := g.config.Introspection; i != nil {
+		all = append(all, statement{core.KindIntrospection, true, i.RolesClaim != "", i.PermissionsClaim != ""})
+	}
+	if g.config.JWT != nil {
+		for _, i := range g.config.JWT.Issuers {
+			all = append(all, statement{core.KindJWT, i.ScopesClaim != "", i.RolesClaim != "", i.PermissionsClaim != ""})
+		}
+	}
+	return all
+}
+
 // Opens reports whether an activity, its requirements aside, opens a request to
-// a caller: nil, or what the gate refuses it for.
-func (g *Gate) Opens(ctx context.Context, r *core.Request, rule *permission.Rule, c *Caller) error {
+// a caller: refused is nil, or what the gate refuses it for. The error, if any,
+// says what is wrong with the description of the caller.
+func (g *Gate) Opens(ctx context.Context, r *core.Request, rule *permission.OwnedActivity, c *Caller) (refused, err error) {
 	who, err := g.identify(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	alone, err := g.with(&activity{g.Table, rule})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d := alone.Check(who.in(ctx), g.withCredential(r, who))
-	return d.Cause
+	return d.Cause, nil
 }
 
 // everythingPublic is a policy that leaves only the gate's own refusals.
@@ -156,8 +228,8 @@ func (publicAccess) Allows(context.Context, *core.Call, *core.Principal) error {
 // activity is a policy of one activity without its requirements, which covers
 // every call.
 type activity struct {
-	table *permission.Inspector
-	rule  *permission.Rule
+	table *inspect.Inspector
+	rule  *permission.OwnedActivity
 }
 
 func (a *activity) Match(context.Context, *core.Call) core.Access { return a }

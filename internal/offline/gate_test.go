@@ -15,6 +15,8 @@ import (
 	"gatehouse/core/config"
 	"gatehouse/core/coretest"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/tablefile"
 )
 
 // TestOfflineVerdictIsThatOfTheGate decides thousands of random requests twice:
@@ -194,7 +196,7 @@ func (w *world) gates(text string) gatePair {
 	if err != nil {
 		w.t.Fatalf("%v\n%s", err, text)
 	}
-	file, err := permission.Parse("table", []byte(c.PermissionTable))
+	file, err := tablefile.Parse("table", []byte(c.PermissionTable))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -202,7 +204,7 @@ func (w *world) gates(text string) gatePair {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	offline, err := New(c, core.PathOptions{}, permission.Inspect(table, file))
+	offline, err := New(c, core.PathOptions{}, inspect.New(table, file))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -327,7 +329,7 @@ func TestOverrideHeaderIsRefusedWithoutAConfiguration(t *testing.T) {
 
 func defaultGate(t *testing.T) *Gate {
 	t.Helper()
-	file, err := permission.Parse("table", []byte("permissions: {one: {activities: [\"GET /users/[^/]+\"]}}\nroles: {clerk: [one]}\n"))
+	file, err := tablefile.Parse("table", []byte("permissions: {one: {activities: [\"GET /users/[^/]+\"]}}\nroles: {clerk: [one]}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +337,7 @@ func defaultGate(t *testing.T) *Gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := New(nil, core.PathOptions{}, permission.Inspect(table, file))
+	g, err := New(nil, core.PathOptions{}, inspect.New(table, file))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -163,13 +163,21 @@ func apisixChoices(document map[string]any) []choice {
 	}
 	global := globalRules(document)
 	for i := range choices {
-		for _, rule := range global {
-			if choices[i].value != nil {
-				choices[i].notes = append(choices[i].notes, fmt.Sprintf("%s decides on every request, too, before the route's; ask for it with --route %q", rule.place, rule.names[0]))
-			}
-		}
+		choices[i].beside(global)
 	}
 	return append(choices, global...)
+}
+
+// beside adds what global rules do: they decide on every request, and alone where
+// the route does not run the plugin.
+func (c *choice) beside(global []choice) {
+	if c.value == nil && len(global) > 0 {
+		c.place, c.value = global[0].place, global[0].value
+		global = global[1:]
+	}
+	for _, rule := range global {
+		c.notes = append(c.notes, fmt.Sprintf("%s decides on every request, too; ask for it with --route %q", rule.place, rule.names[0]))
+	}
 }
 
 func apisixChoice(document, route, service map[string]any) choice {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,9 +137,18 @@ func (s Source) read(raw []byte) (*config.Config, error) {
 	case len(mistakes) > 0:
 		return nil, &config.Error{Mistakes: mistakes}
 	case c.File != "":
-		return config.LoadFile(s.Roots.Locate(c.File))
+		return s.readNamed(c.File)
 	}
 	return c, nil
+}
+
+// readNamed reads the file that a configuration names.
+func (s Source) readNamed(name string) (*config.Config, error) {
+	here := s.Roots.Locate(name)
+	if _, err := os.Stat(here); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("file: there is no %s; it is a file of the gateway's machine: say with --root where it is here", here)
+	}
+	return config.LoadFile(here)
 }
 
 // alike reports whether all choices are one configuration.

@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/core/config"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/tablefile"
 )
 
 type block struct {
@@ -158,7 +159,7 @@ func (b block) load() error {
 		}
 		return fmt.Errorf("no known kind of file in the first line of the block: %q", b.kind())
 	}
-	file, err := permission.Parse(b.kind(), []byte(b.text))
+	file, err := tablefile.Parse(b.kind(), []byte(b.text))
 	if err != nil {
 		return err
 	}

@@ -29,8 +29,8 @@ func TestGroupsAreOneMoreExchange(t *testing.T) {
 	}
 }
 
-// A caller without groups is in none, for which acl answers 403; that nobody
-// has set any it would answer with 401.
+// A caller without groups is in none, for which acl responds with 403; where
+// no plugin has set groups it would respond with 401.
 func TestCallerWithoutGroupsIsInNone(t *testing.T) {
 	s := &kongSide{line: "GET /me HTTP/1.1", headers: bearer("good")}
 	s.access(t, testHandler(t, withGroups))

@@ -16,7 +16,7 @@ import (
 )
 
 // handler decides requests with one gate. Each exchange with Kong costs both
-// sides tens of microseconds, so a request is read with two and answered with
+// sides tens of microseconds, so a request is read with two and decided with
 // one. Its id is a further one, made when the request is refused.
 type handler struct {
 	gate *core.Gate
@@ -42,7 +42,7 @@ func (h handler) Access(ctx context.Context, k *pdk.PDK) {
 	}
 }
 
-// passOn tells Kong what goes with an admitted request. Groups are a further
+// passOn gives Kong what goes with an admitted request. Groups are a further
 // exchange, where they are configured.
 func passOn(k *pdk.PDK, d core.Decision) error {
 	if d.Groups != nil {
@@ -66,11 +66,11 @@ func setGroups(k *pdk.PDK, groups []string) error {
 	return k.Ctx.SetShared("authenticated_groups", list)
 }
 
-// maxHeaders is the most that Kong hands over; nginx answers 400 above it. A
+// maxHeaders is the most that Kong hands over; nginx responds with 400 above it. A
 // full map may hide more, so it is refused.
 const maxHeaders = 1000
 
-// readRequest asks Kong for what the gate needs. Kong cannot hand over header
+// readRequest requests from Kong what the gate needs. Kong cannot hand over header
 // lines or a request line that are not UTF-8, and says so with an error that
 // must not read as "absent". The request is never nil.
 func readRequest(k *pdk.PDK) (*core.Request, error) {
@@ -98,7 +98,7 @@ func readRequest(k *pdk.PDK) (*core.Request, error) {
 }
 
 // peer is a further exchange, for rules that depend on the client's address.
-// An address that Kong cannot tell stays unknown, and such a rule then denies.
+// An address that Kong does not know stays unknown, and such a rule then denies.
 func peer(k *pdk.PDK) netip.Addr {
 	text, err := k.Client.GetIp()
 	if err != nil {

@@ -20,11 +20,11 @@ import (
 	"gatehouse/plugins/kong/pluginserver"
 )
 
-// kongSide answers the PDK calls of one request and remembers them.
+// kongSide responds to the PDK calls of one request and remembers them.
 type kongSide struct {
 	line    string
 	headers map[string]any
-	// fail makes a call answer with bytes that are no message.
+	// fail makes the response to a call bytes that are no message.
 	fail string
 
 	// calls are the methods, with the name of a variable behind a space.
@@ -54,11 +54,11 @@ func (s *kongSide) serve(conn net.Conn) {
 		}
 		call := called(string(method), args)
 		s.calls = append(s.calls, call)
-		answer := s.answer(call, args)
+		response := s.respond(call, args)
 		if s.fail == call {
-			answer = []byte{0xff, 0xff, 0xff}
+			response = []byte{0xff, 0xff, 0xff}
 		}
-		if writeFrame(conn, answer) != nil || string(method) == "kong.response.exit" {
+		if writeFrame(conn, response) != nil || string(method) == "kong.response.exit" {
 			return
 		}
 	}
@@ -77,7 +77,7 @@ const (
 	kongsID = "934a5f4859150d4861d1f136223b7310"
 )
 
-func (s *kongSide) answer(call string, args []byte) []byte {
+func (s *kongSide) respond(call string, args []byte) []byte {
 	switch call {
 	case "kong.request.get_headers":
 		return encodeStruct(s.headers)
@@ -213,7 +213,7 @@ func TestEveryPDKErrorDenies(t *testing.T) {
 	}
 }
 
-// recorded keeps what a Recorder is told.
+// recorded keeps what a Recorder gets.
 type recorded []core.Event
 
 func (r *recorded) Record(_ context.Context, e core.Event) { *r = append(*r, e) }
@@ -248,7 +248,7 @@ func TestClientDoesNotChooseTheRequestID(t *testing.T) {
 		"x-request-id": forged, "x-kong-request-id": forged, "kong-request-id": forged, "x-correlation-id": forged}}
 	s.access(t, h)
 	if id := requestID(t, s.exit.Body); id != kongsID || s.exit.Status != 401 {
-		t.Errorf("answered %d under the id %q, want 401 and Kong's %q", s.exit.Status, id, kongsID)
+		t.Errorf("status %d under the id %q, want 401 and Kong's %q", s.exit.Status, id, kongsID)
 	}
 	if len(*events) != 1 || (*events)[0].Request.ID != kongsID {
 		t.Errorf("recorded %v", *events)
@@ -260,7 +260,7 @@ func TestRefusalWithoutARequestID(t *testing.T) {
 	s := &kongSide{line: "GET /me HTTP/1.1", headers: map[string]any{}, fail: getID}
 	s.access(t, h)
 	if id := requestID(t, s.exit.Body); s.exit.Status != 401 || len(id) != 32 || id != (*events)[0].Request.ID {
-		t.Errorf("answered %d under the id %q, recorded %v", s.exit.Status, id, *events)
+		t.Errorf("status %d under the id %q, recorded %v", s.exit.Status, id, *events)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // priority puts Gatehouse before Kong's acl (950) and rate limits (910), which
-// build on who the caller is, and after cors (2000), which must answer
+// build on who the caller is, and after cors (2000), which must respond to
 // preflights that carry no credential.
 const priority = 1050
 

@@ -28,7 +28,7 @@ type Coverage struct {
 	// Unused are activities that no operation has.
 	Unused []ActivityGap
 	// Undecided are activities whose regex is too large to compare.
-	Undecided []permission.Rule
+	Undecided []permission.OwnedActivity
 }
 
 // OperationGap is an operation with a call that no activity covers.
@@ -40,7 +40,7 @@ type OperationGap struct {
 // ActivityGap is an activity with those of its methods that no operation has
 // on its paths.
 type ActivityGap struct {
-	permission.Rule
+	permission.OwnedActivity
 	Methods []string
 }
 
@@ -51,7 +51,7 @@ func (c *Coverage) Clean() bool { return len(c.Uncovered)+len(c.Unused)+len(c.Un
 // Cover compares the activities of a table with the operations of a service.
 // Hosts and requirements take no part: what is only covered for some host or
 // some callers is covered.
-func Cover(rules []permission.Rule, operations []Operation) (*Coverage, error) {
+func Cover(rules []permission.OwnedActivity, operations []Operation) (*Coverage, error) {
 	list, err := areas(rules)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func Cover(rules []permission.Rule, operations []Operation) (*Coverage, error) {
 	c := &coverage{}
 	for _, a := range list {
 		if a.paths == nil {
-			c.result.Undecided = append(c.result.Undecided, a.Rule)
+			c.result.Undecided = append(c.result.Undecided, a.OwnedActivity)
 		} else {
 			c.areas = append(c.areas, a)
 		}
@@ -165,7 +165,7 @@ func (c *coverage) activity(a *area) error {
 		}
 	}
 	if len(missing) > 0 {
-		c.result.Unused = append(c.result.Unused, ActivityGap{a.Rule, missing})
+		c.result.Unused = append(c.result.Unused, ActivityGap{a.OwnedActivity, missing})
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ type Change struct {
 
 // Decider is an activity that decides a call.
 type Decider struct {
-	permission.Rule
+	permission.OwnedActivity
 	// Granted reports whether the caller has what the activity asks for, its
 	// requirements aside.
 	Granted bool
@@ -80,7 +80,7 @@ type Decider struct {
 type Difference struct {
 	Changes []Change
 	// Undecided are activities whose regex is too large to compare.
-	Undecided []permission.Rule
+	Undecided []permission.OwnedActivity
 }
 
 // Widening reports whether the change lets anybody in, or may do so.
@@ -96,7 +96,7 @@ func Diff(older, newer Version) (*Difference, error) {
 	d := &differ{people: everyone(older.Table, newer.Table), found: map[string]int{}, result: &Difference{}}
 	d.findHolders()
 	for i, v := range []Version{older, newer} {
-		list, err := areas(permission.Rules(v.Files...))
+		list, err := areas(permission.Activities(v.Files...))
 		if err != nil {
 			return nil, err
 		}
@@ -113,7 +113,7 @@ func Diff(older, newer Version) (*Difference, error) {
 	for _, s := range relevant {
 		err := d.around(s)
 		if errors.Is(err, automaton.ErrTooLarge) {
-			d.result.Undecided = append(d.result.Undecided, s.Rule)
+			d.result.Undecided = append(d.result.Undecided, s.OwnedActivity)
 		} else if err != nil {
 			return nil, err
 		}
@@ -356,7 +356,7 @@ func decisive(covering []*area) []*area {
 		if a.Override && a.Section == permission.InPublic {
 			return []*area{a}
 		}
-		if strictness(a.Section) > strictness(strictest) {
+		if a.Section > strictest {
 			strictest = a.Section
 		}
 	}
@@ -439,7 +439,7 @@ func (p *person) granted(a *area, version int) bool {
 func (p *person) deciders(list []*area, version int) []Decider {
 	out := make([]Decider, len(list))
 	for i, a := range list {
-		out[i] = Decider{a.Rule, p.granted(a, version)}
+		out[i] = Decider{a.OwnedActivity, p.granted(a, version)}
 	}
 	return out
 }

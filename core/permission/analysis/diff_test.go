@@ -10,12 +10,13 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/tablefile"
 )
 
 // version compiles a table that is written in the test.
 func version(t testing.TB, name, text string) Version {
 	t.Helper()
-	file, err := permission.Parse(name, []byte(text))
+	file, err := tablefile.Parse(name, []byte(text))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}

@@ -7,13 +7,13 @@ import (
 // Guard is an activity of a stricter section that takes calls from another
 // activity, and one of those calls.
 type Guard struct {
-	permission.Rule
+	permission.OwnedActivity
 	Shared Call
 }
 
 // Guards finds, for each activity of a table, those that leave it without a
 // say on some of its calls. An activity that a permission owns has none.
-func Guards(rules []permission.Rule) ([][]Guard, error) {
+func Guards(rules []permission.OwnedActivity) ([][]Guard, error) {
 	guards := make([][]Guard, len(rules))
 	all, err := areas(rules)
 	if err != nil {
@@ -26,7 +26,7 @@ func Guards(rules []permission.Rule) ([][]Guard, error) {
 	for i, a := range all {
 		for _, n := range near[a] {
 			if n.Section != a.Section && takesTheSay(n.area, a) {
-				guards[i] = append(guards[i], Guard{n.Rule, n.shared})
+				guards[i] = append(guards[i], Guard{n.OwnedActivity, n.shared})
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/report"
 )
 
 // LintRule is one thing that Lint looks for.
@@ -39,16 +40,16 @@ var LintRules = []LintRule{
 // Finding is something in a table that is probably not meant.
 type Finding struct {
 	Rule string
-	permission.Place
+	report.Place
 	Text string
 	// Witness shows the finding; nil where there is nothing to show.
 	Witness *Call
 	// Other is the second place that takes part, if any.
-	Other *permission.Place
+	Other *report.Place
 	// Reason is why the finding was silenced, where it was.
 	Reason string
 	// home is the line of the rule, near which the finding can be silenced.
-	home permission.Place
+	home report.Place
 }
 
 // Report is what Lint found.
@@ -61,7 +62,7 @@ type Report struct {
 // Lint looks for what is probably not meant in the files of one table, which
 // must compile. texts holds the content of each file, for its comments.
 func Lint(table *permission.Table, files []*permission.File, texts map[string][]byte) (*Report, error) {
-	all, err := areas(permission.Rules(files...))
+	all, err := areas(permission.Activities(files...))
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +186,7 @@ func (l *linter) unreachable(a *area, near []neighbour, flagged map[*area]bool) 
 	}
 	flagged[a] = true
 	l.add(Finding{Rule: "unreachable", Place: a.Place, home: a.Place, Witness: &over[0].shared, Other: &over[0].Place,
-		Text: "the " + string(a.Section) + " activity never has a say: " + owners(over) + " " + take(over) + " all its calls; remove it, or mark it override if it is the exception"})
+		Text: "the " + a.Section.String() + " activity never has a say: " + owners(over) + " " + take(over) + " all its calls; remove it, or mark it override if it is the exception"})
 	return nil
 }
 
@@ -199,11 +200,7 @@ func takesTheSay(a, b *area) bool {
 	case b.Override:
 		return false
 	}
-	return strictness(a.Section) > strictness(b.Section)
-}
-
-func strictness(s permission.Section) int {
-	return slices.Index([]permission.Section{permission.InPublic, permission.InAuthenticated, permission.InPermission}, s)
+	return a.Section > b.Section
 }
 
 func (l *linter) redundant(a *area, near []neighbour, flagged map[*area]bool) error {

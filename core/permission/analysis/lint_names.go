@@ -3,6 +3,7 @@ package analysis
 import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/report"
 )
 
 // names looks at what grants what.
@@ -21,7 +22,7 @@ func (l *linter) names() {
 	}
 }
 
-func (l *linter) name(rule string, at permission.Place, text string) {
+func (l *linter) name(rule string, at report.Place, text string) {
 	l.add(Finding{Rule: rule, Place: at, home: at, Text: text})
 }
 

@@ -13,7 +13,7 @@ import (
 
 // regex looks at one path regex by itself.
 func (l *linter) regex(a *area) {
-	tree := a.Regex()
+	tree := a.tree
 	l.anchors(a, tree)
 	l.bareDots(a, tree)
 	l.deadBranches(a, tree)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"gatehouse/core"
 	"gatehouse/core/permission"
 )
 
@@ -26,7 +25,7 @@ type demand struct {
 }
 
 func (a *area) demand() demand {
-	if a.Require.ReadsPath() {
+	if a.ConditionReadsPath() {
 		return demand{&a.Require, a.Path}
 	}
 	return demand{&a.Require, ""}
@@ -65,9 +64,6 @@ func scopes(r *permission.Requirements) (all, any []string) {
 	return r.AllScopes, r.AnyScope
 }
 
-// credentialKinds are all that there are.
-var credentialKinds = []string{string(core.KindSession), string(core.KindJWT), string(core.KindIntrospection)}
-
 func weakerAuthentication(a, b *permission.Requirements) bool {
 	switch {
 	case a.AAL > b.AAL: // aal1 < aal2 < aal3, and none is ""
@@ -75,7 +71,7 @@ func weakerAuthentication(a, b *permission.Requirements) bool {
 	case a.MaxAge > 0 && (b.MaxAge == 0 || b.MaxAge > a.MaxAge):
 		return false
 	}
-	return len(a.Credentials) == 0 || within(credentialKinds, a.Credentials) || len(b.Credentials) > 0 && within(b.Credentials, a.Credentials)
+	return len(a.Credentials) == 0 || within(permission.CredentialKinds, a.Credentials) || len(b.Credentials) > 0 && within(b.Credentials, a.Credentials)
 }
 
 func within(list, of []string) bool {
@@ -143,7 +139,7 @@ func withoutChoices(list []demand) []demand {
 	for _, d := range list {
 		kinds := d.Credentials
 		if len(kinds) == 0 {
-			kinds = credentialKinds
+			kinds = permission.CredentialKinds
 		}
 		choices := [][]string{d.AllScopes}
 		if len(d.AnyScope) > 0 {

@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/tablefile"
 )
 
 // TestWeakerAgreesWithDecisions compares every pair of requirements with what
@@ -42,7 +43,7 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 		if text == "{}" {
 			require = ""
 		}
-		file, err := permission.Parse("t", fmt.Appendf(nil, "authenticated: [{methods: [GET], path: /x%s}]", require))
+		file, err := tablefile.Parse("t", fmt.Appendf(nil, "authenticated: [{methods: [GET], path: /x%s}]", require))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +56,7 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 		for i, p := range callers {
 			row[i] = table.Match(context.Background(), call).Allows(context.Background(), call, p) == nil
 		}
-		list = append(list, &area{Rule: permission.Rules(file)[0]})
+		list = append(list, &area{OwnedActivity: permission.Activities(file)[0]})
 		meets = append(meets, row)
 	}
 	for i, a := range list {

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/report"
 )
 
 // A finding is silenced next to its rule, for a reason:
@@ -23,7 +24,7 @@ var (
 // Ignore is a comment that silences the findings of one rule on one line.
 type Ignore struct {
 	// Place is where the comment stands.
-	Place        permission.Place
+	Place        report.Place
 	Rule, Reason string
 	// Line is the one that the comment is about.
 	Line int
@@ -77,7 +78,7 @@ func Ignores(command, name, text string, isRule func(string) bool) (found []*Ign
 			continue
 		}
 		hash := m[0] + strings.IndexByte(line[m[0]:], '#')
-		place := permission.Place{File: name, Line: at + 1, Column: 1 + utf8.RuneCountInString(line[:hash])}
+		place := report.Place{File: name, Line: at + 1, Column: 1 + utf8.RuneCountInString(line[:hash])}
 		rules, reason, problem := parseIgnore(command, strings.TrimRight(line[m[2]:m[3]], "\r"), isRule)
 		if problem != "" {
 			malformed = append(malformed, Finding{Rule: "lint-ignore", Place: place, Text: problem})

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/pattern"
 )
 
 // Call is a concrete request, the witness of a claim.
@@ -38,21 +39,22 @@ var errNoWitness = errors.New("a witness was found that the regex does not match
 
 // area is the calls that an activity covers, as far as paths go.
 type area struct {
-	permission.Rule
+	permission.OwnedActivity
 	// paths is nil when the regex is too large to decide about.
 	paths  *automaton.Language
 	regex  *regexp.Regexp
+	tree   *syntax.Regexp // of regex
 	prefix string
 }
 
 // areas prepares activities for questions. Equal regexes share their automata.
-func areas(rules []permission.Rule) ([]*area, error) {
+func areas(rules []permission.OwnedActivity) ([]*area, error) {
 	known := map[string]*area{}
 	list := make([]*area, len(rules))
 	for i, r := range rules {
-		a := &area{Rule: r}
+		a := &area{OwnedActivity: r}
 		if same := known[r.Path]; same != nil {
-			a.paths, a.regex, a.prefix = same.paths, same.regex, same.prefix
+			a.paths, a.regex, a.tree, a.prefix = same.paths, same.regex, same.tree, same.prefix
 		} else if err := a.compile(); err != nil {
 			return nil, fmt.Errorf("%s: path %q: %w", r.PathPlace, r.Path, err)
 		}
@@ -66,8 +68,12 @@ func (a *area) compile() (err error) {
 	if a.regex, err = regexp.Compile(`\A(?:` + a.Path + `)\z`); err != nil {
 		return err
 	}
-	a.prefix = literalPrefix(a.Regex())
-	a.paths, err = canonical(a.Regex())
+	path, err := a.Pattern()
+	if err != nil {
+		return err
+	}
+	a.tree, a.prefix = path.Tree, literalPrefix(path.Tree)
+	a.paths, err = canonical(path.Tree)
 	if errors.Is(err, automaton.ErrTooLarge) {
 		return nil
 	}
@@ -179,16 +185,7 @@ func methodClasses(a *area, others []*area) []string {
 // --- hosts
 
 func (a *area) coversHost(host string) bool {
-	return len(a.Hosts) == 0 || slices.ContainsFunc(a.Hosts, func(pattern string) bool { return hostMatches(pattern, host) })
-}
-
-// hostMatches is the rule of the table: *.example.com covers every name below
-// example.com.
-func hostMatches(pattern, host string) bool {
-	if domain, ok := strings.CutPrefix(pattern, "*"); ok {
-		return len(host) > len(domain) && strings.HasSuffix(host, domain)
-	}
-	return pattern == host
+	return len(a.Hosts) == 0 || slices.ContainsFunc(a.Hosts, func(p string) bool { return pattern.HostMatches(p, host) })
 }
 
 func sharedHosts(a, b *area) bool {
@@ -238,7 +235,7 @@ func hostClasses(list []*area) []string {
 // unnamed is an example of a host that no pattern covers.
 func unnamed(patterns []string) string {
 	for _, host := range []string{otherHost, "other.test", "other.invalid"} {
-		if !slices.ContainsFunc(patterns, func(p string) bool { return hostMatches(p, host) }) {
+		if !slices.ContainsFunc(patterns, func(p string) bool { return pattern.HostMatches(p, host) }) {
 			return host
 		}
 	}
@@ -249,7 +246,7 @@ func unnamed(patterns []string) string {
 func below(domain string, patterns []string) string {
 	for _, label := range []string{"other", "x", "y", "z", "any-other", "yet-another-host"} {
 		host := label + domain
-		taken := func(p string) bool { return len(p) > len(domain)+1 && hostMatches(p, host) }
+		taken := func(p string) bool { return len(p) > len(domain)+1 && pattern.HostMatches(p, host) }
 		if !slices.ContainsFunc(patterns, taken) {
 			return host
 		}

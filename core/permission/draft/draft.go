@@ -13,6 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/tablefile"
 )
 
 // Table is a table that is being put together. Its parts keep the order in
@@ -122,7 +124,7 @@ func (t *Table) YAML() ([]byte, error) {
 	if err := e.Encode(&yaml.Node{Kind: yaml.DocumentNode, HeadComment: t.head(), Content: []*yaml.Node{t.node()}}); err != nil {
 		return nil, err
 	}
-	file, err := permission.Parse("the table", b.Bytes())
+	file, err := tablefile.Parse("the table", b.Bytes())
 	if err != nil {
 		return nil, fmt.Errorf("the table that was made does not load: %w", err)
 	}
@@ -282,11 +284,11 @@ func (a *Activity) Check() error {
 	if err != nil {
 		return err
 	}
-	file, err := permission.Parse("", content)
+	file, err := tablefile.Parse("", content)
 	if err == nil {
 		_, err = permission.Compile(file)
 	}
-	if problems, ok := err.(permission.Problems); ok && len(problems) > 0 {
+	if problems, ok := err.(report.Problems); ok && len(problems) > 0 {
 		return fmt.Errorf("%s", strings.TrimPrefix(problems[0].Text, "public: "))
 	}
 	return err

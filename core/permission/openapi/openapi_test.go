@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/tablefile"
 )
 
 func document(security string) string {
@@ -33,7 +34,7 @@ func compiled(t testing.TB, d *Document, by By) *permission.Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := permission.Parse("table", written)
+	file, err := tablefile.Parse("table", written)
 	if err != nil {
 		t.Fatal(err)
 	}

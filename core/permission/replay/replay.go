@@ -20,11 +20,12 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/inspect"
 )
 
 // Options of a comparison.
 type Options struct {
-	Old, New *permission.Inspector
+	Old, New *inspect.Inspector
 	// Callers that are assumed for each request; not used with UserField.
 	Callers []Caller
 	// UserField names the field of the log that says who called: a dotted
@@ -85,7 +86,7 @@ type Report struct {
 // Group is requests that the same activities decide, with the same change.
 type Group struct {
 	Method   string
-	Old, New []permission.Rule
+	Old, New []permission.OwnedActivity
 	Changes  []Change
 	Requests int
 	Samples  []string
@@ -241,7 +242,7 @@ func (c *comparison) answers(older, newer *decider, callers []Caller) difference
 	if c.UserField != "" {
 		return compareAnswers(older, newer, callers)
 	}
-	key := fmt.Sprint(permission.Deciders(older.access), permission.Deciders(newer.access))
+	key := fmt.Sprint(permission.Deciding(older.access), permission.Deciding(newer.access))
 	d, known := c.known[key]
 	if !known {
 		d = compareAnswers(older, newer, callers)
@@ -280,27 +281,27 @@ func (c *Change) LetsIn() bool { return rank[c.New] > rank[c.Old] }
 
 // decider is what one table says to one call.
 type decider struct {
-	table  *permission.Inspector
+	table  *inspect.Inspector
 	call   *core.Call
 	access core.Access // nil when nothing covers the call
 }
 
-func side(table *permission.Inspector, call *core.Call) *decider {
+func side(table *inspect.Inspector, call *core.Call) *decider {
 	return &decider{table, call, table.Match(context.Background(), call)}
 }
 
 // rules are the activities that decide the call.
-func (d *decider) rules() []permission.Rule {
-	all := d.table.Rules()
-	var rules []permission.Rule
-	for _, i := range permission.Deciders(d.access) {
+func (d *decider) rules() []permission.OwnedActivity {
+	all := d.table.Activities()
+	var rules []permission.OwnedActivity
+	for _, i := range permission.Deciding(d.access) {
 		rules = append(rules, all[i])
 	}
 	return rules
 }
 
-func conditional(rules []permission.Rule) bool {
-	return slices.ContainsFunc(rules, func(r permission.Rule) bool { return r.Require.When != "" })
+func conditional(rules []permission.OwnedActivity) bool {
+	return slices.ContainsFunc(rules, func(r permission.OwnedActivity) bool { return r.Require.When != "" })
 }
 
 func (d *decider) answer(c *Caller) Answer {
@@ -327,7 +328,7 @@ func (c *comparison) group(call *core.Call, older, newer *decider, changes []Cha
 	method := call.Method
 	key := fmt.Sprintf("%q %v", method, changes)
 	was, is := older.rules(), newer.rules()
-	for _, rules := range [][]permission.Rule{was, is} {
+	for _, rules := range [][]permission.OwnedActivity{was, is} {
 		key += " |"
 		for _, r := range rules {
 			key += " " + r.Place.String()

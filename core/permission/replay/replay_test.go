@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/tablefile"
 )
 
 // Lines that nginx 1.22 wrote, in its combined format and in APISIX's.
@@ -108,9 +110,9 @@ func FuzzUnescape(f *testing.F) {
 	})
 }
 
-func inspect(t *testing.T, name, text string) *permission.Inspector {
+func inspectorOf(t *testing.T, name, text string) *inspect.Inspector {
 	t.Helper()
-	file, err := permission.Parse(name, []byte(text))
+	file, err := tablefile.Parse(name, []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +120,7 @@ func inspect(t *testing.T, name, text string) *permission.Inspector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return permission.Inspect(table, file)
+	return inspect.New(table, file)
 }
 
 func line(request string) string {
@@ -127,7 +129,7 @@ func line(request string) string {
 
 func options(t *testing.T, older, newer string) Options {
 	now := time.Now()
-	o := Options{Old: inspect(t, "old.yaml", older), New: inspect(t, "new.yaml", newer), Host: "any.invalid"}
+	o := Options{Old: inspectorOf(t, "old.yaml", older), New: inspectorOf(t, "new.yaml", newer), Host: "any.invalid"}
 	o.Callers = Callers(o.Old.Table, o.New.Table, now)
 	return o
 }

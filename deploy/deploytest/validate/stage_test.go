@@ -178,10 +178,10 @@ func (s *stage) command(service types.ServiceConfig) []string {
 		return append([]string{s.programs["backends/Dockerfile"], "demo"}, args...)
 	case "kong-gatehouse":
 		config := s.here(service, *service.Environment["KONG_DECLARATIVE_CONFIG"])
-		return []string{s.programs["backends/Dockerfile"], "dev", "kong", "--config", config, "--plugin", s.programs["kong/Dockerfile"], listen("kong:8000")}
+		return []string{s.programs["backends/Dockerfile"], "kong", "--config", config, "--plugin", s.programs["kong/Dockerfile"], listen("kong:8000")}
 	case "apisix-gatehouse":
 		settings, config := s.here(service, "/usr/local/apisix/conf/config.yaml"), s.here(service, "/usr/local/apisix/conf/apisix.yaml")
-		return []string{s.programs["backends/Dockerfile"], "dev", "apisix", "--settings", settings, "--config", config, "--runner", s.programs["apisix/Dockerfile"], listen("apisix:9080")}
+		return []string{s.programs["backends/Dockerfile"], "apisix", "--settings", settings, "--config", config, "--runner", s.programs["apisix/Dockerfile"], listen("apisix:9080")}
 	case "gatehouse-forwardauth":
 		return append([]string{s.programs["forwardauth/Dockerfile"], "-config", s.here(service, "/etc/gatehouse/forwardauth.yaml")}, args...)
 	case "nginx":
@@ -377,7 +377,7 @@ func (s *stage) healthy(service types.ServiceConfig) error {
 		args = []string{"curl", "--fail", "--silent", "--output", os.DevNull, args[len(args)-1]}
 	case "kratos", "hydra":
 		args[0] = s.programs[args[0]]
-	case "/usr/local/bin/gatehouse":
+	case "/usr/local/bin/gatehouse-dev":
 		args[0] = s.programs["backends/Dockerfile"]
 	case "pg_isready":
 		args = slices.DeleteFunc(args, func(a string) bool { return a == "--dbname=hydra" }) // made right after

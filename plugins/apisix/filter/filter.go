@@ -36,25 +36,26 @@ func New(gates *config.Builder) *Filter { return &Filter{gates: gates} }
 // Name is what a route's conf calls the plugin.
 func (*Filter) Name() string { return "gatehouse" }
 
-// ParseConf finds or builds the gate of a configuration. APISIX asks again for
+// ParseConf finds or builds the gate of a configuration. APISIX sends it again for
 // every route after any edit, so gates are shared by content.
 func (f *Filter) ParseConf(in []byte) (any, error) { return f.gates.Gate(in) }
 
-// RequestFilter decides one request. A request it does not answer goes on.
+// RequestFilter decides one request. It goes on to the upstream unless a response is
+// written.
 func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Request) {
 	gate, ok := conf.(*core.Gate)
 	if !ok {
-		answer(w, core.Refusal(&core.Request{}, errors.New("the route's configuration is not a gate")))
+		respond(w, core.Refusal(&core.Request{}, errors.New("the route's configuration is not a gate")))
 		return
 	}
 	request, err := read(r)
 	if err != nil {
-		answer(w, gate.Refuse(r.Context(), request, err))
+		respond(w, gate.Refuse(r.Context(), request, err))
 		return
 	}
 	d := gate.Check(r.Context(), request)
 	if d.Outcome != core.Allow {
-		answer(w, d)
+		respond(w, d)
 		return
 	}
 	head := r.Header()
@@ -66,7 +67,7 @@ func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Reques
 	}
 }
 
-// Record is told by the runner of requests that it denied by itself, in no gate.
+// Record is for the requests that the runner itself denied, without a gate.
 func (f *Filter) Record(ctx context.Context, e core.Event) {
 	if f.gates.Recorder != nil {
 		f.gates.Recorder.Record(ctx, e)
@@ -104,7 +105,7 @@ func read(r pkgHTTP.Request) (*core.Request, error) {
 // request is what nginx made of X-Real-IP, which APISIX believes from its own
 // machine: a proxy there may pass on what the client wrote. APISIX's plugin
 // real-ip makes this one that of X-Real-IP as well, if such a proxy sends it; the
-// README says how to close that. An address that APISIX cannot tell stays
+// README says how to close that. An address that APISIX does not know stays
 // unknown, and a rule that depends on it then denies.
 func peer(r pkgHTTP.Request) netip.Addr {
 	text, err := r.Var("realip_remote_addr")
@@ -115,7 +116,7 @@ func peer(r pkgHTTP.Request) netip.Addr {
 	return addr
 }
 
-func answer(w http.ResponseWriter, d core.Decision) {
+func respond(w http.ResponseWriter, d core.Decision) {
 	for _, h := range d.Header {
 		w.Header().Add(h.Name, h.Value)
 	}

@@ -13,8 +13,8 @@ var errServed = errors.New("Gatehouse stands under ext-plugin-post-resp and can 
 
 // ResponseFilter withholds every response. APISIX calls it for a route that
 // lists Gatehouse under ext-plugin-post-resp, where there is no request left to
-// decide: the upstream has served whoever asked. To say nothing would leave
-// such a route open.
+// decide: the upstream has served the client. To change nothing would leave such a
+// route open.
 func (f *Filter) ResponseFilter(_ any, w pkgHTTP.Response) {
 	request := &core.Request{}
 	if raw, ok := w.(interface{ RequestID() string }); ok {

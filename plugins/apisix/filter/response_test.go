@@ -34,10 +34,10 @@ const (
 	httpRespCall = 4
 )
 
-// requestID is what every question is answered with.
+// requestID is the value of every variable.
 const requestID = "54c19e0a8d22fae40e4678f91c543c7f"
 
-// exchange sends one frame and returns the answer to it.
+// exchange sends one frame and returns the reply to it.
 func exchange(t *testing.T, c net.Conn, kind byte, message []byte) []byte {
 	t.Helper()
 	send(t, c, kind, message)
@@ -149,7 +149,7 @@ func dial(t *testing.T, log io.Writer) net.Conn {
 }
 
 // Under ext-plugin-post-resp the upstream has served the request before the
-// plugin is asked. A plugin that says nothing there leaves the route open.
+// plugin is called. A plugin that changes nothing there leaves the route open.
 func TestRouteGuardedAfterTheUpstreamIsNotOpen(t *testing.T) {
 	var log coretest.Log
 	c := dial(t, &log)

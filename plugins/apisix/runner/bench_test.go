@@ -36,7 +36,7 @@ func threeHeaders(_ any, _ http.ResponseWriter, r pkgHTTP.Request) {
 	h.Set("X-User-Roles", "admin,editor")
 }
 
-// fullDecision does to the request what a decision of Gatehouse does: it asks
+// fullDecision does to the request what a decision of Gatehouse does: it requests
 // for the raw target, looks at every header line, sets three headers and
 // removes two.
 func fullDecision(_ any, w http.ResponseWriter, r pkgHTTP.Request) {
@@ -64,7 +64,7 @@ func fullDecision(_ any, w http.ResponseWriter, r pkgHTTP.Request) {
 // built from this module.
 const benchRunnerEnv = "GATEHOUSE_BENCH_RUNNER"
 
-// subject is one runner process and what it is asked to do.
+// subject is one runner process and what it is to do.
 type subject struct {
 	label  string
 	child  *child

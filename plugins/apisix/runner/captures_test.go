@@ -177,7 +177,7 @@ var captureProbe = &probe{name: "rec", request: func(_ any, w http.ResponseWrite
 	r.Header().Set("X-Seen-Path", string(r.Path()))
 }}
 
-// The gateway's captured frames, sent to our runner, are answered by frames
+// The gateway's captured frames, sent to our runner, get replies
 // that mean the same as the captured ones. Cut header lists are refused, see
 // TestCapturedCutListsAreRefused.
 func TestCapturedExchangesReplayed(t *testing.T) {

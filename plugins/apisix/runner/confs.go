@@ -23,7 +23,7 @@ type loadedPlugin struct {
 	conf any
 }
 
-// confs holds the loaded configs by token, for as long as APISIX may ask.
+// confs holds the loaded configs by token, for as long as APISIX may use them.
 type confs struct {
 	load   func(prepareConf) *routeConf
 	expire time.Duration
@@ -42,7 +42,7 @@ type confEntry struct {
 	token  uint32
 	digest digest
 	conf   *routeConf
-	// used is when it was last asked for, in Unix nanoseconds.
+	// used is when it was last used, in Unix nanoseconds.
 	used atomic.Int64
 }
 

@@ -55,7 +55,7 @@ func TestConfsExpire(t *testing.T) {
 	clock := newClock()
 	c, _ := confsFor(clock, 100)
 	used, unused := mustPrepare(t, c, msg("used", "")), mustPrepare(t, c, msg("unused", ""))
-	for range 30 { // longer than APISIX may keep a token without asking again
+	for range 30 { // longer than APISIX may keep a token without sending the conf again
 		clock.advance(5 * time.Minute)
 		if c.find(used, clock.now()) == nil {
 			t.Fatal("a config in use was forgotten")

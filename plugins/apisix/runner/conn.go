@@ -27,7 +27,7 @@ type conn struct {
 	call    pendingCall
 	onSent  func() bool
 	timeout *time.Timer
-	// expiring is held while expire answers, so that Serve, whose plugins may
+	// expiring is held while expire replies, so that Serve, whose plugins may
 	// give up at that moment, does not hang up before.
 	expiring sync.Mutex
 	// began and due delimit the current call; dueAt is due for expire, in
@@ -36,7 +36,7 @@ type conn struct {
 	dueAt      atomic.Int64
 }
 
-// pendingCall is what must be known to answer in a plugin's place.
+// pendingCall is what the runner must know to reply itself.
 type pendingCall struct {
 	kind byte
 	id   uint32
@@ -45,9 +45,9 @@ type pendingCall struct {
 // The phase of a connection, in the two lowest bits of conn.phase; the rest
 // counts calls, so that a timer that fires late cannot end the next call.
 const (
-	phaseIdle      uint64 = iota
-	phaseRunning          // plugins are at work
-	phaseAnswering        // the answer is being written
+	phaseIdle     uint64 = iota
+	phaseRunning         // plugins are at work
+	phaseReplying        // the reply is being written
 	phaseClosed
 	phaseBits = 3
 )
@@ -62,19 +62,19 @@ func newConn(s *server, nc net.Conn) *conn {
 	return c
 }
 
-// Serve answers calls until APISIX hangs up.
+// Serve replies to calls until APISIX hangs up.
 func (c *conn) Serve(context.Context) {
 	defer c.hangUp()
 	defer c.timeout.Stop()
 	defer c.server.recovered("connection")
-	var answer []byte
+	var frame []byte
 	for {
-		kind, call, err := c.frames.exchange(answer, c.onSent)
+		kind, call, err := c.frames.exchange(frame, c.onSent)
 		if err != nil {
 			c.server.lost(err)
 			return
 		}
-		if answer = c.handle(kind, call); answer == nil {
+		if frame = c.handle(kind, call); frame == nil {
 			return
 		}
 	}
@@ -86,8 +86,8 @@ func (c *conn) hangUp() {
 	c.Close()
 }
 
-// handle returns the answer to a call, or nil when the connection must end.
-func (c *conn) handle(kind byte, call []byte) (answer []byte) {
+// handle returns the reply to a call, or nil when the connection must end.
+func (c *conn) handle(kind byte, call []byte) (frame []byte) {
 	switch kind {
 	case typePrepareConf:
 		return c.prepareConf(call)
@@ -138,8 +138,8 @@ func (c *conn) httpReqCall(call []byte) []byte {
 	return c.finish(c.requestFrame(r, stop, &changes))
 }
 
-// requestFrame returns the frame and the answer in it, if it holds one.
-func (c *conn) requestFrame(r *request, stop *answer, changes *changes) ([]byte, *answer) {
+// requestFrame returns the frame and the reply in it, if it holds one.
+func (c *conn) requestFrame(r *request, stop *reply, changes *changes) ([]byte, *reply) {
 	id := r.msg.id
 	var frame []byte
 	var ok bool
@@ -188,27 +188,27 @@ func (c *conn) httpRespCall(call []byte) []byte {
 	return c.finish(frame, change)
 }
 
-// reject gives up a connection whose messages make no sense. APISIX answers
-// 503 to the client.
+// reject gives up a connection whose messages make no sense. APISIX sends the
+// client a 503.
 func (c *conn) reject(err error) []byte {
 	c.server.notes.warn("protocol", "connection closed: "+err.Error())
 	return nil
 }
 
-// ask is one ExtraInfo round trip.
-func (c *conn) ask(kind ExtraInfo.Info, name string) (value string, known bool, err error) {
-	question, ok := c.enc.ask(kind, name)
+// extraInfo is one ExtraInfo round trip.
+func (c *conn) extraInfo(kind ExtraInfo.Info, name string) (value string, known bool, err error) {
+	wanted, ok := c.enc.extraInfo(kind, name)
 	if !ok {
 		return "", false, errMalformed
 	}
-	got, answer, err := c.frames.exchange(question, func() bool { return true })
+	got, message, err := c.frames.exchange(wanted, func() bool { return true })
 	if err != nil {
 		return "", false, err
 	}
 	if got != typeExtraInfo {
 		return "", false, errMalformed
 	}
-	return decodeExtraInfo(string(answer))
+	return decodeExtraInfo(string(message))
 }
 
 // begin starts the time that a call may take. It fails when the runner has
@@ -222,8 +222,8 @@ func (c *conn) begin(call pendingCall) bool {
 	return idle&phaseBits == phaseIdle && c.phase.CompareAndSwap(idle, idle+phaseRunning)
 }
 
-// answerTime is the least time that an answer has to be written.
-const answerTime = time.Second
+// replyTime is the least time that a reply has to be written.
+const replyTime = time.Second
 
 // allow sets when expire may act.
 func (c *conn) allow(d time.Duration) {
@@ -235,10 +235,10 @@ func (c *conn) allow(d time.Duration) {
 // that reason, and has not judged the request then.
 func (c *conn) late() bool { return !time.Now().Before(c.due) }
 
-// finish lets the frame with an answer be sent, unless the time was up before.
-func (c *conn) finish(frame []byte, a *answer) []byte {
-	if time.Until(c.due) < answerTime { // or expire would hang up before the answer is out
-		c.allow(answerTime)
+// finish lets the frame with a reply be sent, unless the time was up before.
+func (c *conn) finish(frame []byte, a *reply) []byte {
+	if time.Until(c.due) < replyTime { // or expire would hang up before the reply is out
+		c.allow(replyTime)
 	}
 	now := c.phase.Load()
 	if now&phaseBits != phaseRunning || !c.phase.CompareAndSwap(now, now+1) {
@@ -253,16 +253,16 @@ func (c *conn) sent() (wait bool) {
 	c.timeout.Stop()
 	now := c.phase.Load()
 	next := (now &^ phaseBits) + phaseBits + 1
-	return now&phaseBits == phaseAnswering && c.phase.CompareAndSwap(now, next) && !c.server.connections.Stopping()
+	return now&phaseBits == phaseReplying && c.phase.CompareAndSwap(now, next) && !c.server.connections.Stopping()
 }
 
-// expire answers in place of plugins that took too long. The connection is
+// expire denies the request when the plugins took too long. The connection is
 // closed: they may still be at work on it.
 func (c *conn) expire() {
 	c.expiring.Lock()
 	defer c.expiring.Unlock()
 	now := c.phase.Load()
-	busy := now&phaseBits == phaseRunning || now&phaseBits == phaseAnswering
+	busy := now&phaseBits == phaseRunning || now&phaseBits == phaseReplying
 	late := time.Since(c.server.started) >= time.Duration(c.dueAt.Load())
 	if !busy || !late || !c.phase.CompareAndSwap(now, now|phaseBits) {
 		return
@@ -270,13 +270,13 @@ func (c *conn) expire() {
 	defer c.Close()
 	c.server.notes.warn("timeout", "plugins: no answer in time, the request is denied", "limit", c.server.opts.filterTimeout)
 	if now&phaseBits == phaseRunning {
-		c.SetWriteDeadline(time.Now().Add(answerTime))
+		c.SetWriteDeadline(time.Now().Add(replyTime))
 		c.Write(c.server.expiredFrame(c.call))
 	}
 }
 
-// expiredFrame has a random id: the connection is the plugins', and APISIX
-// cannot be asked.
+// expiredFrame has a random request id: the plugins use the connection, so that
+// APISIX's cannot be requested.
 func (s *server) expiredFrame(call pendingCall) []byte {
 	e := newEncoder()
 	if call.kind == typePrepareConf {

@@ -21,15 +21,15 @@ type Plugin interface {
 	// ParseConf reads the plugin's value in a route's conf. An error denies
 	// every request of the route.
 	ParseConf(in []byte) (conf any, err error)
-	// RequestFilter may answer by w, which ends the chain, or change r. What
-	// it really gets as r is a [RawRequest].
+	// RequestFilter may reply by w, which ends the chain, or change r. What it
+	// really gets as r is a [RawRequest].
 	RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Request)
 	// ResponseFilter may change the upstream's response, which ends the chain.
 	ResponseFilter(conf any, w pkgHTTP.Response)
 }
 
-// Recorder is a plugin that is also told of every request which the runner
-// denies in the plugins' place, whichever route it is of.
+// Recorder is a plugin that also records the requests which the runner itself
+// denies, whichever route they are of.
 type Recorder interface {
 	Plugin
 	core.Recorder
@@ -42,9 +42,9 @@ var (
 	errTooLarge  = errors.New("the answer does not fit a frame")
 )
 
-// decide runs the plugins of a route until one answers. It returns what the
+// decide runs the plugins of a route until one replies. It returns what the
 // client gets, or nil and what changes when the request may pass.
-func (s *server) decide(conf *routeConf, r *request) (*answer, changes) {
+func (s *server) decide(conf *routeConf, r *request) (*reply, changes) {
 	if refusal := s.refusal(conf, r); refusal != nil {
 		return refusal, changes{}
 	}
@@ -53,7 +53,7 @@ func (s *server) decide(conf *routeConf, r *request) (*answer, changes) {
 		if !s.filter(&conf.plugins[i], func(p *loadedPlugin) { p.RequestFilter(p.conf, w, r) }) {
 			return r.deny(unavailable, errPanicked), changes{}
 		}
-		if w.answered {
+		if w.replied {
 			return s.written(&conf.plugins[i], r), changes{}
 		}
 	}
@@ -65,8 +65,8 @@ func (s *server) decide(conf *routeConf, r *request) (*answer, changes) {
 	return nil, changes
 }
 
-// refusal is the answer to what plugins cannot judge.
-func (s *server) refusal(conf *routeConf, r *request) *answer {
+// refusal is the reply to what plugins cannot decide.
+func (s *server) refusal(conf *routeConf, r *request) *reply {
 	switch {
 	case conf.denied:
 		return r.deny(unavailable, errNotLoaded)
@@ -80,18 +80,18 @@ func (s *server) refusal(conf *routeConf, r *request) *answer {
 	return nil
 }
 
-func (s *server) written(p *loadedPlugin, r *request) *answer {
-	a, err := r.writer.answer()
+func (s *server) written(p *loadedPlugin, r *request) *reply {
+	a, err := r.writer.reply()
 	if err != nil {
 		s.notes.warn("answer of "+p.Name(), "plugin gave an impossible answer, which is replaced by 500", "plugin", p.Name(), "cause", err)
-		return r.deny(answerInvalid, err)
+		return r.deny(replyInvalid, err)
 	}
 	return a
 }
 
 // decideResponse runs the plugins of a route on the upstream's response until
 // one changes it.
-func (s *server) decideResponse(conf *routeConf, r *response) *answer {
+func (s *server) decideResponse(conf *routeConf, r *response) *reply {
 	if conf.denied {
 		return r.deny(unavailable, errNotLoaded)
 	}
@@ -104,7 +104,7 @@ func (s *server) decideResponse(conf *routeConf, r *response) *answer {
 			break
 		}
 	}
-	a, err := r.answer()
+	a, err := r.reply()
 	if err != nil {
 		s.notes.warn("changes", "plugins: impossible change of the response, which is replaced by an error", "cause", err)
 		return r.deny(unavailable, err)

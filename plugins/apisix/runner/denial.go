@@ -9,8 +9,8 @@ import (
 	"gatehouse/core"
 )
 
-// denial is what the runner answers in the plugins' place: what the client may
-// know, and the log's word for it.
+// denial is a reply of the runner itself: what the client may know, and its reason
+// in the log.
 type denial struct {
 	status         int
 	reason, detail string
@@ -19,23 +19,23 @@ type denial struct {
 var (
 	headersTooMany = denial{http.StatusRequestHeaderFieldsTooLarge, "too_many_headers", "The request has too many header fields."}
 	methodUnknown  = denial{http.StatusNotImplemented, "unknown_method", "The request method is not supported."}
-	answerInvalid  = denial{http.StatusInternalServerError, "invalid_answer", "The request could not be processed."}
+	replyInvalid   = denial{http.StatusInternalServerError, "invalid_answer", "The request could not be processed."}
 	unavailable    = denial{http.StatusServiceUnavailable, "unavailable", "The request could not be processed at the moment."}
 )
 
-// deny makes the answer, with what is to be recorded once it is given.
-func deny(r *core.Request, path string, d denial, cause error) *answer {
-	a := d.answer(r.Identify())
+// deny makes the reply, with what is to be recorded once it is sent.
+func deny(r *core.Request, path string, d denial, cause error) *reply {
+	a := d.reply(r.Identify())
 	a.denial = &core.Event{Request: r, Path: path, Decision: &core.Decision{Status: d.status, Reason: d.reason, Cause: cause}}
 	return a
 }
 
-func (d denial) answer(requestID string) *answer {
-	return &answer{status: uint16(d.status), headers: problemHeaders, body: core.Problem(d.status, "", d.detail, requestID)}
+func (d denial) reply(requestID string) *reply {
+	return &reply{status: uint16(d.status), headers: problemHeaders, body: core.Problem(d.status, "", d.detail, requestID)}
 }
 
-// record tells the plugins that want to know of an answer of the runner's own.
-func (s *server) record(a *answer) {
+// record is for the plugins that record the runner's own replies.
+func (s *server) record(a *reply) {
 	if a == nil || a.denial == nil {
 		return
 	}
@@ -48,7 +48,7 @@ const problemType = "application/problem+json"
 
 var problemHeaders = []textEntry{{name: "Content-Type", value: problemType}, {name: "Cache-Control", value: "no-store"}}
 
-// described is what the log says of a request that no plugin has judged. Its
+// described is what the log holds of a request that no plugin has decided. Its
 // path is the decoded one.
 func (r *request) described() (*core.Request, string) {
 	described := &core.Request{AskID: r.RequestID, Method: r.Method()}
@@ -59,12 +59,12 @@ func (r *request) described() (*core.Request, string) {
 	return described, r.msg.path
 }
 
-func (r *request) deny(d denial, cause error) *answer {
+func (r *request) deny(d denial, cause error) *reply {
 	described, path := r.described()
 	return deny(described, path, d, cause)
 }
 
-func (r *response) deny(d denial, cause error) *answer {
+func (r *response) deny(d denial, cause error) *reply {
 	return deny(&core.Request{AskID: r.RequestID}, "", d, cause)
 }
 
@@ -73,8 +73,8 @@ func (r *response) deny(d denial, cause error) *answer {
 // is on.
 const requestIDVar = "request_id"
 
-// RequestID asks APISIX for the request's id, once; it is empty if APISIX does
-// not tell.
+// RequestID requests the request's id from APISIX, once; it is empty if APISIX does
+// not send it.
 func (o *openCall) RequestID() string {
-	return o.ask(ExtraInfo.InfoVar, requestIDVar).value
+	return o.extraInfo(ExtraInfo.InfoVar, requestIDVar).value
 }

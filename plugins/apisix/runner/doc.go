@@ -1,5 +1,5 @@
 // Package runner is a plugin runner for Apache APISIX: the process that
-// APISIX starts by ext-plugin.cmd and asks about each request over a unix
+// APISIX starts by ext-plugin.cmd and sends a call for each request over a unix
 // socket. It runs plugins written against the public interfaces of
 // github.com/apache/apisix-go-plugin-runner, ours and a team's own side by
 // side, because APISIX has exactly one runner:
@@ -9,7 +9,7 @@
 //	}
 //
 // Plugins are handed over here and not registered: the stock library's
-// plugin.RegisterPlugin keeps them in a registry that nobody else can read.
+// plugin.RegisterPlugin keeps them in a registry that cannot be read from outside.
 //
 // The wire protocol is that of github.com/api7/ext-plugin-proto. What is
 // different from the stock runner is everything through which a request can
@@ -19,7 +19,7 @@
 //     one before it; an unknown token is said to be unknown, and APISIX then
 //     hands the config over again.
 //   - A config that does not load, a misspelt plugin name, a panic, a plugin
-//     that takes too long or that answers with an impossible status denies
+//     that takes too long or that replies with an impossible status denies
 //     the request. Nothing is skipped.
 //   - Header().Set replaces and Header().Del removes every copy of a header
 //     in what the upstream receives, also those beyond the first 100, which

@@ -89,8 +89,8 @@ func (e *encoder) confToken(token uint32) []byte {
 	return frame
 }
 
-// ask asks for an nginx variable, or for the body of the request or response.
-func (e *encoder) ask(kind ExtraInfo.Info, name string) (frame []byte, ok bool) {
+// extraInfo requests an nginx variable, or the body of the request or response.
+func (e *encoder) extraInfo(kind ExtraInfo.Info, name string) (frame []byte, ok bool) {
 	b := e.reset()
 	info := e.info(kind, name)
 	ExtraInfo.ReqStart(b)
@@ -110,7 +110,7 @@ func (e *encoder) info(kind ExtraInfo.Info, name string) flatbuffers.UOffsetT {
 	return ExtraInfo.VarEnd(e.b)
 }
 
-// stop answers the client in place of the upstream.
+// stop responds to the client; the upstream is not called.
 func (e *encoder) stop(id uint32, status uint16, headers []textEntry, body []byte) (frame []byte, ok bool) {
 	b := e.reset()
 	var text flatbuffers.UOffsetT
@@ -157,7 +157,7 @@ func (e *encoder) action(id uint32, kind HTTPReqCall.Action, action flatbuffers.
 	return e.frame(typeHTTPReqCall, HTTPReqCall.RespEnd(e.b))
 }
 
-// response says what of the upstream's response changes: a zero status, no
+// response is what changes in the upstream's response: a zero status, no
 // headers and an empty body each leave theirs.
 func (e *encoder) response(id uint32, status uint16, headers []textEntry, body []byte) (frame []byte, ok bool) {
 	b := e.reset()

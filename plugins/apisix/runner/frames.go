@@ -70,7 +70,7 @@ func (f *frames) send(frame []byte, sent func() bool) error {
 }
 
 // sendAndRead saves the system call that Conn.Read begins with, which finds
-// nothing because APISIX speaks only when it has been answered. It announces
+// nothing because APISIX speaks only after a reply. It announces
 // the wait, then writes, then waits: what arrives after the write ends the
 // wait. Bytes that came unasked before are found when APISIX reads the frame,
 // at the latest: that reports the socket again, in whole.

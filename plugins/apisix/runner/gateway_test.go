@@ -23,8 +23,8 @@ import (
 // protocol and not with the code under test.
 type gateway struct {
 	net.Conn
-	// vars and body are what it knows when it is asked; asked lists what it
-	// was asked for.
+	// vars and body are what it sends on ExtraInfo; asked lists what was
+	// requested.
 	vars  map[string]string
 	body  string
 	asked []string
@@ -54,9 +54,9 @@ type call struct {
 
 // outcome is what became of a call.
 type outcome struct {
-	// unknownToken, failed and hungUp are the ways in which there is no answer.
+	// unknownToken, failed and hungUp are the ways in which there is no reply.
 	unknownToken, failed, hungUp bool
-	// stop is set when the client is answered: status, headers, body.
+	// stop is set when the client gets a response: status, headers, body.
 	stop    bool
 	id      uint32
 	status  int
@@ -195,7 +195,7 @@ func (g *gateway) respCall(t testing.TB, token uint32, status uint16, headers []
 	return g.exchange(t, typeHTTPResp, b.FinishedBytes())
 }
 
-// exchange sends a call and answers questions until it is decided.
+// exchange sends a call and replies to ExtraInfo until it is decided.
 func (g *gateway) exchange(t testing.TB, kind byte, message []byte) outcome {
 	t.Helper()
 	g.send(t, kind, message)
@@ -219,7 +219,7 @@ func (g *gateway) exchange(t testing.TB, kind byte, message []byte) outcome {
 	}
 }
 
-// tell answers one ExtraInfo.
+// tell replies to one ExtraInfo.
 func (g *gateway) tell(t testing.TB, question []byte) []byte {
 	t.Helper()
 	req := ExtraInfo.GetRootAsReq(question, 0)

@@ -2,11 +2,12 @@ package runner
 
 import (
 	"fmt"
-	"gatehouse/core/httpsyntax"
 	"net/http"
 	"net/textproto"
 	"slices"
 	"strings"
+
+	"gatehouse/core/httpsyntax"
 )
 
 // header is the Header of a request or of an upstream's response: what was
@@ -132,7 +133,7 @@ func checkHeaderLine(name, value string) error {
 }
 
 // headerEntries flattens a plugin's response headers, several values of one
-// name in their order, names sorted so that the same answer is the same frame.
+// name in their order, names sorted so that the same reply is the same frame.
 func headerEntries(h http.Header) ([]textEntry, error) {
 	var entries []textEntry
 	for _, name := range sortedKeys(h) {

@@ -163,7 +163,7 @@ func TestForgedIdentityHeaderBeyondWhatIsShown(t *testing.T) {
 		}
 	}
 	changes, err := r.changes()
-	if err != nil || r.writer.answered {
+	if err != nil || r.writer.replied {
 		t.Fatal(err)
 	}
 	upstream := upstreamHeaders(sent, changes.headers)
@@ -177,7 +177,7 @@ func TestForgedIdentityHeaderBeyondWhatIsShown(t *testing.T) {
 
 // APISIX's zipkin reads the header lines, of which it gets the first 100, and
 // takes b3 out of the list that the runner then gets. The upstream receives all
-// others, among them those that nobody looked at.
+// others, among them those that no plugin has seen.
 func TestHiddenHeadersBehindOneThatAPluginTookOut(t *testing.T) {
 	sent := append(numbered(99, "x-filler-"), HeaderLine{"x_user_id", "admin"}, HeaderLine{"x-http-method-override", "DELETE"})
 	g := startRunner(t, options{plugins: testPlugins()}).dial(t)
@@ -192,7 +192,7 @@ func TestHiddenHeadersBehindOneThatAPluginTookOut(t *testing.T) {
 }
 
 // With allow_degradation: true APISIX lets the request pass when a runner hangs
-// up. A runner that answers for its plugins leaves it no occasion.
+// up. A runner that replies itself gives it no cause.
 func TestHoleDegradationOpensOnPanic(t *testing.T) {
 	var log string
 	stock, ours := contrast(t, func(t *testing.T, kind string) outcome {

@@ -17,7 +17,7 @@ type slowRecorder struct{ probe }
 func (*slowRecorder) RequestFilter(any, http.ResponseWriter, pkgHTTP.Request) { panic("x") }
 func (*slowRecorder) Record(context.Context, core.Event)                      { time.Sleep(300 * time.Millisecond) }
 
-// The time limit can pass between a plugin's end and its answer. To hang up on
+// The time limit can pass between a plugin's end and its reply. To hang up on
 // APISIX then would open a route with allow_degradation.
 func TestHoleDegradationOpensWhileTheResponseIsSent(t *testing.T) {
 	r := startRunner(t, options{plugins: []Plugin{&slowRecorder{probe{name: "p"}}}, filterTimeout: 100 * time.Millisecond})

@@ -124,7 +124,7 @@ func TestSIGTERM(t *testing.T) {
 	}
 }
 
-// A stopping runner answers what it has begun.
+// A stopping runner finishes open requests.
 func TestStopFinishesOpenRequests(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	p := &probe{name: "waits", request: func(_ any, w http.ResponseWriter, _ pkgHTTP.Request) {
@@ -298,7 +298,7 @@ func TestSystemCallsPerFrame(t *testing.T) {
 			t.Fatal(got)
 		}
 	}
-	// One PrepareConf, and a call and an answer for each request; one more read
+	// One PrepareConf, and a call and a reply for each request; one more read
 	// is waiting.
 	if reads, writes := int64(1+2*calls), int64(1+2*calls); counted.reads.Load() > reads+1 || counted.writes.Load() != writes {
 		t.Errorf("%d reads and %d writes, want %d of each", counted.reads.Load(), counted.writes.Load(), reads)
@@ -328,7 +328,7 @@ func TestLostSocketIsAnError(t *testing.T) {
 	}
 }
 
-// APISIX never sends a call before the answer to the one before, but nothing
+// APISIX never sends a call before the reply to the one before, but nothing
 // may be lost if a client does.
 func TestCallsSentAhead(t *testing.T) {
 	entered, release := make(chan struct{}, 1), make(chan struct{})
@@ -354,7 +354,7 @@ func TestCallsSentAhead(t *testing.T) {
 	}
 }
 
-// An answer that the socket does not take at once.
+// A reply that the socket does not take at once.
 func TestLargeResponse(t *testing.T) {
 	body := bytes.Repeat([]byte("0123456789"), 800_000)
 	p := &probe{name: "large", request: func(_ any, w http.ResponseWriter, _ pkgHTTP.Request) { w.Write(body) }}

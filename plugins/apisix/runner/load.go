@@ -19,7 +19,7 @@ type LoggableError interface {
 }
 
 // load loads all plugins of a route. If one does not load, the route denies
-// everything: APISIX has no word for "this config is wrong", and going on
+// everything: APISIX has no response for "this config is wrong", and going on
 // without the plugin would open the route.
 func (s *server) load(msg prepareConf) *routeConf {
 	plugins, err := s.loadPlugins(msg.conf)

@@ -7,18 +7,18 @@ import (
 	"github.com/api7/ext-plugin-proto/go/A6/ExtraInfo"
 )
 
-// openCall is the time in which APISIX waits for the answer to a call and can
-// be asked about it. Each thing is asked for once.
+// openCall is a call that APISIX waits for the response to. Until then it sends
+// variables and bodies on request. Each is requested once.
 type openCall struct {
-	conn    *conn
-	mu      sync.Mutex
-	answers []extraInfo
-	closed  bool
+	conn   *conn
+	mu     sync.Mutex
+	known  []extraInfo
+	closed bool
 	// broken says that the frames on the connection are out of step.
 	broken bool
 }
 
-// extraInfo is what APISIX answered. It is kept as a string, so that a plugin
+// extraInfo is what APISIX sent. It is kept as a string, so that a plugin
 // which writes to the bytes it got does not change what the next plugin sees.
 type extraInfo struct {
 	kind  ExtraInfo.Info
@@ -37,36 +37,36 @@ func (i extraInfo) bytes() ([]byte, error) {
 
 // Var returns the value of an nginx variable, nil if there is no such one.
 func (o *openCall) Var(name string) ([]byte, error) {
-	return o.ask(ExtraInfo.InfoVar, name).bytes()
+	return o.extraInfo(ExtraInfo.InfoVar, name).bytes()
 }
 
-func (o *openCall) ask(kind ExtraInfo.Info, name string) extraInfo {
+func (o *openCall) extraInfo(kind ExtraInfo.Info, name string) extraInfo {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, a := range o.answers {
+	for _, a := range o.known {
 		if a.kind == kind && a.name == name {
 			return a
 		}
 	}
-	answer := extraInfo{kind: kind, name: name}
+	info := extraInfo{kind: kind, name: name}
 	if o.closed || o.broken {
-		answer.err = common.ErrConnClosed
-		return answer
+		info.err = common.ErrConnClosed
+		return info
 	}
-	value, known, err := o.conn.ask(kind, name)
+	value, known, err := o.conn.extraInfo(kind, name)
 	if err != nil {
 		// The documented error, for plugins that compare it; the cause is of
 		// no use to them, because the call is lost.
 		o.broken = true
-		answer.err = common.ErrConnClosed
-		return answer
+		info.err = common.ErrConnClosed
+		return info
 	}
-	answer.value, answer.known = value, known
-	o.answers = append(o.answers, answer)
-	return answer
+	info.value, info.known = value, known
+	o.known = append(o.known, info)
+	return info
 }
 
-// close waits for an open question, which a plugin may have left to a
+// close waits for an open ExtraInfo request, which a plugin may have left to a
 // goroutine, and forbids further ones. It reports whether the connection can
 // be used further.
 func (o *openCall) close() (usable bool) {

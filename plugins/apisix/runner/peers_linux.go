@@ -13,11 +13,11 @@ import (
 
 // peers knows who may connect. APISIX's workers run as another user than the
 // runner where its master is root's, so the socket is open to every user; but
-// whoever hands over a configuration has the runner read files for them.
+// a process that sends a configuration makes the runner read files for it.
 type peers struct {
 	uid uint32
 	// master is the process of APISIX whose children the workers are, or 0
-	// where APISIX did not start this runner and nobody can tell.
+	// where APISIX did not start this runner and it is not known.
 	master int
 }
 
@@ -46,7 +46,7 @@ func master(socket string) int {
 	return 0
 }
 
-// check refuses a connection of somebody who is neither APISIX nor could do as
+// check refuses a connection that is neither APISIX's nor of a user who could do as
 // much without it.
 func (p *peers) check(nc net.Conn) error {
 	conn, ok := nc.(*net.UnixConn)

@@ -4,7 +4,7 @@ package runner
 
 import "net"
 
-// peers lets everybody connect where nobody can tell who does.
+// peers admits every connection where the system does not show who connects.
 type peers struct{}
 
 func newPeers(string) *peers { return &peers{} }

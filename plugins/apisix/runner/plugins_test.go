@@ -225,7 +225,7 @@ func TestHeaderReads(t *testing.T) {
 	}
 }
 
-// One thing is asked for once, and what a plugin does to the bytes it gets is
+// One thing is requested once, and what a plugin does to the bytes it gets is
 // not seen by the next one.
 func TestExtraInfoIsRequestedOnce(t *testing.T) {
 	var target, again, unknown, body []byte
@@ -260,7 +260,7 @@ func TestUnknownRequestLineIsAnError(t *testing.T) {
 }
 
 // A plugin may leave its request to a goroutine. It must not read the next
-// client's request there, nor put a question into the middle of its exchange.
+// client's request there, nor send an ExtraInfo in the middle of its exchange.
 func TestLeakedRequestSeesNothingOfTheNext(t *testing.T) {
 	var leaked RawRequest
 	p := &probe{name: "leak", request: func(_ any, _ http.ResponseWriter, r pkgHTTP.Request) {
@@ -333,7 +333,7 @@ func TestContextEndsWithTheCall(t *testing.T) {
 	<-late.Done()
 }
 
-// A gateway that leaves a question open keeps no plugin for ever.
+// A gateway that does not reply to an ExtraInfo keeps no plugin for ever.
 func TestUnansweredExtraInfoDenies(t *testing.T) {
 	failed := make(chan error, 1)
 	p := &probe{name: "asks", request: func(_ any, _ http.ResponseWriter, r pkgHTTP.Request) {
@@ -392,9 +392,9 @@ func TestResponseFilter(t *testing.T) {
 			w.Header().Set("Content-Length", "1")
 			w.Header().Del("Set-Cookie")
 		}, outcome{id: 7, headers: []textEntry{{name: "Set-Cookie", absent: true}}}},
-		"status zero":    {func(w pkgHTTP.Response) { w.WriteHeader(0) }, outcome{id: 7, status: 503, body: string(unavailable.answer(testRequestID).body), headers: problemHeaders}},
-		"panic":          {func(w pkgHTTP.Response) { panic("x") }, outcome{id: 7, status: 503, body: string(unavailable.answer(testRequestID).body), headers: problemHeaders}},
-		"invalid header": {func(w pkgHTTP.Response) { w.Header().Set("X", "a\nb") }, outcome{id: 7, status: 503, body: string(unavailable.answer(testRequestID).body), headers: problemHeaders}},
+		"status zero":    {func(w pkgHTTP.Response) { w.WriteHeader(0) }, outcome{id: 7, status: 503, body: string(unavailable.reply(testRequestID).body), headers: problemHeaders}},
+		"panic":          {func(w pkgHTTP.Response) { panic("x") }, outcome{id: 7, status: 503, body: string(unavailable.reply(testRequestID).body), headers: problemHeaders}},
+		"invalid header": {func(w pkgHTTP.Response) { w.Header().Set("X", "a\nb") }, outcome{id: 7, status: 503, body: string(unavailable.reply(testRequestID).body), headers: problemHeaders}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, _ := respond(t, test.filter); !reflect.DeepEqual(got, test.want) {

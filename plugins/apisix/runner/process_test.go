@@ -183,7 +183,7 @@ func (c *child) kill() {
 	c.exited <- errors.New("killed")
 }
 
-// stop asks the runner to exit, as APISIX does on a reload.
+// stop makes the runner exit, as APISIX does on a reload.
 func (c *child) stop(t testing.TB) {
 	t.Helper()
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {

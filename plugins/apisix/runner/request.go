@@ -18,7 +18,7 @@ import (
 )
 
 // RawRequest is what a plugin's RequestFilter really gets: the stock interface
-// and what a plugin that guards a route must know beyond it.
+// and what a plugin that protects a route must know beyond it.
 //
 //	raw, ok := r.(runner.RawRequest)
 //
@@ -31,8 +31,8 @@ type RawRequest interface {
 	// unless it is in absolute form, of which APISIX drops the authority, or
 	// APISIX is configured to rewrite it: by proxy-rewrite, or by
 	// normalize_uri_like_servlet. Path is not: it is decoded and normalised.
-	// APISIX is asked for it once per request. It is an error if APISIX does
-	// not know, or if a plugin before this one has called SetPath: the
+	// It is requested from APISIX once per request. It is an error if APISIX does
+	// not know it, or if a plugin before this one has called SetPath: the
 	// upstream is then served another path.
 	RequestLine() (string, error)
 
@@ -47,15 +47,15 @@ type RawRequest interface {
 	HeaderCut() bool
 
 	// RequestID is nginx's $request_id, by which APISIX's access log can name
-	// the request; no client chooses it. APISIX is asked for it once per
-	// request. It is empty if APISIX does not tell.
+	// the request; no client chooses it. It is requested from APISIX once
+	// per request. It is empty if APISIX does not send it.
 	RequestID() string
 }
 
 // shownHeaderLines is how many header lines APISIX reads for the runner, by
 // ngx.req.get_headers() with its default limit. Its own X-Forwarded-Proto,
-// -Host and -Port count. A list of exactly 100 may be whole, but nothing tells
-// it from one that was cut off. A list can be longer when a plugin of APISIX has
+// -Host and -Port count. A list of exactly 100 may be whole, but nothing
+// distinguishes it from one that was cut off. A list can be longer when a plugin of APISIX has
 // added to it.
 const shownHeaderLines = 100
 
@@ -77,7 +77,7 @@ var errPathRewritten = errors.New("a plugin before this one has rewritten the pa
 type request struct {
 	openCall
 	ctx         callContext
-	writer      answerWriter
+	writer      replyWriter
 	msg         httpReqCall
 	head        header
 	path        string
@@ -96,7 +96,7 @@ func newRequest(c *conn, msg httpReqCall, deadline time.Time) *request {
 	}
 }
 
-// Context ends when the runner answers in the plugin's place, and when the
+// Context ends when the runner itself replies, and when the
 // last plugin has returned.
 func (r *request) Context() context.Context { return &r.ctx }
 
@@ -111,8 +111,8 @@ func (r *request) HeaderCut() bool {
 }
 
 // knownMethod reports whether the method is one that the protocol can name.
-// Zero is GET there, also by being left out; APISIX answers 500 to methods
-// that it cannot name and does not ask the runner.
+// Zero is GET there, also by being left out; APISIX responds with 500 to methods
+// that it cannot name and does not call the runner.
 func (r *request) knownMethod() bool {
 	_, ok := A6.EnumNamesMethod[r.msg.method]
 	return ok
@@ -131,7 +131,7 @@ func (r *request) RequestLine() (string, error) {
 	if r.path != "" {
 		return "", errPathRewritten
 	}
-	line := r.ask(ExtraInfo.InfoVar, requestLineVar)
+	line := r.extraInfo(ExtraInfo.InfoVar, requestLineVar)
 	if line.err == nil && line.value == "" {
 		return "", fmt.Errorf("APISIX does not tell the variable %s, the request line as received", requestLineVar)
 	}
@@ -153,7 +153,7 @@ func receivedArgs(lines []HeaderLine) url.Values {
 	return args
 }
 
-func (r *request) Body() ([]byte, error) { return r.ask(ExtraInfo.InfoReqBody, "").bytes() }
+func (r *request) Body() ([]byte, error) { return r.extraInfo(ExtraInfo.InfoReqBody, "").bytes() }
 
 func (r *request) RespHeader() http.Header {
 	if r.respHeaders == nil {
@@ -173,7 +173,7 @@ func (c *changes) none() bool {
 }
 
 // changes collects what the plugins did to the request. An error means that
-// they asked for something that cannot be sent.
+// they changed it to something that cannot be sent.
 func (r *request) changes() (c changes, err error) {
 	if r.head.invalid != nil {
 		return c, r.head.invalid

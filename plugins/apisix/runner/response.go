@@ -5,8 +5,8 @@ import (
 	"github.com/api7/ext-plugin-proto/go/A6/ExtraInfo"
 )
 
-// response is one HTTPRespCall, which ext-plugin-post-resp makes with what the
-// upstream answered.
+// response is one HTTPRespCall, which ext-plugin-post-resp makes with the
+// upstream's response.
 type response struct {
 	openCall
 	msg       httpRespCall
@@ -41,7 +41,7 @@ func (r *response) WriteHeader(status int) {
 }
 
 // ReadBody returns the upstream's body.
-func (r *response) ReadBody() ([]byte, error) { return r.ask(ExtraInfo.InfoRespBody, "").bytes() }
+func (r *response) ReadBody() ([]byte, error) { return r.extraInfo(ExtraInfo.InfoRespBody, "").bytes() }
 
 // Write replaces the body.
 func (r *response) Write(b []byte) (int, error) {
@@ -54,9 +54,9 @@ func (r *response) changed() bool {
 	return r.hasStatus || len(r.body) > 0 || len(r.head.edits) > 0 || r.head.invalid != nil
 }
 
-// answer is what changes. APISIX keeps the upstream's status and body where
+// reply is what changes. APISIX keeps the upstream's status and body where
 // there is none, and the upstream's headers if there are none at all.
-func (r *response) answer() (*answer, error) {
+func (r *response) reply() (*reply, error) {
 	if r.head.invalid != nil {
 		return nil, r.head.invalid
 	}
@@ -65,5 +65,5 @@ func (r *response) answer() (*answer, error) {
 			return nil, err
 		}
 	}
-	return &answer{status: uint16(r.status), headers: r.head.edits, body: r.body}, nil
+	return &reply{status: uint16(r.status), headers: r.head.edits, body: r.body}, nil
 }

@@ -58,7 +58,7 @@ type options struct {
 
 // socketMode admits every user: APISIX starts the runner as the user of its master
 // process, often root, and connects as that of its workers. Who connects is
-// checked, where APISIX has started the runner and it can be told.
+// checked, where APISIX has started the runner and the system shows it.
 const socketMode fs.FileMode = 0o666
 
 func (o options) withDefaults() options {
@@ -214,7 +214,7 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// start serves a connection of whoever may connect.
+// start serves a connection if its process may connect.
 func (s *server) start(nc net.Conn) unixsocket.Connection {
 	if err := s.opts.peers.check(nc); err != nil {
 		s.notes.warn("peers", "runner: a connection was refused", "cause", err)

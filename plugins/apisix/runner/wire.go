@@ -28,7 +28,7 @@ const (
 
 var errMalformed = errors.New("malformed message")
 
-// HeaderLine is one header line, as APISIX tells it.
+// HeaderLine is one header line, as APISIX sends it.
 type HeaderLine struct {
 	// Name is in lower case, as APISIX sends it.
 	Name, Value string
@@ -41,14 +41,14 @@ type textEntry struct {
 	absent      bool
 }
 
-// prepareConf asks to load the plugins of one route.
+// prepareConf is the call to load the plugins of one route.
 type prepareConf struct {
 	// key is APISIX's name for the place and version of the config.
 	key  string
 	conf []textEntry
 }
 
-// httpReqCall asks about one request.
+// httpReqCall is the call for one request.
 type httpReqCall struct {
 	id, token  uint32
 	method     A6.Method
@@ -57,7 +57,7 @@ type httpReqCall struct {
 	args, head []HeaderLine
 }
 
-// httpRespCall asks about one response.
+// httpRespCall is the call for one response.
 type httpRespCall struct {
 	id, token uint32
 	status    uint16
@@ -98,7 +98,7 @@ func decodeHTTPRespCall(message string) (m httpRespCall, err error) {
 	return m, r.err()
 }
 
-// decodeExtraInfo returns what APISIX answered; ok is false when it has no
+// decodeExtraInfo returns what APISIX sent; ok is false when it has no
 // such thing, which is not the same as an empty one.
 func decodeExtraInfo(message string) (result string, ok bool, err error) {
 	r := reader{buf: message}

@@ -74,8 +74,8 @@ func cpuTime(b *testing.B, pid int) time.Duration {
 // script is Kong's side of one event, encoded beforehand. Kong writes a frame's
 // length and its payload apart.
 type script struct {
-	call    []byte
-	answers [][]byte
+	call      []byte
+	responses [][]byte
 }
 
 func newScript(b *testing.B, id int32) *script {
@@ -96,17 +96,17 @@ func newScript(b *testing.B, id int32) *script {
 		if err != nil {
 			b.Fatal(err)
 		}
-		s.answers = append(s.answers, data)
+		s.responses = append(s.responses, data)
 	}
 	return s
 }
 
 func (s *script) run(b *testing.B, c net.Conn, r *bufio.Reader) {
 	writeApart(b, c, s.call)
-	for _, answer := range s.answers {
+	for _, response := range s.responses {
 		skipFrame(b, r)
 		skipFrame(b, r)
-		writeApart(b, c, answer)
+		writeApart(b, c, response)
 	}
 	if n := skipFrame(b, r); n != 0 {
 		b.Fatal("the event did not end")

@@ -68,13 +68,13 @@ type conversation struct {
 }
 
 type capturedCall struct {
-	method       string
-	args, answer proto.Message
-	answerBytes  []byte
+	method         string
+	args, response proto.Message
+	responseBytes  []byte
 }
 
 // signatures are the PDK calls that the captured plugin made.
-var signatures = map[string]func() (args, answer proto.Message){
+var signatures = map[string]func() (args, response proto.Message){
 	"kong.request.get_headers":         func() (proto.Message, proto.Message) { return &pb.Int{}, &structpb.Struct{} },
 	"kong.nginx.get_var":               func() (proto.Message, proto.Message) { return &pb.String{}, &pb.String{} },
 	"kong.request.get_path":            func() (proto.Message, proto.Message) { return &emptypb.Empty{}, &pb.String{} },
@@ -127,20 +127,20 @@ func (f *frames) conversation() conversation {
 	return c
 }
 
-func (f *frames) pdkCall(method string) (c capturedCall, answered bool) {
+func (f *frames) pdkCall(method string) (c capturedCall, responded bool) {
 	f.t.Helper()
 	signature, ok := signatures[method]
 	if !ok {
 		f.t.Fatalf("an unknown PDK call %q", method)
 	}
 	c.method = method
-	c.args, c.answer = signature()
+	c.args, c.response = signature()
 	f.decode(f.next(false), c.args)
-	if c.answer == nil {
+	if c.response == nil {
 		return c, false
 	}
-	c.answerBytes = f.next(true)
-	f.decode(c.answerBytes, c.answer)
+	c.responseBytes = f.next(true)
+	f.decode(c.responseBytes, c.response)
 	return c, true
 }
 
@@ -181,7 +181,7 @@ func captureProbe(_ context.Context, k *pdk.PDK) {
 	}
 }
 
-// The server, given what Kong sent, answers what the captured plugin answered.
+// The server, given what Kong sent, sends what the captured plugin sent.
 // One difference is meant: after an exit the captured plugin went on to end the
 // event, on a connection that Kong no longer reads. Ours hangs up, so that
 // nothing which could let the request through is ever written.
@@ -267,8 +267,8 @@ func (r *replay) pdkCall(c *kongConn, want capturedCall) {
 	if !proto.Equal(got, want.args) {
 		r.t.Errorf("%s: %s was given %v, want %v", r.name, method, got, want.args)
 	}
-	if want.answer != nil {
-		c.write(want.answerBytes)
+	if want.response != nil {
+		c.write(want.responseBytes)
 	}
 }
 

@@ -30,7 +30,7 @@ const (
 // connection is one of Kong's. Kong keeps a pool of them and sends one call at
 // a time on each.
 type connection struct {
-	server *Server
+	server *pluginServer
 	net    net.Conn
 	r      *bufio.Reader
 	in     []byte // the last frame read
@@ -40,15 +40,15 @@ type connection struct {
 
 var _ unixsocket.Connection = (*connection)(nil)
 
-func newConnection(s *Server, c net.Conn) *connection {
+func newConnection(s *pluginServer, c net.Conn) *connection {
 	return &connection{server: s, net: c, r: bufio.NewReader(c)}
 }
 
-// Serve answers calls until Kong hangs up or the server stops.
+// Serve responds to calls until Kong hangs up or the server stops.
 func (c *connection) Serve(ctx context.Context) {
 	defer c.net.Close()
 	for c.next() {
-		err := c.answer(ctx)
+		err := c.respond(ctx)
 		c.state.Store(idle)
 		if err != nil {
 			c.server.logHangup(err)
@@ -101,9 +101,9 @@ func (c *connection) refuseFrame(err error) {
 // errHangup ends a connection in the ordinary course of events.
 var errHangup = errors.New("hang up")
 
-// answer deals with the call in c.in. After an error the connection is of no
+// respond deals with the call in c.in. After an error the connection is of no
 // further use; Kong then starts its instances anew and tries once more.
-func (c *connection) answer(ctx context.Context) error {
+func (c *connection) respond(ctx context.Context) error {
 	var call pb.RpcCall
 	if err := proto.Unmarshal(c.in[headerSize:], &call); err != nil {
 		return fmt.Errorf("a call could not be decoded: %w", err)
@@ -159,9 +159,7 @@ func (c *connection) handleEvent(ctx context.Context, sequence int64, cmd *pb.Cm
 		h = refusing{c.server, errNoPhase}
 	}
 	e := &event{conn: c, out: c.out[:0]}
-	pass, panicked := e.run(ctx, h)
-	c.server.observe(EventStats{PDKCalls: e.calls, Passed: pass, Panicked: panicked})
-	if !pass {
+	if !e.run(ctx, h) {
 		return errHangup
 	}
 	return c.endEvent(sequence)
@@ -189,17 +187,17 @@ func (c *connection) send(m proto.Message) (err error) {
 	return nil
 }
 
-func (s *Server) instanceStatus(sequence int64, id int32) *pb.RpcReturn {
+func (s *pluginServer) instanceStatus(sequence int64, id int32) *pb.RpcReturn {
 	status := &pb.InstanceStatus{Name: s.plugin.Name, InstanceId: id}
 	return &pb.RpcReturn{Sequence: sequence, Return: &pb.RpcReturn_InstanceStatus{InstanceStatus: status}}
 }
 
-func (s *Server) pluginNames(sequence int64) *pb.RpcReturn {
+func (s *pluginServer) pluginNames(sequence int64) *pb.RpcReturn {
 	names := &pb.PluginNames{Names: []string{s.plugin.Name}}
 	return &pb.RpcReturn{Sequence: sequence, Return: &pb.RpcReturn_PluginNames{PluginNames: names}}
 }
 
-func (s *Server) pluginInfo(sequence int64) (*pb.RpcReturn, error) {
+func (s *pluginServer) pluginInfo(sequence int64) (*pb.RpcReturn, error) {
 	info, err := describe(s.plugin)
 	if err != nil {
 		return nil, err
@@ -218,7 +216,7 @@ func (s *Server) pluginInfo(sequence int64) (*pb.RpcReturn, error) {
 }
 
 // logHangup is silent about what happens on every denied request.
-func (s *Server) logHangup(err error) {
+func (s *pluginServer) logHangup(err error) {
 	var gone *noInstance
 	switch {
 	case errors.Is(err, errHangup), errors.Is(err, io.EOF):

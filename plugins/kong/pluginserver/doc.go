@@ -13,7 +13,7 @@
 //     elsewhere, so that a number from before a restart names nothing.
 //   - The end of an event, which is what lets a request through, is written only
 //     after a handler that returned normally and whose every PDK call was
-//     delivered and answered.
+//     delivered and got its response.
 //   - One write per PDK call, buffered reads, bounded frames, no line in the log
 //     per request.
 //   - A graceful stop, and a socket that is replaced in one step and removed only
@@ -35,6 +35,6 @@
 // none of the three and has to take the operator's word.
 //
 // A Kong that speaks MsgPack:1 (it does so when it read its -dump from another
-// binary, or from none that names a protocol) is told that the instance does not
-// exist, which is the one answer after which it fails closed.
+// binary, or from none that names a protocol) gets the error that the instance does
+// not exist, the only one after which it fails closed.
 package pluginserver

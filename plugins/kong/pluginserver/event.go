@@ -11,7 +11,7 @@ import (
 	"github.com/Kong/go-pdk"
 )
 
-// exitMethod is the PDK call that answers the client. Kong never replies to it.
+// exitMethod is the PDK call that responds to the client. Kong never replies to it.
 const exitMethod = "kong.response.exit"
 
 var (
@@ -27,17 +27,16 @@ var (
 
 // event is one request in the hands of a handler. To the PDK it is the
 // connection to Kong: the PDK's writes are held back until it waits for the
-// answer, so that a call is one write, and every answer is read whole.
+// response, so that a call is one write, and every response is read whole.
 type event struct {
 	conn *connection
 
-	mu     sync.Mutex
-	out    []byte // written by the PDK, not yet sent
-	answer []byte // read from Kong, not yet taken by the PDK
-	calls  int
-	// exited says that Kong has been told to answer the client itself.
+	mu       sync.Mutex
+	out      []byte // written by the PDK, not yet sent
+	response []byte // read from Kong, not yet taken by the PDK
+	// exited says that Kong was called to respond to the client itself.
 	exited bool
-	// failed says that a PDK call did not get its answer, be it an exit, which
+	// failed says that a PDK call did not get its response, even if it is an exit, which
 	// has none; lost says that none can.
 	failed, lost bool
 	// over makes every later call fail.
@@ -50,17 +49,17 @@ var _ net.Conn = (*event)(nil)
 
 // run lets a handler decide and sees to it that the outcome is either its own
 // or a denial. It reports whether the request may go on.
-func (e *event) run(ctx context.Context, h Handler) (pass, panicked bool) {
+func (e *event) run(ctx context.Context, h Handler) (pass bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	e.hangup.cancel = cancel
 	defer e.finish()
 	k := pdk.Init(e)
-	panicked = e.handle(eventContext{ctx, e}, h, k)
+	panicked := e.handle(eventContext{ctx, e}, h, k)
 	if cause := e.unsettled(panicked, ctx.Err()); cause != nil {
 		e.discard()
 		e.conn.server.refuse(ctx, k, cause)
 	}
-	return e.passed(), panicked
+	return e.passed()
 }
 
 func (e *event) handle(ctx context.Context, h Handler, k *pdk.PDK) (panicked bool) {
@@ -74,7 +73,7 @@ func (e *event) handle(ctx context.Context, h Handler, k *pdk.PDK) (panicked boo
 	return false
 }
 
-// unsettled says why the request still needs an answer, or nil.
+// unsettled says why the request still needs a response, or nil.
 func (e *event) unsettled(panicked bool, ended error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -95,7 +94,7 @@ func (e *event) unsettled(panicked bool, ended error) error {
 func (e *event) discard() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.out, e.answer = e.out[:0], nil
+	e.out, e.response = e.out[:0], nil
 }
 
 func (e *event) passed() bool {
@@ -123,18 +122,18 @@ func (e *event) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Read sends the collected call and returns its answer.
+// Read sends the collected call and returns its response.
 func (e *event) Read(p []byte) (int, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.answer) == 0 {
+	if len(e.response) == 0 {
 		if err := e.call(); err != nil {
 			e.failed = true
 			return 0, err
 		}
 	}
-	n := copy(p, e.answer)
-	e.answer = e.answer[n:]
+	n := copy(p, e.response)
+	e.response = e.response[n:]
 	return n, nil
 }
 
@@ -152,7 +151,6 @@ func (e *event) call() error {
 		e.lost = true
 		return errConnection
 	}
-	e.calls++
 	e.out = e.out[:0]
 	if exits {
 		e.exited = true
@@ -161,7 +159,7 @@ func (e *event) call() error {
 	return e.receive()
 }
 
-// receive reads one answer, whole.
+// receive reads one response, whole.
 func (e *event) receive() error {
 	e.hangup.pause(e)
 	in, err := readFrame(e.conn.r, e.conn.in[:0])
@@ -171,12 +169,12 @@ func (e *event) receive() error {
 		e.lost = true
 		return errConnection
 	}
-	e.answer = in
+	e.response = in
 	return nil
 }
 
 // callMethod returns the method of a complete call: its name in one frame and
-// its arguments in another, and nothing besides.
+// its arguments in another, and nothing else.
 func callMethod(b []byte) (string, bool) {
 	name, rest, ok := cutFrame(b)
 	if !ok || len(name) == 0 {

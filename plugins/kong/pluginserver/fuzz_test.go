@@ -29,11 +29,11 @@ func FuzzNoBytesLetARequestThrough(f *testing.F) {
 	}
 	event := frame(eventCall(1, phaseAccess))
 	start := frame(startCall(pluginName, "{}"))
-	answer := []byte{4, 0, 0, 0, 0x0a, 2, 'o', 'k'}
+	response := []byte{4, 0, 0, 0, 0x0a, 2, 'o', 'k'}
 	f.Add([]byte{})
 	f.Add(event)
-	f.Add(append(event, answer...))
-	f.Add(append(append(start, event...), answer...))
+	f.Add(append(event, response...))
+	f.Add(append(append(start, event...), response...))
 	f.Add(append(frame(closeCall(1)), event...))
 	f.Add(append(event, 0xff, 0xff, 0xff, 0xff))
 	f.Add(append(event, 0, 0, 0, 0, 0, 0, 0, 0))
@@ -46,7 +46,7 @@ func FuzzNoBytesLetARequestThrough(f *testing.F) {
 		k.Response.ExitStatus(401)
 	})
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		s, err := NewServer(deny, slog.New(slog.DiscardHandler))
+		s, err := newPluginServer(deny, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,10 +72,10 @@ func FuzzNoBytesLetARequestThrough(f *testing.F) {
 		for rest := received; len(rest) > 0; {
 			payload, after, ok := cutFrame(rest)
 			if !ok {
-				break // a MessagePack answer, or cut off
+				break // a MessagePack response, or cut off
 			}
 			if len(payload) == 0 && !followsMethod(received, rest) {
-				t.Fatalf("%x was answered with the end of an event: %x", sent, received)
+				t.Fatalf("%x got the end of an event: %x", sent, received)
 			}
 			rest = after
 		}

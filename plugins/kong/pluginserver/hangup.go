@@ -9,7 +9,7 @@ import (
 )
 
 // eventContext is a handler's context. It ends when Kong hangs up, which needs
-// somebody to watch the connection; that begins when Done is first called,
+// a watch on the connection; that begins when Done is first called,
 // because most requests are decided without waiting for anything.
 type eventContext struct {
 	context.Context
@@ -22,13 +22,13 @@ func (c eventContext) Done() <-chan struct{} {
 	return c.Context.Done()
 }
 
-// hangup watches a connection on which Kong has nothing to say. The watcher
+// hangup watches a connection on which Kong sends nothing. The watcher
 // has the connection's reader while it runs, and a PDK call takes it back.
 type hangup struct {
 	cancel context.CancelFunc
 
 	mu sync.Mutex
-	// wanted says that somebody listens, held that the reader is taken.
+	// wanted says that the handler waits for the end, held that the reader is taken.
 	wanted, held bool
 	// stopped is closed by a running watcher when it ends; nil if none runs.
 	stopped chan struct{}

@@ -62,7 +62,7 @@ func (t *instances) remove(id int32) {
 
 // build never fails: an instance that cannot be built is one that denies.
 // To fail the start would only make Kong try again on every request.
-func (s *Server) build(name string, config []byte) Handler {
+func (s *pluginServer) build(name string, config []byte) Handler {
 	h, err := s.construct(name, config)
 	if err != nil {
 		s.log.Error("a plugin instance could not be built and denies every request", "plugin", name, "error", err)
@@ -71,7 +71,7 @@ func (s *Server) build(name string, config []byte) Handler {
 	return h
 }
 
-func (s *Server) construct(name string, config []byte) (h Handler, err error) {
+func (s *pluginServer) construct(name string, config []byte) (h Handler, err error) {
 	if name != s.plugin.Name {
 		return nil, fmt.Errorf("the plugin is called %s: check which socket Kong uses for which plugin server", s.plugin.Name)
 	}
@@ -90,7 +90,7 @@ func (s *Server) construct(name string, config []byte) (h Handler, err error) {
 
 // refusing is the handler of an instance that could not be built.
 type refusing struct {
-	server *Server
+	server *pluginServer
 	cause  error
 }
 
@@ -99,8 +99,8 @@ var _ Handler = refusing{}
 // Access denies the request.
 func (r refusing) Access(ctx context.Context, k *pdk.PDK) { r.server.refuse(ctx, k, r.cause) }
 
-// refuse answers a request in the handler's stead.
-func (s *Server) refuse(ctx context.Context, k *pdk.PDK, cause error) {
+// refuse denies a request that no handler has decided.
+func (s *pluginServer) refuse(ctx context.Context, k *pdk.PDK, cause error) {
 	r := &core.Request{AskID: func() string { return RequestID(k) }}
 	d := core.Refusal(r, cause)
 	if s.plugin.Recorder != nil {
@@ -113,14 +113,14 @@ func (s *Server) refuse(ctx context.Context, k *pdk.PDK, cause error) {
 // hostVar holds the Host header.
 const hostVar = "http_host"
 
-// describeRequest asks Kong, in two calls, for what tells an operator which request
-// was refused. What Kong cannot tell stays empty.
+// describeRequest requests from Kong, in two calls, what shows an operator which
+// request was refused. What Kong does not know stays empty.
 func describeRequest(r *core.Request, k *pdk.PDK) {
 	r.Method, r.Target, _ = RequestLine(k)
 	r.Host, _ = k.Nginx.GetVar(hostVar)
 }
 
-// RequestLine asks Kong for the method and the target as they were received.
+// RequestLine requests from Kong the method and the target as they were received.
 func RequestLine(k *pdk.PDK) (method, target string, err error) {
 	line, err := k.Nginx.GetVar("request")
 	if err != nil {
@@ -132,7 +132,7 @@ func RequestLine(k *pdk.PDK) (method, target string, err error) {
 	return method, target, nil
 }
 
-// Exit has Kong answer the client with a refusal.
+// Exit makes Kong respond to the client as decided.
 func Exit(k *pdk.PDK, d core.Decision) {
 	header := make(map[string][]string, len(d.Header))
 	for _, h := range d.Header {
@@ -146,8 +146,8 @@ func Exit(k *pdk.PDK, d core.Decision) {
 // make it up themselves; nginx's $request_id is another one.
 const requestIDVar = "kong_request_id"
 
-// RequestID asks Kong for the request's id, in one call; it is empty if Kong
-// does not tell.
+// RequestID requests the request's id from Kong, in one call; it is empty if Kong
+// does not know it.
 func RequestID(k *pdk.PDK) string {
 	id, err := k.Nginx.GetVar(requestIDVar)
 	if err != nil {
@@ -157,6 +157,6 @@ func RequestID(k *pdk.PDK) string {
 }
 
 // logPanic writes one line.
-func (s *Server) logPanic(message string, v any) {
+func (s *pluginServer) logPanic(message string, v any) {
 	s.log.Error(message, "panic", core.Thrown(v), "stack", string(debug.Stack()))
 }

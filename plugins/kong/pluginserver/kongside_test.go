@@ -48,12 +48,13 @@ func plugin(f handlerFunc) Plugin {
 
 // running is a server on a socket of its own.
 type running struct {
-	*Server
+	*pluginServer
 	path string
 	log  *coretest.Log
-	// writes counts the Write calls on accepted connections.
-	writes *atomic.Int64
-	stop   func() error
+	// writes counts the Write calls on accepted connections, ends those that end an
+	// event.
+	writes, ends atomic.Int64
+	stop         func() error
 }
 
 // serve starts a server that ends with the test.
@@ -64,9 +65,9 @@ func serve(t *testing.T, p Plugin) *running {
 
 func serveAt(t *testing.T, p Plugin, path string) *running {
 	t.Helper()
-	r := &running{path: path, log: &coretest.Log{}, writes: &atomic.Int64{}}
+	r := &running{path: path, log: &coretest.Log{}}
 	var err error
-	if r.Server, err = NewServer(p, slog.New(slog.NewTextHandler(r.log, nil))); err != nil {
+	if r.pluginServer, err = newPluginServer(p, slog.New(slog.NewTextHandler(r.log, nil))); err != nil {
 		t.Fatal(err)
 	}
 	l, err := unixsocket.Listen(path, socketOptions)
@@ -75,7 +76,7 @@ func serveAt(t *testing.T, p Plugin, path string) *running {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- r.Serve(ctx, countingListener{l, r.writes}) }()
+	go func() { served <- r.pluginServer.serve(ctx, countingListener{l, r}) }()
 	r.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-served
@@ -90,7 +91,7 @@ func serveAt(t *testing.T, p Plugin, path string) *running {
 
 type countingListener struct {
 	net.Listener
-	writes *atomic.Int64
+	*running
 }
 
 func (l countingListener) Accept() (net.Conn, error) {
@@ -98,16 +99,19 @@ func (l countingListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return countingConn{c, l.writes}, nil
+	return countingConn{c, l.running}, nil
 }
 
 type countingConn struct {
 	net.Conn
-	writes *atomic.Int64
+	*running
 }
 
 func (c countingConn) Write(p []byte) (int, error) {
 	c.writes.Add(1)
+	if len(p) >= headerSize && [headerSize]byte(p) == [headerSize]byte{} {
+		c.ends.Add(1)
+	}
 	return c.Conn.Write(p)
 }
 
@@ -126,7 +130,7 @@ func dial(t testing.TB, path string) *kongConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	// No test waits longer than this for an answer that does not come.
+	// No test waits longer than this for a response that does not come.
 	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +176,7 @@ func (c *kongConn) read() ([]byte, bool) {
 	return frame[4:], true
 }
 
-// rpc sends a call and returns its answer; nil when the server hung up.
+// rpc sends a call and returns its response; nil when the server hung up.
 func (c *kongConn) rpc(call *pb.RpcCall) *pb.RpcReturn {
 	c.t.Helper()
 	c.sequence++
@@ -234,16 +238,16 @@ type outcome struct {
 
 func (o outcome) hungUp() bool { return !o.passed && o.exit == nil }
 
-// answerer gives Kong's answer to a PDK call.
-type answerer func(method string, args []byte) proto.Message
+// responder gives Kong's response to a PDK call.
+type responder func(method string, args []byte) proto.Message
 
-// access sends one access event, answers the PDK calls and returns the outcome.
-func (c *kongConn) access(id int32, answer answerer) outcome {
+// access sends one access event, responds to the PDK calls and returns the outcome.
+func (c *kongConn) access(id int32, response responder) outcome {
 	c.t.Helper()
-	return c.event(id, phaseAccess, answer)
+	return c.event(id, phaseAccess, response)
 }
 
-func (c *kongConn) event(id int32, phase string, answer answerer) (o outcome) {
+func (c *kongConn) event(id int32, phase string, response responder) (o outcome) {
 	c.t.Helper()
 	c.begin(id, phase)
 	for {
@@ -261,13 +265,13 @@ func (c *kongConn) event(id int32, phase string, answer answerer) (o outcome) {
 		}
 		o.calls = append(o.calls, pdkCall{string(method), args})
 		if string(method) == exitMethod {
-			// Kong never answers an exit, and drops the connection.
+			// Kong never responds to an exit, and drops the connection.
 			o.exit = decode[pb.ExitArgs](c.t, args)
 			c.expectNothingMore()
 			c.net.Close()
 			return o
 		}
-		c.writeMessage(answer(string(method), args))
+		c.writeMessage(response(string(method), args))
 	}
 }
 
@@ -301,8 +305,8 @@ func decode[T any, M interface {
 
 const kongRequestID = "934a5f4859150d4861d1f136223b7310"
 
-// answers is what an ordinary request looks like.
-func answers(method string, args []byte) proto.Message {
+// ordinary is what an ordinary request looks like.
+func ordinary(method string, args []byte) proto.Message {
 	switch method {
 	case "kong.request.get_headers":
 		headers, err := structpb.NewStruct(map[string]any{"host": []any{"gw.test"}, "x-a": []any{"1", "2"}})

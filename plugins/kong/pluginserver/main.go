@@ -112,11 +112,11 @@ func (o *options) serve(p Plugin, stderr io.Writer) error {
 		logger.Error("every request is denied", "error", err)
 		p.New = func(json.RawMessage) (Handler, error) { return nil, err }
 	}
-	s, err := NewServer(p, logger)
+	s, err := newPluginServer(p, logger)
 	if err != nil {
 		return err
 	}
-	// Kong reads our output. If it is killed, nobody does, and that must not
+	// Kong reads this output. If Kong is killed it is not read, and that must not
 	// be the end of requests that other workers have open.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -131,7 +131,7 @@ func (o *options) serve(p Plugin, stderr io.Writer) error {
 	}
 	go stopWhenReplaced(ctx, cancel, l, orphaned(), socketCheck, logger)
 	logger.Info("serving", "plugin", p.Name, "version", p.Version, "socket", l.Path())
-	return s.Serve(ctx, l)
+	return s.serve(ctx, l)
 }
 
 // stopWhenReplaced ends a server that Kong has lost: kill -9 of Kong's worker
@@ -139,8 +139,8 @@ func (o *options) serve(p Plugin, stderr io.Writer) error {
 // that lives, as the old one does after a reload while it finishes its requests,
 // ends its server itself. If the server is gone by then, Kong 3.9 fails on it:
 // an error in its log, and the plugin servers that it lists afterwards get no
-// SIGTERM before they are killed. Where nobody has taken the removed socket
-// over, only another server helps, which Kong starts when this one has ended.
+// SIGTERM before they are killed. Where no other server has taken over the path of the
+// removed socket, only another server helps, which Kong starts when this one has ended.
 func stopWhenReplaced(ctx context.Context, stop func(), s *unixsocket.Listener, orphaned func() bool, every time.Duration, logger *slog.Logger) {
 	for ctx.Err() == nil {
 		select {

@@ -159,7 +159,7 @@ func TestOldKongIsDenied(t *testing.T) {
 	path := filepath.Join(prefix, "probe.socket")
 	waitFor(t, "the socket", func() bool { return exists(path) })
 	c := dial(t, path)
-	wantRefusal(t, c.access(c.start("{}"), answers))
+	wantRefusal(t, c.access(c.start("{}"), ordinary))
 	if !strings.Contains(log.String(), "older than 3.8") {
 		t.Errorf("the log does not say why: %q", log.String())
 	}
@@ -187,7 +187,7 @@ func TestSignalIsAGracefulStop(t *testing.T) {
 			}
 			waitFor(t, "the socket to go", func() bool { return !exists(path) })
 			for range 3 {
-				c.writeMessage(answers(string(method), args))
+				c.writeMessage(ordinary(string(method), args))
 				method, _ = c.read()
 				if len(method) == 0 {
 					break
@@ -218,12 +218,12 @@ func TestBrokenOutputDoesNotEndTheServer(t *testing.T) {
 	waitFor(t, "the socket", func() bool { return exists(path) })
 	r.Close()
 	for range 3 { // each of these wants to write a line to the log
-		if o := dial(t, path).access(77, answers); !o.hungUp() {
+		if o := dial(t, path).access(77, ordinary); !o.hungUp() {
 			t.Errorf("got %+v", o)
 		}
 	}
 	c := dial(t, path)
-	if o := c.access(c.start("{}"), answers); !o.passed {
+	if o := c.access(c.start("{}"), ordinary); !o.passed {
 		t.Errorf("got %+v", o)
 	}
 }

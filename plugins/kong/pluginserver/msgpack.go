@@ -27,7 +27,7 @@ const (
 // other error it would log the error and let the request through.
 const messagePackRefusal = "no plugin instance: this plugin speaks ProtoBuf:1 only, restart Kong"
 
-// refuseMessagePack answers a MsgPack:1 request, if that is what r holds: an
+// refuseMessagePack responds to a MsgPack:1 request, if that is what r holds: an
 // array of zero, a message id, the method and its arguments. Read as a frame's
 // length, its first four bytes are always beyond maxFrame.
 func refuseMessagePack(c net.Conn, r *bufio.Reader) bool {
@@ -39,11 +39,11 @@ func refuseMessagePack(c net.Conn, r *bufio.Reader) bool {
 	if !ok {
 		return false
 	}
-	answer := append([]byte{msgpackArrayOf4, rpcResponse}, id...)
-	answer = append(answer, msgpackString8, byte(len(messagePackRefusal)))
-	answer = append(answer, messagePackRefusal...)
-	answer = append(answer, msgpackNil)
-	_, err := c.Write(answer)
+	response := append([]byte{msgpackArrayOf4, rpcResponse}, id...)
+	response = append(response, msgpackString8, byte(len(messagePackRefusal)))
+	response = append(response, messagePackRefusal...)
+	response = append(response, msgpackNil)
+	_, err := c.Write(response)
 	return err == nil
 }
 

@@ -30,20 +30,20 @@ type Plugin struct {
 	// instance denies every request with 503; its error goes to the log, so it
 	// must hold no secret.
 	New func(config json.RawMessage) (Handler, error)
-	// Recorder is told of every request that is denied in a handler's stead;
-	// nil for nobody. Of such a request the id, the request line and the host
-	// are known, where Kong tells them.
+	// Recorder records every request that the server itself denies; nil: none. Of
+	// such a request the id, the request line and the host are known, where Kong
+	// knows them.
 	Recorder core.Recorder
-	// Flags adds the program's own to its command line; nil for none.
+	// Flags adds the program's own to its command line; nil: none.
 	Flags func(*flag.FlagSet)
 	// Start is called before the plugin is served, and not for -dump and
-	// -version; nil for nothing.
+	// -version; nil: nothing.
 	Start func()
 }
 
 // Handler is one plugin instance. Kong calls it for many requests at a time.
 type Handler interface {
-	// Access decides one request. To return lets it go on; to answer it, call
+	// Access decides one request. To return lets it go on; to respond to it, call
 	// k.Response.Exit and return. k is for this request only and must not be
 	// used by two goroutines at once or after Access has returned. ctx ends
 	// when Kong gives up waiting and when the server has to stop.

@@ -37,7 +37,7 @@ func TestSocketOfTheNewServerSurvivesTheOldOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := dial(t, path)
-	if o := c.access(c.start("{}"), answers); !o.passed {
+	if o := c.access(c.start("{}"), ordinary); !o.passed {
 		t.Errorf("the new server is not reached: %+v", o)
 	}
 	if err := newServer.stop(); err != nil {
@@ -112,7 +112,7 @@ func TestOrphanKnowsThatItsStarterHasEnded(t *testing.T) {
 	_ = shell.Wait() // it was killed
 }
 
-// watched is a server's socket while somebody watches whether it was replaced.
+// watched is a server's socket with a watch on whether it was replaced.
 type watched struct {
 	socket  *unixsocket.Listener
 	stopped chan bool

@@ -1,0 +1,356 @@
+package permission
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"gatehouse/core"
+	"gatehouse/core/permission/condition"
+	"gatehouse/core/permission/pathindex"
+	"gatehouse/core/permission/pattern"
+	"gatehouse/core/permission/report"
+)
+
+// Compile checks each file by itself before it puts them together: a model that
+// code has built went through no parser.
+
+// check looks at every part of every file, and keeps what it compiles.
+func (c *compiler) check() {
+	for i, f := range c.files {
+		if f == nil {
+			c.problems.Add(report.Place{File: fmt.Sprintf("files[%d]", i)}, "the file is nil; leave it out")
+		}
+	}
+	c.files = slices.DeleteFunc(slices.Clone(c.files), func(f *File) bool { return f == nil })
+	for _, f := range c.files {
+		for i := range f.Permissions {
+			c.checkPermission(f, i)
+		}
+		c.checkActivities(f, "authenticated", InAuthenticated, f.Authenticated)
+		c.checkActivities(f, "public", InPublic, f.Public)
+		for i := range f.Roles {
+			c.checkRole(f, i)
+		}
+		for i := range f.Scopes {
+			c.checkScope(f, i)
+		}
+	}
+}
+
+func (c *compiler) checkPermission(f *File, i int) {
+	p := &f.Permissions[i]
+	if problem := PermissionNameProblem("permission "+report.Quote(p.Name), p.Name); problem != "" {
+		c.problems.Add(f.permissionPlace(i), "%s", problem)
+	}
+	c.checkActivities(f, "permissions."+p.Name+".activities", InPermission, p.Activities)
+}
+
+func (c *compiler) checkRole(f *File, i int) {
+	r := &f.Roles[i]
+	what := "role " + report.Quote(r.Name)
+	if problem := RoleNameProblem(what, r.Name); problem != "" {
+		c.problems.Add(f.rolePlace(i), "%s", problem)
+	}
+	c.checkGrants(what, r.Grants, func(grant int) report.Place { return f.roleGrantPlace(i, grant) })
+}
+
+func (c *compiler) checkScope(f *File, i int) {
+	s := &f.Scopes[i]
+	what := "scope " + report.Quote(s.Name)
+	if problem := ScopeNameProblem(what, s.Name); problem != "" {
+		c.problems.Add(f.scopePlace(i), "%s", problem)
+	}
+	at := func(grant int) report.Place { return f.scopeGrantPlace(i, grant) }
+	for grant, g := range s.Grants {
+		if g.Role {
+			c.problems.Add(at(grant), "%s: %s is a role, and a scope grants permissions only; list the permissions", what, report.Quote(RolePrefix+g.Name))
+		}
+	}
+	c.checkGrants(what, s.Grants, at)
+}
+
+// checkGrants refuses what is listed twice. Names that are not defined are
+// refused where they are resolved.
+func (c *compiler) checkGrants(what string, list []Grant, at func(grant int) report.Place) {
+	type named struct {
+		name string
+		role bool
+	}
+	first := make(map[named]int, len(list))
+	for i, g := range list {
+		name := named{g.Name, g.Role}
+		if before, twice := first[name]; twice {
+			c.problems.Add(at(i), "%s: %s is listed twice, first at %s; remove one", what, report.Quote(g.Name), at(before))
+			continue
+		}
+		first[name] = i
+	}
+}
+
+func (c *compiler) checkActivities(f *File, list string, s Section, activities []Activity) {
+	for i := range activities {
+		a := &activityCheck{compiler: c, Activity: &activities[i], section: s, file: f, list: list, index: i}
+		a.check()
+		c.parts = append(c.parts, a.parts)
+	}
+}
+
+// parts are the parts of an activity that are costly to make.
+type parts struct {
+	path      *pattern.Path
+	condition *condition.Condition
+}
+
+// activityCheck checks one activity.
+type activityCheck struct {
+	*compiler
+	*Activity
+	section Section
+	file    *File
+	list    string
+	index   int
+	parts   parts
+}
+
+func (a *activityCheck) place() report.Place {
+	return a.file.place(a.Place, "%s[%d]", a.list, a.index)
+}
+
+func (a *activityCheck) part(name string) report.Place {
+	return a.file.place(a.Place, "%s[%d].%s", a.list, a.index, name)
+}
+
+func (a *activityCheck) check() {
+	a.checkMethods()
+	var err error
+	if a.parts.path, err = a.Pattern(); err != nil {
+		at := a.PathPlace
+		if at.Line == 0 {
+			at = a.part("path")
+		}
+		a.problems.Add(at, "path %s", err)
+	}
+	a.checkHosts()
+	if a.section == InPermission && a.Override {
+		a.problems.Add(a.part("override"), "an activity of a permission overrides nothing; leave override out")
+	}
+	if a.Require.empty() {
+		return
+	}
+	if a.section == InPublic {
+		a.problems.Add(a.part("require"), "a public activity requires nothing; move it to authenticated, or leave the requirements out")
+	}
+	a.checkRequirements()
+}
+
+func (a *activityCheck) checkMethods() {
+	if len(a.Methods) == 0 {
+		a.problems.Add(a.part("methods"), "methods is empty; list at least one, or ANY for every method")
+	}
+	for i, m := range a.Methods {
+		if problem := MethodProblem(a.Methods, i); problem != "" {
+			a.problems.Add(a.part("methods"), "%s", problem)
+			continue
+		}
+		if m == AnyMethod || a.methods[m] || len(a.methods) > pathindex.MaxMethods {
+			continue
+		}
+		a.methods[m] = true
+		if len(a.methods) > pathindex.MaxMethods {
+			a.problems.Add(a.place(), "method %s is one too many; a table may name %d different methods", m, pathindex.MaxMethods)
+		}
+	}
+}
+
+func (a *activityCheck) checkHosts() {
+	for i, host := range a.Hosts {
+		if problem := pattern.CheckHost(host); problem != "" {
+			a.problems.Add(a.part("hosts"), "host %s %s", report.Quote(host), problem)
+		} else if slices.Contains(a.Hosts[:i], host) {
+			a.problems.Add(a.part("hosts"), "host %s is listed twice; remove one", report.Quote(host))
+		}
+	}
+}
+
+func (a *activityCheck) checkRequirements() {
+	r := &a.Require
+	for _, list := range []struct {
+		name  string
+		words []string
+		check func(what, word string) string
+	}{
+		{"all_scopes", r.AllScopes, ScopeNameProblem},
+		{"any_scope", r.AnyScope, ScopeNameProblem},
+		{"credentials", r.Credentials, func(what, kind string) string { return oneOfProblem(what, kind, CredentialKinds) }},
+	} {
+		for i, word := range list.words {
+			problem := list.check(report.Quote(word), word)
+			if problem == "" && slices.Contains(list.words[:i], word) {
+				problem = report.Quote(word) + " is listed twice; remove one"
+			}
+			if problem != "" {
+				a.problems.Add(a.part("require."+list.name), "%s", problem)
+			}
+		}
+	}
+	if problem := oneOfProblem(report.Quote(r.AAL), r.AAL, AssuranceLevels); r.AAL != "" && problem != "" {
+		a.problems.Add(a.part("require.aal"), "%s", problem)
+	}
+	if r.MaxAge != 0 && !IsAge(r.MaxAge) {
+		a.problems.Add(a.part("require.max_age"), "%s is not an age; use whole seconds, one at least", r.MaxAge)
+	}
+	if r.When != "" && a.parts.path != nil {
+		a.checkCondition()
+	}
+}
+
+func (a *activityCheck) checkCondition() {
+	c, problems := a.compileCondition(a.parts.path)
+	for _, p := range problems {
+		a.problems.Add(a.part("require.when"), "when %s", p.Text)
+	}
+	a.parts.condition = c
+}
+
+// --- places of what may have no line
+
+func (f *File) place(at report.Place, format string, args ...any) report.Place {
+	if at.Line > 0 {
+		return at
+	}
+	path := fmt.Sprintf(format, args...)
+	if f.Name != "" {
+		path = f.Name + ": " + path
+	}
+	return report.Place{File: path}
+}
+
+func (f *File) permissionPlace(i int) report.Place {
+	return f.namedPlace(f.Permissions[i].Place, "permissions", f.Permissions[i].Name, i)
+}
+
+func (f *File) rolePlace(i int) report.Place {
+	return f.namedPlace(f.Roles[i].Place, "roles", f.Roles[i].Name, i)
+}
+
+func (f *File) scopePlace(i int) report.Place {
+	return f.namedPlace(f.Scopes[i].Place, "scopes", f.Scopes[i].Name, i)
+}
+
+func (f *File) namedPlace(at report.Place, list, name string, i int) report.Place {
+	if name == "" {
+		return f.place(at, "%s[%d]", list, i)
+	}
+	return f.place(at, "%s.%s", list, name)
+}
+
+func (f *File) roleGrantPlace(role, grant int) report.Place {
+	r := &f.Roles[role]
+	return f.place(r.Grants[grant].Place, "roles.%s[%d]", r.Name, grant)
+}
+
+func (f *File) scopeGrantPlace(scope, grant int) report.Place {
+	s := &f.Scopes[scope]
+	return f.place(s.Grants[grant].Place, "scopes.%s[%d]", s.Name, grant)
+}
+
+// --- what a value may be; each problem follows the value
+
+// MaxName is the greatest length of a name in bytes.
+const MaxName = 256
+
+// RolePrefix marks a role among the permissions that a role grants.
+const RolePrefix = "role:"
+
+// AssuranceLevels are the values of Requirements.AAL, the least first.
+var AssuranceLevels = []string{"aal1", "aal2", "aal3"}
+
+// CredentialKinds are the values of Requirements.Credentials.
+var CredentialKinds = []string{string(core.KindSession), string(core.KindJWT), string(core.KindIntrospection)}
+
+// MethodPattern is the form of a method.
+const MethodPattern = "[A-Z][A-Z0-9-]*"
+
+func isMethod(m string) bool {
+	for i := range len(m) {
+		c := m[i]
+		if !('A' <= c && c <= 'Z' || i > 0 && ('0' <= c && c <= '9' || c == '-')) {
+			return false
+		}
+	}
+	return m != ""
+}
+
+// MethodProblem says what is wrong with one of the methods of an activity, or
+// nothing.
+func MethodProblem(methods []string, i int) string {
+	m := methods[i]
+	switch {
+	case m == "":
+		return "an empty method; write a method such as GET"
+	case m == "*":
+		return `the method "*" is not accepted; write ANY for every method`
+	case slices.Contains(methods[:i], m):
+		return fmt.Sprintf("method %s is listed twice; remove one", m)
+	case m == AnyMethod && len(methods) > 1:
+		return "ANY stands for every method; remove the other methods"
+	case isMethod(m):
+		return ""
+	case isMethod(strings.ToUpper(m)):
+		return fmt.Sprintf("method %q is not in upper case; methods are case-sensitive (RFC 9110 section 9.1), so write %s", m, strings.ToUpper(m))
+	}
+	return fmt.Sprintf("%q is not a method; use upper-case letters, digits and '-'", m)
+}
+
+// PermissionNameProblem says what is wrong with the name of a permission, which
+// what stands for in the message, or nothing.
+func PermissionNameProblem(what, name string) string {
+	if strings.HasPrefix(name, RolePrefix) {
+		return fmt.Sprintf("%s: a name may not begin with %q, which includes a role in a role; choose another name", what, RolePrefix)
+	}
+	return ScopeNameProblem(what, name)
+}
+
+// ScopeNameProblem does so for a name that travels in a list of scopes: it has the
+// characters of RFC 6749 section 3.3, without the comma that separates names in a
+// header.
+func ScopeNameProblem(what, name string) string {
+	if len(name) > MaxName {
+		return fmt.Sprintf("%s is longer than %d bytes; shorten it", what, MaxName)
+	}
+	odd := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' || r == '\\' || r == ',' }
+	if name == "" || strings.ContainsFunc(name, odd) {
+		return what + ` is not a name that a scope may have (RFC 6749 section 3.3); use visible ASCII characters other than " \ and ,`
+	}
+	return ""
+}
+
+// RoleNameProblem does so for the name of a role, which comes from a directory and
+// may hold spaces and letters of any script.
+func RoleNameProblem(what, name string) string {
+	switch {
+	case name == "" || strings.TrimSpace(name) != name:
+		return what + " names no role, or one with white space around it; write the name as it is"
+	case len(name) > MaxName:
+		return fmt.Sprintf("%s is longer than %d bytes; shorten it", what, MaxName)
+	case !utf8.ValidString(name):
+		return what + " is not valid UTF-8; write it as UTF-8"
+	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return what + " holds a character that cannot be printed; remove it"
+	}
+	return ""
+}
+
+func oneOfProblem(what, word string, known []string) string {
+	if slices.Contains(known, word) {
+		return ""
+	}
+	return what + " is not known" + report.DidYouMean(word, known) + "; use one of " + strings.Join(known, ", ")
+}
+
+// IsAge reports whether a duration can be a Requirements.MaxAge.
+func IsAge(d time.Duration) bool { return d >= time.Second && d%time.Second == 0 }

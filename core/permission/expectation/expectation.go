@@ -1,0 +1,275 @@
+// Package expectation reads the files that say what a permission table must
+// decide.
+package expectation
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"gatehouse/core"
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/strictyaml"
+)
+
+// File says what a table must decide.
+type File struct {
+	Name string
+	// Tables are the files of the table, as written; relative ones are meant
+	// from the folder of this file.
+	Tables []string
+	List   []Expectation
+}
+
+// Expectation is one call by one caller and what must come of it.
+type Expectation struct {
+	Place   report.Place
+	Who     Caller
+	Method  string
+	Target  string
+	Host    string
+	Headers []core.Header
+	Allowed bool
+	Why     string
+}
+
+// Caller is who makes a call in an expectation.
+type Caller struct {
+	Anonymous                  bool
+	Scopes, Roles, Permissions []string
+	Kind                       core.Kind
+	AAL                        string
+	// AuthenticatedAgo is zero where the file does not say.
+	AuthenticatedAgo time.Duration
+	// Claims is a JSON object; nil where there are none.
+	Claims      json.RawMessage
+	ClaimsPlace report.Place
+}
+
+var expectationsKeys = strictyaml.Keys{
+	{Name: "table", Doc: "Files of the permission table, from the folder of this file."},
+	{Name: "expect", Required: true, Doc: "What the table must decide."},
+}
+
+var expectationKeys = strictyaml.Keys{
+	{Name: "who", Required: true, Doc: "Who calls: anonymous, or what their credential states."},
+	{Name: "method", Doc: "The method of the call."},
+	{Name: "path", Doc: "The request target of the call, as it stands on the request line."},
+	{Name: "calls", Doc: "Several calls, each with a method and a request target: GET /users/7."},
+	{Name: "host", Doc: "The host that is called."},
+	{Name: "headers", Doc: "Headers of the request by name."},
+	{Name: "allowed", Required: true, Doc: "Whether the call must be allowed."},
+	{Name: "why", Required: true, Doc: "Why, for whoever reads a failure."},
+}
+
+var whoKeys = strictyaml.Keys{
+	{Name: "scopes"}, {Name: "roles"}, {Name: "permissions"}, {Name: "kind"}, {Name: "aal"}, {Name: "authenticated_ago"}, {Name: "claims"},
+}
+
+// anonymousWho is the text that stands for a caller without a credential.
+const anonymousWho = "anonymous"
+
+// Parse reads a file of expectations. The error, if any, is a report.Problems that
+// holds every error of the file.
+func Parse(name string, content []byte) (*File, error) {
+	p := &parser{strictyaml.Reader{File: name}}
+	e := &File{Name: name}
+	if root := p.Document(content, "the file is empty; list expectations under expect"); root != nil {
+		p.expectations(root, e)
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// parser turns YAML nodes into a File.
+type parser struct{ strictyaml.Reader }
+
+func (p *parser) expectations(root *yaml.Node, to *File) {
+	for _, e := range p.Fixed(root, "the file", expectationsKeys) {
+		switch e.Name {
+		case "table":
+			for _, w := range p.NonEmptyWords(e.Value, "table", "files") {
+				to.Tables = append(to.Tables, w.Name)
+			}
+		case "expect":
+			for _, item := range p.Items(e.Value, "expect", "expectations") {
+				to.List = append(to.List, p.expectation(item)...)
+			}
+		}
+	}
+}
+
+// expectation returns one for each call.
+func (p *parser) expectation(n *yaml.Node) []Expectation {
+	const what = "expectation"
+	one := Expectation{Place: p.At(n)}
+	var calls []Expectation
+	keysSeen := map[string]bool{}
+	for _, e := range p.Fixed(n, what, expectationKeys) {
+		keysSeen[e.Name] = true
+		switch e.Name {
+		case "who":
+			one.Who = p.who(e.Value)
+		case "method":
+			one.Method = p.filled(e.Value, "method")
+		case "path":
+			one.Target = p.target(e.Value, p.filled(e.Value, "path"))
+		case "calls":
+			calls = p.calls(e.Value)
+		case "host":
+			one.Host = p.filled(e.Value, "host")
+		case "headers":
+			one.Headers = p.headers(e.Value)
+		case "allowed":
+			one.Allowed, _ = p.Boolean(e.Value, "allowed")
+		case "why":
+			one.Why = p.filled(e.Value, "why")
+		}
+	}
+	switch single := keysSeen["method"] || keysSeen["path"]; {
+	case n.Kind != yaml.MappingNode:
+	case single == keysSeen["calls"]:
+		p.Refuse(n, "%s needs either method and path or calls; give one of them", what)
+	case single && !(keysSeen["method"] && keysSeen["path"]):
+		p.Refuse(n, "%s needs both method and path; add the other, or write calls: [GET /users]", what)
+	}
+	if calls == nil {
+		return []Expectation{one}
+	}
+	for i := range calls {
+		at, method, target := calls[i].Place, calls[i].Method, calls[i].Target
+		calls[i] = one
+		calls[i].Place, calls[i].Method, calls[i].Target = at, method, target
+	}
+	return calls
+}
+
+func (p *parser) filled(n *yaml.Node, what string) string {
+	text, ok := p.Text(n, what)
+	if ok && strings.TrimSpace(text) == "" {
+		p.Refuse(n, "%s is empty; write it", what)
+	}
+	return text
+}
+
+func (p *parser) target(n *yaml.Node, target string) string {
+	if target != "" && !strings.HasPrefix(target, "/") {
+		p.Refuse(n, "path %s does not begin with a slash; write the request target, not a regex", report.Quote(target))
+	}
+	return target
+}
+
+func (p *parser) calls(n *yaml.Node) []Expectation {
+	calls := []Expectation{}
+	for _, e := range p.NonEmptyWords(n, "calls", "calls such as GET /users/7") {
+		method, target, ok := strings.Cut(e.Name, " ")
+		if !ok || strings.Contains(target, " ") {
+			p.Refuse(e.Value, "calls: %s is no call; write a method and a request target, as in GET /users/7", report.Quote(e.Name))
+			continue
+		}
+		calls = append(calls, Expectation{Place: p.At(e.Value), Method: method, Target: p.target(e.Value, target)})
+	}
+	return calls
+}
+
+func (p *parser) headers(n *yaml.Node) []core.Header {
+	var headers []core.Header
+	for _, e := range p.Named(n, "headers", "header") {
+		if value, ok := p.Text(e.Value, "header "+report.Quote(e.Name)); ok {
+			headers = append(headers, core.Header{Name: e.Name, Value: value})
+		}
+	}
+	return headers
+}
+
+func (p *parser) who(n *yaml.Node) (c Caller) {
+	if n.Kind == yaml.ScalarNode && n.Value == anonymousWho {
+		return Caller{Anonymous: true}
+	}
+	if n.Kind != yaml.MappingNode {
+		p.Refuse(n, "who is %s; write anonymous, or a mapping such as {roles: [clerk]}", strictyaml.KindOf(n))
+		return c
+	}
+	names := func(n *yaml.Node, what string) (list []string) {
+		for _, w := range p.Words(n, "who: "+what, what) {
+			list = append(list, w.Name)
+		}
+		return list
+	}
+	for _, e := range p.Fixed(n, "who", whoKeys) {
+		switch e.Name {
+		case "scopes":
+			c.Scopes = names(e.Value, e.Name)
+		case "roles":
+			c.Roles = names(e.Value, e.Name)
+		case "permissions":
+			c.Permissions = names(e.Value, e.Name)
+		case "kind":
+			c.Kind = core.Kind(p.OneOf(e.Value, "who: kind", permission.CredentialKinds))
+		case "aal":
+			c.AAL = p.OneOf(e.Value, "who: aal", permission.AssuranceLevels)
+		case "authenticated_ago":
+			c.AuthenticatedAgo = p.Duration(e.Value, "who: authenticated_ago")
+		case "claims":
+			c.Claims, c.ClaimsPlace = p.claims(e.Value), p.At(e.Value)
+		}
+	}
+	return c
+}
+
+// claims turns a mapping into the JSON object that a token would hold.
+func (p *parser) claims(n *yaml.Node) json.RawMessage {
+	if n.Kind != yaml.MappingNode {
+		p.Refuse(n, "who: claims is %s where a mapping belongs; write the claims of a token", strictyaml.KindOf(n))
+		return nil
+	}
+	var value map[string]any
+	if err := n.Decode(&value); err != nil {
+		p.Refuse(n, "who: claims cannot be read; use texts, numbers, true, false, lists and mappings with texts as keys")
+		return nil
+	}
+	out, err := json.Marshal(value)
+	if err != nil {
+		p.Refuse(n, "who: claims cannot be written as JSON; use texts, numbers, true, false, lists and mappings with texts as keys")
+		return nil
+	}
+	return out
+}
+
+// String names a caller in a few words.
+func (c *Caller) String() string {
+	if c.Anonymous {
+		return anonymousWho
+	}
+	var parts []string
+	add := func(one string, names []string) {
+		for _, name := range names {
+			parts = append(parts, one+" "+name)
+		}
+	}
+	add("role", c.Roles)
+	add("scope", c.Scopes)
+	add("permission", c.Permissions)
+	if c.Kind != "" {
+		parts = append(parts, string(c.Kind))
+	}
+	if c.AAL != "" {
+		parts = append(parts, c.AAL)
+	}
+	if c.AuthenticatedAgo > 0 {
+		parts = append(parts, "authenticated "+permission.ShortDuration(c.AuthenticatedAgo)+" ago")
+	}
+	if c.Claims != nil {
+		parts = append(parts, "claims "+string(c.Claims))
+	}
+	if parts == nil {
+		return "any valid credential"
+	}
+	return strings.Join(slices.Clip(parts), ", ")
+}

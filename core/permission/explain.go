@@ -1,0 +1,175 @@
+package permission
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/permission/condition"
+)
+
+// What package inspect needs to take a decision apart. Activities are numbered as
+// Activities lists them.
+
+// Covering returns the activities that cover a call. It is nil for an access that
+// is not of a Table.
+func Covering(a core.Access) []int {
+	if access, ok := a.(*Access); ok {
+		return numbers(access.matched)
+	}
+	return nil
+}
+
+// Deciding returns those of the covering activities that decide the call.
+func Deciding(a core.Access) []int {
+	if access, ok := a.(*Access); ok {
+		return numbers(access.decides)
+	}
+	return nil
+}
+
+func numbers(list []*compiledActivity) []int {
+	all := make([]int, len(list))
+	for i, a := range list {
+		all[i] = int(a.order)
+	}
+	return all
+}
+
+// Len is the number of activities.
+func (t *Table) Len() int { return len(t.activities) }
+
+// ActivityAllows returns nil when an activity by itself lets the principal make
+// a call that it covers.
+func (t *Table) ActivityAllows(activity int, call *core.Call, p *core.Principal) error {
+	return t.activities[activity].allows(t, call, p)
+}
+
+// Check is the outcome of one requirement.
+type Check struct {
+	// Name is the key in the file, such as "max_age".
+	Name string
+	Want string
+	// Err is nil when the requirement holds.
+	Err error
+	// Reads lists the values that a condition reads.
+	Reads []condition.Value
+}
+
+// Checks checks every requirement of an activity by itself. The principal is nil
+// for a caller without a credential; none holds then.
+func (t *Table) Checks(activity int, call *core.Call, p *core.Principal) []Check {
+	r := t.activities[activity].require
+	if r == nil {
+		return nil
+	}
+	var checks []Check
+	for _, part := range r.parts() {
+		c := Check{Name: part.name, Want: part.want, Err: core.ErrMissing}
+		if p != nil {
+			c.Err = part.requirements.check(call, p, nil, t.now())
+		}
+		if part.condition != nil {
+			c.Reads = part.condition.Reads(call, p)
+		}
+		checks = append(checks, c)
+	}
+	return checks
+}
+
+// requirementPart is one requirement alone.
+type requirementPart struct {
+	name, want string
+	requirements
+}
+
+func (r *requirements) parts() []requirementPart {
+	all := []requirementPart{
+		{"credentials", strings.Join(r.Credentials, " or "), requirements{Requirements: Requirements{Credentials: r.Credentials}}},
+		{"all_scopes", strings.Join(r.AllScopes, " and "), requirements{Requirements: Requirements{AllScopes: r.AllScopes}}},
+		{"any_scope", strings.Join(r.AnyScope, " or "), requirements{Requirements: Requirements{AnyScope: r.AnyScope}}},
+		{"when", r.When, requirements{Requirements{When: r.When}, r.condition}},
+		{"aal", r.AAL, requirements{Requirements: Requirements{AAL: r.AAL}}},
+		{"max_age", ShortDuration(r.MaxAge), requirements{Requirements: Requirements{MaxAge: r.MaxAge}}},
+	}
+	return slices.DeleteFunc(all, func(p requirementPart) bool { return p.empty() })
+}
+
+// ShortDuration writes a duration without the parts that are zero: 15m.
+func ShortDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// Names lists everything that grants permissions.
+func (t *Table) Names() (permissions, roles, scopes []string) {
+	for name := range t.roles {
+		roles = append(roles, name)
+	}
+	for name := range t.scopes {
+		scopes = append(scopes, name)
+	}
+	if t.implicitScopes {
+		for _, name := range t.permissions {
+			if _, explicit := t.scopes[name]; !explicit {
+				scopes = append(scopes, name)
+			}
+		}
+	}
+	slices.Sort(roles)
+	slices.Sort(scopes)
+	return slices.Clone(t.permissions), roles, scopes
+}
+
+// Grantors are the names that grant a permission.
+type Grantors struct {
+	Permission    string
+	Scopes, Roles []string
+}
+
+// Grantors lists what grants a permission; ok is false for one that the table
+// does not define.
+func (t *Table) Grantors(permission string) (g Grantors, ok bool) {
+	id, ok := t.ids[permission]
+	if !ok {
+		return Grantors{}, false
+	}
+	g.Permission = permission
+	for scope, granted := range t.scopes {
+		if granted.has(id) {
+			g.Scopes = append(g.Scopes, scope)
+		}
+	}
+	if _, explicit := t.scopes[permission]; !explicit && t.implicitScopes {
+		g.Scopes = append(g.Scopes, permission)
+	}
+	for role, granted := range t.roles {
+		if granted.has(id) {
+			g.Roles = append(g.Roles, role)
+		}
+	}
+	slices.Sort(g.Scopes)
+	slices.Sort(g.Roles)
+	return g, true
+}
+
+// Holds reports whether a principal has a permission of the table.
+func (t *Table) Holds(p *core.Principal, permission string) bool {
+	id, ok := t.ids[permission]
+	return ok && t.holds(p, id)
+}
+
+// ScopeGrants reports whether a scope grants a permission, and whether by an
+// entry under "scopes".
+func (t *Table) ScopeGrants(scope, permission string) (grants, explicit bool) {
+	_, explicit = t.scopes[scope]
+	id, ok := t.ids[permission]
+	return ok && t.scopeGrants(scope, id), explicit
+}

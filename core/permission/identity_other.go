@@ -1,7 +1,0 @@
-//go:build !unix
-
-package permission
-
-import "io/fs"
-
-func identity(fs.FileInfo) string { return "" }

@@ -1,0 +1,168 @@
+// Package inspect explains the decisions of a permission table in the words of
+// its files.
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gatehouse/core"
+	"gatehouse/core/permission"
+)
+
+// Inspector is a table with the files that it was compiled from.
+type Inspector struct {
+	*permission.Table
+	activities []permission.OwnedActivity
+	roles      map[string]*permission.Role
+}
+
+// New needs the files that the table was compiled from.
+func New(t *permission.Table, files ...*permission.File) *Inspector {
+	x := &Inspector{t, permission.Activities(files...), map[string]*permission.Role{}}
+	for _, f := range files {
+		for i := range f.Roles {
+			x.roles[f.Roles[i].Name] = &f.Roles[i]
+		}
+	}
+	return x
+}
+
+// Activities lists the activities of the table in the order of the files.
+func (x *Inspector) Activities() []permission.OwnedActivity { return x.activities }
+
+// Explanation is a decision taken apart.
+type Explanation struct {
+	Public  bool
+	Allowed bool
+	// Refusal is what the log would say; nil when allowed.
+	Refusal error
+	// Matched are all activities that cover the call.
+	Matched []Finding
+}
+
+// Finding is one activity of a decision.
+type Finding struct {
+	permission.OwnedActivity
+	// Decides is false for an activity that a stricter section, or one that
+	// overrides, takes the decision from.
+	Decides bool
+	Allows  bool
+	// Holds reports whether the caller has the permission, and Grants how.
+	Holds  bool
+	Grants []string
+	// Enough lists what would grant the permission.
+	Enough permission.Grantors
+	Checks []permission.Check
+}
+
+// Explain takes the decision about a call apart. The principal is nil for a
+// caller without a credential.
+func (x *Inspector) Explain(call *core.Call, p *core.Principal) *Explanation {
+	access := x.Match(context.Background(), call)
+	if access == nil {
+		return &Explanation{Refusal: fmt.Errorf("%w: no activity covers the call", core.ErrForbidden)}
+	}
+	e := &Explanation{Public: access.Public()}
+	switch {
+	case e.Public:
+	case p == nil:
+		e.Refusal = core.ErrMissing
+	default:
+		e.Refusal = access.Allows(context.Background(), call, p)
+	}
+	e.Allowed = e.Refusal == nil
+	deciding := permission.Deciding(access)
+	for _, i := range permission.Covering(access) {
+		e.Matched = append(e.Matched, x.finding(i, slices.Contains(deciding, i), call, p))
+	}
+	return e
+}
+
+func (x *Inspector) finding(i int, decides bool, call *core.Call, p *core.Principal) Finding {
+	a := x.activities[i]
+	f := Finding{OwnedActivity: a, Decides: decides, Holds: true, Checks: x.Checks(i, call, p)}
+	if a.Section == permission.InPermission {
+		f.Enough, _ = x.Grantors(a.Permission)
+		f.Holds = p != nil && x.Holds(p, a.Permission)
+		if p != nil {
+			f.Grants = x.grantsOf(p, a.Permission)
+		}
+	}
+	f.Allows = a.Section == permission.InPublic || p != nil && x.ActivityAllows(i, call, p) == nil
+	return f
+}
+
+// grantsOf says by what a principal holds a permission.
+func (x *Inspector) grantsOf(p *core.Principal, name string) []string {
+	var by []string
+	if slices.Contains(p.Permissions, name) {
+		by = append(by, "permission "+name)
+	}
+	for _, role := range p.Roles {
+		if chain := x.chain(role, name); chain != nil {
+			by = append(by, "role "+strings.Join(chain, " -> role ")+" -> "+name)
+		}
+	}
+	for _, scope := range p.Scopes {
+		switch grants, explicit := x.ScopeGrants(scope, name); {
+		case !grants:
+		case explicit:
+			by = append(by, "scope "+scope+" -> "+name)
+		default:
+			by = append(by, "scope "+scope)
+		}
+	}
+	return by
+}
+
+// chain finds the shortest way from a role to a permission.
+func (x *Inspector) chain(role, permission string) []string {
+	came := map[string]string{}
+	for queue := []string{role}; len(queue) > 0; queue = queue[1:] {
+		at := x.roles[queue[0]]
+		if at == nil {
+			continue
+		}
+		for _, g := range at.Grants {
+			if !g.Role && g.Name == permission {
+				return unwind(came, role, queue[0])
+			}
+			if _, seen := came[g.Name]; g.Role && !seen && g.Name != role {
+				came[g.Name] = queue[0]
+				queue = append(queue, g.Name)
+			}
+		}
+	}
+	return nil
+}
+
+func unwind(came map[string]string, from, to string) []string {
+	way := []string{to}
+	for to != from {
+		to = came[to]
+		way = append(way, to)
+	}
+	slices.Reverse(way)
+	return way
+}
+
+// GrantsOf says by what an activity is open to a principal, its requirements
+// aside; ok is false where it is not. The principal is nil for a caller
+// without a credential.
+func (x *Inspector) GrantsOf(p *core.Principal, a *permission.OwnedActivity) (grants []string, ok bool) {
+	switch {
+	case a.Section == permission.InPublic:
+		return nil, true
+	case p == nil:
+		return nil, false
+	case a.Section == permission.InAuthenticated:
+		return nil, true
+	}
+	if !x.Holds(p, a.Permission) {
+		return nil, false
+	}
+	return x.grantsOf(p, a.Permission), true
+}

@@ -1,0 +1,24 @@
+package permission
+
+// Section is the part of a table that an activity belongs to. A greater one is
+// stricter and decides where several cover one call.
+type Section uint8
+
+// The sections, from the laxest to the strictest.
+const (
+	InPublic Section = iota + 1
+	InAuthenticated
+	InPermission
+)
+
+func (s Section) String() string {
+	switch s {
+	case InPublic:
+		return "public"
+	case InAuthenticated:
+		return "authenticated"
+	case InPermission:
+		return "permission"
+	}
+	return "none"
+}

@@ -1,0 +1,57 @@
+package tablefile
+
+import (
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/strictyaml"
+)
+
+// The file format, written down once: the parser takes the known strictyaml.Keys and its
+// suggestions from here, and the JSON Schema its names and descriptions.
+
+var tableKeys = strictyaml.Keys{
+	{Name: "permissions", Schema: mapOf(object(permissionKeys)),
+		Doc: "The permissions of this table by name. A call that no activity covers is denied."},
+	{Name: "roles", Schema: mapOf(listOf(text("A permission, or role:NAME to include another role."))),
+		Doc: "The roles by name. Each lists permissions, or role:NAME for everything that role grants."},
+	{Name: "scopes", Schema: mapOf(listOf(text("A permission."))),
+		Doc: "OAuth 2.0 scopes by name, each with the permissions it grants. An entry here replaces the grant that a scope has by being named like a permission."},
+	{Name: "implicit_scopes", Schema: boolean(true),
+		Doc: "Whether a scope that is named like a permission grants it."},
+	{Name: "authenticated", Schema: listOf(activitySchema(overridableKeys)),
+		Doc: "Activities that every authenticated caller may perform, whatever their permissions."},
+	{Name: "public", Schema: listOf(activitySchema(publicKeys)),
+		Doc: "Activities that anybody may perform without a credential."},
+}
+
+var permissionKeys = strictyaml.Keys{
+	{Name: "description", Schema: text(""), Doc: "What the permission lets its holder do, for people."},
+	{Name: "activities", Schema: listOf(activitySchema(activityKeys)), Doc: "The calls that the permission allows."},
+}
+
+var activityKeys = strictyaml.Keys{
+	{Name: "methods", Schema: methodsSchema, Required: true,
+		Doc: "HTTP methods in upper case. HEAD is not implied by GET. ANY stands for every method."},
+	{Name: "path", Schema: pathSchema, Required: true,
+		Doc: "A regular expression (RE2) that must match the whole canonical path, without the query."},
+	{Name: "hosts", Schema: nonEmptyListOf(text("A host name, or *.DOMAIN for every name below a domain.")),
+		Doc: "Host names for which the activity counts, without a port. Without this key it counts for every host."},
+	{Name: "require", Schema: object(requireKeys), Doc: "What the call needs beside the permission. Everything listed must hold."},
+}
+
+var overridableKeys = append(activityKeys[:len(activityKeys):len(activityKeys)], strictyaml.Key{
+	Name: "override", Schema: boolean(false),
+	Doc: "Let this activity decide even where a stricter section covers the same call."})
+
+// publicKeys lack "require": a caller without a credential meets no requirement.
+var publicKeys = strictyaml.Keys{activityKeys[0], activityKeys[1], activityKeys[2], overridableKeys[len(overridableKeys)-1]}
+
+var requireKeys = strictyaml.Keys{
+	{Name: "all_scopes", Schema: nonEmptyListOf(text("A scope.")), Doc: "Scopes that the token must all carry, whatever else it may."},
+	{Name: "any_scope", Schema: nonEmptyListOf(text("A scope.")), Doc: "Scopes of which the token must carry at least one."},
+	{Name: "aal", Schema: oneOf(permission.AssuranceLevels...), Doc: "The least authenticator assurance level. A credential that states none fails."},
+	{Name: "max_age", Schema: text("A duration such as 90s, 15m or 12h."),
+		Doc: "The greatest age of the authentication, in whole seconds. A credential that does not say when its user authenticated fails."},
+	{Name: "credentials", Schema: nonEmptyListOf(oneOf(permission.CredentialKinds...)), Doc: "The kinds of authentication that are good enough."},
+	{Name: "when", Schema: text("A CEL condition."),
+		Doc: "A CEL condition over claims, method, host, query, headers, peer and path (the named groups of the path regex). False, and any error such as a claim that is missing, denies."},
+}

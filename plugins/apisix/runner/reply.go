@@ -1,0 +1,111 @@
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"gatehouse/core"
+)
+
+// reply is what a client gets instead of the upstream's response or, after the
+// upstream, what of its response is replaced.
+type reply struct {
+	status  uint16
+	headers []textEntry
+	body    []byte
+	// denial is what is recorded of a reply of the runner itself; nil: it is a
+	// plugin's.
+	denial *core.Event
+}
+
+var errNoReplyStatus = errors.New("an empty answer without a status")
+
+// replyWriter is the http.ResponseWriter of the plugins of one request.
+type replyWriter struct {
+	header http.Header
+	status int
+	body   []byte
+	// replied is set by the first WriteHeader or Write, whatever their arguments:
+	// the request does not go to the upstream.
+	replied   bool
+	hasStatus bool
+}
+
+var _ http.ResponseWriter = (*replyWriter)(nil)
+
+func (w *replyWriter) Header() http.Header {
+	if w.header == nil {
+		w.header = http.Header{}
+	}
+	return w.header
+}
+
+// WriteHeader sets the status; the first call counts.
+func (w *replyWriter) WriteHeader(status int) {
+	if !w.hasStatus {
+		w.status, w.hasStatus, w.replied = status, true, true
+	}
+}
+
+func (w *replyWriter) Write(b []byte) (int, error) {
+	w.replied = true
+	w.body = append(w.body, b...)
+	return len(b), nil
+}
+
+// reply is what the plugins wrote. An error means that it cannot be sent as
+// they meant it; a zero status, above all, is 200 to APISIX.
+func (w *replyWriter) reply() (*reply, error) {
+	status := w.status
+	if !w.hasStatus {
+		// As for every http.ResponseWriter, a body alone is a success.
+		if len(w.body) == 0 {
+			return nil, errNoReplyStatus
+		}
+		status = http.StatusOK
+	}
+	if err := checkStatus(status); err != nil {
+		return nil, err
+	}
+	headers, err := headerEntries(w.header)
+	if err != nil {
+		return nil, err
+	}
+	a := &reply{status: uint16(status), headers: headers, body: w.body}
+	if len(a.body) == 0 {
+		a.fill()
+	}
+	return a, nil
+}
+
+func checkStatus(status int) error {
+	if status < 200 || status > 599 {
+		return fmt.Errorf("status %d is not one that ends a request", status)
+	}
+	return nil
+}
+
+// fill gives a reply without a body the one that APISIX would otherwise
+// replace by an HTML page of its own.
+func (a *reply) fill() {
+	switch status := int(a.status); {
+	case status >= 400:
+		a.body = core.Problem(status, "", "", "")
+		a.contentType(problemType)
+	case status >= 300 && status != http.StatusNotModified:
+		a.body = []byte(http.StatusText(status) + "\n")
+		a.contentType("text/plain; charset=utf-8")
+	}
+}
+
+func (a *reply) contentType(value string) {
+	kept := a.headers[:0]
+	for _, h := range a.headers {
+		if !strings.EqualFold(h.name, "Content-Type") {
+			kept = append(kept, h)
+		}
+	}
+	a.headers = append(kept, textEntry{name: "Content-Type", value: value})
+}
