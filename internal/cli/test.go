@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/expectation"
 	"gatehouse/core/permission/report"
@@ -59,9 +61,16 @@ one. A file says who calls what, whether that must be allowed, and why:
         allowed: false
         why: nobody deletes without a name
 
-who takes scopes, roles, permissions, claims (those of a token), kind, aal and
-authenticated_ago; an expectation also takes host and headers. The table is the
-one that the file names, from its own folder, or the one of --table.
+who takes scopes, roles, permissions, claims (those of a token), sub, client_id,
+issuer, kind, aal and authenticated_ago; an expectation also takes host, scheme,
+peer and headers. The table is the one that the file names, from its own folder,
+or the one of --table.
+
+A file may name the configuration of the gate that decides, as config: with route:
+or gate: where it holds several; --config replaces it. Its permission table counts
+unless the file or --table names one. An expectation then checks the response to a
+denied call by status and response_headers, and what the upstream receives of an
+allowed one by upstream_headers.
 
 Coverage is the share of activities that took part in a decision.`,
 		Example: `  gatehouse test permissions.test.yaml
@@ -145,7 +154,39 @@ type testResult struct {
 	*offline.Outcome
 }
 
-func (r *testResult) holds() bool { return r.Expectation.Allowed == r.Outcome.Allowed() }
+func (r *testResult) holds() bool { return len(r.differences()) == 0 }
+
+// differences lists what came otherwise than expected.
+func (r *testResult) differences() []string {
+	if r.Expectation.Allowed != r.Outcome.Allowed() {
+		return []string{"want " + verdict(r.Expectation.Allowed) + ", got " + verdict(r.Outcome.Allowed())}
+	}
+	var all []string
+	if want := r.Expectation.Status; want != 0 && want != r.Outcome.Status {
+		all = append(all, fmt.Sprintf("want status %d, got %d", want, r.Outcome.Status))
+	}
+	all = append(all, headerDifferences("upstream", r.Expectation.Upstream, r.Outcome.Upstream())...)
+	return append(all, headerDifferences("response", r.Response, r.Header)...)
+}
+
+// headerDifferences compares the headers that are wanted with those that came.
+func headerDifferences(where string, want, got []core.Header) []string {
+	var all []string
+	for _, w := range want {
+		var values []string
+		for _, g := range got {
+			if strings.EqualFold(g.Name, w.Name) {
+				values = append(values, g.Value)
+			}
+		}
+		if came := strings.Join(values, ", "); came != w.Value {
+			all = append(all, fmt.Sprintf("want %s header %s: %s, got %s", where, w.Name, orNone(w.Value), orNone(came)))
+		}
+	}
+	return all
+}
+
+func orNone(value string) string { return cmp.Or(value, "none") }
 
 func (r *testRun) file(cmd *cobra.Command, f *expectation.File) error {
 	g, err := r.gate(cmd, f)
@@ -176,10 +217,14 @@ func (r *testRun) gate(cmd *cobra.Command, f *expectation.File) (*testedGate, er
 	if len(flags.table.paths) == 0 {
 		flags.table.paths = besides(f.Name, f.Tables)
 	}
+	if flags.source.File == "" && f.Config != "" {
+		flags.source.File = besides(f.Name, []string{f.Config})[0]
+		flags.source.Route, flags.source.Gate = f.Route, f.Gate
+	}
 	if len(flags.table.paths) == 0 && flags.source.File == "" {
 		return nil, fmt.Errorf("%s names no table; write table: [%s] into it, or use --table", f.Name, defaultTable)
 	}
-	key := fmt.Sprintf("%q", append([]string{flags.source.File}, flags.table.paths...))
+	key := fmt.Sprintf("%q", append([]string{flags.source.File, flags.source.Route, flags.source.Gate}, flags.table.paths...))
 	if r.gates[key] == nil {
 		g, err := flags.open(cmd)
 		if err != nil {
@@ -204,12 +249,12 @@ func besides(file string, names []string) []string {
 }
 
 func (g *testedGate) decide(ctx context.Context, e expectation.Expectation) (testResult, error) {
-	request := requestFlags{host: e.Host}
+	request := requestFlags{host: e.Host, scheme: choice{value: e.Scheme}}
 	r, err := request.request(e.Method, e.Target)
 	if err != nil {
 		return testResult{}, report.Problems{{Place: e.Place, Text: err.Error()}}
 	}
-	r.Header = e.Headers
+	r.Header, r.Peer = e.Headers, e.Peer
 	caller, err := expectedCaller(&e.Who)
 	if err == nil {
 		var o *offline.Outcome
@@ -224,7 +269,7 @@ func (g *testedGate) decide(ctx context.Context, e expectation.Expectation) (tes
 func expectedCaller(w *expectation.Caller) (*offline.Caller, error) {
 	c := &offline.Caller{
 		Anonymous: w.Anonymous, Kind: w.Kind, Scopes: w.Scopes, Roles: w.Roles, Permissions: w.Permissions,
-		AAL: w.AAL, AuthAge: -1,
+		Subject: w.Subject, ClientID: w.ClientID, Issuer: w.Issuer, AAL: w.AAL, AuthAge: -1,
 	}
 	if w.AuthenticatedAgo > 0 {
 		c.AuthAge = w.AuthenticatedAgo
@@ -296,8 +341,8 @@ func (r *testRun) print(p *printer) {
 
 func (p *printer) result(r *testResult) {
 	came := verdict(r.Outcome.Allowed())
-	if !r.holds() {
-		came = "want " + verdict(r.Expectation.Allowed) + ", got " + came
+	if differences := r.differences(); len(differences) > 0 {
+		came = strings.Join(differences, "; ")
 	}
 	p.printf("%s %s: %s by %s: %s\n", p.mark(r.holds()), p.bold(place(r.Expectation.Place)), p.name(r.Expectation.Method+" "+r.Expectation.Target), r.Who.String(), came)
 	if r.holds() {
@@ -356,6 +401,9 @@ type resultJSON struct {
 	Allowed bool   `json:"allowed"`
 	Holds   bool   `json:"holds"`
 	Because string `json:"because"`
+	// Status is that of the response to a denied call.
+	Status      int      `json:"status,omitempty"`
+	Differences []string `json:"differences,omitempty"`
 }
 
 func (r *testRun) forJSON() testJSON {
@@ -368,7 +416,7 @@ func (r *testRun) forJSON() testJSON {
 		at := t.Expectation.Place
 		out.Expectations = append(out.Expectations, resultJSON{
 			at.File, at.Line, at.Column, t.Method, t.Target, t.Who.String(), t.Why,
-			t.Expectation.Allowed, t.Outcome.Allowed(), t.holds(), because(t.Outcome),
+			t.Expectation.Allowed, t.Outcome.Allowed(), t.holds(), because(t.Outcome), t.Outcome.Status, t.differences(),
 		})
 	}
 	return out

@@ -10,6 +10,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/core"
@@ -79,6 +81,18 @@ type Outcome struct {
 
 // Allowed reports whether the request reaches the upstream.
 func (o *Outcome) Allowed() bool { return o.Outcome == core.Allow }
+
+// Upstream is what the upstream receives of an allowed request's headers.
+func (o *Outcome) Upstream() []core.Header {
+	var headers []core.Header
+	for _, h := range o.Call.Header {
+		named := func(name string) bool { return strings.EqualFold(name, h.Name) }
+		if !slices.ContainsFunc(o.Strip, named) && !slices.ContainsFunc(o.Set, func(s core.Header) bool { return named(s.Name) }) {
+			headers = append(headers, h)
+		}
+	}
+	return append(headers, o.Set...)
+}
 
 // ByTable reports whether the permission table denies the request, and not the
 // gate around it.

@@ -4,6 +4,7 @@ package expectation
 
 import (
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -22,7 +23,10 @@ type File struct {
 	// Tables are the files of the table, as written; relative ones are meant
 	// from the folder of this file.
 	Tables []string
-	List   []Expectation
+	// Config is the file of a gate's configuration, as written; empty for the
+	// default settings. Route or Gate chooses among several in it.
+	Config, Route, Gate string
+	List                []Expectation
 }
 
 // Expectation is one call by one caller and what must come of it.
@@ -32,15 +36,24 @@ type Expectation struct {
 	Method  string
 	Target  string
 	Host    string
+	Scheme  string
 	Headers []core.Header
+	// Peer is not valid where the file does not say.
+	Peer    netip.Addr
 	Allowed bool
-	Why     string
+	// Status is that of the response to a denied request; 0 for any.
+	Status int
+	// Upstream and Response are headers that the upstream or the client must
+	// receive. An empty value stands for none.
+	Upstream, Response []core.Header
+	Why                string
 }
 
 // Caller is who makes a call in an expectation.
 type Caller struct {
 	Anonymous                  bool
 	Scopes, Roles, Permissions []string
+	Subject, ClientID, Issuer  string
 	Kind                       core.Kind
 	AAL                        string
 	// AuthenticatedAgo is zero where the file does not say.
@@ -52,7 +65,10 @@ type Caller struct {
 
 var expectationsKeys = strictyaml.Keys{
 	{Name: "table", Doc: "Files of the permission table, from the folder of this file."},
-	{Name: "expect", Required: true, Doc: "What the table must decide."},
+	{Name: "config", Doc: "File with the gate's configuration, from the folder of this file."},
+	{Name: "route", Doc: "The route of Kong or APISIX whose configuration counts, where the file holds several."},
+	{Name: "gate", Doc: "The gate of gatehouse-forwardauth that counts, where the file holds several."},
+	{Name: "expect", Required: true, Doc: "What the gate must decide."},
 }
 
 var expectationKeys = strictyaml.Keys{
@@ -61,13 +77,18 @@ var expectationKeys = strictyaml.Keys{
 	{Name: "path", Doc: "The request target of the call, as it stands on the request line."},
 	{Name: "calls", Doc: "Several calls, each with a method and a request target: GET /users/7."},
 	{Name: "host", Doc: "The host that is called."},
+	{Name: "scheme", Doc: "The scheme by which the client reached the gateway: http or https."},
 	{Name: "headers", Doc: "Headers of the request by name."},
+	{Name: "peer", Doc: "The address of the client."},
 	{Name: "allowed", Required: true, Doc: "Whether the call must be allowed."},
+	{Name: "status", Doc: "The status of the response to a denied call."},
+	{Name: "upstream_headers", Doc: "Headers that the upstream must receive with an allowed call, by name; empty for none."},
+	{Name: "response_headers", Doc: "Headers that the client must receive with a denied call, by name; empty for none."},
 	{Name: "why", Required: true, Doc: "Why, for whoever reads a failure."},
 }
 
 var whoKeys = strictyaml.Keys{
-	{Name: "scopes"}, {Name: "roles"}, {Name: "permissions"}, {Name: "kind"}, {Name: "aal"}, {Name: "authenticated_ago"}, {Name: "claims"},
+	{Name: "scopes"}, {Name: "roles"}, {Name: "permissions"}, {Name: "sub"}, {Name: "client_id"}, {Name: "issuer"}, {Name: "kind"}, {Name: "aal"}, {Name: "authenticated_ago"}, {Name: "claims"},
 }
 
 // anonymousWho is the text that stands for a caller without a credential.
@@ -97,6 +118,12 @@ func (p *parser) expectations(root *yaml.Node, to *File) {
 			for _, w := range p.NonEmptyWords(e.Value, "table", "files") {
 				to.Tables = append(to.Tables, w.Name)
 			}
+		case "config":
+			to.Config = p.filled(e.Value, e.Name)
+		case "route":
+			to.Route = p.filled(e.Value, e.Name)
+		case "gate":
+			to.Gate = p.filled(e.Value, e.Name)
 		case "expect":
 			for _, item := range p.Items(e.Value, "expect", "expectations") {
 				to.List = append(to.List, p.expectation(item)...)
@@ -114,24 +141,19 @@ func (p *parser) expectation(n *yaml.Node) []Expectation {
 	for _, e := range p.Fixed(n, what, expectationKeys) {
 		keysSeen[e.Name] = true
 		switch e.Name {
-		case "who":
-			one.Who = p.who(e.Value)
-		case "method":
-			one.Method = p.filled(e.Value, "method")
-		case "path":
-			one.Target = p.target(e.Value, p.filled(e.Value, "path"))
 		case "calls":
 			calls = p.calls(e.Value)
-		case "host":
-			one.Host = p.filled(e.Value, "host")
-		case "headers":
-			one.Headers = p.headers(e.Value)
-		case "allowed":
-			one.Allowed, _ = p.Boolean(e.Value, "allowed")
+		case "who":
+			one.Who = p.who(e.Value)
 		case "why":
-			one.Why = p.filled(e.Value, "why")
+			one.Why = p.filled(e.Value, e.Name)
+		case "allowed", "status", "upstream_headers", "response_headers":
+			p.effect(e.Name, e.Value, &one)
+		default:
+			p.request(e.Name, e.Value, &one)
 		}
 	}
+	p.checkEffect(n, keysSeen, one.Allowed)
 	switch single := keysSeen["method"] || keysSeen["path"]; {
 	case n.Kind != yaml.MappingNode:
 	case single == keysSeen["calls"]:
@@ -148,6 +170,57 @@ func (p *parser) expectation(n *yaml.Node) []Expectation {
 		calls[i].Place, calls[i].Method, calls[i].Target = at, method, target
 	}
 	return calls
+}
+
+// request reads one part of the request.
+func (p *parser) request(key string, n *yaml.Node, to *Expectation) {
+	switch key {
+	case "method":
+		to.Method = p.filled(n, key)
+	case "path":
+		to.Target = p.target(n, p.filled(n, key))
+	case "host":
+		to.Host = p.filled(n, key)
+	case "scheme":
+		to.Scheme = p.OneOf(n, key, []string{"http", "https"})
+	case "headers":
+		to.Headers = p.headers(n, key)
+	case "peer":
+		text := p.filled(n, key)
+		var err error
+		if to.Peer, err = netip.ParseAddr(text); err != nil && text != "" {
+			p.Refuse(n, "peer %s is no IP address; write one such as 192.0.2.1", report.Quote(text))
+		}
+	}
+}
+
+// effect reads one part of what must come of the request.
+func (p *parser) effect(key string, n *yaml.Node, to *Expectation) {
+	switch key {
+	case "allowed":
+		to.Allowed, _ = p.Boolean(n, key)
+	case "status":
+		if err := n.Decode(&to.Status); err != nil || to.Status < 300 || to.Status > 599 {
+			p.Refuse(n, "status is not that of a response that denies; write a number from 300 to 599, such as 403")
+		}
+	case "upstream_headers":
+		to.Upstream = p.headers(n, key)
+	case "response_headers":
+		to.Response = p.headers(n, key)
+	}
+}
+
+// checkEffect refuses what cannot come of the request.
+func (p *parser) checkEffect(n *yaml.Node, seen map[string]bool, allowed bool) {
+	impossible, why := []string{"upstream_headers"}, "a denied call does not reach the upstream"
+	if allowed {
+		impossible, why = []string{"status", "response_headers"}, "the upstream answers an allowed call"
+	}
+	for _, key := range impossible {
+		if seen[key] && seen["allowed"] {
+			p.Refuse(n, "%s does not go with allowed: %t, because %s; leave it out", key, allowed, why)
+		}
+	}
 }
 
 func (p *parser) filled(n *yaml.Node, what string) string {
@@ -178,9 +251,9 @@ func (p *parser) calls(n *yaml.Node) []Expectation {
 	return calls
 }
 
-func (p *parser) headers(n *yaml.Node) []core.Header {
+func (p *parser) headers(n *yaml.Node, what string) []core.Header {
 	var headers []core.Header
-	for _, e := range p.Named(n, "headers", "header") {
+	for _, e := range p.Named(n, what, "header") {
 		if value, ok := p.Text(e.Value, "header "+report.Quote(e.Name)); ok {
 			headers = append(headers, core.Header{Name: e.Name, Value: value})
 		}
@@ -210,6 +283,12 @@ func (p *parser) who(n *yaml.Node) (c Caller) {
 			c.Roles = names(e.Value, e.Name)
 		case "permissions":
 			c.Permissions = names(e.Value, e.Name)
+		case "sub":
+			c.Subject = p.filled(e.Value, "who: sub")
+		case "client_id":
+			c.ClientID = p.filled(e.Value, "who: client_id")
+		case "issuer":
+			c.Issuer = p.filled(e.Value, "who: issuer")
 		case "kind":
 			c.Kind = core.Kind(p.OneOf(e.Value, "who: kind", permission.CredentialKinds))
 		case "aal":
@@ -256,6 +335,11 @@ func (c *Caller) String() string {
 	add("role", c.Roles)
 	add("scope", c.Scopes)
 	add("permission", c.Permissions)
+	for _, part := range []struct{ name, value string }{{"sub", c.Subject}, {"client", c.ClientID}, {"issuer", c.Issuer}} {
+		if part.value != "" {
+			parts = append(parts, part.name+" "+part.value)
+		}
+	}
 	if c.Kind != "" {
 		parts = append(parts, string(c.Kind))
 	}
