@@ -2,7 +2,10 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"gatehouse/core/httpsyntax"
 )
 
 // MaxCredential is the longest credential that is looked at, in bytes. It is
@@ -10,22 +13,110 @@ import (
 // one header line.
 const MaxCredential = 16 << 10
 
+// Credential is what a client presented, not yet verified.
+type Credential struct {
+	Place PlaceName
+	Value string
+	// Parsed is what whoever chose the authenticator has parsed of Value, so
+	// that the authenticator does not parse it again; usually nil. It is
+	// derived from Value alone.
+	Parsed any
+}
+
+// PlaceName names a place: in cache keys, and to authenticators that take
+// several.
+type PlaceName string
+
+// The places a credential may sit.
+const (
+	SessionCookie PlaceName = "session_cookie" // cookie of Ory Kratos
+	TokenCookie   PlaceName = "token_cookie"   // cookie that holds a bearer token
+	SessionToken  PlaceName = "session_token"  // X-Session-Token
+	BearerToken   PlaceName = "bearer"         // Authorization: Bearer
+)
+
+// Place is where a credential may sit in a request.
+//
+// A header is explicit: a program put the credential there on purpose. A cookie
+// is ambient: the browser sends it, whoever caused the request.
+type Place struct {
+	Name PlaceName
+	// Header that holds the credential; for a cookie empty.
+	Header string
+	// Scheme that stands before the credential in Header (RFC 9110 section
+	// 11.4), in any case; empty where the header holds nothing else.
+	Scheme string
+	// Cookie that holds the credential; for a header empty.
+	Cookie string
+}
+
+// SessionTokenPlace is where native apps send session tokens of Ory Kratos.
+var SessionTokenPlace = Place{Name: SessionToken, Header: "X-Session-Token"}
+
+var bearerPlace = Place{Name: BearerToken, Header: "Authorization", Scheme: "Bearer"}
+
 // Extractor finds the one credential that counts. An explicit credential
 // beats an ambient cookie, and a bad one never falls back to it: otherwise a
 // request forged across sites could choose which identity it runs under. For
 // the same reason "Authorization: Bearer" (RFC 6750 section 2.1) is looked at
-// always, also where nobody can verify what is in it.
+// always, also where nothing can verify what is in it.
 type Extractor struct {
-	// SessionToken looks at X-Session-Token (Ory Kratos, native apps).
-	SessionToken bool
-	// SessionCookie is the name of the session cookie; empty for none.
-	SessionCookie string
-	// TokenCookie is the name of a cookie that holds a bearer token, for
-	// single sign-on across subdomains; empty for none.
-	TokenCookie string
+	headers []headerPlaces
+	cookies []Place
 }
 
-const sessionTokenHeader = "X-Session-Token"
+// headerPlaces are the places in one header, which differ by their scheme.
+type headerPlaces struct {
+	header string
+	places []Place
+}
+
+// NewExtractor looks at the given places beside "Authorization: Bearer". Of
+// cookies the first in this order counts.
+func NewExtractor(places ...Place) (*Extractor, error) {
+	e := &Extractor{headers: []headerPlaces{{bearerPlace.Header, []Place{bearerPlace}}}}
+	for _, p := range places {
+		if err := e.add(p); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+func (e *Extractor) add(p Place) error {
+	switch {
+	case (p.Header == "") == (p.Cookie == ""):
+		return fmt.Errorf("place %s: want a header or a cookie, and one of them", p.Name)
+	case p.Cookie != "" && e.holdsCookie(p.Cookie):
+		return fmt.Errorf("place %s: the cookie %s already holds another credential", p.Name, p.Cookie)
+	case p.Cookie != "":
+		e.cookies = append(e.cookies, p)
+		return nil
+	}
+	for i := range e.headers {
+		h := &e.headers[i]
+		if strings.EqualFold(h.header, p.Header) {
+			h.places = append(h.places, p)
+			return h.distinct()
+		}
+		if httpsyntax.FoldEqual(h.header, p.Header) {
+			return fmt.Errorf("place %s: %s and %s are one header to many upstreams", p.Name, h.header, p.Header)
+		}
+	}
+	e.headers = append(e.headers, headerPlaces{p.Header, []Place{p}})
+	return nil
+}
+
+// distinct refuses a last place that cannot be told from another one.
+func (h *headerPlaces) distinct() error {
+	last := h.places[len(h.places)-1]
+	for _, p := range h.places[:len(h.places)-1] {
+		if p.Scheme == "" || last.Scheme == "" || strings.EqualFold(p.Scheme, last.Scheme) {
+			return fmt.Errorf("place %s: the header %s already holds another credential", last.Name, h.header)
+		}
+	}
+	return nil
+}
 
 // Extract returns the credential of a request, ErrMissing when there is none
 // and ErrBadRequest when there is more than one or a malformed one.
@@ -37,83 +128,98 @@ func (e *Extractor) Extract(r *Request) (Credential, error) {
 	return e.ambient(r)
 }
 
+// explicit finds a credential in a header. found is true also where the
+// credential is bad, which keeps the cookies out of play.
 func (e *Extractor) explicit(r *Request) (c Credential, found bool, err error) {
-	if c, found, err = bearer(r); err != nil {
-		return Credential{}, true, err
+	where := ""
+	for i := range e.headers {
+		h := &e.headers[i]
+		value, lines := r.Lookup(h.header)
+		switch {
+		case lines == 0:
+			continue
+		case where != "":
+			return Credential{}, true, badCredential("both %s and %s are present", where, h.header)
+		case lines > 1:
+			return Credential{}, true, badCredential("%s is repeated", h.header)
+		}
+		where = h.header
+		if c, err = h.read(value); err != nil {
+			return Credential{}, true, err
+		}
 	}
-	if !e.SessionToken {
-		return c, found, nil
-	}
-	value, lines := r.Lookup(sessionTokenHeader)
-	switch {
-	case lines == 0:
-		return c, found, nil
-	case found:
-		return Credential{}, true, badCredential("both Authorization and %s are present", sessionTokenHeader)
-	case lines > 1:
-		return Credential{}, true, badCredential("%s is repeated", sessionTokenHeader)
-	}
-	return checked(SessionToken, strings.TrimSpace(value), sessionTokenHeader)
+	return c, where != "", nil
 }
 
-// bearer reads the Authorization header. Another scheme is an explicit
-// credential that nobody here can verify: it counts as invalid and keeps the
-// cookies out of play.
-func bearer(r *Request) (Credential, bool, error) {
-	value, lines := r.Lookup("Authorization")
-	if lines == 0 {
-		return Credential{}, false, nil
+// read takes the credential out of the header's one value. A scheme that no
+// place has is a credential that nothing here can verify: it counts as missing
+// and is explicit all the same.
+func (h *headerPlaces) read(value string) (Credential, error) {
+	value = strings.TrimSpace(value)
+	if p := h.places[0]; p.Scheme == "" {
+		return checked(p.Name, value, h.header)
 	}
-	if lines > 1 {
-		return Credential{}, true, badCredential("Authorization is repeated")
-	}
-	scheme, token, _ := strings.Cut(strings.TrimSpace(value), " ")
+	scheme, token, _ := strings.Cut(value, " ")
 	if scheme == "" {
-		return Credential{}, true, badCredential("Authorization is empty")
+		return Credential{}, badCredential("%s is empty", h.header)
 	}
-	if !strings.EqualFold(scheme, "Bearer") {
-		return Credential{}, true, fmt.Errorf("%w: the Authorization scheme is not Bearer", ErrMissing)
+	for _, p := range h.places {
+		if strings.EqualFold(scheme, p.Scheme) {
+			return checked(p.Name, strings.TrimLeft(token, " "), h.header)
+		}
 	}
-	return checked(BearerToken, strings.TrimLeft(token, " "), "Authorization")
+	return Credential{}, fmt.Errorf("%w: the %s scheme is not %s", ErrMissing, h.header, h.schemes())
+}
+
+func (h *headerPlaces) schemes() string {
+	names := make([]string, len(h.places))
+	for i, p := range h.places {
+		names[i] = p.Scheme
+	}
+	return strings.Join(names, " or ")
 }
 
 func (e *Extractor) ambient(r *Request) (Credential, error) {
-	for _, place := range []struct {
-		kind CredentialKind
-		name string
-	}{{SessionCookie, e.SessionCookie}, {TokenCookie, e.TokenCookie}} {
-		if place.name == "" {
-			continue
-		}
-		value, n := cookie(r, place.name)
+	for _, p := range e.cookies {
+		value, n := cookie(r, p.Cookie)
 		if n > 1 {
-			return Credential{}, badCredential("cookie %s is repeated", place.name)
+			return Credential{}, badCredential("cookie %s is repeated", p.Cookie)
 		}
 		if n == 1 && value != "" {
-			c, _, err := checked(place.kind, value, "cookie "+place.name)
-			return c, err
+			return checked(p.Name, value, "cookie "+p.Cookie)
 		}
 	}
 	return Credential{}, ErrMissing
+}
+
+// holdsHeader reports whether a credential may sit in a header of this name, as
+// the most forgiving upstream reads it.
+func (e *Extractor) holdsHeader(name string) bool {
+	return slices.ContainsFunc(e.headers, func(h headerPlaces) bool { return httpsyntax.FoldEqual(h.header, name) })
+}
+
+// holdsCookie reports whether a credential may sit in a cookie of this name.
+func (e *Extractor) holdsCookie(name string) bool {
+	return slices.ContainsFunc(e.cookies, func(p Place) bool { return p.Cookie == name })
 }
 
 // checked admits only what a credential can be made of: the characters of
 // RFC 6750's b68token and of RFC 6265's cookie-octet share the visible ASCII
 // range. Anything else would travel on into a request to the identity
 // provider.
-func checked(kind CredentialKind, value, where string) (Credential, bool, error) {
+func checked(place PlaceName, value, where string) (Credential, error) {
 	if value == "" {
-		return Credential{}, true, badCredential("%s holds no credential", where)
+		return Credential{}, badCredential("%s holds no credential", where)
 	}
 	if len(value) > MaxCredential {
-		return Credential{}, true, badCredential("%s is longer than %d bytes", where, MaxCredential)
+		return Credential{}, badCredential("%s is longer than %d bytes", where, MaxCredential)
 	}
 	for i := 0; i < len(value); i++ {
 		if c := value[i]; c <= ' ' || c >= 0x7f || c == '"' || c == ',' || c == ';' || c == '\\' {
-			return Credential{}, true, badCredential("%s holds a character that no credential has", where)
+			return Credential{}, badCredential("%s holds a character that no credential has", where)
 		}
 	}
-	return Credential{Kind: kind, Value: value}, true, nil
+	return Credential{Place: place, Value: value}, nil
 }
 
 func badCredential(format string, args ...any) error {

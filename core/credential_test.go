@@ -6,7 +6,18 @@ import (
 	"testing"
 )
 
-var everywhere = Extractor{SessionToken: true, SessionCookie: "ory_kratos_session", TokenCookie: "jwt-token"}
+// everywhere looks at every place there is.
+var everywhere = mustExtract(
+	Place{Name: SessionCookie, Cookie: "ory_kratos_session"}, SessionTokenPlace, Place{Name: TokenCookie, Cookie: "jwt-token"},
+)
+
+func mustExtract(places ...Place) *Extractor {
+	e, err := NewExtractor(places...)
+	if err != nil {
+		panic(err)
+	}
+	return e
+}
 
 func headers(pairs ...string) []Header {
 	var list []Header
@@ -21,15 +32,15 @@ func TestExtractFindsTheOneThatCounts(t *testing.T) {
 		header []Header
 		want   Credential
 	}{
-		"bearer":                    {headers("Authorization", "Bearer abc"), Credential{BearerToken, "abc"}},
-		"scheme in any case":        {headers("authorization", "bearer abc"), Credential{BearerToken, "abc"}},
-		"session token":             {headers("X-Session-Token", "st"), Credential{SessionToken, "st"}},
-		"session cookie":            {headers("Cookie", "a=1; ory_kratos_session=s; b=2"), Credential{SessionCookie, "s"}},
-		"second cookie line":        {headers("Cookie", "a=1", "cookie", "ory_kratos_session=s"), Credential{SessionCookie, "s"}},
-		"token cookie":              {headers("Cookie", "jwt-token=t"), Credential{TokenCookie, "t"}},
-		"session before token":      {headers("Cookie", "jwt-token=t; ory_kratos_session=s"), Credential{SessionCookie, "s"}},
-		"explicit beats cookie":     {headers("Cookie", "ory_kratos_session=s", "Authorization", "Bearer abc"), Credential{BearerToken, "abc"}},
-		"session token over cookie": {headers("Cookie", "ory_kratos_session=s", "X-Session-Token", "st"), Credential{SessionToken, "st"}},
+		"bearer":                    {headers("Authorization", "Bearer abc"), Credential{Place: BearerToken, Value: "abc"}},
+		"scheme in any case":        {headers("authorization", "bearer abc"), Credential{Place: BearerToken, Value: "abc"}},
+		"session token":             {headers("X-Session-Token", "st"), Credential{Place: SessionToken, Value: "st"}},
+		"session cookie":            {headers("Cookie", "a=1; ory_kratos_session=s; b=2"), Credential{Place: SessionCookie, Value: "s"}},
+		"second cookie line":        {headers("Cookie", "a=1", "cookie", "ory_kratos_session=s"), Credential{Place: SessionCookie, Value: "s"}},
+		"token cookie":              {headers("Cookie", "jwt-token=t"), Credential{Place: TokenCookie, Value: "t"}},
+		"session before token":      {headers("Cookie", "jwt-token=t; ory_kratos_session=s"), Credential{Place: SessionCookie, Value: "s"}},
+		"explicit beats cookie":     {headers("Cookie", "ory_kratos_session=s", "Authorization", "Bearer abc"), Credential{Place: BearerToken, Value: "abc"}},
+		"session token over cookie": {headers("Cookie", "ory_kratos_session=s", "X-Session-Token", "st"), Credential{Place: SessionToken, Value: "st"}},
 	} {
 		got, err := everywhere.Extract(&Request{Header: c.header})
 		if err != nil || got != c.want {
@@ -76,7 +87,7 @@ func TestDoubtfulCredentialIsRefused(t *testing.T) {
 // Browsers let no other host of a domain set __Host-session. A name that only
 // looks like it they let anybody set, so it must not count as that cookie.
 func TestCookieWithAPrefixIsNotTossed(t *testing.T) {
-	e := Extractor{SessionCookie: "__Host-session"}
+	e := mustExtract(Place{Name: SessionCookie, Cookie: "__Host-session"})
 	for _, odd := range []string{"\u00a0", "\u0085", "\u2000", "\u3000", "\v", "\f", "\r", "\n"} {
 		for _, name := range []string{odd + "__Host-session", "__Host-session" + odd, " " + odd + "__Host-session"} {
 			if c, err := e.Extract(&Request{Header: headers("Cookie", "a=1; "+name+"=evil")}); !errors.Is(err, ErrMissing) {
@@ -90,7 +101,7 @@ func TestCookieWithAPrefixIsNotTossed(t *testing.T) {
 }
 
 func TestExtractLooksOnlyWhereItIsTold(t *testing.T) {
-	only := Extractor{}
+	only := mustExtract()
 	if c, err := only.Extract(&Request{Header: headers("X-Session-Token", "st", "Cookie", "jwt-token=t; =x")}); !errors.Is(err, ErrMissing) {
 		t.Errorf("got %v, %v", c, err)
 	}
@@ -106,6 +117,48 @@ func TestCredentialIsNotInTheError(t *testing.T) {
 	} {
 		if _, err := everywhere.Extract(&Request{Header: h}); err == nil || strings.Contains(err.Error(), secret) {
 			t.Errorf("error %v", err)
+		}
+	}
+}
+
+func TestCredentialInAHeaderOfItsOwn(t *testing.T) {
+	e := mustExtract(
+		Place{Name: "api_token", Header: "X-Api-Key"}, Place{Name: "dpop", Header: "Authorization", Scheme: "DPoP"}, Place{Name: TokenCookie, Cookie: "jwt-token"},
+	)
+	for name, c := range map[string]struct {
+		header []Header
+		want   Credential
+		err    error
+	}{
+		"its own header":                  {headers("x-api-key", "k1"), Credential{Place: "api_token", Value: "k1"}, nil},
+		"its own scheme":                  {headers("Authorization", "dpop abc"), Credential{Place: "dpop", Value: "abc"}, nil},
+		"the other scheme":                {headers("Authorization", "Bearer abc"), Credential{Place: BearerToken, Value: "abc"}, nil},
+		"it beats a cookie":               {headers("X-Api-Key", "k1", "Cookie", "jwt-token=t"), Credential{Place: "api_token", Value: "k1"}, nil},
+		"bad one does not fall back":      {headers("X-Api-Key", "a b", "Cookie", "jwt-token=t"), Credential{}, ErrBadRequest},
+		"beside another explicit one":     {headers("X-Api-Key", "k1", "Authorization", "Bearer abc"), Credential{}, ErrBadRequest},
+		"repeated":                        {headers("X-Api-Key", "k1", "X-Api-Key", "k1"), Credential{}, ErrBadRequest},
+		"a scheme that is not accepted":   {headers("Authorization", "Basic eDp5"), Credential{}, ErrMissing},
+		"another spelling is not the key": {headers("X_Api_Key", "k1"), Credential{}, ErrMissing},
+	} {
+		got, err := e.Extract(&Request{Header: c.header})
+		if !errors.Is(err, c.err) || got != c.want {
+			t.Errorf("%s: got %v, %v; want %v, %v", name, got, err, c.want, c.err)
+		}
+	}
+}
+
+func TestPlacesThatCannotBeToldApartAreRefused(t *testing.T) {
+	for name, places := range map[string][]Place{
+		"two cookies of one name":        {{Name: "a", Cookie: "sid"}, {Name: "b", Cookie: "sid"}},
+		"a second Bearer":                {{Name: "a", Header: "authorization", Scheme: "bearer"}},
+		"Authorization without a scheme": {{Name: "a", Header: "Authorization"}},
+		"one header twice":               {{Name: "a", Header: "X-Key"}, {Name: "b", Header: "x-key"}},
+		"one header to many upstreams":   {{Name: "a", Header: "X-Key"}, {Name: "b", Header: "X_Key"}},
+		"neither a header nor a cookie":  {{Name: "a"}},
+		"a header and a cookie":          {{Name: "a", Header: "X-Key", Cookie: "sid"}},
+	} {
+		if e, err := NewExtractor(places...); err == nil {
+			t.Errorf("%s: %+v", name, e)
 		}
 	}
 }

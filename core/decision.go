@@ -14,26 +14,34 @@ import (
 // Outcome says whether a request may go on to the upstream.
 type Outcome int
 
-// Deny is the zero value: a Decision that nobody filled in lets nothing pass.
+// Deny is the zero value: a Decision without content lets nothing pass.
 const (
+	// Deny: the client gets a refusal.
 	Deny Outcome = iota
+	// Allow: the request goes on to the upstream.
 	Allow
+	// Respond: the gate itself answers the client; the upstream is not called.
+	Respond
 )
 
 func (o Outcome) String() string {
-	if o == Allow {
+	switch o {
+	case Allow:
 		return "allow"
+	case Respond:
+		return "respond"
 	}
 	return "deny"
 }
 
-// Decision is the answer for one request. It has two audiences: Status,
+// Decision is the result for one request. It has two audiences: Status,
 // Header and Body are for the client; Cause, Reason and Rule are for the log
 // and must never reach the client.
 type Decision struct {
 	Outcome Outcome
 
-	// Status, Header and Body answer the client when Outcome is Deny.
+	// Status, Header and Body are the response to the client unless Outcome is
+	// Allow.
 	Status int
 	Header []Header
 	Body   []byte
@@ -43,8 +51,12 @@ type Decision struct {
 	// whatever its case.
 	Strip []string
 	Set   []Header
-	// Groups are what the gateway's own plugins are told of a known caller,
-	// where they can be told and Options.Groups says so; nil for nothing.
+	// ResponseHeader is added to the upstream's response on its way to the
+	// client when Outcome is Allow; one name may be there several times
+	// (Set-Cookie).
+	ResponseHeader []Header
+	// Groups are what the gateway's own plugins get to know of a caller, where
+	// the host can tell them and Options.Groups says so; nil: nothing.
 	Groups []string
 
 	// Reason is a short stable word for metrics, such as "invalid_token".
@@ -57,7 +69,7 @@ type Decision struct {
 	Principal *Principal
 }
 
-// refusal is how one class of error is answered.
+// refusal is the response to one class of errors.
 type refusal struct {
 	status int
 	// reason is the log's word for it.
@@ -77,6 +89,8 @@ func refusalFor(err error) refusal {
 		return refusal{http.StatusUnauthorized, "step_up", "insufficient_user_authentication", "A stronger or more recent authentication is needed."}
 	case errors.Is(err, ErrBadRequest):
 		return refusal{http.StatusBadRequest, "bad_request", "invalid_request", "The request is malformed or has more than one meaning."}
+	case errors.Is(err, ErrBodyTooLarge):
+		return refusal{http.StatusRequestEntityTooLarge, "body_too_large", "", "The request content is too large."}
 	case errors.Is(err, ErrTooLarge):
 		return refusal{http.StatusRequestHeaderFieldsTooLarge, "too_many_headers", "", "The request has too many header fields."}
 	case errors.Is(err, ErrMissing):
@@ -114,23 +128,31 @@ func Problem(status int, code, detail, requestID string) []byte {
 	return body
 }
 
-// Refusal is a complete denial of r for err, for hosts that must answer without
+// Refusal is a complete denial of r for err, for hosts that must respond without
 // a Gate: a configuration that does not load, a panic. It gives r its id.
-func Refusal(r *Request, err error) Decision {
-	f := refusalFor(err)
+func Refusal(r *Request, err error) Decision { return refusalFor(err).decision(r, err) }
+
+// decision denies r. Its header begins with refusalHeaders lines that describe
+// the body.
+func (f refusal) decision(r *Request, err error) Decision {
 	return Decision{
 		Outcome: Deny,
 		Status:  f.status,
 		Reason:  f.reason,
 		Cause:   err,
-		Header:  answerHeaders("application/problem+json"),
+		Header:  responseHeaders(problemType),
 		Body:    Problem(f.status, f.code, f.detail, r.Identify()),
 	}
 }
 
-// answerHeaders go on everything that Gatehouse itself answers. A cache that
-// kept a refusal or a login redirect would serve it to the next user.
-func answerHeaders(contentType string) []Header {
+const problemType = "application/problem+json"
+
+// refusalHeaders is how many lines responseHeaders returns.
+const refusalHeaders = 2
+
+// responseHeaders go on what Gatehouse itself responds. A cache that kept a
+// refusal or a login redirect would serve it to the next user.
+func responseHeaders(contentType string) []Header {
 	return []Header{{"Content-Type", contentType}, {"Cache-Control", "no-store"}}
 }
 
@@ -147,8 +169,8 @@ const (
 
 // challenge is the WWW-Authenticate header that RFC 9110 section 11.6.1 wants
 // with every 401 and RFC 6750 section 3 with refused tokens.
-func challenge(scheme Scheme, realm string, f refusal, err error, scopes []string) string {
-	c := string(scheme) + " realm=" + quote(realm)
+func (g *Gate) challenge(call *Call, f refusal, err error, scopes []string) string {
+	c := string(g.options.Scheme) + " realm=" + quote(g.options.Realm)
 	if f.code != "" {
 		c += ", error=" + quote(f.code) + ", error_description=" + quote(f.detail)
 	}
@@ -168,7 +190,32 @@ func challenge(scheme Scheme, realm string, f refusal, err error, scopes []strin
 			c += ", max_age=" + quote(strconv.Itoa(int(stepUp.MaxAge.Seconds())))
 		}
 	}
+	if metadata := metadataOf(g.options.Resources, call.Path); metadata != "" {
+		c += ", resource_metadata=" + quote(metadata)
+	}
 	return c
+}
+
+// Resource is an OAuth 2.0 protected resource of the gate.
+type Resource struct {
+	// Path is that of the resource's URL, such as /mcp. Calls to it and below it
+	// are calls to the resource.
+	Path string
+	// Metadata is the URL of its metadata (RFC 9728 section 5.1).
+	Metadata string
+}
+
+// metadataOf names the metadata of the resource that a call is for: the one with
+// the longest path. Empty: the call is for none.
+func metadataOf(resources []Resource, path string) string {
+	longest, metadata := -1, ""
+	for _, r := range resources {
+		below, ok := strings.CutPrefix(path, strings.TrimSuffix(r.Path, "/"))
+		if ok && (below == "" || below[0] == '/') && len(r.Path) > longest {
+			longest, metadata = len(r.Path), r.Metadata
+		}
+	}
+	return metadata
 }
 
 // scopeList joins the scopes that have the form of RFC 6749 section 3.3.

@@ -19,6 +19,8 @@ var (
 	ErrForbidden = errors.New("forbidden")
 	// ErrTooLarge: more headers than the gateway can show in full (431).
 	ErrTooLarge = errors.New("request header fields too large")
+	// ErrBodyTooLarge: more of a body than an endpoint takes (413).
+	ErrBodyTooLarge = errors.New("request content too large")
 )
 
 // InsufficientScope is an ErrForbidden that knows which scopes would have

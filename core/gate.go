@@ -11,39 +11,46 @@ import (
 
 // Options are the parts of a Gate.
 type Options struct {
-	Path          PathOptions
-	Extractor     Extractor
+	Path PathOptions
+	// Endpoints are what the gate answers itself.
+	Endpoints     []Endpoint
+	Extractor     *Extractor
 	Authenticator Authenticator
 	Policy        Policy
 	// ScopesRequired must all be held on every call that is not public.
 	ScopesRequired []string
 	Identity       *IdentityHeaders
 	// Groups are the claims that may hold the caller's groups, for plugins of
-	// the gateway itself; the first that is present counts. Empty for none.
+	// the gateway itself; the first that is present counts. Empty: none.
 	Groups []ClaimPath
 	// Realm and scheme of the WWW-Authenticate header.
 	Realm  string
 	Scheme Scheme
-	// Login is nil when browsers get a 401 like everybody else.
+	// Resources are named in the WWW-Authenticate header of calls to them.
+	Resources []Resource
+	// Login is nil when browsers get a 401 like other clients.
 	Login *Login
-	// Recorder is told of every decision; nil for none.
+	// Recorder is told of every decision; nil: none.
 	Recorder Recorder
-	// Now is the clock; nil for the system's.
+	// Now is the clock; nil: the system's.
 	Now func() time.Time
 }
 
 // Gate decides requests. It is safe for concurrent use.
 type Gate struct {
-	Options
+	options Options
 }
 
 // New checks that a gate has the parts without which it could not decide.
 func New(o Options) (*Gate, error) {
-	if o.Authenticator == nil || o.Policy == nil || o.Identity == nil {
-		return nil, errors.New("a gate needs an authenticator, a policy and identity headers")
+	if o.Extractor == nil || o.Authenticator == nil || o.Policy == nil || o.Identity == nil {
+		return nil, errors.New("a gate needs an extractor, an authenticator, a policy and identity headers")
 	}
 	if o.Realm == "" {
 		return nil, errors.New("a gate needs a realm (RFC 9110 section 11.5)")
+	}
+	if err := checkEndpoints(o.Endpoints, o.Path); err != nil {
+		return nil, err
 	}
 	if o.Scheme == "" {
 		o.Scheme = SchemeBearer
@@ -54,112 +61,130 @@ func New(o Options) (*Gate, error) {
 	return &Gate{o}, nil
 }
 
-// Event is one decision, for the log, metrics, traces and the audit trail.
-type Event struct {
-	Request  *Request
-	Path     string
-	Decision *Decision
-	Duration time.Duration
-}
-
-// Recorder receives every decision, on the request's own goroutine.
-type Recorder interface {
-	Record(ctx context.Context, e Event)
-}
-
 // Check decides one request. It never panics and never returns without a
 // decision.
 func (g *Gate) Check(ctx context.Context, r *Request) (d Decision) {
-	start := g.Now()
+	start := g.options.Now()
+	ctx = g.begin(ctx, r)
 	call := Call{Request: r}
 	defer func() {
 		if v := recover(); v != nil {
 			d = Refusal(r, fmt.Errorf("panic while deciding: %s", Thrown(v)))
 		}
-		g.record(ctx, Event{r, call.Path, &d, g.Now().Sub(start)})
+		g.end(ctx, Event{r, call.Path, &d, g.options.Now().Sub(start)})
 	}()
 	return g.check(ctx, &call)
 }
 
-// Refuse denies a request that a host cannot put to Check, or cannot let go on
+// Refuse denies a request that a host cannot hand to Check, or cannot let go on
 // as Check decided, and records it like any other.
 func (g *Gate) Refuse(ctx context.Context, r *Request, err error) Decision {
 	d := Refusal(r, err)
-	g.record(ctx, Event{Request: r, Decision: &d})
+	Record(ctx, g.options.Recorder, Event{Request: r, Decision: &d})
 	return d
 }
 
-func (g *Gate) record(ctx context.Context, e Event) {
-	if g.Recorder != nil {
-		g.Recorder.Record(ctx, e)
+func (g *Gate) begin(ctx context.Context, r *Request) context.Context {
+	if g.options.Recorder == nil {
+		return ctx
 	}
+	return g.options.Recorder.Begin(ctx, r)
+}
+
+func (g *Gate) end(ctx context.Context, e Event) {
+	if g.options.Recorder != nil {
+		g.options.Recorder.End(ctx, e)
+	}
+}
+
+// Disguised returns the name of a header that many upstreams would take for an
+// identity header although it is spelt otherwise, such as X_User_Id. A host
+// that can remove headers only by the names it was given in advance must refuse
+// a request that has one.
+func (g *Gate) Disguised(r *Request) (name string, found bool) {
+	return g.options.Identity.disguised(r)
 }
 
 func (g *Gate) check(ctx context.Context, call *Call) Decision {
 	if call.HeaderCut {
-		return g.refuse(call, nil, nil, fmt.Errorf("%w: the gateway shows only part of them", ErrTooLarge))
+		return g.refuse(call, nil, Authentication{}, fmt.Errorf("%w: the gateway shows only part of them", ErrTooLarge))
 	}
-	path, err := Canonical(call.Target, g.Path)
+	path, err := Canonical(call.Target, g.options.Path)
 	if err != nil {
-		return g.refuse(call, nil, nil, err)
+		return g.refuse(call, nil, Authentication{}, err)
 	}
 	call.Path = path
-	access := g.Policy.Match(ctx, call)
+	if e := g.endpoint(call); e != nil {
+		return g.respond(ctx, call, e)
+	}
+	access := g.options.Policy.Match(ctx, call)
 	if access == nil {
-		return g.refuse(call, nil, nil, fmt.Errorf("%w: no activity covers the call", ErrForbidden))
+		return g.refuse(call, nil, Authentication{}, fmt.Errorf("%w: no activity covers the call", ErrForbidden))
 	}
 	if access.Public() {
-		return g.admit(call, access, nil)
+		return g.admit(ctx, call, access, Authentication{})
 	}
-	c, err := g.Extractor.Extract(call.Request)
+	c, err := g.options.Extractor.Extract(call.Request)
 	if err != nil {
-		return g.refuse(call, access, nil, err)
+		return g.refuse(call, access, Authentication{}, err)
 	}
-	p, err := g.permit(ctx, call, access, c)
+	a, err := g.permit(ctx, call, access, c)
 	if err != nil {
-		return g.refuse(call, access, p, err)
+		return g.refuse(call, access, a, err)
 	}
-	return g.admit(call, access, p)
+	return g.admit(ctx, call, access, a)
 }
 
 // permit authenticates and authorises. When a stronger sign-in is wanted than
-// the one that is remembered, it looks once more.
-func (g *Gate) permit(ctx context.Context, call *Call, access Access, c Credential) (*Principal, error) {
-	p, err := g.authenticate(ctx, c, g.Authenticator.Authenticate)
+// the one that is cached, it authenticates once more.
+func (g *Gate) permit(ctx context.Context, call *Call, access Access, c Credential) (Authentication, error) {
+	a, err := g.authenticate(ctx, call, c, g.options.Authenticator.Authenticate)
 	if err != nil {
-		return nil, err
+		return a, err
 	}
-	err = g.authorize(ctx, call, access, p)
+	err = g.authorize(ctx, call, access, a.Principal)
 	var stepUp *StepUp
-	if r, ok := g.Authenticator.(Refresher); ok && errors.As(err, &stepUp) {
-		if p, err = g.authenticate(ctx, c, r.Refresh); err != nil {
-			return nil, err
+	if r, ok := g.options.Authenticator.(Refresher); ok && errors.As(err, &stepUp) {
+		if a, err = g.authenticate(ctx, call, c, r.Refresh); err != nil {
+			return a, err
 		}
-		err = g.authorize(ctx, call, access, p)
+		err = g.authorize(ctx, call, access, a.Principal)
 	}
-	return p, err
+	return a, err
 }
 
-func (g *Gate) authenticate(ctx context.Context, c Credential, by func(context.Context, Credential) (*Principal, error)) (*Principal, error) {
-	p, err := by(ctx, c)
+type authenticate func(context.Context, *Call, Credential) (Authentication, error)
+
+// authenticate keeps a principal only if it passes: a refusal has none.
+func (g *Gate) authenticate(ctx context.Context, call *Call, c Credential, by authenticate) (Authentication, error) {
+	a, err := by(ctx, call, c)
+	if err == nil {
+		err = g.usable(a.Principal)
+	}
 	if err != nil {
-		return nil, err
+		a.Principal = nil
 	}
-	// Checked here too, because a cache stands between: an answer must not
-	// outlive the credential it is about.
-	if !p.Expiry.After(g.Now()) {
-		return nil, fmt.Errorf("%w: expired", ErrInvalid)
+	return a, err
+}
+
+// usable checks what a cache in between could have got wrong: a result must not
+// outlive the credential it is about.
+func (g *Gate) usable(p *Principal) error {
+	switch {
+	case p == nil:
+		return errors.New("the authenticator returned neither a principal nor an error")
+	case !p.Expiry.After(g.options.Now()):
+		return fmt.Errorf("%w: expired", ErrInvalid)
+	case p.Subject == "" && p.ClientID == "":
+		return fmt.Errorf("%w: names neither a subject nor a client", ErrInvalid)
 	}
-	if p.Subject == "" && p.ClientID == "" {
-		return nil, fmt.Errorf("%w: names neither a subject nor a client", ErrInvalid)
-	}
-	return p, nil
+	return nil
 }
 
 func (g *Gate) authorize(ctx context.Context, call *Call, access Access, p *Principal) error {
-	for _, scope := range g.ScopesRequired {
+	for _, scope := range g.options.ScopesRequired {
 		if !slices.Contains(p.Scopes, scope) {
-			return &InsufficientScope{Scopes: g.ScopesRequired, Detail: "scopes_required lists " + scope}
+			return &InsufficientScope{Scopes: g.options.ScopesRequired, Detail: "scopes_required lists " + scope}
 		}
 	}
 	return access.Allows(ctx, call, p)
@@ -167,39 +192,51 @@ func (g *Gate) authorize(ctx context.Context, call *Call, access Access, p *Prin
 
 // admit lets the request go on, stripped of every identity header it came
 // with and, for a known caller, with the true ones set.
-func (g *Gate) admit(call *Call, access Access, p *Principal) Decision {
-	d := Decision{Outcome: Allow, Reason: "allowed", Rule: access.Rule(), Principal: p}
-	if p == nil {
+func (g *Gate) admit(ctx context.Context, call *Call, access Access, a Authentication) Decision {
+	d := Decision{Outcome: Allow, Reason: "allowed", Rule: access.Rule(), Principal: a.Principal, ResponseHeader: a.ResponseHeader}
+	if a.Principal == nil {
 		d.Reason = "public"
 	}
-	if err := g.Identity.apply(&d, call.Request, p, g.Policy); err != nil {
-		return g.refuse(call, access, p, err)
-	}
-	if p != nil && len(g.Groups) > 0 {
-		var err error
-		if d.Groups, err = groups(g.Groups, p, g.Policy); err != nil {
-			return g.refuse(call, access, p, err)
-		}
+	if err := g.identify(ctx, &d, call); err != nil {
+		return g.refuse(call, access, a, err)
 	}
 	return d
 }
 
-func (g *Gate) refuse(call *Call, access Access, p *Principal, err error) Decision {
-	d := Refusal(call.Request, err)
-	d.Principal = p
+// identify fills in what the host removes from and adds to the request and the
+// response of an admitted call.
+func (g *Gate) identify(ctx context.Context, d *Decision, call *Call) (err error) {
+	if err := checkResponseHeader(d.ResponseHeader); err != nil {
+		return err
+	}
+	if err := g.options.Identity.apply(ctx, d, call, g.options.Policy); err != nil {
+		return err
+	}
+	if d.Principal != nil && len(g.options.Groups) > 0 {
+		d.Groups, err = groups(g.options.Groups, d.Principal, g.options.Policy)
+	}
+	return err
+}
+
+func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) Decision {
+	f := refusalFor(err)
+	d := f.decision(call.Request, err)
+	d.Principal = a.Principal
+	if checkResponseHeader(a.ResponseHeader) == nil {
+		d.Header = append(d.Header, a.ResponseHeader...)
+	}
 	var scopes []string
 	if access != nil {
 		d.Rule = access.Rule()
 		scopes = access.Scopes()
 	}
-	if g.Login != nil && d.Status == http.StatusUnauthorized && g.mayLogIn(call.Request) {
-		if location, ok := g.Login.location(call.Request, err); ok {
+	if g.options.Login != nil && f.status == http.StatusUnauthorized && g.mayLogIn(call.Request) {
+		if location, ok := g.options.Login.location(call.Request, err); ok {
 			return redirect(d, location)
 		}
 	}
-	f := refusalFor(err)
 	if f.status == http.StatusUnauthorized || f.code != "" {
-		d.Header = append(d.Header, Header{"WWW-Authenticate", challenge(g.Scheme, g.Realm, f, err, scopes)})
+		d.Header = append(d.Header, Header{"WWW-Authenticate", g.challenge(call, f, err, scopes)})
 	}
 	return d
 }
@@ -207,14 +244,16 @@ func (g *Gate) refuse(call *Call, access Access, p *Principal, err error) Decisi
 // mayLogIn reports whether logging in could help: a browser is navigating and
 // did not come with a credential that a program put there.
 func (g *Gate) mayLogIn(r *Request) bool {
-	c, found, err := g.Extractor.explicit(r)
-	return err == nil && !found && !c.Kind.Explicit() && isNavigation(r)
+	_, found, err := g.options.Extractor.explicit(r)
+	return err == nil && !found && isNavigation(r)
 }
 
-// redirect turns a refusal into a way to the login page.
+// redirect turns a refusal into a way to the login page. Cookies that the
+// refusal sets stay.
 func redirect(d Decision, location string) Decision {
 	d.Status = http.StatusFound
-	d.Header = append(answerHeaders("text/plain; charset=utf-8"), Header{"Location", location})
+	d.Header = append(responseHeaders("text/plain; charset=utf-8"), d.Header[refusalHeaders:]...)
+	d.Header = append(d.Header, Header{"Location", location})
 	d.Body = []byte("Sign in to continue.\n")
 	return d
 }

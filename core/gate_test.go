@@ -37,16 +37,19 @@ func (r rule) Rule() string                                    { return "a rule"
 // credentials is an authenticator that knows some values.
 type credentials map[string]func() (*Principal, error)
 
-func (c credentials) Authenticate(_ context.Context, cred Credential) (*Principal, error) {
-	if f, ok := c[cred.Value]; ok {
-		return f()
+func (c credentials) Authenticate(_ context.Context, _ *Call, cred Credential) (Authentication, error) {
+	f, ok := c[cred.Value]
+	if !ok {
+		return Authentication{}, fmt.Errorf("%w: unknown", ErrInvalid)
 	}
-	return nil, fmt.Errorf("%w: unknown", ErrInvalid)
+	p, err := f()
+	return Authentication{Principal: p}, err
 }
 
 type recorded []Event
 
-func (r *recorded) Record(_ context.Context, e Event) { *r = append(*r, e) }
+func (r *recorded) Begin(ctx context.Context, _ *Request) context.Context { return ctx }
+func (r *recorded) End(_ context.Context, e Event)                        { *r = append(*r, e) }
 
 func testGate(t *testing.T, change func(*Options)) (*Gate, *recorded) {
 	t.Helper()
@@ -106,7 +109,7 @@ func header(d Decision, name string) string {
 	return value
 }
 
-func TestGateAnswers(t *testing.T) {
+func TestDecisions(t *testing.T) {
 	g, _ := testGate(t, nil)
 	html := []string{"Accept", "text/html,*/*"}
 	for name, c := range map[string]struct {
@@ -197,7 +200,7 @@ func TestBrowserGetsA401WithoutALoginPage(t *testing.T) {
 	}
 }
 
-func TestSecretsReachNobody(t *testing.T) {
+func TestSecretIsInNoResponseAndNoCause(t *testing.T) {
 	const secret = "tok-s3cr3t"
 	g, events := testGate(t, nil)
 	for _, r := range []*Request{
@@ -217,7 +220,7 @@ func TestSecretsReachNobody(t *testing.T) {
 	}
 }
 
-func TestRecorderLearnsEveryDecision(t *testing.T) {
+func TestEveryDecisionIsRecorded(t *testing.T) {
 	g, events := testGate(t, nil)
 	g.Check(context.Background(), get("/private", "Authorization", "Bearer good"))
 	g.Check(context.Background(), get("/private", "Authorization", "Bearer panic"))
@@ -227,17 +230,17 @@ func TestRecorderLearnsEveryDecision(t *testing.T) {
 }
 
 func TestGateWithoutItsPartsIsNotBuilt(t *testing.T) {
-	for _, o := range []Options{{}, {Realm: "r"}, {Policy: paths{}, Authenticator: credentials{}, Identity: &IdentityHeaders{}}} {
+	for _, o := range []Options{{}, {Realm: "r"}, {Policy: paths{}, Extractor: everywhere, Authenticator: credentials{}, Identity: &IdentityHeaders{}}} {
 		if g, err := New(o); err == nil || g != nil {
 			t.Errorf("New(%+v) built a gate", o)
 		}
 	}
 }
 
-// TestForwardedHeadersOfAStrangerDoNotCount: on the native hosts no peer is
+// TestForgedForwardedHeadersDoNotCount: on the native hosts no peer is
 // trusted, so nothing that a client says about path, host, scheme or address
 // takes part.
-func TestForwardedHeadersOfAStrangerDoNotCount(t *testing.T) {
+func TestForgedForwardedHeadersDoNotCount(t *testing.T) {
 	g, _ := testGate(t, nil)
 	claims := []string{
 		"X-Original-URL", "/public", "X-Original-URI", "/public", "X-Rewrite-URL", "/public", "X-Forwarded-Uri", "/public", "X-Envoy-Original-Path", "/public",
@@ -252,19 +255,19 @@ func TestForwardedHeadersOfAStrangerDoNotCount(t *testing.T) {
 	}
 }
 
-// remembering is an authenticator with a cache: it knows an old answer and,
-// asked again, a new one.
-type remembering struct {
+// cachedResult is an authenticator with a cache: it has an old result and, after
+// a refresh, a new one.
+type cachedResult struct {
 	old, fresh *Principal
 	refreshed  int
 }
 
-func (r *remembering) Authenticate(context.Context, Credential) (*Principal, error) {
-	return r.old, nil
+func (r *cachedResult) Authenticate(context.Context, *Call, Credential) (Authentication, error) {
+	return Authentication{Principal: r.old}, nil
 }
-func (r *remembering) Refresh(context.Context, Credential) (*Principal, error) {
+func (r *cachedResult) Refresh(context.Context, *Call, Credential) (Authentication, error) {
 	r.refreshed++
-	return r.fresh, nil
+	return Authentication{Principal: r.fresh}, nil
 }
 
 // needsAAL2 is an access that wants a second factor.
@@ -280,7 +283,7 @@ func (n needsAAL2) Match(context.Context, *Call) Access { return n }
 func (needsAAL2) Permissions(*Principal) []string       { return nil }
 
 // Without it, a browser that comes back from the second factor is sent there
-// again for as long as the first answer is remembered.
+// again for as long as the first result is cached.
 func TestSecondFactorCountsAtOnce(t *testing.T) {
 	one := &Principal{Subject: "ada", AAL: "aal1", Expiry: noon.Add(time.Minute)}
 	two := &Principal{Subject: "ada", AAL: "aal2", Expiry: noon.Add(time.Minute)}
@@ -288,7 +291,7 @@ func TestSecondFactorCountsAtOnce(t *testing.T) {
 		fresh  *Principal
 		status int
 	}{"stepped up": {two, 0}, "not yet": {one, 401}} {
-		cached := &remembering{old: one, fresh: c.fresh}
+		cached := &cachedResult{old: one, fresh: c.fresh}
 		g, _ := testGate(t, func(o *Options) { o.Authenticator, o.Policy = cached, needsAAL2{} })
 		d := g.Check(context.Background(), get("/private", "Cookie", "ory_kratos_session=s"))
 		if d.Status != c.status || cached.refreshed != 1 {
@@ -333,7 +336,7 @@ func TestLoginRedirectIsLoggedUnderAnID(t *testing.T) {
 	}
 }
 
-func TestAdmittedRequestIsNotAskedForItsID(t *testing.T) {
+func TestAdmittedRequestCostsNoIDLookup(t *testing.T) {
 	g, _ := testGate(t, nil)
 	for _, r := range []*Request{get("/public"), get("/private", "Authorization", "Bearer good")} {
 		r.AskID = func() string { t.Error("asked"); return "" }

@@ -12,7 +12,7 @@ const AuthenticatedGroupsHeader = "X-Authenticated-Groups"
 
 // groups reads the caller's groups from the first of the claims that is
 // present. They are never nil: a caller without any is in no group, which is
-// not the same as groups that nobody has set.
+// not the same as groups that are not set.
 func groups(from []ClaimPath, p *Principal, policy Policy) ([]string, error) {
 	all := []string{}
 	for _, path := range from {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"gatehouse/core/httpsyntax"
@@ -20,50 +21,91 @@ type IdentityHeaders struct {
 	headers []identityHeader
 	// strip is every configured name plus the extra ones, in order.
 	strip []string
-	// hide holds the places credentials are removed from, if asked for.
+	// hide knows the places that credentials are removed from; nil: they stay.
 	hide *Extractor
 }
 
 type identityHeader struct {
-	name  string
-	claim []ClaimPath
+	name string
+	from HeaderSource
+}
+
+// HeaderSource makes the value of an upstream header for an admitted caller. It
+// may call out, within the time that the context gives: to mint a token for the
+// upstream, for instance.
+type HeaderSource interface {
+	// Value returns ok = false where the caller has no such value; the header is
+	// then not sent. An error that wraps ErrForbidden refuses the call, any
+	// other one means "could not tell".
+	Value(ctx context.Context, call *Call, p *Principal, policy Policy) (value string, ok bool, err error)
+}
+
+// IdentityOptions say what the upstream learns of a caller.
+type IdentityOptions struct {
+	// Claims maps header names to claim paths, separated by commas; the first
+	// claim that is present counts.
+	Claims map[string]string
+	// Sources maps further header names to what makes their values.
+	Sources map[string]HeaderSource
+	// Strip are names that are removed from every request and never set.
+	Strip []string
+	// Hide, where given, removes credentials from what the upstream receives.
+	Hide *Extractor
 }
 
 // permissionsClaim is what the caller may do by the permission table, which
 // only the policy knows.
 const permissionsClaim = "permissions"
 
-// NewIdentityHeaders compiles a map of header name to claim paths, separated
-// by commas; the first claim that is present wins. The names in strip are
-// removed from every request and never set. Credentials are removed from what
-// the upstream receives when hide is not nil.
-func NewIdentityHeaders(headers map[string]string, strip []string, hide *Extractor) (*IdentityHeaders, error) {
-	h := &IdentityHeaders{hide: hide}
-	folded := map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(headers)) {
-		if err := checkHeaderName(name); err != nil {
-			return nil, err
-		}
-		if other, twice := folded[httpsyntax.Fold(name)]; twice {
-			return nil, fmt.Errorf("%s and %s are one header to many upstreams", other, name)
-		}
-		folded[httpsyntax.Fold(name)] = name
-		claim, err := parseClaimPaths(headers[name])
+// NewIdentityHeaders compiles the options. Every name in them is removed from
+// every request.
+func NewIdentityHeaders(o IdentityOptions) (*IdentityHeaders, error) {
+	h := &IdentityHeaders{hide: o.Hide}
+	for _, name := range slices.Sorted(maps.Keys(o.Claims)) {
+		claims, err := parseClaimPaths(o.Claims[name])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		h.headers = append(h.headers, identityHeader{name: name, claim: claim})
-		h.strip = append(h.strip, name)
+		if err := h.add(name, claims); err != nil {
+			return nil, err
+		}
 	}
-	for _, name := range strip {
+	for _, name := range slices.Sorted(maps.Keys(o.Sources)) {
+		if err := h.add(name, checkedSource{o.Sources[name]}); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range o.Strip {
 		if err := checkHeaderName(name); err != nil {
 			return nil, err
 		}
-		if _, set := folded[httpsyntax.Fold(name)]; !set {
+		if _, known := h.named(name); !known {
 			h.strip = append(h.strip, name)
 		}
 	}
 	return h, nil
+}
+
+func (h *IdentityHeaders) add(name string, from HeaderSource) error {
+	if err := checkHeaderName(name); err != nil {
+		return err
+	}
+	if other, twice := h.named(name); twice {
+		return fmt.Errorf("%s and %s are one header to many upstreams", other, name)
+	}
+	h.headers = append(h.headers, identityHeader{name, from})
+	h.strip = append(h.strip, name)
+	return nil
+}
+
+// named finds the header of a name, as the most forgiving upstream reads it.
+func (h *IdentityHeaders) named(name string) (as string, found bool) {
+	for _, known := range h.strip {
+		if httpsyntax.FoldEqual(known, name) {
+			return known, true
+		}
+	}
+	return "", false
 }
 
 // reservedHeaders frame the message or route it; an identity header by one
@@ -88,8 +130,8 @@ func checkHeaderName(name string) error {
 	return nil
 }
 
-func parseClaimPaths(list string) ([]ClaimPath, error) {
-	var paths []ClaimPath
+func parseClaimPaths(list string) (claimSource, error) {
+	var paths claimSource
 	for text := range strings.SplitSeq(list, ",") {
 		path, err := ParseClaimPath(strings.TrimSpace(text))
 		if err != nil {
@@ -103,26 +145,34 @@ func parseClaimPaths(list string) ([]ClaimPath, error) {
 // apply fills in what the host removes from and adds to the upstream request.
 // Removal comes first and takes every spelling: upstreams that follow CGI
 // read X_User-Id and x-user-id as one variable.
-func (h *IdentityHeaders) apply(d *Decision, r *Request, p *Principal, policy Policy) error {
-	if err := h.checkConnection(r); err != nil {
+func (h *IdentityHeaders) apply(ctx context.Context, d *Decision, call *Call, policy Policy) error {
+	if err := h.checkConnection(call.Request); err != nil {
 		return err
 	}
-	if err := h.checkOverrides(r); err != nil {
+	if err := h.checkOverrides(call.Request); err != nil {
 		return err
 	}
-	if p != nil {
-		for i := range h.headers {
-			value, ok, err := h.headers[i].value(p, policy)
-			if err != nil {
-				return fmt.Errorf("%w: header %s: %w", ErrForbidden, h.headers[i].name, err)
-			}
-			if ok {
-				d.Set = append(d.Set, Header{h.headers[i].name, value})
-			}
+	if d.Principal != nil {
+		if err := h.set(ctx, d, call, policy); err != nil {
+			return err
 		}
 	}
-	d.Strip = h.stripped(r, d.Set)
-	h.hideCookies(d, r)
+	d.Strip = h.stripped(call.Request, d.Set)
+	h.hideCookies(d, call.Request)
+	return nil
+}
+
+func (h *IdentityHeaders) set(ctx context.Context, d *Decision, call *Call, policy Policy) error {
+	for i := range h.headers {
+		name := h.headers[i].name
+		value, ok, err := h.headers[i].from.Value(ctx, call, d.Principal, policy)
+		if err != nil {
+			return fmt.Errorf("header %s: %w", name, err)
+		}
+		if ok {
+			d.Set = append(d.Set, Header{name, value})
+		}
+	}
 	return nil
 }
 
@@ -208,11 +258,8 @@ func (h Header) OpensTunnel() bool {
 	return strings.EqualFold(h.Name, "Upgrade") && strings.Contains(strings.ToLower(h.Value), "h2c")
 }
 
-// Disguised returns the name of a header that many upstreams would take for an
-// identity header although it is spelt otherwise, such as X_User_Id. A host
-// that can remove headers only by the names it was told in advance must refuse
-// a request that has one.
-func (h *IdentityHeaders) Disguised(r *Request) (name string, found bool) {
+// disguised finds a header for Gate.Disguised.
+func (h *IdentityHeaders) disguised(r *Request) (name string, found bool) {
 	for i := range r.Header {
 		name := r.Header[i].Name
 		same := func(s string) bool { return strings.EqualFold(s, name) }
@@ -227,21 +274,40 @@ func (h *IdentityHeaders) isIdentity(name string) bool {
 	return slices.ContainsFunc(h.strip, func(s string) bool { return httpsyntax.FoldEqual(s, name) })
 }
 
-func (h *identityHeader) value(p *Principal, policy Policy) (string, bool, error) {
-	for _, path := range h.claim {
+// claimSource copies the first of some claims that is present.
+type claimSource []ClaimPath
+
+var _ HeaderSource = claimSource(nil)
+
+func (s claimSource) Value(_ context.Context, _ *Call, p *Principal, policy Policy) (string, bool, error) {
+	for _, path := range s {
 		claim, ok := claimOf(p, path, policy)
 		if !ok {
 			continue
 		}
 		value, err := headerValue(claim)
 		if err != nil {
-			return "", false, fmt.Errorf("claim %s: %w", path, err)
+			return "", false, fmt.Errorf("%w: claim %s: %w", ErrForbidden, path, err)
 		}
 		if value != "" {
 			return value, true, nil
 		}
 	}
 	return "", false, nil
+}
+
+// checkedSource holds what another source makes to the rules for values.
+type checkedSource struct{ HeaderSource }
+
+func (s checkedSource) Value(ctx context.Context, call *Call, p *Principal, policy Policy) (string, bool, error) {
+	value, ok, err := s.HeaderSource.Value(ctx, call, p, policy)
+	if err != nil || !ok {
+		return "", false, err
+	}
+	if err := checkValue(value); err != nil {
+		return "", false, fmt.Errorf("the value %w", err)
+	}
+	return value, true, nil
 }
 
 // claimOf finds a claim of the principal, or the permissions that the policy
@@ -318,8 +384,7 @@ func checkValue(value string) error {
 // isCredential reports whether a header is kept from the upstream, which then
 // can neither leak nor replay what it holds.
 func (h *IdentityHeaders) isCredential(name string) bool {
-	return h.hide != nil &&
-		(httpsyntax.FoldEqual(name, "Authorization") || h.hide.SessionToken && httpsyntax.FoldEqual(name, sessionTokenHeader))
+	return h.hide != nil && h.hide.holdsHeader(name)
 }
 
 // hideCookies removes the credential cookies and keeps the others.
@@ -336,7 +401,7 @@ func (h *IdentityHeaders) hideCookies(d *Decision, r *Request) {
 		for pair := range strings.SplitSeq(r.Header[i].Value, ";") {
 			name, _, _ := strings.Cut(pair, "=")
 			name = strings.TrimSpace(name)
-			if name != "" && (name == h.hide.SessionCookie || name == h.hide.TokenCookie) {
+			if h.hide.holdsCookie(name) {
 				hidden = true
 				continue
 			}

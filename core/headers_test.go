@@ -16,11 +16,16 @@ func (p noPolicy) Permissions(*Principal) []string   { return p }
 
 func identity(t *testing.T, set map[string]string, strip []string, hide *Extractor) *IdentityHeaders {
 	t.Helper()
-	h, err := NewIdentityHeaders(set, strip, hide)
+	h, err := NewIdentityHeaders(IdentityOptions{Claims: set, Strip: strip, Hide: hide})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return h
+}
+
+func apply(h *IdentityHeaders, d *Decision, r *Request, p *Principal, policy Policy) error {
+	d.Principal = p
+	return h.apply(context.Background(), d, &Call{Request: r}, policy)
 }
 
 func lines(set []Header) string {
@@ -45,7 +50,7 @@ func TestIdentityHeadersCarryClaims(t *testing.T) {
 		},
 	}
 	var d Decision
-	if err := h.apply(&d, &Request{}, p, noPolicy{"users:read", "users:write"}); err != nil {
+	if err := apply(h, &d, &Request{}, p, noPolicy{"users:read", "users:write"}); err != nil {
 		t.Fatal(err)
 	}
 	const want = `X-Aal: aal1
@@ -77,7 +82,7 @@ func TestForgedIdentityHeaderIsStrippedInEverySpelling(t *testing.T) {
 		"x-user-id", "", "X-User-Id", "root", "X_User_Id", "root", "x_user-id", "root", "X.User.Email", "root", "x_admin", "1", "X-Users-Id", "fine")}
 	for name, p := range map[string]*Principal{"known caller": {Subject: "ada"}, "public route": nil} {
 		var d Decision
-		if err := h.apply(&d, r, p, noPolicy{}); err != nil {
+		if err := apply(h, &d, r, p, noPolicy{}); err != nil {
 			t.Fatal(err)
 		}
 		want := []string{"X-User-Email", "X-User-Id", "X-Admin", "X_User_Id", "x_user-id", "X.User.Email", "x_admin"}
@@ -101,7 +106,7 @@ func TestIdentityHeaderIsNotTakenOffByConnection(t *testing.T) {
 	} {
 		for _, lines := range [][]Header{headers("connection", value), headers("Connection", "close", "Connection", value)} {
 			var d Decision
-			err := h.apply(&d, &Request{Header: lines}, &Principal{Subject: "ada"}, noPolicy{})
+			err := apply(h, &d, &Request{Header: lines}, &Principal{Subject: "ada"}, noPolicy{})
 			if errors.Is(err, ErrBadRequest) != refused || (err != nil) != refused {
 				t.Errorf("Connection: %s: %v", value, err)
 			}
@@ -129,7 +134,7 @@ func TestAnotherMethodOrPathForTheUpstreamIsRefused(t *testing.T) {
 	} {
 		for caller, p := range map[string]*Principal{"known caller": {Subject: "ada"}, "public route": nil} {
 			var d Decision
-			err := h.apply(&d, get("/users?x=1", "Accept", "*/*", line.Name, line.Value), p, noPolicy{})
+			err := apply(h, &d, get("/users?x=1", "Accept", "*/*", line.Name, line.Value), p, noPolicy{})
 			if errors.Is(err, ErrBadRequest) != refused || (err != nil) != refused {
 				t.Errorf("%s, %s: %s: %v", caller, line.Name, line.Value, err)
 			}
@@ -145,7 +150,7 @@ func TestUpgradeToATunnelForMoreRequestsIsRemoved(t *testing.T) {
 		for caller, p := range map[string]*Principal{"known caller": {Subject: "ada"}, "public route": nil} {
 			var d Decision
 			r := get("/", "Connection", "Upgrade, HTTP2-Settings", "upgrade", value, "HTTP2-Settings", "AAMAAABkAAQAAP__")
-			if err := h.apply(&d, r, p, noPolicy{}); err != nil {
+			if err := apply(h, &d, r, p, noPolicy{}); err != nil {
 				t.Fatal(err)
 			}
 			if want := []string{"Upgrade", "HTTP2-Settings"}; slices.Equal(d.Strip, want) != removed {
@@ -169,7 +174,7 @@ func TestClaimThatWouldForgeAHeaderIsRefused(t *testing.T) {
 		"longer than the upstream reads": strings.Repeat("a", maxIdentityValue+1),
 	} {
 		var d Decision
-		err := h.apply(&d, &Request{}, &Principal{Claims: map[string]any{"claim": claim}}, noPolicy{})
+		err := apply(h, &d, &Request{}, &Principal{Claims: map[string]any{"claim": claim}}, noPolicy{})
 		if !errors.Is(err, ErrForbidden) {
 			t.Errorf("%s: %v, set %q", attack, err, d.Set)
 		}
@@ -177,11 +182,10 @@ func TestClaimThatWouldForgeAHeaderIsRefused(t *testing.T) {
 }
 
 func TestHiddenCredentialsStayAtTheGateway(t *testing.T) {
-	hide := everywhere
-	h := identity(t, map[string]string{"X-User-Id": "sub"}, nil, &hide)
+	h := identity(t, map[string]string{"X-User-Id": "sub"}, nil, everywhere)
 	r := &Request{Header: headers("Authorization", "Bearer a", "X_Session_Token", "b", "Cookie", "theme=dark; ory_kratos_session=s", "cookie", "jwt-token=t; lang=en")}
 	var d Decision
-	if err := h.apply(&d, r, &Principal{Subject: "ada"}, noPolicy{}); err != nil {
+	if err := apply(h, &d, r, &Principal{Subject: "ada"}, noPolicy{}); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"Authorization", "X_Session_Token"}; !slices.Equal(d.Strip, want) {
@@ -192,7 +196,7 @@ func TestHiddenCredentialsStayAtTheGateway(t *testing.T) {
 	}
 	d = Decision{}
 	r.Header = headers("Cookie", "jwt-token=t")
-	if err := h.apply(&d, r, nil, noPolicy{}); err != nil || !slices.Contains(d.Strip, "Cookie") {
+	if err := apply(h, &d, r, nil, noPolicy{}); err != nil || !slices.Contains(d.Strip, "Cookie") {
 		t.Errorf("strip %v, %v; want the whole Cookie line gone", d.Strip, err)
 	}
 }
@@ -206,24 +210,24 @@ func TestHeaderMapMistakes(t *testing.T) {
 		`X-User: claim path "a..b" has an empty step`:                              {"X-User": "a..b"},
 		`a header name is empty`: {"": "sub"},
 	} {
-		if _, err := NewIdentityHeaders(headers, nil, nil); err == nil || err.Error() != want {
+		if _, err := NewIdentityHeaders(IdentityOptions{Claims: headers}); err == nil || err.Error() != want {
 			t.Errorf("%v: %v, want %s", headers, err, want)
 		}
 	}
 }
 
 func TestDisguisedIdentityHeaderIsFound(t *testing.T) {
-	h, err := NewIdentityHeaders(map[string]string{"X-User-Id": "sub"}, []string{"X-Internal"}, nil)
+	h, err := NewIdentityHeaders(IdentityOptions{Claims: map[string]string{"X-User-Id": "sub"}, Strip: []string{"X-Internal"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"X_User-Id", "x_user_id", "X.USER.ID", "X-User_Id", "X~Internal", "x_internal"} {
-		if got, found := h.Disguised(get("/", "Accept", "*/*", name, "root")); !found || got != name {
+		if got, found := h.disguised(get("/", "Accept", "*/*", name, "root")); !found || got != name {
 			t.Errorf("%s passes: %q, %v", name, got, found)
 		}
 	}
 	for _, name := range []string{"X-User-Id", "x-uSER-iD", "X-INTERNAL", "X-User-Idx", "XUserId", "X-User-"} {
-		if got, found := h.Disguised(get("/", name, "ada")); found {
+		if got, found := h.disguised(get("/", name, "ada")); found {
 			t.Errorf("%s is taken for %s in disguise", name, got)
 		}
 	}

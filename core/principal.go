@@ -7,23 +7,16 @@ import (
 	"time"
 )
 
-// Kind says how a principal proved who they are.
-type Kind string
-
-// The kinds of authentication.
-const (
-	KindSession       Kind = "session"       // Ory Kratos session
-	KindJWT           Kind = "jwt"           // signature checked locally
-	KindIntrospection Kind = "introspection" // RFC 7662
-)
-
 // Principal is an authenticated caller. It may be shared between requests by
-// a cache, so nobody changes one after it has been returned.
+// a cache, so it must not be changed after it has been returned.
 type Principal struct {
 	Subject  string
 	Issuer   string
 	Kind     Kind
 	ClientID string
+	// Actor is who acts for the subject, where the credential was delegated (RFC
+	// 8693 section 4.1); nil where it was not.
+	Actor *Actor
 	// Scopes, Roles and Permissions as the credential states them; the
 	// permission table turns them into what the caller may do.
 	Scopes      []string
@@ -37,12 +30,15 @@ type Principal struct {
 	AuthenticatedAt time.Time
 	// Expiry is when the credential ends. A zero expiry never passes.
 	Expiry time.Time
-	// FreshUntil is until when this answer may be given again without asking
-	// anew, where the one who answered says so; zero leaves it to the cache.
+	// FreshUntil bounds how long this result may be cached, where the identity
+	// provider says so; zero leaves it to the cache.
 	FreshUntil time.Time
 	// Claims is everything the credential said, as decoded JSON.
 	Claims map[string]any
 }
+
+// Actor is a party that acts for somebody else.
+type Actor struct{ Subject, Issuer, ClientID string }
 
 // ClaimPath names a value inside a principal's claims: a dotted path such as
 // "identity.traits.email", or a JSON pointer (RFC 6901) such as

@@ -2,7 +2,10 @@ package core
 
 import (
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"gatehouse/core/httpsyntax"
 	"net/netip"
 	"strings"
@@ -43,11 +46,71 @@ type Request struct {
 	// Peer is all there is. It is asked at most once, and only by a rule that
 	// wants to know.
 	AskPeer func() netip.Addr
+	// AskTLS finds out what the host knows of the client's TLS connection, as the
+	// gateway itself or a trusted peer tells it; nil where the host cannot know.
+	// It is asked at most once, and only by an authenticator that wants a
+	// certificate. See [Request.ClientTLS].
+	AskTLS func() (*ClientTLS, error)
+	// AskBody reads the body of the request, at most limit bytes of it; a longer
+	// one is an error that wraps ErrBodyTooLarge. nil where the host cannot read
+	// it. It is asked at most once, and only by an endpoint that takes a body. See
+	// [Request.Body].
+	AskBody func(limit int) ([]byte, error)
+
+	tls tlsResult
+}
+
+// ClientTLS is what a host knows of a client's TLS connection.
+type ClientTLS struct {
+	// Chain is what the client presented, its own certificate first; empty where
+	// it presented none. A host may know only the first.
+	Chain []*x509.Certificate
+	// Verified says that whoever ended the TLS connection has verified the chain
+	// against authorities of its own.
+	Verified bool
+}
+
+// tlsResult is what AskTLS returned.
+type tlsResult struct {
+	asked bool
+	facts *ClientTLS
+	err   error
+}
+
+// ClientTLS returns what the host knows of the client's TLS connection. It is
+// never nil without an error: a host that cannot know is an error, so that
+// "no certificate" is never read out of "not known".
+func (r *Request) ClientTLS() (*ClientTLS, error) {
+	if !r.tls.asked {
+		r.tls = tlsResult{asked: true, err: errors.New("the host does not know the client's TLS connection")}
+		if r.AskTLS != nil {
+			r.tls.facts, r.tls.err = r.AskTLS()
+		}
+		if r.tls.facts == nil && r.tls.err == nil {
+			r.tls.err = errors.New("the host does not tell the client's TLS connection")
+		}
+	}
+	return r.tls.facts, r.tls.err
+}
+
+// Body reads the body of the request, at most limit bytes of it.
+func (r *Request) Body(limit int) ([]byte, error) {
+	if r.AskBody == nil {
+		return nil, errors.New("the host cannot read the body of a request")
+	}
+	body, err := r.AskBody(limit)
+	if err == nil && len(body) > limit {
+		err = fmt.Errorf("%w: more than %d bytes", ErrBodyTooLarge, limit)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return body, nil
 }
 
 // Identify returns the request's id, under which a refusal stands in the log and
-// in what the client reads. What the host cannot tell is random: every refusal
-// has an id.
+// in what the client reads. An id that the host does not know is random: every
+// refusal has one.
 func (r *Request) Identify() string {
 	if r.ID == "" && r.AskID != nil {
 		r.ID, r.AskID = asked(r.AskID), nil
@@ -59,7 +122,7 @@ func (r *Request) Identify() string {
 }
 
 // asked survives a host that fails: a refusal must not become a panic.
-func asked(id func() string) (answer string) {
+func asked(id func() string) string {
 	defer func() { _ = recover() }()
 	return id()
 }
@@ -84,7 +147,7 @@ func randomID() string {
 }
 
 // PeerAddr returns the address of the directly connected client, or the zero
-// Addr when nobody knows.
+// Addr where it is not known.
 func (r *Request) PeerAddr() netip.Addr {
 	if !r.Peer.IsValid() && r.AskPeer != nil {
 		r.Peer, r.AskPeer = r.AskPeer(), nil

@@ -1,7 +1,7 @@
-// Package authn sends each credential to the one authenticator that can judge
-// it: by where it sat in the request and, for bearer tokens, by its shape.
+// Package authn hands each credential to the one authenticator that can judge
+// it: by where it sat in the request and, for bearer tokens, by its form.
 //
-// A token goes to one authenticator and its word is final. Trying the next one
+// A token goes to one authenticator and its result is final. Trying the next one
 // after a refusal would make the weakest of them the one that decides.
 package authn
 
@@ -14,147 +14,108 @@ import (
 	"gatehouse/core"
 )
 
-// JWTMode says which JWTs are introspected instead of verified locally.
-type JWTMode string
-
-// The modes.
-const (
-	// IntrospectNever refuses JWTs of unknown issuers.
-	IntrospectNever JWTMode = "never"
-	// IntrospectUnknownIssuer introspects JWTs whose issuer the JWT verifier
-	// does not know. The default.
-	IntrospectUnknownIssuer JWTMode = "unknown_issuer"
-	// IntrospectAlways introspects every JWT, so that a revoked one is seen.
-	IntrospectAlways JWTMode = "always"
-)
-
-// Options of a Router. An authenticator that is nil is not used.
-type Options struct {
-	// Session judges session cookies and session tokens.
-	Session core.Authenticator
-	// SessionBearer sends bearer tokens that are Kratos session tokens
-	// (prefix ory_st_) to Session.
-	SessionBearer bool
-	// JWT judges JWTs of issuers for which Knows is true.
-	JWT   core.Authenticator
-	Knows func(issuer string) bool
-	// Introspection judges opaque tokens, and JWTs by mode.
-	Introspection core.Authenticator
-	// IntrospectJWT defaults to IntrospectUnknownIssuer.
-	IntrospectJWT JWTMode
+// Route is an authenticator with the credentials that it judges.
+type Route struct {
+	// Title says in errors which credentials these are.
+	Title string
+	// Judges reports whether the authenticator judges a credential. It may leave
+	// in the credential what it has parsed.
+	Judges func(c *core.Credential) bool
+	// Candidate, where given, is a cheap condition that holds for everything that
+	// Judges accepts. The cache of By is then looked at before Judges is asked:
+	// what By has cached, Judges has accepted before.
+	Candidate func(c core.Credential) bool
+	By        core.TokenAuthenticator
 }
 
-// Router is a core.Authenticator that hands over to others.
-type Router struct{ Options }
+// cacher is an authenticator that can be asked for what it has cached.
+type cacher interface {
+	Cached(ctx context.Context, c core.Credential) (*core.Principal, bool)
+}
+
+// Router is a core.Authenticator that calls others.
+type Router struct {
+	routes []Route
+}
 
 var _ core.Refresher = (*Router)(nil)
 
-// New makes a router of at least one authenticator.
-func New(o Options) (*Router, error) {
-	if o.IntrospectJWT == "" {
-		o.IntrospectJWT = IntrospectUnknownIssuer
+// New makes a router of at least one route. The first route that judges a
+// credential gets it.
+func New(routes ...Route) (*Router, error) {
+	if len(routes) == 0 {
+		return nil, errors.New("no authenticator: no credential would be accepted")
 	}
-	switch {
-	case o.Session == nil && o.JWT == nil && o.Introspection == nil:
-		return nil, errors.New("no authenticator: nobody could sign in")
-	case o.SessionBearer && o.Session == nil:
-		return nil, errors.New("session tokens as bearer tokens need the session authenticator")
-	case (o.JWT == nil) != (o.Knows == nil):
-		return nil, errors.New("a JWT authenticator and the issuers it knows go together")
-	}
-	switch o.IntrospectJWT {
-	case IntrospectNever, IntrospectUnknownIssuer:
-	case IntrospectAlways:
-		if o.Introspection == nil {
-			return nil, fmt.Errorf("JWTs are to be introspected (%s) and there is no introspection", o.IntrospectJWT)
+	for _, r := range routes {
+		if r.Judges == nil || r.By == nil {
+			return nil, fmt.Errorf("route %q has no authenticator or no credentials", r.Title)
 		}
-	default:
-		return nil, fmt.Errorf("mode %q is not %s, %s or %s", o.IntrospectJWT, IntrospectNever, IntrospectUnknownIssuer, IntrospectAlways)
 	}
-	return &Router{o}, nil
+	return &Router{routes}, nil
 }
 
-// Authenticate hands the credential to the authenticator it belongs to.
-func (r *Router) Authenticate(ctx context.Context, c core.Credential) (*core.Principal, error) {
-	if p, ok := r.recall(c); ok {
-		return p, nil
+// Authenticate calls the authenticator that judges the credential.
+func (r *Router) Authenticate(ctx context.Context, _ *core.Call, c core.Credential) (core.Authentication, error) {
+	for i := range r.routes {
+		route := &r.routes[i]
+		if p, ok := route.cached(ctx, c); ok {
+			return core.Authentication{Principal: p}, nil
+		}
+		if route.Judges(&c) {
+			return authentication(route.By.AuthenticateToken(ctx, c))
+		}
 	}
-	next, err := r.route(c)
-	if err != nil {
-		return nil, err
-	}
-	return next.Authenticate(ctx, c)
+	return core.Authentication{}, r.notAccepted(c)
 }
 
-// recaller is an authenticator that knows some answers by heart.
-type recaller interface {
-	Recall(c core.Credential) (*core.Principal, bool)
+// Refresh does the same for a result that must be new. An authenticator that
+// caches nothing is called as always.
+func (r *Router) Refresh(ctx context.Context, _ *core.Call, c core.Credential) (core.Authentication, error) {
+	for i := range r.routes {
+		if route := &r.routes[i]; route.Judges(&c) {
+			return authentication(route.refresh(ctx, c))
+		}
+	}
+	return core.Authentication{}, r.notAccepted(c)
 }
 
-// recall spares a JWT that has been verified a moment ago from being taken
-// apart to see who issued it: only the JWT authenticator can remember it, and
-// with this configuration the same token would go there again.
-func (r *Router) recall(c core.Credential) (*core.Principal, bool) {
-	jwts, ok := r.JWT.(recaller)
-	if !ok || r.IntrospectJWT == IntrospectAlways || c.Kind != core.BearerToken && c.Kind != core.TokenCookie {
+func authentication(p *core.Principal, err error) (core.Authentication, error) {
+	return core.Authentication{Principal: p}, err
+}
+
+func (r *Route) cached(ctx context.Context, c core.Credential) (*core.Principal, bool) {
+	if r.Candidate == nil || !r.Candidate(c) {
 		return nil, false
 	}
-	if !strings.HasPrefix(c.Value, jsonPrefix) {
+	by, ok := r.By.(cacher)
+	if !ok {
 		return nil, false
 	}
-	return jwts.Recall(c)
+	return by.Cached(ctx, c)
 }
 
-// jsonPrefix starts every JWT: it is the base64url of an object's first bytes.
-const jsonPrefix = "ey"
-
-// Refresh does the same for an answer that must be new. An authenticator that
-// remembers nothing is asked as always.
-func (r *Router) Refresh(ctx context.Context, c core.Credential) (*core.Principal, error) {
-	next, err := r.route(c)
-	if err != nil {
-		return nil, err
+func (r *Route) refresh(ctx context.Context, c core.Credential) (*core.Principal, error) {
+	if by, ok := r.By.(core.TokenRefresher); ok {
+		return by.RefreshToken(ctx, c)
 	}
-	if refresher, ok := next.(core.Refresher); ok {
-		return refresher.Refresh(ctx, c)
-	}
-	return next.Authenticate(ctx, c)
+	return r.By.AuthenticateToken(ctx, c)
 }
 
-func (r *Router) route(c core.Credential) (core.Authenticator, error) {
-	switch c.Kind {
-	case core.SessionCookie, core.SessionToken:
-		return use(r.Session, "sessions")
-	case core.BearerToken, core.TokenCookie:
-		return r.routeToken(c.Value)
+// notAccepted says what came, as far as that was parsed, and what is accepted.
+func (r *Router) notAccepted(c core.Credential) error {
+	what := "a credential of this form"
+	if parsed, ok := c.Parsed.(fmt.Stringer); ok {
+		what = parsed.String()
 	}
-	return nil, fmt.Errorf("%w: credentials of kind %.40q are not accepted", core.ErrInvalid, c.Kind)
+	titles := make([]string, len(r.routes))
+	for i := range r.routes {
+		titles[i] = r.routes[i].Title
+	}
+	return fmt.Errorf("%w: %s in the place %.40q is not accepted; accepted are %s", core.ErrInvalid, what, c.Place, strings.Join(titles, ", "))
 }
 
-// sessionPrefix starts every session token of Ory Kratos.
-const sessionPrefix = "ory_st_"
-
-func (r *Router) routeToken(token string) (core.Authenticator, error) {
-	if r.SessionBearer && strings.HasPrefix(token, sessionPrefix) {
-		return use(r.Session, "sessions")
-	}
-	issuer, isJWT := PeekIssuer(token)
-	switch {
-	case !isJWT:
-		return use(r.Introspection, "opaque tokens")
-	case r.IntrospectJWT == IntrospectAlways:
-		return use(r.Introspection, "JWTs")
-	case r.JWT != nil && r.Knows(issuer):
-		return r.JWT, nil
-	case r.IntrospectJWT == IntrospectUnknownIssuer:
-		return use(r.Introspection, "JWTs of unknown issuers")
-	}
-	return nil, fmt.Errorf("%w: a JWT of an unknown issuer", core.ErrInvalid)
-}
-
-func use(a core.Authenticator, what string) (core.Authenticator, error) {
-	if a == nil {
-		return nil, fmt.Errorf("%w: %s are not accepted", core.ErrInvalid, what)
-	}
-	return a, nil
+// IsBearer reports whether a credential is a bearer token (RFC 6750), wherever it
+// sat.
+func IsBearer(c *core.Credential) bool {
+	return c.Place == core.BearerToken || c.Place == core.TokenCookie
 }

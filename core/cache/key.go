@@ -11,10 +11,10 @@ import (
 	"gatehouse/core"
 )
 
-// keyer derives cache keys: HMAC-SHA256 over everything an answer depends on,
-// under a key that only this process has ever had. A key therefore neither
-// reveals nor lets anybody test a credential, and nobody can prepare two that
-// collide.
+// keyer derives cache keys: HMAC-SHA256 over everything a result depends on,
+// under a secret of this process or of the nodes that share a store. A key
+// therefore neither reveals a credential nor lets one be tested, and two that
+// collide cannot be prepared.
 type keyer struct {
 	digest string
 	macs   sync.Pool // of *macState
@@ -26,9 +26,12 @@ type macState struct {
 	sum   []byte
 }
 
-func newKeyer(digest string) *keyer {
-	secret := make([]byte, sha256.Size)
-	rand.Read(secret) // never fails: crypto/rand ends the process instead
+// newKeyer uses the secret, or where it is empty a random one.
+func newKeyer(digest string, secret []byte) *keyer {
+	if len(secret) == 0 {
+		secret = make([]byte, sha256.Size)
+		rand.Read(secret) // never fails: crypto/rand ends the process instead
+	}
 	k := &keyer{digest: digest}
 	k.macs.New = func() any { return &macState{mac: hmac.New(sha256.New, secret)} }
 	return k
@@ -40,7 +43,7 @@ func (k *keyer) key(c core.Credential) (key Key) {
 	s := k.macs.Get().(*macState)
 	defer k.macs.Put(s)
 	s.input = s.input[:0]
-	for _, part := range [...]string{k.digest, string(c.Kind), c.Value} {
+	for _, part := range [...]string{k.digest, string(c.Place), c.Value} {
 		s.input = binary.BigEndian.AppendUint64(s.input, uint64(len(part)))
 		s.input = append(s.input, part...)
 	}

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -17,15 +18,18 @@ import (
 
 // Options of a Memo.
 type Options struct {
-	// Next is asked for what is not known.
-	Next core.Authenticator
+	// Next is called for what is not cached.
+	Next core.TokenAuthenticator
 	// Positive keeps principals, Negative keeps refusals. They are apart so
 	// that a flood of garbage credentials cannot push out good ones.
 	Positive, Negative Store
-	// Digest stands for everything but the credential that the answers of Next
+	// Digest stands for everything but the credential that the results of Next
 	// depend on: its configuration with endpoints, clients and secrets. It
 	// need not be secret.
 	Digest string
+	// KeySecret is what cache keys are derived with, at least 32 bytes. Nodes
+	// that share a store share it. Empty: random, for this process alone.
+	KeySecret []byte
 	// TTL bounds how long a principal is kept, besides its own Expiry and
 	// FreshUntil. It is how long a revoked credential may still pass.
 	// Default 30 s; below zero none is kept.
@@ -33,11 +37,11 @@ type Options struct {
 	// NegativeTTL is how long a refusal is kept. Default 10 s; below zero none
 	// is kept.
 	NegativeTTL time.Duration
-	// Timeout bounds one question to Next, whoever waits for it. Default 5 s.
+	// Timeout bounds one call of Next, however many wait for it. Default 5 s.
 	Timeout time.Duration
-	// MaxFlights is how many questions may be under way at once. One more is
-	// answered "could not tell" at once. Default 256.
-	MaxFlights int
+	// MaxCalls is how many calls of Next may be under way at once. One more is
+	// refused as "could not tell" at once. Default 256.
+	MaxCalls int
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
@@ -52,8 +56,8 @@ func (o Options) withDefaults() Options {
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
 	}
-	if o.MaxFlights == 0 {
-		o.MaxFlights = 256
+	if o.MaxCalls == 0 {
+		o.MaxCalls = 256
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -64,38 +68,43 @@ func (o Options) withDefaults() Options {
 func (o Options) validate() error {
 	switch {
 	case o.Next == nil:
-		return errors.New("no authenticator to ask")
+		return errors.New("no authenticator to call")
 	case o.Positive == nil || o.Negative == nil:
 		return errors.New("a store for principals and one for refusals are needed")
 	case o.Positive == o.Negative:
 		return errors.New("principals and refusals share a store: garbage could push out what is good")
 	case o.Digest == "":
 		return errors.New("no digest of the configuration")
-	case o.Timeout < 0 || o.MaxFlights < 0:
+	case len(o.KeySecret) > 0 && len(o.KeySecret) < sha256.Size:
+		return fmt.Errorf("the secret for cache keys has %d bytes; want at least %d", len(o.KeySecret), sha256.Size)
+	case o.Timeout < 0 || o.MaxCalls < 0:
 		return errors.New("a limit is negative")
 	}
 	return nil
 }
 
-// Memo is an authenticator that remembers the answers of another.
+// Memo is an authenticator that caches the results of another.
 //
-// Remembered are principals and refusals. Not remembered are outages, which
-// say nothing about the credential, and requests for a stronger sign-in,
-// because a user who just complied comes back with the same session.
+// Principals and refusals are cached. Outages are not, because they say nothing
+// about the credential; nor are requests for a stronger sign-in, because a user
+// who just complied comes back with the same session. A store that fails is a
+// miss.
 type Memo struct {
-	Options
+	options Options
 	keys    *keyer
-	flights singleflight.Group
+	calls   singleflight.Group
 	slots   chan struct{}
 	counters
 }
 
-type counters struct{ hits, refusals, misses, busy, panics atomic.Uint64 }
+type counters struct {
+	hits, refusals, misses, busy, panics, storeErrors atomic.Uint64
+}
 
-var _ core.Refresher = (*Memo)(nil)
+var _ core.TokenRefresher = (*Memo)(nil)
 
-// refreshAfter is the age from which a remembered principal is looked up again
-// on request. It bounds what a caller who keeps asking for more than they have
+// refreshAfter is the age from which a cached principal is looked up again on
+// request. It bounds what a caller who keeps asking for more than they have
 // costs the identity provider.
 const refreshAfter = time.Second
 
@@ -105,19 +114,21 @@ func New(o Options) (*Memo, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	return &Memo{Options: o, keys: newKeyer(o.Digest), slots: make(chan struct{}, o.MaxFlights)}, nil
+	return &Memo{options: o, keys: newKeyer(o.Digest, o.KeySecret), slots: make(chan struct{}, o.MaxCalls)}, nil
 }
 
 // Stats are for metrics. Counters only grow.
 type Stats struct {
-	// Hits were answered with a kept principal, Refusals with a kept refusal,
-	// and Misses were not known.
+	// Hits were found as a principal, Refusals as a refusal, and Misses were
+	// not found.
 	Hits, Refusals, Misses uint64
-	// Busy were misses that could not be asked about, because MaxFlights
-	// questions were under way.
+	// Busy were misses that could not be looked up, because MaxCalls calls
+	// were under way.
 	Busy uint64
 	// Panics of Next.
 	Panics uint64
+	// StoreErrors were failures of a store.
+	StoreErrors uint64
 	// Positive and Negative are the two stores.
 	Positive, Negative StoreStats
 }
@@ -126,114 +137,135 @@ type Stats struct {
 func (m *Memo) Stats() Stats {
 	return Stats{
 		Hits: m.hits.Load(), Refusals: m.refusals.Load(), Misses: m.misses.Load(),
-		Busy: m.busy.Load(), Panics: m.panics.Load(),
-		Positive: m.Positive.Stats(), Negative: m.Negative.Stats(),
+		Busy: m.busy.Load(), Panics: m.panics.Load(), StoreErrors: m.storeErrors.Load(),
+		Positive: m.options.Positive.Stats(), Negative: m.options.Negative.Stats(),
 	}
 }
 
-// Authenticate answers from memory, or asks. Callers with the same question
-// share one flight; each stops waiting when its own context ends.
-func (m *Memo) Authenticate(ctx context.Context, c core.Credential) (*core.Principal, error) {
+// AuthenticateToken returns the cached result, or calls Next. Callers with the
+// same credential share one call; each stops waiting when its own context ends.
+func (m *Memo) AuthenticateToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
 	key := m.keys.key(c)
-	if p, err, known := m.recall(key); known {
+	if p, err, known := m.cached(ctx, key); known {
 		return p, err
 	}
 	m.misses.Add(1)
 	return m.await(ctx, key, c, noAge)
 }
 
-// Recall returns a remembered principal, and asks nobody.
-func (m *Memo) Recall(c core.Credential) (*core.Principal, bool) {
-	e, ok := m.Positive.Get(m.keys.key(c))
-	if !ok || e.Principal == nil {
-		return nil, false
+// Cached returns a cached principal. It never calls Next.
+func (m *Memo) Cached(ctx context.Context, c core.Credential) (*core.Principal, bool) {
+	p, _, ok := m.principal(ctx, m.keys.key(c))
+	if ok {
+		m.hits.Add(1)
 	}
-	m.hits.Add(1)
-	return e.Principal, true
+	return p, ok
 }
 
-// Refresh asks anew unless what is remembered was learned a moment ago.
-func (m *Memo) Refresh(ctx context.Context, c core.Credential) (*core.Principal, error) {
+// RefreshToken calls Next unless the cached result is a moment old.
+func (m *Memo) RefreshToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
 	key := m.keys.key(c)
-	if e, ok := m.Positive.Get(key); ok && e.Principal != nil && m.Now().Sub(e.Since) < refreshAfter {
+	if p, since, ok := m.principal(ctx, key); ok && m.options.Now().Sub(since) < refreshAfter {
 		m.hits.Add(1)
-		return e.Principal, nil
+		return p, nil
 	}
 	m.misses.Add(1)
 	return m.await(ctx, key, c, refreshAfter)
 }
 
-// noAge accepts a remembered answer however old it is.
+// noAge accepts a cached result however old it is.
 const noAge = time.Duration(math.MaxInt64)
 
-// await waits for an answer that is younger than maxAge.
+// await waits for a result that is younger than maxAge.
 func (m *Memo) await(ctx context.Context, key Key, c core.Credential, maxAge time.Duration) (*core.Principal, error) {
-	ctx, cancel := context.WithTimeout(ctx, m.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, m.options.Timeout)
 	defer cancel()
-	landed := m.flights.DoChan(string(key[:]), func() (any, error) { return m.fly(ctx, key, c, maxAge) })
+	done := m.calls.DoChan(string(key[:]), func() (any, error) { return m.call(ctx, key, c, maxAge) })
 	select {
-	case result := <-landed:
+	case result := <-done:
 		p, _ := result.Val.(*core.Principal)
 		if result.Err == nil && p == nil {
-			return nil, errors.New("the authenticator gave neither a principal nor an error")
+			return nil, errors.New("the authenticator returned neither a principal nor an error")
 		}
 		return p, result.Err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("authentication was not awaited: %w", ctx.Err())
+		return nil, fmt.Errorf("authentication did not end in time: %w", ctx.Err())
 	}
 }
 
-func (m *Memo) recall(key Key) (p *core.Principal, err error, known bool) {
-	if e, ok := m.Positive.Get(key); ok && e.Principal != nil {
+func (m *Memo) cached(ctx context.Context, key Key) (p *core.Principal, err error, known bool) {
+	if p, _, ok := m.principal(ctx, key); ok {
 		m.hits.Add(1)
-		return e.Principal, nil, true
+		return p, nil, true
 	}
-	if e, ok := m.Negative.Get(key); ok {
+	if e, ok := m.get(ctx, m.options.Negative, key); ok {
 		m.refusals.Add(1)
 		return nil, &refusal{e.Refusal}, true
 	}
 	return nil, nil, false
 }
 
-// refusal is a remembered error. It says that it is, for whoever reads the
-// log of a credential that began to hold a moment ago.
+// principal finds a cached principal and when it was learned.
+func (m *Memo) principal(ctx context.Context, key Key) (p *core.Principal, since time.Time, ok bool) {
+	e, ok := m.get(ctx, m.options.Positive, key)
+	return e.Principal, e.Since, ok && e.Principal != nil
+}
+
+// get takes a store that fails for a miss.
+func (m *Memo) get(ctx context.Context, s Store, key Key) (Entry, bool) {
+	e, found, err := s.Get(ctx, key)
+	if err != nil {
+		m.storeErrors.Add(1)
+		return Entry{}, false
+	}
+	return e, found
+}
+
+func (m *Memo) set(ctx context.Context, s Store, key Key, e Entry) {
+	if s.Set(ctx, key, e) != nil {
+		m.storeErrors.Add(1)
+	}
+}
+
+// refusal is a cached error. It says that it is, for whoever reads the log of a
+// credential that began to hold a moment ago.
 type refusal struct{ reason string }
 
 func (r *refusal) Error() string        { return r.reason + " (remembered)" }
 func (r *refusal) Is(target error) bool { return target == core.ErrInvalid }
 
-// fly asks the next authenticator once, for everybody who waits. It is
-// detached from the caller who happened to come first: others must not lose
-// the answer because that one went away.
-func (m *Memo) fly(ctx context.Context, key Key, c core.Credential, maxAge time.Duration) (*core.Principal, error) {
+// call calls Next once, for all who wait. It is detached from the caller who
+// happened to come first: others must not lose the result because that one went
+// away.
+func (m *Memo) call(ctx context.Context, key Key, c core.Credential, maxAge time.Duration) (*core.Principal, error) {
 	select {
 	case m.slots <- struct{}{}:
 		defer func() { <-m.slots }()
 	default:
 		m.busy.Add(1)
-		return nil, fmt.Errorf("%d authentications are under way", m.MaxFlights)
+		return nil, fmt.Errorf("%d authentications are under way", m.options.MaxCalls)
 	}
-	// A flight may have landed between this caller's look and its take-off.
-	if e, ok := m.Positive.Get(key); ok && e.Principal != nil && m.Now().Sub(e.Since) < maxAge {
-		return e.Principal, nil
+	// A call may have ended between this caller's look and now.
+	if p, since, ok := m.principal(ctx, key); ok && m.options.Now().Sub(since) < maxAge {
+		return p, nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.Timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.options.Timeout)
 	defer cancel()
-	p, err := m.ask(ctx, c)
-	m.remember(key, p, err)
+	p, err := m.next(ctx, c)
+	m.keep(ctx, key, p, err)
 	return p, err
 }
 
-// ask turns a panic into an error. It runs on a goroutine of its own, where a
+// next turns a panic into an error. It runs on a goroutine of its own, where a
 // panic would end the process.
-func (m *Memo) ask(ctx context.Context, c core.Credential) (p *core.Principal, err error) {
+func (m *Memo) next(ctx context.Context, c core.Credential) (p *core.Principal, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			m.panics.Add(1)
 			p, err = nil, fmt.Errorf("panic while authenticating: %s", describe(v))
 		}
 	}()
-	return m.Next.Authenticate(ctx, c)
+	return m.options.Next.AuthenticateToken(ctx, c)
 }
 
 // describe says what panicked and where.
@@ -252,30 +284,30 @@ func describe(v any) string {
 	}
 }
 
-func (m *Memo) remember(key Key, p *core.Principal, err error) {
-	now := m.Now()
+func (m *Memo) keep(ctx context.Context, key Key, p *core.Principal, err error) {
+	now := m.options.Now()
 	var stepUp *core.StepUp
 	switch {
 	case err == nil && p != nil:
-		keep(m.Positive, key, Entry{Principal: p, Since: now, Until: m.until(now, p)}, now)
+		m.keepUntil(ctx, m.options.Positive, key, Entry{Principal: p, Since: now, Until: m.until(now, p)}, now)
 	case errors.Is(err, core.ErrInvalid) && !errors.As(err, &stepUp):
-		if _, known := m.Positive.Get(key); known { // a refresh has learned better
-			m.Positive.Set(key, Entry{Until: now})
+		if _, known := m.get(ctx, m.options.Positive, key); known { // a refresh has learned better
+			m.set(ctx, m.options.Positive, key, Entry{Until: now})
 		}
-		keep(m.Negative, key, Entry{Refusal: err.Error(), Since: now, Until: now.Add(m.NegativeTTL)}, now)
+		m.keepUntil(ctx, m.options.Negative, key, Entry{Refusal: err.Error(), Since: now, Until: now.Add(m.options.NegativeTTL)}, now)
 	}
 }
 
-func keep(s Store, key Key, e Entry, now time.Time) {
+func (m *Memo) keepUntil(ctx context.Context, s Store, key Key, e Entry, now time.Time) {
 	if e.Until.After(now) {
-		s.Set(key, e)
+		m.set(ctx, s, key, e)
 	}
 }
 
 // until is the earliest of three ends. A principal without an expiry is not
 // kept, as it would not pass the gate either.
 func (m *Memo) until(now time.Time, p *core.Principal) time.Time {
-	until := now.Add(m.TTL)
+	until := now.Add(m.options.TTL)
 	if p.Expiry.Before(until) {
 		until = p.Expiry
 	}

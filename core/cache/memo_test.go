@@ -22,7 +22,7 @@ type next struct {
 	answer func(ctx context.Context, c core.Credential) (*core.Principal, error)
 }
 
-func (n *next) Authenticate(ctx context.Context, c core.Credential) (*core.Principal, error) {
+func (n *next) AuthenticateToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
 	n.calls.Add(1)
 	return n.answer(ctx, c)
 }
@@ -59,15 +59,15 @@ func (b *bench) good(_ context.Context, c core.Credential) (*core.Principal, err
 	if !strings.HasPrefix(c.Value, "good") {
 		return nil, fmt.Errorf("%w: not good", core.ErrInvalid)
 	}
-	return &core.Principal{Subject: string(c.Kind) + "/" + c.Value, Expiry: b.clock.Now().Add(time.Hour)}, nil
+	return &core.Principal{Subject: string(c.Place) + "/" + c.Value, Expiry: b.clock.Now().Add(time.Hour)}, nil
 }
 
 func bearer(value string) core.Credential {
-	return core.Credential{Kind: core.BearerToken, Value: value}
+	return core.Credential{Place: core.BearerToken, Value: value}
 }
 
 func (b *bench) ask(value string) (*core.Principal, error) {
-	return b.memo.Authenticate(b.t.Context(), bearer(value))
+	return b.memo.AuthenticateToken(b.t.Context(), bearer(value))
 }
 
 // asked runs f and returns how often the next authenticator was asked.
@@ -84,7 +84,7 @@ func (b *bench) wantAsked(name string, want int64, f func()) {
 	}
 }
 
-func TestPrincipalIsRemembered(t *testing.T) {
+func TestPrincipalIsCached(t *testing.T) {
 	b := setup(t, nil)
 	b.wantAsked("ten requests", 1, func() {
 		for range 10 {
@@ -100,7 +100,7 @@ func TestPrincipalIsRemembered(t *testing.T) {
 	}
 }
 
-func TestRefusalIsRemembered(t *testing.T) {
+func TestRefusalIsCached(t *testing.T) {
 	b := setup(t, nil)
 	b.wantAsked("ten requests", 1, func() {
 		for range 10 {
@@ -121,21 +121,21 @@ func TestRefusalIsRemembered(t *testing.T) {
 func TestCredentialsAreNotConfused(t *testing.T) {
 	b := setup(t, nil)
 	b.wantAsked("four kinds", 4, func() {
-		for _, kind := range []core.CredentialKind{core.BearerToken, core.SessionToken, core.SessionCookie, core.TokenCookie} {
-			p, err := b.memo.Authenticate(t.Context(), core.Credential{Kind: kind, Value: "good"})
-			if err != nil || p.Subject != string(kind)+"/good" {
-				t.Errorf("%s: %+v, %v", kind, p, err)
+		for _, place := range []core.PlaceName{core.BearerToken, core.SessionToken, core.SessionCookie, core.TokenCookie} {
+			p, err := b.memo.AuthenticateToken(t.Context(), core.Credential{Place: place, Value: "good"})
+			if err != nil || p.Subject != string(place)+"/good" {
+				t.Errorf("%s: %+v, %v", place, p, err)
 			}
 		}
 	})
 	// Parts that run together as text must not run together as keys.
 	b.wantAsked("a shifted boundary", 2, func() {
-		b.memo.Authenticate(t.Context(), core.Credential{Kind: "ab", Value: "cgood"})
-		b.memo.Authenticate(t.Context(), core.Credential{Kind: "abc", Value: "good"})
+		b.memo.AuthenticateToken(t.Context(), core.Credential{Place: "ab", Value: "cgood"})
+		b.memo.AuthenticateToken(t.Context(), core.Credential{Place: "abc", Value: "good"})
 	})
 }
 
-func TestTwoConfigurationsDoNotShareAnswers(t *testing.T) {
+func TestTwoConfigurationsDoNotShareResults(t *testing.T) {
 	clock := coretest.NewClock()
 	positive, negative := memory(t, 100, clock.Now), memory(t, 100, clock.Now)
 	memo := func(digest string, allow bool) *cache.Memo {
@@ -152,10 +152,10 @@ func TestTwoConfigurationsDoNotShareAnswers(t *testing.T) {
 		return m
 	}
 	lax, strict := memo("lax", true), memo("strict", false)
-	if _, err := lax.Authenticate(t.Context(), bearer("x")); err != nil {
+	if _, err := lax.AuthenticateToken(t.Context(), bearer("x")); err != nil {
 		t.Fatal(err)
 	}
-	if p, err := strict.Authenticate(t.Context(), bearer("x")); err == nil {
+	if p, err := strict.AuthenticateToken(t.Context(), bearer("x")); err == nil {
 		t.Errorf("the strict configuration let %+v in by the lax one's answer", p)
 	}
 }
@@ -168,12 +168,12 @@ type spy struct {
 	text string
 }
 
-func (s *spy) Set(k cache.Key, e cache.Entry) {
+func (s *spy) Set(ctx context.Context, k cache.Key, e cache.Entry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys = append(s.keys, k)
 	s.text += string(k[:]) + fmt.Sprintf("%+v", e)
-	s.Store.Set(k, e)
+	return s.Store.Set(ctx, k, e)
 }
 
 func TestCredentialIsNotInTheStore(t *testing.T) {
@@ -223,7 +223,7 @@ func TestCachedPrincipalDoesNotOutliveExpiry(t *testing.T) {
 	}
 }
 
-func TestAnswerIsNotKeptLongerThanItsGiverAllows(t *testing.T) {
+func TestPrincipalIsNotCachedLongerThanItsProviderAllows(t *testing.T) {
 	b := setup(t, nil)
 	fresh := 3 * time.Second
 	b.next.answer = func(context.Context, core.Credential) (*core.Principal, error) {
@@ -313,7 +313,7 @@ func (b *bench) blocked() (arrived chan struct{}, release func()) {
 	return arrived, sync.OnceFunc(func() { close(gate) })
 }
 
-func TestOneFlightPerKey(t *testing.T) {
+func TestConcurrentMissesShareOneCall(t *testing.T) {
 	b := setup(t, nil)
 	arrived, release := b.blocked()
 	defer release()
@@ -345,8 +345,8 @@ func (b *bench) waitForMisses(n uint64) {
 	}
 }
 
-func TestFlightsAreBounded(t *testing.T) {
-	b := setup(t, func(o *cache.Options) { o.MaxFlights = 3 })
+func TestConcurrentCallsAreBounded(t *testing.T) {
+	b := setup(t, func(o *cache.Options) { o.MaxCalls = 3 })
 	arrived, release := b.blocked()
 	defer release()
 	var wait sync.WaitGroup
@@ -376,14 +376,14 @@ func TestFlightsAreBounded(t *testing.T) {
 	}
 }
 
-func TestCallerWhoLeavesTakesNobodyAlong(t *testing.T) {
+func TestCancelledCallerDoesNotCancelTheSharedCall(t *testing.T) {
 	b := setup(t, nil)
 	arrived, release := b.blocked()
 	defer release()
 	ctx, leave := context.WithCancel(t.Context())
 	first := make(chan error)
 	go func() {
-		_, err := b.memo.Authenticate(ctx, bearer("good"))
+		_, err := b.memo.AuthenticateToken(ctx, bearer("good"))
 		first <- err
 	}()
 	<-arrived
@@ -404,7 +404,7 @@ func TestCallerWhoLeavesTakesNobodyAlong(t *testing.T) {
 	b.wantAsked("later", 0, func() { b.ask("good") })
 }
 
-func TestHangingAuthenticatorHoldsNobodyForEver(t *testing.T) {
+func TestHangingAuthenticatorIsCutOff(t *testing.T) {
 	gate := make(chan struct{})
 	defer close(gate)
 	for name, hang := range map[string]func(context.Context){
@@ -480,7 +480,7 @@ func TestNeitherAPrincipalNorAnError(t *testing.T) {
 	}
 }
 
-func TestNothingIsKeptWhenCachingIsOff(t *testing.T) {
+func TestNothingIsCachedWhenCachingIsOff(t *testing.T) {
 	b := setup(t, func(o *cache.Options) { o.TTL, o.NegativeTTL = -1, -1 })
 	b.wantAsked("good", 2, func() { b.ask("good"); b.ask("good") })
 	b.wantAsked("bad", 2, func() { b.ask("bad"); b.ask("bad") })
@@ -494,7 +494,7 @@ func TestBadOptions(t *testing.T) {
 		"one store":     func(o *cache.Options) { o.Negative = o.Positive },
 		"no digest":     func(o *cache.Options) { o.Digest = "" },
 		"no time":       func(o *cache.Options) { o.Timeout = -1 },
-		"no flights":    func(o *cache.Options) { o.MaxFlights = -1 },
+		"no flights":    func(o *cache.Options) { o.MaxCalls = -1 },
 	} {
 		o := cache.Options{Next: &next{}, Positive: store, Negative: memory(t, 10, nil), Digest: "x"}
 		change(&o)
@@ -511,17 +511,17 @@ func FuzzKeyCollision(f *testing.F) {
 	f.Add("a", "bc", "ab", "c")
 	f.Add("", "a", "a", "")
 	f.Add("a\x00\x00\x00\x00\x00\x00\x00\x01b", "c", "a", "b\x00c")
-	f.Fuzz(func(t *testing.T, kind1, value1, kind2, value2 string) {
+	f.Fuzz(func(t *testing.T, place1, value1, place2, value2 string) {
 		n := &next{answer: func(_ context.Context, c core.Credential) (*core.Principal, error) {
-			return &core.Principal{Subject: string(c.Kind), ClientID: c.Value, Expiry: time.Now().Add(time.Hour)}, nil
+			return &core.Principal{Subject: string(c.Place), ClientID: c.Value, Expiry: time.Now().Add(time.Hour)}, nil
 		}}
 		m, err := cache.New(cache.Options{Next: n, Positive: memory(t, 10, nil), Negative: memory(t, 10, nil), Digest: "x"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range []core.Credential{{Kind: core.CredentialKind(kind1), Value: value1}, {Kind: core.CredentialKind(kind2), Value: value2}} {
-			p, err := m.Authenticate(t.Context(), c)
-			if err != nil || p.Subject != string(c.Kind) || p.ClientID != c.Value {
+		for _, c := range []core.Credential{{Place: core.PlaceName(place1), Value: value1}, {Place: core.PlaceName(place2), Value: value2}} {
+			p, err := m.AuthenticateToken(t.Context(), c)
+			if err != nil || p.Subject != string(c.Place) || p.ClientID != c.Value {
 				t.Fatalf("%q got %+v, %v", c, p, err)
 			}
 		}
@@ -546,7 +546,7 @@ func BenchmarkHit(b *testing.B) {
 			c := bearer(strings.Repeat("x", size.bytes))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := m.Authenticate(b.Context(), c); err != nil {
+				if _, err := m.AuthenticateToken(b.Context(), c); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -558,10 +558,10 @@ func BenchmarkHit(b *testing.B) {
 }
 
 func (b *bench) refresh(value string) (*core.Principal, error) {
-	return b.memo.Refresh(b.t.Context(), bearer(value))
+	return b.memo.RefreshToken(b.t.Context(), bearer(value))
 }
 
-func TestRefreshAsksAnewButNotAllTheTime(t *testing.T) {
+func TestRefreshIsBounded(t *testing.T) {
 	b := setup(t, nil)
 	b.wantAsked("first look", 1, func() { b.ask("good") })
 	b.wantAsked("refresh of what is a moment old", 0, func() {
@@ -580,7 +580,7 @@ func TestRefreshAsksAnewButNotAllTheTime(t *testing.T) {
 	b.wantAsked("what the refresh learned", 0, func() { b.ask("good") })
 }
 
-func TestRefreshThatLearnsOfARevocationCountsForAll(t *testing.T) {
+func TestRevocationLearnedByRefreshCountsForAll(t *testing.T) {
 	b := setup(t, nil)
 	b.ask("good")
 	b.clock.Advance(2 * time.Second)

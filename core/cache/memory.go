@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -26,11 +27,13 @@ type Entry struct {
 	Until time.Time
 }
 
-// Store keeps entries. It never returns an entry after its time, and one that
-// it cannot return counts as absent. It is safe for concurrent use.
+// Store keeps entries, in this process or for several. It never returns an entry
+// after its time. It is safe for concurrent use and respects the context, whose
+// time may be short. An error says that the store failed; to its users that is
+// a miss.
 type Store interface {
-	Get(key Key) (Entry, bool)
-	Set(key Key, e Entry)
+	Get(ctx context.Context, key Key) (e Entry, found bool, err error)
+	Set(ctx context.Context, key Key, e Entry) error
 	Stats() StoreStats
 }
 
@@ -64,7 +67,7 @@ type generations struct{ young, old *gocache.Cache }
 var _ Store = (*Memory)(nil)
 
 // NewMemory makes a store of at most limit entries, which is at least 2. now
-// is the clock; nil for time.Now.
+// is the clock; nil: time.Now.
 func NewMemory(limit int, now func() time.Time) (*Memory, error) {
 	if limit < 2 {
 		return nil, fmt.Errorf("a cache of %d entries: the least is 2", limit)
@@ -81,21 +84,22 @@ func NewMemory(limit int, now func() time.Time) (*Memory, error) {
 // their own end, checked against the injected clock.
 func newGeneration() *gocache.Cache { return gocache.New(gocache.NoExpiration, 0) }
 
-// Get returns an entry that still counts.
-func (m *Memory) Get(key Key) (Entry, bool) {
+// Get returns an entry that still counts. It never fails.
+func (m *Memory) Get(_ context.Context, key Key) (Entry, bool, error) {
 	gen := m.gen.Load()
 	e, found := lookup(gen.young, key)
 	if found {
-		return m.current(e)
+		entry, found := m.current(e)
+		return entry, found, nil
 	}
 	if e, found = lookup(gen.old, key); !found {
-		return Entry{}, false
+		return Entry{}, false, nil
 	}
 	entry, found := m.current(e)
 	if found {
 		m.keep(key, e)
 	}
-	return entry, found
+	return entry, found, nil
 }
 
 func lookup(c *gocache.Cache, key Key) (*Entry, bool) {
@@ -113,11 +117,12 @@ func (m *Memory) current(e *Entry) (Entry, bool) {
 	return *e, true
 }
 
-// Set keeps an entry until its time, or until it must make room.
-func (m *Memory) Set(key Key, e Entry) {
+// Set keeps an entry until its time, or until it must make room. It never fails.
+func (m *Memory) Set(_ context.Context, key Key, e Entry) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.put(key, &e)
+	return nil
 }
 
 // keep makes an old entry a young one, unless another has replaced it since it

@@ -36,8 +36,8 @@ func TestMemoryIsNeverLargerThanItsLimit(t *testing.T) {
 	for _, limit := range []int{2, 3, 10, 1000} {
 		m := memory(t, limit, clock.Now)
 		for i := range 10 * limit {
-			m.Set(key(i), entry("x", clock.Now().Add(time.Hour)))
-			m.Get(key(i / 2)) // an entry that is used moves, which must not make two of it
+			m.Set(t.Context(), key(i), entry("x", clock.Now().Add(time.Hour)))
+			m.Get(t.Context(), key(i/2)) // an entry that is used moves, which must not make two of it
 			if n := m.Stats().Entries; n > limit {
 				t.Fatalf("%d entries with a limit of %d", n, limit)
 			}
@@ -46,7 +46,7 @@ func TestMemoryIsNeverLargerThanItsLimit(t *testing.T) {
 		if stats.Evictions == 0 || stats.Evictions+uint64(stats.Entries) > uint64(20*limit) {
 			t.Errorf("limit %d: %+v", limit, stats)
 		}
-		if _, found := m.Get(key(10*limit - 1)); !found {
+		if _, found, _ := m.Get(t.Context(), key(10*limit-1)); !found {
 			t.Errorf("limit %d: the newest entry is gone", limit)
 		}
 	}
@@ -60,11 +60,11 @@ func TestMemoryIsNeverLargerThanItsLimit(t *testing.T) {
 func TestEntryThatIsUsedSurvives(t *testing.T) {
 	clock := coretest.NewClock()
 	m := memory(t, 100, clock.Now)
-	m.Set(key(-1), entry("busy", clock.Now().Add(time.Hour)))
+	m.Set(t.Context(), key(-1), entry("busy", clock.Now().Add(time.Hour)))
 	for i := range 10000 {
-		m.Set(key(i), entry("x", clock.Now().Add(time.Hour)))
+		m.Set(t.Context(), key(i), entry("x", clock.Now().Add(time.Hour)))
 		if i%40 == 0 {
-			if e, found := m.Get(key(-1)); !found || e.Principal.Subject != "busy" {
+			if e, found, _ := m.Get(t.Context(), key(-1)); !found || e.Principal.Subject != "busy" {
 				t.Fatalf("gone after %d others", i)
 			}
 		}
@@ -80,13 +80,13 @@ func TestEntryThatIsReadDoesNotUndoItsReplacement(t *testing.T) {
 		f()
 		return clock.Now()
 	})
-	m.Set(key(1), entry("revoked", clock.Now().Add(time.Hour)))
+	m.Set(t.Context(), key(1), entry("revoked", clock.Now().Add(time.Hour)))
 	for i := range 2 { // makes the first entry an old one, which moves when it is read
-		m.Set(key(2+i), entry("x", clock.Now().Add(time.Hour)))
+		m.Set(t.Context(), key(2+i), entry("x", clock.Now().Add(time.Hour)))
 	}
-	meanwhile = func() { m.Set(key(1), cache.Entry{Until: clock.Now()}) }
-	m.Get(key(1))
-	if e, found := m.Get(key(1)); found {
+	meanwhile = func() { m.Set(t.Context(), key(1), cache.Entry{Until: clock.Now()}) }
+	m.Get(t.Context(), key(1))
+	if e, found, _ := m.Get(t.Context(), key(1)); found {
 		t.Errorf("an entry came back after it was replaced: %+v", e)
 	}
 }
@@ -94,26 +94,26 @@ func TestEntryThatIsReadDoesNotUndoItsReplacement(t *testing.T) {
 func TestExpiredEntryIsNotReturned(t *testing.T) {
 	clock := coretest.NewClock()
 	m := memory(t, 4, clock.Now)
-	m.Set(key(1), entry("x", clock.Now().Add(time.Second)))
-	m.Set(key(2), entry("x", clock.Now()))
-	if _, found := m.Get(key(2)); found {
+	m.Set(t.Context(), key(1), entry("x", clock.Now().Add(time.Second)))
+	m.Set(t.Context(), key(2), entry("x", clock.Now()))
+	if _, found, _ := m.Get(t.Context(), key(2)); found {
 		t.Error("an entry that had ended when it was set")
 	}
 	clock.Advance(time.Second - 1)
-	if _, found := m.Get(key(1)); !found {
+	if _, found, _ := m.Get(t.Context(), key(1)); !found {
 		t.Error("gone before its time")
 	}
 	clock.Advance(1)
-	if _, found := m.Get(key(1)); found {
+	if _, found, _ := m.Get(t.Context(), key(1)); found {
 		t.Error("returned at its end")
 	}
 	// The same for one that has moved to the old generation.
-	m.Set(key(3), entry("x", clock.Now().Add(time.Second)))
-	m.Set(key(4), entry("x", clock.Now().Add(time.Second)))
-	m.Set(key(5), entry("x", clock.Now().Add(time.Second)))
+	m.Set(t.Context(), key(3), entry("x", clock.Now().Add(time.Second)))
+	m.Set(t.Context(), key(4), entry("x", clock.Now().Add(time.Second)))
+	m.Set(t.Context(), key(5), entry("x", clock.Now().Add(time.Second)))
 	clock.Advance(time.Second)
 	for i := range 6 {
-		if _, found := m.Get(key(i)); found {
+		if _, found, _ := m.Get(t.Context(), key(i)); found {
 			t.Errorf("entry %d was returned after its end", i)
 		}
 	}
@@ -123,11 +123,11 @@ func TestNewerEntryReplacesTheOld(t *testing.T) {
 	clock := coretest.NewClock()
 	m := memory(t, 4, clock.Now)
 	until := clock.Now().Add(time.Hour)
-	m.Set(key(1), entry("old", until))
-	m.Set(key(2), entry("x", until)) // key 1 is about to be in the old generation
-	m.Set(key(3), entry("x", until))
-	m.Set(key(1), entry("new", until))
-	if e, _ := m.Get(key(1)); e.Principal.Subject != "new" {
+	m.Set(t.Context(), key(1), entry("old", until))
+	m.Set(t.Context(), key(2), entry("x", until)) // key 1 is about to be in the old generation
+	m.Set(t.Context(), key(3), entry("x", until))
+	m.Set(t.Context(), key(1), entry("new", until))
+	if e, _, _ := m.Get(t.Context(), key(1)); e.Principal.Subject != "new" {
 		t.Errorf("got %s", e.Principal.Subject)
 	}
 }
@@ -136,7 +136,7 @@ func TestMemoryLeavesNoGoroutines(t *testing.T) {
 	for range 100 {
 		m := memory(t, 2, nil)
 		for i := range 10 {
-			m.Set(key(i), entry("x", time.Now().Add(time.Hour)))
+			m.Set(t.Context(), key(i), entry("x", time.Now().Add(time.Hour)))
 		}
 	}
 	stacks := make([]byte, 1<<20)
@@ -152,8 +152,8 @@ func TestMemoryFromManyGoroutines(t *testing.T) {
 		wait.Go(func() {
 			for i := range 5000 {
 				n := (i*7 + g) % 200
-				m.Set(key(n), entry(string(rune('a'+n)), time.Now().Add(time.Hour)))
-				if e, found := m.Get(key(n)); found && e.Principal.Subject != string(rune('a'+n)) {
+				m.Set(t.Context(), key(n), entry(string(rune('a'+n)), time.Now().Add(time.Hour)))
+				if e, found, _ := m.Get(t.Context(), key(n)); found && e.Principal.Subject != string(rune('a'+n)) {
 					t.Errorf("key %d gave %s", n, e.Principal.Subject)
 				}
 			}

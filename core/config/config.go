@@ -51,6 +51,8 @@ type Config struct {
 	PermissionTableFiles []string `config:"permission_table_files" doc:"Paths of permission table files, which are merged. A changed file takes effect within seconds; while it has an error, the last good table stays in force."`
 	ShadowTableFiles     []string `config:"shadow_table_files" doc:"Paths of permission table files that are evaluated beside permission_table_files and never enforced; differences are logged and counted."`
 
+	ResourceMetadata []ResourceMetadata `config:"resource_metadata" doc:"Protected resources whose metadata the gate serves (RFC 9728), each at /.well-known/oauth-protected-resource followed by the path of the resource. The gateway must route that path through the plugin."`
+
 	ScopesRequired []string `config:"scopes_required" doc:"Scopes that every call needs unless it is public, in addition to what the permission table requires."`
 
 	UpstreamHeaders map[string]string `config:"upstream_headers" default:"X-User-Id=sub" doc:"Headers sent to the upstream, and the claim that each carries. Of several claims, separated by commas, the first that is present counts. A header whose claim is absent is not sent. Every header named here is first removed from the client's request, on public routes too."`
@@ -70,65 +72,6 @@ type Outbound struct {
 	SSLVerify     bool    `config:"ssl_verify" default:"true" doc:"Whether the identity provider's certificate is verified. Switch off in development only."`
 	CAFile        string  `config:"ca_file" doc:"Path of a PEM file with the certificate authorities to trust instead of the system's."`
 	MaxConcurrent int     `config:"max_concurrent" default:"128" between:"1,10000" doc:"Maximum number of concurrent calls to the identity provider; requests that need a further one get 503."`
-}
-
-// Session verifies Ory Kratos sessions.
-type Session struct {
-	KratosURL        string   `config:"kratos_url" required:"true" starts_with:"http" doc:"URL of the public API of Ory Kratos, such as http://kratos:4433."`
-	CookieName       string   `config:"cookie_name" default:"ory_kratos_session" doc:"Name of the session cookie."`
-	SessionToken     bool     `config:"session_token" default:"true" doc:"Whether session tokens are accepted in X-Session-Token, as native apps send them."`
-	BearerToken      bool     `config:"bearer_token" default:"false" doc:"Whether session tokens (ory_st_...) are also accepted in the Authorization header."`
-	RequiredAAL      string   `config:"required_aal" one_of:"aal1,aal2" default:"aal1" doc:"Lowest authenticator assurance level that is accepted (NIST SP 800-63B)."`
-	RolesClaim       string   `config:"roles_claim" len_min:"0" default:"identity.metadata_public.roles" doc:"Where the roles are in the session document. Empty for none."`
-	PermissionsClaim string   `config:"permissions_claim" len_min:"0" default:"identity.metadata_public.permissions" doc:"Where permissions are in the session document. Empty for none."`
-	CacheTTL         Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long a valid session is cached, in seconds. A revoked session may be accepted for that long. 0 asks Kratos on every request."`
-	NegativeCacheTTL Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a session is cached, in seconds."`
-	Outbound         Outbound `config:"http" doc:"How Kratos is called."`
-}
-
-// JWT verifies JWT access tokens.
-type JWT struct {
-	Issuers          []Issuer `config:"issuers" required:"true" len_min:"1" doc:"The issuers whose tokens are accepted."`
-	Leeway           Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference for nbf and iat, in seconds; exp is exact."`
-	JWKSCacheTTL     Seconds  `config:"jwks_cache_ttl" default:"600" between:"10,86400" doc:"How long a fetched key set is used before it is fetched again, in seconds."`
-	JWKSMinRefresh   Seconds  `config:"jwks_min_refresh" default:"10" between:"1,3600" doc:"Minimum time between two fetches of a key set, in seconds, however many tokens name unknown keys."`
-	JWKSMaxStale     Seconds  `config:"jwks_max_stale" default:"0" between:"0,604800" doc:"How long a key set may be used beyond jwks_cache_ttl while its issuer cannot be reached, in seconds."`
-	CacheTTL         Seconds  `config:"cache_ttl" default:"60" between:"0,3600" doc:"How long a verified token is cached, in seconds, never beyond its expiry. 0 verifies it on every request."`
-	NegativeCacheTTL Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a token is cached, in seconds."`
-	Outbound         Outbound `config:"http" doc:"How the issuers are called."`
-}
-
-// Issuer is one trusted authorization server.
-type Issuer struct {
-	Issuer              string   `config:"issuer" required:"true" doc:"The exact value of the iss claim (RFC 7519 section 4.1.1), with or without a trailing slash as the issuer writes it."`
-	JWKSURI             string   `config:"jwks_uri" starts_with:"http" doc:"URL of the issuer's key set. Without it and without jwks_file it is discovered from the issuer (OpenID Connect Discovery 1.0 section 4)."`
-	JWKSFile            string   `config:"jwks_file" doc:"Path of a file with the key set (RFC 7517), for issuers that publish none."`
-	Audience            []string `config:"audience" doc:"Accepted audiences; a token must name at least one of them (RFC 9068 section 4). Required unless insecure_any_audience is set."`
-	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
-	Algorithms          []string `config:"algorithms" default:"RS256,PS256,ES256,EdDSA" one_of:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA" doc:"Accepted signature algorithms (RFC 7518). Symmetric algorithms are not supported."`
-	TokenTypes          []string `config:"token_types" default:"at+jwt,application/at+jwt,JWT" doc:"Accepted values of the typ header. RFC 9068 issuers use at+jwt; Hydra writes JWT."`
-	ScopesClaim         string   `config:"scopes_claim" len_min:"0" default:"scope,scp" doc:"Claims that may hold the scopes, separated by commas; the first that is present counts. Empty for none."`
-	RolesClaim          string   `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
-	PermissionsClaim    string   `config:"permissions_claim" len_min:"0" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts. Empty for none."`
-}
-
-// Introspection asks the authorization server about a token.
-type Introspection struct {
-	Endpoint            string   `config:"introspection_endpoint" required:"true" starts_with:"http" doc:"URL of the introspection endpoint (RFC 7662 section 2)."`
-	AuthMethod          string   `config:"introspection_endpoint_auth_method" default:"none" one_of:"none,client_secret_basic,client_secret_post" doc:"How the gateway authenticates at the endpoint (RFC 6749 section 2.3.1)."`
-	ClientID            string   `config:"client_id" doc:"Client identifier of the gateway at the introspection endpoint."`
-	ClientSecret        Secret   `config:"client_secret" secret:"true" doc:"Client secret of the gateway. Takes a literal value, $env://NAME or $file:///path."`
-	JWT                 string   `config:"jwt_tokens" default:"unknown_issuer" one_of:"never,unknown_issuer,always" doc:"Which JWT-shaped tokens are introspected: never; those of issuers that are not configured under jwt; or always, so that a revoked JWT is refused at once."`
-	Issuer              string   `config:"issuer" doc:"Value that iss must have in the answer; not checked if unset."`
-	Audience            []string `config:"audience" doc:"Accepted audiences; the answer must name at least one of them. Required unless insecure_any_audience is set."`
-	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
-	InsecureNoExpiry    bool     `config:"insecure_no_expiry" default:"false" doc:"Accepts answers without exp; such a token is introspected again after cache_ttl."`
-	RolesClaim          string   `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
-	PermissionsClaim    string   `config:"permissions_claim" len_min:"0" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts. Empty for none."`
-	Leeway              Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference for nbf and iat, in seconds; exp is exact."`
-	CacheTTL            Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long an active token is cached, in seconds. A revoked token may be accepted for that long. 0 introspects on every request."`
-	NegativeCacheTTL    Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a token is cached, in seconds."`
-	Outbound            Outbound `config:"http" doc:"How the authorization server is called."`
 }
 
 // Login is where browsers go to sign in.

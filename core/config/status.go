@@ -19,8 +19,11 @@ func (b *Builder) Waiting() []string {
 			waiting = append(waiting, "permission table "+strings.Join(t.live.Names(), ", "))
 		}
 	}
-	for v := range b.jwts.all() {
-		for _, issuer := range v.keys.Waiting() {
+	for p := range b.parts.all() {
+		if p.waiting == nil {
+			continue
+		}
+		for _, issuer := range p.waiting() {
 			waiting = append(waiting, "keys of issuer "+issuer)
 		}
 	}
@@ -49,14 +52,8 @@ func (b *Builder) CacheStats() map[string]cache.Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	live := map[weak.Pointer[cache.Memo]]count{}
-	for memo := range b.sessions.all() {
-		live[weak.Make(memo)] = count{"session", memo.Stats()}
-	}
-	for memo := range b.introspections.all() {
-		live[weak.Make(memo)] = count{"introspection", memo.Stats()}
-	}
-	for v := range b.jwts.all() {
-		live[weak.Make(v.Memo)] = count{"jwt", v.Stats()}
+	for p := range b.parts.all() {
+		live[weak.Make(p.Memo)] = count{string(p.kind), p.Stats()}
 	}
 	return c.total(live)
 }
@@ -99,6 +96,9 @@ func sum(a, b cache.Stats) cache.Stats {
 		Misses:   a.Misses + b.Misses,
 		Busy:     a.Busy + b.Busy,
 		Panics:   a.Panics + b.Panics,
+
+		StoreErrors: a.StoreErrors + b.StoreErrors,
+
 		Positive: sumStore(a.Positive, b.Positive),
 		Negative: sumStore(a.Negative, b.Negative),
 	}

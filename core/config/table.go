@@ -39,7 +39,7 @@ func (b *Builder) inlineTable(text string) (*table, error) {
 	if err != nil {
 		return nil, tableError(err)
 	}
-	compiled, err := permission.Options{Now: b.Now}.Compile(file)
+	compiled, err := permission.Options{Now: b.options.Now}.Compile(file)
 	if err != nil {
 		return nil, tableError(err)
 	}
@@ -68,12 +68,12 @@ func (b *Builder) liveTable(c *Config) *table {
 	first, cancel := context.WithTimeout(context.Background(), firstLoad)
 	defer cancel()
 	followed, _ := live.Open(first, live.Options{ // has logged why it did not load
-		Options:      permission.Options{Now: b.Now},
+		Options:      permission.Options{Now: b.options.Now},
 		Source:       source(c.PermissionTableFiles),
 		Shadow:       source(c.ShadowTableFiles),
-		Log:          b.Log,
-		OnReload:     b.Reloads,
-		OnDifference: b.Differences,
+		Log:          b.options.Log,
+		OnReload:     b.options.Reloads,
+		OnDifference: b.options.Differences,
 	})
 	t := &table{Policy: followed, live: followed}
 	ctx, stop := context.WithCancel(context.Background())

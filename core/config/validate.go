@@ -118,8 +118,8 @@ func (v *validator) url(path, text string) {
 
 // config checks what no single tag can say.
 func (v *validator) config(c *Config) {
-	if c.Session == nil && c.JWT == nil && c.Introspection == nil && !v.mentions("session", "jwt", "introspection") {
-		v.add("", "no way to authenticate: set session, jwt or introspection")
+	if len(c.sections()) == 0 && !v.mentions(core.KindNames()...) {
+		v.add("", "no way to authenticate: set %s", alternatives(core.KindNames()))
 	}
 	if c.PermissionTable == "" && len(c.PermissionTableFiles) == 0 {
 		v.add("permission_table", "is needed, or permission_table_files: without a table every request is denied")
@@ -138,16 +138,10 @@ func (v *validator) config(c *Config) {
 	}
 	v.upstreamHeaders(c)
 	v.claims("authenticated_groups_claim", c.AuthenticatedGroupsClaim)
-	if c.Session != nil {
-		v.claims("session.roles_claim", c.Session.RolesClaim)
-		v.claims("session.permissions_claim", c.Session.PermissionsClaim)
+	for _, s := range c.sections() {
+		s.check(v)
 	}
-	if c.JWT != nil {
-		v.issuers(c.JWT.Issuers)
-	}
-	if c.Introspection != nil {
-		v.introspection(c.Introspection)
-	}
+	v.resourceMetadata(c)
 }
 
 func (v *validator) mentions(paths ...string) bool {
@@ -159,14 +153,14 @@ func (v *validator) mentions(paths ...string) bool {
 
 func (v *validator) upstreamHeaders(c *Config) {
 	for _, name := range slices.Sorted(maps.Keys(c.UpstreamHeaders)) {
-		if _, err := core.NewIdentityHeaders(map[string]string{name: c.UpstreamHeaders[name]}, nil, nil); err != nil {
+		if _, err := core.NewIdentityHeaders(core.IdentityOptions{Claims: map[string]string{name: c.UpstreamHeaders[name]}}); err != nil {
 			v.add("upstream_headers", "%v", err)
 		}
 	}
 	if len(v.mistakes) > 0 {
 		return
 	}
-	if _, err := core.NewIdentityHeaders(c.UpstreamHeaders, c.StripHeaders, nil); err != nil {
+	if _, err := core.NewIdentityHeaders(core.IdentityOptions{Claims: c.UpstreamHeaders, Strip: c.StripHeaders}); err != nil {
 		v.add("upstream_headers", "%v", err)
 	}
 }
@@ -175,31 +169,6 @@ func (v *validator) claims(path, list string) {
 	if _, err := claimPaths(list); err != nil {
 		v.add(path, "%v", err)
 	}
-}
-
-func (v *validator) issuers(issuers []Issuer) {
-	seen := map[string]int{}
-	for i, issuer := range issuers {
-		path := fmt.Sprintf("jwt.issuers[%d]", i)
-		if first, twice := seen[issuer.Issuer]; twice && issuer.Issuer != "" {
-			v.add(path+".issuer", "is already configured at jwt.issuers[%d]", first)
-		}
-		seen[issuer.Issuer] = i
-		v.issuer(path, issuer)
-	}
-}
-
-func (v *validator) issuer(path string, issuer Issuer) {
-	if issuer.JWKSURI != "" && issuer.JWKSFile != "" {
-		v.add(path+".jwks_file", "cannot be set beside jwks_uri")
-	}
-	if issuer.JWKSURI == "" && issuer.JWKSFile == "" && issuer.Issuer != "" {
-		v.url(path+".issuer", issuer.Issuer)
-	}
-	v.audience(path, issuer.Audience, issuer.InsecureAnyAudience)
-	v.claims(path+".scopes_claim", issuer.ScopesClaim)
-	v.claims(path+".roles_claim", issuer.RolesClaim)
-	v.claims(path+".permissions_claim", issuer.PermissionsClaim)
 }
 
 func (v *validator) audience(path string, audience []string, insecure bool) {
@@ -211,19 +180,10 @@ func (v *validator) audience(path string, audience []string, insecure bool) {
 	}
 }
 
-func (v *validator) introspection(i *Introspection) {
-	if i.AuthMethod != "none" && i.ClientID == "" {
-		v.add("introspection.client_id", "is needed for %s", i.AuthMethod)
-	}
-	if i.AuthMethod != "none" && i.ClientSecret == "" {
-		v.add("introspection.client_secret", "is needed for %s", i.AuthMethod)
-	}
-	if i.AuthMethod == "none" && i.ClientSecret != "" {
-		v.add("introspection.introspection_endpoint_auth_method", "is none although client_secret is set; choose client_secret_basic or client_secret_post")
-	}
-	v.audience("introspection", i.Audience, i.InsecureAnyAudience)
-	v.claims("introspection.roles_claim", i.RolesClaim)
-	v.claims("introspection.permissions_claim", i.PermissionsClaim)
+// alternatives joins names as in "a, b or c".
+func alternatives(names []string) string {
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 // claimPaths reads a list of claim paths, separated by commas.

@@ -10,7 +10,7 @@ import (
 	"gatehouse/core"
 )
 
-// maxLogged bounds what a stranger can write into one log line, in bytes.
+// maxLogged bounds what a client can write into one field of a log line, in bytes.
 const maxLogged = 512
 
 // Log records decisions as structured lines: refusals at level info, those
@@ -25,12 +25,17 @@ func NewLog(logger *slog.Logger) *Log { return &Log{logger} }
 
 var _ core.Recorder = (*Log)(nil)
 
-// Record writes one line if the level is enabled.
-func (l *Log) Record(ctx context.Context, e core.Event) {
+// Begin does nothing: a line is about the end.
+func (*Log) Begin(ctx context.Context, _ *core.Request) context.Context { return ctx }
+
+// End writes one line if the level is enabled.
+func (l *Log) End(ctx context.Context, e core.Event) {
 	level, message := slog.LevelInfo, "denied"
 	switch {
 	case e.Decision.Outcome == core.Allow:
 		level, message = slog.LevelDebug, "allowed"
+	case e.Decision.Outcome == core.Respond:
+		level, message = slog.LevelDebug, "responded"
 	case e.Decision.Status >= http.StatusInternalServerError:
 		level = slog.LevelWarn
 	}
@@ -62,7 +67,25 @@ func attributes(e core.Event) []slog.Attr {
 		attrs = append(attrs, slog.String("rule", d.Rule))
 	}
 	if d.Principal != nil {
-		attrs = append(attrs, slog.String("sub", bounded(d.Principal.Subject)), slog.String("kind", string(d.Principal.Kind)))
+		attrs = append(attrs, caller(d.Principal)...)
+	}
+	return attrs
+}
+
+// caller says who called, and who acted for them. What is absent is left out.
+func caller(p *core.Principal) []slog.Attr {
+	attrs := []slog.Attr{slog.String("sub", bounded(p.Subject)), slog.String("kind", string(p.Kind))}
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, bounded(value)))
+		}
+	}
+	add("iss", p.Issuer)
+	add("client_id", p.ClientID)
+	if p.Actor != nil {
+		add("actor", p.Actor.Subject)
+		add("actor_iss", p.Actor.Issuer)
+		add("actor_client_id", p.Actor.ClientID)
 	}
 	return attrs
 }

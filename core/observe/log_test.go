@@ -20,7 +20,7 @@ func record(level slog.Level, e core.Event) string {
 		}
 		return a
 	}
-	NewLog(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: level, ReplaceAttr: drop}))).Record(context.Background(), e)
+	NewLog(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: level, ReplaceAttr: drop}))).End(context.Background(), e)
 	return b.String()
 }
 

@@ -77,8 +77,11 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
-// Record counts one decision.
-func (m *Metrics) Record(_ context.Context, e core.Event) {
+// Begin does nothing: what is counted is known at the end.
+func (*Metrics) Begin(ctx context.Context, _ *core.Request) context.Context { return ctx }
+
+// End counts one decision.
+func (m *Metrics) End(_ context.Context, e core.Event) {
 	kind := ""
 	if e.Decision.Principal != nil {
 		kind = string(e.Decision.Principal.Kind)
@@ -158,14 +161,22 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// Recorders tells several recorders of each decision, in their order.
+// Recorders are several recorders of each decision, in their order.
 type Recorders []core.Recorder
 
 var _ core.Recorder = Recorders(nil)
 
-// Record tells every recorder.
-func (r Recorders) Record(ctx context.Context, e core.Event) {
+// Begin hands the context from one recorder to the next.
+func (r Recorders) Begin(ctx context.Context, request *core.Request) context.Context {
 	for _, recorder := range r {
-		recorder.Record(ctx, e)
+		ctx = recorder.Begin(ctx, request)
+	}
+	return ctx
+}
+
+// End ends every recorder.
+func (r Recorders) End(ctx context.Context, e core.Event) {
+	for _, recorder := range r {
+		recorder.End(ctx, e)
 	}
 }

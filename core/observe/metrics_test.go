@@ -19,8 +19,8 @@ func TestMetricsAreServed(t *testing.T) {
 	event := func(d core.Decision) core.Event {
 		return core.Event{Request: &core.Request{}, Decision: &d, Duration: time.Millisecond}
 	}
-	m.Record(context.Background(), event(core.Decision{Outcome: core.Allow, Reason: "allowed", Rule: "users:read", Principal: &core.Principal{Kind: core.KindJWT}}))
-	m.Record(context.Background(), event(core.Decision{Status: 401, Reason: "no_credential", Rule: "users:read"}))
+	m.End(context.Background(), event(core.Decision{Outcome: core.Allow, Reason: "allowed", Rule: "users:read", Principal: &core.Principal{Kind: core.KindJWT}}))
+	m.End(context.Background(), event(core.Decision{Status: 401, Reason: "no_credential", Rule: "users:read"}))
 	m.Call("session", time.Millisecond, nil)
 	m.Call("session", time.Millisecond, errors.New("down"))
 	m.TableLoaded("a.yaml", nil)
@@ -53,7 +53,7 @@ func TestMetricsAreServed(t *testing.T) {
 func TestManyRulesDoNotMakeManySeries(t *testing.T) {
 	m := NewMetrics("devel")
 	for i := range 3 * maxRules {
-		m.Record(context.Background(), core.Event{Request: &core.Request{}, Decision: &core.Decision{Rule: fmt.Sprint("rule ", i)}})
+		m.End(context.Background(), core.Event{Request: &core.Request{}, Decision: &core.Decision{Rule: fmt.Sprint("rule ", i)}})
 	}
 	families, err := m.registry.Gather()
 	if err != nil {
@@ -69,7 +69,7 @@ func TestManyRulesDoNotMakeManySeries(t *testing.T) {
 // A name that is no UTF-8 is the operator's to choose, and no reason for a panic.
 func TestRuleWithOddBytes(t *testing.T) {
 	m := NewMetrics("devel")
-	m.Record(context.Background(), core.Event{Request: &core.Request{}, Decision: &core.Decision{Rule: "\xff"}})
+	m.End(context.Background(), core.Event{Request: &core.Request{}, Decision: &core.Decision{Rule: "\xff"}})
 	m.TableLoaded("\xff.yaml", nil)
 	m.TableLoaded("\xff.yaml", errors.New("line 1"))
 	if _, err := m.registry.Gather(); err != nil {
@@ -95,7 +95,7 @@ func TestRulesAtOnceDoNotMakeMoreSeries(t *testing.T) {
 
 func TestEachRecorderIsTold(t *testing.T) {
 	a, b := NewMetrics("devel"), NewMetrics("devel")
-	Recorders{a, b}.Record(context.Background(), core.Event{Request: &core.Request{}, Decision: &core.Decision{Rule: "r"}})
+	Recorders{a, b}.End(context.Background(), core.Event{Request: &core.Request{}, Decision: &core.Decision{Rule: "r"}})
 	if !a.rules["r"] || !b.rules["r"] {
 		t.Error("a recorder was left out")
 	}

@@ -17,28 +17,39 @@ import (
 	"gatehouse/dev/ory/orytest"
 )
 
+// mode says which JWTs are introspected, as the setting jwt_tokens.
+type mode string
+
+const (
+	never         mode = "never"
+	unknownIssuer mode = "unknown_issuer"
+	always        mode = "always"
+)
+
 // hydraBench is a real Hydra with a router in each mode in front of it.
 type hydraBench struct {
 	*ory.Hydra
 	client  *idp.Client
-	routers map[authn.JWTMode]*authn.Router
+	routers map[mode]*authn.Router
 }
 
 func hydra(t *testing.T) *hydraBench {
 	t.Helper()
 	b := &hydraBench{
-		Hydra: orytest.Hydra(t, ory.HydraConfig{}), client: coretest.Client(t), routers: map[authn.JWTMode]*authn.Router{},
+		Hydra: orytest.Hydra(t, ory.HydraConfig{}), client: coretest.Client(t), routers: map[mode]*authn.Router{},
 	}
 	verifier := b.verifier(t, nil)
 	asker, err := introspection.New(introspection.Options{URL: b.IntrospectionURL(), Client: b.client, Audiences: []string{coretest.Audience}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, mode := range []authn.JWTMode{authn.IntrospectNever, authn.IntrospectUnknownIssuer, authn.IntrospectAlways} {
-		b.routers[mode], err = authn.New(authn.Options{
-			JWT: verifier, Knows: verifier.Knows, Introspection: asker, IntrospectJWT: mode,
-		})
-		if err != nil {
+	local := authn.Route{Title: "JWTs", Judges: verifier.Judges, By: verifier}
+	for mode, routes := range map[mode][]authn.Route{
+		never:         {local, {Title: "opaque tokens", Judges: func(c *core.Credential) bool { return !jwt.IsJWT(c) }, By: asker}},
+		unknownIssuer: {local, {Title: "opaque tokens", Judges: authn.IsBearer, By: asker}},
+		always:        {{Title: "tokens", Judges: authn.IsBearer, By: asker}, local},
+	} {
+		if b.routers[mode], err = authn.New(routes...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -81,11 +92,11 @@ func (b *hydraBench) tokens(t *testing.T, asJWT bool) (ory.Client, ory.Token) {
 
 func ask(t *testing.T, a core.Authenticator, token string) (*core.Principal, error) {
 	t.Helper()
-	p, err := a.Authenticate(t.Context(), core.Credential{Kind: core.BearerToken, Value: token})
+	result, err := a.Authenticate(t.Context(), nil, core.Credential{Place: core.BearerToken, Value: token})
 	if err != nil && strings.Contains(err.Error(), token) {
 		t.Errorf("the error holds the token: %v", err)
 	}
-	return p, err
+	return result.Principal, err
 }
 
 func refuses(t *testing.T, name string, a core.Authenticator, token string) {
@@ -106,7 +117,7 @@ func TestAgainstHydra(t *testing.T) {
 
 func testJWT(t *testing.T, b *hydraBench) {
 	client, token := b.tokens(t, true)
-	p, err := ask(t, b.routers[authn.IntrospectUnknownIssuer], token.AccessToken)
+	p, err := ask(t, b.routers[unknownIssuer], token.AccessToken)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +132,7 @@ func testJWT(t *testing.T, b *hydraBench) {
 		t.Errorf("uid is %T", ext["uid"])
 	}
 	last := len(token.AccessToken) - 10
-	refuses(t, "a byte of the signature changed", b.routers[authn.IntrospectNever],
+	refuses(t, "a byte of the signature changed", b.routers[never],
 		token.AccessToken[:last]+string('A'+(token.AccessToken[last]+1)%20)+token.AccessToken[last+1:])
 }
 
@@ -147,14 +158,14 @@ func testIDToken(t *testing.T, b *hydraBench) {
 	for mode, router := range b.routers {
 		refuses(t, "ID token in mode "+string(mode), router, token.IDToken)
 	}
-	lenient := b.verifier(t, func(i *jwt.Issuer) { i.Audiences = []string{client.ID} })
-	refuses(t, "ID token for an audience that is the client", lenient, token.IDToken)
-	skip := b.verifier(t, func(i *jwt.Issuer) { i.Audiences, i.InsecureSkipAudience = nil, true })
-	refuses(t, "ID token without a check of the audience", skip, token.IDToken)
-
-	willing := b.verifier(t, func(i *jwt.Issuer) { i.Audiences, i.InsecureAcceptIDTokens = []string{client.ID}, true })
-	if _, err := ask(t, willing, token.IDToken); err != nil {
-		t.Errorf("the ID token was refused for another reason than its kind: %v", err)
+	for name, change := range map[string]func(*jwt.Issuer){
+		"an audience that is the client":  func(i *jwt.Issuer) { i.Audiences = []string{client.ID} },
+		"no check of the audience at all": func(i *jwt.Issuer) { i.Audiences, i.InsecureSkipAudience = nil, true },
+	} {
+		_, err := b.verifier(t, change).AuthenticateToken(t.Context(), core.Credential{Place: core.BearerToken, Value: token.IDToken})
+		if !errors.Is(err, core.ErrInvalid) || !strings.Contains(err.Error(), "ID token") {
+			t.Errorf("ID token with %s: %v", name, err)
+		}
 	}
 }
 
@@ -169,8 +180,8 @@ func testRevokedJWT(t *testing.T, b *hydraBench) {
 	if err := b.Revoke(t.Context(), client, token.AccessToken); err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, "introspected", b.routers[authn.IntrospectAlways], token.AccessToken)
-	if _, err := ask(t, b.routers[authn.IntrospectUnknownIssuer], token.AccessToken); err != nil {
+	refuses(t, "introspected", b.routers[always], token.AccessToken)
+	if _, err := ask(t, b.routers[unknownIssuer], token.AccessToken); err != nil {
 		t.Errorf("verified locally: %v", err)
 	}
 }
@@ -178,7 +189,10 @@ func testRevokedJWT(t *testing.T, b *hydraBench) {
 func testOtherAudience(t *testing.T, b *hydraBench) {
 	_, token := b.tokens(t, true)
 	other := b.verifier(t, func(i *jwt.Issuer) { i.Audiences = []string{"https://other.example.test"} })
-	refuses(t, "JWT for us at another", other, token.AccessToken)
+	_, err := other.AuthenticateToken(t.Context(), core.Credential{Place: core.BearerToken, Value: token.AccessToken})
+	if !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("JWT for us at another: %v", err)
+	}
 }
 
 // Hydra stops: tokens are still verified with the keys at hand, unknown keys
@@ -187,7 +201,7 @@ func TestHydraThatDied(t *testing.T) {
 	b := hydra(t)
 	_, jwtToken := b.tokens(t, true)
 	_, opaque := b.tokens(t, false)
-	router := b.routers[authn.IntrospectUnknownIssuer]
+	router := b.routers[unknownIssuer]
 	for _, token := range []string{jwtToken.AccessToken, opaque.AccessToken} {
 		if _, err := ask(t, router, token); err != nil {
 			t.Fatal(err)
@@ -200,7 +214,8 @@ func TestHydraThatDied(t *testing.T) {
 	if p, err := ask(t, router, opaque.AccessToken); err == nil || errors.Is(err, core.ErrInvalid) {
 		t.Errorf("introspection: %+v, %v", p, err)
 	}
-	if p, err := ask(t, b.verifier(t, nil), jwtToken.AccessToken); err == nil || errors.Is(err, core.ErrInvalid) {
+	late := core.Credential{Place: core.BearerToken, Value: jwtToken.AccessToken}
+	if p, err := b.verifier(t, nil).AuthenticateToken(t.Context(), late); err == nil || errors.Is(err, core.ErrInvalid) {
 		t.Errorf("keys that were never had: %+v, %v", p, err)
 	}
 }

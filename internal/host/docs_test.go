@@ -29,7 +29,7 @@ permission_table_files: [` + tableFile(t, "authenticated: [GET /]") + `]
 	}
 	gate.Check(context.Background(), &core.Request{Method: "GET", Target: "/", Header: []core.Header{{Name: "X-Session-Token", Value: "st"}}})
 	t.Cleanup(func() { gate.Check(context.Background(), &core.Request{}) }) // keeps it alive until here
-	h.Gates.Differences(live.Difference{Enforced: live.Allowed, Shadow: live.Denied})
+	h.Metrics.ShadowDiffers(string(live.Allowed), string(live.Denied))
 	h.Metrics.Call("session", time.Millisecond, nil)
 	return h
 }

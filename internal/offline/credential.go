@@ -33,15 +33,15 @@ type given struct{}
 var _ core.Authenticator = given{}
 
 // Authenticate returns the caller that the context holds.
-func (given) Authenticate(ctx context.Context, _ core.Credential) (*core.Principal, error) {
+func (given) Authenticate(ctx context.Context, _ *core.Call, _ core.Credential) (core.Authentication, error) {
 	who, ok := ctx.Value(identityKey{}).(*identity)
 	switch {
 	case !ok:
-		return nil, errors.New("no caller is given")
+		return core.Authentication{}, errors.New("no caller is given")
 	case who.anonymous:
-		return nil, fmt.Errorf("%w: the request has a credential, and the caller has none that is valid", core.ErrInvalid)
+		return core.Authentication{}, fmt.Errorf("%w: the request has a credential, and the caller has none that is valid", core.ErrInvalid)
 	}
-	return who.principal, who.refusal
+	return core.Authentication{Principal: who.principal}, who.refusal
 }
 
 // placeholder stands where the credential of the caller is in a request.
@@ -52,7 +52,10 @@ const placeholder = "the-credential"
 func (g *Gate) withCredential(r *core.Request, who *identity) *core.Request {
 	with := *r
 	with.Header = slices.Clone(r.Header)
-	extractor := g.config.Extractor()
+	extractor, err := g.config.Extractor()
+	if err != nil { // a gate of the same configuration was built
+		return &with
+	}
 	_, found := r.Lookup("Authorization")
 	if _, err := extractor.Extract(r); found > 0 || !errors.Is(err, core.ErrMissing) || who.anonymous {
 		return &with
@@ -60,8 +63,8 @@ func (g *Gate) withCredential(r *core.Request, who *identity) *core.Request {
 	switch {
 	case who.kind != core.KindSession:
 		with.Header = append(with.Header, core.Header{Name: "Authorization", Value: "Bearer " + placeholder})
-	case extractor.SessionCookie != "":
-		with.Header = append(with.Header, core.Header{Name: "Cookie", Value: extractor.SessionCookie + "=" + placeholder})
+	case g.config.Session != nil:
+		with.Header = append(with.Header, core.Header{Name: "Cookie", Value: g.config.Session.CookieName + "=" + placeholder})
 	}
 	return &with
 }

@@ -64,14 +64,16 @@ func packages(t *testing.T, module string) []goPackage {
 // stay within its own where beside says so.
 func layer(path string) (rank int, beside bool) {
 	switch {
-	case path == "gatehouse/core":
+	case path == "gatehouse/core/httpsyntax":
 		return 0, false
+	case path == "gatehouse/core":
+		return 1, false
 	case path == "gatehouse/core/config":
-		return 2, false
+		return 3, false
 	case strings.HasPrefix(path, "gatehouse/core/"):
-		return 1, true
+		return 2, true
 	}
-	return 3, true
+	return 4, true
 }
 
 func TestImportsPointOneWay(t *testing.T) {
@@ -85,7 +87,7 @@ func TestImportsPointOneWay(t *testing.T) {
 				continue
 			}
 			if to, _ := layer(path); to > from || to == from && !beside {
-				t.Errorf("%s imports %s, against the direction hosts -> core/config -> core/... -> core", p.ImportPath, path)
+				t.Errorf("%s imports %s, against the direction hosts -> core/config -> core/... -> core -> core/httpsyntax", p.ImportPath, path)
 			}
 			if path == "gatehouse/core/coretest" {
 				t.Errorf("%s imports coretest outside a test", p.ImportPath)
@@ -101,11 +103,13 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/authn/claims":        {"gatehouse/core"},
 		"gatehouse/core/authn/idp":           {"gatehouse/core"},
 		"gatehouse/core/authn/jwt":           {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
-		"gatehouse/core/authn/session":       {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
+		"gatehouse/core/authn/session":       {"gatehouse/core", "gatehouse/core/httpsyntax", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
 		"gatehouse/core/authn/introspection": {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
 		"gatehouse/core/cache":               {"gatehouse/core"},
 		"gatehouse/core/follow":              {},
-		"gatehouse/core/permission":          {"gatehouse/core"},
+		"gatehouse/core/httpsyntax":          {},
+		"gatehouse/core/metadata":            {"gatehouse/core"},
+		"gatehouse/core/permission":          {"gatehouse/core", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/observe":             {"gatehouse/core"},
 		"gatehouse/core/coretest":            {"gatehouse/core", "gatehouse/core/authn/idp"},
 	}

@@ -49,7 +49,7 @@ func (e *endpoint) check(r *http.Request) (*core.Request, core.Decision) {
 		return request, core.Refusal(request, fmt.Errorf("%w: the proxy would pass on an upgrade to h2c; have it remove Upgrade from what is no WebSocket", core.ErrBadRequest))
 	}
 	if e.dialect.removes == "" {
-		if name, found := e.gate.Identity.Disguised(request); found {
+		if name, found := e.gate.Disguised(request); found {
 			return request, core.Refusal(request, fmt.Errorf("%w: header %q reads as an identity header to many upstreams, and the proxy would let it pass", core.ErrBadRequest, name))
 		}
 	}

@@ -34,7 +34,7 @@ func newService(path string, builder *config.Builder) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &service{settings: loaded, recorder: builder.Recorder, log: builder.Log}
+	s := &service{settings: loaded, recorder: builder.Recorder(), log: builder.Log()}
 	for _, e := range loaded.Endpoints {
 		if e.Dialect == settings.EnvoyGRPC {
 			s.grpc = newGRPC(&authorization{gate: gates[e.Gate], gates: gates, scheme: e.Scheme, record: s.record})
@@ -66,7 +66,7 @@ func (s *service) endpoint(target string) *endpoint {
 
 // record is for refusals that no gate has recorded.
 func (s *service) record(ctx context.Context, request *core.Request, d *core.Decision) {
-	s.recorder.Record(ctx, core.Event{Request: request, Decision: d})
+	core.Record(ctx, s.recorder, core.Event{Request: request, Decision: d})
 }
 
 // Limits of sizes and times. A head holds that of the original request and a little

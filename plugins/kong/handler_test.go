@@ -113,21 +113,23 @@ func (s *kongSide) access(t *testing.T, h handler) {
 // allowAll knows everybody; the calls are counted, not the decision.
 type allowAll struct{}
 
-func (allowAll) Authenticate(_ context.Context, c core.Credential) (*core.Principal, error) {
+func (allowAll) Authenticate(_ context.Context, _ *core.Call, c core.Credential) (core.Authentication, error) {
 	if c.Value != "good" && !strings.HasPrefix(c.Value, "role-") {
-		return nil, fmt.Errorf("%w: unknown", core.ErrInvalid)
+		return core.Authentication{}, fmt.Errorf("%w: unknown", core.ErrInvalid)
 	}
 	p := &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}
 	if role, ok := strings.CutPrefix(c.Value, "role-"); ok {
 		p.Roles = []string{role, "staff"}
 	}
-	return p, nil
+	return core.Authentication{Principal: p}, nil
 }
 
 // testHandler has a gate whose configuration is completed by more lines.
-func testHandler(t *testing.T, more ...string) handler {
+func testHandler(t *testing.T, more ...string) handler { return handlerWith(t, nil, more...) }
+
+func handlerWith(t *testing.T, recorder core.Recorder, more ...string) handler {
 	t.Helper()
-	gate, err := config.NewBuilder(config.BuilderOptions{}).Gate([]byte(strings.Join(more, "\n") + `
+	c, err := config.Load([]byte(strings.Join(more, "\n") + `
 session: {kratos_url: "http://127.0.0.1:1"}
 upstream_headers: {X-User-Id: sub, X-User-Email: email}
 permission_table: |
@@ -141,9 +143,8 @@ permission_table: |
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := gate.Options
-	o.Authenticator = allowAll{}
-	if gate, err = core.New(o); err != nil {
+	gate, err := config.NewBuilder(config.BuilderOptions{Recorder: recorder}).GateWith(c, allowAll{}, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return handler{gate}
@@ -216,18 +217,13 @@ func TestEveryPDKErrorDenies(t *testing.T) {
 // recorded keeps what a Recorder gets.
 type recorded []core.Event
 
-func (r *recorded) Record(_ context.Context, e core.Event) { *r = append(*r, e) }
+func (r *recorded) Begin(ctx context.Context, _ *core.Request) context.Context { return ctx }
+func (r *recorded) End(_ context.Context, e core.Event)                        { *r = append(*r, e) }
 
 func recordingHandler(t *testing.T) (handler, *recorded) {
 	t.Helper()
 	events := &recorded{}
-	o := testHandler(t).gate.Options
-	o.Recorder = events
-	gate, err := core.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return handler{gate}, events
+	return handlerWith(t, events), events
 }
 
 func requestID(t *testing.T, body []byte) string {

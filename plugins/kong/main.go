@@ -35,7 +35,7 @@ func plugin(gates *config.Builder) pluginserver.Plugin {
 		Version:  version.Version,
 		Priority: priority,
 		Config:   config.Config{},
-		Recorder: gates.Recorder,
+		Recorder: gates.Recorder(),
 		New: func(raw json.RawMessage) (pluginserver.Handler, error) {
 			own, err := ownSettings(raw)
 			if err != nil {

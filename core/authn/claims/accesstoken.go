@@ -18,8 +18,6 @@ const (
 	// MarkedAccess called itself an access token: by the typ header of RFC
 	// 9068, or by being one to the server that introspected it.
 	MarkedAccess
-	// IDTokenToo is a token that may be an ID token as well.
-	IDTokenToo
 )
 
 // CheckKind reports why a set of claims is not an access token's. An issuer
@@ -32,8 +30,8 @@ func (s Set) CheckKind(t Token) error {
 	if s["events"] != nil {
 		return errors.New("is a logout or security event token (events)")
 	}
-	named, err := s.namedKind(t == IDTokenToo)
-	if err != nil || t == IDTokenToo {
+	named, err := s.namedKind()
+	if err != nil {
 		return err
 	}
 	for _, name := range []string{"at_hash", "c_hash", "s_hash"} {
@@ -52,11 +50,10 @@ func (s Set) CheckKind(t Token) error {
 var (
 	kindClaims  = []string{"token_use", "typ"}
 	accessKinds = []string{"access_token", "access", "bearer", "at+jwt"}
-	idKinds     = []string{"id_token", "id"}
 	saysNothing = []string{"", "jwt"}
 )
 
-func (s Set) namedKind(idToken bool) (named bool, err error) {
+func (s Set) namedKind() (named bool, err error) {
 	for _, claim := range kindClaims {
 		value, err := s.Text(claim)
 		if err != nil {
@@ -67,7 +64,6 @@ func (s Set) namedKind(idToken bool) (named bool, err error) {
 		case slices.Contains(saysNothing, value):
 		case slices.Contains(accessKinds, value):
 			named = true
-		case idToken && slices.Contains(idKinds, value):
 		default:
 			return false, fmt.Errorf("is a token of another kind (%s)", claim)
 		}

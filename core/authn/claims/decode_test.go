@@ -196,12 +196,9 @@ func TestCheckKind(t *testing.T) {
 		{`{"typ":"Bearer","sid":"1","nonce":"n"}`, claims.Unmarked, true}, // Keycloak's access token
 		{`{"typ":"Refresh"}`, claims.MarkedAccess, false},
 		{`{"typ":"ID"}`, claims.Unmarked, false},
-		{`{"typ":"ID"}`, claims.IDTokenToo, true},
-		{`{"typ":"Refresh"}`, claims.IDTokenToo, false},
 		{`{"typ":"JWT","sid":"1"}`, claims.Unmarked, false},
 		{`{"at_hash":"x"}`, claims.MarkedAccess, false},
 		{`{"at_hash":"x","typ":"Bearer"}`, claims.Unmarked, false},
-		{`{"at_hash":"x"}`, claims.IDTokenToo, true},
 		{`{"c_hash":"x"}`, claims.Unmarked, false},
 		{`{"nonce":"x"}`, claims.Unmarked, false},
 		{`{"nonce":"x"}`, claims.MarkedAccess, true},
@@ -211,8 +208,8 @@ func TestCheckKind(t *testing.T) {
 		{`{"aud":["web"],"azp":"web","scope":""}`, claims.Unmarked, true},
 		{`{"aud":["web","api"],"azp":"web"}`, claims.Unmarked, true},
 		{`{"cnf":{"jkt":"x"}}`, claims.MarkedAccess, false},
-		{`{"cnf":{"x5t#S256":"x"}}`, claims.IDTokenToo, false},
-		{`{"events":{}}`, claims.IDTokenToo, false},
+		{`{"cnf":{"x5t#S256":"x"}}`, claims.MarkedAccess, false},
+		{`{"events":{}}`, claims.MarkedAccess, false},
 	} {
 		err := set(t, test.claims).CheckKind(test.token)
 		if (err == nil) != test.good {

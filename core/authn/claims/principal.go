@@ -2,6 +2,7 @@ package claims
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -72,6 +73,9 @@ func (s Set) identify(to *core.Principal) (err error) {
 	if to.Subject == "" && to.ClientID == "" {
 		return errNobody
 	}
+	if to.Actor, err = s.actor(); err != nil {
+		return err
+	}
 	// A wrong shape leaves these empty, and then no check for a level or for
 	// a recent authentication passes.
 	if to.AAL, _ = s.Text("aal"); to.AAL == "" {
@@ -79,6 +83,26 @@ func (s Set) identify(to *core.Principal) (err error) {
 	}
 	to.AuthenticatedAt, _, _ = s.Time("auth_time")
 	return nil
+}
+
+// actor returns who acts for the subject (RFC 8693 section 4.1). One that cannot
+// be read is an error: the token would pass for one that was not delegated.
+func (s Set) actor() (*core.Actor, error) {
+	if s["act"] == nil {
+		return nil, nil
+	}
+	object, ok := s["act"].(map[string]any)
+	if !ok {
+		return nil, errors.New("act is not an object")
+	}
+	var actor core.Actor
+	for name, to := range map[string]*string{"sub": &actor.Subject, "iss": &actor.Issuer, "client_id": &actor.ClientID} {
+		var err error
+		if *to, err = Set(object).Text(name); err != nil {
+			return nil, fmt.Errorf("act: %w", err)
+		}
+	}
+	return &actor, nil
 }
 
 // client returns client_id (RFC 9068, RFC 7662), else azp (OpenID Connect).

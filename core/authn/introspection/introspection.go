@@ -47,11 +47,8 @@ type Options struct {
 	// Without them a token counts whomever it is meant for.
 	Audiences []string
 	// InsecureAcceptMissingExpiry accepts answers without exp, which RFC 7662
-	// leaves optional. They count for MissingExpiryTTL.
+	// leaves optional. They count for 30 s.
 	InsecureAcceptMissingExpiry bool
-	// MissingExpiryTTL is how long an answer without exp counts. Default 30 s;
-	// at most 5 min.
-	MissingExpiryTTL time.Duration
 	// Leeway is how far the server's clock may be ahead of ours: for nbf and
 	// iat. exp gets none. Default 30 s; at most 5 min.
 	Leeway time.Duration
@@ -65,9 +62,6 @@ func (o Options) withDefaults() Options {
 	if o.Auth == "" {
 		o.Auth = AuthNone
 	}
-	if o.MissingExpiryTTL == 0 {
-		o.MissingExpiryTTL = 30 * time.Second
-	}
 	if o.Leeway == 0 {
 		o.Leeway = 30 * time.Second
 	}
@@ -78,7 +72,11 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-const maxLenience = 5 * time.Minute
+const (
+	maxLenience = 5 * time.Minute
+	// missingExpiryTTL is how long a response without exp counts.
+	missingExpiryTTL = 30 * time.Second
+)
 
 func (o Options) validate() error {
 	_, err := idp.ParseURL(o.URL)
@@ -95,8 +93,6 @@ func (o Options) validate() error {
 		return fmt.Errorf("%s needs a client id and a client secret", o.Auth)
 	case o.Leeway < 0 || o.Leeway > maxLenience:
 		return fmt.Errorf("leeway %s is not between 0s and %s", o.Leeway, maxLenience)
-	case o.MissingExpiryTTL < 0 || o.MissingExpiryTTL > maxLenience:
-		return fmt.Errorf("the time to live of tokens without exp, %s, is not between 0s and %s", o.MissingExpiryTTL, maxLenience)
 	}
 	for _, audience := range o.Audiences {
 		if audience == "" {
@@ -106,10 +102,10 @@ func (o Options) validate() error {
 	return nil
 }
 
-// Authenticator asks an introspection endpoint. It is a core.Authenticator.
-type Authenticator struct{ Options }
+// Authenticator asks an introspection endpoint. It is a core.TokenAuthenticator.
+type Authenticator struct{ options Options }
 
-var _ core.Authenticator = (*Authenticator)(nil)
+var _ core.TokenAuthenticator = (*Authenticator)(nil)
 
 // New makes an authenticator. Nothing is called yet.
 func New(o Options) (*Authenticator, error) {
@@ -120,8 +116,8 @@ func New(o Options) (*Authenticator, error) {
 	return &Authenticator{o}, nil
 }
 
-// Authenticate asks whether the token is active and whose it is.
-func (a *Authenticator) Authenticate(ctx context.Context, c core.Credential) (*core.Principal, error) {
+// AuthenticateToken asks whether the token is active and whose it is.
+func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
 	if c.Value == "" || len(c.Value) > core.MaxCredential {
 		return nil, fmt.Errorf("%w: not a token", core.ErrInvalid)
 	}
@@ -158,14 +154,14 @@ func (a *Authenticator) ask(ctx context.Context, token string) (claims.Set, erro
 	if err != nil {
 		return nil, err
 	}
-	answer, err := a.Client.Do(req, maxAnswer)
+	answer, err := a.options.Client.Do(req, maxAnswer)
 	if err != nil {
 		return nil, err
 	}
 	switch answer.Status {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil, fmt.Errorf("the server refuses this client with status %d: check the client authentication (%s)", answer.Status, a.Auth)
+		return nil, fmt.Errorf("the server refuses this client with status %d: check the client authentication (%s)", answer.Status, a.options.Auth)
 	default:
 		return nil, fmt.Errorf("the server answers with status %d", answer.Status)
 	}
@@ -182,11 +178,11 @@ func (a *Authenticator) ask(ctx context.Context, token string) (claims.Set, erro
 
 func (a *Authenticator) request(ctx context.Context, token string) (*http.Request, error) {
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-	if a.Auth == AuthPost {
-		form.Set("client_id", a.ClientID)
-		form.Set("client_secret", a.ClientSecret)
+	if a.options.Auth == AuthPost {
+		form.Set("client_id", a.options.ClientID)
+		form.Set("client_secret", a.options.ClientSecret)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.URL, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.options.URL, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, errors.New("the introspection URL cannot be asked")
 	}
@@ -196,10 +192,10 @@ func (a *Authenticator) request(ctx context.Context, token string) (*http.Reques
 	// when the server closes an idle connection just then. A nil value marks
 	// that without a header being sent.
 	req.Header["Idempotency-Key"] = nil
-	if a.Auth == AuthBasic {
+	if a.options.Auth == AuthBasic {
 		// Form-encoded first, as RFC 6749 section 2.3.1 asks: a colon in the
 		// client id would otherwise move the boundary.
-		req.SetBasicAuth(url.QueryEscape(a.ClientID), url.QueryEscape(a.ClientSecret))
+		req.SetBasicAuth(url.QueryEscape(a.options.ClientID), url.QueryEscape(a.options.ClientSecret))
 	}
 	return req, nil
 }
@@ -214,7 +210,7 @@ func (a *Authenticator) principal(answer claims.Set) (*core.Principal, error) {
 		return nil, err
 	}
 	p := &core.Principal{Kind: core.KindIntrospection, Issuer: issuer, Expiry: expiry}
-	if err := answer.Principal(a.Claims, p); err != nil {
+	if err := answer.Principal(a.options.Claims, p); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -234,21 +230,21 @@ func (a *Authenticator) check(answer claims.Set) (issuer string, err error) {
 	if issuer, err = answer.Text("iss"); err != nil {
 		return "", err
 	}
-	if a.Issuer != "" && issuer != a.Issuer {
+	if a.options.Issuer != "" && issuer != a.options.Issuer {
 		return "", fmt.Errorf("is from another issuer (%.200q)", issuer)
 	}
-	if len(a.Audiences) > 0 {
-		if err := answer.MeantFor(a.Audiences); err != nil {
+	if len(a.options.Audiences) > 0 {
+		if err := answer.MeantFor(a.options.Audiences); err != nil {
 			return "", err
 		}
 	}
-	return issuer, answer.Begun(a.Now(), a.Leeway)
+	return issuer, answer.Begun(a.options.Now(), a.options.Leeway)
 }
 
 func (a *Authenticator) expiry(answer claims.Set) (time.Time, error) {
-	now := a.Now()
-	if answer["exp"] == nil && a.InsecureAcceptMissingExpiry {
-		return now.Add(a.MissingExpiryTTL), nil
+	now := a.options.Now()
+	if answer["exp"] == nil && a.options.InsecureAcceptMissingExpiry {
+		return now.Add(missingExpiryTTL), nil
 	}
 	return answer.Expiry(now)
 }

@@ -59,7 +59,7 @@ func (b *bench) ask(changes map[string]any) (*core.Principal, error) {
 
 func (b *bench) askAgain() (*core.Principal, error) {
 	b.t.Helper()
-	p, err := b.auth.Authenticate(b.t.Context(), core.Credential{Kind: core.BearerToken, Value: token})
+	p, err := b.auth.AuthenticateToken(b.t.Context(), core.Credential{Place: core.BearerToken, Value: token})
 	if err != nil && (strings.Contains(err.Error(), token) || strings.Contains(err.Error(), clientSecret)) {
 		b.t.Errorf("the error holds a secret: %v", err)
 	}
@@ -204,13 +204,13 @@ func TestTimes(t *testing.T) {
 	b.refuses("iat in the future", map[string]any{"iat": now + 60})
 
 	b = setup(t, func(o *introspection.Options) {
-		o.InsecureAcceptMissingExpiry, o.MissingExpiryTTL = true, 20*time.Second
+		o.InsecureAcceptMissingExpiry = true
 	})
 	p, err := b.ask(map[string]any{"exp": nil})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := p.Expiry.Sub(b.clock.Now()); got != 20*time.Second {
+	if got := p.Expiry.Sub(b.clock.Now()); got != 30*time.Second {
 		t.Errorf("a token without exp counts for %s", got)
 	}
 	b.refuses("expired all the same", map[string]any{"exp": now})
@@ -262,7 +262,7 @@ func TestOutageIsNotTheCallersFault(t *testing.T) {
 func TestOversizedTokenIsNotSent(t *testing.T) {
 	b := setup(t, nil)
 	for _, value := range []string{"", strings.Repeat("a", core.MaxCredential+1)} {
-		_, err := b.auth.Authenticate(t.Context(), core.Credential{Kind: core.BearerToken, Value: value})
+		_, err := b.auth.AuthenticateToken(t.Context(), core.Credential{Place: core.BearerToken, Value: value})
 		if !errors.Is(err, core.ErrInvalid) {
 			t.Errorf("got %v", err)
 		}
@@ -277,7 +277,7 @@ func TestTokenThatLooksLikeAForm(t *testing.T) {
 	b := setup(t, nil)
 	evil := "x&token=" + token + "&client_id=admin"
 	b.server.Know(token, b.answer(nil))
-	_, err := b.auth.Authenticate(t.Context(), core.Credential{Kind: core.BearerToken, Value: evil})
+	_, err := b.auth.AuthenticateToken(t.Context(), core.Credential{Place: core.BearerToken, Value: evil})
 	if !errors.Is(err, core.ErrInvalid) {
 		t.Errorf("got %v", err)
 	}
@@ -298,7 +298,6 @@ func TestBadOptions(t *testing.T) {
 		"a secret that is not used": func(o *introspection.Options) { o.ClientSecret = clientSecret },
 		"an empty audience":         func(o *introspection.Options) { o.Audiences = []string{""} },
 		"a large leeway":            func(o *introspection.Options) { o.Leeway = time.Hour },
-		"a long life without exp":   func(o *introspection.Options) { o.MissingExpiryTTL = time.Hour },
 	} {
 		o := introspection.Options{URL: "http://hydra.test/introspect", Client: client}
 		change(&o)

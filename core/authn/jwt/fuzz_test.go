@@ -66,7 +66,7 @@ func FuzzVerifier(f *testing.F) {
 	}
 	signed := []string{good}
 	f.Fuzz(func(t *testing.T, text string) {
-		p, err := v.Authenticate(t.Context(), core.Credential{Kind: core.BearerToken, Value: text})
+		p, err := v.AuthenticateToken(t.Context(), core.Credential{Place: core.BearerToken, Value: text})
 		switch {
 		case err == nil && !slices.Contains(signed, text):
 			t.Fatalf("%q was accepted as %+v", text, p)
@@ -85,10 +85,10 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run(alg, func(b *testing.B) {
 			clock := coretest.NewClock()
 			v, key := offline(b, clock, alg)
-			c := core.Credential{Kind: core.BearerToken, Value: offlineToken(b, clock, key)}
+			c := core.Credential{Place: core.BearerToken, Value: offlineToken(b, clock, key)}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := v.Authenticate(b.Context(), c); err != nil {
+				if _, err := v.AuthenticateToken(b.Context(), c); err != nil {
 					b.Fatal(err)
 				}
 			}

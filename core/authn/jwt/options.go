@@ -26,7 +26,7 @@ type Options struct {
 	// Leeway is how far an issuer's clock may be ahead of ours: for nbf and
 	// iat. exp gets none. Default 30 s; at most 5 min.
 	Leeway time.Duration
-	// Log is told of key fetches that fail. Default: nobody.
+	// Log gets a line for key fetches that fail. Default: none.
 	Log *slog.Logger
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -56,10 +56,6 @@ type Issuer struct {
 	// and without "application/". "" stands for a token without typ.
 	// Default: JWT and at+jwt.
 	Types []string
-	// InsecureAcceptIDTokens accepts tokens that look like ID tokens. They
-	// are meant for one page, not for an API (RFC 9068 section 5).
-	InsecureAcceptIDTokens bool
-
 	// Claims say where scopes, roles and permissions are.
 	Claims claims.Paths
 
@@ -210,4 +206,4 @@ func shortType(typ string) string {
 // accessTokenType is the typ of RFC 9068 section 2.1.
 const accessTokenType = "at+jwt"
 
-var _ core.Authenticator = (*Verifier)(nil)
+var _ core.TokenAuthenticator = (*Verifier)(nil)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/core"
@@ -12,7 +13,7 @@ import (
 	"gatehouse/core/authn/idp"
 )
 
-// Verifier checks JWTs of the configured issuers. It is a core.Authenticator.
+// Verifier checks JWTs of the configured issuers. It is a core.TokenAuthenticator.
 type Verifier struct {
 	issuers map[string]*trusted
 	leeway  time.Duration
@@ -49,11 +50,37 @@ func newKeySource(issuer Issuer, client *idp.Client, log *slog.Logger, now func(
 	return &remoteKeys{issuer: issuer, client: client, log: log, now: now}, nil
 }
 
-// Knows reports whether tokens that name this issuer can be verified here.
-func (v *Verifier) Knows(issuer string) bool {
-	_, known := v.issuers[issuer]
-	return known
+// IsJWT reports whether a credential has the form of a JWT (RFC 7519): three
+// parts in base64url of which the first is a JSON object with an alg. It keeps in
+// the credential what it has parsed.
+func IsJWT(c *core.Credential) bool {
+	_, isJWT := parsed(c)
+	return isJWT
 }
+
+// Judges reports whether a bearer token is a JWT of a configured issuer, and
+// keeps in the credential what it has parsed.
+func (v *Verifier) Judges(c *core.Credential) bool {
+	t, isJWT := parsed(c)
+	_, known := v.issuers[t.issuer()]
+	return isJWT && known
+}
+
+// parsed returns the token of a credential, parsed once however often it is
+// asked for.
+func parsed(c *core.Credential) (t *token, isJWT bool) {
+	if t, ok := c.Parsed.(*token); ok {
+		return t, true
+	}
+	if t, isJWT = parse(c.Value); isJWT {
+		c.Parsed = t
+	}
+	return t, isJWT
+}
+
+// Candidate reports whether a credential begins as every JWT does, with the
+// base64url of an object's first bytes.
+func Candidate(c core.Credential) bool { return strings.HasPrefix(c.Value, "ey") }
 
 // Waiting lists the issuers whose keys are not at hand, in order, and has the
 // keys fetched without waiting for them.
@@ -68,12 +95,12 @@ func (v *Verifier) Waiting() []string {
 	return names
 }
 
-// Authenticate verifies a token. Every refusal wraps core.ErrInvalid; any
+// AuthenticateToken verifies a token. Every refusal wraps core.ErrInvalid; any
 // other error means that the issuer's keys could not be had.
-func (v *Verifier) Authenticate(ctx context.Context, c core.Credential) (*core.Principal, error) {
-	t, err := parse(c.Value)
-	if err != nil {
-		return nil, invalid(err)
+func (v *Verifier) AuthenticateToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
+	t, _ := parsed(&c)
+	if t.err != nil {
+		return nil, invalid(t.err)
 	}
 	issuer, err := v.issuerOf(t)
 	if err != nil {
@@ -162,10 +189,7 @@ func (i *Issuer) Principal(set claims.Set, typ string, now time.Time, leeway tim
 }
 
 func (i *Issuer) kind(typ string) claims.Token {
-	switch {
-	case i.InsecureAcceptIDTokens:
-		return claims.IDTokenToo
-	case shortType(typ) == accessTokenType:
+	if shortType(typ) == accessTokenType {
 		return claims.MarkedAccess
 	}
 	return claims.Unmarked

@@ -60,13 +60,13 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Authenticator asks Kratos. It is a core.Authenticator.
+// Authenticator asks Kratos. It is a core.TokenAuthenticator.
 type Authenticator struct {
-	Options
-	whoami string
+	options Options
+	whoami  string
 }
 
-var _ core.Authenticator = (*Authenticator)(nil)
+var _ core.TokenAuthenticator = (*Authenticator)(nil)
 
 // New makes an authenticator. Nothing is called yet.
 func New(o Options) (*Authenticator, error) {
@@ -85,7 +85,24 @@ func New(o Options) (*Authenticator, error) {
 	if o.RequiredAAL != "" && levels[o.RequiredAAL] == 0 {
 		return nil, fmt.Errorf("assurance level %q is not aal1 or aal2", o.RequiredAAL)
 	}
-	return &Authenticator{Options: o, whoami: strings.TrimSuffix(base.String(), "/") + "/sessions/whoami"}, nil
+	return &Authenticator{options: o, whoami: strings.TrimSuffix(base.String(), "/") + "/sessions/whoami"}, nil
+}
+
+// tokenPrefix starts every session token of Ory Kratos.
+const tokenPrefix = "ory_st_"
+
+// Judges accepts session credentials: whatever sat in a place for them and, where
+// asked for, bearer tokens with the prefix of session tokens.
+func Judges(bearer bool) func(*core.Credential) bool {
+	return func(c *core.Credential) bool {
+		switch c.Place {
+		case core.SessionCookie, core.SessionToken:
+			return true
+		case core.BearerToken, core.TokenCookie:
+			return bearer && strings.HasPrefix(c.Value, tokenPrefix)
+		}
+		return false
+	}
 }
 
 // levels orders the assurance levels; an unknown one is below all.
@@ -94,13 +111,13 @@ var levels = map[string]int{"aal1": 1, "aal2": 2}
 // maxSession is well above a session with its devices and a large identity.
 const maxSession = 256 << 10
 
-// Authenticate asks Kratos whose session it is.
-func (a *Authenticator) Authenticate(ctx context.Context, c core.Credential) (*core.Principal, error) {
+// AuthenticateToken asks Kratos whose session it is.
+func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
 	req, err := a.request(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := a.Client.Do(req, maxSession)
+	answer, err := a.options.Client.Do(req, maxSession)
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +136,8 @@ func (a *Authenticator) request(ctx context.Context, c core.Credential) (*http.R
 		return nil, errors.New("the Kratos URL cannot be asked")
 	}
 	req.Header.Set("Accept", "application/json")
-	if c.Kind == core.SessionCookie {
-		req.Header.Set("Cookie", a.CookieName+"="+c.Value)
+	if c.Place == core.SessionCookie {
+		req.Header.Set("Cookie", a.options.CookieName+"="+c.Value)
 	} else {
 		req.Header.Set("X-Session-Token", c.Value)
 	}
@@ -175,7 +192,7 @@ func (a *Authenticator) Principal(document map[string]any) (*core.Principal, err
 	if err != nil {
 		return nil, fmt.Errorf("%w: session %w", core.ErrInvalid, err)
 	}
-	if required := a.RequiredAAL; levels[p.AAL] < levels[required] {
+	if required := a.options.RequiredAAL; levels[p.AAL] < levels[required] {
 		return nil, &core.StepUp{AAL: required}
 	}
 	return p, nil
@@ -197,7 +214,7 @@ func (a *Authenticator) read(session claims.Set) (*core.Principal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !expiry.After(a.Now()) {
+	if !expiry.After(a.options.Now()) {
 		return nil, fmt.Errorf("expired at %s", expiry.UTC().Format(time.RFC3339))
 	}
 	id, _ := identityID.Lookup(session)
@@ -209,7 +226,7 @@ func (a *Authenticator) read(session claims.Set) (*core.Principal, error) {
 	// Absent or misshapen, both stay empty, which no check passes.
 	p.AAL, _ = session.Text("authenticator_assurance_level")
 	p.AuthenticatedAt, _ = date(session, "authenticated_at")
-	if err := a.Claims.Grants(session, p); err != nil {
+	if err := a.options.Claims.Grants(session, p); err != nil {
 		return nil, err
 	}
 	p.Claims = withoutSecrets(session)
@@ -248,7 +265,7 @@ const maxKept = 32 << 10
 // its answer to be kept. A value that cannot be read allows none.
 func (a *Authenticator) freshUntil(answer *idp.Answer) time.Time {
 	if len(answer.Body) > maxKept {
-		return a.Now()
+		return a.options.Now()
 	}
 	text := answer.Header.Get("Ory-Session-Cache-For")
 	if text == "" {
@@ -258,5 +275,5 @@ func (a *Authenticator) freshUntil(answer *idp.Answer) time.Time {
 	if err != nil || seconds < 0 {
 		seconds = 0
 	}
-	return a.Now().Add(time.Duration(seconds) * time.Second)
+	return a.options.Now().Add(time.Duration(seconds) * time.Second)
 }

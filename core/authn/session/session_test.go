@@ -42,9 +42,9 @@ func (b *bench) knows(changes map[string]any) {
 	b.kratos.Know(secret, coretest.FakeSession{Document: coretest.SessionDocument(b.clock, changes)})
 }
 
-func (b *bench) ask(kind core.CredentialKind) (*core.Principal, error) {
+func (b *bench) ask(kind core.PlaceName) (*core.Principal, error) {
 	b.t.Helper()
-	p, err := b.auth.Authenticate(b.t.Context(), core.Credential{Kind: kind, Value: secret})
+	p, err := b.auth.AuthenticateToken(b.t.Context(), core.Credential{Place: kind, Value: secret})
 	if err != nil && strings.Contains(err.Error(), secret) {
 		b.t.Errorf("the error holds the credential: %v", err)
 	}
@@ -75,7 +75,7 @@ func TestPrincipalOfASession(t *testing.T) {
 
 // A second credential beside the first would leave it to Kratos which counts.
 func TestExactlyOneCredentialIsSent(t *testing.T) {
-	for kind, want := range map[core.CredentialKind]http.Header{
+	for kind, want := range map[core.PlaceName]http.Header{
 		core.SessionCookie: {"Cookie": {"ory_kratos_session=" + secret}},
 		core.SessionToken:  {"X-Session-Token": {secret}},
 		core.BearerToken:   {"X-Session-Token": {secret}},
@@ -104,8 +104,8 @@ func TestCredentialThatSmugglesAnother(t *testing.T) {
 	for _, value := range []string{
 		"", "a; ory_kratos_session=b", "a\r\nX-Session-Token: b", "a b", "a,b", `a"b`, "a\x00", "a\u00e4", strings.Repeat("a", 17<<10),
 	} {
-		for _, kind := range []core.CredentialKind{core.SessionCookie, core.SessionToken} {
-			_, err := b.auth.Authenticate(t.Context(), core.Credential{Kind: kind, Value: value})
+		for _, kind := range []core.PlaceName{core.SessionCookie, core.SessionToken} {
+			_, err := b.auth.AuthenticateToken(t.Context(), core.Credential{Place: kind, Value: value})
 			if !errors.Is(err, core.ErrInvalid) {
 				t.Errorf("%s %.30q: %v", kind, value, err)
 			}
@@ -191,7 +191,7 @@ func TestHangingKratos(t *testing.T) {
 	b.kratos.Hang()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := b.auth.Authenticate(ctx, core.Credential{Kind: core.SessionCookie, Value: secret})
+	_, err := b.auth.AuthenticateToken(ctx, core.Credential{Place: core.SessionCookie, Value: secret})
 	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, core.ErrInvalid) {
 		t.Errorf("got %v", err)
 	}

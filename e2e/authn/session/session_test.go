@@ -44,16 +44,16 @@ func (b *kratosBench) signIn(p ory.Person) ory.Session {
 	return s
 }
 
-func (b *kratosBench) ask(kind core.CredentialKind, value string) (*core.Principal, error) {
+func (b *kratosBench) ask(kind core.PlaceName, value string) (*core.Principal, error) {
 	b.t.Helper()
-	p, err := b.auth.Authenticate(b.t.Context(), core.Credential{Kind: kind, Value: value})
+	p, err := b.auth.AuthenticateToken(b.t.Context(), core.Credential{Place: kind, Value: value})
 	if err != nil && len(value) > 0 && strings.Contains(err.Error(), value) {
 		b.t.Errorf("the error holds the credential: %v", err)
 	}
 	return p, err
 }
 
-func (b *kratosBench) accepts(name string, kind core.CredentialKind, value string) *core.Principal {
+func (b *kratosBench) accepts(name string, kind core.PlaceName, value string) *core.Principal {
 	b.t.Helper()
 	p, err := b.ask(kind, value)
 	if err != nil {
@@ -62,7 +62,7 @@ func (b *kratosBench) accepts(name string, kind core.CredentialKind, value strin
 	return p
 }
 
-func (b *kratosBench) refuses(name string, kind core.CredentialKind, value string) {
+func (b *kratosBench) refuses(name string, kind core.PlaceName, value string) {
 	b.t.Helper()
 	if p, err := b.ask(kind, value); !errors.Is(err, core.ErrInvalid) {
 		b.t.Errorf("%s: %+v, %v", name, p, err)
@@ -89,7 +89,7 @@ func TestAgainstKratos(t *testing.T) {
 func (b *kratosBench) testToken() {
 	ada := b.person("ada")
 	s := b.signIn(ada)
-	for _, kind := range []core.CredentialKind{core.SessionToken, core.BearerToken} {
+	for _, kind := range []core.PlaceName{core.SessionToken, core.BearerToken} {
 		b.checkAda(ada, s, b.accepts(string(kind), kind, s.Token))
 	}
 	b.refuses("a token in the place of a cookie", core.SessionCookie, s.Token)
@@ -126,7 +126,7 @@ func (b *kratosBench) checkAda(person ory.Person, s ory.Session, p *core.Princip
 }
 
 func (b *kratosBench) testGarbage() {
-	for _, kind := range []core.CredentialKind{core.SessionCookie, core.SessionToken, core.BearerToken} {
+	for _, kind := range []core.PlaceName{core.SessionCookie, core.SessionToken, core.BearerToken} {
 		for _, value := range []string{"x", "ory_st_" + strings.Repeat("a", 32), strings.Repeat("A", 430), "eyJhbGciOiJub25lIn0.e30.", "%00", "a=b"} {
 			b.refuses(string(kind)+" "+value, kind, value)
 		}

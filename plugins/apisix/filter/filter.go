@@ -67,10 +67,18 @@ func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Reques
 	}
 }
 
-// Record is for the requests that the runner itself denied, without a gate.
-func (f *Filter) Record(ctx context.Context, e core.Event) {
-	if f.gates.Recorder != nil {
-		f.gates.Recorder.Record(ctx, e)
+// Begin and End record what the runner denied by itself, in no gate.
+func (f *Filter) Begin(ctx context.Context, r *core.Request) context.Context {
+	if recorder := f.gates.Recorder(); recorder != nil {
+		return recorder.Begin(ctx, r)
+	}
+	return ctx
+}
+
+// End records the decision.
+func (f *Filter) End(ctx context.Context, e core.Event) {
+	if recorder := f.gates.Recorder(); recorder != nil {
+		recorder.End(ctx, e)
 	}
 }
 

@@ -21,7 +21,7 @@ func (f *Filter) ResponseFilter(_ any, w pkgHTTP.Response) {
 		request.AskID = raw.RequestID
 	}
 	d := core.Refusal(request, errServed)
-	f.Record(context.Background(), core.Event{Request: request, Decision: &d})
+	core.Record(context.Background(), f.gates.Recorder(), core.Event{Request: request, Decision: &d})
 	for _, h := range d.Header {
 		w.Header().Set(h.Name, h.Value)
 	}

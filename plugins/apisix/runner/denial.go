@@ -40,7 +40,7 @@ func (s *server) record(a *reply) {
 		return
 	}
 	for _, recorder := range s.recorders {
-		recorder.Record(context.Background(), *a.denial)
+		core.Record(context.Background(), recorder, *a.denial)
 	}
 }
 

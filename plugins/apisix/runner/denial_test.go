@@ -22,7 +22,9 @@ type recorder struct {
 	events []core.Event
 }
 
-func (r *recorder) Record(_ context.Context, e core.Event) {
+func (*recorder) Begin(ctx context.Context, _ *core.Request) context.Context { return ctx }
+
+func (r *recorder) End(_ context.Context, e core.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)

@@ -14,8 +14,9 @@ import (
 // slowRecorder panics in time, and is not done with recording that in time.
 type slowRecorder struct{ probe }
 
-func (*slowRecorder) RequestFilter(any, http.ResponseWriter, pkgHTTP.Request) { panic("x") }
-func (*slowRecorder) Record(context.Context, core.Event)                      { time.Sleep(300 * time.Millisecond) }
+func (*slowRecorder) RequestFilter(any, http.ResponseWriter, pkgHTTP.Request)    { panic("x") }
+func (*slowRecorder) Begin(ctx context.Context, _ *core.Request) context.Context { return ctx }
+func (*slowRecorder) End(context.Context, core.Event)                            { time.Sleep(300 * time.Millisecond) }
 
 // The time limit can pass between a plugin's end and its reply. To hang up on
 // APISIX then would open a route with allow_degradation.

@@ -105,7 +105,7 @@ func (s *pluginServer) refuse(ctx context.Context, k *pdk.PDK, cause error) {
 	d := core.Refusal(r, cause)
 	if s.plugin.Recorder != nil {
 		describeRequest(r, k)
-		s.plugin.Recorder.Record(ctx, core.Event{Request: r, Decision: &d})
+		core.Record(ctx, s.plugin.Recorder, core.Event{Request: r, Decision: &d})
 	}
 	Exit(k, d)
 }

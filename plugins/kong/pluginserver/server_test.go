@@ -54,7 +54,8 @@ func wantRefusal(t *testing.T, o outcome) {
 // recorded keeps what a Recorder gets.
 type recorded []core.Event
 
-func (r *recorded) Record(_ context.Context, e core.Event) { *r = append(*r, e) }
+func (r *recorded) Begin(ctx context.Context, _ *core.Request) context.Context { return ctx }
+func (r *recorded) End(_ context.Context, e core.Event)                        { *r = append(*r, e) }
 
 func TestRefusalByTheServerIsRecorded(t *testing.T) {
 	for name, p := range map[string]Plugin{

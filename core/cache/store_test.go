@@ -1,0 +1,93 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/cache"
+)
+
+// node makes a memo over stores that it shares with other nodes.
+func node(t *testing.T, next core.TokenAuthenticator, positive, negative cache.Store, secret string) *cache.Memo {
+	t.Helper()
+	m, err := cache.New(cache.Options{Next: next, Positive: positive, Negative: negative, Digest: "same", KeySecret: []byte(secret)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestNodesWithOneSecretShareAStore(t *testing.T) {
+	n := &next{answer: func(context.Context, core.Credential) (*core.Principal, error) {
+		return &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}, nil
+	}}
+	positive, negative := memory(t, 100, nil), memory(t, 100, nil)
+	secret := strings.Repeat("s", 32)
+	for i, c := range []struct {
+		secret string
+		calls  int64
+	}{{secret, 1}, {secret, 1}, {strings.Repeat("o", 32), 2}, {"", 3}, {"", 4}} {
+		p, err := node(t, n, positive, negative, c.secret).AuthenticateToken(t.Context(), bearer("good"))
+		if err != nil || p.Subject != "ada" || n.calls.Load() != c.calls {
+			t.Errorf("node %d: %+v, %v after %d calls, want %d", i, p, err, n.calls.Load(), c.calls)
+		}
+	}
+	if _, err := cache.New(cache.Options{Next: n, Positive: positive, Negative: negative, Digest: "x", KeySecret: []byte("short")}); err == nil {
+		t.Error("a secret that can be guessed was accepted")
+	}
+}
+
+// broken is a store that fails, or that hangs until its context ends.
+type broken struct{ hang bool }
+
+func (b broken) fail(ctx context.Context) error {
+	if b.hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return errors.New("connection refused")
+}
+
+// Get returns an entry beside the error, as a careless store might.
+func (b broken) Get(ctx context.Context, _ cache.Key) (cache.Entry, bool, error) {
+	e := cache.Entry{Principal: &core.Principal{Subject: "root", Expiry: time.Now().Add(time.Hour)}, Until: time.Now().Add(time.Hour)}
+	return e, true, b.fail(ctx)
+}
+func (b broken) Set(ctx context.Context, _ cache.Key, _ cache.Entry) error { return b.fail(ctx) }
+func (broken) Stats() cache.StoreStats                                     { return cache.StoreStats{} }
+
+func TestStoreThatFailsIsAMissAndNeverAnOpening(t *testing.T) {
+	n := &next{answer: func(_ context.Context, c core.Credential) (*core.Principal, error) {
+		if c.Value != "good" {
+			return nil, core.ErrInvalid
+		}
+		return &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}, nil
+	}}
+	m := node(t, n, &broken{}, &broken{}, "")
+	for range 3 {
+		if p, err := m.AuthenticateToken(t.Context(), bearer("good")); err != nil || p.Subject != "ada" {
+			t.Errorf("good: %+v, %v", p, err)
+		}
+		if p, err := m.AuthenticateToken(t.Context(), bearer("bad")); !errors.Is(err, core.ErrInvalid) || p != nil {
+			t.Errorf("bad: %+v, %v", p, err)
+		}
+		if p, ok := m.Cached(t.Context(), bearer("bad")); ok {
+			t.Errorf("cached: %+v", p)
+		}
+		if p, err := m.RefreshToken(t.Context(), bearer("bad")); !errors.Is(err, core.ErrInvalid) || p != nil {
+			t.Errorf("refreshed: %+v, %v", p, err)
+		}
+	}
+	if s := m.Stats(); s.StoreErrors == 0 || s.Hits != 0 || s.Refusals != 0 {
+		t.Errorf("%+v", s)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if p, err := node(t, n, &broken{hang: true}, &broken{hang: true}, "").AuthenticateToken(ctx, bearer("bad")); err == nil {
+		t.Errorf("a store that hangs: %+v", p)
+	}
+}

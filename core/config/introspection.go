@@ -1,0 +1,132 @@
+package config
+
+import (
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/authn"
+	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/idp"
+	"gatehouse/core/authn/introspection"
+	"gatehouse/core/authn/jwt"
+)
+
+// Introspection asks the authorization server about a token.
+type Introspection struct {
+	Endpoint            string   `config:"introspection_endpoint" required:"true" starts_with:"http" doc:"URL of the introspection endpoint (RFC 7662 section 2)."`
+	AuthMethod          string   `config:"introspection_endpoint_auth_method" default:"none" one_of:"none,client_secret_basic,client_secret_post" doc:"How the gateway authenticates at the endpoint (RFC 6749 section 2.3.1)."`
+	ClientID            string   `config:"client_id" doc:"Client identifier of the gateway at the introspection endpoint."`
+	ClientSecret        Secret   `config:"client_secret" secret:"true" doc:"Client secret of the gateway. Takes a literal value, $env://NAME or $file:///path."`
+	JWT                 string   `config:"jwt_tokens" default:"unknown_issuer" one_of:"never,unknown_issuer,always" doc:"Which JWT-shaped tokens are introspected: never; those of issuers that are not configured under jwt; or always, so that a revoked JWT is refused at once."`
+	Issuer              string   `config:"issuer" doc:"Value that iss must have in the answer; not checked if unset."`
+	Audience            []string `config:"audience" doc:"Accepted audiences; the answer must name at least one of them. Required unless insecure_any_audience is set."`
+	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
+	InsecureNoExpiry    bool     `config:"insecure_no_expiry" default:"false" doc:"Accepts answers without exp; such a token is introspected again after cache_ttl."`
+	RolesClaim          string   `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
+	PermissionsClaim    string   `config:"permissions_claim" len_min:"0" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts. Empty for none."`
+	Leeway              Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference for nbf and iat, in seconds; exp is exact."`
+	CacheTTL            Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long an active token is cached, in seconds. A revoked token may be accepted for that long. 0 introspects on every request."`
+	NegativeCacheTTL    Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a token is cached, in seconds."`
+	Outbound            Outbound `config:"http" doc:"How the authorization server is called."`
+}
+
+// Values of Introspection.JWT.
+const (
+	introspectNever  = "never"
+	introspectAlways = "always"
+)
+
+var _ section = (*Introspection)(nil)
+
+func (*Introspection) kind() core.Kind      { return core.KindIntrospection }
+func (*Introspection) places() []core.Place { return nil }
+func (*Introspection) judgesBearer() bool   { return true }
+
+func (i *Introspection) check(v *validator) {
+	if i.AuthMethod != "none" && i.ClientID == "" {
+		v.add("introspection.client_id", "is needed for %s", i.AuthMethod)
+	}
+	if i.AuthMethod != "none" && i.ClientSecret == "" {
+		v.add("introspection.client_secret", "is needed for %s", i.AuthMethod)
+	}
+	if i.AuthMethod == "none" && i.ClientSecret != "" {
+		v.add("introspection.introspection_endpoint_auth_method", "is none although client_secret is set; choose client_secret_basic or client_secret_post")
+	}
+	v.audience("introspection", i.Audience, i.InsecureAnyAudience)
+	v.claims("introspection.roles_claim", i.RolesClaim)
+	v.claims("introspection.permissions_claim", i.PermissionsClaim)
+}
+
+func (i *Introspection) build(b *Builder, limits Cache) (*part, error) {
+	secret, err := resolve(string(i.ClientSecret))
+	if err != nil {
+		return nil, &Error{Mistakes: []Mistake{{"introspection.client_secret", err.Error()}}}
+	}
+	trust, err := i.Outbound.trust()
+	if err != nil {
+		return nil, err
+	}
+	k := contentKey(i.kind(), i, secret, limits, trust)
+	return b.parts.get(k, func() (*part, error) {
+		client, err := b.client(i.kind(), i.Outbound)
+		if err != nil {
+			return nil, err
+		}
+		next, err := introspection.New(i.options(client, secret, b.options.Now))
+		if err != nil {
+			return nil, err
+		}
+		memo, err := b.memo(next, k, limits, i.CacheTTL, i.NegativeCacheTTL, i.Outbound)
+		if err != nil {
+			return nil, err
+		}
+		return &part{Memo: memo, kind: i.kind(), key: k, order: i.order(), route: authn.Route{Title: "opaque tokens", Judges: i.judges}}, nil
+	})
+}
+
+// order puts introspection before local verification where every JWT is to be
+// introspected.
+func (i *Introspection) order() int {
+	if i.JWT == introspectAlways {
+		return introspectionNext
+	}
+	return introspectionLast
+}
+
+// judges accepts what no route before it has accepted, JWTs of unknown issuers
+// among it unless they are never introspected.
+func (i *Introspection) judges(c *core.Credential) bool {
+	return authn.IsBearer(c) && (i.JWT != introspectNever || !jwt.IsJWT(c))
+}
+
+func (i *Introspection) options(client *idp.Client, secret string, now func() time.Time) introspection.Options {
+	return introspection.Options{
+		URL:                         i.Endpoint,
+		Client:                      client,
+		Auth:                        introspection.Auth(i.AuthMethod),
+		ClientID:                    i.ClientID,
+		ClientSecret:                secret,
+		Issuer:                      i.Issuer,
+		Audiences:                   i.Audience,
+		InsecureAcceptMissingExpiry: i.InsecureNoExpiry,
+		Leeway:                      exactly(i.Leeway),
+		Claims:                      claims.Paths{Roles: mustClaimPaths(i.RolesClaim), Permissions: mustClaimPaths(i.PermissionsClaim)},
+		Now:                         now,
+	}
+}
+
+func (i *Introspection) principal(b *Builder, document map[string]any, _ string) (*core.Principal, error) {
+	unused, err := idp.New(idp.Options{})
+	if err != nil {
+		return nil, err
+	}
+	secret := ""
+	if i.AuthMethod != string(introspection.AuthNone) {
+		secret = "unused"
+	}
+	a, err := introspection.New(i.options(unused, secret, b.options.Now))
+	if err != nil {
+		return nil, err
+	}
+	return a.Principal(document)
+}

@@ -1,0 +1,165 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gatehouse/core"
+	"gatehouse/core/authn"
+	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/jwt"
+)
+
+// JWT verifies JWT access tokens.
+type JWT struct {
+	Issuers          []Issuer `config:"issuers" required:"true" len_min:"1" doc:"The issuers whose tokens are accepted."`
+	Leeway           Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference for nbf and iat, in seconds; exp is exact."`
+	JWKSCacheTTL     Seconds  `config:"jwks_cache_ttl" default:"600" between:"10,86400" doc:"How long a fetched key set is used before it is fetched again, in seconds."`
+	JWKSMinRefresh   Seconds  `config:"jwks_min_refresh" default:"10" between:"1,3600" doc:"Minimum time between two fetches of a key set, in seconds, however many tokens name unknown keys."`
+	JWKSMaxStale     Seconds  `config:"jwks_max_stale" default:"0" between:"0,604800" doc:"How long a key set may be used beyond jwks_cache_ttl while its issuer cannot be reached, in seconds."`
+	CacheTTL         Seconds  `config:"cache_ttl" default:"60" between:"0,3600" doc:"How long a verified token is cached, in seconds, never beyond its expiry. 0 verifies it on every request."`
+	NegativeCacheTTL Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a token is cached, in seconds."`
+	Outbound         Outbound `config:"http" doc:"How the issuers are called."`
+}
+
+// Issuer is one trusted authorization server.
+type Issuer struct {
+	Issuer              string   `config:"issuer" required:"true" doc:"The exact value of the iss claim (RFC 7519 section 4.1.1), with or without a trailing slash as the issuer writes it."`
+	JWKSURI             string   `config:"jwks_uri" starts_with:"http" doc:"URL of the issuer's key set. Without it and without jwks_file it is discovered from the issuer (OpenID Connect Discovery 1.0 section 4)."`
+	JWKSFile            string   `config:"jwks_file" doc:"Path of a file with the key set (RFC 7517), for issuers that publish none."`
+	Audience            []string `config:"audience" doc:"Accepted audiences; a token must name at least one of them (RFC 9068 section 4). Required unless insecure_any_audience is set."`
+	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
+	Algorithms          []string `config:"algorithms" default:"RS256,PS256,ES256,EdDSA" one_of:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA" doc:"Accepted signature algorithms (RFC 7518). Symmetric algorithms are not supported."`
+	TokenTypes          []string `config:"token_types" default:"at+jwt,application/at+jwt,JWT" doc:"Accepted values of the typ header. RFC 9068 issuers use at+jwt; Hydra writes JWT."`
+	ScopesClaim         string   `config:"scopes_claim" len_min:"0" default:"scope,scp" doc:"Claims that may hold the scopes, separated by commas; the first that is present counts. Empty for none."`
+	RolesClaim          string   `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
+	PermissionsClaim    string   `config:"permissions_claim" len_min:"0" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts. Empty for none."`
+}
+
+var _ section = (*JWT)(nil)
+
+func (*JWT) kind() core.Kind      { return core.KindJWT }
+func (*JWT) places() []core.Place { return nil }
+func (*JWT) judgesBearer() bool   { return true }
+
+func (j *JWT) check(v *validator) { v.issuers(j.Issuers) }
+
+func (v *validator) issuers(issuers []Issuer) {
+	seen := map[string]int{}
+	for i, issuer := range issuers {
+		path := fmt.Sprintf("jwt.issuers[%d]", i)
+		if first, twice := seen[issuer.Issuer]; twice && issuer.Issuer != "" {
+			v.add(path+".issuer", "is already configured at jwt.issuers[%d]", first)
+		}
+		seen[issuer.Issuer] = i
+		v.issuer(path, issuer)
+	}
+}
+
+func (v *validator) issuer(path string, issuer Issuer) {
+	if issuer.JWKSURI != "" && issuer.JWKSFile != "" {
+		v.add(path+".jwks_file", "cannot be set beside jwks_uri")
+	}
+	if issuer.JWKSURI == "" && issuer.JWKSFile == "" && issuer.Issuer != "" {
+		v.url(path+".issuer", issuer.Issuer)
+	}
+	v.audience(path, issuer.Audience, issuer.InsecureAnyAudience)
+	v.claims(path+".scopes_claim", issuer.ScopesClaim)
+	v.claims(path+".roles_claim", issuer.RolesClaim)
+	v.claims(path+".permissions_claim", issuer.PermissionsClaim)
+}
+
+func (j *JWT) build(b *Builder, limits Cache) (*part, error) {
+	files, err := j.files()
+	if err != nil {
+		return nil, err
+	}
+	k := contentKey(j.kind(), j, limits, files)
+	return b.parts.get(k, func() (*part, error) {
+		client, err := b.client(j.kind(), j.Outbound)
+		if err != nil {
+			return nil, err
+		}
+		next, err := jwt.New(jwt.Options{Issuers: j.trusted(), Client: client, Leeway: exactly(j.Leeway), Log: b.options.Log, Now: b.options.Now})
+		if err != nil {
+			return nil, err
+		}
+		memo, err := b.memo(next, k, limits, j.CacheTTL, j.NegativeCacheTTL, j.Outbound)
+		if err != nil {
+			return nil, err
+		}
+		next.Waiting() // has the keys fetched before the first token comes
+		return &part{Memo: memo, kind: j.kind(), key: k, order: jwtsNext, waiting: next.Waiting, route: j.route(next)}, nil
+	})
+}
+
+func (j *JWT) route(v *jwt.Verifier) authn.Route {
+	issuers := make([]string, len(j.Issuers))
+	for n, i := range j.Issuers {
+		issuers[n] = i.Issuer
+	}
+	return authn.Route{
+		Title:     "JWTs of " + strings.Join(issuers, " and "),
+		Candidate: func(c core.Credential) bool { return authn.IsBearer(&c) && jwt.Candidate(c) },
+		Judges:    func(c *core.Credential) bool { return authn.IsBearer(c) && v.Judges(c) },
+	}
+}
+
+func (j *JWT) trusted() []jwt.Issuer {
+	issuers := make([]jwt.Issuer, len(j.Issuers))
+	for n, i := range j.Issuers {
+		issuers[n] = jwt.Issuer{
+			Issuer:               i.Issuer,
+			JWKSURL:              i.JWKSURI,
+			JWKSFile:             i.JWKSFile,
+			Audiences:            i.Audience,
+			InsecureSkipAudience: i.InsecureAnyAudience,
+			Algorithms:           i.Algorithms,
+			Types:                i.TokenTypes,
+			Claims:               claims.Paths{Scopes: mustClaimPaths(i.ScopesClaim), Roles: mustClaimPaths(i.RolesClaim), Permissions: mustClaimPaths(i.PermissionsClaim)},
+			RefreshAfter:         j.JWKSCacheTTL.Duration(),
+			MaxAge:               (j.JWKSCacheTTL + j.JWKSMaxStale).Duration(),
+			MinInterval:          j.JWKSMinRefresh.Duration(),
+		}
+	}
+	return issuers
+}
+
+// files is the text of every file that the verifier reads.
+func (j *JWT) files() ([]string, error) {
+	trust, err := j.Outbound.trust()
+	if err != nil {
+		return nil, err
+	}
+	texts := []string{trust}
+	for n, i := range j.Issuers {
+		if i.JWKSFile == "" {
+			continue
+		}
+		text, err := readBounded(i.JWKSFile, maxConfig)
+		if err != nil {
+			return nil, fmt.Errorf("issuers[%d].jwks_file: %w", n, err)
+		}
+		texts = append(texts, i.JWKSFile, string(text))
+	}
+	return texts, nil
+}
+
+func (j *JWT) principal(b *Builder, document map[string]any, typ string) (*core.Principal, error) {
+	set := claims.Set(document)
+	name, err := set.Text("iss")
+	if err != nil {
+		return nil, fmt.Errorf("%w: JWT %w", core.ErrInvalid, err)
+	}
+	n := slices.IndexFunc(j.Issuers, func(i Issuer) bool { return i.Issuer == name })
+	if n < 0 {
+		return nil, fmt.Errorf("%w: JWT is from another issuer (%.200q)", core.ErrInvalid, name)
+	}
+	issuer := j.trusted()[n]
+	p, err := issuer.Principal(set, typ, b.options.Now(), exactly(j.Leeway))
+	if err != nil {
+		return nil, fmt.Errorf("%w: JWT %w", core.ErrInvalid, err)
+	}
+	return p, nil
+}

@@ -1,0 +1,84 @@
+package config
+
+import (
+	"fmt"
+
+	"gatehouse/core"
+	"gatehouse/core/metadata"
+)
+
+// ResourceMetadata describes a protected resource to clients.
+type ResourceMetadata struct {
+	Resource             string   `config:"resource" required:"true" starts_with:"http" doc:"Identifier of the resource: the URL by which clients call it, such as https://api.example.com/mcp, without a query."`
+	AuthorizationServers []string `config:"authorization_servers" doc:"Issuers at which clients get tokens for the resource. Without it: the issuers of jwt, and introspection.issuer."`
+	ScopesSupported      []string `config:"scopes_supported" doc:"Scopes that clients may ask for."`
+	ResourceName         string   `config:"resource_name" doc:"Name of the resource, for people."`
+	Documentation        string   `config:"resource_documentation" starts_with:"http" doc:"URL of a page for the developers of clients."`
+	DPoPBound            bool     `config:"dpop_bound_access_tokens_required" default:"false" doc:"Whether the metadata say that the resource takes only access tokens that are bound by DPoP (RFC 9449). The gate itself refuses bound tokens."`
+	CertificateBound     bool     `config:"tls_client_certificate_bound_access_tokens" default:"false" doc:"Whether the metadata say that access tokens for the resource are bound to client certificates (RFC 8705). The gate itself refuses bound tokens."`
+}
+
+// resourceMetadata refuses what could not be served, each at its own path.
+func (v *validator) resourceMetadata(c *Config) {
+	seen := map[string]int{}
+	for i, r := range c.ResourceMetadata {
+		if r.Resource == "" {
+			continue // is required
+		}
+		at := fmt.Sprintf("resource_metadata[%d].resource", i)
+		_, path, _, err := metadata.Locate(r.Resource)
+		if err != nil {
+			v.add(at, "%v", err)
+			continue
+		}
+		if first, twice := seen[path]; twice {
+			v.add(at, "has the path of resource_metadata[%d].resource; one gate serves one resource for a path", first)
+		}
+		seen[path] = i
+	}
+}
+
+// resources are the endpoints that serve the metadata, and what a challenge names.
+func (c *Config) resources() ([]core.Endpoint, []core.Resource, error) {
+	var endpoints []core.Endpoint
+	var resources []core.Resource
+	for i, r := range c.ResourceMetadata {
+		endpoint, resource, err := c.metadata(r).Endpoint()
+		if err != nil {
+			return nil, nil, fmt.Errorf("resource_metadata[%d]: %w", i, err)
+		}
+		endpoints, resources = append(endpoints, endpoint), append(resources, resource)
+	}
+	return endpoints, resources, nil
+}
+
+func (c *Config) metadata(r ResourceMetadata) metadata.Resource {
+	servers := r.AuthorizationServers
+	if len(servers) == 0 {
+		servers = c.issuers()
+	}
+	return metadata.Resource{
+		Resource:             r.Resource,
+		AuthorizationServers: servers,
+		ScopesSupported:      r.ScopesSupported,
+		BearerMethods:        []string{"header"}, // RFC 6750 section 2.1; no other is accepted
+		Name:                 r.ResourceName,
+		Documentation:        r.Documentation,
+		DPoPBound:            r.DPoPBound,
+		CertificateBound:     r.CertificateBound,
+	}
+}
+
+// issuers are those whose tokens are accepted, as far as they are known.
+func (c *Config) issuers() []string {
+	var names []string
+	if c.JWT != nil {
+		for _, i := range c.JWT.Issuers {
+			names = append(names, i.Issuer)
+		}
+	}
+	if c.Introspection != nil && c.Introspection.Issuer != "" {
+		names = append(names, c.Introspection.Issuer)
+	}
+	return names
+}

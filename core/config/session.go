@@ -1,0 +1,90 @@
+package config
+
+import (
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/authn"
+	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/idp"
+	"gatehouse/core/authn/session"
+)
+
+// Session verifies Ory Kratos sessions.
+type Session struct {
+	KratosURL        string   `config:"kratos_url" required:"true" starts_with:"http" doc:"URL of the public API of Ory Kratos, such as http://kratos:4433."`
+	CookieName       string   `config:"cookie_name" default:"ory_kratos_session" doc:"Name of the session cookie."`
+	SessionToken     bool     `config:"session_token" default:"true" doc:"Whether session tokens are accepted in X-Session-Token, as native apps send them."`
+	BearerToken      bool     `config:"bearer_token" default:"false" doc:"Whether session tokens (ory_st_...) are also accepted in the Authorization header."`
+	RequiredAAL      string   `config:"required_aal" one_of:"aal1,aal2" default:"aal1" doc:"Lowest authenticator assurance level that is accepted (NIST SP 800-63B)."`
+	RolesClaim       string   `config:"roles_claim" len_min:"0" default:"identity.metadata_public.roles" doc:"Where the roles are in the session document. Empty for none."`
+	PermissionsClaim string   `config:"permissions_claim" len_min:"0" default:"identity.metadata_public.permissions" doc:"Where permissions are in the session document. Empty for none."`
+	CacheTTL         Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long a valid session is cached, in seconds. A revoked session may be accepted for that long. 0 asks Kratos on every request."`
+	NegativeCacheTTL Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a session is cached, in seconds."`
+	Outbound         Outbound `config:"http" doc:"How Kratos is called."`
+}
+
+var _ section = (*Session)(nil)
+
+func (*Session) kind() core.Kind { return core.KindSession }
+
+func (s *Session) places() []core.Place {
+	places := []core.Place{{Name: core.SessionCookie, Cookie: s.CookieName}}
+	if s.SessionToken {
+		places = append(places, core.SessionTokenPlace)
+	}
+	return places
+}
+
+func (s *Session) judgesBearer() bool { return s.BearerToken }
+
+func (s *Session) check(v *validator) {
+	v.claims("session.roles_claim", s.RolesClaim)
+	v.claims("session.permissions_claim", s.PermissionsClaim)
+}
+
+func (s *Session) build(b *Builder, limits Cache) (*part, error) {
+	trust, err := s.Outbound.trust()
+	if err != nil {
+		return nil, err
+	}
+	k := contentKey(s.kind(), s, limits, trust)
+	return b.parts.get(k, func() (*part, error) {
+		client, err := b.client(s.kind(), s.Outbound)
+		if err != nil {
+			return nil, err
+		}
+		next, err := session.New(s.options(client, b.options.Now))
+		if err != nil {
+			return nil, err
+		}
+		memo, err := b.memo(next, k, limits, s.CacheTTL, s.NegativeCacheTTL, s.Outbound)
+		if err != nil {
+			return nil, err
+		}
+		return &part{Memo: memo, kind: s.kind(), key: k, order: sessionsFirst, route: authn.Route{Title: "sessions", Judges: session.Judges(s.BearerToken)}}, nil
+	})
+}
+
+func (s *Session) options(client *idp.Client, now func() time.Time) session.Options {
+	return session.Options{
+		URL:         s.KratosURL,
+		Client:      client,
+		CookieName:  s.CookieName,
+		RequiredAAL: s.RequiredAAL,
+		Claims:      claims.Paths{Roles: mustClaimPaths(s.RolesClaim), Permissions: mustClaimPaths(s.PermissionsClaim)},
+		Now:         now,
+	}
+}
+
+func (s *Session) principal(b *Builder, document map[string]any, _ string) (*core.Principal, error) {
+	unused, err := idp.New(idp.Options{})
+	if err != nil {
+		return nil, err
+	}
+	a, err := session.New(s.options(unused, b.options.Now))
+	if err != nil {
+		return nil, err
+	}
+	return a.Principal(document)
+}

@@ -1,0 +1,69 @@
+package core
+
+// Kind says how a principal proved who they are. Every kind is a row of the table
+// of kinds.
+type Kind string
+
+// The kinds of credentials.
+const (
+	KindSession       Kind = "session"
+	KindJWT           Kind = "jwt"
+	KindIntrospection Kind = "introspection"
+)
+
+// KindInfo is a row of the table of credential kinds, out of which permission
+// tables, the configuration, tools and documents take what they call a kind.
+// A new kind is a row here, a section of core/config that builds it, and a
+// package below core/authn that verifies it.
+type KindInfo struct {
+	// Kind is its name in permission tables (credentials), in the claim "kind",
+	// in logs and metrics, and on the command line. The section of the
+	// configuration that switches it on has the same name.
+	Kind Kind
+	// Title is what documents and explanations call it.
+	Title string
+	// Proof is what convinces the gate.
+	Proof string
+	// Places are where such a credential may sit.
+	Places []PlaceName
+	// Scopes tells whether such a credential can state scopes (RFC 6749
+	// section 3.3).
+	Scopes bool
+}
+
+var kinds = []KindInfo{
+	{
+		Kind: KindSession, Title: "Ory Kratos session", Proof: "Kratos, asked for the session",
+		Places: []PlaceName{SessionCookie, SessionToken, BearerToken, TokenCookie},
+	},
+	{
+		Kind: KindJWT, Title: "JWT access token", Proof: "the issuer's signature, checked with its key set",
+		Places: []PlaceName{BearerToken, TokenCookie}, Scopes: true,
+	},
+	{
+		Kind: KindIntrospection, Title: "opaque access token", Proof: "the authorization server, asked by introspection (RFC 7662)",
+		Places: []PlaceName{BearerToken, TokenCookie}, Scopes: true,
+	},
+}
+
+// Kinds returns the table of credential kinds. The caller must not change it.
+func Kinds() []KindInfo { return kinds }
+
+// KindNames are the names of all kinds, in the order of the table.
+func KindNames() []string {
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = string(k.Kind)
+	}
+	return names
+}
+
+// Info finds the row of a kind.
+func (k Kind) Info() (info KindInfo, known bool) {
+	for _, row := range kinds {
+		if row.Kind == k {
+			return row, true
+		}
+	}
+	return KindInfo{}, false
+}

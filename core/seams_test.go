@@ -1,0 +1,443 @@
+package core
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// boundToken is an authenticator of one token that is bound to a certificate
+// (RFC 8705 section 3): the proof lies in the TLS connection, not in the token.
+type boundToken struct{ thumbprint string }
+
+func (b boundToken) Authenticate(_ context.Context, call *Call, c Credential) (Authentication, error) {
+	if c.Value != "bound" {
+		return Authentication{Principal: &Principal{Subject: "ada", Expiry: noon.Add(time.Minute)}}, nil
+	}
+	tls, err := call.ClientTLS()
+	if err != nil {
+		return Authentication{}, err
+	}
+	if len(tls.Chain) == 0 {
+		return Authentication{}, fmt.Errorf("%w: the token is bound to a certificate and the client presented none", ErrInvalid)
+	}
+	if sum := sha256.Sum256(tls.Chain[0].Raw); base64.RawURLEncoding.EncodeToString(sum[:]) != b.thumbprint {
+		return Authentication{}, fmt.Errorf("%w: the token is bound to another certificate", ErrInvalid)
+	}
+	return Authentication{Principal: &Principal{Subject: "ada", Expiry: noon.Add(time.Minute)}}, nil
+}
+
+func certificate(t *testing.T, name string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// tlsHost is a host that ends TLS itself: a real server around a gate.
+func tlsHost(t *testing.T, g *Gate) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		request := &Request{Method: r.Method, Target: r.RequestURI, Host: r.Host}
+		for name, values := range r.Header {
+			for _, value := range values {
+				request.Header = append(request.Header, Header{name, value})
+			}
+		}
+		request.AskTLS = func() (*ClientTLS, error) { return &ClientTLS{Chain: r.TLS.PeerCertificates}, nil }
+		d := g.Check(r.Context(), request)
+		if d.Outcome == Allow {
+			d.Status = http.StatusNoContent
+		}
+		w.WriteHeader(d.Status)
+	}))
+	s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestStolenTokenWithoutItsCertificateIsRefused(t *testing.T) {
+	own, other := certificate(t, "workload"), certificate(t, "thief")
+	sum := sha256.Sum256(own.Certificate[0])
+	g, _ := testGate(t, func(o *Options) { o.Authenticator = boundToken{base64.RawURLEncoding.EncodeToString(sum[:])} })
+	server := tlsHost(t, g)
+	for name, c := range map[string]struct {
+		token        string
+		certificates []tls.Certificate
+		want         int
+	}{
+		"own certificate":             {"bound", []tls.Certificate{own}, 204},
+		"no certificate":              {"bound", nil, 401},
+		"certificate of someone else": {"bound", []tls.Certificate{other}, 401},
+		"a token that is not bound":   {"free", nil, 204},
+	} {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: c.certificates}}}
+		request, _ := http.NewRequest("GET", server.URL+"/private", nil)
+		request.Header.Set("Authorization", "Bearer "+c.token)
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != c.want {
+			t.Errorf("%s: %d, want %d", name, response.StatusCode, c.want)
+		}
+	}
+}
+
+func TestTLSFactsAreAskedForOnlyWhenWanted(t *testing.T) {
+	g, _ := testGate(t, func(o *Options) { o.Authenticator = boundToken{} })
+	for token, want := range map[string]int{"free": 0, "bound": 1} {
+		asked := 0
+		r := get("/private", "Authorization", "Bearer "+token)
+		r.AskTLS = func() (*ClientTLS, error) { asked++; return &ClientTLS{}, nil }
+		g.Check(context.Background(), r)
+		if asked != want {
+			t.Errorf("%s: asked %d times, want %d", token, asked, want)
+		}
+		for range 2 {
+			r.ClientTLS()
+		}
+		if asked != 1 {
+			t.Errorf("%s: asked %d times for one connection", token, asked)
+		}
+	}
+}
+
+// A host that cannot know the certificate must not read as a client without one.
+func TestUnknownTLSConnectionIsNotAClientWithoutACertificate(t *testing.T) {
+	g, _ := testGate(t, func(o *Options) { o.Authenticator = boundToken{} })
+	for name, ask := range map[string]func() (*ClientTLS, error){
+		"the host has no such means": nil,
+		"the host fails":             func() (*ClientTLS, error) { return nil, errors.New("no variable") },
+		"the host tells nothing":     func() (*ClientTLS, error) { return nil, nil },
+	} {
+		r := get("/private", "Authorization", "Bearer bound")
+		r.AskTLS = ask
+		if d := g.Check(context.Background(), r); d.Status != 503 {
+			t.Errorf("%s: %d, want 503", name, d.Status)
+		}
+	}
+}
+
+// outside is a policy point over HTTP: it allows what the server answers 200.
+type outside struct {
+	rule
+	url string
+}
+
+func (o outside) Match(context.Context, *Call) Access { return o }
+func (o outside) Permissions(*Principal) []string     { return nil }
+func (o outside) Allows(ctx context.Context, call *Call, p *Principal) error {
+	request, err := http.NewRequestWithContext(ctx, "GET", o.url+"?subject="+p.Subject, nil)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Traceparent", traceOf(ctx))
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("the policy point cannot be reached: %w", err)
+	}
+	defer response.Body.Close()
+	switch response.StatusCode {
+	case 200:
+		return nil
+	case 403:
+		return ErrForbidden
+	}
+	return fmt.Errorf("the policy point answered %d", response.StatusCode)
+}
+
+// tracer is a recorder that gives every decision a trace.
+type tracer struct{ recorded }
+
+type traceKey struct{}
+
+func traceOf(ctx context.Context) string { id, _ := ctx.Value(traceKey{}).(string); return id }
+
+func (*tracer) Begin(ctx context.Context, r *Request) context.Context {
+	return context.WithValue(ctx, traceKey{}, "trace of "+r.Target)
+}
+
+func (r *tracer) End(ctx context.Context, e Event) {
+	e.Path += " in " + traceOf(ctx)
+	r.recorded.End(ctx, e)
+}
+
+func TestPolicyAsksOutsideWithinTheTimeOfTheRequest(t *testing.T) {
+	hang := make(chan struct{})
+	defer close(hang)
+	var traces []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		traces = append(traces, r.Header.Get("Traceparent"))
+		switch r.URL.Path {
+		case "/no":
+			w.WriteHeader(403)
+		case "/broken":
+			w.WriteHeader(500)
+		case "/slow":
+			select {
+			case <-hang:
+			case <-r.Context().Done():
+			}
+		}
+	}))
+	defer server.Close()
+	for path, want := range map[string]int{"/yes": 0, "/no": 403, "/broken": 503, "/slow": 503} {
+		traces = nil
+		record := &tracer{}
+		g, _ := testGate(t, func(o *Options) { o.Policy, o.Recorder = outside{url: server.URL + path}, record })
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		d := g.Check(ctx, get("/private", "Authorization", "Bearer good"))
+		cancel()
+		if d.Status != want || (d.Outcome == Allow) != (want == 0) {
+			t.Errorf("%s: %v %d (%v), want %d", path, d.Outcome, d.Status, d.Cause, want)
+		}
+		if !slices.Equal(traces, []string{"trace of /private"}) || record.recorded[0].Path != "/private in trace of /private" {
+			t.Errorf("%s: the call has the traces %q, the decision is recorded as %q", path, traces, record.recorded[0].Path)
+		}
+	}
+}
+
+// minted is a token for the upstream, made by a token service.
+type minted struct{ url string }
+
+func (m minted) Value(ctx context.Context, _ *Call, p *Principal, _ Policy) (string, bool, error) {
+	request, err := http.NewRequestWithContext(ctx, "GET", m.url+p.Subject, nil)
+	if err != nil {
+		return "", false, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", false, fmt.Errorf("no token for the upstream: %w", err)
+	}
+	defer response.Body.Close()
+	token, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != 200 {
+		return "", false, fmt.Errorf("no token for the upstream: %v, status %d", err, response.StatusCode)
+	}
+	return string(token), true, nil
+}
+
+func TestUpstreamHeaderIsMintedWithTheContextOfTheRequest(t *testing.T) {
+	token := "minted-for-ada"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/ada" {
+			io.WriteString(w, token)
+		}
+	}))
+	defer server.Close()
+	g, _ := testGate(t, func(o *Options) {
+		h, err := NewIdentityHeaders(IdentityOptions{Claims: map[string]string{"X-User-Id": "sub"}, Sources: map[string]HeaderSource{"X-Upstream-Token": minted{server.URL + "/"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Identity = h
+	})
+	ask := func() Decision {
+		return g.Check(context.Background(), get("/private", "Authorization", "Bearer good", "X_Upstream-Token", "forged"))
+	}
+	d := ask()
+	if got := lines(d.Set); got != "X-User-Id: ada\nX-Upstream-Token: minted-for-ada\n" || !slices.Equal(d.Strip, []string{"X_Upstream-Token"}) {
+		t.Errorf("set %q, strip %q", got, d.Strip)
+	}
+	token = "forged\r\nX-Admin: 1"
+	if d := ask(); d.Outcome == Allow || d.Status != 503 {
+		t.Errorf("a token with a line break: %v %d", d.Outcome, d.Status)
+	}
+	if d := g.Check(context.Background(), get("/public", "X-Upstream-Token", "forged")); d.Outcome != Allow || !slices.Contains(d.Strip, "X-Upstream-Token") {
+		t.Errorf("public: %v, strip %q", d.Outcome, d.Strip)
+	}
+	server.Close()
+	if d := ask(); d.Outcome == Allow || d.Status != 503 {
+		t.Errorf("token service down: %v %d, want 503", d.Outcome, d.Status)
+	}
+}
+
+// refreshing is an authenticator that renews or deletes a cookie.
+type refreshing struct{ line Header }
+
+func (f refreshing) Authenticate(_ context.Context, _ *Call, c Credential) (Authentication, error) {
+	if c.Value == "dead" {
+		return Authentication{ResponseHeader: []Header{f.line}}, fmt.Errorf("%w: signed out", ErrInvalid)
+	}
+	return Authentication{&Principal{Subject: "ada", Expiry: noon.Add(time.Minute)}, []Header{f.line}}, nil
+}
+
+func TestRefreshedCookieGoesToTheClient(t *testing.T) {
+	cookie := Header{"Set-Cookie", "sid=new; Secure; HttpOnly"}
+	for value, want := range map[string]int{"live": 0, "dead": 302} {
+		g, _ := testGate(t, func(o *Options) { o.Authenticator = refreshing{cookie} })
+		d := g.Check(context.Background(), get("/private", "Cookie", "ory_kratos_session="+value, "Accept", "text/html"))
+		where := d.ResponseHeader
+		if want != 0 {
+			where = d.Header
+		}
+		if d.Status != want || !slices.Contains(where, cookie) {
+			t.Errorf("%s: %d, response headers %v, %v", value, d.Status, d.Header, d.ResponseHeader)
+		}
+		if want != 0 && (header(d, "Location") == "" || header(d, "Cache-Control") != "no-store" || header(d, "Content-Type") != "text/plain; charset=utf-8") {
+			t.Errorf("the redirect is %v", d.Header)
+		}
+	}
+	for _, bad := range []Header{{"Set-Cookie", "sid=a\r\nX-Admin: 1"}, {"Set-Cookie: a", "b"}, {"", "x"}} {
+		g, _ := testGate(t, func(o *Options) { o.Authenticator = refreshing{bad} })
+		for _, value := range []string{"live", "dead"} {
+			d := g.Check(context.Background(), get("/private", "Cookie", "ory_kratos_session="+value))
+			if d.Outcome == Allow || slices.Contains(d.Header, bad) {
+				t.Errorf("%s: %v with %q", value, d.Outcome, d.Header)
+			}
+		}
+	}
+}
+
+// echo answers with the body that it got.
+type echo struct{ fail error }
+
+func (e echo) Respond(_ context.Context, call *Call, body []byte) (Response, error) {
+	if call.Query() == "panic" {
+		panic("boom")
+	}
+	header := []Header{{"Content-Type", "text/plain"}}
+	if call.Query() == "inject" {
+		header[0].Value = "a\r\nX-Admin: 1"
+	}
+	return Response{Status: 200, Header: header, Body: append([]byte("got "), body...)}, e.fail
+}
+
+func TestEndpointIsAnsweredByTheGate(t *testing.T) {
+	g, events := testGate(t, func(o *Options) {
+		o.Endpoints = []Endpoint{
+			{Path: "/callback", Methods: []string{"POST"}, MaxBody: 8, Handler: echo{}},
+			{Path: "/private", Methods: []string{"GET"}, Handler: echo{}}, // comes before the activity of this path
+			{Path: "/down", Methods: []string{"GET"}, Handler: echo{errors.New("no database")}},
+		}
+	})
+	long := strings.Repeat("x", 9)
+	for name, c := range map[string]struct {
+		method, target, body string
+		status               int // 0: not answered by an endpoint
+		want                 string
+	}{
+		"with a body":            {"POST", "/callback", "a=1", 200, "got a=1"},
+		"path in another form":   {"POST", "/%63allback", "a=1", 200, "got a=1"},
+		"query takes no part":    {"POST", "/callback?x=/private", "", 200, "got "},
+		"too long a body":        {"POST", "/callback", long, 413, ""},
+		"before the activity":    {"GET", "/private", "ignored", 200, "got "},
+		"HEAD":                   {"HEAD", "/private", "", 200, "got "},
+		"another method":         {"DELETE", "/callback", "", 405, ""},
+		"a handler that fails":   {"GET", "/down", "", 503, ""},
+		"a handler that panics":  {"GET", "/private?panic", "", 503, ""},
+		"a header that injects":  {"GET", "/private?inject", "", 503, ""},
+		"below the path":         {"POST", "/callback/x", "", 403, ""},
+		"the path in large type": {"POST", "/CALLBACK", "", 403, ""},
+		"two readings":           {"POST", "/x/../callback", "", 400, ""},
+	} {
+		*events = nil
+		r := &Request{Method: c.method, Target: c.target, Host: "app.test"}
+		r.AskBody = func(limit int) ([]byte, error) {
+			if c.body == "ignored" {
+				t.Errorf("%s: the body was read", name)
+			}
+			return []byte(c.body), nil
+		}
+		d := g.Check(context.Background(), r)
+		if d.Status != c.status || c.want != "" && string(d.Body) != c.want {
+			t.Errorf("%s: %v %d %q (%v), want %d %q", name, d.Outcome, d.Status, d.Body, d.Cause, c.status, c.want)
+		}
+		if want := c.status == 200 || c.status == 405; (d.Outcome == Respond) != want || d.Outcome == Allow {
+			t.Errorf("%s: outcome %v", name, d.Outcome)
+		}
+		if len(*events) != 1 || (*events)[0].Decision.Status != c.status {
+			t.Errorf("%s: recorded %+v", name, *events)
+		}
+	}
+	if d := g.Check(context.Background(), &Request{Method: "POST", Target: "/callback"}); d.Status != 503 {
+		t.Errorf("a host that cannot read bodies: %d, want 503", d.Status)
+	}
+}
+
+func TestEndpointsThatCannotBeServedAreRefused(t *testing.T) {
+	for name, endpoints := range map[string][]Endpoint{
+		"two of one path":    {{Path: "/a", Methods: []string{"GET"}, Handler: echo{}}, {Path: "/a", Methods: []string{"POST"}, Handler: echo{}}},
+		"not canonical":      {{Path: "/%61", Methods: []string{"GET"}, Handler: echo{}}},
+		"two readings":       {{Path: "/a/../b", Methods: []string{"GET"}, Handler: echo{}}},
+		"no handler":         {{Path: "/a", Methods: []string{"GET"}}},
+		"no method":          {{Path: "/a", Handler: echo{}}},
+		"negative body size": {{Path: "/a", Methods: []string{"GET"}, Handler: echo{}, MaxBody: -1}},
+	} {
+		g, _ := testGate(t, nil)
+		o := g.options
+		o.Endpoints = endpoints
+		if _, err := New(o); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}
+
+func TestChallengeNamesTheMetadataOfTheResource(t *testing.T) {
+	g, _ := testGate(t, func(o *Options) {
+		o.Resources = []Resource{{"/private", "https://a.test/m/private"}, {"/private/deep/", "https://a.test/m/deep"}, {"/short", `https://a.test/"`}}
+	})
+	for target, want := range map[string]string{
+		"/private": `, resource_metadata="https://a.test/m/private"`,
+		"/short":   `, resource_metadata="https://a.test/\""`,
+		"/roles":   "",
+	} {
+		challenge := header(g.Check(context.Background(), get(target)), "WWW-Authenticate")
+		if strings.Contains(challenge, "resource_metadata") != (want != "") || !strings.HasSuffix(challenge, want) {
+			t.Errorf("%s: %s, want %s", target, challenge, want)
+		}
+	}
+	for path, want := range map[string]string{
+		"/private": "p", "/private/x": "p", "/privates": "", "/private/deep": "d", "/private/deep/x": "d", "/private/deeper": "p", "/": "",
+	} {
+		if got := metadataOf([]Resource{{"/private", "p"}, {"/private/deep/", "d"}}, path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	if got := metadataOf([]Resource{{"/", "root"}, {"/a", "a"}}, "/b"); got != "root" {
+		t.Errorf("below the root: %q", got)
+	}
+}
+
+func TestKindsHaveEachARowAndAPlace(t *testing.T) {
+	for _, k := range Kinds() {
+		if k.Title == "" || k.Proof == "" || len(k.Places) == 0 {
+			t.Errorf("%+v", k)
+		}
+		if row, known := k.Kind.Info(); !known || row.Title != k.Title {
+			t.Errorf("%s is not found", k.Kind)
+		}
+	}
+	if _, known := Kind("").Info(); known {
+		t.Error("a kind without a name")
+	}
+	if got := strings.Join(KindNames(), ","); got != "session,jwt,introspection" {
+		t.Errorf("names %s", got)
+	}
+}
