@@ -1,32 +1,32 @@
--- Asks Gatehouse before HAProxy passes a request on. Needs HAProxy 2.6 or newer
--- with Lua 5.3, and nothing else.
+-- Sends Gatehouse an auth request before HAProxy passes a request on. Needs
+-- HAProxy 2.6 or newer with Lua 5.3, and nothing else.
 --
 --   http-request lua.gatehouse URL NAMES
 --   http-request deny deny_status 503 unless { var(txn.gatehouse) -m str admitted }
 --
--- The second line is not to be left out: HAProxy passes a request on if an action
--- in Lua fails or is cut short, which a client can bring about.
+-- Do not leave the second line out: HAProxy passes a request on if an action in
+-- Lua fails or is aborted, which a client can cause.
 --
 -- URL is that of the endpoint, such as http://127.0.0.1:4180/auth/haproxy.
 -- NAMES are the headers, separated by commas, that upstream_headers and
--- strip_headers of the gate name. They are removed from the request, and set if
--- Gatehouse says so.
+-- strip_headers of the gate name. The action removes them from the request, and
+-- sets those of Gatehouse's response.
 
--- Headers that belong to a connection, or that are written here. Trailer is
--- passed on: Gatehouse refuses requests that announce fields behind their body,
--- which it would not see.
+-- Headers that belong to a connection, or that are set here. Trailer is passed
+-- on: Gatehouse refuses requests that announce trailer fields, because it would
+-- not see them.
 local not_passed = {
   ["connection"] = true, ["content-length"] = true, ["expect"] = true, ["host"] = true, ["keep-alive"] = true,
   ["proxy-connection"] = true, ["te"] = true, ["transfer-encoding"] = true, ["upgrade"] = true,
 }
 
--- What HAProxy's client asks with: tune.http.maxhdr, 101 unless it is set, less
--- one. Before 3.4 the client writes more lines past the end of its memory, and from
--- then on it leaves out some, which nobody has looked at.
+-- How many header lines HAProxy's client can send: tune.http.maxhdr (default 101)
+-- less one. Before 3.4 the client writes further lines past the end of its memory;
+-- later versions leave some out, which Gatehouse would then not check.
 local max_lines = 100
 
--- refuse_with answers as Gatehouse would. The id is what haproxy.cfg has written
--- into the request.
+-- refuse_with responds as Gatehouse would. The id is the one that haproxy.cfg has
+-- written into the request.
 local function refuse_with(txn, status, title, detail)
   local reply = txn:reply({ status = status })
   reply:add_header("content-type", "application/problem+json")
@@ -36,8 +36,8 @@ local function refuse_with(txn, status, title, detail)
   txn:done(reply)
 end
 
--- target is what the upstream will be sent: as received in HTTP/1, and without
--- scheme and host in HTTP/2, where HAProxy adds those itself.
+-- target is the request target that the upstream gets: as received in HTTP/1, and
+-- without scheme and host in HTTP/2, where HAProxy itself adds them.
 local function target(txn)
   local uri = txn.sf:url()
   if string.sub(txn.sf:req_ver(), 1, 1) ~= "1" then
@@ -46,7 +46,8 @@ local function target(txn)
   return uri
 end
 
-local function question(txn)
+-- auth_headers are the headers of the auth request about a request.
+local function auth_headers(txn)
   local headers = {}
   for name, values in pairs(txn.http:req_get_headers()) do
     if not not_passed[name] then
@@ -76,20 +77,20 @@ local function count(headers)
   return lines
 end
 
-local function refuse(txn, answer)
-  if answer.status == nil or answer.status < 300 or answer.status > 599 then
+local function refuse(txn, response)
+  if response.status == nil or response.status < 300 or response.status > 599 then
     refuse_with(txn, 503, "Service Unavailable", "The request could not be authorised at the moment.")
     return
   end
-  local reply = txn:reply({ status = answer.status })
-  for name, values in pairs(answer.headers) do
+  local reply = txn:reply({ status = response.status })
+  for name, values in pairs(response.headers) do
     if not not_passed[name] then
       for i = 0, #values do
         reply:add_header(name, values[i])
       end
     end
   end
-  reply:set_body(answer.body or "")
+  reply:set_body(response.body or "")
   txn:done(reply)
 end
 
@@ -98,32 +99,32 @@ local function gatehouse(txn, url, names)
   for name in string.gmatch(names, "[^,%s]+") do
     table.insert(listed, string.lower(name))
   end
-  local headers = question(txn)
+  local headers = auth_headers(txn)
   if count(headers) > max_lines then
     refuse_with(txn, 431, "Request Header Fields Too Large", "The request has too many header lines.")
     return
   end
-  local answer = core.httpclient():get({ url = url, headers = headers, timeout = 35000 })
-  if answer.status ~= 200 then
-    refuse(txn, answer)
+  local response = core.httpclient():get({ url = url, headers = headers, timeout = 35000 })
+  if response.status ~= 200 then
+    refuse(txn, response)
     return
   end
   for _, name in ipairs(listed) do
     txn.http:req_del_header(name)
-    local values = answer.headers[name]
+    local values = response.headers[name]
     if values ~= nil then
       txn.http:req_set_header(name, values[0])
-      -- A long request leaves no room for it, and HAProxy does not say so.
+      -- A long request leaves no room for the header, and HAProxy reports no
+      -- error.
       if txn.sf:req_fhdr(name) ~= values[0] then
         refuse_with(txn, 431, "Request Header Fields Too Large", "The request leaves no room for what the upstream is told.")
         return
       end
     end
   end
-  -- A header that the client lists in Connection would be taken off behind
-  -- HAProxy, and an upstream that agrees to an upgrade to h2c takes requests that
-  -- nobody has decided. So neither is the client's word: there is WebSocket, or
-  -- no upgrade.
+  -- A server after HAProxy would remove a header that the client lists in
+  -- Connection, and an upstream that accepts an upgrade to h2c serves requests without a
+  -- decision. So both headers are replaced: there is WebSocket, or no upgrade.
   local websocket = string.lower(txn.sf:req_fhdr("upgrade")) == "websocket"
   txn.http:req_del_header("connection")
   txn.http:req_del_header("upgrade")

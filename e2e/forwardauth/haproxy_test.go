@@ -42,11 +42,11 @@ func TestQuestionThatIsCutShortAdmitsNobody(t *testing.T) {
 // TestActionThatFailsAdmitsNobody: HAProxy logs what goes wrong in Lua, and goes on.
 func TestActionThatFailsAdmitsNobody(t *testing.T) {
 	for what, lua := range map[string]string{
-		"before the question": "local function question(txn)\n  error('x')",
-		"endless":             "local function question(txn)\n  while true do end",
+		"before the question": "local function auth_headers(txn)\n  error('x')",
+		"endless":             "local function auth_headers(txn)\n  while true do end",
 	} {
 		t.Run(what, func(t *testing.T) {
-			b := newBench(t, changed(t, "haproxy", change{"gatehouse.lua", "local function question(txn)", lua},
+			b := newBench(t, changed(t, "haproxy", change{"gatehouse.lua", "local function auth_headers(txn)", lua},
 				change{"haproxy.cfg", "global\n", "global\n    tune.lua.session-timeout 100ms\n"}), benchTable)
 			for _, target := range []string{"/private", "/public"} {
 				if answer, got := b.send(t, "GET", target, b.bearer(nil)); answer.Status != 503 || got != nil {

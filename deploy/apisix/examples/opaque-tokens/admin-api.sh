@@ -1,7 +1,7 @@
 #!/bin/sh
 # Opaque tokens with introspection
 #
-# When: Tokens that the authorization server must be asked about (RFC 7662), so that a revoked one is refused at once
+# When: Tokens are introspected at the authorization server (RFC 7662), so that a revoked one is refused at once
 # or, with a cache, after cache_ttl. Every token is introspected, JWTs too.
 #
 # For APISIX with etcd. APISIX_ADMIN is the Admin API, ADMIN_KEY its key; needs curl and jq.
@@ -34,7 +34,7 @@ introspection:
   audience:
     - https://api.example.com
   jwt_tokens: always
-  # Seconds for which a revoked token may still pass; 0 asks every time.
+  # Seconds for which a revoked token may still pass; 0 introspects every time.
   cache_ttl: 10
 permission_table: |
   permissions:

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Public routes beside protected ones
+# Public and protected routes
 #
-# When: Some paths of a service are for everybody: health checks, a landing page, assets. Put the plugin on the whole
-# service and name them in the table, rather than leaving the plugin off: forged identity headers are then
-# removed on public paths too, and a path that is not named stays closed.
+# When: Some paths of a service are public: health checks, a home page, assets. Put the plugin on the whole
+# service and list these paths in the table, instead of leaving the plugin off. Gatehouse then removes forged
+# identity headers on public paths too, and a path that is not listed stays closed.
 #
 # For APISIX with etcd. APISIX_ADMIN is the Admin API, ADMIN_KEY its key; needs curl and jq.
 # May be run again.

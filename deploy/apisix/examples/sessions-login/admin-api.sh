@@ -1,8 +1,8 @@
 #!/bin/sh
 # Sessions with a login redirect
 #
-# When: Pages for people who sign in at Ory Kratos with a browser. A browser without a session is sent to the
-# login page and comes back; anything else without a session gets 401.
+# When: Pages for users who sign in at Ory Kratos with a browser. A browser without a session is redirected to the
+# login page and back; any other request without a session gets 401.
 #
 # For APISIX with etcd. APISIX_ADMIN is the Admin API, ADMIN_KEY its key; needs curl and jq.
 # May be run again.
@@ -33,7 +33,7 @@ login:
 upstream_headers:
   X-User-Id: sub
   X-User-Email: identity.traits.email
-# Whoever is signed in may look. People's roles are not asked for here.
+# Every signed-in user may read; roles are not needed here.
 permission_table: |
   authenticated:
     - GET,HEAD /hello

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Browser applications on other origins (CORS)
 #
-# When: A single-page application calls the API from another origin. Preflights carry no credential, so the gateway's
-# cors plugin must answer them before Gatehouse sees them, and refusals must carry the CORS headers, or the
-# application cannot read why it was refused.
+# When: A single-page application calls the API from another origin. Preflights have no credential, so the gateway's
+# cors plugin must respond to them before Gatehouse gets them. Refusals must have the CORS headers, or the
+# application cannot read the reason.
 #
 # For Kong with a database. KONG_ADMIN is the Admin API; needs curl and jq. May be run again.
 #

@@ -1,11 +1,12 @@
 #!/bin/sh
 # Closed unless a configuration opens it
 #
-# When: A route must not be open because its plugin is missing: a name misspelt, another namespace, a Secret that is not
-# there (the Ingress Controller serves the route without the plugin), a plugin that Kong refused from decK, a
-# route that somebody made by hand. Kong runs a global plugin where there is no other configuration of it, so a
-# global Gatehouse that allows nothing closes them all: once per gateway, before the routes. What is to be open
-# needs a configuration with public activities then. The two services only show it: leave them out.
+# When: A route must not be open because its plugin is missing: a misspelt name, another namespace, a missing Secret
+# (the Ingress Controller serves the route without the plugin), a plugin that Kong refused from decK, a
+# route made by hand. Kong runs a global plugin on every route without another configuration of it, so a
+# global Gatehouse that allows nothing closes all such routes. Apply it once per gateway, before the routes. A
+# route that is to be open then needs a configuration with public activities. The two services are only for
+# demonstration: leave them out.
 #
 # For Kong with a database. KONG_ADMIN is the Admin API; needs curl and jq. May be run again.
 #

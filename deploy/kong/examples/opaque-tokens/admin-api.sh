@@ -1,7 +1,7 @@
 #!/bin/sh
 # Opaque tokens with introspection
 #
-# When: Tokens that the authorization server must be asked about (RFC 7662), so that a revoked one is refused at once
+# When: Tokens are introspected at the authorization server (RFC 7662), so that a revoked one is refused at once
 # or, with a cache, after cache_ttl. Every token is introspected, JWTs too.
 #
 # For Kong with a database. KONG_ADMIN is the Admin API; needs curl and jq. May be run again.

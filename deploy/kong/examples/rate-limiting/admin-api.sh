@@ -1,12 +1,12 @@
 #!/bin/sh
-# Rate limits per caller, consumers and groups beside it
+# Rate limits per caller; consumers and groups on another route
 #
-# When: Each caller may make so many calls, whoever forwards them. The gateway's own limit counts by X-User-Id, which
-# Gatehouse sets before and which no client can forge, because its own copies are removed first.
-# Gatehouse makes no consumers of the gateway: permissions and roles take the place of consumer groups, and
-# plugins that need a consumer (limit_by consumer, consumer-restriction) have none to see on these routes; Kong's
-# acl can have groups, as the example groups shows. Partners with API keys keep the gateway's consumers and groups,
-# on routes of their own. Gatehouse is there too: it lets them in unasked, where the table says so, and takes out the
+# When: Each caller may make a limited number of calls, from any address. The gateway's own limit counts by X-User-Id,
+# which Gatehouse sets before and which no client can forge, because Gatehouse removes the client's copies.
+# Gatehouse creates no consumers of the gateway: permissions and roles replace consumer groups, and plugins that
+# need a consumer (limit_by consumer, consumer-restriction) do not work on these routes; Kong's acl can have
+# groups, as the example groups shows. Partners with API keys keep the gateway's consumers and groups, on separate
+# routes. These routes have Gatehouse too: it allows the paths that the table lists as public, and removes an
 # X-User-Id that a partner might send.
 #
 # For Kong with a database. KONG_ADMIN is the Admin API; needs curl and jq. May be run again.

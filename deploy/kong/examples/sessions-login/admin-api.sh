@@ -1,8 +1,8 @@
 #!/bin/sh
 # Sessions with a login redirect
 #
-# When: Pages for people who sign in at Ory Kratos with a browser. A browser without a session is sent to the
-# login page and comes back; anything else without a session gets 401.
+# When: Pages for users who sign in at Ory Kratos with a browser. A browser without a session is redirected to the
+# login page and back; any other request without a session gets 401.
 #
 # For Kong with a database. KONG_ADMIN is the Admin API; needs curl and jq. May be run again.
 #
