@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,14 +89,22 @@ func (g *openGate) notesOn(d *offline.Outcome, f *callerFlags) []string {
 	if len(d.Assumed) > 0 {
 		notes = append(notes, "the claims have no "+listing(d.Assumed, "and")+", which every credential that the gate accepts has; a good value is assumed")
 	}
-	given := map[string][]string{"scopes": f.scopes, "roles": f.roles, "permissions": f.permissions}
-	kind := core.Kind("")
-	if d.Caller != nil {
-		kind = d.Caller.Kind
+	return append(notes, g.withoutEffect(d.Caller, f)...)
+}
+
+// withoutEffect are the flags that no credential of the caller's kind can state.
+func (g *openGate) withoutEffect(p *core.Principal, f *callerFlags) []string {
+	if p == nil {
+		return nil
 	}
-	for _, what := range g.CannotState(kind) {
-		if len(given[what]) > 0 {
-			notes = append(notes, fmt.Sprintf("no credential of kind %s states %s at this gate, although the flags give some", cmp.Or(kind, "any"), what))
+	var notes []string
+	cannot := g.CannotState(p.Kind, p.Issuer)
+	for _, given := range []struct {
+		what  string
+		names []string
+	}{{"roles", f.roles}, {"scopes", f.scopes}, {"permissions", f.permissions}} {
+		if len(given.names) > 0 && slices.Contains(cannot, given.what) {
+			notes = append(notes, fmt.Sprintf("at this gate no credential of kind %s states %s, so %s does not count", p.Kind, given.what, listing(given.names, "and")))
 		}
 	}
 	return notes

@@ -89,7 +89,7 @@ func (f *gateFlags) tableOf(cmd *cobra.Command, found *offline.Found) (*table, e
 	if found.PermissionTable != "" {
 		return newTable([]tableText{{"permission_table", []byte(found.PermissionTable)}})
 	}
-	t, err := loadFiles(cmd.InOrStdin(), f.source.TableFiles(found.Config)...)
+	t, err := loadFiles(cmd.InOrStdin(), f.source.TableFiles(found)...)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w; %s names it as a file of the gateway's machine: say with --root where it is here, or name the table with --table", err, found.Name)
 	}

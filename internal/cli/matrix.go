@@ -158,7 +158,7 @@ func (r matrixRow) Anchor() string { return r.Rule.Place.String() }
 
 func newMatrix(ctx context.Context, a *activities, base *offline.Caller, withScopes bool) (*matrix, error) {
 	_, roles, scopes := a.gate.Names()
-	cannot := a.gate.CannotState(base.Kind)
+	cannot := a.gate.CannotState(base.Kind, base.Issuer)
 	m := &matrix{Columns: []matrixColumn{{"anybody", "anybody", &offline.Caller{Anonymous: true}}, {"credential", "signed in", base}}}
 	for _, name := range roles {
 		if !slices.Contains(cannot, "roles") {

@@ -135,7 +135,7 @@ func (g *openGate) grantors(ctx context.Context, r *core.Request, one *openActiv
 		}
 		return g.Opens(ctx, r, &one.OwnedActivity, base)
 	}
-	cannot := g.CannotState(base.Kind)
+	cannot := g.CannotState(base.Kind, base.Issuer)
 	refused = fmt.Errorf("%w: no credential that the gate accepts states %s", core.ErrForbidden, listing(cannot, "or"))
 	keep := func(what string, names []string, with func(name string) *offline.Caller) (kept []string) {
 		for _, name := range names {
@@ -327,6 +327,11 @@ func (o *whatCanOptions) run(cmd *cobra.Command) error {
 	if why := g.Refusal(caller); why != nil {
 		notes = append(notes, why.Error())
 	}
+	p, err := g.Principal(caller)
+	if err != nil {
+		return o.caller.located(err)
+	}
+	notes = append(notes, g.withoutEffect(p, &o.caller)...)
 	if o.output.json() {
 		err = printJSON(cmd.OutOrStdout(), whatCanForJSON(open))
 	} else {

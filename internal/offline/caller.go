@@ -90,7 +90,7 @@ func (g *Gate) identify(c *Caller) (*identity, error) {
 	}
 	p.Claims = document.withoutAdded(p.Claims)
 	p.Kind = who.kind
-	c.addTo(p, g.now())
+	c.addTo(p, g.CannotState(who.kind, p.Issuer), g.now())
 	who.principal = p
 	return who, nil
 }
@@ -104,10 +104,18 @@ func reason(err error) error {
 	return err
 }
 
-func (c *Caller) addTo(p *core.Principal, now time.Time) {
-	p.Scopes = append(slices.Clip(p.Scopes), c.Scopes...)
-	p.Roles = append(slices.Clip(p.Roles), c.Roles...)
-	p.Permissions = append(slices.Clip(p.Permissions), c.Permissions...)
+// addTo adds what the caller has beside the claims, but for what a credential
+// cannot state.
+func (c *Caller) addTo(p *core.Principal, cannot []string, now time.Time) {
+	for _, add := range []struct {
+		what  string
+		to    *[]string
+		names []string
+	}{{"scopes", &p.Scopes, c.Scopes}, {"roles", &p.Roles, c.Roles}, {"permissions", &p.Permissions, c.Permissions}} {
+		if !slices.Contains(cannot, add.what) {
+			*add.to = append(slices.Clip(*add.to), add.names...)
+		}
+	}
 	if c.AAL != "" {
 		p.AAL = c.AAL
 	}

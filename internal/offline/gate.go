@@ -164,15 +164,15 @@ func (g *Gate) Path() core.PathOptions { return core.PathOptions(g.config.Path) 
 func (g *Gate) ScopesRequired() []string { return g.config.ScopesRequired }
 
 // CannotState lists what no credential of a kind states at this gate: scopes,
-// roles or permissions. An empty kind stands for every kind that the
-// configuration accepts.
-func (g *Gate) CannotState(kind core.Kind) (what []string) {
+// roles or permissions. Such names of a caller do not count. An empty kind stands
+// for every kind that the configuration accepts, an empty issuer for every one.
+func (g *Gate) CannotState(kind core.Kind, issuer string) (what []string) {
 	if g.isDefault {
 		return nil
 	}
 	stated := map[string]bool{}
 	for _, s := range g.statements() {
-		if kind == "" || s.kind == kind {
+		if (kind == "" || s.kind == kind) && (issuer == "" || s.issuer == "" || s.issuer == issuer) {
 			stated["scopes"] = stated["scopes"] || s.scopes
 			stated["roles"] = stated["roles"] || s.roles
 			stated["permissions"] = stated["permissions"] || s.permissions
@@ -189,20 +189,21 @@ func (g *Gate) CannotState(kind core.Kind) (what []string) {
 // statement says what the credentials of one section state.
 type statement struct {
 	kind                       core.Kind
+	issuer                     string // empty for any
 	scopes, roles, permissions bool
 }
 
 func (g *Gate) statements() []statement {
 	var all []statement
 	if s := g.config.Session; s != nil {
-		all = append(all, statement{core.KindSession, false, s.RolesClaim != "", s.PermissionsClaim != ""})
+		all = append(all, statement{core.KindSession, "", false, s.RolesClaim != "", s.PermissionsClaim != ""})
 	}
 	if i := g.config.Introspection; i != nil {
-		all = append(all, statement{core.KindIntrospection, true, i.RolesClaim != "", i.PermissionsClaim != ""})
+		all = append(all, statement{core.KindIntrospection, "", true, i.RolesClaim != "", i.PermissionsClaim != ""})
 	}
 	if g.config.JWT != nil {
 		for _, i := range g.config.JWT.Issuers {
-			all = append(all, statement{core.KindJWT, i.ScopesClaim != "", i.RolesClaim != "", i.PermissionsClaim != ""})
+			all = append(all, statement{core.KindJWT, i.Issuer, i.ScopesClaim != "", i.RolesClaim != "", i.PermissionsClaim != ""})
 		}
 	}
 	return all

@@ -35,6 +35,8 @@ type Found struct {
 	Name string
 	// Notes are what the configuration alone does not tell.
 	Notes []string
+	// file holds the settings.
+	file string
 }
 
 // Find reads the configuration of a gate.
@@ -62,15 +64,15 @@ func (s Source) Find() (*Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Found{Config: c, Name: s.File}, nil
+	return &Found{Config: c, Name: s.File, file: s.File}, nil
 }
 
-// TableFiles are the permission table files of the configuration, as they are
-// called on this machine.
-func (s Source) TableFiles(c *config.Config) []string {
-	files := make([]string, len(c.PermissionTableFiles))
-	for i, name := range c.PermissionTableFiles {
-		files[i] = s.Roots.Locate(name)
+// TableFiles are the permission table files of a configuration that was found, as
+// they are called on this machine.
+func (s Source) TableFiles(found *Found) []string {
+	files := make([]string, len(found.PermissionTableFiles))
+	for i, name := range found.PermissionTableFiles {
+		files[i] = s.Roots.locate(name, found.file)
 	}
 	return files
 }
@@ -123,32 +125,29 @@ func (s Source) load(c choice) (*Found, error) {
 	if text, ok := c.value.(string); ok { // APISIX holds the value as text
 		raw = []byte(text)
 	}
-	loaded, err := s.read(raw)
+	found, err := s.read(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &Found{Config: loaded, Name: name, Notes: c.notes}, nil
+	found.Name, found.Notes = name, c.notes
+	return found, nil
 }
 
 // read is config.Load, but for where the named file is.
-func (s Source) read(raw []byte) (*config.Config, error) {
-	c, mistakes := config.Inspect(raw)
+func (s Source) read(raw []byte) (*Found, error) {
+	c, problems := config.Inspect(raw)
 	switch {
-	case len(mistakes) > 0:
-		return nil, &config.Error{Mistakes: mistakes}
-	case c.File != "":
-		return s.readNamed(c.File)
+	case len(problems) > 0:
+		return nil, &config.Error{Mistakes: problems}
+	case c.File == "":
+		return &Found{Config: c, file: s.File}, nil
 	}
-	return c, nil
-}
-
-// readNamed reads the file that a configuration names.
-func (s Source) readNamed(name string) (*config.Config, error) {
-	here := s.Roots.Locate(name)
+	here := s.Roots.locate(c.File, s.File)
 	if _, err := os.Stat(here); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("file: there is no %s; it is a file of the gateway's machine: say with --root where it is here", here)
 	}
-	return config.LoadFile(here)
+	loaded, err := config.LoadFile(here)
+	return &Found{Config: loaded, file: here}, err
 }
 
 // alike reports whether all choices are one configuration.
@@ -241,16 +240,14 @@ func ParseRoots(texts []string) (Roots, error) {
 	return roots, nil
 }
 
-// Locate says where a file of the gateway's machine is on this one. A relative
-// path is read from the current folder, as the gateway reads it from its own.
-func (r Roots) Locate(path string) string {
+// locate says where a file of the gateway's machine, which another file names,
+// is on this one. A relative path is read from the folder of the file that names
+// it, as gatehouse check does.
+func (r Roots) locate(path, namedIn string) string {
+	if !filepath.IsAbs(path) {
+		return filepath.Join(filepath.Dir(namedIn), path)
+	}
 	for _, root := range r {
-		if !filepath.IsAbs(path) {
-			if root.from == "/" {
-				return filepath.Join(root.to, path)
-			}
-			continue
-		}
 		if below, err := filepath.Rel(root.from, path); err == nil && filepath.IsLocal(below) {
 			return filepath.Join(root.to, below)
 		}

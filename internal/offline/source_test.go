@@ -1,0 +1,71 @@
+package offline
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+func TestFilesOfTheGatewaysMachineAreFoundBelowTheRoots(t *testing.T) {
+	roots, err := ParseRoots([]string{"all", "/etc=etc", "/etc/gatehouse=deploy/kong"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"/etc/gatehouse/permissions.yaml": "deploy/kong/permissions.yaml",
+		"/etc/gatehouse-b/x.yaml":         "etc/gatehouse-b/x.yaml",
+		"/etc/hosts":                      "etc/hosts",
+		"/srv/x.yaml":                     "all/srv/x.yaml",
+		"/etc/gatehouse/../passwd":        "etc/passwd",
+		"tables/x.yaml":                   "conf/tables/x.yaml",
+	} {
+		if got := roots.locate(path, "conf/kong.yml"); got != filepath.FromSlash(want) {
+			t.Errorf("%s is looked for at %s, want %s", path, got, want)
+		}
+	}
+	if got := Roots(nil).locate("/etc/x.yaml", "kong.yml"); got != "/etc/x.yaml" {
+		t.Errorf("without a root: %s", got)
+	}
+	for _, text := range []string{"etc=here", "/etc=", "="} {
+		if _, err := ParseRoots([]string{text}); err == nil {
+			t.Errorf("%q is accepted", text)
+		}
+	}
+}
+
+// TestKongRunsThePluginThatIsBoundToMost holds the choice to Kong's order of
+// precedence (Kong's documentation, "Plugin precedence").
+func TestKongRunsThePluginThatIsBoundToMost(t *testing.T) {
+	document := map[string]any{
+		"services": []any{map[string]any{
+			"name":    "users",
+			"plugins": []any{map[string]any{"name": "other"}, map[string]any{"name": "gatehouse", "config": "nested in the service"}},
+			"routes": []any{
+				map[string]any{"name": "all", "plugins": []any{map[string]any{"name": "gatehouse", "config": "nested in the route"}}},
+				map[string]any{"name": "top"}, map[string]any{"name": "inherits"}, map[string]any{"id": "by-id", "plugins": []any{map[string]any{"name": "gatehouse", "enabled": false}}},
+			},
+		}},
+		"routes": []any{
+			map[string]any{"name": "apart", "service": map[string]any{"name": "users"}}, map[string]any{"name": "alone"},
+			map[string]any{"name": "consumers"},
+		},
+		"plugins": []any{
+			map[string]any{"name": "gatehouse", "config": "bound to both", "route": "all", "service": "users"},
+			map[string]any{"name": "gatehouse", "config": "bound to the route", "route": map[string]any{"name": "top"}},
+			map[string]any{"name": "gatehouse", "config": "bound to a consumer", "route": "consumers", "consumer": "bob"},
+			map[string]any{"name": "gatehouse", "config": "global"},
+		},
+	}
+	want := map[string]string{
+		"all": "bound to both", "top": "bound to the route", "inherits": "nested in the service", "by-id": "nested in the service",
+		"apart": "nested in the service", "alone": "global", "consumers": "global", "global": "global",
+	}
+	for _, c := range kongChoices(document) {
+		if got := c.value; got != want[c.names[0]] {
+			t.Errorf("route %s: %v, want %s", c.names[0], got, want[c.names[0]])
+		}
+		delete(want, c.names[0])
+	}
+	if len(want) > 0 {
+		t.Errorf("not listed: %v", want)
+	}
+}
