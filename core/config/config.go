@@ -49,19 +49,19 @@ type Config struct {
 
 	PermissionTable      string   `config:"permission_table" doc:"The permission table itself, as YAML text."`
 	PermissionTableFiles []string `config:"permission_table_files" doc:"Paths of permission table files, which are merged. A changed file takes effect within seconds; while it has an error, the last good table stays in force."`
-	ShadowTableFiles     []string `config:"shadow_table_files" doc:"Paths of permission table files that are evaluated beside permission_table_files and never enforced; differences are logged and counted."`
+	ShadowTableFiles     []string `config:"shadow_table_files" doc:"Paths of permission table files that are evaluated in addition to permission_table_files and never enforced; differences are logged and counted."`
 
 	ResourceMetadata []ResourceMetadata `config:"resource_metadata" doc:"Protected resources whose metadata the gate serves (RFC 9728), each at /.well-known/oauth-protected-resource followed by the path of the resource. The gateway must route that path through the plugin."`
 
 	ScopesRequired []string `config:"scopes_required" doc:"Scopes that every call needs unless it is public, in addition to what the permission table requires."`
 
-	UpstreamHeaders map[string]string `config:"upstream_headers" default:"X-User-Id=sub" doc:"Headers sent to the upstream, and the claim that each carries. Of several claims, separated by commas, the first that is present counts. A header whose claim is absent is not sent. Every header named here is first removed from the client's request, on public routes too."`
+	UpstreamHeaders map[string]string `config:"upstream_headers" default:"X-User-Id=sub" doc:"Headers sent to the upstream, and the claim that each contains. Of several claims, separated by commas, the first that is present counts. A header whose claim is absent is not sent. Every header named here is first removed from the client's request, on public routes too."`
 	StripHeaders    []string          `config:"strip_headers" doc:"Further headers that are removed from the client's request."`
 	HideCredentials bool              `config:"hide_credentials" default:"false" doc:"Whether the credential (Authorization, X-Session-Token, the session and token cookies) is removed from the request to the upstream."`
 
 	AuthenticatedGroupsClaim string `config:"authenticated_groups_claim" doc:"Kong only: the claim with the caller's groups, for Kong's acl plugin; such as roles, scope, permissions or the name of any other claim. Of several claims, separated by commas, the first that is present counts. X-Authenticated-Groups is then removed from the client's request."`
 
-	Login *Login `config:"login" doc:"Where browsers without a valid session are sent; leave out to answer 401 to browsers, too."`
+	Login *Login `config:"login" doc:"Where browsers without a valid session are sent; leave out to refuse browsers with 401, too."`
 	Path  Path   `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
 	Cache Cache  `config:"cache" doc:"Limits of the in-process cache."`
 }

@@ -18,10 +18,10 @@ type Introspection struct {
 	ClientID            string   `config:"client_id" doc:"Client identifier of the gateway at the introspection endpoint."`
 	ClientSecret        Secret   `config:"client_secret" secret:"true" doc:"Client secret of the gateway. Takes a literal value, $env://NAME or $file:///path."`
 	JWT                 string   `config:"jwt_tokens" default:"unknown_issuer" one_of:"never,unknown_issuer,always" doc:"Which JWT-shaped tokens are introspected: never; those of issuers that are not configured under jwt; or always, so that a revoked JWT is refused at once."`
-	Issuer              string   `config:"issuer" doc:"Value that iss must have in the answer; not checked if unset."`
-	Audience            []string `config:"audience" doc:"Accepted audiences; the answer must name at least one of them. Required unless insecure_any_audience is set."`
+	Issuer              string   `config:"issuer" doc:"Value that iss must have in the response; not checked if unset."`
+	Audience            []string `config:"audience" doc:"Accepted audiences; the response must name at least one of them. Required unless insecure_any_audience is set."`
 	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
-	InsecureNoExpiry    bool     `config:"insecure_no_expiry" default:"false" doc:"Accepts answers without exp; such a token is introspected again after cache_ttl."`
+	InsecureNoExpiry    bool     `config:"insecure_no_expiry" default:"false" doc:"Accepts responses without exp; such a token is introspected again after cache_ttl."`
 	RolesClaim          string   `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
 	PermissionsClaim    string   `config:"permissions_claim" len_min:"0" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts. Empty for none."`
 	Leeway              Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference for nbf and iat, in seconds; exp is exact."`

@@ -54,12 +54,11 @@ permission_table: |
       activities: ["GET,HEAD /users/[^/]+"]
 ` + "```" + `
 
-Needed are a permission table (` + "`permission_table` or `permission_table_files`" + `) and at least one of ` + "`session`, `jwt` and `introspection`" + `,
-or only ` + "`file`" + `. A kind of credential whose section is left out is not accepted; "required" and "default" in the tables below apply
+A configuration needs a permission table (` + "`permission_table` or `permission_table_files`" + `) and at least one of ` + "`session`, `jwt` and\n`introspection`" + `, or only ` + "`file`" + `. A kind of credential whose section is left out is not accepted; "required" and "default" in the tables below apply
 within a section that is present.
 
-Errors: an unknown setting, a wrong type or a value out of range is an error. All errors are reported at once, each with its path. A
-route whose configuration does not load answers 503 to every request.
+Errors: an unknown setting, a wrong type or a value out of range is an error. All errors are reported at once, each with its path. If
+a configuration does not load, every request of its route gets 503.
 
 Values: durations are numbers of seconds. A setting that is absent or null has its default. Only ` + "`client_secret`" + ` takes references
 (` + "`$env://NAME`, `$file:///path`" + `).
@@ -67,10 +66,10 @@ Values: durations are numbers of seconds. A setting that is absent or null has i
 ## Claims
 
 A claim is named by a dotted path (` + "`identity.traits.email`" + `) or, if names contain dots, by a JSON pointer (RFC 6901) such as
-` + "`/https:~1~1example.com~1roles`" + `. Where several claims are given, separated by commas, the first that is present counts.
+` + "`/https:~1~1example.com~1roles`" + `. Of several claims, separated by commas, the first that is present is used.
 
-Besides the claims of the token, introspection response or session document, ` + "`upstream_headers`" + ` can use these names, which mean the
-same for every kind of credential:
+` + "`upstream_headers`" + ` can use the claims of the token, introspection response or session document. It can also use these names, which mean
+the same for every kind of credential:
 
 | name | value |
 |---|---|

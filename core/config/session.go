@@ -19,7 +19,7 @@ type Session struct {
 	RequiredAAL      string   `config:"required_aal" one_of:"aal1,aal2" default:"aal1" doc:"Lowest authenticator assurance level that is accepted (NIST SP 800-63B)."`
 	RolesClaim       string   `config:"roles_claim" len_min:"0" default:"identity.metadata_public.roles" doc:"Where the roles are in the session document. Empty for none."`
 	PermissionsClaim string   `config:"permissions_claim" len_min:"0" default:"identity.metadata_public.permissions" doc:"Where permissions are in the session document. Empty for none."`
-	CacheTTL         Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long a valid session is cached, in seconds. A revoked session may be accepted for that long. 0 asks Kratos on every request."`
+	CacheTTL         Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long a valid session is cached, in seconds. A revoked session may be accepted for that long. 0 calls Kratos on every request."`
 	NegativeCacheTTL Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a session is cached, in seconds."`
 	Outbound         Outbound `config:"http" doc:"How Kratos is called."`
 }

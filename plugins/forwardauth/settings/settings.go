@@ -21,10 +21,10 @@ import (
 // on every host.
 type Settings struct {
 	Listen         []Listen       `config:"listen" required:"true" doc:"Where to listen."`
-	TrustedProxies []string       `config:"trusted_proxies" doc:"Addresses and networks of the proxies, such as 10.0.0.0/8. Whoever else asks is refused. Empty: nobody on TCP is believed."`
-	Endpoints      []Endpoint     `config:"endpoints" required:"true" doc:"Where each proxy asks, how it asks and which gate answers."`
-	Gates          map[string]any `config:"gates" required:"true" doc:"Gates by name. Each is a configuration as on every other host: the whole of it, or a file."`
-	DrainTimeout   config.Seconds `config:"drain_timeout" default:"10" between:"0,300" doc:"How long questions under way may take after SIGTERM, in seconds."`
+	TrustedProxies []string       `config:"trusted_proxies" doc:"Addresses and networks of the proxies, such as 10.0.0.0/8. Auth requests from other addresses are refused. Empty: no peer on TCP is trusted."`
+	Endpoints      []Endpoint     `config:"endpoints" required:"true" doc:"The path and dialect of each proxy's auth requests, and the gate that decides."`
+	Gates          map[string]any `config:"gates" required:"true" doc:"Gates by name. Each is a configuration as on every other host: all settings, or a file."`
+	DrainTimeout   config.Seconds `config:"drain_timeout" default:"10" between:"0,300" doc:"How long auth requests in progress may take after SIGTERM, in seconds."`
 }
 
 // Listen is a socket.
@@ -32,21 +32,21 @@ type Listen struct {
 	Address string `config:"address" required:"true" doc:"host:port, or unix: and the path of a socket. HTTP/1.1 and HTTP/2 are spoken on each, HTTP/2 without TLS with prior knowledge (RFC 9113 section 3.3)."`
 	TLS     *TLS   `config:"tls" doc:"Certificate of the service; leave out for plain HTTP."`
 	Mode    string `config:"mode" default:"0600" doc:"Mode of the unix socket, in octal digits."`
-	Trusted bool   `config:"trusted" default:"false" doc:"Whether everybody who can open the unix socket is a trusted proxy."`
+	Trusted bool   `config:"trusted" default:"false" doc:"Whether every process that can open the unix socket is a trusted proxy."`
 }
 
 // TLS is the certificate of a socket.
 type TLS struct {
 	CertFile     string `config:"cert_file" required:"true" doc:"Path of a PEM file with the certificate and its chain."`
 	KeyFile      string `config:"key_file" required:"true" doc:"Path of a PEM file with the private key."`
-	ClientCAFile string `config:"client_ca_file" doc:"Path of a PEM file with the authorities whose client certificates are accepted; set, every client needs one. trusted_proxies counts all the same."`
+	ClientCAFile string `config:"client_ca_file" doc:"Path of a PEM file with the authorities whose client certificates are accepted. If set, every client needs a certificate, and must still be in trusted_proxies."`
 }
 
 // Endpoint is where a proxy asks.
 type Endpoint struct {
-	Path    string `config:"path" doc:"Path at which the proxy asks, such as /auth/traefik. With the dialect envoy it is the path_prefix; envoy-grpc has none."`
-	Dialect string `config:"dialect" required:"true" one_of:"traefik,nginx,caddy,haproxy,apisix,envoy,envoy-grpc" doc:"How the proxy asks."`
-	Gate    string `config:"gate" required:"true" doc:"Name of the gate that answers."`
+	Path    string `config:"path" doc:"Path of the auth requests, such as /auth/traefik. With the dialect envoy it is the path_prefix; envoy-grpc has none."`
+	Dialect string `config:"dialect" required:"true" one_of:"traefik,nginx,caddy,haproxy,apisix,envoy,envoy-grpc" doc:"Format of the proxy's auth requests."`
+	Gate    string `config:"gate" required:"true" doc:"Name of the gate that decides."`
 	Scheme  string `config:"scheme" one_of:"http,https" doc:"Scheme by which browsers reach the proxy, where something in front of it ends TLS. Left out: the one that the proxy sends."`
 }
 
