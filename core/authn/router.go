@@ -18,9 +18,9 @@ import (
 type Route struct {
 	// Title says in errors which credentials these are.
 	Title string
-	// Judges reports whether the authenticator judges a credential. It may leave
-	// in the credential what it has parsed.
-	Judges func(c *core.Credential) bool
+	// Judges reports whether the authenticator judges a credential. parsed is what
+	// it has parsed of the credential meanwhile, or nil; it is not parsed again.
+	Judges func(c core.Credential) (parsed any, ok bool)
 	// Candidate, where given, is a cheap condition that holds for everything that
 	// Judges accepts. The cache of By is then looked at before Judges is asked:
 	// what By has cached, Judges has accepted before.
@@ -61,7 +61,7 @@ func (r *Router) Authenticate(ctx context.Context, _ *core.Call, c core.Credenti
 		if p, ok := route.cached(ctx, c); ok {
 			return core.Authentication{Principal: p}, nil
 		}
-		if route.Judges(&c) {
+		if route.judges(&c) {
 			return authentication(route.By.AuthenticateToken(ctx, c))
 		}
 	}
@@ -72,7 +72,7 @@ func (r *Router) Authenticate(ctx context.Context, _ *core.Call, c core.Credenti
 // caches nothing is called as always.
 func (r *Router) Refresh(ctx context.Context, _ *core.Call, c core.Credential) (core.Authentication, error) {
 	for i := range r.routes {
-		if route := &r.routes[i]; route.Judges(&c) {
+		if route := &r.routes[i]; route.judges(&c) {
 			return authentication(route.refresh(ctx, c))
 		}
 	}
@@ -81,6 +81,15 @@ func (r *Router) Refresh(ctx context.Context, _ *core.Call, c core.Credential) (
 
 func authentication(p *core.Principal, err error) (core.Authentication, error) {
 	return core.Authentication{Principal: p}, err
+}
+
+// judges keeps in the credential what is parsed of it.
+func (r *Route) judges(c *core.Credential) bool {
+	parsed, ok := r.Judges(*c)
+	if parsed != nil {
+		c.Parsed = parsed
+	}
+	return ok
 }
 
 func (r *Route) cached(ctx context.Context, c core.Credential) (*core.Principal, bool) {
@@ -116,6 +125,6 @@ func (r *Router) notAccepted(c core.Credential) error {
 
 // IsBearer reports whether a credential is a bearer token (RFC 6750), wherever it
 // sat.
-func IsBearer(c *core.Credential) bool {
+func IsBearer(c core.Credential) bool {
 	return c.Place == core.BearerToken || c.Place == core.TokenCookie
 }

@@ -39,8 +39,8 @@ func (h cached) RefreshToken(context.Context, core.Credential) (*core.Principal,
 	return &core.Principal{Subject: "refreshed"}, nil
 }
 
-func begins(prefix string) func(*core.Credential) bool {
-	return func(c *core.Credential) bool { return strings.HasPrefix(c.Value, prefix) }
+func begins(prefix string) func(core.Credential) (any, bool) {
+	return func(c core.Credential) (any, bool) { return nil, strings.HasPrefix(c.Value, prefix) }
 }
 
 func route(t testing.TB, value string, routes ...authn.Route) string {
@@ -79,11 +79,11 @@ func TestCacheIsLookedAtOnlyForCandidates(t *testing.T) {
 	first := authn.Route{
 		Title: "first", By: cached{"first", "ey-cached"},
 		Candidate: func(c core.Credential) bool { return strings.HasPrefix(c.Value, "ey") },
-		Judges: func(c *core.Credential) bool {
+		Judges: func(c core.Credential) (any, bool) {
 			if c.Value == "ey-cached" {
 				t.Error("what is cached was judged again")
 			}
-			return c.Value == "ey-new"
+			return nil, c.Value == "ey-new"
 		},
 	}
 	rest := authn.Route{Title: "rest", Judges: begins(""), By: named("rest")}

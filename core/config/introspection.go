@@ -95,8 +95,8 @@ func (i *Introspection) order() int {
 
 // judges accepts what no route before it has accepted, JWTs of unknown issuers
 // among it unless they are never introspected.
-func (i *Introspection) judges(c *core.Credential) bool {
-	return authn.IsBearer(c) && (i.JWT != introspectNever || !jwt.IsJWT(c))
+func (i *Introspection) judges(c core.Credential) (parsed any, ok bool) {
+	return nil, authn.IsBearer(c) && (i.JWT != introspectNever || !jwt.IsJWT(c))
 }
 
 func (i *Introspection) options(client *idp.Client, secret string, now func() time.Time) introspection.Options {

@@ -101,8 +101,13 @@ func (j *JWT) route(v *jwt.Verifier) authn.Route {
 	}
 	return authn.Route{
 		Title:     "JWTs of " + strings.Join(issuers, " and "),
-		Candidate: func(c core.Credential) bool { return authn.IsBearer(&c) && jwt.Candidate(c) },
-		Judges:    func(c *core.Credential) bool { return authn.IsBearer(c) && v.Judges(c) },
+		Candidate: func(c core.Credential) bool { return authn.IsBearer(c) && jwt.Candidate(c) },
+		Judges: func(c core.Credential) (any, bool) {
+			if !authn.IsBearer(c) {
+				return nil, false
+			}
+			return v.Judges(c)
+		},
 	}
 }
 

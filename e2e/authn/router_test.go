@@ -43,11 +43,12 @@ func hydra(t *testing.T) *hydraBench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bearer := func(c core.Credential) (any, bool) { return nil, authn.IsBearer(c) }
 	local := authn.Route{Title: "JWTs", Judges: verifier.Judges, By: verifier}
 	for mode, routes := range map[mode][]authn.Route{
-		never:         {local, {Title: "opaque tokens", Judges: func(c *core.Credential) bool { return !jwt.IsJWT(c) }, By: asker}},
-		unknownIssuer: {local, {Title: "opaque tokens", Judges: authn.IsBearer, By: asker}},
-		always:        {{Title: "tokens", Judges: authn.IsBearer, By: asker}, local},
+		never:         {local, {Title: "opaque tokens", Judges: func(c core.Credential) (any, bool) { return nil, !jwt.IsJWT(c) }, By: asker}},
+		unknownIssuer: {local, {Title: "opaque tokens", Judges: bearer, By: asker}},
+		always:        {{Title: "tokens", Judges: bearer, By: asker}, local},
 	} {
 		if b.routers[mode], err = authn.New(routes...); err != nil {
 			t.Fatal(err)

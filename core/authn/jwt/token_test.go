@@ -13,11 +13,11 @@ import (
 func encode(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 
 func form(text string) string {
-	c := core.Credential{Value: text}
-	if !IsJWT(&c) {
+	parsed, isJWT := parsed(core.Credential{Value: text})
+	if !isJWT {
 		return "opaque"
 	}
-	return "JWT " + c.Parsed.(*token).issuer()
+	return "JWT " + parsed.issuer()
 }
 
 func TestFormOfAToken(t *testing.T) {
@@ -51,19 +51,20 @@ func TestFormOfAToken(t *testing.T) {
 func TestTokenIsParsedOnce(t *testing.T) {
 	v := &Verifier{issuers: map[string]*trusted{"me": {}}}
 	c := core.Credential{Value: encode(`{"alg":"RS256","crit":["x"]}`) + "." + encode(`{"iss":"me"}`) + ".eA"}
-	if !v.Judges(&c) {
+	first, ok := v.Judges(c)
+	if !ok {
 		t.Fatal("a JWT of a known issuer is not judged")
 	}
-	first := c.Parsed
-	if !v.Judges(&c) || c.Parsed != first {
+	c.Parsed = first
+	if again, ok := v.Judges(c); !ok || again != first || !IsJWT(c) {
 		t.Error("parsed again")
 	}
 	if _, err := v.AuthenticateToken(t.Context(), c); !errors.Is(err, core.ErrInvalid) || !strings.Contains(err.Error(), "crit") {
 		t.Errorf("a malformed token of a known issuer: %v", err)
 	}
 	other := core.Credential{Value: encode(`{"alg":"RS256"}`) + "." + encode(`{"iss":"you"}`) + ".eA"}
-	if v.Judges(&other) || other.Parsed.(*token).String() != `a JWT of issuer "you"` {
-		t.Errorf("a JWT of another issuer: %v", other.Parsed)
+	if parsed, ok := v.Judges(other); ok || parsed.(*token).String() != `a JWT of issuer "you"` {
+		t.Errorf("a JWT of another issuer: %v", parsed)
 	}
 }
 

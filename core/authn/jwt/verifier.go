@@ -51,31 +51,29 @@ func newKeySource(issuer Issuer, client *idp.Client, log *slog.Logger, now func(
 }
 
 // IsJWT reports whether a credential has the form of a JWT (RFC 7519): three
-// parts in base64url of which the first is a JSON object with an alg. It keeps in
-// the credential what it has parsed.
-func IsJWT(c *core.Credential) bool {
+// parts in base64url of which the first is a JSON object with an alg.
+func IsJWT(c core.Credential) bool {
 	_, isJWT := parsed(c)
 	return isJWT
 }
 
-// Judges reports whether a bearer token is a JWT of a configured issuer, and
-// keeps in the credential what it has parsed.
-func (v *Verifier) Judges(c *core.Credential) bool {
+// Judges reports whether a bearer token is a JWT of a configured issuer. It
+// returns what it has parsed, for the credential's Parsed.
+func (v *Verifier) Judges(c core.Credential) (any, bool) {
 	t, isJWT := parsed(c)
+	if !isJWT {
+		return nil, false
+	}
 	_, known := v.issuers[t.issuer()]
-	return isJWT && known
+	return t, known
 }
 
-// parsed returns the token of a credential, parsed once however often it is
-// asked for.
-func parsed(c *core.Credential) (t *token, isJWT bool) {
+// parsed returns the token of a credential, as it was parsed before or now.
+func parsed(c core.Credential) (t *token, isJWT bool) {
 	if t, ok := c.Parsed.(*token); ok {
 		return t, true
 	}
-	if t, isJWT = parse(c.Value); isJWT {
-		c.Parsed = t
-	}
-	return t, isJWT
+	return parse(c.Value)
 }
 
 // Candidate reports whether a credential begins as every JWT does, with the
@@ -98,7 +96,7 @@ func (v *Verifier) Waiting() []string {
 // AuthenticateToken verifies a token. Every refusal wraps core.ErrInvalid; any
 // other error means that the issuer's keys could not be had.
 func (v *Verifier) AuthenticateToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
-	t, _ := parsed(&c)
+	t, _ := parsed(c)
 	if t.err != nil {
 		return nil, invalid(t.err)
 	}

@@ -93,15 +93,15 @@ const tokenPrefix = "ory_st_"
 
 // Judges accepts session credentials: whatever sat in a place for them and, where
 // asked for, bearer tokens with the prefix of session tokens.
-func Judges(bearer bool) func(*core.Credential) bool {
-	return func(c *core.Credential) bool {
+func Judges(bearer bool) func(core.Credential) (parsed any, ok bool) {
+	return func(c core.Credential) (any, bool) {
 		switch c.Place {
 		case core.SessionCookie, core.SessionToken:
-			return true
+			return nil, true
 		case core.BearerToken, core.TokenCookie:
-			return bearer && strings.HasPrefix(c.Value, tokenPrefix)
+			return nil, bearer && strings.HasPrefix(c.Value, tokenPrefix)
 		}
-		return false
+		return nil, false
 	}
 }
 
