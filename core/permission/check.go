@@ -30,8 +30,8 @@ func (c *compiler) check() {
 		for i := range f.Permissions {
 			c.checkPermission(f, i)
 		}
-		c.checkActivities(f, "authenticated", InAuthenticated, f.Authenticated)
-		c.checkActivities(f, "public", InPublic, f.Public)
+		c.checkActivities(f, InAuthenticated, f.Authenticated, InAuthenticated.String)
+		c.checkActivities(f, InPublic, f.Public, InPublic.String)
 		for i := range f.Roles {
 			c.checkRole(f, i)
 		}
@@ -46,7 +46,7 @@ func (c *compiler) checkPermission(f *File, i int) {
 	if problem := PermissionNameProblem("permission "+report.Quote(p.Name), p.Name); problem != "" {
 		c.problems.Add(f.permissionPlace(i), "%s", problem)
 	}
-	c.checkActivities(f, "permissions."+p.Name+".activities", InPermission, p.Activities)
+	c.checkActivities(f, InPermission, p.Activities, func() string { return member("permissions", p.Name, i) + ".activities" })
 }
 
 func (c *compiler) checkRole(f *File, i int) {
@@ -91,7 +91,7 @@ func (c *compiler) checkGrants(what string, list []Grant, at func(grant int) rep
 	}
 }
 
-func (c *compiler) checkActivities(f *File, list string, s Section, activities []Activity) {
+func (c *compiler) checkActivities(f *File, s Section, activities []Activity, list func() string) {
 	for i := range activities {
 		a := &activityCheck{compiler: c, Activity: &activities[i], section: s, file: f, list: list, index: i}
 		a.check()
@@ -111,17 +111,24 @@ type activityCheck struct {
 	*Activity
 	section Section
 	file    *File
-	list    string
+	list    func() string
 	index   int
 	parts   parts
 }
 
 func (a *activityCheck) place() report.Place {
-	return a.file.place(a.Place, "%s[%d]", a.list, a.index)
+	if a.Place.Line > 0 {
+		return a.Place
+	}
+	return a.file.place(a.Place, "%s[%d]", a.list(), a.index)
 }
 
 func (a *activityCheck) part(name string) report.Place {
-	return a.file.place(a.Place, "%s[%d].%s", a.list, a.index, name)
+	at := a.place()
+	if at.Line == 0 {
+		at.File += "." + name
+	}
+	return at
 }
 
 func (a *activityCheck) check() {
@@ -242,20 +249,36 @@ func (f *File) scopePlace(i int) report.Place {
 }
 
 func (f *File) namedPlace(at report.Place, list, name string, i int) report.Place {
-	if name == "" {
-		return f.place(at, "%s[%d]", list, i)
+	if at.Line > 0 {
+		return at
 	}
-	return f.place(at, "%s.%s", list, name)
+	return f.place(at, "%s", member(list, name, i))
+}
+
+// member is the path of a member of a list: by its name, or by its number where
+// the name is none that a path could hold.
+func member(list, name string, i int) string {
+	if name == "" || len(name) > MaxName || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+		return fmt.Sprintf("%s[%d]", list, i)
+	}
+	return list + "." + name
 }
 
 func (f *File) roleGrantPlace(role, grant int) report.Place {
 	r := &f.Roles[role]
-	return f.place(r.Grants[grant].Place, "roles.%s[%d]", r.Name, grant)
+	return f.grantPlace(r.Grants[grant].Place, "roles", r.Name, role, grant)
 }
 
 func (f *File) scopeGrantPlace(scope, grant int) report.Place {
 	s := &f.Scopes[scope]
-	return f.place(s.Grants[grant].Place, "scopes.%s[%d]", s.Name, grant)
+	return f.grantPlace(s.Grants[grant].Place, "scopes", s.Name, scope, grant)
+}
+
+func (f *File) grantPlace(at report.Place, list, name string, i, grant int) report.Place {
+	if at.Line > 0 {
+		return at
+	}
+	return f.place(at, "%s[%d]", member(list, name, i), grant)
 }
 
 // --- what a value may be; each problem follows the value

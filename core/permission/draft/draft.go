@@ -3,14 +3,11 @@
 package draft
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/report"
@@ -118,20 +115,62 @@ func mergeMethods(a, b []string) []string {
 
 // YAML writes the table, and makes sure that it loads.
 func (t *Table) YAML() ([]byte, error) {
-	var b bytes.Buffer
-	e := yaml.NewEncoder(&b)
-	e.SetIndent(2)
-	if err := e.Encode(&yaml.Node{Kind: yaml.DocumentNode, HeadComment: t.head(), Content: []*yaml.Node{t.node()}}); err != nil {
+	file, comments := t.file()
+	text, err := tablefile.Write(file, comments)
+	if err != nil {
 		return nil, err
 	}
-	file, err := tablefile.Parse("the table", b.Bytes())
+	written, err := tablefile.Parse("the table", text)
+	if err == nil {
+		_, err = permission.Compile(written)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the table that was made does not load: %w", err)
 	}
-	if _, err := permission.Compile(file); err != nil {
-		return nil, fmt.Errorf("the table that was made does not load: %w", err)
+	return text, nil
+}
+
+// file is the table with its comments.
+func (t *Table) file() (*permission.File, tablefile.Comments) {
+	f := &permission.File{}
+	c := tablefile.Comments{Head: t.head(), Permissions: map[string]string{}, Activities: map[*permission.Activity]string{}}
+	for _, p := range t.Permissions {
+		f.Permissions = append(f.Permissions, permission.Permission{Name: p.Name, Description: p.Description, Activities: activities(p.Activities, c)})
+		c.Permissions[p.Name] = p.Comment
 	}
-	return b.Bytes(), nil
+	if t.ExplicitScopes {
+		f.ImplicitScopes = &permission.Switch{On: false}
+	}
+	for _, g := range t.Scopes {
+		f.Scopes = append(f.Scopes, permission.Scope{Name: g.Name, Grants: g.grants()})
+	}
+	for _, g := range t.Roles {
+		f.Roles = append(f.Roles, permission.Role{Name: g.Name, Grants: g.grants()})
+	}
+	f.Authenticated = activities(t.Authenticated, c)
+	f.Public = activities(t.Public, c)
+	return f, c
+}
+
+func (g *Grants) grants() []permission.Grant {
+	grants := make([]permission.Grant, len(g.Permissions))
+	for i, name := range g.Permissions {
+		grants[i].Name = name
+		if role, ok := strings.CutPrefix(name, permission.RolePrefix); ok {
+			grants[i] = permission.Grant{Name: role, Role: true}
+		}
+	}
+	return grants
+}
+
+func activities(list []*Activity, c tablefile.Comments) []permission.Activity {
+	all := make([]permission.Activity, len(list))
+	for i, a := range list {
+		all[i] = permission.Activity{Methods: a.Methods, Path: a.Path, Override: a.Override,
+			Require: permission.Requirements{AllScopes: a.AllScopes, AnyScope: a.AnyScope}}
+		c.Activities[&all[i]] = a.Comment
+	}
+	return all
 }
 
 func (t *Table) head() string {
@@ -142,125 +181,7 @@ func (t *Table) head() string {
 			lines = append(lines, "- "+n)
 		}
 	}
-	return comment(strings.Join(lines, "\n")) + "\n"
-}
-
-// comment keeps text from anywhere inside of a comment.
-func comment(text string) string {
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		quoted := strconv.Quote(line)
-		line = strings.ReplaceAll(strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`), `\\`, `\`)
-		lines[i] = strings.TrimRight("# "+line, " ")
-	}
 	return strings.Join(lines, "\n")
-}
-
-func (t *Table) node() *yaml.Node {
-	root := &yaml.Node{Kind: yaml.MappingNode}
-	if len(t.Permissions) > 0 || len(t.Authenticated)+len(t.Public) == 0 {
-		permissions := mapping()
-		for _, p := range t.Permissions {
-			add(permissions, p.Name, p.node(), p.Comment)
-		}
-		add(root, "permissions", permissions, "")
-	}
-	if t.ExplicitScopes {
-		add(root, "implicit_scopes", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "false"}, "")
-	}
-	for _, section := range []struct {
-		name   string
-		grants []*Grants
-	}{{"scopes", t.Scopes}, {"roles", t.Roles}} {
-		if len(section.grants) > 0 {
-			node := mapping()
-			for _, g := range section.grants {
-				add(node, g.Name, texts(g.Permissions), "")
-			}
-			add(root, section.name, node, "")
-		}
-	}
-	if len(t.Authenticated) > 0 {
-		add(root, "authenticated", activities(t.Authenticated), "")
-	}
-	if len(t.Public) > 0 {
-		add(root, "public", activities(t.Public), "")
-	}
-	return root
-}
-
-func (p *Permission) node() *yaml.Node {
-	n := mapping()
-	if p.Description != "" {
-		add(n, "description", text(p.Description), "")
-	}
-	add(n, "activities", activities(p.Activities), "")
-	return n
-}
-
-func activities(list []*Activity) *yaml.Node {
-	n := &yaml.Node{Kind: yaml.SequenceNode}
-	for _, a := range list {
-		item := a.node()
-		if a.Comment != "" {
-			item.HeadComment = comment(a.Comment)
-		}
-		n.Content = append(n.Content, item)
-	}
-	return n
-}
-
-func (a *Activity) node() *yaml.Node {
-	if len(a.AllScopes)+len(a.AnyScope) == 0 && !a.Override && !strings.Contains(a.Path, " ") {
-		return text(strings.Join(a.Methods, ",") + " " + a.Path)
-	}
-	n := mapping()
-	add(n, "methods", texts(a.Methods), "")
-	add(n, "path", text(a.Path), "")
-	if len(a.AllScopes)+len(a.AnyScope) > 0 {
-		require := mapping()
-		if len(a.AllScopes) > 0 {
-			add(require, "all_scopes", texts(a.AllScopes), "")
-		}
-		if len(a.AnyScope) > 0 {
-			add(require, "any_scope", texts(a.AnyScope), "")
-		}
-		add(n, "require", require, "")
-	}
-	if a.Override {
-		add(n, "override", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"}, "")
-	}
-	return n
-}
-
-func mapping() *yaml.Node { return &yaml.Node{Kind: yaml.MappingNode} }
-
-func add(to *yaml.Node, key string, value *yaml.Node, note string) {
-	k := text(key)
-	if note != "" {
-		k.HeadComment = comment(note)
-	}
-	to.Content = append(to.Content, k, value)
-	if value.Kind == yaml.MappingNode && len(value.Content) == 0 {
-		value.Style = yaml.FlowStyle
-	}
-}
-
-func text(s string) *yaml.Node {
-	n := &yaml.Node{}
-	n.SetString(s)
-	if strings.Contains(s, "\n") {
-		n.Style = yaml.DoubleQuotedStyle
-	}
-	return n
-}
-
-func texts(list []string) *yaml.Node {
-	n := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
-	for _, s := range list {
-		n.Content = append(n.Content, text(s))
-	}
-	return n
 }
 
 var notInName = regexp.MustCompile(`[^!#-+\--\[\]-~]+`)
@@ -269,27 +190,17 @@ var notInName = regexp.MustCompile(`[^!#-+\--\[\]-~]+`)
 // OAuth 2.0 scope (RFC 6749 section 3.3) except the comma.
 func Name(text string) string {
 	name := strings.Trim(notInName.ReplaceAllString(text, "-"), "-")
-	if strings.HasPrefix(name, "role:") {
-		name = "role-" + strings.TrimPrefix(name, "role:")
+	if strings.HasPrefix(name, permission.RolePrefix) {
+		name = "role-" + strings.TrimPrefix(name, permission.RolePrefix)
 	}
-	const longest = 256
-	return name[:min(len(name), longest)]
+	return name[:min(len(name), permission.MaxName)]
 }
 
 // Check says why an activity would not load, or nothing.
 func (a *Activity) Check() error {
-	node := &yaml.Node{Kind: yaml.MappingNode}
-	add(node, "public", activities([]*Activity{{Methods: a.Methods, Path: a.Path}}), "")
-	content, err := yaml.Marshal(node)
-	if err != nil {
-		return err
-	}
-	file, err := tablefile.Parse("", content)
-	if err == nil {
-		_, err = permission.Compile(file)
-	}
+	_, err := permission.Compile(&permission.File{Public: []permission.Activity{{Methods: a.Methods, Path: a.Path}}})
 	if problems, ok := err.(report.Problems); ok && len(problems) > 0 {
-		return fmt.Errorf("%s", strings.TrimPrefix(problems[0].Text, "public: "))
+		return errors.New(problems[0].Text)
 	}
 	return err
 }

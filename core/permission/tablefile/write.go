@@ -1,0 +1,195 @@
+package tablefile
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"gatehouse/core/permission"
+)
+
+// Comments stand above parts of a file. Text from anywhere stays inside of them.
+type Comments struct {
+	Head        string
+	Permissions map[string]string // by name
+	Activities  map[*permission.Activity]string
+}
+
+// Write writes a file that Compile accepts, as text that means the same.
+func Write(f *permission.File, c Comments) ([]byte, error) {
+	w := writer{c}
+	document := &yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{w.file(f)}}
+	if c.Head != "" {
+		document.HeadComment = comment(c.Head) + "\n"
+	}
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	if err := e.Encode(document); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+type writer struct{ comments Comments }
+
+func (w writer) file(f *permission.File) *yaml.Node {
+	root := newMapping()
+	if len(f.Permissions) > 0 || len(f.Authenticated)+len(f.Public) == 0 {
+		permissions := newMapping()
+		for i := range f.Permissions {
+			p := &f.Permissions[i]
+			add(permissions, p.Name, w.permission(p), w.comments.Permissions[p.Name])
+		}
+		add(root, "permissions", permissions, "")
+	}
+	if f.ImplicitScopes != nil {
+		add(root, "implicit_scopes", newBoolean(f.ImplicitScopes.On), "")
+	}
+	if len(f.Scopes) > 0 {
+		scopes := newMapping()
+		for i := range f.Scopes {
+			add(scopes, f.Scopes[i].Name, grants(f.Scopes[i].Grants), "")
+		}
+		add(root, "scopes", scopes, "")
+	}
+	if len(f.Roles) > 0 {
+		roles := newMapping()
+		for i := range f.Roles {
+			add(roles, f.Roles[i].Name, grants(f.Roles[i].Grants), "")
+		}
+		add(root, "roles", roles, "")
+	}
+	if len(f.Authenticated) > 0 {
+		add(root, "authenticated", w.activities(f.Authenticated), "")
+	}
+	if len(f.Public) > 0 {
+		add(root, "public", w.activities(f.Public), "")
+	}
+	return root
+}
+
+func grants(list []permission.Grant) *yaml.Node {
+	names := make([]string, len(list))
+	for i, g := range list {
+		names[i] = g.Name
+		if g.Role {
+			names[i] = permission.RolePrefix + g.Name
+		}
+	}
+	return newTexts(names)
+}
+
+func (w writer) permission(p *permission.Permission) *yaml.Node {
+	n := newMapping()
+	if p.Description != "" {
+		add(n, "description", newText(p.Description), "")
+	}
+	add(n, "activities", w.activities(p.Activities), "")
+	return n
+}
+
+func (w writer) activities(list []permission.Activity) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.SequenceNode}
+	for i := range list {
+		item := activity(&list[i])
+		if text := w.comments.Activities[&list[i]]; text != "" {
+			item.HeadComment = comment(text)
+		}
+		n.Content = append(n.Content, item)
+	}
+	return n
+}
+
+func activity(a *permission.Activity) *yaml.Node {
+	require := requirements(&a.Require)
+	if len(require.Content)+len(a.Hosts) == 0 && !a.Override && isShort(a.Path) {
+		return newText(a.String())
+	}
+	n := newMapping()
+	add(n, "methods", newTexts(a.Methods), "")
+	add(n, "path", newText(a.Path), "")
+	addTexts(n, "hosts", a.Hosts)
+	if len(require.Content) > 0 {
+		add(n, "require", require, "")
+	}
+	if a.Override {
+		add(n, "override", newBoolean(true), "")
+	}
+	return n
+}
+
+// isShort reports whether a path can stand behind its methods in one text.
+func isShort(path string) bool { return !strings.Contains(path, " ") && !strings.HasPrefix(path, ",") }
+
+func requirements(r *permission.Requirements) *yaml.Node {
+	n := newMapping()
+	addTexts(n, "all_scopes", r.AllScopes)
+	addTexts(n, "any_scope", r.AnyScope)
+	if r.AAL != "" {
+		add(n, "aal", newText(r.AAL), "")
+	}
+	if r.MaxAge != 0 {
+		add(n, "max_age", newText(permission.ShortDuration(r.MaxAge)), "")
+	}
+	addTexts(n, "credentials", r.Credentials)
+	if r.When != "" {
+		add(n, "when", newText(r.When), "")
+	}
+	return n
+}
+
+// --- nodes
+
+func newMapping() *yaml.Node { return &yaml.Node{Kind: yaml.MappingNode} }
+
+func newBoolean(on bool) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: strconv.FormatBool(on)}
+}
+
+func newText(s string) *yaml.Node {
+	n := &yaml.Node{}
+	n.SetString(s)
+	if strings.Contains(s, "\n") {
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	return n
+}
+
+func newTexts(list []string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+	for _, s := range list {
+		n.Content = append(n.Content, newText(s))
+	}
+	return n
+}
+
+func add(to *yaml.Node, key string, value *yaml.Node, note string) {
+	k := newText(key)
+	if note != "" {
+		k.HeadComment = comment(note)
+	}
+	to.Content = append(to.Content, k, value)
+	if value.Kind == yaml.MappingNode && len(value.Content) == 0 {
+		value.Style = yaml.FlowStyle
+	}
+}
+
+func addTexts(to *yaml.Node, key string, list []string) {
+	if len(list) > 0 {
+		add(to, key, newTexts(list), "")
+	}
+}
+
+// comment keeps text from anywhere inside of a comment.
+func comment(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		quoted := strconv.Quote(line)
+		line = strings.ReplaceAll(strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`), `\\`, `\`)
+		lines[i] = strings.TrimRight("# "+line, " ")
+	}
+	return strings.Join(lines, "\n")
+}
