@@ -121,6 +121,9 @@ func (v *validator) config(c *Config) {
 	if len(c.sections()) == 0 && !v.mentions(core.KindNames()...) {
 		v.add("", "no way to authenticate: set %s", alternatives(core.KindNames()))
 	}
+	if c.Realm == "" {
+		v.add("realm", "is empty; leave it out, or name what the gate protects")
+	}
 	if c.PermissionTable == "" && len(c.PermissionTableFiles) == 0 {
 		v.add("permission_table", "is needed, or permission_table_files: without a table every request is denied")
 	}
@@ -146,8 +149,7 @@ func (v *validator) config(c *Config) {
 
 func (v *validator) mentions(paths ...string) bool {
 	return slices.ContainsFunc(v.mistakes, func(m Mistake) bool {
-		root, _, _ := strings.Cut(m.Path, ".")
-		return slices.Contains(paths, root)
+		return slices.ContainsFunc(paths, func(path string) bool { return within(m.Path, path) })
 	})
 }
 
@@ -157,7 +159,7 @@ func (v *validator) upstreamHeaders(c *Config) {
 			v.add("upstream_headers", "%v", err)
 		}
 	}
-	if len(v.mistakes) > 0 {
+	if v.mentions("upstream_headers", "strip_headers") {
 		return
 	}
 	if _, err := core.NewIdentityHeaders(core.IdentityOptions{Claims: c.UpstreamHeaders, Strip: c.StripHeaders}); err != nil {

@@ -14,6 +14,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/internal/check/document"
+	"gatehouse/internal/offline"
 )
 
 // File is a file to check.
@@ -26,9 +27,8 @@ type File struct {
 type Options struct {
 	// As is what the files are; empty to find out.
 	As Kind
-	// Root is the folder that holds the gateway's file system, for the files that
-	// a configuration names; empty for this machine's own.
-	Root string
+	// Roots say where the files of the gateway's machine are on this one.
+	Roots offline.Roots
 	// Allow are rules that find nothing.
 	Allow []string
 	// KongVersion is that of the Kong which is to run the files; empty where it

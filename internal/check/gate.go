@@ -2,12 +2,12 @@ package check
 
 import (
 	"crypto/x509"
-	"encoding/json"
 	"os"
-	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
+	"gatehouse/core/authn/jwt"
 	"gatehouse/core/config"
 	"gatehouse/internal/check/document"
 )
@@ -52,12 +52,33 @@ func (c *checker) gate(s settings) *config.Config {
 	if cfg.File != "" {
 		return c.gateFile(s.at("file"), cfg.File)
 	}
+	c.parts(s, cfg, problems)
 	tables := c.tablesOf(s, cfg)
 	c.otherFiles(s, cfg)
 	if !c.hasErrors(before) {
 		c.report.Gates = append(c.report.Gates, Gate{s.place, cfg, tables})
 	}
 	return cfg
+}
+
+// parts has the sections that are right by themselves made, without calling
+// anybody.
+func (c *checker) parts(s settings, cfg *config.Config, problems []config.Mistake) {
+	for _, section := range []string{"session", "jwt", "introspection"} {
+		wrong := slices.ContainsFunc(problems, func(p config.Mistake) bool { return strings.HasPrefix(p.Path, section) })
+		if wrong || hasUnknown(s.root.Get(section)) {
+			continue
+		}
+		for _, p := range cfg.Refused(section) {
+			c.setting(s, p)
+		}
+	}
+}
+
+// hasUnknown tells whether something in a section is filled in later.
+func hasUnknown(n document.Node) bool {
+	in := func(n document.Node) bool { return n.IsUnknown() || hasUnknown(n) }
+	return slices.ContainsFunc(n.Items(), in) || slices.ContainsFunc(n.Pairs(), func(p document.Pair) bool { return in(p.Value) })
 }
 
 func (c *checker) hasErrors(from int) bool {
@@ -223,10 +244,7 @@ func (c *checker) open(at document.Place, path string) *document.Text {
 	if path == "" {
 		return nil
 	}
-	name := filepath.Join(filepath.Dir(at.File), path)
-	if filepath.IsAbs(path) {
-		name = filepath.Join(c.options.Root, filepath.Clean(path))
-	}
+	name := c.options.Roots.Locate(path)
 	if text, ok := c.texts[name]; ok {
 		return &document.Text{File: name, Content: text}
 	}
@@ -264,7 +282,7 @@ func (c *checker) otherFiles(s settings, cfg *config.Config) {
 	authorities("jwt", cfg.JWT.Outbound)
 	for i, issuer := range s.root.Get("jwt", "issuers").Items() {
 		if i < len(cfg.JWT.Issuers) && cfg.JWT.Issuers[i].JWKSFile != "" {
-			c.keys(issuer.Get("jwks_file").Place(), cfg.JWT.Issuers[i].JWKSFile)
+			c.keys(issuer.Get("jwks_file").Place(), cfg.JWT.Issuers[i])
 		}
 	}
 }
@@ -276,16 +294,14 @@ func (c *checker) authorities(at document.Place, path string) {
 	}
 }
 
-func (c *checker) keys(at document.Place, path string) {
-	text := c.open(at, path)
+// keys reads a key set as the verifier of that issuer does.
+func (c *checker) keys(at document.Place, issuer config.Issuer) {
+	text := c.open(at, issuer.JWKSFile)
 	if text == nil {
 		return
 	}
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	isSet := json.Unmarshal([]byte(text.Content), &set) == nil && len(set.Keys) > 0
-	if !isSet && !strings.Contains(text.Content, "-----BEGIN ") {
-		c.add("unreadable-file", at, "%s holds no key: neither a key set (RFC 7517) nor PEM", path)
+	alone := jwt.Issuer{Issuer: issuer.Issuer, JWKSFile: text.File, Algorithms: issuer.Algorithms, InsecureSkipAudience: true}
+	if _, err := jwt.New(jwt.Options{Issuers: []jwt.Issuer{alone}}); err != nil {
+		c.add("unreadable-file", at, "%v", err)
 	}
 }

@@ -8,11 +8,13 @@ import (
 
 	"gatehouse/internal/check"
 	"gatehouse/internal/check/document"
+	"gatehouse/internal/offline"
 )
 
 type checkCommandOptions struct {
 	options  check.Options
 	as       choice
+	roots    []string
 	output   outputFlags
 	rules    bool
 	silenced bool
@@ -37,7 +39,7 @@ before, or name its rule with --allow:
     # lint:ignore insecure-any-audience: the issuer serves this API alone
     insecure_any_audience: true`,
 		Example: `  gatehouse check kong.yml
-  gatehouse check --root image/ apisix.yaml config.yaml
+  gatehouse check --root /etc/gatehouse=deploy/ apisix.yaml config.yaml
   gatehouse check --output sarif kubernetes/*.yaml
   gatehouse check --rules`,
 		ValidArgsFunction: completeConfigurations,
@@ -46,7 +48,7 @@ before, or name its rule with --allow:
 	f := c.Flags()
 	o.as = choice{"", kindsOfFiles()}
 	o.as.register(c, "as", "", "what the files are, where their content does not tell")
-	f.StringVar(&o.options.Root, "root", "", "`folder` that holds the gateway's file system, for the files that a configuration names")
+	f.StringArrayVar(&o.roots, "root", nil, "`DIR` that holds the gateway's file system, or FROM=DIR for a part of it, for the files that a configuration names")
 	f.StringSliceVar(&o.options.Allow, "allow", nil, "`rule` that is to find nothing; repeat it for more")
 	f.StringVar(&o.options.KongVersion, "kong-version", "", "`version` of the Kong that the files are for")
 	f.BoolVar(&o.rules, "rules", false, "list the rules and stop")
@@ -106,6 +108,10 @@ func (o *checkCommandOptions) read(cmd *cobra.Command, args []string) ([]check.F
 		return nil, fmt.Errorf("no file is named; give the files of a gateway, as in: gatehouse check kong.yml")
 	}
 	o.options.As = check.Kind(o.as.value)
+	var err error
+	if o.options.Roots, err = offline.ParseRoots(o.roots); err != nil {
+		return nil, err
+	}
 	for _, rule := range o.options.Allow {
 		if !slices.Contains(ruleNames(), rule) {
 			return nil, fmt.Errorf("--allow: there is no rule %q; gatehouse check --rules lists them", rule)
