@@ -2,6 +2,8 @@ package check
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"gatehouse/internal/check/document"
@@ -13,22 +15,19 @@ const (
 	postResp = "ext-plugin-post-resp"
 )
 
-// guard is what a set of plugins does for a route.
-type guard struct {
-	// present tells that the set names the plugin, and so takes the place of
-	// what another set says of it.
-	present bool
-	// closes tells that Gatehouse decides there.
-	closes bool
+// guard tells of the plugins of a set that could close a route whether each does.
+type guard map[string]bool
+
+// or is what a set does over another: each of its plugins takes the place of the
+// other's of the same name.
+func (g guard) or(behind guard) guard {
+	all := guard{}
+	maps.Copy(all, behind)
+	maps.Copy(all, g)
+	return all
 }
 
-// or is this set's guard, or that of one behind it.
-func (g guard) or(next guard) guard {
-	if g.present {
-		return g
-	}
-	return guard{next.present, g.closes || next.closes}
-}
+func (g guard) closes() bool { return slices.Contains(slices.Collect(maps.Values(g)), true) }
 
 // apisix checks apisix.yaml.
 func (c *checker) apisix(root document.Node, text *document.Text) {
@@ -44,7 +43,7 @@ func (c *checker) apisix(root document.Node, text *document.Text) {
 	for _, route := range root.Get("routes").Items() {
 		own := c.apisixPlugins(route.Get("plugins"))
 		own = own.or(configs[route.Get("plugin_config_id").Text()]).or(services[route.Get("service_id").Text()])
-		c.apisixRoute(route, own.closes || everywhere)
+		c.apisixRoute(route, own.closes() || everywhere)
 	}
 	c.consumers(root)
 }
@@ -98,7 +97,7 @@ func (c *checker) globalRules(list document.Node) bool {
 // globalPlugins checks plugins that run for every route. A function that asks
 // for Gatehouse closes the routes that have none.
 func (c *checker) globalPlugins(plugins document.Node) bool {
-	closed := c.apisixPlugins(plugins).closes
+	closed := c.apisixPlugins(plugins).closes()
 	for _, key := range []string{"serverless-pre-function", "serverless-post-function"} {
 		for _, function := range plugins.Get(key, "functions").Items() {
 			closed = closed || strings.Contains(function.Text(), plugin) && !metaDisabled(plugins.Get(key))
@@ -111,14 +110,14 @@ func metaDisabled(p document.Node) bool { return p.Get("_meta", "disable").True(
 
 // apisixPlugins checks a map of plugins.
 func (c *checker) apisixPlugins(plugins document.Node) guard {
-	var g guard
+	g := guard{}
 	for _, p := range plugins.Pairs() {
 		switch name := p.Key.Value; {
 		case isExternal(name):
-			g = g.or(c.external(name, p))
+			g[name] = c.external(name, p)
 		case name == "forward-auth":
 			c.degradation(p.Value, "the service")
-			g = guard{true, !metaDisabled(p.Value) && !p.Value.Get("allow_degradation").True()}.or(g)
+			g[name] = !metaDisabled(p.Value) && !p.Value.Get("allow_degradation").True()
 		case name == "proxy-cache" && !metaDisabled(p.Value):
 			c.sharedCache(p.Key.Place(), cacheKey(p.Value), "cache_key, as $http_authorization and $http_cookie")
 		case name == plugin || looksLike(name):
@@ -153,19 +152,18 @@ func (c *checker) degradation(p document.Node, what string) {
 
 func isExternal(name string) bool { return name == preReq || name == postReq || name == postResp }
 
-// external checks one of the plugins that call the runner.
-func (c *checker) external(name string, p document.Pair) guard {
+// external checks one of the plugins that call the runner, and tells whether it
+// closes a route.
+func (c *checker) external(name string, p document.Pair) bool {
 	runs := c.extPlugin(p)
 	switch {
-	case name == preReq:
-		return guard{true, runs}
 	case runs && name == postReq:
 		c.add("after-other-plugins", p.Key.Place(), "%s runs Gatehouse behind plugins that may have answered or changed the request; use %s", name, preReq)
-		return guard{false, true}
-	case runs:
+	case runs && name == postResp:
 		c.add("plugin", p.Key.Place(), "%s runs when the upstream has served the request already, so Gatehouse answers 503; use %s", name, preReq)
+		return false
 	}
-	return guard{}
+	return runs
 }
 
 // extPlugin checks what the runner is to run, and tells whether Gatehouse is in
@@ -260,11 +258,11 @@ func (c *checker) adc(root document.Node) {
 	for _, service := range root.Get("services").Items() {
 		of := c.apisixPlugins(service.Get("plugins"))
 		for _, route := range service.Get("routes").Items() {
-			c.apisixRoute(route, c.apisixPlugins(route.Get("plugins")).or(of).closes || everywhere)
+			c.apisixRoute(route, c.apisixPlugins(route.Get("plugins")).or(of).closes() || everywhere)
 		}
 	}
 	for _, route := range root.Get("routes").Items() {
-		c.apisixRoute(route, c.apisixPlugins(route.Get("plugins")).closes || everywhere)
+		c.apisixRoute(route, c.apisixPlugins(route.Get("plugins")).closes() || everywhere)
 	}
 	c.consumers(root)
 }

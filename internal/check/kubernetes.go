@@ -40,7 +40,7 @@ func (c *checker) manifest(n document.Node) {
 	case "KongPlugin", "KongClusterPlugin":
 		c.kongPlugin(n, name)
 	case "ApisixPluginConfig", "PluginConfig":
-		set(&c.cluster.apisixConfigs, name, c.pluginList(n.Get("spec", "plugins"), n.Get("kind").Text() == "ApisixPluginConfig").closes)
+		set(&c.cluster.apisixConfigs, name, c.pluginList(n.Get("spec", "plugins"), n.Get("kind").Text() == "ApisixPluginConfig").closes())
 	case "ApisixGlobalRule":
 		c.cluster.closed = c.globalRule(n) || c.cluster.closed
 	case "ApisixRoute":
@@ -104,15 +104,12 @@ func (c *checker) kongPlugin(n document.Node, name string) {
 // pluginList reads plugins as the resources of APISIX list them. An entry of the
 // older resources is switched on by enable.
 func (c *checker) pluginList(list document.Node, switched bool) guard {
-	var g guard
+	g := guard{}
 	for _, p := range list.Items() {
 		switch name := p.Get("name"); {
 		case isExternal(name.Text()):
-			one := c.external(name.Text(), document.Pair{Key: name, Value: p.Get("config")})
-			if switched && !c.enabled(p) {
-				one.closes = false
-			}
-			g = g.or(one)
+			closes := c.external(name.Text(), document.Pair{Key: name, Value: p.Get("config")})
+			g[name.Text()] = (!switched || c.enabled(p)) && closes
 		case isMisspeltExt(name.Text()) || name.Text() == plugin || looksLike(name.Text()):
 			c.add("misspelt-plugin", name.Place(), "APISIX has no plugin %s; write %s, and %s under its conf", name.Text(), preReq, plugin)
 		}
@@ -136,7 +133,7 @@ func (c *checker) enabled(p document.Node) bool {
 }
 
 func (c *checker) globalRule(n document.Node) bool {
-	closed := c.pluginList(n.Get("spec", "plugins"), true).closes
+	closed := c.pluginList(n.Get("spec", "plugins"), true).closes()
 	for _, p := range n.Get("spec", "plugins").Items() {
 		for _, function := range p.Get("config", "functions").Items() {
 			closed = closed || !p.Get("enable").False() && strings.Contains(function.Text(), plugin)
@@ -152,9 +149,10 @@ func (c *checker) apisixRoutes(n document.Node, name string) {
 			route.name += "/" + own
 		}
 		own := c.pluginList(rule.Get("plugins"), true)
-		route.guarded = own.closes
-		if ref := rule.Get("plugin_config_name").Text(); ref != "" && !own.present {
-			route.apisixConfigs = []string{ref}
+		route.guarded = own.closes()
+		if _, overridden := own[preReq]; !overridden {
+			ref := rule.Get("plugin_config_name").Text()
+			route.apisixConfigs = names(ref)
 		}
 		c.cluster.routes = append(c.cluster.routes, route)
 	}

@@ -28,7 +28,6 @@ var Rules = []Rule{
 	{"kong-too-old", Error, "Kong before 3.8 lets requests through while the plugin server is down"},
 	{"no-end", Error, "apisix.yaml does not end with #END, so APISIX does not apply it"},
 	{"several-documents", Error, "a file has a second document, which is not read"},
-	{"missing-endpoint-route", Error, "the gateway has no route for an endpoint that the gate itself answers"},
 
 	{"unguarded-route", Warning, "a route has no Gatehouse"},
 	{"plugin-disabled", Warning, "the plugin is switched off where it stands"},
