@@ -134,6 +134,11 @@ func (c *checker) setting(s settings, p config.Mistake) {
 	if strings.HasPrefix(p.Text, "is not a setting") && found.Key.Node != nil {
 		at = found.Key.Place()
 	}
+	for _, pair := range found.Value.Pairs() { // a map of names, as upstream_headers is
+		if whole && p.Path != "" && strings.HasPrefix(p.Text, pair.Key.Value) {
+			at = pair.Key.Place()
+		}
+	}
 	c.add("config", at, "%s", p)
 }
 
@@ -244,7 +249,7 @@ func (c *checker) open(at document.Place, path string) *document.Text {
 	if path == "" {
 		return nil
 	}
-	name := c.options.Roots.Locate(path)
+	name := c.options.Roots.Locate(path, at.File)
 	if text, ok := c.texts[name]; ok {
 		return &document.Text{File: name, Content: text}
 	}

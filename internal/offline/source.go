@@ -72,7 +72,7 @@ func (s Source) Find() (*Found, error) {
 func (s Source) TableFiles(found *Found) []string {
 	files := make([]string, len(found.PermissionTableFiles))
 	for i, name := range found.PermissionTableFiles {
-		files[i] = s.Roots.locate(name, found.file)
+		files[i] = s.Roots.Locate(name, found.file)
 	}
 	return files
 }
@@ -142,7 +142,7 @@ func (s Source) read(raw []byte) (*Found, error) {
 	case c.File == "":
 		return &Found{Config: c, file: s.File}, nil
 	}
-	here := s.Roots.locate(c.File, s.File)
+	here := s.Roots.Locate(c.File, s.File)
 	if _, err := os.Stat(here); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("file: there is no %s; it is a file of the gateway's machine: say with --root where it is here", here)
 	}
@@ -240,10 +240,10 @@ func ParseRoots(texts []string) (Roots, error) {
 	return roots, nil
 }
 
-// locate says where a file of the gateway's machine, which another file names,
+// Locate says where a file of the gateway's machine, which another file names,
 // is on this one. A relative path is read from the folder of the file that names
 // it, as gatehouse check does.
-func (r Roots) locate(path, namedIn string) string {
+func (r Roots) Locate(path, namedIn string) string {
 	if !filepath.IsAbs(path) {
 		return filepath.Join(filepath.Dir(namedIn), path)
 	}

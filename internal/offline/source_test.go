@@ -18,11 +18,11 @@ func TestFilesOfTheGatewaysMachineAreFoundBelowTheRoots(t *testing.T) {
 		"/etc/gatehouse/../passwd":        "etc/passwd",
 		"tables/x.yaml":                   "conf/tables/x.yaml",
 	} {
-		if got := roots.locate(path, "conf/kong.yml"); got != filepath.FromSlash(want) {
+		if got := roots.Locate(path, "conf/kong.yml"); got != filepath.FromSlash(want) {
 			t.Errorf("%s is looked for at %s, want %s", path, got, want)
 		}
 	}
-	if got := Roots(nil).locate("/etc/x.yaml", "kong.yml"); got != "/etc/x.yaml" {
+	if got := Roots(nil).Locate("/etc/x.yaml", "kong.yml"); got != "/etc/x.yaml" {
 		t.Errorf("without a root: %s", got)
 	}
 	for _, text := range []string{"etc=here", "/etc=", "="} {
