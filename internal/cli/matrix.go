@@ -234,6 +234,9 @@ func (m *matrix) row(ctx context.Context, a *activities, i int) (matrixRow, erro
 	if !a.examples[i].Found && !a.examples[i].TooLarge {
 		m.Legend = append(m.Legend, describe(&row.Rule)+" is open to nobody: "+errUnreachable.Error())
 	}
+	if !slices.Contains(row.May, true) {
+		return row, nil // a note would belong to no cell
+	}
 	for _, text := range a.notes(i) {
 		row.Notes = append(row.Notes, m.note(text))
 	}
