@@ -25,6 +25,15 @@ type Authentication struct {
 	ResponseHeader []Header
 }
 
+// HeaderSetter is an Authenticator whose results may carry a ResponseHeader. The gate
+// names these headers to its host, which may have no way to pass one on and then
+// refuses the configuration. Any other header in a result is an error.
+type HeaderSetter interface {
+	Authenticator
+	// ResponseHeaders lists the names.
+	ResponseHeaders() []string
+}
+
 // Refresher is an Authenticator that may return a cached result and can be asked
 // for a newer one. The gate asks when a policy wants a stronger or more recent
 // sign-in than the cached one: the user may have just complied, and would

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -95,6 +96,26 @@ func (g *Gate) end(ctx context.Context, e Event) {
 	if g.options.Recorder != nil {
 		g.options.Recorder.End(ctx, e)
 	}
+}
+
+// ResponseHeaders are the names of the headers that an admitted call may add to the
+// upstream's response.
+func (g *Gate) ResponseHeaders() []string {
+	if setter, ok := g.options.Authenticator.(HeaderSetter); ok {
+		return setter.ResponseHeaders()
+	}
+	return nil
+}
+
+// checkResponseHeader holds an authenticator to the headers that it names.
+func (g *Gate) checkResponseHeader(lines []Header) error {
+	for _, h := range lines {
+		same := func(name string) bool { return strings.EqualFold(name, h.Name) }
+		if !slices.ContainsFunc(g.ResponseHeaders(), same) {
+			return fmt.Errorf("the authenticator returned the response header %.40q, which it does not name", h.Name)
+		}
+	}
+	return checkResponseHeader(lines)
 }
 
 // Disguised returns the name of a header that many upstreams would take for an
@@ -206,7 +227,7 @@ func (g *Gate) admit(ctx context.Context, call *Call, access Access, a Authentic
 // identify fills in what the host removes from and adds to the request and the
 // response of an admitted call.
 func (g *Gate) identify(ctx context.Context, d *Decision, call *Call) (err error) {
-	if err := checkResponseHeader(d.ResponseHeader); err != nil {
+	if err := g.checkResponseHeader(d.ResponseHeader); err != nil {
 		return err
 	}
 	if err := g.options.Identity.apply(ctx, d, call, g.options.Policy); err != nil {
@@ -222,7 +243,7 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 	f := refusalFor(err)
 	d := f.decision(call.Request, err)
 	d.Principal = a.Principal
-	if checkResponseHeader(a.ResponseHeader) == nil {
+	if g.checkResponseHeader(a.ResponseHeader) == nil {
 		d.Header = append(d.Header, a.ResponseHeader...)
 	}
 	var scopes []string

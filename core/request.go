@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"gatehouse/core/httpsyntax"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -93,19 +94,42 @@ func (r *Request) ClientTLS() (*ClientTLS, error) {
 	return r.tls.facts, r.tls.err
 }
 
-// Body reads the body of the request, at most limit bytes of it.
+// Body reads the body of the request, at most limit bytes of it. A body that is
+// longer, or of which the host has only a part, is an error.
 func (r *Request) Body(limit int) ([]byte, error) {
 	if r.AskBody == nil {
 		return nil, errors.New("the host cannot read the body of a request")
 	}
-	body, err := r.AskBody(limit)
-	if err == nil && len(body) > limit {
-		err = fmt.Errorf("%w: more than %d bytes", ErrBodyTooLarge, limit)
-	}
+	length, announced, err := r.ContentLength()
 	if err != nil {
 		return nil, err
 	}
+	if length > limit {
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrBodyTooLarge, limit)
+	}
+	body, err := r.AskBody(limit)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(body) > limit:
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrBodyTooLarge, limit)
+	case announced && len(body) != length:
+		return nil, fmt.Errorf("the host handed over %d bytes of a body of %d", len(body), length)
+	}
 	return body, nil
+}
+
+// ContentLength is the length of the body as the client announced it, where it did.
+func (r *Request) ContentLength() (length int, announced bool, err error) {
+	text, lines := r.Lookup("Content-Length")
+	if lines == 0 {
+		return 0, false, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || lines > 1 {
+		return 0, false, fmt.Errorf("%w: Content-Length is repeated or not a number", ErrBadRequest)
+	}
+	return int(n), true, nil
 }
 
 // Identify returns the request's id, under which a refusal stands in the log and

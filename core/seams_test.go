@@ -288,6 +288,8 @@ func (f refreshing) Authenticate(_ context.Context, _ *Call, c Credential) (Auth
 	return Authentication{&Principal{Subject: "ada", Expiry: noon.Add(time.Minute)}, []Header{f.line}}, nil
 }
 
+func (refreshing) ResponseHeaders() []string { return []string{"Set-Cookie"} }
+
 func TestRefreshedCookieGoesToTheClient(t *testing.T) {
 	cookie := Header{"Set-Cookie", "sid=new; Secure; HttpOnly"}
 	for value, want := range map[string]int{"live": 0, "dead": 302} {
@@ -304,7 +306,7 @@ func TestRefreshedCookieGoesToTheClient(t *testing.T) {
 			t.Errorf("the redirect is %v", d.Header)
 		}
 	}
-	for _, bad := range []Header{{"Set-Cookie", "sid=a\r\nX-Admin: 1"}, {"Set-Cookie: a", "b"}, {"", "x"}} {
+	for _, bad := range []Header{{"Set-Cookie", "sid=a\r\nX-Admin: 1"}, {"Set-Cookie: a", "b"}, {"", "x"}, {"X-Not-Named", "x"}} {
 		g, _ := testGate(t, func(o *Options) { o.Authenticator = refreshing{bad} })
 		for _, value := range []string{"live", "dead"} {
 			d := g.Check(context.Background(), get("/private", "Cookie", "ory_kratos_session="+value))
