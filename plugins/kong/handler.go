@@ -12,6 +12,7 @@ import (
 	"github.com/Kong/go-pdk"
 
 	"gatehouse/core"
+	"gatehouse/internal/clientcert"
 	"gatehouse/plugins/kong/pluginserver"
 )
 
@@ -43,11 +44,16 @@ func (h handler) Access(ctx context.Context, k *pdk.PDK) {
 }
 
 // passOn gives Kong what goes with an admitted request. Groups are a further
-// exchange, where they are configured.
+// exchange, where they are configured, and so is each header of the response.
 func passOn(k *pdk.PDK, d core.Decision) error {
 	if d.Groups != nil {
 		if err := setGroups(k, d.Groups); err != nil {
 			return fmt.Errorf("Kong did not take the groups: %w", err)
+		}
+	}
+	for _, h := range d.ResponseHeader {
+		if err := k.Response.AddHeader(h.Name, h.Value); err != nil {
+			return fmt.Errorf("Kong did not take the response header %s: %w", h.Name, err)
 		}
 	}
 	if err := setHeaders(k, d); err != nil {
@@ -77,6 +83,8 @@ func readRequest(k *pdk.PDK) (*core.Request, error) {
 	r := &core.Request{
 		AskID:   func() string { return pluginserver.RequestID(k) },
 		AskPeer: func() netip.Addr { return peer(k) },
+		AskTLS:  func() (*core.ClientTLS, error) { return clientTLS(k) },
+		AskBody: func(limit int) ([]byte, error) { return readBody(k, limit) },
 	}
 	var err error
 	if r.Method, r.Target, err = pluginserver.RequestLine(k); err != nil {
@@ -106,6 +114,23 @@ func peer(k *pdk.PDK) netip.Addr {
 	}
 	addr, _ := netip.ParseAddr(text) // zero if it is none
 	return addr
+}
+
+// clientTLS is one further exchange for a client without a certificate, and two for
+// one with a certificate. Kong shows the client's own certificate and not its chain.
+func clientTLS(k *pdk.PDK) (*core.ClientTLS, error) {
+	certificate, err := k.Nginx.GetVar("ssl_client_raw_cert")
+	if err != nil {
+		return nil, fmt.Errorf("Kong cannot hand over the client's certificate: %w", err)
+	}
+	if certificate == "" {
+		return &core.ClientTLS{}, nil
+	}
+	verify, err := k.Nginx.GetVar("ssl_client_verify")
+	if err != nil {
+		return nil, fmt.Errorf("Kong cannot hand over whether it verified the client's certificate: %w", err)
+	}
+	return clientcert.FromNGINX(certificate, verify)
 }
 
 // setHeaders removes and sets in one exchange: an empty list removes.

@@ -24,13 +24,19 @@ import (
 type kongSide struct {
 	line    string
 	headers map[string]any
-	// fail makes the response to a call bytes that are no message.
-	fail string
+	// fail makes the response to a call bytes that are no message. At a call named
+	// hangUp Kong gives up the event, as it does when the call throws.
+	fail, hangUp string
 
 	// calls are the methods, with the name of a variable behind a space.
 	calls []string
 	exit  exit
 	set   map[string]any
+	// added are the headers that the response to the client will have.
+	added []core.Header
+	// vars are the variables of nginx, body is what get_raw_body returns.
+	vars map[string]string
+	body *pb.RawBodyResult
 	// shared is kong.ctx.shared of this request.
 	shared map[string]any
 }
@@ -54,6 +60,9 @@ func (s *kongSide) serve(conn net.Conn) {
 		}
 		call := called(string(method), args)
 		s.calls = append(s.calls, call)
+		if s.hangUp == call {
+			return
+		}
 		response := s.respond(call, args)
 		if s.fail == call {
 			response = []byte{0xff, 0xff, 0xff}
@@ -85,6 +94,11 @@ func (s *kongSide) respond(call string, args []byte) []byte {
 		return encodeString(s.line)
 	case getID:
 		return encodeString(kongsID)
+	case "kong.request.get_raw_body":
+		return encode(s.body)
+	case "kong.response.add_header":
+		kv := decode(args, &pb.KV{})
+		s.added = append(s.added, core.Header{Name: kv.GetK(), Value: kv.GetV().GetStringValue()})
 	case "kong.client.get_ip":
 		return encodeString("10.1.2.3")
 	case "kong.service.request.set_headers":
@@ -95,6 +109,10 @@ func (s *kongSide) respond(call string, args []byte) []byte {
 	case "kong.response.exit":
 		args := decode(args, &pb.ExitArgs{})
 		s.exit = exit{args.GetStatus(), args.GetBody()}
+	default:
+		if name, ok := strings.CutPrefix(call, "kong.nginx.get_var "); ok {
+			return encodeString(s.vars[name])
+		}
 	}
 	return nil
 }
