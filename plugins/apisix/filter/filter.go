@@ -7,7 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/apache/apisix-go-plugin-runner/pkg/plugin"
 
@@ -58,6 +59,10 @@ func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Reques
 		respond(w, d)
 		return
 	}
+	if err := addToResponse(r, d.ResponseHeader); err != nil {
+		respond(w, gate.Refuse(r.Context(), request, err))
+		return
+	}
 	head := r.Header()
 	for _, name := range d.Strip {
 		head.Del(name)
@@ -67,7 +72,24 @@ func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Reques
 	}
 }
 
-// Begin and End record what the runner denied by itself, in no gate.
+// notAdded are the headers that APISIX does not add to the response of a request
+// that passes, and leaves out without an error.
+var notAdded = []string{
+	"Connection", "Content-Encoding", "Content-Language", "Content-Length", "Content-Location", "Content-Type",
+	"Location", "Server", "Transfer-Encoding", "WWW-Authenticate",
+}
+
+func addToResponse(r pkgHTTP.Request, lines []core.Header) error {
+	for _, h := range lines {
+		if slices.ContainsFunc(notAdded, func(name string) bool { return strings.EqualFold(name, h.Name) }) {
+			return fmt.Errorf("APISIX does not add the header %s to a response", h.Name)
+		}
+		r.RespHeader().Add(h.Name, h.Value)
+	}
+	return nil
+}
+
+// Begin and End record what the runner itself denied, without a gate.
 func (f *Filter) Begin(ctx context.Context, r *core.Request) context.Context {
 	if recorder := f.gates.Recorder(); recorder != nil {
 		return recorder.Begin(ctx, r)
@@ -85,20 +107,11 @@ func (f *Filter) End(ctx context.Context, e core.Event) {
 // read takes the request line as it was received: what APISIX shows otherwise
 // is decoded, while the upstream gets the original. The request is never nil.
 func read(r pkgHTTP.Request) (*core.Request, error) {
-	request := &core.Request{Method: r.Method()}
 	raw, ok := r.(runner.RawRequest)
 	if !ok {
-		return request, errors.New("the runner does not tell the request line as received")
+		return &core.Request{Method: r.Method()}, errors.New("the runner does not tell the request line as received")
 	}
-	lines := raw.HeaderLines()
-	request.Header = make([]core.Header, len(lines))
-	for i, line := range lines {
-		request.Header[i] = core.Header{Name: line.Name, Value: line.Value}
-	}
-	request.HeaderCut = raw.HeaderCut()
-	request.Host, _ = request.Lookup("Host")
-	request.AskPeer = func() netip.Addr { return peer(r) }
-	request.AskID = raw.RequestID
+	request := raw.Describe()
 	line, err := raw.RequestLine()
 	if err != nil {
 		return request, fmt.Errorf("the request line is not known: %w", err)
@@ -107,21 +120,6 @@ func read(r pkgHTTP.Request) (*core.Request, error) {
 		return request, fmt.Errorf("%w: %w", core.ErrBadRequest, err)
 	}
 	return request, nil
-}
-
-// peer is the address of who is connected to APISIX. The one that comes with the
-// request is what nginx made of X-Real-IP, which APISIX believes from its own
-// machine: a proxy there may pass on what the client wrote. APISIX's plugin
-// real-ip makes this one that of X-Real-IP as well, if such a proxy sends it; the
-// README says how to close that. An address that APISIX does not know stays
-// unknown, and a rule that depends on it then denies.
-func peer(r pkgHTTP.Request) netip.Addr {
-	text, err := r.Var("realip_remote_addr")
-	if err != nil {
-		return netip.Addr{}
-	}
-	addr, _ := netip.ParseAddr(string(text)) // zero if it is none
-	return addr
 }
 
 func respond(w http.ResponseWriter, d core.Decision) {

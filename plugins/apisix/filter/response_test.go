@@ -158,6 +158,9 @@ func TestRouteGuardedAfterTheUpstreamIsNotOpen(t *testing.T) {
 	if answer.Status() != 503 || !strings.Contains(string(answer.BodyBytes()), "503") || answer.HeadersLength() != 2 {
 		t.Errorf("status %d, %d headers, body %q: the upstream's response would go out", answer.Status(), answer.HeadersLength(), answer.BodyBytes())
 	}
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), "request_id=") && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // another process writes it
+	}
 	if !strings.Contains(log.String(), "ext-plugin-pre-req") {
 		t.Errorf("the log does not say what to do: %s", &log)
 	}

@@ -48,20 +48,8 @@ const problemType = "application/problem+json"
 
 var problemHeaders = []textEntry{{name: "Content-Type", value: problemType}, {name: "Cache-Control", value: "no-store"}}
 
-// described is what the log holds of a request that no plugin has decided. Its
-// path is the decoded one.
-func (r *request) described() (*core.Request, string) {
-	described := &core.Request{AskID: r.RequestID, Method: r.Method()}
-	for _, line := range r.msg.head {
-		described.Header = append(described.Header, core.Header{Name: line.Name, Value: line.Value})
-	}
-	described.Host, _ = described.Lookup("Host")
-	return described, r.msg.path
-}
-
 func (r *request) deny(d denial, cause error) *reply {
-	described, path := r.described()
-	return deny(described, path, d, cause)
+	return deny(r.Describe(), r.msg.path, d, cause) // the decoded path, for the log
 }
 
 func (r *response) deny(d denial, cause error) *reply {

@@ -15,6 +15,8 @@ import (
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
 	"github.com/api7/ext-plugin-proto/go/A6"
 	"github.com/api7/ext-plugin-proto/go/A6/ExtraInfo"
+
+	"gatehouse/core"
 )
 
 // RawRequest is what a plugin's RequestFilter really gets: the stock interface
@@ -50,6 +52,11 @@ type RawRequest interface {
 	// the request; no client chooses it. It is requested from APISIX once
 	// per request. It is empty if APISIX does not send it.
 	RequestID() string
+
+	// Describe returns the request in the form that Gatehouse's engine decides on,
+	// without its target: see RequestLine. What costs an exchange is requested
+	// when the engine needs it.
+	Describe() *core.Request
 }
 
 // shownHeaderLines is how many header lines APISIX reads for the runner, by
