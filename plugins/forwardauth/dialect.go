@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/plugins/forwardauth/settings"
 )
 
 // dialect is the form of the auth requests of one proxy, and of the responses that
@@ -48,30 +50,40 @@ type dialect struct {
 	// bodiless says that the proxy sends the body along only if its configuration says
 	// so, and that it then passes on the fields behind it, which it drops otherwise.
 	bodiless bool
+	// carry passes headers on to the client with the upstream's response.
+	carry carrier
+	// cert is where the proxy passes the client's certificate on, at endpoints that
+	// have client_certificate.
+	cert certificateHeader
 	// refuse rewrites a refusal for proxies that understand few statuses.
 	refuse func(core.Decision) core.Decision
 }
 
-// dialects are all of them over HTTP; that of settings.EnvoyGRPC is a protocol of its own.
+// dialects are all of them with auth requests over HTTP; that of settings.EnvoyGRPC is a
+// protocol of its own.
 var dialects = []dialect{
 	{
 		name:   "traefik",
 		method: "X-Forwarded-Method", target: "X-Forwarded-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For",
 		bodiless: true,
+		carry:    cookiesOnly, cert: passTLSClientCert,
 	},
 	{
 		name:   "caddy",
 		method: "X-Forwarded-Method", target: "X-Forwarded-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
+		carry: numberedCookies("caddy"), cert: rfc9440,
 	},
 	{
 		name:   "haproxy",
 		method: "X-Forwarded-Method", target: "X-Forwarded-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
 		trailers: true,
+		carry:    numberedCookies("haproxy"), cert: rfc9440,
 	},
 	{
 		name:   "nginx",
 		method: "X-Original-Method", target: "X-Original-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
 		refuse: onlyTwoStatuses,
+		carry:  numberedCookies("nginx"), cert: sslVariables,
 	},
 	{
 		// X-Forwarded-Uri is normalised there, while the upstream gets the
@@ -80,18 +92,29 @@ var dialects = []dialect{
 		method: "X-Forwarded-Method", target: "X-Original-Uri", host: "X-Forwarded-Host", scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
 		routed: "X-Original-Host",
 		clears: true, blanks: true,
+		cert: sslVariables,
 	},
 	{
 		name: "envoy", own: true, scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
 		removes: "X-Envoy-Auth-Headers-To-Remove", trailers: true,
+		carry: asThemselves, cert: forwardedClientCert,
 	},
 }
 
+// direct is the form of requests that a proxy passes on without an auth request: the
+// client's own.
+var direct = dialect{name: settings.Direct, own: true, scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", cert: rfc9440}
+
 // read returns the original request. What is missing, repeated or of the wrong
 // form is refused: a guess would be the client's to steer.
-func (d *dialect) read(r *http.Request, endpoint string) (*core.Request, error) {
-	request := &core.Request{ID: d.requestID(r.Header), Header: d.clientHeaders(r.Header)}
-	if err := d.readLine(request, r, endpoint); err != nil {
+func (d *dialect) read(r *http.Request, at settings.Endpoint) (*core.Request, error) {
+	request := &core.Request{ID: d.requestID(r.Header), Header: d.clientHeaders(r.Header, at.ClientCertificate != "")}
+	if at.ClientCertificate != "" {
+		request.AskTLS = func() (*core.ClientTLS, error) {
+			return d.cert.read(r.Header, at.ClientCertificate == settings.Verified)
+		}
+	}
+	if err := d.readLine(request, r, at.Path); err != nil {
 		return request, err
 	}
 	if err := d.readScheme(request, r.Header); err != nil {
@@ -105,6 +128,7 @@ func (d *dialect) read(r *http.Request, endpoint string) (*core.Request, error) 
 		return request, errBody
 	}
 	request.Peer = lastAddress(r.Header.Values(d.peer))
+	request.Scheme = cmp.Or(at.Scheme, request.Scheme)
 	return request, nil
 }
 
@@ -220,10 +244,14 @@ func lastAddress(lines []string) netip.Addr {
 
 // clientHeaders are the lines of the original request: all but those in which
 // the proxy says where it came from.
-func (d *dialect) clientHeaders(h http.Header) []core.Header {
+func (d *dialect) clientHeaders(h http.Header, withCertificate bool) []core.Header {
+	own := []string{d.method, d.target, d.host, d.routed, d.scheme, d.peer}
+	if withCertificate {
+		own = append(own, d.cert.names()...)
+	}
 	lines := make([]core.Header, 0, len(h))
 	for name, values := range h {
-		if slices.Contains([]string{d.method, d.target, d.host, d.routed, d.scheme, d.peer}, name) {
+		if slices.Contains(own, name) {
 			continue
 		}
 		for _, value := range values {
@@ -237,7 +265,7 @@ func (d *dialect) clientHeaders(h http.Header) []core.Header {
 }
 
 // admitted are the headers of the response that admits a request.
-func (d *dialect) admitted(decision core.Decision) []core.Header {
+func (d *dialect) admitted(decision core.Decision, carried []core.Header) []core.Header {
 	lines := []core.Header{{Name: "Cache-Control", Value: "no-store"}}
 	if d.removes != "" && len(decision.Strip) > 0 {
 		lines = append(lines, core.Header{Name: d.removes, Value: strings.Join(decision.Strip, ",")})
@@ -247,7 +275,7 @@ func (d *dialect) admitted(decision core.Decision) []core.Header {
 			lines = append(lines, core.Header{Name: name})
 		}
 	}
-	return append(lines, decision.Set...)
+	return slices.Concat(lines, decision.Set, carried)
 }
 
 // refused is the response that refuses a request.

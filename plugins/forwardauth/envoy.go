@@ -3,9 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -28,10 +30,9 @@ const maxCheckRequest = 256 << 10
 // failure_mode_allow would let pass.
 type authorization struct {
 	authv3.UnimplementedAuthorizationServer
-	gate   *gate
-	gates  map[string]*gate
-	scheme string // of browsers where Envoy does not see it; may be empty
-	record func(context.Context, *core.Request, *core.Decision)
+	gate  *gate
+	gates map[string]*gate
+	at    settings.Endpoint
 }
 
 var _ authv3.AuthorizationServer = (*authorization)(nil)
@@ -52,25 +53,36 @@ func isGRPC(r *http.Request) bool {
 
 // Check decides the request that a CheckRequest describes.
 func (a *authorization) Check(ctx context.Context, check *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	request, err := original(check.GetAttributes())
-	var g *gate
+	request, err := a.original(check.GetAttributes())
+	g, unknown := a.gateFor(check.GetAttributes().GetContextExtensions())
 	if err == nil {
-		g, err = a.gateFor(check.GetAttributes().GetContextExtensions())
+		err = unknown
 	}
 	if err == nil && g.hides {
 		err = cookiesAreText(request)
 	}
 	if err != nil {
-		d := core.Refusal(request, err)
-		a.record(ctx, request, &d)
-		return denied(d), nil
+		return denied(g.Refuse(ctx, request, err)), nil
 	}
-	request.Scheme = cmp.Or(a.scheme, request.Scheme)
 	d := g.check(ctx, request)
-	if d.Outcome != core.Allow {
-		return denied(d), nil
+	if err := isText(d); err != nil {
+		return denied(g.Refuse(ctx, request, err)), nil
 	}
-	return allowed(d), nil
+	if d.Outcome == core.Allow {
+		return allowed(d), nil
+	}
+	return denied(d), nil // also what the gate itself serves, with its own status
+}
+
+// isText refuses what the strings of a CheckResponse cannot hold: gRPC would report an
+// error, which failure_mode_allow would let pass.
+func isText(d core.Decision) error {
+	all := slices.Concat(d.Header, d.Set, d.ResponseHeader)
+	odd := func(h core.Header) bool { return !utf8.ValidString(h.Name) || !utf8.ValidString(h.Value) }
+	if slices.ContainsFunc(all, odd) || !utf8.Valid(d.Body) {
+		return errors.New("a header or the body is not UTF-8, and Envoy cannot be sent it")
+	}
+	return nil
 }
 
 // cookiesAreText refuses cookies that a CheckResponse could not carry without the
@@ -84,6 +96,7 @@ func cookiesAreText(request *core.Request) error {
 	return nil
 }
 
+// gateFor returns the endpoint's gate with the error, for the refusal.
 func (a *authorization) gateFor(extensions map[string]string) (*gate, error) {
 	name, named := extensions[settings.GateExtension]
 	if !named {
@@ -92,26 +105,42 @@ func (a *authorization) gateFor(extensions map[string]string) (*gate, error) {
 	if g, found := a.gates[name]; found {
 		return g, nil
 	}
-	return nil, fmt.Errorf("context_extensions.%s names no gate", settings.GateExtension)
+	return a.gate, fmt.Errorf("context_extensions.%s names no gate", settings.GateExtension)
 }
 
 // original is the request as Envoy received it. What Envoy left out stays
 // empty, which no rule matches.
-func original(attributes *authv3.AttributeContext) (*core.Request, error) {
+func (a *authorization) original(attributes *authv3.AttributeContext) (*core.Request, error) {
 	r := attributes.GetRequest().GetHttp()
 	request := &core.Request{
 		ID:     streamID(r),
 		Method: r.GetMethod(),
 		Target: r.GetPath(),
 		Host:   r.GetHost(),
-		Scheme: knownScheme(r.GetScheme()),
+		Scheme: cmp.Or(a.at.Scheme, knownScheme(r.GetScheme())),
 		Header: headerLines(r),
 		Peer:   address(attributes.GetSource().GetAddress()),
+	}
+	if verified := a.at.ClientCertificate == settings.Verified; a.at.ClientCertificate != "" {
+		request.AskTLS = func() (*core.ClientTLS, error) { return clientTLS(attributes.GetSource(), verified) }
 	}
 	if announcesTrailers(request.Header) {
 		return request, errTrailers
 	}
 	return request, agree(r)
+}
+
+// clientTLS is the certificate of Envoy's TLS connection, where its filter has
+// include_peer_certificate.
+func clientTLS(source *authv3.AttributeContext_Peer, verified bool) (*core.ClientTLS, error) {
+	if source.GetCertificate() == "" {
+		return &core.ClientTLS{}, nil
+	}
+	chain, err := escapedPEM(source.GetCertificate())
+	if err != nil {
+		return nil, fmt.Errorf("%w: source.certificate %w", core.ErrBadRequest, err)
+	}
+	return &core.ClientTLS{Chain: chain, Verified: verified}, nil
 }
 
 // streamID prefers the id that Envoy also logs and sends to the upstream to the
@@ -165,10 +194,10 @@ func knownScheme(scheme string) string {
 // Envoy's default form repeats are joined with commas; no credential has one,
 // so a joined credential is refused.
 func headerLines(r *authv3.AttributeContext_HttpRequest) []core.Header {
-	lines := make([]core.Header, 0, len(r.GetHeaders())+len(r.GetHeaderMap().GetHeaders()))
+	list := make([]core.Header, 0, len(r.GetHeaders())+len(r.GetHeaderMap().GetHeaders()))
 	add := func(name, value string) {
 		if !strings.HasPrefix(name, ":") {
-			lines = append(lines, core.Header{Name: name, Value: value})
+			list = append(list, core.Header{Name: name, Value: value})
 		}
 	}
 	for name, value := range r.GetHeaders() {
@@ -177,7 +206,7 @@ func headerLines(r *authv3.AttributeContext_HttpRequest) []core.Header {
 	for _, h := range r.GetHeaderMap().GetHeaders() {
 		add(h.GetKey(), valueOf(h))
 	}
-	return lines
+	return list
 }
 
 func address(a *corev3.Address) netip.Addr {
@@ -192,7 +221,7 @@ func allowed(d core.Decision) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		Status: &statuspb.Status{Code: int32(codes.OK)},
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
-			Headers: options(d.Set), HeadersToRemove: d.Strip,
+			Headers: options(d.Set), HeadersToRemove: d.Strip, ResponseHeadersToAdd: additions(d.ResponseHeader),
 		}},
 	}
 }
@@ -201,19 +230,37 @@ func denied(d core.Decision) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		Status: &statuspb.Status{Code: int32(codes.PermissionDenied)},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
-			Status: &typev3.HttpStatus{Code: typev3.StatusCode(d.Status)}, Headers: options(d.Header), Body: string(d.Body),
+			Status: &typev3.HttpStatus{Code: typev3.StatusCode(d.Status)}, Headers: lines(d.Header), Body: string(d.Body),
 		}},
 	}
 }
 
 // options replace every copy of a header.
 func options(headers []core.Header) []*corev3.HeaderValueOption {
+	return valueOptions(headers, func(int) bool { return false })
+}
+
+// additions leave every copy of a header.
+func additions(headers []core.Header) []*corev3.HeaderValueOption {
+	return valueOptions(headers, func(int) bool { return true })
+}
+
+// lines replace what Envoy writes itself, such as Content-Type, and may have a name
+// several times, such as Set-Cookie.
+func lines(headers []core.Header) []*corev3.HeaderValueOption {
+	return valueOptions(headers, func(i int) bool {
+		return slices.ContainsFunc(headers[:i], func(h core.Header) bool { return strings.EqualFold(h.Name, headers[i].Name) })
+	})
+}
+
+func valueOptions(headers []core.Header, adds func(i int) bool) []*corev3.HeaderValueOption {
 	all := make([]*corev3.HeaderValueOption, len(headers))
 	for i, h := range headers {
-		all[i] = &corev3.HeaderValueOption{
-			Header:       &corev3.HeaderValue{Key: h.Name, Value: h.Value},
-			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		action := corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
+		if adds(i) {
+			action = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
 		}
+		all[i] = &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: h.Name, Value: h.Value}, AppendAction: action}
 	}
 	return all
 }

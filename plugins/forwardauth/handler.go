@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,15 +9,14 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/plugins/forwardauth/settings"
 )
 
 // endpoint decides the auth requests of one proxy by one gate.
 type endpoint struct {
-	path    string
+	settings.Endpoint
 	dialect *dialect
 	gate    *gate
-	// scheme is that of browsers where the proxy does not see it; may be empty.
-	scheme string
 }
 
 // gate is a gate with what its responses to proxies depend on.
@@ -32,28 +30,52 @@ type gate struct {
 // ignored: some proxies append that of the original request.
 func (e *endpoint) matches(target string) bool {
 	if e.dialect.own {
-		return strings.HasPrefix(target, e.path+"/")
+		return strings.HasPrefix(target, e.Path+"/")
 	}
 	path, _, _ := strings.Cut(target, "?")
-	return path == e.path
+	return path == e.Path
 }
 
-// check decides an auth request over HTTP.
-func (e *endpoint) check(r *http.Request) (*core.Request, core.Decision) {
-	request, err := e.dialect.read(r, e.path)
+// check decides an auth request over HTTP, and returns the headers of the response
+// that go on to the client if the request is admitted.
+func (e *endpoint) check(r *http.Request) (core.Decision, []core.Header) {
+	request, err := e.dialect.read(r, e.Endpoint)
+	if err == nil {
+		err = e.checkRemovable(request)
+	}
 	if err != nil {
-		return request, core.Refusal(request, err)
+		return e.gate.Refuse(r.Context(), request, err), nil
 	}
-	request.Scheme = cmp.Or(e.scheme, request.Scheme)
-	if e.dialect.removes == "" && slices.ContainsFunc(request.Header, core.Header.OpensTunnel) {
-		return request, core.Refusal(request, fmt.Errorf("%w: the proxy would pass on an upgrade to h2c; have it remove Upgrade from what is no WebSocket", core.ErrBadRequest))
+	d := e.gate.check(r.Context(), request)
+	var carried []core.Header
+	switch d.Outcome {
+	case core.Respond:
+		err = errOwnEndpoint
+	case core.Allow:
+		carried, err = e.dialect.carried(d.ResponseHeader)
 	}
-	if e.dialect.removes == "" {
-		if name, found := e.gate.Disguised(request); found {
-			return request, core.Refusal(request, fmt.Errorf("%w: header %q reads as an identity header to many upstreams, and the proxy would let it pass", core.ErrBadRequest, name))
-		}
+	if err != nil {
+		return e.gate.Refuse(r.Context(), request, err), nil
 	}
-	return nil, e.gate.check(r.Context(), request)
+	return d, carried
+}
+
+// errOwnEndpoint refuses an auth request for what the gate itself serves. A response
+// with a status of 2xx would read as an admission.
+var errOwnEndpoint = errors.New("the gate itself serves this path; have the proxy pass it on to an endpoint with the dialect direct, without an auth request")
+
+// checkRemovable refuses headers that the proxy would have to remove and cannot.
+func (e *endpoint) checkRemovable(request *core.Request) error {
+	if e.dialect.removes != "" {
+		return nil
+	}
+	if slices.ContainsFunc(request.Header, core.Header.OpensTunnel) {
+		return fmt.Errorf("%w: the proxy would pass on an upgrade to h2c; have it remove Upgrade from what is no WebSocket", core.ErrBadRequest)
+	}
+	if name, found := e.gate.Disguised(request); found {
+		return fmt.Errorf("%w: header %q reads as an identity header to many upstreams, and the proxy would let it pass", core.ErrBadRequest, name)
+	}
+	return nil
 }
 
 // check is Gate.Check, with the Cookie header always in the decision where
@@ -109,21 +131,22 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.service.grpc.ServeHTTP(w, r)
 		return
 	}
-	e := h.service.endpoint(r.RequestURI)
-	if e == nil {
-		h.refuse(w, r, errNoEndpoint)
+	if e := h.service.endpoint(r.RequestURI); e != nil {
+		d, carried := e.check(r)
+		if d.Outcome == core.Allow {
+			respond(w, http.StatusOK, e.dialect.admitted(d, carried), nil)
+			return
+		}
+		d = e.dialect.refused(d)
+		respond(w, d.Status, d.Header, d.Body)
 		return
 	}
-	unrecorded, d := e.check(r)
-	if unrecorded != nil {
-		h.service.record(r.Context(), unrecorded, &d)
-	}
-	if d.Outcome == core.Allow {
-		respond(w, http.StatusOK, e.dialect.admitted(d), nil)
+	if e := h.service.ownEndpoint(r.RequestURI); e != nil {
+		d := e.serve(w, r)
+		respond(w, d.Status, d.Header, d.Body)
 		return
 	}
-	d = e.dialect.refused(d)
-	respond(w, d.Status, d.Header, d.Body)
+	h.refuse(w, r, errNoEndpoint)
 }
 
 // errNoEndpoint wraps no sentinel: an auth request without an endpoint is an error
@@ -133,7 +156,7 @@ var errNoEndpoint = errors.New("no endpoint has this path; see endpoints in the 
 func (h handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	request := &core.Request{Method: r.Method, Target: r.RequestURI, Host: r.Host}
 	d := core.Refusal(request, err)
-	h.service.record(r.Context(), request, &d)
+	core.Record(r.Context(), h.service.recorder, core.Event{Request: request, Decision: &d})
 	respond(w, d.Status, d.Header, d.Body)
 }
 

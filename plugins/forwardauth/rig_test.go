@@ -68,6 +68,12 @@ gates:
 // optional text goes into the gate main.
 func newRig(t testing.TB, settings string, gate ...string) *rig {
 	t.Helper()
+	return startRig(t, settings, func(*service) {}, gate...)
+}
+
+// startRig is newRig with a change of the service before it starts.
+func startRig(t testing.TB, settings string, change func(*service), gate ...string) *rig {
+	t.Helper()
 	r := &rig{issuer: coretest.NewIssuer(t, coretest.NewClock()), log: &coretest.Log{}}
 	path := filepath.Join(t.TempDir(), "forwardauth.yaml")
 	text := settings + gates(r.issuer, strings.Join(gate, "\n"))
@@ -78,6 +84,7 @@ func newRig(t testing.TB, settings string, gate ...string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(s)
 	listeners, err := s.listen()
 	if err != nil {
 		t.Fatal(err)

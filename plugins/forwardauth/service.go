@@ -23,7 +23,8 @@ import (
 type service struct {
 	settings  *settings.Settings
 	endpoints []*endpoint
-	grpc      *grpc.Server // nil where no endpoint speaks it
+	own       map[string]*endpoint // by the path that a gate itself serves
+	grpc      *grpc.Server         // nil where no endpoint speaks it
 	recorder  core.Recorder
 	log       *slog.Logger
 }
@@ -34,15 +35,38 @@ func newService(path string, builder *config.Builder) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &service{settings: loaded, recorder: builder.Recorder(), log: builder.Log()}
-	for _, e := range loaded.Endpoints {
-		if e.Dialect == settings.EnvoyGRPC {
-			s.grpc = newGRPC(&authorization{gate: gates[e.Gate], gates: gates, scheme: e.Scheme, record: s.record})
-			continue
-		}
-		s.endpoints = append(s.endpoints, &endpoint{e.Path, dialectNamed(e.Dialect), gates[e.Gate], e.Scheme})
+	s := &service{settings: loaded, own: map[string]*endpoint{}, recorder: builder.Recorder(), log: builder.Log()}
+	if problems := s.addEndpoints(gates); len(problems) > 0 {
+		return nil, &config.Error{Source: path, Mistakes: problems}
 	}
 	return s, nil
+}
+
+// addEndpoints returns what only the gates show to be wrong. Endpoints with the
+// dialect direct come last: their paths must lead to none of the others.
+func (s *service) addEndpoints(gates map[string]*gate) (problems []config.Mistake) {
+	check := func(i int, err error) {
+		if err != nil {
+			problems = append(problems, config.Mistake{Path: fmt.Sprintf("endpoints[%d]", i), Text: err.Error()})
+		}
+	}
+	for i, at := range s.settings.Endpoints {
+		e := &endpoint{at, dialectNamed(at.Dialect), gates[at.Gate]}
+		switch at.Dialect {
+		case settings.EnvoyGRPC:
+			s.grpc = newGRPC(&authorization{gate: e.gate, gates: gates, at: at})
+		case settings.Direct:
+		default:
+			s.endpoints = append(s.endpoints, e)
+			check(i, e.checkCarried())
+		}
+	}
+	for i, at := range s.settings.Endpoints {
+		if at.Dialect == settings.Direct {
+			check(i, s.addOwn(&endpoint{at, &direct, gates[at.Gate]}))
+		}
+	}
+	return problems
 }
 
 func dialectNamed(name string) *dialect {
@@ -51,7 +75,7 @@ func dialectNamed(name string) *dialect {
 			return &dialects[i]
 		}
 	}
-	return nil // the settings' one_of admits no other name; a test compares the two
+	return nil // settings.EnvoyGRPC and settings.Direct; the settings' one_of admits no other name
 }
 
 // endpoint finds the endpoint of a raw request target; nil: none.
@@ -62,11 +86,6 @@ func (s *service) endpoint(target string) *endpoint {
 		}
 	}
 	return nil
-}
-
-// record is for refusals that no gate has recorded.
-func (s *service) record(ctx context.Context, request *core.Request, d *core.Decision) {
-	core.Record(ctx, s.recorder, core.Event{Request: request, Decision: d})
 }
 
 // Limits of sizes and times. A head holds that of the original request and a little

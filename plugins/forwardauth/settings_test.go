@@ -37,12 +37,12 @@ gates:
 func TestEveryErrorOfTheSettingsIsReported(t *testing.T) {
 	for name, c := range map[string]struct{ settings, want string }{
 		"nothing": {"{}", `FILE: configuration has 3 mistake(s)
-  endpoints: is required: Where each proxy asks, how it asks and which gate answers.
-  gates: is required: Gates by name. Each is a configuration as on every other host: the whole of it, or a file.
+  endpoints: is required: The path and dialect of each proxy's auth requests, and the gate that decides.
+  gates: is required: Gates by name. Each is a configuration as on every other host: all settings, or a file.
   listen: is required: Where to listen.
 `},
 		"misspelt": {"listen: [{adress: x}]\ntrusted_proxy: []\n" + gateMain, `FILE: configuration has 4 mistake(s)
-  endpoints: is required: Where each proxy asks, how it asks and which gate answers.
+  endpoints: is required: The path and dialect of each proxy's auth requests, and the gate that decides.
   listen[0].address: is required: host:port, or unix: and the path of a socket. HTTP/1.1 and HTTP/2 are spoken on each, HTTP/2 without TLS with prior knowledge (RFC 9113 section 3.3).
   listen[0].adress: is not a setting; did you mean address?
   trusted_proxy: is not a setting
@@ -96,7 +96,7 @@ gates:
   trusted_proxies: is empty and no listener is trusted: every question would be refused
 `},
 		"unknown dialect": {"listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: ['::1']\nendpoints: [{path: /a, dialect: squid, gate: main}]" + gateMain, `FILE: configuration has 1 mistake(s)
-  endpoints[0].dialect: must be one of traefik, nginx, caddy, haproxy, apisix, envoy, envoy-grpc
+  endpoints[0].dialect: must be one of traefik, nginx, caddy, haproxy, apisix, envoy, envoy-grpc, direct
 `},
 	} {
 		code, _, stderr := check(t, c.settings)

@@ -44,14 +44,25 @@ type TLS struct {
 
 // Endpoint is where a proxy asks.
 type Endpoint struct {
-	Path    string `config:"path" doc:"Path of the auth requests, such as /auth/traefik. With the dialect envoy it is the path_prefix; envoy-grpc has none."`
-	Dialect string `config:"dialect" required:"true" one_of:"traefik,nginx,caddy,haproxy,apisix,envoy,envoy-grpc" doc:"Format of the proxy's auth requests."`
+	Path    string `config:"path" doc:"Path of the auth requests, such as /auth/traefik. With the dialect envoy it is the path_prefix; envoy-grpc and direct have none."`
+	Dialect string `config:"dialect" required:"true" one_of:"traefik,nginx,caddy,haproxy,apisix,envoy,envoy-grpc,direct" doc:"Format of the proxy's auth requests. direct is for requests that the proxy passes on without one: those for what the gate itself serves, such as resource_metadata."`
 	Gate    string `config:"gate" required:"true" doc:"Name of the gate that decides."`
 	Scheme  string `config:"scheme" one_of:"http,https" doc:"Scheme by which browsers reach the proxy, where something in front of it ends TLS. Left out: the one that the proxy sends."`
+
+	ClientCertificate string `config:"client_certificate" one_of:"presented,verified" doc:"Whether the proxy passes on the client's certificate, replacing what the client itself sends in that header: one that the client presented, or one that the proxy has verified. Left out: such a header is the client's own and is ignored."`
 }
 
-// EnvoyGRPC is the dialect of endpoints that have no path.
-const EnvoyGRPC = "envoy-grpc"
+// Dialects of endpoints that have no path.
+const (
+	EnvoyGRPC = "envoy-grpc"
+	Direct    = "direct"
+)
+
+// Values of client_certificate.
+const (
+	Presented = "presented"
+	Verified  = "verified"
+)
 
 // GateExtension is the key of context_extensions by which Envoy's operator
 // chooses a gate.
@@ -143,7 +154,9 @@ func (e Endpoint) checkPath(path string, add report) {
 	switch {
 	case e.Dialect == EnvoyGRPC && e.Path != "":
 		add(path, "does not go with envoy-grpc, whose path is fixed")
-	case e.Dialect == EnvoyGRPC:
+	case e.Dialect == Direct && e.Path != "":
+		add(path, "does not go with direct, whose paths are those that the gate itself serves")
+	case e.Dialect == EnvoyGRPC, e.Dialect == Direct:
 	case !strings.HasPrefix(e.Path, "/") || len(e.Path) < 2 || strings.HasSuffix(e.Path, "/") || strings.ContainsFunc(e.Path, odd):
 		add(path, "must be a path such as /auth/%s, of letters, digits, '-', '_', '.' and inner slashes", e.Dialect)
 	}

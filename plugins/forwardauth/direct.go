@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"gatehouse/core"
+)
+
+// ownEndpoint finds the gate that itself serves the path of a raw request target;
+// nil: none. The path must be as it is configured: in another form it would be
+// decided by the gate's rules, which is for auth requests.
+func (s *service) ownEndpoint(target string) *endpoint {
+	path, _, _ := strings.Cut(target, "?")
+	return s.own[path]
+}
+
+// addOwn adds the paths that a gate serves itself, which must lead to nothing else.
+func (s *service) addOwn(e *endpoint) error {
+	paths := e.gate.Endpoints()
+	if len(paths) == 0 {
+		return fmt.Errorf("gate %s serves nothing itself: the dialect direct is for resource_metadata and the like", e.Gate)
+	}
+	for _, path := range paths {
+		if other := s.own[path]; other != nil {
+			return fmt.Errorf("gates %s and %s both serve %s: run a service for each", other.Gate, e.Gate, path)
+		}
+		if s.endpoint(path) != nil {
+			return fmt.Errorf("gate %s serves %s, where auth requests are decided: choose another path for these", e.Gate, path)
+		}
+		s.own[path] = e
+	}
+	return nil
+}
+
+// authRequestHeaders are in auth requests and in no others that a proxy passes on. A
+// proxy that sends auth requests to the wrong path must not read what the gate serves
+// there as an admission.
+var authRequestHeaders = []string{"X-Forwarded-Method", "X-Forwarded-Uri", "X-Original-Method", "X-Original-Uri"}
+
+// errNotServed is a decision about a path that the gate does not serve, which cannot
+// be while ownEndpoint compares the paths.
+var errNotServed = errors.New("the gate does not serve this path itself")
+
+// serve decides a request for what the gate itself serves. The decision is never an
+// admission.
+func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) core.Decision {
+	request, err := e.dialect.read(r, e.Endpoint)
+	for _, name := range authRequestHeaders {
+		if err == nil && len(r.Header.Values(name)) > 0 {
+			err = fmt.Errorf("%w: an auth request (%s) for what the gate itself serves", core.ErrBadRequest, name)
+		}
+	}
+	if err != nil {
+		return e.gate.Refuse(r.Context(), request, err)
+	}
+	request.AskBody = func(limit int) ([]byte, error) { return readBody(w, r, limit) }
+	d := e.gate.Check(r.Context(), request)
+	if d.Outcome == core.Allow {
+		return e.gate.Refuse(r.Context(), request, errNotServed)
+	}
+	return d
+}
+
+// readBody reads at most one byte more than the limit.
+func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
+	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
+		return nil, fmt.Errorf("%w: more than %d bytes", core.ErrBodyTooLarge, limit)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: the body: %w", core.ErrBadRequest, err)
+	}
+	return body, nil
+}

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/pem"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"gatehouse/core"
+	"gatehouse/core/coretest"
+	"gatehouse/plugins/forwardauth/settings"
+)
+
+// authenticator knows everybody. It looks at the client's certificate, and its
+// results carry headers for the client.
+type authenticator struct {
+	sets []core.Header
+	seen *seen
+}
+
+// seen is what an authenticator was given last.
+type seen struct {
+	mu  sync.Mutex
+	tls *core.ClientTLS
+	err error
+	in  []core.Header
+}
+
+func (a authenticator) Authenticate(_ context.Context, call *core.Call, _ core.Credential) (core.Authentication, error) {
+	result := core.Authentication{Principal: &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}, ResponseHeader: a.sets}
+	if a.seen == nil {
+		return result, nil
+	}
+	a.seen.mu.Lock()
+	defer a.seen.mu.Unlock()
+	a.seen.in = call.Header
+	a.seen.tls, a.seen.err = call.ClientTLS()
+	return result, a.seen.err
+}
+
+func (authenticator) ResponseHeaders() []string { return []string{"Set-Cookie", "X-Refreshed"} }
+
+// anyCall is a policy that lets every authenticated caller do everything.
+type anyCall struct{}
+
+func (anyCall) Match(context.Context, *core.Call) core.Access             { return anyCall{} }
+func (anyCall) Permissions(*core.Principal) []string                      { return nil }
+func (anyCall) Public() bool                                              { return false }
+func (anyCall) Allows(context.Context, *core.Call, *core.Principal) error { return nil }
+func (anyCall) Scopes() []string                                          { return nil }
+func (anyCall) Rule() string                                              { return "any" }
+
+func gateOf(t *testing.T, by core.Authenticator, endpoints ...core.Endpoint) *gate {
+	t.Helper()
+	identity, err := core.NewIdentityHeaders(core.IdentityOptions{Claims: map[string]string{"X-Auth-User": "sub"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	extractor, err := core.NewExtractor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := core.New(core.Options{Realm: "test", Extractor: extractor, Authenticator: by, Policy: anyCall{}, Identity: identity, Endpoints: endpoints})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &gate{Gate: g}
+}
+
+// rigOf has the gate of an authenticator at every endpoint, which have the settings.
+func rigOf(t *testing.T, by core.Authenticator, at settings.Endpoint) *rig {
+	t.Helper()
+	return startRig(t, onLoopback+everyDialect, func(s *service) {
+		g := gateOf(t, by)
+		for _, e := range s.endpoints {
+			e.gate, e.ClientCertificate = g, at.ClientCertificate
+		}
+		s.grpc = newGRPC(&authorization{gate: g, at: at})
+	})
+}
+
+const anyToken = "Authorization: Bearer good"
+
+var twoCookies = []core.Header{{Name: "Set-Cookie", Value: "a=1; Secure"}, {Name: "Set-Cookie", Value: "b=; Max-Age=0"}}
+
+func TestRefreshedCookieGoesToTheClientInEveryDialect(t *testing.T) {
+	r := rigOf(t, authenticator{sets: twoCookies}, settings.Endpoint{})
+	eachDialect(t, func(t *testing.T, d *dialect) {
+		response := r.authRequest(t, d, "GET", "/private", anyToken)
+		h := response.Header
+		switch d.name {
+		case "traefik", "envoy":
+			if got := h["Set-Cookie"]; response.StatusCode != 200 || !slices.Equal(got, []string{"a=1; Secure", "b=; Max-Age=0"}) {
+				t.Errorf("status %d, %v", response.StatusCode, got)
+			}
+		case "nginx", "caddy", "haproxy":
+			if response.StatusCode != 200 || h.Get(cookieHeader+"1") != "a=1; Secure" || h.Get(cookieHeader+"2") != "b=; Max-Age=0" || h.Get("Set-Cookie") != "" {
+				t.Errorf("status %d, %v", response.StatusCode, h)
+			}
+		default: // it would be lost
+			if response.StatusCode != 503 || h.Get("X-Auth-User") != "" {
+				t.Errorf("status %d, %v", response.StatusCode, h)
+			}
+		}
+	})
+	ok := r.check(t, checkRequest("GET", "/private", map[string]string{"authorization": "Bearer good"})).GetOkResponse()
+	if got := option(ok.GetResponseHeadersToAdd(), "Set-Cookie"); !slices.Equal(got, []string{"a=1; Secure", "b=; Max-Age=0"}) || len(option(ok.GetHeaders(), "Set-Cookie")) > 0 {
+		t.Errorf("envoy-grpc: %v", ok)
+	}
+}
+
+// What a proxy cannot pass on must not be lost without a word: the client would keep
+// a cookie that was replaced.
+func TestResponseHeaderThatAProxyCannotPassOnIsNotLost(t *testing.T) {
+	for name, sets := range map[string][]core.Header{
+		"another header": {{Name: "X-Refreshed", Value: "yes"}},
+		"five cookies":   slices.Repeat(twoCookies[:1], maxCookies+1),
+	} {
+		r := rigOf(t, authenticator{sets: sets}, settings.Endpoint{})
+		eachDialect(t, func(t *testing.T, d *dialect) {
+			want := 503
+			if d.name == "envoy" || d.name == "traefik" && name == "five cookies" {
+				want = 200
+			}
+			if response := r.authRequest(t, d, "GET", "/private", anyToken); response.StatusCode != want {
+				t.Errorf("%s: status %d, want %d", name, response.StatusCode, want)
+			}
+		})
+	}
+}
+
+func TestGateWhoseResponseHeadersAProxyCannotPassOnIsRefusedAtLoad(t *testing.T) {
+	g := gateOf(t, authenticator{})
+	eachDialect(t, func(t *testing.T, d *dialect) {
+		err := (&endpoint{settings.Endpoint{Gate: "main"}, d, g}).checkCarried()
+		if passes := d.name == "envoy"; (err == nil) != passes {
+			t.Errorf("error %v", err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "gate main sets the header ") {
+			t.Error(err)
+		}
+		if err := (&endpoint{settings.Endpoint{Gate: "main"}, d, gateOf(t, plain{})}).checkCarried(); err != nil {
+			t.Errorf("without any: %v", err)
+		}
+	})
+}
+
+// plain is an authenticator whose results carry no headers.
+type plain struct{}
+
+func (plain) Authenticate(context.Context, *core.Call, core.Credential) (core.Authentication, error) {
+	return core.Authentication{Principal: &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}}, nil
+}
+
+// A response that gRPC cannot carry would be an error of the protocol, which
+// failure_mode_allow lets pass.
+func TestResponseThatEnvoyCannotBeSentIsDenied(t *testing.T) {
+	r := rigOf(t, authenticator{sets: []core.Header{{Name: "Set-Cookie", Value: "a=\xff"}}}, settings.Endpoint{})
+	response := r.check(t, checkRequest("GET", "/private", map[string]string{"authorization": "Bearer good"}))
+	if outcome(response) != 503 {
+		t.Errorf("%v", response)
+	}
+}
+
+// certificateLines are the headers by which a dialect's proxy passes a certificate on.
+func certificateLines(d *dialect, der []byte) []string {
+	encoded := base64.StdEncoding.EncodeToString(der)
+	escaped := url.PathEscape(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	escaped = strings.ReplaceAll(escaped, "+", "%2B")
+	switch d.cert.name {
+	case "Client-Cert":
+		return []string{"Client-Cert: :" + encoded + ":"}
+	case "X-Ssl-Client-Cert":
+		return []string{"X-SSL-Client-Cert: " + escaped, "X-SSL-Client-Verify: SUCCESS"}
+	case "X-Forwarded-Tls-Client-Cert":
+		return []string{"X-Forwarded-Tls-Client-Cert: " + encoded}
+	}
+	return []string{`X-Forwarded-Client-Cert: Hash=abc;Subject="CN=a,b;c";Cert="` + escaped + `"`}
+}
+
+func TestClientCertificateInEveryDialect(t *testing.T) {
+	der := coretest.Certificate(t, "client").Certificate[0]
+	for _, setting := range []string{settings.Presented, settings.Verified} {
+		s := &seen{}
+		r := rigOf(t, authenticator{seen: s}, settings.Endpoint{ClientCertificate: setting})
+		eachDialect(t, func(t *testing.T, d *dialect) {
+			response := r.authRequest(t, d, "GET", "/private", append(certificateLines(d, der), anyToken)...)
+			if response.StatusCode != 200 || s.tls == nil || len(s.tls.Chain) != 1 || s.tls.Chain[0].Subject.CommonName != "client" || s.tls.Verified != (setting == settings.Verified) {
+				t.Errorf("%s: status %d, %+v, %v", setting, response.StatusCode, s.tls, s.err)
+			}
+			for _, h := range s.in {
+				if slices.ContainsFunc(d.cert.names(), func(name string) bool { return strings.EqualFold(name, h.Name) }) {
+					t.Errorf("%s is still one of the client's headers", h.Name)
+				}
+			}
+			none := []string{anyToken}
+			if d.cert.verify != "" {
+				none = append(none, d.cert.verify+": NONE")
+			}
+			response = r.authRequest(t, d, "GET", "/private", none...)
+			if response.StatusCode != 200 || len(s.tls.Chain) > 0 || s.tls.Verified {
+				t.Errorf("%s, no certificate: status %d, %+v", setting, response.StatusCode, s.tls)
+			}
+		})
+		response := r.check(t, withCertificate(url.PathEscape(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))))
+		if outcome(response) != 200 || len(s.tls.Chain) != 1 || s.tls.Verified != (setting == settings.Verified) {
+			t.Errorf("envoy-grpc, %s: %d, %+v", setting, outcome(response), s.tls)
+		}
+	}
+}
+
+func withCertificate(text string) *authv3.CheckRequest {
+	check := checkRequest("GET", "/private", map[string]string{"authorization": "Bearer good"})
+	if check.Attributes.Source == nil {
+		check.Attributes.Source = &authv3.AttributeContext_Peer{}
+	}
+	check.Attributes.Source.Certificate = text
+	return check
+}
+
+// Without client_certificate the proxy passes on whatever the client sends in the
+// header: a stolen certificate, which is public, would prove possession.
+func TestClientsOwnCertificateHeaderDoesNotCount(t *testing.T) {
+	der := coretest.Certificate(t, "victim").Certificate[0]
+	s := &seen{}
+	r := rigOf(t, authenticator{seen: s}, settings.Endpoint{})
+	eachDialect(t, func(t *testing.T, d *dialect) {
+		response := r.authRequest(t, d, "GET", "/private", append(certificateLines(d, der), anyToken)...)
+		if response.StatusCode != 503 || s.tls != nil || s.err == nil {
+			t.Errorf("status %d, %+v", response.StatusCode, s.tls)
+		}
+	})
+	if got := outcome(r.check(t, withCertificate("x"))); got != 503 {
+		t.Errorf("envoy-grpc: %d", got)
+	}
+}
+
+// A second header, or one that is cut short, is the client's or a fault; neither is
+// "no certificate".
+func TestRepeatedOrTruncatedCertificateHeaderIsRefused(t *testing.T) {
+	der := coretest.Certificate(t, "client").Certificate[0]
+	s := &seen{}
+	r := rigOf(t, authenticator{seen: s}, settings.Endpoint{ClientCertificate: settings.Verified})
+	eachDialect(t, func(t *testing.T, d *dialect) {
+		lines := certificateLines(d, der)
+		cut := slices.Clone(lines)
+		cut[0] = cut[0][:len(cut[0])/2]
+		for name, headers := range map[string][]string{
+			"repeated": append(slices.Clone(lines), lines[0]), "cut short": cut, "no certificate": append([]string{d.cert.name + ": x"}, lines[1:]...),
+			"second behind a comma": append([]string{lines[0] + "," + strings.SplitN(lines[0], ": ", 2)[1] + "x"}, lines[1:]...),
+		} {
+			if response := r.authRequest(t, d, "GET", "/private", append(headers, anyToken)...); clientStatus(response) != "400" || s.tls != nil {
+				t.Errorf("%s: status %s, %+v", name, clientStatus(response), s.tls)
+			}
+		}
+		if d.cert.verify != "" {
+			if response := r.authRequest(t, d, "GET", "/private", lines[0], anyToken); clientStatus(response) != "400" {
+				t.Errorf("without %s: status %s", d.cert.verify, clientStatus(response))
+			}
+			r.authRequest(t, d, "GET", "/private", lines[0], d.cert.verify+": FAILED:expired", anyToken)
+			if len(s.tls.Chain) != 1 || s.tls.Verified {
+				t.Errorf("failed verification: %+v", s.tls)
+			}
+		}
+	})
+	for _, text := range []string{"x", "%", "%0A"} {
+		if got := outcome(r.check(t, withCertificate(text))); got != 400 {
+			t.Errorf("envoy-grpc, %q: %d", text, got)
+		}
+	}
+}
+
+func TestForwardedClientCertOfEnvoy(t *testing.T) {
+	der := coretest.Certificate(t, "client").Certificate[0]
+	escaped := strings.ReplaceAll(url.PathEscape(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))), "+", "%2B")
+	cert := `Cert="` + escaped + `"`
+	for value, good := range map[string]bool{
+		cert: true, `By=spiffe://a;` + cert: true, `Subject="O=\",Cert=x"; ` + cert: false, `Subject="O=\";";` + cert: true,
+		cert + ";" + cert: false, cert + "," + cert: false, "Hash=a": false, `Cert="` + escaped: false, `Cert=""`: false,
+	} {
+		chain, err := certOfXFCC(value)
+		if (err == nil) != good || good && len(chain) != 1 {
+			t.Errorf("%.60s: %v", value, err)
+		}
+	}
+	h := http.Header{"Client-Cert": {"::"}}
+	if got, err := rfc9440.read(h, true); err != nil || len(got.Chain) > 0 || got.Verified {
+		t.Errorf("an empty byte sequence: %+v, %v", got, err)
+	}
+}
