@@ -62,6 +62,9 @@ const permissionsClaim = "permissions"
 func NewIdentityHeaders(o IdentityOptions) (*IdentityHeaders, error) {
 	h := &IdentityHeaders{hide: o.Hide}
 	for _, name := range slices.Sorted(maps.Keys(o.Claims)) {
+		if err := checkHeaderName(name); err != nil {
+			return nil, err
+		}
 		claims, err := parseClaimPaths(o.Claims[name])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -71,6 +74,9 @@ func NewIdentityHeaders(o IdentityOptions) (*IdentityHeaders, error) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Sources)) {
+		if err := checkHeaderName(name); err != nil {
+			return nil, err
+		}
 		if err := h.add(name, checkedSource{o.Sources[name]}); err != nil {
 			return nil, err
 		}
@@ -87,9 +93,6 @@ func NewIdentityHeaders(o IdentityOptions) (*IdentityHeaders, error) {
 }
 
 func (h *IdentityHeaders) add(name string, from HeaderSource) error {
-	if err := checkHeaderName(name); err != nil {
-		return err
-	}
 	if other, twice := h.named(name); twice {
 		return fmt.Errorf("%s and %s are one header to many upstreams", other, name)
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"flag"
 	"fmt"
+	"gatehouse/core"
 	"os"
 	"reflect"
 	"strings"
@@ -63,6 +64,13 @@ a configuration does not load, every request of its route gets 503.
 Values: durations are numbers of seconds. A setting that is absent or null has its default. Only ` + "`client_secret`" + ` takes references
 (` + "`$env://NAME`, `$file:///path`" + `).
 
+## Kinds of credentials
+
+| kind | what it is | its section and what proves it | where it may be |
+|---|---|---|---|
+KINDS
+A kind is what ` + "`credentials`" + ` in a permission table, the claim ` + "`kind`" + `, logs and metrics call it.
+
 ## Claims
 
 A claim is named by a dotted path (` + "`identity.traits.email`" + `) or, if names contain dots, by a JSON pointer (RFC 6901) such as
@@ -75,7 +83,7 @@ the same for every kind of credential:
 |---|---|
 | ` + "`sub`" + ` | the subject; for a session, the id of the Kratos identity |
 | ` + "`iss`, `client_id`, `exp`" + ` | issuer, OAuth 2.0 client, expiry (seconds since 1970) |
-| ` + "`kind`" + ` | ` + "`session`, `jwt` or `introspection`" + ` |
+| ` + "`kind`" + ` | the kind of the credential, see above |
 | ` + "`scope`, `roles`" + ` | what the credential states |
 | ` + "`permissions`" + ` | what the permission table grants the caller |
 | ` + "`aal`, `auth_time`" + ` | assurance level and time of the sign-in |
@@ -89,9 +97,29 @@ Roles in a token count whatever its scopes are. To let scopes limit what an appl
 
 func reference() string {
 	var b strings.Builder
-	b.WriteString(referenceHead)
+	b.WriteString(strings.Replace(referenceHead, "KINDS\n", kindRows(), 1))
 	writeSection(&b, "", reflect.TypeFor[Config]())
 	return b.String()
+}
+
+// places says where the places of a credential are.
+var places = map[core.PlaceName]string{
+	core.BearerToken:   "`Authorization: Bearer`",
+	core.TokenCookie:   "the cookie `token_cookie`",
+	core.SessionToken:  "`X-Session-Token`",
+	core.SessionCookie: "the cookie `session.cookie_name`",
+}
+
+func kindRows() string {
+	var b strings.Builder
+	for _, k := range core.Kinds() {
+		var where []string
+		for _, name := range k.Places {
+			where = append(where, places[name])
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | `%s`: %s | %s |\n", k.Kind, k.Title, k.Kind, k.Proof, strings.Join(where, ", "))
+	}
+	return b.String() + "\n"
 }
 
 func writeSection(b *strings.Builder, path string, t reflect.Type) {

@@ -293,7 +293,7 @@ const RolePrefix = "role:"
 var AssuranceLevels = []string{"aal1", "aal2", "aal3"}
 
 // CredentialKinds are the values of Requirements.Credentials.
-var CredentialKinds = []string{string(core.KindSession), string(core.KindJWT), string(core.KindIntrospection)}
+var CredentialKinds = core.KindNames()
 
 // MethodPattern is the form of a method.
 const MethodPattern = "[A-Z][A-Z0-9-]*"

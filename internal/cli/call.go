@@ -127,7 +127,7 @@ func (f *callerFlags) registerCredential(c *cobra.Command) {
 	c.Flags().StringVar(&f.subject, "sub", "", "`subject` of the caller's credential")
 	c.Flags().StringVar(&f.clientID, "client-id", "", "`id` of the client that the token was issued to")
 	c.Flags().StringVar(&f.issuer, "issuer", "", "`issuer` of the caller's token")
-	f.kind = choice{of: []string{string(core.KindJWT), string(core.KindSession), string(core.KindIntrospection)}}
+	f.kind = choice{of: core.KindNames()}
 	f.kind.register(c, "kind", "", "kind of credential the caller has (default: what the configuration and the claims suggest, else jwt)")
 	f.aal = choice{of: []string{"aal1", "aal2", "aal3"}}
 	f.aal.register(c, "aal", "", "assurance level of the caller's sign-in (default: what the claims say)")

@@ -422,11 +422,11 @@ func assume(name string, p core.Principal, now time.Time) Caller {
 	weak := p
 	weak.Kind = core.KindJWT
 	c := Caller{Name: name, Principal: &weak}
-	for _, kind := range []core.Kind{core.KindJWT, core.KindSession, core.KindIntrospection} {
+	for _, kind := range core.Kinds() {
 		strong := p
-		strong.Kind, strong.AAL, strong.AuthenticatedAt = kind, "aal3", now
-		if kind == core.KindSession {
-			strong.Scopes = nil // a session has none
+		strong.Kind, strong.AAL, strong.AuthenticatedAt = kind.Kind, "aal3", now
+		if !kind.Scopes {
+			strong.Scopes = nil
 		}
 		c.Stronger = append(c.Stronger, &strong)
 	}
