@@ -196,16 +196,21 @@ func settingPaths(t *testing.T) map[string]bool {
 }
 
 // TestRequestsInGuidesGetTheResponsesShown sends the requests of each plugin's
-// guide that need no credential to the gate of the page's first configuration.
+// guide and reference that need no credential to the gate of the configuration
+// shown before them.
 func TestRequestsInGuidesGetTheResponsesShown(t *testing.T) {
-	for path, kind := range map[string]string{"plugins/kong/README.md": "kong.yml", "plugins/apisix/README.md": "apisix.yaml"} {
-		t.Run(kind, func(t *testing.T) {
+	etc := readmeFiles(t)
+	for path, kind := range map[string]string{
+		"plugins/kong/README.md": "kong.yml", "plugins/apisix/README.md": "apisix.yaml",
+		"docs/kong.md": "kong.yml", "docs/apisix.md": "apisix.yaml",
+	} {
+		t.Run(path, func(t *testing.T) {
 			var gate *core.Gate
 			count := 0
 			for _, b := range pageOf(t, path).blocks() {
 				switch {
-				case b.kind() == kind && gate == nil:
-					gate = firstGate(t, b.text)
+				case b.kind() == kind:
+					gate = firstGate(t, strings.ReplaceAll(b.text, "/etc/gatehouse", etc))
 				case b.language == "text" && strings.HasPrefix(b.text, "curl "):
 					count += checkUsage(t, gate, b)
 				}
