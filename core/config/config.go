@@ -1,5 +1,5 @@
 // Package config is the one configuration of Gatehouse: the same struct on
-// every host, decoded strictly, validated with every mistake at its path and
+// every host, decoded strictly, validated with every problem at its path and
 // built once per content, however many routes and plugin instances share it.
 //
 // It is the one package that knows every other: hosts import it, and it puts
@@ -93,26 +93,26 @@ type Cache struct {
 	MaxEntries int `config:"max_entries" default:"10000" between:"100,10000000" doc:"Maximum number of cached credentials, separately for valid and invalid ones."`
 }
 
-// Mistake is one thing wrong with a configuration.
-type Mistake struct {
+// Problem is one thing wrong with a configuration.
+type Problem struct {
 	// Path of the field, such as jwt.issuers[0].issuer; empty for the whole.
 	Path string
 	// Text says what is wrong and what to do.
 	Text string
 }
 
-func (m Mistake) String() string {
+func (m Problem) String() string {
 	if m.Path == "" {
 		return m.Text
 	}
 	return m.Path + ": " + m.Text
 }
 
-// Error holds every mistake of a configuration.
+// Error holds every problem of a configuration.
 type Error struct {
 	// Source is the file, or empty for a configuration given inline.
 	Source   string
-	Mistakes []Mistake
+	Problems []Problem
 }
 
 // Loggable tells hosts that the text holds no secret: values of settings are
@@ -120,11 +120,11 @@ type Error struct {
 func (*Error) Loggable() {}
 
 func (e *Error) Error() string {
-	text := fmt.Sprintf("configuration has %d mistake(s)", len(e.Mistakes))
+	text := fmt.Sprintf("configuration has %d mistake(s)", len(e.Problems))
 	if e.Source != "" {
 		text = e.Source + ": " + text
 	}
-	for _, m := range e.Mistakes {
+	for _, m := range e.Problems {
 		text += "\n  " + m.String()
 	}
 	return text

@@ -195,7 +195,7 @@ func eachField(t reflect.Type, path string, visit func(string, reflect.StructFie
 func TestErrorIsTyped(t *testing.T) {
 	_, err := Load([]byte(`{}`))
 	var e *Error
-	if !errors.As(err, &e) || len(e.Mistakes) != 2 {
+	if !errors.As(err, &e) || len(e.Problems) != 2 {
 		t.Errorf("%v", err)
 	}
 }

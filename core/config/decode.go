@@ -23,11 +23,11 @@ const maxConfig = 4 << 20
 
 // Load reads a configuration given inline, as YAML or JSON, follows its file
 // indirection, fills in defaults and validates it. The error is an *Error
-// with every mistake in it.
+// with every problem in it.
 func Load(raw []byte) (*Config, error) {
-	c, mistakes := Inspect(raw)
-	if len(mistakes) > 0 {
-		return nil, errorOf("", mistakes)
+	c, problems := Inspect(raw)
+	if len(problems) > 0 {
+		return nil, errorOf("", problems)
 	}
 	if c.File == "" {
 		return c, nil
@@ -37,47 +37,47 @@ func Load(raw []byte) (*Config, error) {
 
 // Inspect is Load without the file that a configuration names, which is left to
 // tools that read it from another place. It returns what could be read even if
-// there are mistakes, and nil only if the text is neither YAML nor JSON.
-func Inspect(raw []byte) (*Config, []Mistake) {
+// there are problems, and nil only if the text is neither YAML nor JSON.
+func Inspect(raw []byte) (*Config, []Problem) {
 	c := &Config{}
 	v, ok := fill(raw, reflect.ValueOf(c).Elem())
 	switch {
 	case !ok:
-		return nil, v.mistakes
+		return nil, v.problems
 	case c.File != "":
-		return c, append(v.mistakes, aloneWithFile(c)...)
+		return c, append(v.problems, aloneWithFile(c)...)
 	}
 	v.config(c)
-	return c, v.mistakes
+	return c, v.problems
 }
 
 // LoadFile is Load for the file that a configuration names.
 func LoadFile(path string) (*Config, error) {
 	raw, err := readBounded(path, maxConfig)
 	if err != nil {
-		return nil, &Error{Mistakes: []Mistake{{"file", err.Error()}}}
+		return nil, &Error{Problems: []Problem{{"file", err.Error()}}}
 	}
-	c, mistakes := Inspect(raw)
+	c, problems := Inspect(raw)
 	if c != nil && c.File != "" {
-		mistakes = []Mistake{{"file", "a configuration file cannot name another one; put the settings here"}}
+		problems = []Problem{{"file", "a configuration file cannot name another one; put the settings here"}}
 	}
-	return c, errorOf(path, mistakes)
+	return c, errorOf(path, problems)
 }
 
 // aloneWithFile refuses settings beside file. Gateways fill in defaults
 // before they hand a configuration over, so a value equal to its default
 // counts as not set.
-func aloneWithFile(c *Config) []Mistake {
+func aloneWithFile(c *Config) []Problem {
 	alone := &Config{}
 	(&decoder{}).section("", reflect.ValueOf(alone).Elem(), map[string]any{"file": c.File})
-	var mistakes []Mistake
+	var problems []Problem
 	got, want := reflect.ValueOf(*c), reflect.ValueOf(*alone)
 	for i := range got.NumField() {
 		if !equalOrEmpty(got.Field(i), want.Field(i)) {
-			mistakes = append(mistakes, Mistake{configKey(got.Type().Field(i)), "cannot be set beside file; move it to " + c.File})
+			problems = append(problems, Problem{configKey(got.Type().Field(i)), "cannot be set beside file; move it to " + c.File})
 		}
 	}
-	return mistakes
+	return problems
 }
 
 func equalOrEmpty(got, want reflect.Value) bool {
@@ -106,34 +106,34 @@ func readBounded(path string, limit int64) ([]byte, error) {
 // DecodeFile fills the struct that into points to from a YAML or JSON file, in
 // the way of Load: strictly, with the defaults and the checks that the tags of
 // its fields state. Hosts that have settings of their own read them with it.
-// The error is an *Error with every mistake in it.
+// The error is an *Error with every problem in it.
 func DecodeFile(path string, into any) error {
 	raw, err := readBounded(path, maxConfig)
 	if err != nil {
-		return &Error{Mistakes: []Mistake{{"", err.Error()}}}
+		return &Error{Problems: []Problem{{"", err.Error()}}}
 	}
 	return errorOf(path, Decode(raw, into))
 }
 
 // Decode is DecodeFile for a text.
-func Decode(raw []byte, into any) []Mistake {
+func Decode(raw []byte, into any) []Problem {
 	v, _ := fill(raw, reflect.ValueOf(into).Elem())
-	return v.mistakes
+	return v.problems
 }
 
 // fill decodes a document and checks what the tags say. It returns false for a
 // text that is no document.
 func fill(raw []byte, into reflect.Value) (*validator, bool) {
 	if len(raw) > maxConfig {
-		return &validator{mistakes: []Mistake{{"", fmt.Sprintf("is larger than %d bytes", maxConfig)}}}, false
+		return &validator{problems: []Problem{{"", fmt.Sprintf("is larger than %d bytes", maxConfig)}}}, false
 	}
 	values := map[string]any{}
 	if err := parse(raw, &values); err != nil {
-		return &validator{mistakes: syntaxMistakes(err)}, false
+		return &validator{problems: syntaxProblems(err)}, false
 	}
 	d := decoder{keys: allKeys(into.Type())}
 	d.section("", into, values)
-	v := &validator{mistakes: d.mistakes, unread: d.mistakes}
+	v := &validator{problems: d.problems, unread: d.problems}
 	v.section("", into)
 	return v, true
 }
@@ -180,22 +180,22 @@ func uniqueKeys(d *json.Decoder, path string) error {
 	return err
 }
 
-// syntaxMistakes keeps the parser's line numbers and drops what it quotes from
+// syntaxProblems keeps the parser's line numbers and drops what it quotes from
 // the document: a line that does not parse may be the one with the secret.
-func syntaxMistakes(err error) []Mistake {
+func syntaxProblems(err error) []Problem {
 	var yamlTypes *yaml.TypeError
 	var jsonType *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &yamlTypes):
-		var mistakes []Mistake
+		var problems []Problem
 		for _, text := range yamlTypes.Errors {
-			mistakes = append(mistakes, Mistake{"", withoutQuotes(text)})
+			problems = append(problems, Problem{"", withoutQuotes(text)})
 		}
-		return mistakes
+		return problems
 	case errors.As(err, &jsonType):
-		return []Mistake{{"", "must be a map of settings"}}
+		return []Problem{{"", "must be a map of settings"}}
 	}
-	return []Mistake{{"", "is not YAML or JSON: " + withoutQuotes(err.Error())}}
+	return []Problem{{"", "is not YAML or JSON: " + withoutQuotes(err.Error())}}
 }
 
 var (
@@ -214,15 +214,15 @@ func withoutQuotes(text string) string {
 
 // decoder fills a Config from a parsed document in one walk: defaults as Kong
 // fills them in (absent and null alike, in every section that is present),
-// exact types, and every mistake with its path. Values are never printed.
+// exact types, and every problem with its path. Values are never printed.
 type decoder struct {
 	// keys are all settings there are, to find what a misspelt one was to be.
 	keys     []string
-	mistakes []Mistake
+	problems []Problem
 }
 
 func (d *decoder) add(path, format string, args ...any) {
-	d.mistakes = append(d.mistakes, Mistake{path, fmt.Sprintf(format, args...)})
+	d.problems = append(d.problems, Problem{path, fmt.Sprintf(format, args...)})
 }
 
 func (d *decoder) section(path string, into reflect.Value, values map[string]any) {
@@ -481,10 +481,10 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-func errorOf(source string, mistakes []Mistake) error {
-	if len(mistakes) == 0 {
+func errorOf(source string, problems []Problem) error {
+	if len(problems) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(mistakes, func(a, b Mistake) int { return strings.Compare(a.Path, b.Path) })
-	return &Error{source, mistakes}
+	slices.SortStableFunc(problems, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
+	return &Error{source, problems}
 }

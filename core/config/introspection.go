@@ -60,7 +60,7 @@ func (i *Introspection) check(v *validator) {
 func (i *Introspection) build(b *Builder, limits Cache) (*part, error) {
 	secret, err := resolve(string(i.ClientSecret))
 	if err != nil {
-		return nil, &Error{Mistakes: []Mistake{{"introspection.client_secret", err.Error()}}}
+		return nil, &Error{Problems: []Problem{{"introspection.client_secret", err.Error()}}}
 	}
 	trust, err := i.Outbound.trust()
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 
 // Refused returns what the parts of a section refuse beside the rules that
 // Inspect states, for tools that do not build the gate. The section has to be
-// without a mistake. No file is read and nothing is called.
-func (c *Config) Refused(section string) []Mistake {
+// without a problem. No file is read and nothing is called.
+func (c *Config) Refused(section string) []Problem {
 	client, err := idp.New(idp.Options{})
 	switch {
 	case err != nil:
@@ -28,7 +28,7 @@ func (c *Config) Refused(section string) []Mistake {
 		err = c.JWT.refused(client)
 	}
 	if err != nil {
-		return []Mistake{{section, err.Error()}}
+		return []Problem{{section, err.Error()}}
 	}
 	return nil
 }

@@ -46,18 +46,18 @@ func (b *Builder) inlineTable(text string) (*table, error) {
 	return &table{Policy: compiled}, nil
 }
 
-// tableError turns a table's problems into mistakes of the configuration that
-// it stands in; each begins with its line and column in the table.
+// tableError turns the problems of a table into those of the configuration that it
+// stands in; each begins with its line and column in the table.
 func tableError(err error) error {
 	var problems report.Problems
 	if !errors.As(err, &problems) {
 		return err
 	}
-	mistakes := make([]Mistake, len(problems))
+	e := &Error{Problems: make([]Problem, len(problems))}
 	for i, p := range problems {
-		mistakes[i] = Mistake{"", p.String()}
+		e.Problems[i] = Problem{"", p.String()}
 	}
-	return &Error{Mistakes: mistakes}
+	return e
 }
 
 // firstLoad is how long a gate that is built waits for its table. After that it

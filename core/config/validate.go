@@ -12,17 +12,17 @@ import (
 	"gatehouse/core"
 )
 
-// validator checks a decoded configuration and collects every mistake.
+// validator checks a decoded configuration and collects every problem.
 type validator struct {
-	mistakes []Mistake
+	problems []Problem
 	// unread are the settings whose values could not be read. Nothing is said of
 	// them a second time.
-	unread []Mistake
+	unread []Problem
 }
 
 func (v *validator) add(path, format string, args ...any) {
-	if !slices.ContainsFunc(v.unread, func(m Mistake) bool { return within(path, m.Path) }) {
-		v.mistakes = append(v.mistakes, Mistake{path, fmt.Sprintf(format, args...)})
+	if !slices.ContainsFunc(v.unread, func(m Problem) bool { return within(path, m.Path) }) {
+		v.problems = append(v.problems, Problem{path, fmt.Sprintf(format, args...)})
 	}
 }
 
@@ -148,7 +148,7 @@ func (v *validator) config(c *Config) {
 }
 
 func (v *validator) mentions(paths ...string) bool {
-	return slices.ContainsFunc(v.mistakes, func(m Mistake) bool {
+	return slices.ContainsFunc(v.problems, func(m Problem) bool {
 		return slices.ContainsFunc(paths, func(path string) bool { return within(m.Path, path) })
 	})
 }

@@ -34,12 +34,12 @@ func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 
 // unsaid are the second problems, without those of settings that the first are
 // about already.
-func unsaid(first, second []config.Mistake) []config.Mistake {
+func unsaid(first, second []config.Problem) []config.Problem {
 	said := map[string]bool{}
 	for _, p := range first {
 		said[p.Path] = true
 	}
-	var left []config.Mistake
+	var left []config.Problem
 	for _, p := range second {
 		if !said[p.Path] {
 			left = append(left, p)

@@ -63,9 +63,9 @@ func (c *checker) gate(s settings) *config.Config {
 
 // parts has the sections that are right by themselves made, without calling
 // anybody.
-func (c *checker) parts(s settings, cfg *config.Config, problems []config.Mistake) {
+func (c *checker) parts(s settings, cfg *config.Config, problems []config.Problem) {
 	for _, section := range []string{"session", "jwt", "introspection"} {
-		wrong := slices.ContainsFunc(problems, func(p config.Mistake) bool { return strings.HasPrefix(p.Path, section) })
+		wrong := slices.ContainsFunc(problems, func(p config.Problem) bool { return strings.HasPrefix(p.Path, section) })
 		if wrong || hasUnknown(s.root.Get(section)) {
 			continue
 		}
@@ -113,7 +113,7 @@ var decides = map[string][]string{
 }
 
 // setting reports what is wrong with one, unless its value is not known yet.
-func (c *checker) setting(s settings, p config.Mistake) {
+func (c *checker) setting(s settings, p config.Problem) {
 	found, whole := s.root.Find(p.Path)
 	if whole && p.Path != "" && found.Value.IsUnknown() || s.root.Get("file").IsUnknown() {
 		return

@@ -138,7 +138,7 @@ func (s Source) read(raw []byte) (*Found, error) {
 	c, problems := config.Inspect(raw)
 	switch {
 	case len(problems) > 0:
-		return nil, &config.Error{Mistakes: problems}
+		return nil, &config.Error{Problems: problems}
 	case c.File == "":
 		return &Found{Config: c, file: s.File}, nil
 	}

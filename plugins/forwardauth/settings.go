@@ -18,15 +18,15 @@ func load(path string, builder *config.Builder) (*settings.Settings, map[string]
 	if err := config.DecodeFile(path, s); err != nil {
 		return nil, nil, err
 	}
-	mistakes := append(s.Problems(), certificateProblems(s)...)
+	problems := append(s.Problems(), certificateProblems(s)...)
 	gates := map[string]*gate{}
 	for _, name := range slices.Sorted(maps.Keys(s.Gates)) {
 		g, err := buildGate(builder, s.Gates[name])
 		gates[name] = g
-		mistakes = append(mistakes, below("gates."+name, err)...)
+		problems = append(problems, below("gates."+name, err)...)
 	}
-	if len(mistakes) > 0 {
-		return nil, nil, &config.Error{Source: path, Mistakes: mistakes}
+	if len(problems) > 0 {
+		return nil, nil, &config.Error{Source: path, Problems: problems}
 	}
 	return s, gates, nil
 }
@@ -46,32 +46,32 @@ func buildGate(builder *config.Builder, value any) (*gate, error) {
 }
 
 // below puts the path of a part before the paths of its problems.
-func below(path string, err error) []config.Mistake {
+func below(path string, err error) []config.Problem {
 	var inner *config.Error
 	switch {
 	case err == nil:
 		return nil
 	case !errors.As(err, &inner):
-		return []config.Mistake{{Path: path, Text: err.Error()}}
+		return []config.Problem{{Path: path, Text: err.Error()}}
 	case inner.Source != "":
-		return []config.Mistake{{Path: path + ".file", Text: inner.Error()}}
+		return []config.Problem{{Path: path + ".file", Text: inner.Error()}}
 	}
-	mistakes := slices.Clone(inner.Mistakes)
-	for i := range mistakes {
-		mistakes[i].Path = strings.TrimSuffix(path+"."+mistakes[i].Path, ".")
+	problems := slices.Clone(inner.Problems)
+	for i := range problems {
+		problems[i].Path = strings.TrimSuffix(path+"."+problems[i].Path, ".")
 	}
-	return mistakes
+	return problems
 }
 
 // certificateProblems are those of the files that listeners name.
-func certificateProblems(s *settings.Settings) []config.Mistake {
-	var found []config.Mistake
+func certificateProblems(s *settings.Settings) []config.Problem {
+	var found []config.Problem
 	for i, l := range s.Listen {
 		if l.TLS == nil {
 			continue
 		}
 		if _, err := readTLS(l.TLS).config(); err != nil {
-			found = append(found, config.Mistake{Path: fmt.Sprintf("listen[%d].tls", i), Text: err.Error()})
+			found = append(found, config.Problem{Path: fmt.Sprintf("listen[%d].tls", i), Text: err.Error()})
 		}
 	}
 	return found

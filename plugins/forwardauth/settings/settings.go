@@ -69,10 +69,10 @@ const (
 const GateExtension = "gatehouse_gate"
 
 // Problems are those that no tag of a field can express. No file is read.
-func (s *Settings) Problems() []config.Mistake {
-	var found []config.Mistake
+func (s *Settings) Problems() []config.Problem {
+	var found []config.Problem
 	add := func(path, format string, args ...any) {
-		found = append(found, config.Mistake{Path: path, Text: fmt.Sprintf(format, args...)})
+		found = append(found, config.Problem{Path: path, Text: fmt.Sprintf(format, args...)})
 	}
 	trusted := false
 	for i, l := range s.Listen {
