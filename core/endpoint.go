@@ -77,7 +77,7 @@ func (g *Gate) endpoint(call *Call) *Endpoint {
 
 func (g *Gate) respond(ctx context.Context, call *Call, e *Endpoint) Decision {
 	if !e.takes(call.Method) {
-		return e.decision(e.methodNotAllowed())
+		return e.decision(e.methodNotAllowed(call))
 	}
 	var body []byte
 	if e.MaxBody > 0 {
@@ -100,10 +100,22 @@ func (e *Endpoint) takes(method string) bool {
 	return slices.Contains(e.Methods, method) || method == http.MethodHead && slices.Contains(e.Methods, http.MethodGet)
 }
 
-func (e *Endpoint) methodNotAllowed() Response {
+// allow is the value of the Allow header: all methods that are answered.
+func (e *Endpoint) allow() string {
+	var methods []string
+	for _, m := range e.Methods {
+		methods = append(methods, m)
+		if m == http.MethodGet && !slices.Contains(e.Methods, http.MethodHead) {
+			methods = append(methods, http.MethodHead)
+		}
+	}
+	return strings.Join(methods, ", ")
+}
+
+func (e *Endpoint) methodNotAllowed(call *Call) Response {
 	f := refusal{http.StatusMethodNotAllowed, "", "", "This resource does not have that method."}
-	header := append(responseHeaders(problemType), Header{"Allow", strings.Join(e.Methods, ", ")})
-	return Response{Status: f.status, Header: header, Body: Problem(f.status, f.code, f.detail, "")}
+	header := append(responseHeaders(problemType), Header{"Allow", e.allow()})
+	return Response{Status: f.status, Header: header, Body: Problem(f.status, f.code, f.detail, call.Identify())}
 }
 
 func (e *Endpoint) decision(r Response) Decision {

@@ -401,6 +401,23 @@ func TestEndpointsThatCannotBeServedAreRefused(t *testing.T) {
 	}
 }
 
+func TestAllowNamesEveryMethodOfAnEndpoint(t *testing.T) {
+	for _, c := range []struct {
+		methods []string
+		want    string
+	}{
+		{[]string{"GET", "OPTIONS"}, "GET, HEAD, OPTIONS"},
+		{[]string{"HEAD", "GET"}, "HEAD, GET"},
+		{[]string{"POST"}, "POST"},
+	} {
+		g, _ := testGate(t, func(o *Options) { o.Endpoints = []Endpoint{{Path: "/own", Methods: c.methods, Handler: echo{}}} })
+		d := g.Check(context.Background(), &Request{Method: "DELETE", Target: "/own"})
+		if got := header(d, "Allow"); d.Status != 405 || got != c.want {
+			t.Errorf("%v: %d, Allow %q, want %q", c.methods, d.Status, got, c.want)
+		}
+	}
+}
+
 func TestChallengeNamesTheMetadataOfTheResource(t *testing.T) {
 	g, _ := testGate(t, func(o *Options) {
 		o.Resources = []Resource{{"/private", "https://a.test/m/private"}, {"/private/deep/", "https://a.test/m/deep"}, {"/short", `https://a.test/"`}}

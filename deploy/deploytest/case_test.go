@@ -45,6 +45,8 @@ type service struct {
 	Name string
 	// Host is the name if it is left out.
 	Host string
+	// Paths are further paths of the route, without those below them.
+	Paths []string
 	// Config is Gatehouse's; without one there is no plugin.
 	Config yaml.Node
 	// Kong and APISIX are the gateways' own plugins beside Gatehouse.
@@ -105,16 +107,19 @@ type try struct {
 	method, path string
 	with         []string // credentials and other headers, by their names
 	status       int
+	own          bool // whether Gatehouse itself responds and the upstream is not reached
 }
 
-// parseTry reads "METHOD PATH[, WITH]... -> STATUS".
+const fromGatehouse = " from Gatehouse"
+
+// parseTry reads "METHOD PATH[, WITH]... -> STATUS[ from Gatehouse]".
 func parseTry(text string) (try, error) {
 	request, status, ok := strings.Cut(text, " -> ")
 	parts := strings.Split(request, ", ")
 	method, path, ok2 := strings.Cut(parts[0], " ")
-	t := try{text: text, method: method, path: path, with: parts[1:]}
+	t := try{text: text, method: method, path: path, with: parts[1:], own: strings.HasSuffix(status, fromGatehouse)}
 	if _, err := fmt.Sscanf(status, "%d", &t.status); err != nil || !ok || !ok2 {
-		return t, fmt.Errorf("%q is not METHOD PATH[, WITH]... -> STATUS", text)
+		return t, fmt.Errorf("%q is not METHOD PATH[, WITH]... -> STATUS[ from Gatehouse]", text)
 	}
 	return t, nil
 }

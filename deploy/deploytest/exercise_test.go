@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -156,6 +157,9 @@ func (e example) exercise(t *testing.T, g gateway, tool tool) {
 			denied++
 		}
 		try.check(t, d, g, address)
+		if try.own {
+			discover(t, d, address, try.path)
+		}
 	}
 	if denied == 0 || allowed == 0 {
 		t.Errorf("%d requests are allowed and %d denied; want some of both", allowed, denied)
@@ -234,7 +238,7 @@ func (y try) checkAnswer(t *testing.T, d *demo.Demo, answer *http.Response, body
 	t.Helper()
 	var received upstream.Request
 	served := json.Unmarshal(body, &received) == nil && received.Service != ""
-	if want := y.status == http.StatusOK && y.method != http.MethodOptions; served != want {
+	if want := y.status == http.StatusOK && y.method != http.MethodOptions && !y.own; served != want {
 		t.Errorf("%q: the upstream was reached is %t, want %t", y.text, served, want)
 	}
 	if served {
@@ -247,6 +251,39 @@ func (y try) checkAnswer(t *testing.T, d *demo.Demo, answer *http.Response, body
 		if err != nil || !strings.HasPrefix(location.String(), d.LoginURL()+"?") {
 			t.Errorf("%q: the browser is sent to %v (%v)", y.text, location, err)
 		}
+	}
+}
+
+// discover finds the authorization server as a client does that knows the URL of a
+// resource alone: the 401 names the metadata, and these the issuer (RFC 9728
+// section 5). The path is that of the metadata.
+func discover(t *testing.T, d *demo.Demo, address, path string) {
+	t.Helper()
+	resource := strings.TrimPrefix(path, "/.well-known/oauth-protected-resource")
+	refused, err := http.Post(address+resource, "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused.Body.Close()
+	_, named, _ := strings.Cut(refused.Header.Get("WWW-Authenticate"), `resource_metadata="`)
+	named, _, _ = strings.Cut(named, `"`)
+	if want := demo.Audience + path; named != want {
+		t.Fatalf("the 401 names the metadata %q, want %q", named, want)
+	}
+	found, err := http.Get(address + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer found.Body.Close()
+	var metadata struct {
+		Resource             string
+		AuthorizationServers []string `json:"authorization_servers"`
+	}
+	if err := json.NewDecoder(found.Body).Decode(&metadata); err != nil || found.Header.Get("Content-Type") != "application/json" {
+		t.Fatalf("the metadata are %s (%v)", found.Header.Get("Content-Type"), err)
+	}
+	if metadata.Resource != demo.Audience+resource || !slices.Equal(metadata.AuthorizationServers, []string{d.Hydra.Issuer()}) {
+		t.Errorf("the metadata are %+v", metadata)
 	}
 }
 

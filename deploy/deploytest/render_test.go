@@ -111,6 +111,23 @@ func (e example) hasDefault() bool { return e.Default.Kind != 0 }
 
 func (s service) host() string { return cmp.Or(s.Host, s.Name) }
 
+// prefixes are the paths of the route where all paths below them go with them.
+func (s service) prefixes() []string { return append([]string{"/" + s.Name}, s.Paths...) }
+
+// uris are the paths of the route on APISIX.
+func (s service) uris() []string {
+	return append([]string{"/" + s.Name, "/" + s.Name + "/*"}, s.Paths...)
+}
+
+// exactMatches are the further paths as matches of the Gateway API.
+func (s service) exactMatches() string {
+	var b strings.Builder
+	for _, path := range s.Paths {
+		fmt.Fprintf(&b, "        - path:\n            type: Exact\n            value: %s\n", path)
+	}
+	return b.String()
+}
+
 func (s service) bare() bool { return s.Config.Kind == 0 }
 
 const bareRoute = "No Gatehouse of its own, so the global one closes it."
@@ -142,9 +159,9 @@ func (e example) kongYAML(info, secret string, more ...string) string {
     url: http://%[2]s:8080
     routes:
       - name: %[1]s
-        paths: [/%[1]s]
+        paths: [%[3]s]
         strip_path: false
-`, s.Name, s.host())
+`, s.Name, s.host(), strings.Join(s.prefixes(), ", "))
 		if s.bare() {
 			b.WriteString("    # " + bareRoute + "\n")
 			continue
@@ -207,9 +224,9 @@ JSON
 		fmt.Fprintf(&b, `
 # %[2]s
 put /services/%[1]s/routes/%[1]s <<'JSON'
-{"paths": ["/%[1]s"], "strip_path": false}
+{"paths": ["%[3]s"], "strip_path": false}
 JSON
-`, s.Name, why)
+`, s.Name, why, strings.Join(s.prefixes(), `", "`))
 	}
 	return b.String()
 }
@@ -302,10 +319,10 @@ spec:
         - path:
             type: PathPrefix
             value: /%[1]s
-      backendRefs:
+%[5]s      backendRefs:
         - name: %[4]s
           port: 8080
-`, s.Name, pluginsAnnotation(plugins), note, s.host())
+`, s.Name, pluginsAnnotation(plugins), note, s.host(), s.exactMatches())
 	}
 	return b.String()
 }
@@ -414,8 +431,8 @@ func (e example) apisixYAML() string {
 	var b strings.Builder
 	b.WriteString(e.headFor(forAPISIX) + "routes:\n")
 	for _, s := range e.Services {
-		fmt.Fprintf(&b, "  - id: %[1]s\n    uris: [/%[1]s, /%[1]s/*]\n    plugins:\n%[2]s    upstream:\n      type: roundrobin\n      nodes:\n        %[3]s:8080: 1\n",
-			s.Name, indent(s.plugins(), 6), s.host())
+		fmt.Fprintf(&b, "  - id: %[1]s\n    uris: [%[4]s]\n    plugins:\n%[2]s    upstream:\n      type: roundrobin\n      nodes:\n        %[3]s:8080: 1\n",
+			s.Name, indent(s.plugins(), 6), s.host(), strings.Join(s.uris(), ", "))
 	}
 	b.WriteString(indent(section(e.APISIXExtra, "routes"), 2))
 	for _, key := range []string{"consumer_groups", "consumers"} {
@@ -440,8 +457,8 @@ func (e example) adcYAML() string {
     plugins:
 %[2]s    routes:
       - name: %[1]s
-        uris: [/%[1]s, /%[1]s/*]
-`, s.Name, indent(s.plugins(), 6), s.host())
+        uris: [%[4]s]
+`, s.Name, indent(s.plugins(), 6), s.host(), strings.Join(s.uris(), ", "))
 	}
 	return b.String()
 }
@@ -464,7 +481,7 @@ put() { # put PATH: with the body from standard input
 		}
 		plugins["ext-plugin-pre-req"] = map[string]any{"conf": []any{map[string]any{"name": "gatehouse", "value": ""}}}
 		route := map[string]any{
-			"uris":     []string{"/" + s.Name, "/" + s.Name + "/*"},
+			"uris":     s.uris(),
 			"plugins":  plugins,
 			"upstream": map[string]any{"type": "roundrobin", "nodes": map[string]any{s.host() + ":8080": 1}},
 		}
@@ -507,12 +524,12 @@ spec:
   http:
     - name: %[1]s
       match:
-        paths: [/%[1]s, /%[1]s/*]
+        paths: [%[4]s]
       backends:
         - serviceName: %[3]s
           servicePort: 8080
       plugin_config_name: %[2]s
-`, s.Name, name, s.host())
+`, s.Name, name, s.host(), strings.Join(s.uris(), ", "))
 	}
 	return b.String()
 }
@@ -543,7 +560,7 @@ spec:
         - path:
             type: PathPrefix
             value: /%[1]s
-      filters:
+%[4]s      filters:
         - type: ExtensionRef
           extensionRef:
             group: apisix.apache.org
@@ -552,7 +569,7 @@ spec:
       backendRefs:
         - name: %[3]s
           port: 8080
-`, s.Name, name, s.host())
+`, s.Name, name, s.host(), s.exactMatches())
 	}
 	return b.String()
 }

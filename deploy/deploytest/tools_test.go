@@ -288,10 +288,18 @@ func fromKongKubernetes(t *testing.T, text string) object {
 				plugins = append(plugins, kongPluginOf(t, objects, name))
 			}
 		}
+		var paths []any
+		for _, match := range at(rule, "matches").([]any) {
+			path := at(match, "path", "value").(string)
+			if at(match, "path", "type") == "Exact" {
+				path = "~" + regexp.QuoteMeta(path) + "$" // as the Ingress Controller writes it
+			}
+			paths = append(paths, path)
+		}
 		services = append(services, object{
 			"name": at(m, "metadata", "name"), "url": fmt.Sprintf("http://%v:%v", at(backend, "name"), at(backend, "port")),
 			"routes": []any{object{
-				"name": at(m, "metadata", "name"), "paths": []any{at(rule, "matches", 0, "path", "value")},
+				"name": at(m, "metadata", "name"), "paths": paths,
 				"strip_path": annotations["konghq.com/strip-path"] != "false",
 			}},
 			"plugins": plugins,
@@ -398,16 +406,21 @@ func fromAPISIXKubernetes(t *testing.T, text string) object {
 			consumers = append(consumers, apisixConsumerOf(t, objects, m))
 			continue
 		}
-		rule, uris, backend, config := at(m, "spec", "http", 0), any(nil), object(nil), ""
+		rule, uris, backend, config := at(m, "spec", "http", 0), []any(nil), object(nil), ""
 		switch m["kind"] {
 		case "ApisixRoute":
-			uris = at(rule, "match", "paths")
+			uris = at(rule, "match", "paths").([]any)
 			backend = object{"host": at(rule, "backends", 0, "serviceName"), "port": at(rule, "backends", 0, "servicePort"), "weight": 1}
 			config = fmt.Sprint("ApisixPluginConfig/", at(rule, "plugin_config_name"))
 		case "HTTPRoute":
 			rule = at(m, "spec", "rules", 0)
-			prefix := at(rule, "matches", 0, "path", "value").(string)
-			uris = []any{prefix, prefix + "/*"}
+			for _, match := range at(rule, "matches").([]any) {
+				path := at(match, "path", "value").(string)
+				uris = append(uris, path)
+				if at(match, "path", "type") == "PathPrefix" {
+					uris = append(uris, path+"/*")
+				}
+			}
 			backend = object{"host": at(rule, "backendRefs", 0, "name"), "port": at(rule, "backendRefs", 0, "port"), "weight": 1}
 			ref := at(rule, "filters", 0, "extensionRef")
 			config = fmt.Sprint(at(ref, "kind"), "/", at(ref, "name"))

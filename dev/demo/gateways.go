@@ -26,10 +26,22 @@ const (
 	live     = "live"
 )
 
-// Routes of the demo: /NAME for every upstream, and /live/users, where a
-// revoked token is refused at once.
+// The users API as a protected resource (RFC 9728). Its metadata are at the path
+// of section 3.1, on the gateways of the demo.
+const (
+	UsersResource     = Audience + "/" + Users
+	UsersMetadataPath = "/.well-known/oauth-protected-resource/" + Users
+	UsersMetadataURL  = Audience + UsersMetadataPath
+)
+
+// Routes of the demo: /NAME for every upstream, /live/users, where a revoked token
+// is refused at once, and the metadata of the users API, which the gate itself
+// serves.
 func Routes() []Route {
-	routes := []Route{{Name: "live-users", Prefix: "/live/users", Upstream: Users, Config: live}}
+	routes := []Route{
+		{Name: "live-users", Prefix: "/live/users", Upstream: Users, Config: live},
+		{Name: "users-metadata", Prefix: UsersMetadataPath, Upstream: Users, Config: standard},
+	}
 	for _, name := range Names {
 		routes = append(routes, Route{Name: name, Prefix: "/" + name, Upstream: name, Config: standard})
 	}
@@ -39,10 +51,16 @@ func Routes() []Route {
 // Configs are the plugin configurations for a gateway that browsers reach by
 // http, as the gateways take them: JSON objects by name.
 func (d *Demo) Configs() map[string]map[string]any {
-	return map[string]map[string]any{
+	configs := map[string]map[string]any{
 		standard: d.config("unknown_issuer", 5),
 		live:     d.config("always", 0),
 	}
+	configs[standard]["resource_metadata"] = []any{map[string]any{
+		"resource":         UsersResource,
+		"scopes_supported": []any{"users:read", "users:write"},
+		"resource_name":    "Users",
+	}}
+	return configs
 }
 
 func (d *Demo) config(introspectJWT string, cacheTTL int) map[string]any {

@@ -24,8 +24,10 @@ type Try struct {
 	// Received is what the upstream must receive, by header; an empty value
 	// means that the header must not arrive.
 	Received map[string]string
-	// Answered is what the answer's headers must hold, in part.
+	// Answered is what the response's headers must hold, in part.
 	Answered map[string]string
+	// Body is what the gate itself responds, in part: the upstream receives nothing.
+	Body string
 
 	credentials map[string]string
 }
@@ -61,7 +63,8 @@ func (d *Demo) Tries() []Try {
 	tries := []Try{
 		{Title: "public: anybody", Path: "/hello/public", Status: 200, Received: map[string]string{"X-User-Id": ""}},
 		{Title: "public: a forged identity header does not arrive", Path: "/hello/public", Header: map[string]string{"X-User-Id": "root", "x_user_id": "root"}, Status: 200, Received: map[string]string{"X-User-Id": "", "X_User_Id": ""}},
-		{Title: "no credential: 401", Path: "/users/123", Status: 401, Answered: map[string]string{"WWW-Authenticate": `Bearer realm="demo"`}},
+		{Title: "no credential: 401", Path: "/users/123", Status: 401, Answered: map[string]string{"WWW-Authenticate": `resource_metadata="` + UsersMetadataURL + `"`}},
+		{Title: "the metadata that the 401 names: where to get a token", Path: UsersMetadataPath, Status: 200, Answered: map[string]string{"Content-Type": "application/json"}, Body: `"resource":"` + UsersResource + `","authorization_servers":["http`},
 		{Title: "a browser without a session: to the login page and back", Path: "/hello", Header: map[string]string{"Accept": "text/html"}, Status: 302, Answered: map[string]string{"Location": d.LoginURL() + "?return_to="}},
 		{Title: "Kratos session cookie", Path: "/hello", Header: cookie, Status: 200, Received: map[string]string{"X-User-Id": ada, "X-User-Roles": roles, "X-User-Email": d.Ada.Email, "X-User-Tenant": "acme", "X-Auth-Kind": "session"}},
 		{Title: "Kratos session token of an application", Path: "/world", Header: map[string]string{"X-Session-Token": "$SESSION_TOKEN"}, Status: 200, Received: map[string]string{"X-User-Id": ada, "X-Auth-Kind": "session"}},
@@ -154,8 +157,11 @@ func (t Try) Check(got Got) error {
 	if got.Status != t.Status {
 		return fmt.Errorf("status %d, want %d: %s", got.Status, t.Status, got.Body)
 	}
-	if (got.Received != nil) != (t.Status == http.StatusOK) {
+	if (got.Received != nil) != (t.Status == http.StatusOK && t.Body == "") {
 		return fmt.Errorf("the upstream received %v", got.Received)
+	}
+	if !strings.Contains(string(got.Body), t.Body) {
+		return fmt.Errorf("body %s, want %s in it", got.Body, t.Body)
 	}
 	for name, want := range t.Received {
 		values := strings.Join(got.Received.Values(name), " | ")

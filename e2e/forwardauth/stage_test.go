@@ -113,6 +113,7 @@ func (s *stage) startService() error {
 	gates := map[string]any{}
 	endpoints := []any{map[string]any{"dialect": "envoy-grpc", "gate": "standard"}}
 	for name, config := range s.Configs() {
+		delete(config, "resource_metadata") // for which the proxies have no route
 		gates[name] = config
 		for _, d := range dialectNames {
 			endpoints = append(endpoints, map[string]any{"path": "/auth/" + endpointName(d, name), "dialect": d, "gate": name})

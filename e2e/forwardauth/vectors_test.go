@@ -89,6 +89,9 @@ func TestVectorsThroughRealProxies(t *testing.T) {
 	for _, h := range s.hosts() {
 		t.Run(h.name, func(t *testing.T) {
 			for _, v := range suite.Vectors {
+				if strings.HasPrefix(v.Source, "metadata.txt:") {
+					continue // no proxy here has a route to what the gate itself serves
+				}
 				for _, problem := range h.replay(t.Context(), suite, v, known) {
 					t.Errorf("%s %q: %s", v.Source, v.Name, problem)
 				}

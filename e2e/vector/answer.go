@@ -112,8 +112,11 @@ func (a Answer) Class() Class {
 	case a.Status == http.StatusFound && a.isOurs():
 		return Login
 	}
-	p, ok := a.problem()
-	if !ok || !a.isOurs() {
+	p, isProblem := a.problem()
+	switch {
+	case a.Status/100 == 2 && !isProblem && !a.isOurs():
+		return Endpoint
+	case !isProblem || !a.isOurs():
 		return gatewayClass(a.Status)
 	}
 	for class, r := range refusals {

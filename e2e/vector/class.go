@@ -22,7 +22,9 @@ const (
 	Forbidden         Class = "forbidden"          // 403
 	BadRequest        Class = "bad_request"        // 400, RFC 6750
 	TooManyHeaders    Class = "too_many_headers"   // 431
+	MethodNotAllowed  Class = "method_not_allowed" // 405, from an endpoint of the gate
 	Unavailable       Class = "unavailable"        // 503
+	Endpoint          Class = "endpoint"           // 2xx, from an endpoint of the gate
 	Closed            Class = "closed"             // the connection, without an answer
 )
 
@@ -39,6 +41,7 @@ var refusals = map[Class]struct {
 	Forbidden:         {http.StatusForbidden, ""},
 	BadRequest:        {http.StatusBadRequest, "invalid_request"},
 	TooManyHeaders:    {http.StatusRequestHeaderFieldsTooLarge, ""},
+	MethodNotAllowed:  {http.StatusMethodNotAllowed, ""},
 	Unavailable:       {http.StatusServiceUnavailable, ""},
 }
 
@@ -46,7 +49,7 @@ func gatewayClass(status int) Class { return Class(fmt.Sprintf("gateway %d", sta
 
 func parseClass(text string) (Class, error) {
 	c := Class(text)
-	if _, known := refusals[c]; known || c == Allow || c == Login || c == Closed {
+	if _, known := refusals[c]; known || c == Allow || c == Login || c == Closed || c == Endpoint {
 		return c, nil
 	}
 	status, found := strings.CutPrefix(text, "gateway ")

@@ -1,8 +1,10 @@
 package vector
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -23,10 +25,15 @@ func (s *Suite) Judge(v *Vector, host string, request []byte, a Answer, values V
 		j.upstream(request)
 	case Login:
 		j.equal("Location", a.Header.Get("Location"), v.Location)
+	case Endpoint:
+		j.endpoint()
 	default:
 		if _, ours := refusals[class]; ours {
 			j.refusal()
 		}
+	}
+	if j.vector.Class == v.ClassOn(host) {
+		j.headers()
 	}
 	return j.problems
 }
@@ -61,6 +68,33 @@ func (j *judge) text(text string) string {
 		j.fail("%v", err)
 	}
 	return expanded
+}
+
+// headers checks the header lines of the response that the vector names.
+func (j *judge) headers() {
+	for _, line := range j.vector.Header {
+		name, value, _ := strings.Cut(j.text(line), ": ")
+		if values := j.answer.Header.Values(name); len(values) != 1 || values[0] != value {
+			j.fail("%s %q, want once %q", name, values, value)
+		}
+	}
+}
+
+// endpoint checks the status and the body that the gate itself responds with.
+func (j *judge) endpoint() {
+	if j.answer.Status != j.vector.Status {
+		j.fail("status %d, want %d", j.answer.Status, j.vector.Status)
+	}
+	if j.vector.JSON == "" {
+		return
+	}
+	var got, want any
+	if err := json.Unmarshal([]byte(j.text(j.vector.JSON)), &want); err != nil {
+		j.fail("json: %v", err)
+	}
+	if err := json.Unmarshal(j.answer.Body, &got); err != nil || !reflect.DeepEqual(got, want) {
+		j.fail("body %s (%v), want %s", j.answer.Body, err, j.text(j.vector.JSON))
+	}
 }
 
 // refusal checks the form of an answer that Gatehouse gave.

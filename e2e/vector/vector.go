@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -37,6 +38,12 @@ type Vector struct {
 	Location string
 	// Challenge is a part of the WWW-Authenticate header.
 	Challenge string
+	// Status, Header and JSON are the response of an endpoint of the gate: JSON is
+	// the whole document, so that the gate says nothing that was not configured.
+	// Header lines may also be those of a refusal.
+	Status int
+	Header []string
+	JSON   string
 	// Request is the request, before placeholders and escapes are replaced.
 	Request string
 }
@@ -208,6 +215,12 @@ func (v *Vector) set(line string) (err error) {
 		v.Location = value
 	case "challenge":
 		v.Challenge = value
+	case "status":
+		v.Status, err = strconv.Atoi(value)
+	case "header":
+		v.Header = append(v.Header, value)
+	case "json":
+		v.JSON = value
 	default:
 		err = errors.New("is no key")
 	}
@@ -240,6 +253,8 @@ func (v *Vector) validate() error {
 		return errors.New("upstream and as go with the class allow, and only with it")
 	case (v.Class == Login) != (v.Location != ""):
 		return errors.New("location goes with the class login, and only with it")
+	case (v.Class == Endpoint) != (v.Status != 0) || v.Class != Endpoint && v.JSON != "":
+		return errors.New("status and json go with the class endpoint, and only with it")
 	}
 	for host, o := range v.Overrides {
 		if o.Class == v.Class {
@@ -247,7 +262,7 @@ func (v *Vector) validate() error {
 		}
 		// A host may have to refuse what others admit. The other way round
 		// would be the hole that these tests are for.
-		if o.Class == Allow {
+		if o.Class == Allow || o.Class == Endpoint {
 			return fmt.Errorf("%s may not admit what the others refuse", host)
 		}
 	}

@@ -94,6 +94,10 @@ func TestMistakesAreRefused(t *testing.T) {
 		"=== case: one\n" + why + "class: forbidden\nas: nobody\nupstream: x GET /\n" + request: "upstream and as go with the class allow",
 		"=== case: one\n" + why + "class: allow\nas: nobody\n" + request:                        "upstream and as go with the class allow",
 		"=== case: one\n" + why + "class: login\n" + request:                                    "location goes with the class login",
+		"=== case: one\n" + why + "class: endpoint\n" + request:                                 "status and json go with the class endpoint",
+		"=== case: one\n" + why + "class: forbidden\njson: {}\n" + request:                      "status and json go with the class endpoint",
+		"=== case: one\n" + why + "class: endpoint\nstatus: ok\n" + request:                     "invalid syntax",
+		"=== case: one\n" + why + "class: forbidden\nkong: endpoint, why\n" + request:           "kong may not admit what the others refuse",
 		"=== case: one\n" + why + "class: forbidden\nkong: gateway 400\n" + request:             "needs a reason",
 		"=== case: one\n" + why + "class: forbidden\nkong: forbidden, why\n" + request:          "kong overrides the class with itself",
 		"=== case: one\n" + why + "class: forbidden\nkong: allow, why\n" + request:              "kong may not admit what the others refuse",
@@ -153,6 +157,8 @@ func TestClassOfAnAnswer(t *testing.T) {
 	foreign.Header.Del("Cache-Control")
 	for want, answer := range map[Class]Answer{
 		Closed:                           {},
+		Endpoint:                         {Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte("{}")},
+		MethodNotAllowed:                 refusal(405, "", problemText("405", "")),
 		Allow:                            {Status: 200, Served: true},
 		Login:                            {Status: 302, Header: http.Header{"Cache-Control": {"no-store"}}},
 		"gateway 302":                    plain(302),
@@ -258,6 +264,43 @@ GET / HTTP/1.1
 		"not Kong's id":      func(a *Answer) { a.Header.Set("X-Kong-Request-Id", "k") },
 		"it says more":       func(a *Answer) { a.Body = []byte(strings.Replace(problemText("401", ""), "{", `{"token":"t",`, 1)) },
 		"served":             func(a *Answer) { a.Served = true },
+	} {
+		if problems := judge(change); len(problems) == 0 {
+			t.Errorf("%s: the judge says nothing", what)
+		}
+	}
+}
+
+func TestJudgeSeesWhatAnEndpointLacks(t *testing.T) {
+	s, err := load(t, `=== case: one
+# Why.
+class: endpoint
+status: 200
+header: Content-Type: application/json
+json: {"resource": "${r}", "a": [1]}
+
+GET / HTTP/1.1
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge := func(change func(*Answer)) []string {
+		a := Answer{Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(`{"a":[1],"resource":"x"}`)}
+		change(&a)
+		return s.Judge(s.Vectors[0], "core", nil, a, Values{"r": "x"})
+	}
+	if problems := judge(func(*Answer) {}); len(problems) > 0 {
+		t.Errorf("nothing is wrong, and the judge says %q", problems)
+	}
+	for what, change := range map[string]func(*Answer){
+		"another status":   func(a *Answer) { a.Status = 204 },
+		"another type":     func(a *Answer) { a.Header.Set("Content-Type", "text/html") },
+		"two types":        func(a *Answer) { a.Header.Add("Content-Type", "application/json") },
+		"another resource": func(a *Answer) { a.Body = []byte(`{"a":[1],"resource":"X"}`) },
+		"a member more":    func(a *Answer) { a.Body = []byte(`{"a":[1],"resource":"x","b":1}`) },
+		"no JSON":          func(a *Answer) { a.Body = []byte("{") },
+		"the upstream's":   func(a *Answer) { a.Served = true },
+		"a refusal":        func(a *Answer) { *a = refusal(403, "", problemText("403", "")) },
 	} {
 		if problems := judge(change); len(problems) == 0 {
 			t.Errorf("%s: the judge says nothing", what)
