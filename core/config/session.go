@@ -29,7 +29,10 @@ var _ section = (*Session)(nil)
 func (*Session) kind() core.Kind { return core.KindSession }
 
 func (s *Session) places() []core.Place {
-	places := []core.Place{{Name: core.SessionCookie, Cookie: s.CookieName}}
+	var places []core.Place
+	if s.CookieName != "" {
+		places = append(places, core.Place{Name: core.SessionCookie, Cookie: s.CookieName})
+	}
 	if s.SessionToken {
 		places = append(places, core.SessionTokenPlace)
 	}

@@ -15,8 +15,14 @@ const (
 	postResp = "ext-plugin-post-resp"
 )
 
-// guard tells of the plugins of a set that could close a route whether each does.
-type guard map[string]bool
+// guard tells what those plugins of a set do that could close a route.
+type guard map[string]closing
+
+// closing is what one plugin does: whether it closes a route, and by which gate.
+type closing struct {
+	closes bool
+	gate   string
+}
 
 // or is what a set does over another: each of its plugins takes the place of the
 // other's of the same name.
@@ -27,7 +33,28 @@ func (g guard) or(behind guard) guard {
 	return all
 }
 
-func (g guard) closes() bool { return slices.Contains(slices.Collect(maps.Values(g)), true) }
+func (g guard) closes() bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(g)), func(c closing) bool { return c.closes })
+}
+
+// first is what closes a route, if something does.
+func (g guard) first() closing {
+	for _, name := range []string{preReq, postReq} {
+		if g[name].closes {
+			return g[name]
+		}
+	}
+	return closing{}
+}
+
+// lead notes which gates a route leads to.
+func (g guard) lead(own endpoints, covers func(string) bool) {
+	for _, c := range g {
+		if c.closes {
+			own.leads(c.gate, covers)
+		}
+	}
+}
 
 // apisix checks apisix.yaml.
 func (c *checker) apisix(root document.Node, text *document.Text) {
@@ -36,14 +63,14 @@ func (c *checker) apisix(root document.Node, text *document.Text) {
 		lines := strings.Count(text.Content, "\n") + 1
 		c.add("no-end", text.Place(lines, 1), "the file does not end with a line #END, so APISIX does not apply it; add the line")
 	}
-	everywhere := c.globalRules(root.Get("global_rules"))
+	everywhere, closed := c.globalRules(root.Get("global_rules"))
 	services, configs := map[string]guard{}, map[string]guard{}
 	c.named(root.Get("services"), services)
 	c.named(root.Get("plugin_configs"), configs)
 	for _, route := range root.Get("routes").Items() {
 		own := c.apisixPlugins(route.Get("plugins"))
 		own = own.or(configs[route.Get("plugin_config_id").Text()]).or(services[route.Get("service_id").Text()])
-		c.apisixRoute(route, own.closes() || everywhere)
+		c.apisixRoute(route, closed, own, everywhere)
 	}
 	c.consumers(root)
 }
@@ -60,7 +87,13 @@ func (c *checker) named(list document.Node, to map[string]guard) {
 	}
 }
 
-func (c *checker) apisixRoute(route document.Node, guarded bool) {
+// apisixRoute checks a route with its own plugins and with those of every route.
+func (c *checker) apisixRoute(route document.Node, closed bool, guards ...guard) {
+	covers := apisixPaths(append(route.Get("uris").Items(), route.Get("uri")))
+	for _, g := range guards {
+		g.lead(c.own, covers)
+		closed = closed || g.closes()
+	}
 	name := route.Get("name").Text()
 	if name == "" {
 		name = route.Get("id").Text()
@@ -69,21 +102,22 @@ func (c *checker) apisixRoute(route document.Node, guarded bool) {
 		c.add("script", script.Key.Place(), "a script takes the place of all plugins, so Gatehouse is not run; use serverless-pre-function instead")
 		return
 	}
-	if !guarded && route.Get("status").Text() != "0" {
+	if !closed && route.Get("status").Text() != "0" {
 		c.unguarded(route.Place(), name)
 	}
 }
 
-// globalRules checks the list of apisix.yaml, and tells whether one of the rules
-// closes what has no Gatehouse.
-func (c *checker) globalRules(list document.Node) bool {
-	closed := false
+// globalRules checks the list of apisix.yaml. It returns what runs for every
+// route, and whether one of the rules closes what has no Gatehouse.
+func (c *checker) globalRules(list document.Node) (everywhere guard, closed bool) {
+	everywhere = guard{}
 	first := map[string]document.Place{}
 	for _, rule := range list.Items() {
 		if !rule.Get("id").Present() {
 			c.add("plugin", rule.Place(), "a global rule without an id is dropped by APISIX; give it one")
 		}
-		closed = c.globalPlugins(rule.Get("plugins")) || closed
+		one, closes := c.globalPlugins(rule.Get("plugins"))
+		everywhere, closed = everywhere.or(one), closed || closes
 		for _, p := range rule.Get("plugins").Pairs() {
 			if at, twice := first[p.Key.Value]; twice {
 				c.add("plugin", p.Key.Place(), "another global rule has %s too, at line %d; APISIX runs neither", p.Key.Value, at.Line)
@@ -91,19 +125,18 @@ func (c *checker) globalRules(list document.Node) bool {
 			first[p.Key.Value] = p.Key.Place()
 		}
 	}
-	return closed
+	return everywhere, closed
 }
 
 // globalPlugins checks plugins that run for every route. A function that asks
 // for Gatehouse closes the routes that have none.
-func (c *checker) globalPlugins(plugins document.Node) bool {
-	closed := c.apisixPlugins(plugins).closes()
+func (c *checker) globalPlugins(plugins document.Node) (g guard, closed bool) {
 	for _, key := range []string{"serverless-pre-function", "serverless-post-function"} {
 		for _, function := range plugins.Get(key, "functions").Items() {
 			closed = closed || strings.Contains(function.Text(), plugin) && !metaDisabled(plugins.Get(key))
 		}
 	}
-	return closed
+	return c.apisixPlugins(plugins), closed
 }
 
 func metaDisabled(p document.Node) bool { return p.Get("_meta", "disable").True() }
@@ -117,7 +150,7 @@ func (c *checker) apisixPlugins(plugins document.Node) guard {
 			g[name] = c.external(name, p)
 		case name == "forward-auth":
 			c.degradation(p.Value, "the service")
-			g[name] = !metaDisabled(p.Value) && !p.Value.Get("allow_degradation").True()
+			g[name] = closing{closes: !metaDisabled(p.Value) && !p.Value.Get("allow_degradation").True()}
 		case name == "proxy-cache" && !metaDisabled(p.Value):
 			c.sharedCache(p.Key.Place(), cacheKey(p.Value), "cache_key, as $http_authorization and $http_cookie")
 		case name == plugin || looksLike(name):
@@ -154,21 +187,21 @@ func isExternal(name string) bool { return name == preReq || name == postReq || 
 
 // external checks one of the plugins that call the runner, and tells whether it
 // closes a route.
-func (c *checker) external(name string, p document.Pair) bool {
+func (c *checker) external(name string, p document.Pair) closing {
 	runs := c.extPlugin(p)
 	switch {
-	case runs && name == postReq:
+	case runs.closes && name == postReq:
 		c.add("after-other-plugins", p.Key.Place(), "%s runs Gatehouse behind plugins that may have answered or changed the request; use %s", name, preReq)
-	case runs && name == postResp:
+	case runs.closes && name == postResp:
 		c.add("plugin", p.Key.Place(), "%s runs when the upstream has served the request already, so Gatehouse answers 503; use %s", name, preReq)
-		return false
+		return closing{}
 	}
 	return runs
 }
 
 // extPlugin checks what the runner is to run, and tells whether Gatehouse is in
 // it and is run for every request.
-func (c *checker) extPlugin(p document.Pair) bool {
+func (c *checker) extPlugin(p document.Pair) closing {
 	c.degradation(p.Value, "the runner")
 	skipped := false
 	if disable := p.Value.Get("_meta").Pair("disable"); disable.Value.True() {
@@ -185,27 +218,30 @@ func (c *checker) extPlugin(p document.Pair) bool {
 			at = conf.Key.Place()
 		}
 		c.add("plugin", at, "%s.conf has to list what the runner runs: [{name: %s, value: '{…}'}]", p.Key.Value, plugin)
-		return false
+		return closing{}
 	}
-	found := false
+	var found closing
 	for _, entry := range conf.Value.Items() {
-		found = c.confEntry(entry) || found
+		if one := c.confEntry(entry); one.closes {
+			found = one
+		}
 	}
-	return found && !skipped
+	found.closes = found.closes && !skipped
+	return found
 }
 
 // confEntry checks one plugin of a runner.
-func (c *checker) confEntry(entry document.Node) bool {
+func (c *checker) confEntry(entry document.Node) closing {
 	name := entry.Get("name")
 	switch {
 	case !entry.IsMap() || !name.IsText():
 		c.add("plugin", entry.Place(), "an entry of conf needs a name and a value: {name: %s, value: '{…}'}", plugin)
-		return false
+		return closing{}
 	case name.Text() != plugin && looksLike(name.Text()):
 		c.add("misspelt-plugin", name.Place(), "the runner has no plugin %s; write %s", name.Text(), plugin)
-		return false
+		return closing{}
 	case name.Text() != plugin:
-		return false
+		return closing{}
 	}
 	value := entry.Pair("value")
 	switch {
@@ -216,26 +252,27 @@ func (c *checker) confEntry(entry document.Node) bool {
 	case !value.Value.IsText():
 		c.add("plugin", value.Value.Place(), "value is no string, so APISIX drops the route; write | behind value: and indent the configuration below, or put it in quotes")
 	default:
-		c.valueOf(value)
+		return closing{true, c.valueOf(value)}
 	}
-	return true
+	return closing{closes: true}
 }
 
-// valueOf checks the configuration in the string.
-func (c *checker) valueOf(value document.Pair) {
+// valueOf checks the configuration in the string, and returns its name among the
+// gates.
+func (c *checker) valueOf(value document.Pair) string {
 	text := value.Value.Embedded()
 	nodes, problems := document.Parse(text)
 	for _, p := range problems {
 		c.add("syntax", p.Place, "the value of the plugin %s", p.Text)
 	}
 	if len(problems) > 0 {
-		return
+		return ""
 	}
 	s := settings{raw: []byte(text.Content), place: value.Key.Place(), reader: byAPISIX}
 	if len(nodes) > 0 {
 		s.root = nodes[0]
 	}
-	c.gate(s)
+	return c.own.gateAt(s.raw, s.place, c.gate(s))
 }
 
 // consumers reports plugins of the runner where they are never reached, or take
@@ -254,15 +291,15 @@ func (c *checker) consumers(root document.Node) {
 
 // adc checks a file for ADC, where routes stand in their services.
 func (c *checker) adc(root document.Node) {
-	everywhere := c.globalPlugins(root.Get("global_rules"))
+	everywhere, closed := c.globalPlugins(root.Get("global_rules"))
 	for _, service := range root.Get("services").Items() {
 		of := c.apisixPlugins(service.Get("plugins"))
 		for _, route := range service.Get("routes").Items() {
-			c.apisixRoute(route, c.apisixPlugins(route.Get("plugins")).or(of).closes() || everywhere)
+			c.apisixRoute(route, closed, c.apisixPlugins(route.Get("plugins")).or(of), everywhere)
 		}
 	}
 	for _, route := range root.Get("routes").Items() {
-		c.apisixRoute(route, c.apisixPlugins(route.Get("plugins")).closes() || everywhere)
+		c.apisixRoute(route, closed, c.apisixPlugins(route.Get("plugins")), everywhere)
 	}
 	c.consumers(root)
 }

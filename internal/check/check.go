@@ -84,7 +84,7 @@ func (r *Report) Failed() bool {
 // Files checks files that belong together: what one of them names may be in
 // another.
 func Files(files []File, o Options) *Report {
-	c := &checker{options: o, report: &Report{Kinds: map[string]Kind{}}, seen: map[string]bool{}, texts: map[string]string{}}
+	c := &checker{options: o, report: &Report{Kinds: map[string]Kind{}}, seen: map[string]bool{}, texts: map[string]string{}, served: map[string][]string{}}
 	if len(files) > 0 {
 		c.kongVersion(o.KongVersion, document.Place{File: files[0].Name, Line: 1, Column: 1})
 	}
@@ -96,6 +96,7 @@ func Files(files []File, o Options) *Report {
 		c.file(f.Name, o.As)
 	}
 	c.cluster.finish(c)
+	c.own.finish(c)
 	c.silence()
 	return c.report
 }
@@ -110,7 +111,10 @@ type checker struct {
 	texts map[string]string
 	order []string
 	// seen are the findings there are and the files that were followed.
-	seen    map[string]bool
+	seen map[string]bool
+	// served are the paths that a gate answers itself, by its file.
+	served  map[string][]string
+	own     endpoints
 	cluster cluster
 }
 

@@ -100,6 +100,8 @@ func randomGate(r *rand.Rand, dir string) map[string]any {
 	pick(r, g, "authenticated_groups_claim", nil, nil, nil, "roles", "a..b", "/a~2")
 	pick(r, g, "login", nil, nil, nil, map[string]any{"url": "https://login.test/x", "return_to_parameter": "a b"}, map[string]any{"url": "login"}, map[string]any{})
 	pick(r, g, "cache", nil, nil, nil, map[string]any{"max_entries": []any{100, 99, 1000.5, "100"}[r.IntN(4)]})
+	pick(r, g, "resource_metadata", nil, nil, []any{map[string]any{"resource": "https://api.test/mcp"}}, []any{map[string]any{"resource": "https://api.test/a//b"}},
+		[]any{map[string]any{"resource": "https://a.test/x", "authorization_servers": []any{"https://b.test"}}, map[string]any{"resource": "https://a.test/x"}}, []any{map[string]any{"resource": "ftp://x"}})
 	pick(r, g, "scopes_required", nil, nil, nil, []any{"a"}, []any{"a b"}, []any{""})
 	return g
 }

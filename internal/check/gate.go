@@ -34,8 +34,8 @@ const (
 )
 
 // gate checks a configuration and follows the files that it names. It returns
-// what could be read, or nil.
-func (c *checker) gate(s settings) *config.Config {
+// the paths that the gate answers itself.
+func (c *checker) gate(s settings) []string {
 	before := len(c.found)
 	cfg, problems := config.Inspect(s.raw)
 	for _, p := range problems {
@@ -58,12 +58,17 @@ func (c *checker) gate(s settings) *config.Config {
 	if !c.hasErrors(before) {
 		c.report.Gates = append(c.report.Gates, Gate{s.place, cfg, tables})
 	}
-	return cfg
+	return cfg.EndpointPaths()
 }
 
 // parts has the sections that are right by themselves made, without calling
 // anybody.
 func (c *checker) parts(s settings, cfg *config.Config, problems []config.Problem) {
+	if len(problems) == 0 && !hasUnknown(s.root) {
+		for _, p := range cfg.Refused("") {
+			c.setting(s, p)
+		}
+	}
 	for _, section := range []string{"session", "jwt", "introspection"} {
 		wrong := slices.ContainsFunc(problems, func(p config.Problem) bool { return strings.HasPrefix(p.Path, section) })
 		if wrong || hasUnknown(s.root.Get(section)) {
@@ -224,10 +229,13 @@ func (c *checker) emptyTexts(n document.Node, t reflect.Type, path string) {
 
 // gateFile checks the file that holds a whole configuration, once however many
 // routes name it.
-func (c *checker) gateFile(at document.Place, path string) *config.Config {
+func (c *checker) gateFile(at document.Place, path string) []string {
 	text := c.open(at, path)
-	if text == nil || !c.first("gate", text.File) {
+	if text == nil {
 		return nil
+	}
+	if !c.first("gate", text.File) {
+		return c.served[text.File]
 	}
 	nodes, problems := document.Parse(text)
 	for _, p := range problems {
@@ -240,8 +248,9 @@ func (c *checker) gateFile(at document.Place, path string) *config.Config {
 		c.add("config", file.Key.Place(), "file: a configuration file cannot name another one; put the settings here")
 		return nil
 	}
-	c.read(GateConfig, text, nodes)
-	return nil
+	paths := c.gate(settings{root: nodes[0], raw: []byte(text.Content), place: nodes[0].Place()})
+	c.served[text.File] = paths
+	return paths
 }
 
 // open reads a file that a configuration names; nil if it cannot be read here.

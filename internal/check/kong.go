@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"gatehouse/internal/check/document"
 )
 
@@ -32,10 +34,9 @@ func looksLike(name string) bool {
 
 // kong checks a file of Kong or decK.
 func (c *checker) kong(root document.Node) {
-	k := &kongFile{checker: c, shared: root.Get("_plugin_configs")}
+	k := &kongFile{checker: c, shared: root.Get("_plugin_configs"), gates: map[*yaml.Node]string{}}
 	top := root.Get("plugins").Items()
 	k.plugins(root.Get("plugins"))
-	k.global = k.guards(top, func(p document.Node) bool { return !p.Has("route", "service", "consumer", "consumer_group") })
 	for _, service := range root.Get("services").Items() {
 		k.plugins(service.Get("plugins"))
 		for _, route := range service.Get("routes").Items() {
@@ -59,7 +60,8 @@ type kongFile struct {
 	*checker
 	// shared are decK's _plugin_configs.
 	shared document.Node
-	global bool
+	// gates are the names of the configurations, by their plugins.
+	gates map[*yaml.Node]string
 }
 
 // refersTo tells whether a reference names an entity.
@@ -82,25 +84,46 @@ func serviceOf(root, ref document.Node) document.Node {
 	return document.Node{}
 }
 
-// guards tells whether one of the plugins is an enabled Gatehouse that applies.
-func (k *kongFile) guards(plugins []document.Node, applies func(document.Node) bool) bool {
-	return slices.ContainsFunc(plugins, func(p document.Node) bool {
+// find returns the enabled Gatehouse of a list that applies.
+func (k *kongFile) find(plugins []document.Node, applies func(document.Node) bool) (document.Node, bool) {
+	i := slices.IndexFunc(plugins, func(p document.Node) bool {
 		return p.Get("name").Text() == plugin && !p.Get("enabled").False() && applies(p)
 	})
+	if i < 0 {
+		return document.Node{}, false
+	}
+	return plugins[i], true
 }
 
 func everywhere(document.Node) bool { return true }
 
-// route looks for the plugin on a route, its service and the whole gateway.
+// route looks for the plugin that Kong runs on a route: that of the route and
+// its service, of the route, of the service, of the whole gateway.
 func (k *kongFile) route(route, service document.Node, top []document.Node) {
-	onTop := func(p document.Node) bool {
-		return refersTo(p.Get("route"), route) || service.Node != nil && !p.Has("route") && refersTo(p.Get("service"), service)
+	ofRoute := func(p document.Node) bool { return refersTo(p.Get("route"), route) }
+	ofService := func(p document.Node) bool { return service.Node != nil && refersTo(p.Get("service"), service) }
+	for _, place := range []struct {
+		plugins []document.Node
+		applies func(document.Node) bool
+	}{
+		{top, func(p document.Node) bool { return ofRoute(p) && ofService(p) }},
+		{top, func(p document.Node) bool { return ofRoute(p) && !p.Has("service") }},
+		{route.Get("plugins").Items(), everywhere},
+		{top, func(p document.Node) bool { return ofService(p) && !p.Has("route") }},
+		{service.Get("plugins").Items(), everywhere},
+		{top, isGlobal},
+	} {
+		if p, found := k.find(place.plugins, place.applies); found {
+			k.own.leads(k.gates[p.Node], kongPaths(route.Get("paths")))
+			return
+		}
 	}
-	guarded := k.global || k.guards(route.Get("plugins").Items(), everywhere) || k.guards(service.Get("plugins").Items(), everywhere) || k.guards(top, onTop)
-	if !guarded && speaksHTTP(route) {
+	if speaksHTTP(route) {
 		k.unguarded(route.Place(), route.Get("name").Text())
 	}
 }
+
+func isGlobal(p document.Node) bool { return !p.Has("route", "service", "consumer", "consumer_group") }
 
 func (c *checker) unguarded(at document.Place, name string) {
 	if name != "" {
@@ -123,7 +146,7 @@ func (k *kongFile) plugins(list document.Node) {
 		name := p.Get("name")
 		switch {
 		case name.Text() == plugin:
-			k.own(p)
+			k.gatehouse(p)
 		case looksLike(name.Text()):
 			k.add("misspelt-plugin", name.Place(), "no plugin is called %s; write %s", name.Text(), plugin)
 		case strings.HasPrefix(name.Text(), "proxy-cache") && !p.Get("enabled").False():
@@ -146,8 +169,8 @@ func (c *checker) sharedCache(at document.Place, key []string, setting string) {
 	}
 }
 
-// own checks a Gatehouse as Kong has it.
-func (k *kongFile) own(p document.Node) {
+// gatehouse checks a Gatehouse as Kong has it.
+func (k *kongFile) gatehouse(p document.Node) {
 	place := p.Get("name").Place()
 	if enabled := p.Get("enabled"); enabled.False() {
 		k.add("plugin-disabled", enabled.Place(), "enabled is false: the plugin does not run here, and without another one the route is open")
@@ -158,13 +181,13 @@ func (k *kongFile) own(p document.Node) {
 	k.protocols(p.Get("protocols"))
 	if name := p.Get("_config"); name.Present() {
 		if shared := k.shared.Get(name.Text()); shared.Present() {
-			k.kongGate(merged{shared, p.Get("config")}, place)
+			k.gates[p.Node] = k.kongGate(merged{shared, p.Get("config")}, place)
 			return
 		}
 		k.add("plugin", name.Place(), "_plugin_configs has no %s", name.Text())
 		return
 	}
-	k.kongGate(merged{p.Get("config"), document.Node{}}, place)
+	k.gates[p.Node] = k.kongGate(merged{p.Get("config"), document.Node{}}, place)
 }
 
 // consumerPlugins are those for which the plugin is refused.
@@ -180,26 +203,27 @@ func (k *kongFile) consumerPlugins(list document.Node) {
 // one sets over it.
 type merged struct{ base, over document.Node }
 
-// kongGate checks a configuration that stands in Kong's file.
-func (c *checker) kongGate(m merged, place document.Place) {
-	if m.over.Present() {
-		c.add("not-known", m.over.Place(), "decK lays this over what _plugin_configs has; the two together were not checked")
-		return
-	}
+// kongGate checks a configuration that stands in Kong's file, and returns its
+// name among the gates.
+func (c *checker) kongGate(m merged, place document.Place) string {
 	root := m.base
-	if root.IsUnknown() {
+	switch {
+	case m.over.Present():
+		c.add("not-known", m.over.Place(), "decK lays this over what _plugin_configs has; the two together were not checked")
+		return ""
+	case root.IsUnknown():
 		c.add("not-known", root.Place(), "the configuration is filled in later and was not checked")
-		return
+		return ""
 	}
 	raw := []byte("{}")
 	if root.Present() {
 		var err error
 		if raw, err = root.JSON(); err != nil {
 			c.add("config", root.Place(), "%v", err)
-			return
+			return ""
 		}
 	}
-	c.gate(settings{root: root, raw: raw, place: place, reader: byKong})
+	return c.own.gateAt(raw, place, c.gate(settings{root: root, raw: raw, place: place, reader: byKong}))
 }
 
 // protocols reports those that Kong refuses, and those that are left out.

@@ -9,15 +9,16 @@ import (
 
 // cluster is what the resources of all files say together.
 type cluster struct {
-	// kongPlugins and apisixConfigs tell by name whether they close a route.
-	kongPlugins, apisixConfigs map[string]bool
+	// kongPlugins and apisixConfigs tell by name whether they close a route, and by
+	// which gate.
+	kongPlugins, apisixConfigs map[string]closing
 	// services are the plugins that an annotation of a Service names.
 	services map[string][]string
 	routes   []clusterRoute
 	// secrets are those whose content is in the files, fromSecret the places
 	// that take a configuration from one.
 	secrets    map[string]bool
-	fromSecret map[document.Place]string
+	fromSecret []secretRef
 	// closed tells that something runs for every route, of either gateway.
 	closed bool
 }
@@ -28,7 +29,16 @@ type clusterRoute struct {
 	place                      document.Place
 	kongPlugins, apisixConfigs []string
 	backends                   []string
-	guarded                    bool
+	// own are plugins that the route has itself.
+	own guard
+	// covers tells of a path whether the route leads it.
+	covers func(path string) bool
+}
+
+// secretRef is a place that takes its configuration from a Secret.
+type secretRef struct {
+	place document.Place
+	name  string
 }
 
 const kongAnnotation = "konghq.com/plugins"
@@ -40,7 +50,7 @@ func (c *checker) manifest(n document.Node) {
 	case "KongPlugin", "KongClusterPlugin":
 		c.kongPlugin(n, name)
 	case "ApisixPluginConfig", "PluginConfig":
-		set(&c.cluster.apisixConfigs, name, c.pluginList(n.Get("spec", "plugins"), n.Get("kind").Text() == "ApisixPluginConfig").closes())
+		set(&c.cluster.apisixConfigs, name, c.pluginList(n.Get("spec", "plugins"), n.Get("kind").Text() == "ApisixPluginConfig").first())
 	case "ApisixGlobalRule":
 		c.cluster.closed = c.globalRule(n) || c.cluster.closed
 	case "ApisixRoute":
@@ -48,10 +58,7 @@ func (c *checker) manifest(n document.Node) {
 	case "HTTPRoute", "GRPCRoute", "Ingress":
 		c.httpRoute(n, name)
 	case "Service":
-		if c.cluster.services == nil {
-			c.cluster.services = map[string][]string{}
-		}
-		c.cluster.services[name] = names(n.Get("metadata", "annotations", kongAnnotation).Text())
+		set(&c.cluster.services, name, names(n.Get("metadata", "annotations", kongAnnotation).Text()))
 	case "ConfigMap", "Secret":
 		for _, p := range append(n.Get("data").Pairs(), n.Get("stringData").Pairs()...) {
 			c.dataOf(n, p)
@@ -65,9 +72,9 @@ func (c *checker) manifest(n document.Node) {
 	}
 }
 
-func set(m *map[string]bool, name string, value bool) {
+func set[T any](m *map[string]T, name string, value T) {
 	if *m == nil {
-		*m = map[string]bool{}
+		*m = map[string]T{}
 	}
 	(*m)[name] = value
 }
@@ -81,7 +88,8 @@ func (c *checker) kongPlugin(n document.Node, name string) {
 	if looksLike(kind.Text()) {
 		c.add("misspelt-plugin", kind.Place(), "no plugin is called %s; write %s", kind.Text(), plugin)
 	}
-	set(&c.cluster.kongPlugins, name, kind.Text() == plugin && !n.Get("disabled").True())
+	runs := kind.Text() == plugin && !n.Get("disabled").True()
+	set(&c.cluster.kongPlugins, name, closing{closes: runs})
 	if kind.Text() != plugin {
 		return
 	}
@@ -92,13 +100,10 @@ func (c *checker) kongPlugin(n document.Node, name string) {
 	}
 	c.protocols(n.Get("protocols"))
 	if from := n.Get("configFrom"); from.Present() {
-		if c.cluster.fromSecret == nil {
-			c.cluster.fromSecret = map[document.Place]string{}
-		}
-		c.cluster.fromSecret[from.Place()] = from.Get("secretKeyRef", "name").Text()
+		c.cluster.fromSecret = append(c.cluster.fromSecret, secretRef{from.Place(), from.Get("secretKeyRef", "name").Text()})
 		return
 	}
-	c.kongGate(merged{n.Get("config"), document.Node{}}, kind.Place())
+	set(&c.cluster.kongPlugins, name, closing{runs, c.kongGate(merged{n.Get("config"), document.Node{}}, kind.Place())})
 }
 
 // pluginList reads plugins as the resources of APISIX list them. An entry of the
@@ -108,8 +113,9 @@ func (c *checker) pluginList(list document.Node, switched bool) guard {
 	for _, p := range list.Items() {
 		switch name := p.Get("name"); {
 		case isExternal(name.Text()):
-			closes := c.external(name.Text(), document.Pair{Key: name, Value: p.Get("config")})
-			g[name.Text()] = (!switched || c.enabled(p)) && closes
+			one := c.external(name.Text(), document.Pair{Key: name, Value: p.Get("config")})
+			one.closes = (!switched || c.enabled(p)) && one.closes
+			g[name.Text()] = one
 		case isMisspeltExt(name.Text()) || name.Text() == plugin || looksLike(name.Text()):
 			c.add("misspelt-plugin", name.Place(), "APISIX has no plugin %s; write %s, and %s under its conf", name.Text(), preReq, plugin)
 		}
@@ -144,13 +150,12 @@ func (c *checker) globalRule(n document.Node) bool {
 
 func (c *checker) apisixRoutes(n document.Node, name string) {
 	for _, rule := range n.Get("spec", "http").Items() {
-		route := clusterRoute{name: name, place: rule.Place()}
+		route := clusterRoute{name: name, place: rule.Place(), covers: apisixPaths(rule.Get("match", "paths").Items())}
 		if own := rule.Get("name").Text(); own != "" {
 			route.name += "/" + own
 		}
-		own := c.pluginList(rule.Get("plugins"), true)
-		route.guarded = own.closes()
-		if _, overridden := own[preReq]; !overridden {
+		route.own = c.pluginList(rule.Get("plugins"), true)
+		if _, overridden := route.own[preReq]; !overridden {
 			ref := rule.Get("plugin_config_name").Text()
 			route.apisixConfigs = names(ref)
 		}
@@ -164,7 +169,7 @@ func (c *checker) httpRoute(n document.Node, name string) {
 	apisix := n.Get("metadata", "annotations", "k8s.apisix.apache.org/plugin-config-name").Text()
 	rules := n.Get("spec", "rules")
 	for _, rule := range rules.Items() {
-		route := clusterRoute{name: name, place: rule.Place(), kongPlugins: common, apisixConfigs: names(apisix)}
+		route := clusterRoute{name: name, place: rule.Place(), kongPlugins: common, apisixConfigs: names(apisix), covers: routePaths(rule)}
 		for _, filter := range rule.Get("filters").Items() {
 			ref := filter.Get("extensionRef")
 			switch ref.Get("kind").Text() {
@@ -187,25 +192,53 @@ func (c *checker) httpRoute(n document.Node, name string) {
 // finish looks at the routes once everything is read. What a route names and no
 // file holds may be a Gatehouse.
 func (cl *cluster) finish(c *checker) {
-	for at, secret := range cl.fromSecret {
-		if !cl.secrets[secret] {
-			c.add("not-known", at, "the configuration is in the Secret %s; give its manifest too to have it checked", secret)
+	for _, ref := range cl.fromSecret {
+		if !cl.secrets[ref.name] {
+			c.add("not-known", ref.place, "the configuration is in the Secret %s; give its manifest too to have it checked", ref.name)
 		}
 	}
 	for _, r := range cl.routes {
 		for _, backend := range r.backends {
 			r.kongPlugins = append(slices.Clone(r.kongPlugins), cl.services[backend]...)
 		}
-		closes := func(known map[string]bool) func(string) bool {
-			return func(name string) bool {
-				closed, here := known[name]
-				return closed || !here
+		r.own.lead(c.own, r.covers)
+		guarded := cl.closed || r.own.closes()
+		for _, named := range []struct {
+			names []string
+			known map[string]closing
+		}{{r.kongPlugins, cl.kongPlugins}, {r.apisixConfigs, cl.apisixConfigs}} {
+			for _, name := range named.names {
+				one, here := named.known[name]
+				guarded = guarded || one.closes || !here
+				if one.closes {
+					c.own.leads(one.gate, r.covers)
+				}
 			}
 		}
-		guarded := r.guarded || cl.closed || slices.ContainsFunc(r.kongPlugins, closes(cl.kongPlugins)) || slices.ContainsFunc(r.apisixConfigs, closes(cl.apisixConfigs))
 		if !guarded {
 			c.unguarded(r.place, r.name)
 		}
+	}
+}
+
+// routePaths tells what a rule of an HTTPRoute or an Ingress covers.
+func routePaths(rule document.Node) func(string) bool {
+	matches := append(rule.Get("matches").Items(), rule.Get("http", "paths").Items()...)
+	return func(path string) bool {
+		return len(matches) == 0 || slices.ContainsFunc(matches, func(m document.Node) bool {
+			value, kind := m.Get("path", "value").Text(), m.Get("path", "type").Text()
+			if m.Has("pathType") {
+				value, kind = m.Get("path").Text(), m.Get("pathType").Text()
+			}
+			switch kind {
+			case "Exact":
+				return path == value
+			case "PathPrefix", "Prefix", "":
+				below := strings.TrimSuffix(value, "/")
+				return path == below || strings.HasPrefix(path, below+"/")
+			}
+			return true // a regex, or what the controller makes of it
+		})
 	}
 }
 

@@ -27,6 +27,7 @@ var Rules = []Rule{
 	{"misspelt-plugin", Error, "the name of a plugin is almost gatehouse"},
 	{"kong-too-old", Error, "Kong before 3.8 lets requests through while the plugin server is down"},
 	{"no-end", Error, "apisix.yaml does not end with #END, so APISIX does not apply it"},
+	{"missing-endpoint-route", Error, "no route of the gateway leads to an endpoint that the gate answers itself"},
 	{"several-documents", Error, "a file has a second document, which is not read"},
 
 	{"unguarded-route", Warning, "a route has no Gatehouse"},

@@ -161,6 +161,7 @@ func randomSettings(r *rand.Rand, file string) map[string]any {
 	choose(r, s, "permission_table_files", nil, nil, []any{}, []any{"/t"})
 	choose(r, s, "shadow_table_files", nil, nil, []any{}, []any{"/s"})
 	choose(r, s, "token_cookie", nil, nil, nil, "c")
+	choose(r, s, "resource_metadata", nil, nil, nil, []any{}, []any{map[string]any{"resource": "https://a/mcp"}})
 	choose(r, s, "jwt", nil, nil, map[string]any{"issuers": randomIssuers(r)})
 	choose(r, s, "introspection", nil, nil, randomIntrospection(r))
 	return s
