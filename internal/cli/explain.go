@@ -74,7 +74,7 @@ func (o *explainCommandOptions) run(cmd *cobra.Command, method, target string) e
 		x.print()
 		x.notes(notes)
 	}
-	if err == nil && !d.Allowed() {
+	if err == nil && !d.Allowed() && (!d.Responds() || d.Status >= 400) {
 		err = errNo
 	}
 	return err
@@ -146,13 +146,14 @@ func (x explanation) print() {
 
 func (x explanation) verdict() {
 	line := x.bold(x.Call.Method + " " + x.Call.Target)
-	if x.Allowed() {
-		how := "allowed"
-		if x.Reason == "public" {
-			how = "allowed, public"
-		}
-		x.printf("%s  %s\n", x.good(how), line)
-	} else {
+	switch {
+	case x.Reason == "public":
+		x.printf("%s  %s\n", x.good("allowed, public"), line)
+	case x.Allowed():
+		x.printf("%s  %s\n", x.good("allowed"), line)
+	case x.Responds():
+		x.printf("%s  %s\n  %s\n", x.warn(fmt.Sprintf("response %d", x.Status)), line, "an endpoint of the gate itself: no activity is looked at")
+	default:
 		x.printf("%s  %s\n", x.bad(fmt.Sprintf("denied %d %s", x.Status, x.Reason)), line)
 		x.printf("  %s\n", refusalText(x.Outcome))
 	}
@@ -206,6 +207,10 @@ func (x explanation) effect() {
 	}
 	if x.Groups != nil {
 		x.printf("  and Kong's plugins the groups %s\n", strings.Join(x.Groups, ", "))
+	}
+	if len(x.ResponseHeader) > 0 {
+		x.printf("\nThe client receives its response with\n")
+		x.headers(x.ResponseHeader)
 	}
 }
 
@@ -556,10 +561,13 @@ func explained(g *openGate, o *offline.Outcome, notes []string) explainedJSON {
 		Allowed: o.Allowed(), Public: o.Table != nil && o.Table.Public, Notes: notes, Activities: []activityJSON{},
 	}
 	if !o.Allowed() {
-		out.Status, out.Reason, out.Refusal = o.Status, o.Reason, o.Cause.Error()
+		out.Status, out.Reason = o.Status, o.Reason
+	}
+	if o.Cause != nil {
+		out.Refusal = o.Cause.Error()
 	}
 	if g.Name != "" {
-		out.Response, out.Strip, out.Set, out.Groups = headersForJSON(o.Header), o.Strip, headersForJSON(o.Set), o.Groups
+		out.Response, out.Strip, out.Set, out.Groups = headersForJSON(slices.Concat(o.Header, o.ResponseHeader)), o.Strip, headersForJSON(o.Set), o.Groups
 	}
 	if o.Table == nil {
 		return out

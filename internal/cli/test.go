@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -166,7 +167,7 @@ func (r *testResult) differences() []string {
 		all = append(all, fmt.Sprintf("want status %d, got %d", want, r.Outcome.Status))
 	}
 	all = append(all, headerDifferences("upstream", r.Expectation.Upstream, r.Outcome.Upstream())...)
-	return append(all, headerDifferences("response", r.Response, r.Header)...)
+	return append(all, headerDifferences("response", r.Response, slices.Concat(r.Header, r.ResponseHeader))...)
 }
 
 // headerDifferences compares the headers that are wanted with those that came.
@@ -361,7 +362,10 @@ func verdict(allowed bool) string {
 
 // because says in one line why a call is decided as it is.
 func because(o *offline.Outcome) string {
-	if !o.Allowed() {
+	switch {
+	case o.Responds():
+		return "an endpoint of the gate itself"
+	case !o.Allowed():
 		return o.Cause.Error()
 	}
 	for i := range o.Table.Matched {

@@ -73,7 +73,8 @@ type Outcome struct {
 	Call *core.Call
 	// Caller is nil for one without a valid credential.
 	Caller *core.Principal
-	// Table is what the permission table says; nil where the target was refused.
+	// Table is what the permission table says; nil where the target was refused,
+	// or where the gate itself responds.
 	Table *inspect.Explanation
 	// Assumed are the claims that the gate demands and the given ones lack.
 	Assumed []string
@@ -81,6 +82,9 @@ type Outcome struct {
 
 // Allowed reports whether the request reaches the upstream.
 func (o *Outcome) Allowed() bool { return o.Outcome == core.Allow }
+
+// Responds reports whether the request is one to an endpoint of the gate itself.
+func (o *Outcome) Responds() bool { return o.Outcome == core.Respond }
 
 // Upstream is what the upstream receives of an allowed request's headers.
 func (o *Outcome) Upstream() []core.Header {
@@ -110,7 +114,7 @@ func (g *Gate) Decide(ctx context.Context, r *core.Request, c *Caller) (*Outcome
 	r = g.withCredential(r, who)
 	o := &Outcome{Call: &core.Call{Request: r}, Caller: who.principal, Assumed: who.assumed}
 	o.Decision = g.gate.Check(who.in(ctx), r)
-	if o.Call.Path, err = g.canonical(r.Target); err == nil {
+	if o.Call.Path, err = g.canonical(r.Target); err == nil && !o.Responds() {
 		o.Table = g.Table.Explain(o.Call, who.principal)
 	}
 	return o, nil
@@ -135,7 +139,7 @@ func (g *Gate) Inadmissible(ctx context.Context, r *core.Request) error {
 		return err
 	}
 	d := open.Check(ctx, r)
-	return d.Cause
+	return cause(&d)
 }
 
 // Principal is the caller to the gate; nil for one without a valid credential.
@@ -222,7 +226,18 @@ func (g *Gate) Opens(ctx context.Context, r *core.Request, rule *permission.Owne
 		return nil, err
 	}
 	d := alone.Check(who.in(ctx), g.withCredential(r, who))
-	return d.Cause, nil
+	return cause(&d), nil
+}
+
+// errOwn is why no activity decides a request to an endpoint of the gate.
+var errOwn = errors.New("the gate itself responds to such a request")
+
+// cause is why a request does not reach the upstream; nil where it does.
+func cause(d *core.Decision) error {
+	if d.Outcome == core.Respond {
+		return errOwn
+	}
+	return d.Cause
 }
 
 // everythingPublic is a policy that leaves only the gate's own refusals.

@@ -51,7 +51,7 @@ func TestOfflineVerdictIsThatOfTheGate(t *testing.T) {
 		}
 	}
 	t.Log(decided)
-	for _, reason := range []string{"0 allowed", "0 public", "302 no_credential", "400 bad_request", "401 invalid_credential", "401 no_credential", "401 step_up", "403 forbidden", "403 insufficient_scope"} {
+	for _, reason := range []string{"200 endpoint", "0 allowed", "0 public", "302 no_credential", "400 bad_request", "401 invalid_credential", "401 no_credential", "401 step_up", "403 forbidden", "403 insufficient_scope"} {
 		if decided[reason] < 10 {
 			t.Errorf("only %d decisions are %q: the test shows little about it", decided[reason], reason)
 		}
@@ -66,6 +66,8 @@ func compare(online, offline core.Decision) string {
 		return "another decision"
 	case !reflect.DeepEqual(online.Header, offline.Header):
 		return fmt.Sprintf("other headers for the client: %q, offline %q", online.Header, offline.Header)
+	case !reflect.DeepEqual(online.ResponseHeader, offline.ResponseHeader):
+		return fmt.Sprintf("other headers for the response: %q, offline %q", online.ResponseHeader, offline.ResponseHeader)
 	case !slices.Equal(online.Strip, offline.Strip):
 		return fmt.Sprintf("other headers are removed: %q, offline %q", online.Strip, offline.Strip)
 	case !reflect.DeepEqual(online.Set, offline.Set):
@@ -144,6 +146,9 @@ func (w *world) configuration() string {
 	}
 	if w.chance(40) {
 		line("login: {url: https://login.example.test/}")
+	}
+	if w.chance(30) {
+		line("resource_metadata: [{resource: https://api.example.test, authorization_servers: [%s]}]", w.issuer.URL)
 	}
 	line("hide_credentials: %t", w.chance(30))
 	line("path: {allow_semicolon: %t, allow_double_slash: %t, allow_encoded_slash: %t}", w.chance(30), w.chance(30), w.chance(30))
@@ -270,7 +275,7 @@ func (w *world) decoded(c *Caller) *Caller {
 func (w *world) request() *core.Request {
 	r := &core.Request{
 		Method: pick(w, "GET", "GET", "POST", "DELETE"), Host: "api.example.test", Peer: netip.MustParseAddr(pick(w, "10.0.0.1", "192.0.2.1")),
-		Target: pick(w, "/users", "/users/7", "/users/7?x=1", "/users/a;b", "/users//7", "/users/a%2Fb", "/users/..", "/healthz", "/me", "/nothing"),
+		Target: pick(w, "/users", "/users/7", "/users/7?x=1", "/users/a;b", "/users//7", "/users/a%2Fb", "/users/..", "/healthz", "/me", "/nothing", "/.well-known/oauth-protected-resource"),
 	}
 	for _, h := range []core.Header{
 		{Name: "X-Tenant", Value: "acme"}, {Name: "Accept", Value: "text/html"}, {Name: "X-User-Id", Value: "root"}, {Name: "x_roles", Value: "chief"},

@@ -41,7 +41,7 @@ type Expectation struct {
 	// Peer is not valid where the file does not say.
 	Peer    netip.Addr
 	Allowed bool
-	// Status is that of the response to a denied request; 0 for any.
+	// Status is that of the response of the gate itself; 0 for any.
 	Status int
 	// Upstream and Response are headers that the upstream or the client must
 	// receive. An empty value stands for none.
@@ -81,9 +81,9 @@ var expectationKeys = strictyaml.Keys{
 	{Name: "headers", Doc: "Headers of the request by name."},
 	{Name: "peer", Doc: "The address of the client."},
 	{Name: "allowed", Required: true, Doc: "Whether the call must be allowed."},
-	{Name: "status", Doc: "The status of the response to a denied call."},
+	{Name: "status", Doc: "The status of the response of the gate to a call that does not reach the upstream."},
 	{Name: "upstream_headers", Doc: "Headers that the upstream must receive with an allowed call, by name; empty for none."},
-	{Name: "response_headers", Doc: "Headers that the client must receive with a denied call, by name; empty for none."},
+	{Name: "response_headers", Doc: "Headers that the client must receive from the gate, by name; empty for none."},
 	{Name: "why", Required: true, Doc: "Why, for whoever reads a failure."},
 }
 
@@ -200,8 +200,8 @@ func (p *parser) effect(key string, n *yaml.Node, to *Expectation) {
 	case "allowed":
 		to.Allowed, _ = p.Boolean(n, key)
 	case "status":
-		if err := n.Decode(&to.Status); err != nil || to.Status < 300 || to.Status > 599 {
-			p.Refuse(n, "status is not that of a response that denies; write a number from 300 to 599, such as 403")
+		if err := n.Decode(&to.Status); err != nil || to.Status < 200 || to.Status > 599 {
+			p.Refuse(n, "status is not that of a response of the gate; write a number from 200 to 599, such as 403")
 		}
 	case "upstream_headers":
 		to.Upstream = p.headers(n, key)
@@ -212,14 +212,12 @@ func (p *parser) effect(key string, n *yaml.Node, to *Expectation) {
 
 // checkEffect refuses what cannot come of the request.
 func (p *parser) checkEffect(n *yaml.Node, seen map[string]bool, allowed bool) {
-	impossible, why := []string{"upstream_headers"}, "a denied call does not reach the upstream"
+	key, why := "upstream_headers", "a denied call does not reach the upstream"
 	if allowed {
-		impossible, why = []string{"status", "response_headers"}, "the upstream answers an allowed call"
+		key, why = "status", "it is the upstream's"
 	}
-	for _, key := range impossible {
-		if seen[key] && seen["allowed"] {
-			p.Refuse(n, "%s does not go with allowed: %t, because %s; leave it out", key, allowed, why)
-		}
+	if seen[key] && seen["allowed"] {
+		p.Refuse(n, "%s does not go with allowed: %t, because %s; leave it out", key, allowed, why)
 	}
 }
 
