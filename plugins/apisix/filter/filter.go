@@ -46,7 +46,10 @@ func (f *Filter) ParseConf(in []byte) (any, error) { return f.gates.Gate(in) }
 func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Request) {
 	gate, ok := conf.(*core.Gate)
 	if !ok {
-		respond(w, core.Refusal(&core.Request{}, errors.New("the route's configuration is not a gate")))
+		request := &core.Request{Method: r.Method()}
+		d := core.Refusal(request, errors.New("the route's configuration is not a gate"))
+		core.Record(r.Context(), f.gates.Recorder(), core.Event{Request: request, Decision: &d})
+		respond(w, d)
 		return
 	}
 	request, err := read(r)
