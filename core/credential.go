@@ -107,7 +107,7 @@ func (e *Extractor) add(p Place) error {
 	return nil
 }
 
-// distinct refuses a last place that cannot be told from another one.
+// distinct refuses a last place that cannot be distinguished from another one.
 func (h *headerPlaces) distinct() error {
 	last := h.places[len(h.places)-1]
 	for _, p := range h.places[:len(h.places)-1] {
@@ -247,7 +247,7 @@ func cookie(r *Request, name string) (value string, n int) {
 
 // cookieValue trims what RFC 6265 section 5.2 does and no more: a browser takes
 // a name with another space in front for another name, whose prefix (__Host-)
-// keeps nobody from setting it.
+// does not restrict who may set it.
 func cookieValue(pair, name string) (string, bool) {
 	key, value, ok := strings.Cut(pair, "=")
 	return strings.Trim(value, " \t"), ok && strings.Trim(key, " \t") == name

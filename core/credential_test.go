@@ -100,7 +100,7 @@ func TestCookieWithAPrefixIsNotTossed(t *testing.T) {
 	}
 }
 
-func TestExtractLooksOnlyWhereItIsTold(t *testing.T) {
+func TestExtractLooksOnlyAtConfiguredPlaces(t *testing.T) {
 	only := mustExtract()
 	if c, err := only.Extract(&Request{Header: headers("X-Session-Token", "st", "Cookie", "jwt-token=t; =x")}); !errors.Is(err, ErrMissing) {
 		t.Errorf("got %v, %v", c, err)

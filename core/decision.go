@@ -280,7 +280,7 @@ func plainAuthority(host string) bool {
 
 // isNavigation reports whether a browser asked for a page to show, the only
 // case in which a redirect to a login page helps. A script's request must get
-// a 401: it would follow the redirect and take the login page for its answer.
+// a 401: it would follow the redirect and take the login page for the response.
 func isNavigation(r *Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false

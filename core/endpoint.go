@@ -11,7 +11,7 @@ import (
 	"gatehouse/core/httpsyntax"
 )
 
-// Endpoint is a resource that the gate answers itself, to everybody, before any
+// Endpoint is a resource that the gate answers itself, to every client, before any
 // activity is looked at: a sign-in callback, a logout, a key set, metadata.
 type Endpoint struct {
 	// Path is the one canonical path.

@@ -31,7 +31,7 @@ type Options struct {
 	Resources []Resource
 	// Login is nil when browsers get a 401 like other clients.
 	Login *Login
-	// Recorder is told of every decision; nil: none.
+	// Recorder follows every decision; nil: none.
 	Recorder Recorder
 	// Now is the clock; nil: the system's.
 	Now func() time.Time

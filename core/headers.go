@@ -256,7 +256,7 @@ func (h *IdentityHeaders) stripped(r *Request, set []Header) []string {
 
 // OpensTunnel reports whether a header line asks for an upgrade to h2c (RFC 7540
 // section 3.2). If the upstream agrees, what follows on the connection is
-// requests that nobody has decided.
+// requests that were not decided on.
 func (h Header) OpensTunnel() bool {
 	return strings.EqualFold(h.Name, "Upgrade") && strings.Contains(strings.ToLower(h.Value), "h2c")
 }

@@ -201,7 +201,7 @@ func TestHiddenCredentialsStayAtTheGateway(t *testing.T) {
 	}
 }
 
-func TestHeaderMapMistakes(t *testing.T) {
+func TestHeaderMapThatCannotBeServed(t *testing.T) {
 	for want, headers := range map[string]map[string]string{
 		`"X User" is not a header name: use letters, digits, '-' and '_'`:          {"X User": "sub"},
 		`Host frames or routes the request and cannot carry an identity`:           {"Host": "sub"},

@@ -8,7 +8,7 @@ import (
 
 // Thrown is what the log may say of a recovered panic: the text of the Go
 // runtime's own. Any other value may hold what a client sent, the credential
-// included, so only its type is told.
+// included, so only its type is shown.
 func Thrown(v any) string {
 	var fault runtime.Error
 	if err, ok := v.(error); ok && errors.As(err, &fault) {

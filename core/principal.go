@@ -37,7 +37,7 @@ type Principal struct {
 	Claims map[string]any
 }
 
-// Actor is a party that acts for somebody else.
+// Actor is a party that acts for the subject of a credential.
 type Actor struct{ Subject, Issuer, ClientID string }
 
 // ClaimPath names a value inside a principal's claims: a dotted path such as

@@ -423,7 +423,7 @@ func TestHangingAuthenticatorIsCutOff(t *testing.T) {
 	}
 }
 
-func TestPanicDeniesEverybodyWhoWaits(t *testing.T) {
+func TestPanicDeniesAllWhoWait(t *testing.T) {
 	b := setup(t, nil)
 	arrived, gate := make(chan struct{}), make(chan struct{})
 	b.next.answer = func(_ context.Context, c core.Credential) (*core.Principal, error) {

@@ -12,7 +12,7 @@ import (
 	"gatehouse/core"
 )
 
-// Key identifies an answer: a keyed hash, so it can stand in any store.
+// Key identifies a result: a keyed hash, so it can stand in any store.
 type Key [32]byte
 
 // Entry is what is known about a credential. It does not change.

@@ -19,21 +19,21 @@ import (
 	"gatehouse/core/permission/live"
 )
 
-// BuilderOptions are what a host gives to every gate.
+// BuilderOptions are what a host gives to every gate. A function that is nil is
+// not called.
 type BuilderOptions struct {
-	// Recorder is told of every decision; nil: none.
+	// Recorder follows every decision; nil: none.
 	Recorder core.Recorder
-	// Log is told of what happens outside of requests; nil: none.
+	// Log gets lines about what happens outside of requests; nil: none.
 	Log *slog.Logger
-	// Calls is told of every call to a provider, which is named after the
-	// section that configures it; nil: none.
+	// Calls is called after every call to an identity provider, which is named
+	// after the section that configures it.
 	Calls func(provider string, took time.Duration, err error)
-	// Loads is told of every configuration that loads, with nil, or fails to;
-	// nil: none.
+	// Loads is called for every configuration: with nil where it loads, else
+	// with the error.
 	Loads func(error)
-	// Reloads is told of every permission table file set that loads or fails
-	// to, Differences of every call that a shadow table decides otherwise; nil
-	// for nobody.
+	// Reloads is called for every set of permission table files that loads or
+	// fails to, Differences for every call that a shadow table decides otherwise.
 	Reloads     func(live.Reload)
 	Differences func(live.Difference)
 	// Now is the clock; nil: the system's.
@@ -69,10 +69,10 @@ func NewBuilder(o BuilderOptions) *Builder {
 	return &Builder{options: o}
 }
 
-// Recorder is told of every decision; nil: none.
+// Recorder follows every decision; nil: none.
 func (b *Builder) Recorder() core.Recorder { return b.options.Recorder }
 
-// Log is told of what happens outside of requests.
+// Log gets lines about what happens outside of requests.
 func (b *Builder) Log() *slog.Logger { return b.options.Log }
 
 // Gate returns the gate of a configuration given inline. On an error the host
@@ -171,7 +171,7 @@ func (c *Config) scheme() core.Scheme {
 }
 
 // groups returns the claims that hold groups, and the headers to strip: where
-// there are groups, nobody but the gateway's plugins may tell the upstream.
+// there are groups, only the gateway's plugins may tell the upstream.
 func (c *Config) groups() ([]core.ClaimPath, []string) {
 	if c.AuthenticatedGroupsClaim == "" {
 		return nil, c.StripHeaders
@@ -250,7 +250,7 @@ func (b *Builder) memo(next core.TokenAuthenticator, k key, limits Cache, ttl, n
 
 const (
 	// callsPerToken is how many calls to a provider, one after the other,
-	// the answer to one credential may take: discovery by two standards, and
+	// the result for one credential may take: discovery by two standards, and
 	// the key set.
 	callsPerToken = 3
 	// minCalls is how many unknown credentials may be looked at at once. Most

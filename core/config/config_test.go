@@ -44,7 +44,7 @@ func TestNullCountsAsUnset(t *testing.T) {
 	}
 }
 
-func TestEveryMistakeIsReportedAtItsPath(t *testing.T) {
+func TestEveryProblemIsReportedAtItsPath(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"nothing set": {`{}`, `configuration has 2 mistake(s)
   no way to authenticate: set session, jwt or introspection

@@ -335,7 +335,7 @@ func (d *decoder) stringMap(path string, into reflect.Value, value any) {
 	into.Set(reflect.ValueOf(m))
 }
 
-// anyMap keeps what somebody else decodes.
+// anyMap keeps what is decoded elsewhere.
 func (d *decoder) anyMap(path string, into reflect.Value, value any) {
 	if items, ok := value.(map[string]any); ok {
 		into.Set(reflect.ValueOf(items))

@@ -7,7 +7,7 @@ import (
 )
 
 // GateWith returns the gate of a configuration with an authenticator and a
-// policy of the caller's own, for tools that are told who calls. A nil policy
+// policy of the caller's own, for tools whose caller is given. A nil policy
 // stands for that of the configuration. All else is as Build makes it. No key,
 // authority or secret is read, and no identity provider is called.
 func (b *Builder) GateWith(c *Config, authenticator core.Authenticator, policy core.Policy) (*core.Gate, error) {

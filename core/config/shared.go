@@ -9,9 +9,9 @@ import (
 	"weak"
 )
 
-// shared keeps one value per key for as long as somebody uses it. Routes come
-// and go with every reload of a gateway; nothing tells when the last user of a
-// value is gone, except that nobody refers to it.
+// shared keeps one value per key for as long as it is used. Routes come
+// and go with every reload of a gateway; that nothing refers to a value
+// any more is the only sign that its last user is gone.
 type shared[T any] struct {
 	mu     sync.Mutex
 	values map[key]weak.Pointer[T]

@@ -17,7 +17,7 @@ import (
 // follows them for as long as a gate uses it.
 type table struct {
 	core.Policy
-	live *live.Live // nil for an inline one
+	live *live.Live // nil: an inline one
 }
 
 // table finds or makes the table of a configuration. One that does not load is

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// FakeIntrospection is a fake endpoint of RFC 7662: it answers what a test
+// FakeIntrospection is a fake endpoint of RFC 7662: it responds what a test
 // says about each token, and {"active":false} about any other.
 type FakeIntrospection struct {
 	*Server
@@ -22,24 +22,24 @@ func NewFakeIntrospection(t testing.TB) *FakeIntrospection {
 	return f
 }
 
-// Know sets the answer about a token.
-func (f *FakeIntrospection) Know(token string, answer map[string]any) {
+// Know sets the response about a token.
+func (f *FakeIntrospection) Know(token string, response map[string]any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.tokens[token] = answer
+	f.tokens[token] = response
 }
 
 func (f *FakeIntrospection) serve(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
-	answer, known := f.tokens[r.PostForm.Get("token")]
+	response, known := f.tokens[r.PostForm.Get("token")]
 	f.mu.Unlock()
 	if !known {
-		answer = map[string]any{"active": false}
+		response = map[string]any{"active": false}
 	}
-	answerJSON(w, answer)
+	respondJSON(w, response)
 }
 
-// FakeKratos is a fake of GET /sessions/whoami: it answers what a test says
+// FakeKratos is a fake of GET /sessions/whoami: it responds what a test says
 // about each session, and 401 about any other.
 type FakeKratos struct {
 	*Server
@@ -47,7 +47,7 @@ type FakeKratos struct {
 	sessions map[string]FakeSession
 }
 
-// FakeSession is an answer about a session.
+// FakeSession is a response about a session.
 type FakeSession struct {
 	Document map[string]any
 	// CacheFor is the header Ory-Session-Cache-For; empty for none.
@@ -61,7 +61,7 @@ func NewFakeKratos(t testing.TB) *FakeKratos {
 	return f
 }
 
-// Know sets the answer about a session, by the value of its cookie or token.
+// Know sets the response about a session, by the value of its cookie or token.
 func (f *FakeKratos) Know(credential string, s FakeSession) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -87,13 +87,13 @@ func (f *FakeKratos) serve(w http.ResponseWriter, r *http.Request) {
 	session, known := f.session(r)
 	if !known {
 		w.WriteHeader(http.StatusUnauthorized)
-		answerJSON(w, map[string]any{"error": map[string]any{"code": 401, "id": "session_inactive"}})
+		respondJSON(w, map[string]any{"error": map[string]any{"code": 401, "id": "session_inactive"}})
 		return
 	}
 	if session.CacheFor != "" {
 		w.Header().Set("Ory-Session-Cache-For", session.CacheFor)
 	}
-	answerJSON(w, session.Document)
+	respondJSON(w, session.Document)
 }
 
 func (f *FakeKratos) session(r *http.Request) (FakeSession, bool) {

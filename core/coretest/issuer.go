@@ -74,7 +74,7 @@ func (i *Issuer) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 	i.mu.Lock()
 	document := Merged(map[string]any{"issuer": i.URL, "jwks_uri": i.URL + JWKSPath}, i.discovery)
 	i.mu.Unlock()
-	answerJSON(w, document)
+	respondJSON(w, document)
 }
 
 func (i *Issuer) serveJWKS(w http.ResponseWriter, _ *http.Request) {
@@ -82,10 +82,10 @@ func (i *Issuer) serveJWKS(w http.ResponseWriter, _ *http.Request) {
 	document := map[string]any{"keys": i.jwks}
 	i.mu.Unlock()
 	w.Header().Set("Cache-Control", "no-store")
-	answerJSON(w, document)
+	respondJSON(w, document)
 }
 
-func answerJSON(w http.ResponseWriter, document any) {
+func respondJSON(w http.ResponseWriter, document any) {
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(document)
 }

@@ -22,7 +22,7 @@ func Client(t testing.TB) *idp.Client {
 	return c
 }
 
-// Server is an HTTP server that can be told to misbehave.
+// Server is an HTTP server that can be made to misbehave.
 type Server struct {
 	// URL is where it listens.
 	URL string
@@ -39,14 +39,14 @@ func NewServer(t testing.TB, healthy http.Handler) *Server {
 	s := &Server{healthy: healthy, paths: map[string]int{}}
 	server := httptest.NewServer(s)
 	t.Cleanup(func() {
-		server.CloseClientConnections() // a hung answer would keep Close waiting
+		server.CloseClientConnections() // a hung response would keep Close waiting
 		server.Close()
 	})
 	s.URL = server.URL
 	return s
 }
 
-// ServeHTTP notes the request, with its form, and answers it.
+// ServeHTTP notes the request, with its form, and responds it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.ParseForm()
 	s.mu.Lock()
@@ -87,7 +87,7 @@ func (s *Server) LastRequest(t testing.TB) *http.Request {
 // Heal ends every misbehaviour.
 func (s *Server) Heal() { s.replace(nil) }
 
-// Instead answers every request by a handler of the test's own.
+// Instead responds every request by a handler of the test's own.
 func (s *Server) Instead(h http.HandlerFunc) { s.replace(h) }
 
 func (s *Server) replace(h http.Handler) {
@@ -96,7 +96,7 @@ func (s *Server) replace(h http.Handler) {
 	s.instead = h
 }
 
-// Fail answers with a status and a body of type application/json.
+// Fail responds with a status and a body of type application/json.
 func (s *Server) Fail(status int, body string) {
 	s.Instead(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -110,7 +110,7 @@ func (s *Server) Hang() {
 	s.Instead(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 }
 
-// Drop closes each connection in place of an answer.
+// Drop closes each connection in place of a response.
 func (s *Server) Drop() {
 	s.Instead(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 }
@@ -120,7 +120,7 @@ func (s *Server) Redirect(to string) {
 	s.Instead(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusTemporaryRedirect) })
 }
 
-// Flood answers with a body that does not end while somebody reads it.
+// Flood responds with a body that does not end while it is read.
 func (s *Server) Flood() {
 	s.Instead(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -93,7 +93,7 @@ func TestRulesAtOnceDoNotMakeMoreSeries(t *testing.T) {
 	}
 }
 
-func TestEachRecorderIsTold(t *testing.T) {
+func TestEachRecorderGetsTheEvent(t *testing.T) {
 	a, b := NewMetrics("devel"), NewMetrics("devel")
 	Recorders{a, b}.End(context.Background(), core.Event{Request: &core.Request{}, Decision: &core.Decision{Rule: "r"}})
 	if !a.rules["r"] || !b.rules["r"] {

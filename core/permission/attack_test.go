@@ -321,7 +321,7 @@ func TestLoggingInAgainIsAskedForOnlyIfItHelps(t *testing.T) {
 	requireOutcome(t, table, call("GET", "/x"), &core.Principal{Scopes: []string{"s"}, Claims: ok}, "insufficient user authentication: needs assurance level aal2")
 }
 
-func TestOfSeveralRefusalsTheNearestIsTold(t *testing.T) {
+func TestOfSeveralRefusalsTheNearestIsShown(t *testing.T) {
 	table := load(t, `
 permissions:
   a: {activities: [GET /x]}
@@ -410,7 +410,7 @@ func TestConditionsSeeTheWholeCall(t *testing.T) {
 
 // What a client writes into X-Forwarded-For must not open what is for one
 // network. Beside a question for the peer it may count.
-func TestForwardedHeadersOfAStrangerDoNotOpenACondition(t *testing.T) {
+func TestForgedForwardedHeadersDoNotOpenACondition(t *testing.T) {
 	for when, accepted := range map[string]bool{
 		"cidr('10.0.0.0/8').containsIP(headers['x-forwarded-for'])":        false,
 		"headers['x_forwarded_for'] == '10.0.0.1' || claims.admin == true": false,

@@ -285,7 +285,7 @@ func TestNameWithASpaceIsNotTwoNames(t *testing.T) {
 	}
 }
 
-func TestNobodyIsNotAPrincipal(t *testing.T) {
+func TestCredentialWithoutASubjectIsRefused(t *testing.T) {
 	for _, text := range []string{`{}`, `{"sub":""}`, `{"sub":null}`, `{"sub":7}`, `{"sub":["u"]}`, `{"sub":"u","client_id":{}}`} {
 		if err := set(t, text).Principal(claims.Paths{}.WithDefaults(), &core.Principal{}); err == nil {
 			t.Errorf("%s was accepted", text)

@@ -17,7 +17,7 @@ import (
 // Options of a Client. The zero value is safe and usable.
 type Options struct {
 	// Timeout bounds a call as a whole: waiting for a free slot, connecting,
-	// and reading the answer to its end. Default 3 s.
+	// and reading the response to its end. Default 3 s.
 	Timeout time.Duration
 	// MaxConcurrent is how many calls may be under way at once. A call beyond
 	// it waits, within its timeout. Default 64.
@@ -25,15 +25,11 @@ type Options struct {
 	// CAFile holds the certificates, as PEM, that sign the provider's own, in
 	// place of the system's. Empty for the system's.
 	CAFile string
-	// InsecureSkipVerify accepts any certificate, so anybody between here and
+	// InsecureSkipVerify accepts any certificate, so whoever is between here and
 	// the provider can say who a caller is.
 	InsecureSkipVerify bool
-	// ProxyFromEnvironment sends calls through the proxy that HTTPS_PROXY,
-	// HTTP_PROXY and NO_PROXY name. Off by default: credentials travel in
-	// these calls.
-	ProxyFromEnvironment bool
-	// Observe is told of every call, for metrics: how long it took, waiting
-	// for a slot included, and whether there was an answer. nil for nobody.
+	// Observe is called after every call, for metrics: with the time it took, waiting
+	// for a slot included, and whether there was a response. nil: none.
 	Observe func(took time.Duration, err error)
 }
 
@@ -51,8 +47,8 @@ func (o Options) withDefaults() Options {
 }
 
 const (
-	maxAnswerHeader = 64 << 10
-	idleTimeout     = 90 * time.Second
+	maxResponseHeader = 64 << 10
+	idleTimeout       = 90 * time.Second
 )
 
 // Client calls identity providers. It is safe for concurrent use; share one
@@ -77,6 +73,8 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	// No proxy: credentials travel in these calls, and the environment does not
+	// get to send them elsewhere.
 	transport := &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: o.Timeout, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:        trust,
@@ -86,11 +84,8 @@ func New(o Options) (*Client, error) {
 		MaxIdleConns:           o.MaxConcurrent,
 		MaxIdleConnsPerHost:    o.MaxConcurrent,
 		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxAnswerHeader,
-		DisableCompression:     true, // the bound on an answer counts the bytes that arrive
-	}
-	if o.ProxyFromEnvironment {
-		transport.Proxy = http.ProxyFromEnvironment
+		MaxResponseHeaderBytes: maxResponseHeader,
+		DisableCompression:     true, // the bound on a response counts the bytes that arrive
 	}
 	return &Client{
 		http:    &http.Client{Transport: transport, CheckRedirect: stay},
@@ -100,7 +95,7 @@ func New(o Options) (*Client, error) {
 	}, nil
 }
 
-// stay keeps a redirect as the answer, which no caller takes for a good one.
+// stay keeps a redirect as the response, which no caller takes for a good one.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 func (o Options) tls() (*tls.Config, error) {
@@ -122,31 +117,31 @@ func (o Options) tls() (*tls.Config, error) {
 // Close drops idle connections. Calls under way go on.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Answer is a complete answer, whatever its status.
-type Answer struct {
+// Response is a complete response, whatever its status.
+type Response struct {
 	Status int
 	Header http.Header
 	Body   []byte
 }
 
-// Do sends a request and reads the answer, of at most limit bytes. It adds
+// Do sends a request and reads the response, of at most limit bytes. It adds
 // the client's timeout to the request's context.
-func (c *Client) Do(req *http.Request, limit int64) (*Answer, error) {
+func (c *Client) Do(req *http.Request, limit int64) (*Response, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), c.timeout)
 	defer cancel()
 	req = req.WithContext(ctx)
 	req.Header.Set("User-Agent", "gatehouse")
 
 	start := time.Now()
-	answer, err := c.do(req, limit)
+	response, err := c.do(req, limit)
 	c.observe(time.Since(start), err)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", req.Method, Name(req.URL), c.explain(ctx, err))
 	}
-	return answer, nil
+	return response, nil
 }
 
-func (c *Client) do(req *http.Request, limit int64) (*Answer, error) {
+func (c *Client) do(req *http.Request, limit int64) (*Response, error) {
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
@@ -168,7 +163,7 @@ func (c *Client) do(req *http.Request, limit int64) (*Answer, error) {
 	if int64(len(body)) > limit {
 		return nil, fmt.Errorf("the answer is longer than %d bytes", limit)
 	}
-	return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, nil
+	return &Response{Status: response.StatusCode, Header: response.Header, Body: body}, nil
 }
 
 // explain takes away what net/http adds: the full URL, which Do names itself

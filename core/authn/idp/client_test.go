@@ -30,7 +30,7 @@ func client(t testing.TB, o idp.Options) *idp.Client {
 	return c
 }
 
-func get(t testing.TB, c *idp.Client, url string, limit int64) (*idp.Answer, error) {
+func get(t testing.TB, c *idp.Client, url string, limit int64) (*idp.Response, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -41,21 +41,21 @@ func get(t testing.TB, c *idp.Client, url string, limit int64) (*idp.Answer, err
 
 func hello(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("hello")) }
 
-func TestAnswerIsComplete(t *testing.T) {
+func TestRefusalIsComplete(t *testing.T) {
 	server := coretest.NewServer(t, http.HandlerFunc(hello))
-	answer, err := get(t, client(t, idp.Options{}), server.URL, 5)
+	response, err := get(t, client(t, idp.Options{}), server.URL, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer.Status != 200 || string(answer.Body) != "hello" {
-		t.Errorf("got %d %q", answer.Status, answer.Body)
+	if response.Status != 200 || string(response.Body) != "hello" {
+		t.Errorf("got %d %q", response.Status, response.Body)
 	}
 	if agent := server.LastRequest(t).Header.Get("User-Agent"); agent != "gatehouse" {
 		t.Errorf("User-Agent %q", agent)
 	}
 }
 
-func TestOversizedAnswer(t *testing.T) {
+func TestOversizedProviderResponse(t *testing.T) {
 	server := coretest.NewServer(t, http.HandlerFunc(hello))
 	if _, err := get(t, client(t, idp.Options{}), server.URL, 4); err == nil {
 		t.Error("5 bytes were read with a limit of 4")
@@ -76,7 +76,7 @@ func TestHangingProvider(t *testing.T) {
 }
 
 // A body that trickles is within the timeout at every single read.
-func TestTricklingProvider(t *testing.T) {
+func TestSlowProviderResponseIsCutOff(t *testing.T) {
 	server := coretest.NewServer(t, http.HandlerFunc(hello))
 	server.Instead(func(w http.ResponseWriter, r *http.Request) {
 		for r.Context().Err() == nil {
@@ -133,12 +133,12 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	other := coretest.NewServer(t, http.HandlerFunc(hello))
 	server := coretest.NewServer(t, http.HandlerFunc(hello))
 	server.Redirect(other.URL)
-	answer, err := get(t, client(t, idp.Options{}), server.URL, 1000)
+	response, err := get(t, client(t, idp.Options{}), server.URL, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer.Status != http.StatusTemporaryRedirect || other.Calls() != 0 {
-		t.Errorf("status %d, %d calls to the other server", answer.Status, other.Calls())
+	if response.Status != http.StatusTemporaryRedirect || other.Calls() != 0 {
+		t.Errorf("status %d, %d calls to the other server", response.Status, other.Calls())
 	}
 }
 
@@ -164,7 +164,7 @@ func TestConnectionThatDiedIdle(t *testing.T) {
 	}
 }
 
-func TestCertificateOfNobody(t *testing.T) {
+func TestUntrustedProviderCertificate(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(hello))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of the refused handshake
 	server.StartTLS()

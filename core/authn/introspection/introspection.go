@@ -1,5 +1,5 @@
 // Package introspection verifies tokens by asking the authorization server
-// that issued them (RFC 7662). The answer is as fresh as the question, so a
+// that issued them (RFC 7662). The response is as fresh as the question, so a
 // revoked token is refused at once, or once a cache in front forgets it.
 package introspection
 
@@ -41,12 +41,12 @@ type Options struct {
 	ClientID     string
 	ClientSecret string
 
-	// Issuer, where given, must be the exact iss of the answer.
+	// Issuer, where given, must be the exact iss of the response.
 	Issuer string
-	// Audiences, where given, are ours: the answer must name one in aud.
+	// Audiences, where given, are ours: the response must name one in aud.
 	// Without them a token counts whomever it is meant for.
 	Audiences []string
-	// InsecureAcceptMissingExpiry accepts answers without exp, which RFC 7662
+	// InsecureAcceptMissingExpiry accepts responds without exp, which RFC 7662
 	// leaves optional. They count for 30 s.
 	InsecureAcceptMissingExpiry bool
 	// Leeway is how far the server's clock may be ahead of ours: for nbf and
@@ -121,11 +121,11 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential
 	if c.Value == "" || len(c.Value) > core.MaxCredential {
 		return nil, fmt.Errorf("%w: not a token", core.ErrInvalid)
 	}
-	answer, err := a.ask(ctx, c.Value)
+	response, err := a.ask(ctx, c.Value)
 	if err != nil {
 		return nil, fmt.Errorf("introspection: %w", err)
 	}
-	return a.Principal(answer)
+	return a.Principal(response)
 }
 
 // Principal checks what an endpoint says of a token, and reads who it speaks of.
@@ -144,32 +144,32 @@ func (a *Authenticator) Principal(response map[string]any) (*core.Principal, err
 	return p, nil
 }
 
-// maxAnswer is well above the largest token with its claims.
-const maxAnswer = 256 << 10
+// maxResponse is well above the largest token with its claims.
+const maxResponse = 256 << 10
 
-// ask gets an answer that is the server's own. Whatever is not a 200 is about
+// ask gets a response that is the server's own. Whatever is not a 200 is about
 // this client or this server, never about the token (RFC 7662 section 2.3).
 func (a *Authenticator) ask(ctx context.Context, token string) (claims.Set, error) {
 	req, err := a.request(ctx, token)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := a.options.Client.Do(req, maxAnswer)
+	response, err := a.options.Client.Do(req, maxResponse)
 	if err != nil {
 		return nil, err
 	}
-	switch answer.Status {
+	switch response.Status {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil, fmt.Errorf("the server refuses this client with status %d: check the client authentication (%s)", answer.Status, a.options.Auth)
+		return nil, fmt.Errorf("the server refuses this client with status %d: check the client authentication (%s)", response.Status, a.options.Auth)
 	default:
-		return nil, fmt.Errorf("the server answers with status %d", answer.Status)
+		return nil, fmt.Errorf("the server answers with status %d", response.Status)
 	}
-	// A signed answer (RFC 9701) would have to be verified.
-	if kind, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+	// A signed response (RFC 9701) would have to be verified.
+	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return nil, errors.New("the answer is not application/json")
 	}
-	document, err := claims.Decode(answer.Body)
+	document, err := claims.Decode(response.Body)
 	if err != nil {
 		return nil, fmt.Errorf("the answer %w", err)
 	}
@@ -200,51 +200,51 @@ func (a *Authenticator) request(ctx context.Context, token string) (*http.Reques
 	return req, nil
 }
 
-func (a *Authenticator) principal(answer claims.Set) (*core.Principal, error) {
-	issuer, err := a.check(answer)
+func (a *Authenticator) principal(response claims.Set) (*core.Principal, error) {
+	issuer, err := a.check(response)
 	if err != nil {
 		return nil, err
 	}
-	expiry, err := a.expiry(answer)
+	expiry, err := a.expiry(response)
 	if err != nil {
 		return nil, err
 	}
 	p := &core.Principal{Kind: core.KindIntrospection, Issuer: issuer, Expiry: expiry}
-	if err := answer.Principal(a.options.Claims, p); err != nil {
+	if err := response.Principal(a.options.Claims, p); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-func (a *Authenticator) check(answer claims.Set) (issuer string, err error) {
-	kind, err := answer.Text("token_type")
+func (a *Authenticator) check(response claims.Set) (issuer string, err error) {
+	kind, err := response.Text("token_type")
 	if err != nil {
 		return "", err
 	}
 	if kind != "" && !strings.EqualFold(kind, "Bearer") {
 		return "", errors.New("is not a bearer token (token_type)")
 	}
-	if err := answer.CheckKind(claims.MarkedAccess); err != nil {
+	if err := response.CheckKind(claims.MarkedAccess); err != nil {
 		return "", err
 	}
-	if issuer, err = answer.Text("iss"); err != nil {
+	if issuer, err = response.Text("iss"); err != nil {
 		return "", err
 	}
 	if a.options.Issuer != "" && issuer != a.options.Issuer {
 		return "", fmt.Errorf("is from another issuer (%.200q)", issuer)
 	}
 	if len(a.options.Audiences) > 0 {
-		if err := answer.MeantFor(a.options.Audiences); err != nil {
+		if err := response.MeantFor(a.options.Audiences); err != nil {
 			return "", err
 		}
 	}
-	return issuer, answer.Begun(a.options.Now(), a.options.Leeway)
+	return issuer, response.Begun(a.options.Now(), a.options.Leeway)
 }
 
-func (a *Authenticator) expiry(answer claims.Set) (time.Time, error) {
+func (a *Authenticator) expiry(response claims.Set) (time.Time, error) {
 	now := a.options.Now()
-	if answer["exp"] == nil && a.options.InsecureAcceptMissingExpiry {
+	if response["exp"] == nil && a.options.InsecureAcceptMissingExpiry {
 		return now.Add(missingExpiryTTL), nil
 	}
-	return answer.Expiry(now)
+	return response.Expiry(now)
 }

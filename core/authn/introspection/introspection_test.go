@@ -40,8 +40,8 @@ func setup(t *testing.T, change func(*introspection.Options)) *bench {
 	return &bench{t, clock, server, auth}
 }
 
-// answer is what Ory Hydra says about a good token, with changes.
-func (b *bench) answer(changes map[string]any) map[string]any {
+// response is what Ory Hydra says about a good token, with changes.
+func (b *bench) response(changes map[string]any) map[string]any {
 	now := b.clock.Now()
 	return coretest.Merged(map[string]any{
 		"active": true, "scope": "orders:read orders:write", "client_id": "web", "sub": "user-1",
@@ -53,7 +53,7 @@ func (b *bench) answer(changes map[string]any) map[string]any {
 
 func (b *bench) ask(changes map[string]any) (*core.Principal, error) {
 	b.t.Helper()
-	b.server.Know(token, b.answer(changes))
+	b.server.Know(token, b.response(changes))
 	return b.askAgain()
 }
 
@@ -96,7 +96,7 @@ func TestPrincipalOfAToken(t *testing.T) {
 	}
 }
 
-func TestTheQuestion(t *testing.T) {
+func TestIntrospectionRequest(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*introspection.Options)
 		basic  string
@@ -140,8 +140,8 @@ func TestInactiveToken(t *testing.T) {
 	}
 }
 
-// Only the boolean counts. An answer that says something else about activity
-// is not an answer, so nobody is let in and nobody's token is called bad.
+// Only the boolean counts. An response that says something else about activity
+// is not a response, so nobody is let in and nobody's token is called bad.
 func TestActiveThatIsNotABoolean(t *testing.T) {
 	b := setup(t, nil)
 	for _, active := range []any{"true", 1, []bool{true}, map[string]any{}, nil} {
@@ -217,7 +217,7 @@ func TestTimes(t *testing.T) {
 	b.refuses("exp of the wrong type all the same", map[string]any{"exp": "never"})
 }
 
-func TestNobody(t *testing.T) {
+func TestCredentialWithoutASubject(t *testing.T) {
 	b := setup(t, nil)
 	b.refuses("neither sub nor client_id", map[string]any{"sub": nil, "client_id": nil})
 	b.accepts("a client for itself", map[string]any{"sub": nil})
@@ -247,7 +247,7 @@ func TestOutageIsNotTheCallersFault(t *testing.T) {
 		},
 	} {
 		b := setup(t, nil)
-		b.server.Know(token, b.answer(nil))
+		b.server.Know(token, b.response(nil))
 		break_(b.server)
 		if p, err := b.askAgain(); err == nil || errors.Is(err, core.ErrInvalid) {
 			t.Errorf("%s: %+v, %v", name, p, err)
@@ -276,7 +276,7 @@ func TestOversizedTokenIsNotSent(t *testing.T) {
 func TestTokenThatLooksLikeAForm(t *testing.T) {
 	b := setup(t, nil)
 	evil := "x&token=" + token + "&client_id=admin"
-	b.server.Know(token, b.answer(nil))
+	b.server.Know(token, b.response(nil))
 	_, err := b.auth.AuthenticateToken(t.Context(), core.Credential{Place: core.BearerToken, Value: evil})
 	if !errors.Is(err, core.ErrInvalid) {
 		t.Errorf("got %v", err)

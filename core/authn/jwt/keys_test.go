@@ -49,7 +49,7 @@ func TestUnknownKidFlood(t *testing.T) {
 }
 
 // Many requests arrive before the keys are there; one fetch serves them all.
-func TestOneFetchForAStampede(t *testing.T) {
+func TestConcurrentTokensCauseOneKeyFetch(t *testing.T) {
 	b := setup(t, nil)
 	token := b.issuer.Token(nil)
 	var wait sync.WaitGroup
@@ -100,7 +100,7 @@ func TestWithdrawnKeyStopsCounting(t *testing.T) {
 	b.refuses("the withdrawn key", b.issuer.Token(nil))
 }
 
-func TestSilentProviderIsBelievedForALimitedTime(t *testing.T) {
+func TestKeysOfAnUnreachableIssuerAreUsedForALimitedTime(t *testing.T) {
 	b := setup(t, nil)
 	b.control()
 	b.issuer.Fail(http.StatusInternalServerError, "{}")
@@ -141,7 +141,7 @@ func TestOutageIsNotTheCallersFault(t *testing.T) {
 	}
 }
 
-func TestHangingProviderHoldsNobodyForEver(t *testing.T) {
+func TestHangingProviderIsCutOff(t *testing.T) {
 	impatient, err := idp.New(idp.Options{Timeout: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestHangingProviderHoldsNobodyForEver(t *testing.T) {
 }
 
 // While an issuer is down, requests do not each wait for it anew.
-func TestDeadProviderIsNotHammered(t *testing.T) {
+func TestUnreachableIssuerIsFetchedWithBackOff(t *testing.T) {
 	b := setup(t, nil)
 	b.issuer.Fail(503, "{}")
 	for range 50 {

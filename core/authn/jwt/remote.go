@@ -32,10 +32,10 @@ type remoteKeys struct {
 	next     time.Time // no fetch before
 	failures int       // fetches that failed since one succeeded
 	err      error     // of the last fetch
-	flight   *flight   // the fetch under way
+	fetching *fetch    // the fetch under way
 }
 
-type flight struct {
+type fetch struct {
 	done chan struct{}
 	set  *keySet // valid once done is closed
 	err  error
@@ -79,7 +79,7 @@ func (r *remoteKeys) usable() *keySet {
 	}
 	now := r.now()
 	age := now.Sub(r.fetched)
-	if age >= r.issuer.RefreshAfter && r.flight == nil && !now.Before(r.next) {
+	if age >= r.issuer.RefreshAfter && r.fetching == nil && !now.Before(r.next) {
 		r.start()
 	}
 	if age >= r.issuer.MaxAge {
@@ -95,7 +95,7 @@ func (r *remoteKeys) ready() bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.flight == nil && !r.now().Before(r.next) {
+	if r.fetching == nil && !r.now().Before(r.next) {
 		r.start()
 	}
 	return false
@@ -105,14 +105,14 @@ func (r *remoteKeys) ready() bool {
 // the last one is too recent to begin another, its outcome counts.
 func (r *remoteKeys) refreshed(ctx context.Context) (*keySet, error) {
 	r.mu.Lock()
-	if r.flight == nil && r.now().Before(r.next) {
+	if r.fetching == nil && r.now().Before(r.next) {
 		defer r.mu.Unlock()
 		return r.set, r.err
 	}
-	if r.flight == nil {
+	if r.fetching == nil {
 		r.start()
 	}
-	f := r.flight
+	f := r.fetching
 	r.mu.Unlock()
 
 	select {
@@ -126,15 +126,15 @@ func (r *remoteKeys) refreshed(ctx context.Context) (*keySet, error) {
 // start begins a fetch that outlives the request that caused it, because
 // others wait for it too. The HTTP client bounds its duration. Callers hold mu.
 func (r *remoteKeys) start() {
-	f := &flight{done: make(chan struct{})}
-	r.flight = f
+	f := &fetch{done: make(chan struct{})}
+	r.fetching = f
 	go func() {
 		f.set, f.err = r.fetchSafely(context.Background())
-		r.land(f)
+		r.finish(f)
 	}()
 }
 
-func (r *remoteKeys) land(f *flight) {
+func (r *remoteKeys) finish(f *fetch) {
 	failures := r.settle(f)
 	if f.err != nil {
 		r.log.Warn("cannot fetch the keys of an issuer", "issuer", r.issuer.Issuer, "error", f.err, "failures", failures)
@@ -142,7 +142,7 @@ func (r *remoteKeys) land(f *flight) {
 	close(f.done)
 }
 
-func (r *remoteKeys) settle(f *flight) (failures int) {
+func (r *remoteKeys) settle(f *fetch) (failures int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
@@ -154,7 +154,7 @@ func (r *remoteKeys) settle(f *flight) (failures int) {
 		r.next = now.Add(min(r.issuer.MinInterval, backOff(r.failures)))
 	}
 	r.err = f.err
-	r.flight = nil
+	r.fetching = nil
 	return r.failures
 }
 
@@ -182,17 +182,17 @@ func (r *remoteKeys) fetch(ctx context.Context) (*keySet, error) {
 		}
 		address = discovered
 	}
-	answer, err := r.get(ctx, address, "application/jwk-set+json, application/json", maxJWKSBytes)
+	response, err := r.get(ctx, address, "application/jwk-set+json, application/json", maxJWKSBytes)
 	if err != nil {
 		return nil, err
 	}
-	if answer.Status != http.StatusOK {
-		return nil, fmt.Errorf("the JWKS is answered with status %d", answer.Status)
+	if response.Status != http.StatusOK {
+		return nil, fmt.Errorf("the JWKS is answered with status %d", response.Status)
 	}
-	return parseJWKS(answer.Body, r.issuer.Algorithms)
+	return parseJWKS(response.Body, r.issuer.Algorithms)
 }
 
-func (r *remoteKeys) get(ctx context.Context, address, accept string, limit int64) (*idp.Answer, error) {
+func (r *remoteKeys) get(ctx context.Context, address, accept string, limit int64) (*idp.Response, error) {
 	u, err := idp.ParseURL(address)
 	if err != nil {
 		return nil, fmt.Errorf("the JWKS address %w", err)
@@ -211,17 +211,17 @@ const maxDiscoveryBytes = 128 << 10
 // 1.0 section 4, and by RFC 8414 when that document is not there.
 func (r *remoteKeys) discover(ctx context.Context) (jwksURI string, err error) {
 	for _, address := range discoveryURLs(r.issuer.Issuer) {
-		answer, err := r.get(ctx, address, "application/json", maxDiscoveryBytes)
+		response, err := r.get(ctx, address, "application/json", maxDiscoveryBytes)
 		if err != nil {
 			return "", err
 		}
-		if answer.Status == http.StatusNotFound {
+		if response.Status == http.StatusNotFound {
 			continue
 		}
-		if answer.Status != http.StatusOK {
-			return "", fmt.Errorf("%s answers with status %d", address, answer.Status)
+		if response.Status != http.StatusOK {
+			return "", fmt.Errorf("%s answers with status %d", address, response.Status)
 		}
-		return r.readDiscovery(answer.Body)
+		return r.readDiscovery(response.Body)
 	}
 	return "", errors.New("the issuer has neither /.well-known/openid-configuration nor /.well-known/oauth-authorization-server; give its JWKS URL")
 }

@@ -519,7 +519,7 @@ func TestCancelledCaller(t *testing.T) {
 	}
 }
 
-func TestEveryMistakeInTheOptionsIsNamed(t *testing.T) {
+func TestEveryProblemInTheOptionsIsNamed(t *testing.T) {
 	_, err := jwt.New(jwt.Options{
 		Leeway: time.Hour,
 		Client: coretest.Client(t),

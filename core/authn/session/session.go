@@ -1,10 +1,10 @@
 // Package session verifies browser and native app sessions with Ory Kratos:
-// GET /sessions/whoami with the one credential that is in question.
+// GET /sessions/whoami with the one credential of the request.
 //
 // Exactly one credential is sent. Kratos prefers X-Session-Token over the
 // cookie over a bearer token, and answers 500 to a good one beside a broken
 // one, so passing several on would leave the choice of who the caller is to
-// an order that nobody configured.
+// an order that is not configured.
 package session
 
 import (
@@ -117,14 +117,14 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential
 	if err != nil {
 		return nil, err
 	}
-	answer, err := a.options.Client.Do(req, maxSession)
+	response, err := a.options.Client.Do(req, maxSession)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.refusal(answer); err != nil {
+	if err := a.refusal(response); err != nil {
 		return nil, err
 	}
-	return a.principal(answer)
+	return a.principal(response)
 }
 
 func (a *Authenticator) request(ctx context.Context, c core.Credential) (*http.Request, error) {
@@ -149,21 +149,21 @@ func notInCredential(r rune) bool {
 	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`",;\`, r)
 }
 
-// refusal sorts every answer but 200. Kratos says 401 to each kind of bad
+// refusal sorts every response but 200. Kratos says 401 to each kind of bad
 // credential alike; a 403 that is not its own may come from anything in
 // between and says nothing about the session.
-func (a *Authenticator) refusal(answer *idp.Answer) error {
-	switch answer.Status {
+func (a *Authenticator) refusal(response *idp.Response) error {
+	switch response.Status {
 	case http.StatusOK:
 		return nil
 	case http.StatusUnauthorized:
 		return fmt.Errorf("%w: Kratos knows no such session", core.ErrInvalid)
 	case http.StatusForbidden:
-		if id, ok := errorID.Lookup(decoded(answer.Body)); ok && id == "session_aal2_required" {
+		if id, ok := errorID.Lookup(decoded(response.Body)); ok && id == "session_aal2_required" {
 			return &core.StepUp{AAL: "aal2"}
 		}
 	}
-	return fmt.Errorf("Kratos answers %s with status %d", a.whoami, answer.Status)
+	return fmt.Errorf("Kratos answers %s with status %d", a.whoami, response.Status)
 }
 
 var errorID = claims.MustPaths("error.id")[0]
@@ -173,8 +173,8 @@ func decoded(body []byte) map[string]any {
 	return document
 }
 
-func (a *Authenticator) principal(answer *idp.Answer) (*core.Principal, error) {
-	document, err := claims.Decode(answer.Body)
+func (a *Authenticator) principal(response *idp.Response) (*core.Principal, error) {
+	document, err := claims.Decode(response.Body)
 	if err != nil {
 		return nil, fmt.Errorf("the session that Kratos sends %w", err)
 	}
@@ -182,7 +182,7 @@ func (a *Authenticator) principal(answer *idp.Answer) (*core.Principal, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.FreshUntil = a.freshUntil(answer)
+	p.FreshUntil = a.freshUntil(response)
 	return p, nil
 }
 
@@ -256,18 +256,18 @@ func withoutSecrets(session claims.Set) map[string]any {
 	return session
 }
 
-// maxKept is the longest session that may be remembered, in bytes. Traits are
-// the user's own: somebody who writes a book into one and logs in again and
-// again would fill a cache that counts its entries, not their size.
+// maxKept is the longest session that may be cached, in bytes. Traits are
+// the user's own: one who fills them and signs in again and again would fill a
+// cache that counts its entries, not their size.
 const maxKept = 32 << 10
 
 // freshUntil reads Ory-Session-Cache-For, the seconds for which Kratos allows
-// its answer to be kept. A value that cannot be read allows none.
-func (a *Authenticator) freshUntil(answer *idp.Answer) time.Time {
-	if len(answer.Body) > maxKept {
+// its response to be kept. A value that cannot be read allows none.
+func (a *Authenticator) freshUntil(response *idp.Response) time.Time {
+	if len(response.Body) > maxKept {
 		return a.options.Now()
 	}
-	text := answer.Header.Get("Ory-Session-Cache-For")
+	text := response.Header.Get("Ory-Session-Cache-For")
 	if text == "" {
 		return time.Time{}
 	}

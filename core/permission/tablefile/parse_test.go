@@ -33,9 +33,9 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// TestEveryMistakeIsReportedWhereItIs compares the exact text of every problem
+// TestEveryProblemIsReportedAtItsPlace compares the exact text of every problem
 // that a file can have by itself.
-func TestEveryMistakeIsReportedWhereItIs(t *testing.T) {
+func TestEveryProblemIsReportedAtItsPlace(t *testing.T) {
 	files, err := filepath.Glob("testdata/problems/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no test data", err)
