@@ -310,8 +310,12 @@ func onlyTwoStatuses(d core.Decision) core.Decision {
 	if d.Status != http.StatusFound {
 		reduced.Header = append(reduced.Header, core.Header{Name: bodyHeader, Value: string(d.Body)})
 	}
+	cookies := 0
 	for _, h := range d.Header {
 		switch {
+		case isSetCookie(h):
+			cookies++
+			h.Name = numberedCookie(cookies)
 		case h.Name == "Location":
 			h.Name = locationHeader
 		case h.Name == "WWW-Authenticate" && reduced.Status != http.StatusUnauthorized:

@@ -69,7 +69,7 @@ func numberedCookies(dialect string) carrier {
 			if !isSetCookie(h) {
 				return nil, cannotCarry(dialect, h.Name)
 			}
-			numbered[i] = core.Header{Name: cookieHeader + strconv.Itoa(i+1), Value: h.Value}
+			numbered[i] = core.Header{Name: numberedCookie(i + 1), Value: h.Value}
 		}
 		if len(lines) > maxCookies {
 			return nil, fmt.Errorf("with the dialect %s a proxy can set %d cookies, not %d", dialect, maxCookies, len(lines))
@@ -77,5 +77,7 @@ func numberedCookies(dialect string) carrier {
 		return numbered, nil
 	}
 }
+
+func numberedCookie(number int) string { return cookieHeader + strconv.Itoa(number) }
 
 func isSetCookie(h core.Header) bool { return strings.EqualFold(h.Name, "Set-Cookie") }

@@ -22,8 +22,9 @@ import (
 // authenticator knows everybody. It looks at the client's certificate, and its
 // results carry headers for the client.
 type authenticator struct {
-	sets []core.Header
-	seen *seen
+	sets  []core.Header
+	seen  *seen
+	fails error
 }
 
 // seen is what an authenticator was given last.
@@ -37,7 +38,7 @@ type seen struct {
 func (a authenticator) Authenticate(_ context.Context, call *core.Call, _ core.Credential) (core.Authentication, error) {
 	result := core.Authentication{Principal: &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}, ResponseHeader: a.sets}
 	if a.seen == nil {
-		return result, nil
+		return result, a.fails
 	}
 	a.seen.mu.Lock()
 	defer a.seen.mu.Unlock()
@@ -114,6 +115,35 @@ func TestRefreshedCookieGoesToTheClientInEveryDialect(t *testing.T) {
 	ok := r.check(t, checkRequest("GET", "/private", map[string]string{"authorization": "Bearer good"})).GetOkResponse()
 	if got := option(ok.GetResponseHeadersToAdd(), "Set-Cookie"); !slices.Equal(got, []string{"a=1; Secure", "b=; Max-Age=0"}) || len(option(ok.GetHeaders(), "Set-Cookie")) > 0 {
 		t.Errorf("envoy-grpc: %v", ok)
+	}
+}
+
+// A cookie of a session that has ended is deleted with the refusal, which most
+// proxies pass on as it is.
+func TestDeletedCookieGoesToTheClientWithTheRefusal(t *testing.T) {
+	r := rigOf(t, authenticator{sets: twoCookies, fails: core.ErrInvalid}, settings.Endpoint{})
+	eachDialect(t, func(t *testing.T, d *dialect) {
+		response := r.authRequest(t, d, "GET", "/private", anyToken)
+		got := response.Header["Set-Cookie"]
+		if d.refuse != nil {
+			got = []string{response.Header.Get(cookieHeader + "1"), response.Header.Get(cookieHeader + "2")}
+		}
+		if clientStatus(response) != "401" || !slices.Equal(got, []string{"a=1; Secure", "b=; Max-Age=0"}) {
+			t.Errorf("status %s, %v", clientStatus(response), response.Header)
+		}
+	})
+	denied := r.check(t, checkRequest("GET", "/private", map[string]string{"authorization": "Bearer good"})).GetDeniedResponse()
+	if got := option(denied.GetHeaders(), "Set-Cookie"); !slices.Equal(got, []string{"a=1; Secure", "b=; Max-Age=0"}) {
+		t.Errorf("envoy-grpc: %v", denied)
+	}
+	var actions []string
+	for _, h := range denied.GetHeaders() {
+		actions = append(actions, h.GetHeader().GetKey()+" "+h.GetAppendAction().String())
+	}
+	for _, want := range []string{"Content-Type OVERWRITE_IF_EXISTS_OR_ADD", "Set-Cookie OVERWRITE_IF_EXISTS_OR_ADD", "Set-Cookie APPEND_IF_EXISTS_OR_ADD"} {
+		if !slices.Contains(actions, want) {
+			t.Errorf("envoy-grpc: %v", actions)
+		}
 	}
 }
 
