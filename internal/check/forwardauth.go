@@ -2,6 +2,7 @@ package check
 
 import (
 	"crypto/tls"
+	"slices"
 	"strings"
 
 	"gatehouse/core/config"
@@ -28,7 +29,14 @@ func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 		}
 	}
 	for _, gate := range root.Get("gates").Pairs() {
-		c.namedGate(gate)
+		paths := c.namedGate(gate)
+		direct := slices.ContainsFunc(service.Endpoints, func(e forwardauth.Endpoint) bool {
+			return e.Dialect == forwardauth.Direct && e.Gate == gate.Key.Value
+		})
+		if len(paths) > 0 && !direct {
+			c.add("missing-endpoint-route", gate.Key.Place(), "resource_metadata: the gate answers %s itself, but no endpoint takes such requests; add {dialect: %s, gate: %s} to endpoints and have the proxy pass them on there",
+				strings.Join(paths, ", "), forwardauth.Direct, gate.Key.Value)
+		}
 	}
 }
 
@@ -48,17 +56,18 @@ func unsaid(first, second []config.Problem) []config.Problem {
 	return left
 }
 
-func (c *checker) namedGate(gate document.Pair) {
+// namedGate checks a gate and returns the paths that it answers itself.
+func (c *checker) namedGate(gate document.Pair) []string {
 	if !gate.Value.IsMap() {
 		c.add("config", gate.Key.Place(), "gates.%s: must be a map of settings", gate.Key.Value)
-		return
+		return nil
 	}
 	raw, err := gate.Value.JSON()
 	if err != nil {
 		c.add("config", gate.Key.Place(), "gates.%s: %v", gate.Key.Value, err)
-		return
+		return nil
 	}
-	c.gate(settings{root: gate.Value, raw: raw, place: gate.Key.Place()})
+	return c.gate(settings{root: gate.Value, raw: raw, place: gate.Key.Place()})
 }
 
 // certificate checks the files of a listener, if all of them are here.
