@@ -61,8 +61,8 @@ type Finding struct {
 type Gate struct {
 	document.Place
 	Config *config.Config
-	// Tables are the files of its permission table.
-	Tables []*permission.File
+	// Table are the files of its permission table; nil where they are not here.
+	Table []*permission.File
 }
 
 // Report is what a check found.

@@ -16,6 +16,7 @@ type checkCommandOptions struct {
 	as       choice
 	roots    []string
 	output   outputFlags
+	call     checkedCall
 	rules    bool
 	silenced bool
 }
@@ -33,6 +34,9 @@ Every error is reported at once, with its place and what to do, and so is what
 opens a door: a route without the plugin, a plugin that the gateway may skip, a
 check that is switched off. The files that a configuration names are checked too.
 
+With --call, what each gate makes of a call is shown: its response to the client,
+or the headers of the request to the upstream.
+
 To accept a warning, add a comment with a reason, on the same line or on the one
 before, or name its rule with --allow:
 
@@ -41,6 +45,7 @@ before, or name its rule with --allow:
 		Example: `  gatehouse check kong.yml
   gatehouse check --root /etc/gatehouse=deploy/ apisix.yaml config.yaml
   gatehouse check --output sarif kubernetes/*.yaml
+  gatehouse check --claims token.json --call 'GET /users/7' gatehouse.yaml
   gatehouse check --rules`,
 		ValidArgsFunction: completeConfigurations,
 		RunE:              o.run,
@@ -55,6 +60,7 @@ before, or name its rule with --allow:
 	f.BoolVar(&o.silenced, "silenced", false, "print the accepted warnings too, with their reasons")
 	_ = c.MarkFlagDirname("root")
 	_ = c.RegisterFlagCompletionFunc("allow", cobra.FixedCompletions(ruleNames(), cobra.ShellCompDirectiveNoFileComp))
+	o.call.register(c)
 	o.output.register(c, "text", "json", "sarif")
 	return c
 }
@@ -88,13 +94,24 @@ func (o *checkCommandOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	report := check.Files(files, o.options)
+	var decisions []gateDecision
+	if called, err := o.call.given(cmd); err != nil {
+		return err
+	} else if called {
+		if decisions, err = o.call.decide(cmd, report.Gates); err != nil {
+			return err
+		}
+	}
 	switch o.output.format.value {
 	case "json":
-		err = printJSON(cmd.OutOrStdout(), checkReportForJSON(report, args))
+		out := checkReportForJSON(report, args)
+		out.Calls = checkedCalls(decisions)
+		err = printJSON(cmd.OutOrStdout(), out)
 	case "sarif":
 		err = printJSON(cmd.OutOrStdout(), check.SARIF(report))
 	default:
 		o.print(o.output.printer(cmd), report, args)
+		o.call.print(o.output.printer(cmd), decisions)
 	}
 	if err == nil && report.Failed() {
 		err = errNo
@@ -179,6 +196,7 @@ type checkReportJSON struct {
 	Files    []checkedJSON      `json:"files"`
 	Findings []checkFindingJSON `json:"findings"`
 	Silenced []checkFindingJSON `json:"silenced"`
+	Calls    []checkedCallJSON  `json:"calls,omitempty"`
 }
 
 type checkedJSON struct {
