@@ -279,6 +279,19 @@ func TestDocumentationLinksExist(t *testing.T) {
 	}
 }
 
+// TestContentsOfReferencesAreComplete compares the list at the top of each long
+// reference with its headings.
+func TestContentsOfReferencesAreComplete(t *testing.T) {
+	for _, path := range []string{"docs/kong.md", "docs/apisix.md", "docs/forward-auth.md"} {
+		contents, rest, _ := strings.Cut(pageOf(t, path).text, "\n## ")
+		for line := range strings.SplitSeq(outsideBlocks("## "+rest), "\n") {
+			if title, ok := strings.CutPrefix(line, "## "); ok && !strings.Contains(contents, "["+title+"](#") {
+				t.Errorf("%s: the contents at its top lack %q", path, title)
+			}
+		}
+	}
+}
+
 // outsideBlocks leaves out what is code.
 func outsideBlocks(text string) string {
 	var kept strings.Builder
