@@ -77,9 +77,9 @@ func ask(t *testing.T, s *stage, url string, header http.Header) (int, *upstream
 	return answer.StatusCode, last(s.Upstreams["users"])
 }
 
-// TestGroupsForKongsACLAreTheCallersAndNobodyElses: Ada is an editor, Bob a
+// TestGroupsForKongsACLAreThoseOfTheCaller: Ada is an editor, Bob a
 // viewer, and both say that they are everything.
-func TestGroupsForKongsACLAreTheCallersAndNobodyElses(t *testing.T) {
+func TestGroupsForKongsACLAreThoseOfTheCaller(t *testing.T) {
 	s := shared.get(t)
 	url := kongWith(t, s, map[string]map[string]any{
 		"editors": {"name": "acl", "config": map[string]any{"allow": []any{"editor"}}},

@@ -11,7 +11,7 @@ const kills = 4
 
 // The plugin's process is killed, again and again, under load: every answer is
 // right or an error of the gateway, and nobody gets in who may not.
-func TestKilledPluginLetsNobodyIn(t *testing.T) {
+func TestKilledPluginLetsNoRequestThrough(t *testing.T) {
 	s := shared.get(t)
 	for name, gateway := range map[string]struct {
 		url string

@@ -8,7 +8,7 @@ import (
 
 // Kratos and then Hydra stop under load: what can still be known is answered
 // rightly, everything else with 503. /live asks them about every request.
-func TestStoppedIdentityProviderLetsNobodyIn(t *testing.T) {
+func TestStoppedIdentityProviderLetsNoRequestThrough(t *testing.T) {
 	s := ownStage(t)
 	bySession := kind{name: "ada by session", path: "/live/users/1", headers: sessionCookie(s.Credentials.Session.Cookie), right: vector.Allow, user: s.Ada.ID}
 	byToken := kind{name: "ada by token", path: "/live/users/1", headers: bearer(s.Credentials.Opaque.AccessToken), right: vector.Allow, user: s.Ada.ID}

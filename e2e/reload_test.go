@@ -136,7 +136,7 @@ var variants = []variant{
 // The configuration changes under load, routes change places, plugins get new
 // instances, and one configuration does not load at all: no request is ever
 // let through by the wrong one or by none.
-func TestReloadLetsNobodyIn(t *testing.T) {
+func TestReloadLetsNoRequestThrough(t *testing.T) {
 	s := shared.get(t)
 	for name, gateway := range map[string]struct {
 		url, file string

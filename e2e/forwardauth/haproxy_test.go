@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestQuestionThatIsCutShortAdmitsNobody: a client that closes its side of the
+// TestTruncatedAuthRequestIsDenied: a client that closes its side of the
 // connection ends the action under abortonclose, and HAProxy goes on without it.
-func TestQuestionThatIsCutShortAdmitsNobody(t *testing.T) {
+func TestTruncatedAuthRequestIsDenied(t *testing.T) {
 	b := newBench(t, changed(t, "haproxy", change{"haproxy.cfg", "defaults\n", "defaults\n    option abortonclose\n"}), benchTable)
 	if err := b.service.hang(); err != nil {
 		t.Fatal(err)
@@ -39,8 +39,8 @@ func TestQuestionThatIsCutShortAdmitsNobody(t *testing.T) {
 	}
 }
 
-// TestActionThatFailsAdmitsNobody: HAProxy logs what goes wrong in Lua, and goes on.
-func TestActionThatFailsAdmitsNobody(t *testing.T) {
+// TestFailedActionOfHAProxyDenies: HAProxy logs what goes wrong in Lua, and goes on.
+func TestFailedActionOfHAProxyDenies(t *testing.T) {
 	for what, lua := range map[string]string{
 		"before the question": "local function auth_headers(txn)\n  error('x')",
 		"endless":             "local function auth_headers(txn)\n  while true do end",

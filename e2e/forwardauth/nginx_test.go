@@ -27,9 +27,9 @@ func withServerLines(t *testing.T, http, server string) proxy {
 	return p
 }
 
-// TestErrorPageThatSays200LetsNobodyIn: pages for errors are inherited by the
+// TestErrorPageWith200IsNoAdmission: pages for errors are inherited by the
 // location of the question, and what auth_request sees of them is a 200.
-func TestErrorPageThatSays200LetsNobodyIn(t *testing.T) {
+func TestErrorPageWith200IsNoAdmission(t *testing.T) {
 	for what, lines := range map[string]string{
 		"of refusals": "proxy_intercept_errors on; error_page 401 403 500 503 =200 /sorry.html;",
 		"as it comes": "proxy_intercept_errors on; error_page 401 403 500 503 = /sorry.html;",
@@ -57,9 +57,9 @@ func TestErrorPageThatSays200LetsNobodyIn(t *testing.T) {
 	}
 }
 
-// TestRewriteOfTheServerDoesNotAnswerTheQuestion: a server block's rewrites see the
+// TestRewriteOfTheServerDoesNotReplaceTheAuthRequest: a server block's rewrites see the
 // question as well, and whoever answers there instead lets everybody in.
-func TestRewriteOfTheServerDoesNotAnswerTheQuestion(t *testing.T) {
+func TestRewriteOfTheServerDoesNotReplaceTheAuthRequest(t *testing.T) {
 	for what, lines := range map[string]string{
 		"front controller":   "if (!-f $request_filename) { rewrite ^ /private last; }",
 		"everything":         "rewrite ^/(.*)$ /private?q=$1 last;",
@@ -78,9 +78,9 @@ func TestRewriteOfTheServerDoesNotAnswerTheQuestion(t *testing.T) {
 	}
 }
 
-// TestAnswerInTheCacheOfNginxIsForNobodyElse: a server that caches whatever its
+// TestCachedAuthResponseOfNginxIsNotReused: a server that caches whatever its
 // upstreams say, for all clients alike.
-func TestAnswerInTheCacheOfNginxIsForNobodyElse(t *testing.T) {
+func TestCachedAuthResponseOfNginxIsNotReused(t *testing.T) {
 	p := withServerLines(t, "proxy_cache_path cache keys_zone=all:1m;", "proxy_cache all; proxy_cache_valid any 1h; proxy_ignore_headers Cache-Control;")
 	configure := p.configure
 	p.configure = func(s site) ([]string, error) {
@@ -102,9 +102,9 @@ func TestAnswerInTheCacheOfNginxIsForNobodyElse(t *testing.T) {
 	}
 }
 
-// TestSatisfyAnyOfTheServerAdmitsNobody: an address or a password that the whole
+// TestSatisfyAnyOfTheServerIsNoAdmission: an address or a password that the whole
 // server takes stood in for Gatehouse.
-func TestSatisfyAnyOfTheServerAdmitsNobody(t *testing.T) {
+func TestSatisfyAnyOfTheServerIsNoAdmission(t *testing.T) {
 	for what, lines := range map[string]string{"everybody": "satisfy any; allow all;", "by address": "satisfy any; allow 127.0.0.1; deny all;"} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t, withServerLines(t, "", lines), benchTable)
@@ -144,9 +144,9 @@ func TestBodyThatTheLocationAllowsIsNoOutage(t *testing.T) {
 	}
 }
 
-// TestBodyOfTheServerIsNoSecondQuestion: what a server sends in place of every
+// TestBodyOfTheServerIsNoSecondAuthRequest: what a server sends in place of every
 // body would stand before the next question on the same connection.
-func TestBodyOfTheServerIsNoSecondQuestion(t *testing.T) {
+func TestBodyOfTheServerIsNoSecondAuthRequest(t *testing.T) {
 	b := newBench(t, withServerLines(t, "", "proxy_set_body $http_x_body;"), benchTable)
 	for range 5 {
 		if answer, got := b.send(t, "GET", "/private", b.bearer(nil), "X-Body: no question"); answer.Status != 200 || got == nil || got.Body != "no question" {

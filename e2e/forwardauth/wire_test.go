@@ -280,9 +280,9 @@ func TestHostWithTwoReadings(t *testing.T) {
 	})
 }
 
-// TestAnswerWithLongHeadersIsNoOutage: identity headers have at most 4 KiB each
+// TestAuthResponseWithLongHeadersIsNoOutage: identity headers have at most 4 KiB each
 // and a way back at most three times a target.
-func TestAnswerWithLongHeadersIsNoOutage(t *testing.T) {
+func TestAuthResponseWithLongHeadersIsNoOutage(t *testing.T) {
 	eachProxy(t, func(t *testing.T, b *bench) {
 		long := strings.Repeat("x", 4000)
 		answer, got := b.send(t, "GET", "/private", b.bearer(map[string]any{"name": long, "email": long}))

@@ -8,7 +8,7 @@ import (
 )
 
 // caches tells Prometheus of the builder's caches. They come and go with the
-// configurations, so they are asked at each scrape.
+// configurations, so they are read at each scrape.
 type caches struct {
 	gates *config.Builder
 }

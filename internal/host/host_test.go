@@ -31,9 +31,9 @@ func TestAdminAddressThatIsTakenIsTriedAgain(t *testing.T) {
 	}
 	taken.Close()
 	for status := 0; status != http.StatusOK; {
-		if answer, err := http.Get("http://" + taken.Addr().String() + "/healthz"); err == nil {
-			status = answer.StatusCode
-			answer.Body.Close()
+		if response, err := http.Get("http://" + taken.Addr().String() + "/healthz"); err == nil {
+			status = response.StatusCode
+			response.Body.Close()
 		}
 	}
 	if n := strings.Count(log.String(), "address is taken"); n != 1 {

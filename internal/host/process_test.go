@@ -56,7 +56,7 @@ func binary(t *testing.T, pkg string) string {
 	return path
 }
 
-// admin asks the admin listener of a process on a unix socket.
+// admin is a client of the admin listener of a process on a unix socket.
 type admin struct{ *http.Client }
 
 func newAdmin(socket string) admin {
@@ -66,18 +66,18 @@ func newAdmin(socket string) admin {
 	return admin{&http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: 10 * time.Second}}
 }
 
-// get returns a status of 0 while nobody listens.
+// get returns a status of 0 while no process listens.
 func (a admin) get(path string) (int, string) {
-	answer, err := a.Get("http://admin" + path)
+	response, err := a.Get("http://admin" + path)
 	if err != nil {
 		return 0, ""
 	}
-	defer answer.Body.Close()
-	body, _ := io.ReadAll(answer.Body)
-	return answer.StatusCode, string(body)
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	return response.StatusCode, string(body)
 }
 
-// await asks until the status is the one that is wanted.
+// await sends requests until the status is the one that is wanted.
 func (a admin) await(t *testing.T, path string, want int) string {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
@@ -194,8 +194,8 @@ gates:
 	}
 }
 
-// TestAdminFlagOfEveryHost: the help tells of it, and one without an address is a
-// mistake that does not pass for a listener.
+// TestAdminFlagOfEveryHost: the help shows it, and without an address it is an
+// error that does not pass for a listener.
 func TestAdminFlagOfEveryHost(t *testing.T) {
 	for _, pkg := range []string{"plugins/kong", "plugins/apisix", "plugins/forwardauth"} {
 		program := binary(t, pkg)
@@ -211,7 +211,7 @@ func TestAdminFlagOfEveryHost(t *testing.T) {
 	}
 }
 
-// TestVersionOfEveryProgram: one line with the name and what the build was told.
+// TestVersionOfEveryProgram: one line with the name and the version of the build.
 func TestVersionOfEveryProgram(t *testing.T) {
 	for pkg, want := range map[string]string{
 		"plugins/kong": "gatehouse v1.2.3-test\n", "plugins/apisix": "gatehouse-runner v1.2.3-test\n",

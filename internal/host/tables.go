@@ -10,7 +10,7 @@ import (
 )
 
 // tables tells Prometheus when the permission tables in use were loaded. They
-// go with the configurations that use them, so they are asked for at each scrape.
+// go with the configurations that use them, so they are read at each scrape.
 type tables struct {
 	gates *config.Builder
 }
@@ -24,7 +24,7 @@ var loaded = prometheus.NewDesc("gatehouse_table_loaded_timestamp_seconds",
 func (tables) Describe(to chan<- *prometheus.Desc) { to <- loaded }
 
 // Collect reads the times. Of configurations that follow the same files the one
-// that loaded them last counts: a series must not be told of twice.
+// that loaded them last counts: a series must not be there twice.
 func (t tables) Collect(to chan<- prometheus.Metric) {
 	type series struct{ table, version string }
 	at := map[series]time.Time{}

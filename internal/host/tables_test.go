@@ -41,8 +41,8 @@ func loadedTables(t *testing.T, h *Host, table string) int {
 	return strings.Count(text, fmt.Sprintf("gatehouse_table_loaded_timestamp_seconds{table=%q", table))
 }
 
-// Two configurations may follow the same files. A series that is told of twice
-// would have the whole scrape answered with an error.
+// Two configurations may follow the same files. A series that is there twice
+// would make the whole scrape fail.
 func TestTableOfTwoConfigurationsIsOneSeries(t *testing.T) {
 	h := New(slog.New(slog.DiscardHandler))
 	table, shadow := tableFile(t, "public: [GET /]"), tableFile(t, "public: [GET /other]")
@@ -68,7 +68,7 @@ func TestUnusedTableHasNoAge(t *testing.T) {
 	}
 	for end := time.Now().Add(time.Minute); loadedTables(t, h, dropped) > 0; runtime.GC() {
 		if time.Now().After(end) {
-			t.Fatal("a table that nobody uses is told of")
+			t.Fatal("an unused table has an age")
 		}
 	}
 	if n := loadedTables(t, h, kept); n != 1 {

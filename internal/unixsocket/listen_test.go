@@ -120,7 +120,7 @@ func TestReplacedSocketIsNotRemovedByTheServerBefore(t *testing.T) {
 
 func TestFileThatIsNoSocketIsLeftAlone(t *testing.T) {
 	path := socketPath(t)
-	if err := os.WriteFile(path, []byte("somebody's"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("another's"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range []Options{{Mode: 0o600}, replacing} {
@@ -128,7 +128,7 @@ func TestFileThatIsNoSocketIsLeftAlone(t *testing.T) {
 			t.Errorf("Listen = %v, want an error that names the file", err)
 		}
 	}
-	if data, _ := os.ReadFile(path); string(data) != "somebody's" {
+	if data, _ := os.ReadFile(path); string(data) != "another's" {
 		t.Error("the file was changed")
 	}
 }

@@ -26,7 +26,7 @@ type Server struct {
 	Start func(net.Conn) Connection
 	// Limit is how many connections may be open at a time; 0 for any number.
 	Limit int
-	// Grace is how long open calls may take after the server was told to stop.
+	// Grace is how long open calls may take after the stop.
 	Grace time.Duration
 	// Failed gets every error of accepting a connection, Full every connection
 	// over the limit, Cut whether calls are cut off because Grace is over. Each
@@ -56,7 +56,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// Stopping reports whether the server was told to stop.
+// Stopping reports whether the server is to stop.
 func (s *Server) Stopping() bool { return s.stopping.Load() }
 
 // longestPause is the longest wait after a connection could not be accepted.

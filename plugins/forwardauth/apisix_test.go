@@ -81,7 +81,7 @@ func TestLineBreakInAPathThatAPISIXDecodes(t *testing.T) {
 }
 
 // TestHostOfTheTargetByWhichAPISIXRoutes: "GET http://admin.test/" with another
-// Host goes to the route of admin.test, and its upstream is told the Host.
+// Host goes to the route of admin.test, and its upstream gets the Host.
 func TestHostOfTheTargetByWhichAPISIXRoutes(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	lines := asAPISIXSends(readmeForAPISIX(t), "/public", nil)

@@ -132,7 +132,7 @@ func TestClientAuthorityThatIsWithdrawn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask := func() error {
+	connect := func() error {
 		client := ca.client(t, "", func(config *tls.Config) {
 			config.ClientSessionCache, config.Certificates = sessions, []tls.Certificate{pair}
 		})
@@ -143,7 +143,7 @@ func TestClientAuthorityThatIsWithdrawn(t *testing.T) {
 		}
 		return err
 	}
-	if err := ask(); err != nil {
+	if err := connect(); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(ca.path("ca.pem"))
@@ -163,7 +163,7 @@ func TestClientAuthorityThatIsWithdrawn(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.lookTwice()
-	if err := ask(); err == nil {
+	if err := connect(); err == nil {
 		t.Error("a client is let in whose authority was withdrawn")
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// envoy asks the rig over gRPC, as Envoy's filter does.
+// envoy calls the rig over gRPC, as Envoy's filter does.
 func (r *rig) envoy(t testing.TB) authv3.AuthorizationClient {
 	t.Helper()
 	target := r.addresses[0].String()
@@ -94,7 +94,7 @@ func TestResponsesToEnvoyOverGRPC(t *testing.T) {
 	}
 }
 
-// TestClientThatSpeaksGRPCIsDecidedByTheEndpoint: the dialect envoy asks with the
+// TestClientThatSpeaksGRPCIsDecidedByTheEndpoint: the auth request of the dialect envoy has the
 // client's own method and headers, over HTTP/2 if its cluster says so. A server
 // of gRPC says 200 also to what it does not know, and 200 lets a request pass.
 func TestClientThatSpeaksGRPCIsDecidedByTheEndpoint(t *testing.T) {

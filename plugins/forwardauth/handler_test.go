@@ -61,7 +61,7 @@ func TestResponsesInEveryDialect(t *testing.T) {
 	})
 }
 
-// The login page is told the address that the trusted proxy names.
+// The login page gets the address that the trusted proxy names.
 func TestReturnAddressIsTheOneTheProxySaw(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
@@ -157,7 +157,7 @@ func TestForwardedHeadersOfAnotherDialect(t *testing.T) {
 	})
 }
 
-// Proxies other than Envoy remove what they were told in advance, which cannot
+// Proxies other than Envoy remove what their configuration names, which cannot
 // be every spelling.
 func TestIdentityHeaderInDisguise(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
@@ -178,7 +178,7 @@ func TestIdentityHeaderInDisguise(t *testing.T) {
 	})
 }
 
-// Envoy is told to remove it; of the others, those that show it have it left in.
+// The response to Envoy lists it for removal; the others pass it on.
 func TestUpgradeToATunnelForMoreRequestsThatAProxyShows(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)
 	eachDialect(t, func(t *testing.T, d *dialect) {
@@ -243,7 +243,7 @@ func TestIdentityInTrailersThatAreAnnouncedOverHTTP2(t *testing.T) {
 	}
 }
 
-// TestIdentityInTrailersOfABodyThatTraefikSendsAlong: told to do so, it passes on
+// TestIdentityInTrailersOfABodyThatTraefikSendsAlong: with forwardBody it passes on
 // the fields behind a body of unknown length, and does not show them.
 func TestIdentityInTrailersOfABodyThatTraefikSendsAlong(t *testing.T) {
 	r := newRig(t, onLoopback+everyDialect)

@@ -264,7 +264,7 @@ func TestUntrustedPeerHoldsNoConnectionOverHTTP2(t *testing.T) {
 	}
 }
 
-// Go's server responds to OPTIONS * by itself, whoever sends it.
+// Go's server responds to OPTIONS * by itself, to any peer.
 func TestOptionsAboutTheServer(t *testing.T) {
 	for trusted, want := range map[string]int{"10.0.0.0/8": 403, "127.0.0.1": 503} {
 		r := newRig(t, "listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: ["+trusted+"]\n"+everyDialect)

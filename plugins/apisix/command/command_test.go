@@ -52,11 +52,11 @@ func TestRunnerWithPluginsOfATeam(t *testing.T) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", admin)
 	}}}
 	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		answer, err := client.Get("http://admin/readyz")
+		response, err := client.Get("http://admin/readyz")
 		if err == nil {
-			answer.Body.Close()
-			if answer.StatusCode != http.StatusOK {
-				t.Errorf("readyz: status %d", answer.StatusCode)
+			response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				t.Errorf("readyz: status %d", response.StatusCode)
 			}
 			break
 		}

@@ -38,22 +38,22 @@ func requestMessage(conf uint32, bearer string, srcIP net.IP) []byte {
 func decide(t *testing.T, c net.Conn, message []byte, vars map[string]string) *HTTPReqCall.Resp {
 	t.Helper()
 	send(t, c, httpReqCall, message)
-	kind, answer := receive(t, c)
+	kind, reply := receive(t, c)
 	for kind == extraInfo {
 		var table flatbuffers.Table
-		wanted := ExtraInfo.GetRootAsReq(answer, 0)
+		wanted := ExtraInfo.GetRootAsReq(reply, 0)
 		if !wanted.Info(&table) {
 			t.Fatal("an ExtraInfo request without a name")
 		}
 		var variable ExtraInfo.Var
 		variable.Init(table.Bytes, table.Pos)
 		send(t, c, extraInfo, infoMessage(vars[string(variable.Name())]))
-		kind, answer = receive(t, c)
+		kind, reply = receive(t, c)
 	}
 	if kind != httpReqCall {
 		t.Fatalf("frame of type %d", kind)
 	}
-	return HTTPReqCall.GetRootAsResp(answer, 0)
+	return HTTPReqCall.GetRootAsResp(reply, 0)
 }
 
 // By default APISIX takes the client's address from X-Real-IP if the connection

@@ -41,15 +41,15 @@ const requestID = "54c19e0a8d22fae40e4678f91c543c7f"
 func exchange(t *testing.T, c net.Conn, kind byte, message []byte) []byte {
 	t.Helper()
 	send(t, c, kind, message)
-	got, answer := receive(t, c)
+	got, message := receive(t, c)
 	for got == extraInfo {
 		send(t, c, extraInfo, infoMessage(requestID))
-		got, answer = receive(t, c)
+		got, message = receive(t, c)
 	}
 	if got != kind {
 		t.Fatalf("frame of type %d for one of type %d", got, kind)
 	}
-	return answer
+	return message
 }
 
 func send(t *testing.T, c net.Conn, kind byte, message []byte) {
@@ -68,11 +68,11 @@ func receive(t *testing.T, c net.Conn) (kind byte, message []byte) {
 		t.Fatal(err)
 	}
 	kind, header[0] = header[0], 0
-	answer := make([]byte, binary.BigEndian.Uint32(header[:]))
-	if _, err := io.ReadFull(c, answer); err != nil {
+	message = make([]byte, binary.BigEndian.Uint32(header[:]))
+	if _, err := io.ReadFull(c, message); err != nil {
 		t.Fatal(err)
 	}
-	return kind, answer
+	return kind, message
 }
 
 func infoMessage(result string) []byte {
@@ -154,9 +154,9 @@ func TestRouteGuardedAfterTheUpstreamIsNotOpen(t *testing.T) {
 	var log coretest.Log
 	c := dial(t, &log)
 	conf := exchange(t, c, prepareConf, confMessage("gatehouse", `{"session":{"kratos_url":"http://127.0.0.1:1"},"permission_table":"authenticated: [GET /]"}`))
-	answer := HTTPRespCall.GetRootAsResp(exchange(t, c, httpRespCall, responseMessage(PrepareConf.GetRootAsResp(conf, 0).ConfToken())), 0)
-	if answer.Status() != 503 || !strings.Contains(string(answer.BodyBytes()), "503") || answer.HeadersLength() != 2 {
-		t.Errorf("status %d, %d headers, body %q: the upstream's response would go out", answer.Status(), answer.HeadersLength(), answer.BodyBytes())
+	reply := HTTPRespCall.GetRootAsResp(exchange(t, c, httpRespCall, responseMessage(PrepareConf.GetRootAsResp(conf, 0).ConfToken())), 0)
+	if reply.Status() != 503 || !strings.Contains(string(reply.BodyBytes()), "503") || reply.HeadersLength() != 2 {
+		t.Errorf("status %d, %d headers, body %q: the upstream's response would go out", reply.Status(), reply.HeadersLength(), reply.BodyBytes())
 	}
 	for end := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), "request_id=") && time.Now().Before(end); {
 		time.Sleep(time.Millisecond) // another process writes it
@@ -164,7 +164,7 @@ func TestRouteGuardedAfterTheUpstreamIsNotOpen(t *testing.T) {
 	if !strings.Contains(log.String(), "ext-plugin-pre-req") {
 		t.Errorf("the log does not say what to do: %s", &log)
 	}
-	if !strings.Contains(string(answer.BodyBytes()), requestID) || !strings.Contains(log.String(), "request_id="+requestID) {
-		t.Errorf("the refusal has no id: body %q, log %s", answer.BodyBytes(), &log)
+	if !strings.Contains(string(reply.BodyBytes()), requestID) || !strings.Contains(log.String(), "request_id="+requestID) {
+		t.Errorf("the refusal has no id: body %q, log %s", reply.BodyBytes(), &log)
 	}
 }

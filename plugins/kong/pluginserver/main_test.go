@@ -134,7 +134,7 @@ func TestDumpedVersionIsAcceptedByKong(t *testing.T) {
 			t.Fatal(err)
 		}
 		if info.Version != want {
-			t.Errorf("version %q: Kong is told %q, want %q", version, info.Version, want)
+			t.Errorf("version %q: the dump says %q, want %q", version, info.Version, want)
 		}
 	}
 }
