@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -13,9 +15,9 @@ import (
 
 type checkCommandOptions struct {
 	options  check.Options
-	as       choice
+	as       terminal.Choice
 	roots    []string
-	output   outputFlags
+	output   terminal.OutputFlags
 	call     checkedCall
 	rules    bool
 	silenced bool
@@ -51,8 +53,8 @@ before, or name its rule with --allow:
 		RunE:              o.run,
 	}
 	f := c.Flags()
-	o.as = choice{"", kindsOfFiles()}
-	o.as.register(c, "as", "", "what the files are, where their content does not tell")
+	o.as = terminal.Choice{Value: "", Of: kindsOfFiles()}
+	o.as.Register(c, "as", "", "what the files are, where their content does not tell")
 	f.StringArrayVar(&o.roots, "root", nil, "`DIR` that holds the gateway's file system, or FROM=DIR for a part of it, for the files that a configuration names")
 	f.StringSliceVar(&o.options.Allow, "allow", nil, "`rule` that is to find nothing; repeat it for more")
 	f.StringVar(&o.options.KongVersion, "kong-version", "", "`version` of the Kong that the files are for")
@@ -61,7 +63,7 @@ before, or name its rule with --allow:
 	_ = c.MarkFlagDirname("root")
 	_ = c.RegisterFlagCompletionFunc("allow", cobra.FixedCompletions(ruleNames(), cobra.ShellCompDirectiveNoFileComp))
 	o.call.register(c)
-	o.output.register(c, "text", "json", "sarif")
+	o.output.Register(c, "text", "json", "sarif")
 	return c
 }
 
@@ -102,19 +104,19 @@ func (o *checkCommandOptions) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	switch o.output.format.value {
+	switch o.output.Format.Value {
 	case "json":
 		out := checkReportForJSON(report, args)
 		out.Calls = checkedCalls(decisions)
-		err = printJSON(cmd.OutOrStdout(), out)
+		err = terminal.PrintJSON(cmd.OutOrStdout(), out)
 	case "sarif":
-		err = printJSON(cmd.OutOrStdout(), check.SARIF(report))
+		err = terminal.PrintJSON(cmd.OutOrStdout(), check.SARIF(report))
 	default:
-		o.print(o.output.printer(cmd), report, args)
-		o.call.print(o.output.printer(cmd), decisions)
+		o.print(o.output.Printer(cmd), report, args)
+		o.call.print(o.output.Printer(cmd), decisions)
 	}
 	if err == nil && report.Failed() {
-		err = errNo
+		err = terminal.ErrNo
 	}
 	return err
 }
@@ -124,7 +126,7 @@ func (o *checkCommandOptions) read(cmd *cobra.Command, args []string) ([]check.F
 	if len(args) == 0 {
 		return nil, fmt.Errorf("no file is named; give the files of a gateway, as in: gatehouse check kong.yml")
 	}
-	o.options.As = check.Kind(o.as.value)
+	o.options.As = check.Kind(o.as.Value)
 	var err error
 	if o.options.Roots, err = offline.ParseRoots(o.roots); err != nil {
 		return nil, err
@@ -134,31 +136,31 @@ func (o *checkCommandOptions) read(cmd *cobra.Command, args []string) ([]check.F
 			return nil, fmt.Errorf("--allow: there is no rule %q; gatehouse check --rules lists them", rule)
 		}
 	}
-	names, err := tableFiles(args)
+	names, err := tables.Files(args)
 	if err != nil {
 		return nil, err
 	}
 	files := make([]check.File, len(names))
 	for i, name := range names {
-		content, err := readInput(cmd.InOrStdin(), name, document.MaxSize)
+		content, err := terminal.ReadInput(cmd.InOrStdin(), name, document.MaxSize)
 		if err != nil {
 			return nil, err
 		}
-		files[i] = check.File{Name: shownName(name), Content: content}
+		files[i] = check.File{Name: tables.ShownName(name), Content: content}
 	}
 	return files, nil
 }
 
 func (o *checkCommandOptions) listRules(cmd *cobra.Command) error {
-	if o.output.json() {
-		return printJSON(cmd.OutOrStdout(), check.Rules)
+	if o.output.JSON() {
+		return terminal.PrintJSON(cmd.OutOrStdout(), check.Rules)
 	}
-	p := o.output.printer(cmd)
-	var rows [][]cell
+	p := o.output.Printer(cmd)
+	var rows [][]terminal.Cell
 	for _, r := range check.Rules {
-		rows = append(rows, []cell{{r.Name, "36"}, {string(r.Severity), paintOf(r.Severity)}, plain(r.Doc)})
+		rows = append(rows, []terminal.Cell{{Text: r.Name, Paint: "36"}, {Text: string(r.Severity), Paint: paintOf(r.Severity)}, terminal.Plain(r.Doc)})
 	}
-	p.rows("", rows)
+	p.Rows("", rows)
 	return nil
 }
 
@@ -166,28 +168,28 @@ func paintOf(s check.Severity) string {
 	return map[check.Severity]string{check.Error: "31", check.Warning: "33", check.Note: "2"}[s]
 }
 
-func (o *checkCommandOptions) print(p *printer, r *check.Report, args []string) {
+func (o *checkCommandOptions) print(p *terminal.Printer, r *check.Report, args []string) {
 	count := map[check.Severity]int{}
 	for _, f := range r.Findings {
 		count[f.Severity]++
-		p.printf("%s: %s %s: %s\n", p.bold(f.Place.String()), p.paint(paintOf(f.Severity), string(f.Severity)), f.Rule, f.Text)
+		p.Printf("%s: %s %s: %s\n", p.Bold(f.Place.String()), p.Paint(paintOf(f.Severity), string(f.Severity)), f.Rule, f.Text)
 	}
 	if o.silenced {
 		for _, f := range r.Silenced {
-			p.printf("%s: %s %s: %s\n    accepted  %s\n", p.bold(f.Place.String()), p.paint(paintOf(f.Severity), string(f.Severity)), f.Rule, f.Text, f.Reason)
+			p.Printf("%s: %s %s: %s\n    accepted  %s\n", p.Bold(f.Place.String()), p.Paint(paintOf(f.Severity), string(f.Severity)), f.Rule, f.Text, f.Reason)
 		}
 	}
-	summary := p.good("no errors and no warnings")
+	summary := p.Good("no errors and no warnings")
 	if r.Failed() {
-		summary = plural(count[check.Error], "error", "errors") + ", " + plural(count[check.Warning], "warning", "warnings")
+		summary = terminal.Plural(count[check.Error], "error", "errors") + ", " + terminal.Plural(count[check.Warning], "warning", "warnings")
 	}
 	if count[check.Note] > 0 {
-		summary += ", " + plural(count[check.Note], "note", "notes")
+		summary += ", " + terminal.Plural(count[check.Note], "note", "notes")
 	}
 	if len(r.Silenced) > 0 {
 		summary += fmt.Sprintf(", %d accepted", len(r.Silenced))
 	}
-	p.printf("%s in %s\n", summary, plural(len(args), "file", "files"))
+	p.Printf("%s in %s\n", summary, terminal.Plural(len(args), "file", "files"))
 }
 
 // --- for programs
@@ -217,8 +219,8 @@ type checkFindingJSON struct {
 func checkReportForJSON(r *check.Report, args []string) checkReportJSON {
 	out := checkReportJSON{Files: []checkedJSON{}, Findings: checkFindings(r.Findings), Silenced: checkFindings(r.Silenced)}
 	for _, name := range args {
-		if kind, ok := r.Kinds[shownName(name)]; ok {
-			out.Files = append(out.Files, checkedJSON{shownName(name), kind})
+		if kind, ok := r.Kinds[tables.ShownName(name)]; ok {
+			out.Files = append(out.Files, checkedJSON{tables.ShownName(name), kind})
 		}
 	}
 	return out

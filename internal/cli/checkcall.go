@@ -2,6 +2,9 @@ package cli
 
 import (
 	"fmt"
+	"gatehouse/internal/cli/decide"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/terminal"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,14 +19,14 @@ import (
 // checkedCall is a call that every gate of the files decides.
 type checkedCall struct {
 	line    string
-	request requestFlags
-	caller  callerFlags
+	request gates.RequestFlags
+	caller  gates.CallerFlags
 }
 
 func (k *checkedCall) register(c *cobra.Command) {
 	c.Flags().StringVar(&k.line, "call", "", "`\"METHOD PATH\"` of a call; shows what each gate makes of it for the caller that the flags describe")
-	k.request.register(c)
-	k.caller.register(c)
+	k.request.Register(c)
+	k.caller.Register(c)
 }
 
 // given tells that there is a call, and refuses what goes with one if not.
@@ -31,7 +34,7 @@ func (k *checkedCall) given(cmd *cobra.Command) (bool, error) {
 	if k.line != "" {
 		return true, nil
 	}
-	for _, name := range append([]string{"anonymous", "host", "header", "peer", "scheme"}, callerFlagNames...) {
+	for _, name := range append([]string{"anonymous", "host", "header", "peer", "scheme"}, gates.CallerFlagNames...) {
 		if cmd.Flags().Changed(name) {
 			return false, fmt.Errorf("--%s goes with --call, the call that is made, as in: --call 'GET /users/7'", name)
 		}
@@ -50,11 +53,11 @@ type gateDecision struct {
 // decide makes the call at every gate.
 func (k *checkedCall) decide(cmd *cobra.Command, gates []check.Gate) ([]gateDecision, error) {
 	method, target, _ := strings.Cut(k.line, " ")
-	r, err := k.request.request(method, strings.TrimSpace(target))
+	r, err := k.request.Request(method, strings.TrimSpace(target))
 	if err != nil {
 		return nil, fmt.Errorf("--call: %w", err)
 	}
-	caller, err := k.caller.caller(cmd)
+	caller, err := k.caller.Caller(cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -85,34 +88,34 @@ func decideAt(cmd *cobra.Command, gate check.Gate, r *core.Request, caller *offl
 	return g.Decide(cmd.Context(), &request, caller)
 }
 
-func (k *checkedCall) print(p *printer, decisions []gateDecision) {
+func (k *checkedCall) print(p *terminal.Printer, decisions []gateDecision) {
 	for _, d := range decisions {
-		p.printf("\n%s at %s: ", p.bold(k.line), d.gate.Place)
+		p.Printf("\n%s at %s: ", p.Bold(k.line), d.gate.Place)
 		switch {
 		case d.failure != "":
-			p.printf("%s\n", p.warn(d.failure))
+			p.Printf("%s\n", p.Warn(d.failure))
 			continue
 		case d.Allowed():
-			p.printf("%s\n", p.good("allowed"))
+			p.Printf("%s\n", p.Good("allowed"))
 		default:
-			p.printf("%s\n", p.bad(fmt.Sprintf("denied %d %s", d.Status, d.Reason)))
+			p.Printf("%s\n", p.Bad(fmt.Sprintf("denied %d %s", d.Status, d.Reason)))
 		}
-		explanation{printer: p, Outcome: d.Outcome}.effect()
+		decide.Explanation{Printer: p, Outcome: d.Outcome}.Effect()
 	}
 }
 
 type checkedCallJSON struct {
-	File     string       `json:"file"`
-	Line     int          `json:"line"`
-	Column   int          `json:"column"`
-	Failure  string       `json:"failure,omitempty"`
-	Allowed  bool         `json:"allowed"`
-	Status   int          `json:"status,omitempty"`
-	Reason   string       `json:"reason,omitempty"`
-	Response []headerJSON `json:"response_headers,omitempty"`
-	Strip    []string     `json:"strip_headers,omitempty"`
-	Set      []headerJSON `json:"upstream_headers,omitempty"`
-	Groups   []string     `json:"groups,omitempty"`
+	File     string              `json:"file"`
+	Line     int                 `json:"line"`
+	Column   int                 `json:"column"`
+	Failure  string              `json:"failure,omitempty"`
+	Allowed  bool                `json:"allowed"`
+	Status   int                 `json:"status,omitempty"`
+	Reason   string              `json:"reason,omitempty"`
+	Response []decide.HeaderJSON `json:"response_headers,omitempty"`
+	Strip    []string            `json:"strip_headers,omitempty"`
+	Set      []decide.HeaderJSON `json:"upstream_headers,omitempty"`
+	Groups   []string            `json:"groups,omitempty"`
 }
 
 func checkedCalls(decisions []gateDecision) []checkedCallJSON {
@@ -121,7 +124,7 @@ func checkedCalls(decisions []gateDecision) []checkedCallJSON {
 		one := checkedCallJSON{File: d.gate.File, Line: d.gate.Line, Column: d.gate.Column, Failure: d.failure}
 		if d.Outcome != nil {
 			one.Allowed, one.Status, one.Reason = d.Allowed(), d.Status, d.Reason
-			one.Response, one.Strip, one.Set, one.Groups = headersForJSON(d.Header), d.Strip, headersForJSON(d.Set), d.Groups
+			one.Response, one.Strip, one.Set, one.Groups = decide.HeadersForJSON(d.Header), d.Strip, decide.HeadersForJSON(d.Set), d.Groups
 		}
 		out = append(out, one)
 	}

@@ -1,12 +1,16 @@
-// Package cli is the command line: one file per group of commands. Exit
-// statuses are the same everywhere: 0 for yes or clean, 1 for no or findings,
-// 2 for an error in how the command was called or in its input.
+// Package cli is the command line: the commands that compare, check and import,
+// and those of the packages below. Exit statuses are the same everywhere: 0 for
+// yes or clean, 1 for no or findings, 2 for an error in how the command was called
+// or in its input.
 package cli
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"gatehouse/internal/cli/decide"
+	"gatehouse/internal/cli/matrix"
+	"gatehouse/internal/cli/terminal"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -22,9 +26,6 @@ const (
 	exitError = 2
 )
 
-// errNo ends a command with exitNo. The command has said why.
-var errNo = errors.New("no")
-
 // Main runs a command line and returns the exit status.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := rootCommand()
@@ -36,7 +37,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return exitYes
-	case errors.Is(err, errNo):
+	case errors.Is(err, terminal.ErrNo):
 		return exitNo
 	}
 	complain(stderr, err)
@@ -70,8 +71,8 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetVersionTemplate("gatehouse {{.Version}}\n") // as of every program here
 	group(root, questions,
-		explainCommand(), whoCanCommand(), whatCanCommand(), matrixCommand(),
-		lintCommand(), testCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
+		decide.ExplainCommand(), decide.WhoCanCommand(), decide.WhatCanCommand(), matrix.Command(),
+		lintCommand(), decide.TestCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
 	group(root, configurations, checkCommand())
 	return root
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,9 +22,9 @@ func coverageCommand() *cobra.Command {
 }
 
 type coverageCommandOptions struct {
-	table    tableFlags
+	table    tables.Flags
 	document documentFlags
-	output   outputFlags
+	output   terminal.OutputFlags
 }
 
 func coverageOpenAPICommand() *cobra.Command {
@@ -40,20 +42,20 @@ a table often accepts fewer values of a parameter. Hosts and requirements take
 no part. HEAD counts as offered where GET is.`,
 		Example: `  gatehouse coverage openapi --table permissions.yaml openapi.yaml
   gatehouse coverage openapi --base-path /v1 openapi.json`,
-		Args: oneArgument("FILE"),
+		Args: terminal.OneArgument("FILE"),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"yaml", "yml", "json"}, cobra.ShellCompDirectiveFilterFileExt
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
-	o.table.register(c)
+	o.table.Register(c)
 	o.document.register(c)
-	o.output.register(c)
+	o.output.Register(c)
 	return c
 }
 
 func (o *coverageCommandOptions) run(cmd *cobra.Command, name string) error {
-	t, err := o.table.load(cmd)
+	t, err := o.table.Load(cmd)
 	if err != nil {
 		return err
 	}
@@ -72,13 +74,13 @@ func (o *coverageCommandOptions) run(cmd *cobra.Command, name string) error {
 		return err
 	}
 	report := coverageReport{c, d, places, len(t.Activities())}
-	if o.output.json() {
-		err = printJSON(cmd.OutOrStdout(), report.forJSON())
+	if o.output.JSON() {
+		err = terminal.PrintJSON(cmd.OutOrStdout(), report.forJSON())
 	} else {
-		report.print(o.output.printer(cmd))
+		report.print(o.output.Printer(cmd))
 	}
 	if err == nil && !report.clean() {
-		err = errNo
+		err = terminal.ErrNo
 	}
 	return err
 }
@@ -92,11 +94,11 @@ type coverageReport struct {
 
 func (r coverageReport) clean() bool { return r.Clean() && len(r.document.Missing) == 0 }
 
-func (r coverageReport) print(p *printer) {
-	r.gaps(p, p.warn("operations that no activity covers"), r.Uncovered, false)
+func (r coverageReport) print(p *terminal.Printer) {
+	r.gaps(p, p.Warn("operations that no activity covers"), r.Uncovered, false)
 	r.gaps(p, "operations that are covered in part", r.Partly, true)
 	if len(r.Unused) > 0 {
-		p.printf("%s\n", p.warn("activities that no operation has"))
+		p.Printf("%s\n", p.Warn("activities that no operation has"))
 	}
 	for i := range r.Unused {
 		a := &r.Unused[i]
@@ -104,32 +106,32 @@ func (r coverageReport) print(p *printer) {
 		if len(a.Methods) < len(a.OwnedActivity.Methods) {
 			which = ": only " + strings.Join(a.Methods, ",")
 		}
-		p.printf("  %s  %s%s  %s\n", p.name(a.Owner()), describe(&a.OwnedActivity), which, p.dim(place(a.Place)))
+		p.Printf("  %s  %s%s  %s\n", p.Name(a.Owner()), tables.Describe(&a.OwnedActivity), which, p.Dim(tables.Place(a.Place)))
 	}
 	if len(r.Undecided) > 0 {
-		p.printf("%s\n", p.warn("activities that are too large to compare"))
+		p.Printf("%s\n", p.Warn("activities that are too large to compare"))
 	}
 	for i := range r.Undecided {
-		p.printf("  %s  %s  %s\n", p.name(r.Undecided[i].Owner()), describe(&r.Undecided[i]), p.dim(place(r.Undecided[i].Place)))
+		p.Printf("  %s  %s  %s\n", p.Name(r.Undecided[i].Owner()), tables.Describe(&r.Undecided[i]), p.Dim(tables.Place(r.Undecided[i].Place)))
 	}
-	verdict := p.good("everything fits")
+	verdict := p.Good("everything fits")
 	if !r.clean() {
-		verdict = plural(len(r.Uncovered)+len(r.Unused)+len(r.Undecided)+len(r.document.Missing), "finding", "findings")
+		verdict = terminal.Plural(len(r.Uncovered)+len(r.Unused)+len(r.Undecided)+len(r.document.Missing), "finding", "findings")
 	}
-	p.printf("%s in %s and %s\n", verdict, plural(len(r.document.Operations), "operation", "operations"), plural(r.rules, "activity", "activities"))
+	p.Printf("%s in %s and %s\n", verdict, terminal.Plural(len(r.document.Operations), "operation", "operations"), terminal.Plural(r.rules, "activity", "activities"))
 	for _, note := range r.document.Missing {
-		p.printf("%s\n", p.warn(note))
+		p.Printf("%s\n", p.Warn(note))
 	}
 }
 
-func (r coverageReport) gaps(p *printer, title string, gaps []analysis.OperationGap, witness bool) {
+func (r coverageReport) gaps(p *terminal.Printer, title string, gaps []analysis.OperationGap, witness bool) {
 	if len(gaps) > 0 {
-		p.printf("%s\n", title)
+		p.Printf("%s\n", title)
 	}
 	for _, g := range gaps {
-		p.printf("  %s  %s\n", p.name(g.Name), p.dim(r.places[g.Name]))
+		p.Printf("  %s  %s\n", p.Name(g.Name), p.Dim(r.places[g.Name]))
 		if witness {
-			p.printf("    not covered: %s\n", g.Witness.String())
+			p.Printf("    not covered: %s\n", g.Witness.String())
 		}
 	}
 }
@@ -137,31 +139,31 @@ func (r coverageReport) gaps(p *printer, title string, gaps []analysis.Operation
 // --- for programs
 
 type coverageJSON struct {
-	Uncovered []operationGapJSON `json:"uncovered"`
-	Partly    []operationGapJSON `json:"partly_covered"`
-	Unused    []activityGapJSON  `json:"without_operation"`
-	Undecided []ruleJSON         `json:"undecided"`
-	Missing   []string           `json:"not_read"`
+	Uncovered []operationGapJSON    `json:"uncovered"`
+	Partly    []operationGapJSON    `json:"partly_covered"`
+	Unused    []activityGapJSON     `json:"without_operation"`
+	Undecided []tables.ActivityJSON `json:"undecided"`
+	Missing   []string              `json:"not_read"`
 }
 
 type operationGapJSON struct {
-	Operation string       `json:"operation"`
-	Place     string       `json:"place"`
-	Witness   *witnessJSON `json:"witness"`
+	Operation string              `json:"operation"`
+	Place     string              `json:"place"`
+	Witness   *tables.WitnessJSON `json:"witness"`
 }
 
 type activityGapJSON struct {
-	ruleJSON
+	tables.ActivityJSON
 	Missing []string `json:"methods_without_operation"`
 }
 
 func (r coverageReport) forJSON() coverageJSON {
 	out := coverageJSON{
 		Uncovered: r.gapsForJSON(r.Uncovered), Partly: r.gapsForJSON(r.Partly), Unused: []activityGapJSON{},
-		Undecided: rulesForJSON(r.Undecided), Missing: append([]string{}, r.document.Missing...),
+		Undecided: tables.ActivitiesForJSON(r.Undecided), Missing: append([]string{}, r.document.Missing...),
 	}
 	for i := range r.Unused {
-		out.Unused = append(out.Unused, activityGapJSON{ruleForJSON(&r.Unused[i].OwnedActivity), r.Unused[i].Methods})
+		out.Unused = append(out.Unused, activityGapJSON{tables.ActivityForJSON(&r.Unused[i].OwnedActivity), r.Unused[i].Methods})
 	}
 	return out
 }
@@ -169,7 +171,7 @@ func (r coverageReport) forJSON() coverageJSON {
 func (r coverageReport) gapsForJSON(gaps []analysis.OperationGap) []operationGapJSON {
 	out := []operationGapJSON{}
 	for _, g := range gaps {
-		out = append(out, operationGapJSON{g.Name, r.places[g.Name], witnessForJSON(&g.Witness)})
+		out = append(out, operationGapJSON{g.Name, r.places[g.Name], tables.WitnessForJSON(&g.Witness)})
 	}
 	return out
 }

@@ -3,6 +3,8 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"slices"
 	"strings"
 
@@ -13,8 +15,8 @@ import (
 )
 
 type diffCommandOptions struct {
-	output outputFlags
-	failOn choice
+	output terminal.OutputFlags
+	failOn terminal.Choice
 }
 
 func diffCommand() *cobra.Command {
@@ -35,18 +37,18 @@ everybody is not repeated for each name.`,
   git show main:permissions.yaml | gatehouse diff - permissions.yaml
   gatehouse diff --fail-on widening base.yaml,orders.yaml tables/`,
 		Args:              twoTables,
-		ValidArgsFunction: completeTables,
+		ValidArgsFunction: terminal.CompleteTables,
 		RunE:              o.run,
 	}
-	o.output.register(c)
-	o.failOn = choice{"any", []string{"any", "widening"}}
-	o.failOn.register(c, "fail-on", "", "which changes give exit status 1; widening is what lets calls in or may do so")
+	o.output.Register(c)
+	o.failOn = terminal.Choice{Value: "any", Of: []string{"any", "widening"}}
+	o.failOn.Register(c, "fail-on", "", "which changes give exit status 1; widening is what lets calls in or may do so")
 	return c
 }
 
 func twoTables(_ *cobra.Command, args []string) error {
 	if len(args) != 2 {
-		return fmt.Errorf("got %s; give the OLD table and the NEW one", plural(len(args), "argument", "arguments"))
+		return fmt.Errorf("got %s; give the OLD table and the NEW one", terminal.Plural(len(args), "argument", "arguments"))
 	}
 	if args[0] == "-" && args[1] == "-" {
 		return fmt.Errorf("both tables are standard input; name a file for one of them")
@@ -67,48 +69,48 @@ func (o *diffCommandOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if o.output.json() {
-		err = printJSON(cmd.OutOrStdout(), diffForJSON(d))
+	if o.output.JSON() {
+		err = terminal.PrintJSON(cmd.OutOrStdout(), diffForJSON(d))
 	} else {
-		differencePrinter{o.output.printer(cmd)}.print(d)
+		differencePrinter{o.output.Printer(cmd)}.print(d)
 	}
-	if err == nil && (d.Widening() || o.failOn.value == "any" && !d.Empty()) {
-		err = errNo
+	if err == nil && (d.Widening() || o.failOn.Value == "any" && !d.Empty()) {
+		err = terminal.ErrNo
 	}
 	return err
 }
 
 func loadVersion(cmd *cobra.Command, arg string) (analysis.Version, error) {
-	t, err := loadTable(cmd.InOrStdin(), strings.Split(arg, ",")...)
+	t, err := tables.Load(cmd.InOrStdin(), strings.Split(arg, ",")...)
 	if err != nil {
 		return analysis.Version{}, err
 	}
-	return analysis.Version{Table: t.Table, Files: t.files}, nil
+	return analysis.Version{Table: t.Table, Files: t.Files}, nil
 }
 
-type differencePrinter struct{ *printer }
+type differencePrinter struct{ *terminal.Printer }
 
 func (p differencePrinter) print(d *analysis.Difference) {
 	if d.Empty() {
-		p.printf("%s\n", p.good("no difference"))
+		p.Printf("%s\n", p.Good("no difference"))
 		return
 	}
 	title := map[analysis.Direction]string{
-		analysis.LetsIn:    p.warn("lets in"),
-		analysis.MayDiffer: p.warn("may differ"),
-		analysis.ShutsOut:  p.name("shuts out"),
+		analysis.LetsIn:    p.Warn("lets in"),
+		analysis.MayDiffer: p.Warn("may differ"),
+		analysis.ShutsOut:  p.Name("shuts out"),
 	}
 	for _, direction := range []analysis.Direction{analysis.LetsIn, analysis.MayDiffer, analysis.ShutsOut} {
 		groups := groupChanges(d.Changes, direction)
 		if len(groups) > 0 {
-			p.printf("%s\n", title[direction])
+			p.Printf("%s\n", title[direction])
 		}
 		for _, g := range groups {
 			p.group(g)
 		}
 	}
 	if len(d.Undecided) > 0 {
-		p.printf("%s\n", p.warn("too large to decide"))
+		p.Printf("%s\n", p.Warn("too large to decide"))
 		for i := range d.Undecided {
 			p.rule("  ", &d.Undecided[i], true)
 		}
@@ -163,12 +165,12 @@ func (g *changeGroup) key() string {
 }
 
 func (p differencePrinter) group(g *changeGroup) {
-	p.printf("  %s\n", p.bold(people(g.who)))
+	p.Printf("  %s\n", p.Bold(people(g.who)))
 	for i := range g.changes {
 		c := &g.changes[i]
 		call := c.Witness
 		call.Method = strings.Join(c.Methods, ",")
-		p.printf("    %s\n", p.name(call.String()))
+		p.Printf("    %s\n", p.Name(call.String()))
 		p.side("was", c.Old)
 		p.side("is ", c.New)
 	}
@@ -189,7 +191,7 @@ func people(list []analysis.Who) string {
 		case kind == analysis.Anybody || kind == analysis.Credential:
 			parts = append(parts, names[0])
 		default:
-			parts = append(parts, string(kind)+" "+listing(names, "and"))
+			parts = append(parts, string(kind)+" "+terminal.Listing(names, "and"))
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -197,66 +199,43 @@ func people(list []analysis.Who) string {
 
 func (p differencePrinter) side(when string, rules []analysis.Decider) {
 	if len(rules) == 0 {
-		p.printf("      %s  %s\n", p.dim(when), p.dim("not covered"))
+		p.Printf("      %s  %s\n", p.Dim(when), p.Dim("not covered"))
 	}
 	for i := range rules {
-		p.rule("      "+p.dim(when)+"  ", &rules[i].OwnedActivity, rules[i].Granted)
+		p.rule("      "+p.Dim(when)+"  ", &rules[i].OwnedActivity, rules[i].Granted)
 	}
 }
 
 func (p differencePrinter) rule(indent string, r *permission.OwnedActivity, granted bool) {
-	text := r.Owner() + ": " + describe(r)
+	text := r.Owner() + ": " + tables.Describe(r)
 	if !granted {
-		text += "  " + p.dim("not granted")
-	} else if need := requirements(&r.Require); need != "" {
+		text += "  " + p.Dim("not granted")
+	} else if need := tables.Requirements(&r.Require); need != "" {
 		text += "  requires " + need
 	}
-	p.printf("%s%s  %s\n", indent, text, p.dim(place(r.Place)))
-}
-
-// requirements writes everything that an activity requires on one line.
-func requirements(r *permission.Requirements) string {
-	var parts []string
-	add := func(name string, list []string, word string) {
-		if len(list) > 0 {
-			parts = append(parts, requirementText(name, listing(list, word)))
-		}
-	}
-	add("credentials", r.Credentials, "or")
-	add("all_scopes", r.AllScopes, "and")
-	add("any_scope", r.AnyScope, "or")
-	if r.AAL != "" {
-		parts = append(parts, requirementText("aal", r.AAL))
-	}
-	if r.MaxAge > 0 {
-		parts = append(parts, requirementText("max_age", permission.ShortDuration(r.MaxAge)))
-	}
-	if r.When != "" {
-		parts = append(parts, "when "+r.When)
-	}
-	return strings.Join(parts, "; ")
+	p.Printf("%s%s  %s\n", indent, text, p.Dim(tables.Place(r.Place)))
 }
 
 // --- for programs
 
 type diffJSON struct {
-	Equal     bool         `json:"equal"`
-	Widening  bool         `json:"widening"`
-	Changes   []changeJSON `json:"changes"`
-	Undecided []ruleJSON   `json:"undecided"`
+	Equal     bool                  `json:"equal"`
+	Widening  bool                  `json:"widening"`
+	Changes   []changeJSON          `json:"changes"`
+	Undecided []tables.ActivityJSON `json:"undecided"`
 }
 
 type changeJSON struct {
-	Direction string        `json:"direction"`
-	Who       whoJSON       `json:"who"`
-	Methods   []string      `json:"methods"`
-	Witness   *witnessJSON  `json:"witness"`
-	Old       []deciderJSON `json:"old"`
-	New       []deciderJSON `json:"new"`
+	Direction string              `json:"direction"`
+	Who       whoJSON             `json:"who"`
+	Methods   []string            `json:"methods"`
+	Witness   *tables.WitnessJSON `json:"witness"`
+	Old       []deciderJSON       `json:"old"`
+	New       []deciderJSON       `json:"new"`
 }
 
 type deciderJSON struct {
-	ruleJSON
+	tables.ActivityJSON
 	Granted bool `json:"granted"`
 }
 
@@ -266,21 +245,13 @@ type whoJSON struct {
 }
 
 func diffForJSON(d *analysis.Difference) diffJSON {
-	out := diffJSON{Equal: d.Empty(), Widening: d.Widening(), Changes: []changeJSON{}, Undecided: rulesForJSON(d.Undecided)}
+	out := diffJSON{Equal: d.Empty(), Widening: d.Widening(), Changes: []changeJSON{}, Undecided: tables.ActivitiesForJSON(d.Undecided)}
 	for i := range d.Changes {
 		c := &d.Changes[i]
 		out.Changes = append(out.Changes, changeJSON{
 			string(c.Direction), whoJSON{string(c.Who.Kind), c.Who.Name}, c.Methods,
-			witnessForJSON(&c.Witness), decidersForJSON(c.Old), decidersForJSON(c.New),
+			tables.WitnessForJSON(&c.Witness), decidersForJSON(c.Old), decidersForJSON(c.New),
 		})
-	}
-	return out
-}
-
-func rulesForJSON(list []permission.OwnedActivity) []ruleJSON {
-	out := []ruleJSON{}
-	for i := range list {
-		out = append(out, ruleForJSON(&list[i]))
 	}
 	return out
 }
@@ -288,7 +259,7 @@ func rulesForJSON(list []permission.OwnedActivity) []ruleJSON {
 func decidersForJSON(list []analysis.Decider) []deciderJSON {
 	out := []deciderJSON{}
 	for i := range list {
-		out = append(out, deciderJSON{ruleForJSON(&list[i].OwnedActivity), list[i].Granted})
+		out = append(out, deciderJSON{tables.ActivityForJSON(&list[i].OwnedActivity), list[i].Granted})
 	}
 	return out
 }

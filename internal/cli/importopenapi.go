@@ -2,6 +2,9 @@ package cli
 
 import (
 	"fmt"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,13 +25,13 @@ func importCommand() *cobra.Command {
 
 // documentFlags say how an OpenAPI document is read.
 type documentFlags struct {
-	path pathFlags
+	path gates.PathFlags
 	base string
 }
 
 func (f *documentFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.base, "base-path", "", "`path` before all paths of the document (default: that of its servers); \"\" for none")
-	f.path.register(c)
+	f.path.Register(c)
 }
 
 func (f *documentFlags) read(cmd *cobra.Command, name string) (*openapi.Document, error) {
@@ -39,16 +42,16 @@ func (f *documentFlags) read(cmd *cobra.Command, name string) (*openapi.Document
 		}
 		options.BasePath = &f.base
 	}
-	text, err := readInput(cmd.InOrStdin(), name, openapi.MaxDocument)
+	text, err := terminal.ReadInput(cmd.InOrStdin(), name, openapi.MaxDocument)
 	if err != nil {
 		return nil, err
 	}
-	return openapi.Read(shownName(name), text, options)
+	return openapi.Read(tables.ShownName(name), text, options)
 }
 
 func importOpenAPICommand() *cobra.Command {
 	var document documentFlags
-	by := choice{string(openapi.ByOperation), []string{string(openapi.ByOperation), string(openapi.ByTag), string(openapi.ByScope)}}
+	by := terminal.Choice{Value: string(openapi.ByOperation), Of: []string{string(openapi.ByOperation), string(openapi.ByTag), string(openapi.ByScope)}}
 	c := &cobra.Command{
 		Use:   "openapi [flags] FILE",
 		Short: "Make a first table from an OpenAPI 3 document",
@@ -65,7 +68,7 @@ What a table cannot say is decided the stricter way and listed on top of the
 table and on standard error; the exit status is then 1.`,
 		Example: `  gatehouse import openapi openapi.yaml > permissions.yaml
   gatehouse import openapi --permission-per scope --base-path /v1 openapi.json`,
-		Args: oneArgument("FILE"),
+		Args: terminal.OneArgument("FILE"),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"yaml", "yml", "json"}, cobra.ShellCompDirectiveFilterFileExt
 		},
@@ -74,10 +77,10 @@ table and on standard error; the exit status is then 1.`,
 			if err != nil {
 				return err
 			}
-			return printDraft(cmd, d.Table(openapi.By(by.value)))
+			return printDraft(cmd, d.Table(openapi.By(by.Value)))
 		},
 	}
-	by.register(c, "permission-per", "", "what becomes a permission")
+	by.Register(c, "permission-per", "", "what becomes a permission")
 	document.register(c)
 	return c
 }
@@ -95,7 +98,7 @@ func printDraft(cmd *cobra.Command, t *draft.Table) error {
 		fmt.Fprintln(cmd.ErrOrStderr(), note)
 	}
 	if len(t.Notes) > 0 {
-		return errNo
+		return terminal.ErrNo
 	}
 	return nil
 }

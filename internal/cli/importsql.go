@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gatehouse/internal/cli/terminal"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,7 +41,7 @@ and rows that cannot be said as they are, are listed on top of the table and on
 standard error; the exit status is then 1.`,
 		Example: `  gatehouse import sql postgres://reader@db.example.com/access > permissions.yaml
   gatehouse import sql "host=/run/postgresql dbname=access search_path=auth"`,
-		Args:              oneArgument("DSN"),
+		Args:              terminal.OneArgument("DSN"),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return importSQL(cmd, args[0]) },
 	}

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 
 	"github.com/spf13/cobra"
 
@@ -9,7 +11,7 @@ import (
 )
 
 type lintCommandOptions struct {
-	output   outputFlags
+	output   terminal.OutputFlags
 	rules    bool
 	silenced bool
 }
@@ -35,17 +37,13 @@ before:
   gatehouse lint base.yaml orders.yaml
   gatehouse lint --output json tables/
   gatehouse lint --rules`,
-		ValidArgsFunction: completeTables,
+		ValidArgsFunction: terminal.CompleteTables,
 		RunE:              o.run,
 	}
-	o.output.register(c)
+	o.output.Register(c)
 	c.Flags().BoolVar(&o.rules, "rules", false, "list the rules and stop")
 	c.Flags().BoolVar(&o.silenced, "silenced", false, "print the silenced findings too, with their reasons")
 	return c
-}
-
-func completeTables(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 }
 
 func (o *lintCommandOptions) run(cmd *cobra.Command, args []string) error {
@@ -53,69 +51,69 @@ func (o *lintCommandOptions) run(cmd *cobra.Command, args []string) error {
 		return o.listRules(cmd)
 	}
 	if len(args) == 0 {
-		return fmt.Errorf("no file is named; give the files of one table, as in: gatehouse lint %s", defaultTable)
+		return fmt.Errorf("no file is named; give the files of one table, as in: gatehouse lint %s", tables.DefaultName)
 	}
-	t, err := loadTable(cmd.InOrStdin(), args...)
+	t, err := tables.Load(cmd.InOrStdin(), args...)
 	if err != nil {
 		return err
 	}
-	report, err := analysis.Lint(t.Table, t.files, t.texts)
+	report, err := analysis.Lint(t.Table, t.Files, t.Texts)
 	if err != nil {
 		return err
 	}
-	if o.output.json() {
-		err = printJSON(cmd.OutOrStdout(), lintForJSON(report))
+	if o.output.JSON() {
+		err = terminal.PrintJSON(cmd.OutOrStdout(), lintForJSON(report))
 	} else {
-		o.print(o.output.printer(cmd), t, report)
+		o.print(o.output.Printer(cmd), t, report)
 	}
 	if err == nil && len(report.Findings) > 0 {
-		err = errNo
+		err = terminal.ErrNo
 	}
 	return err
 }
 
 func (o *lintCommandOptions) listRules(cmd *cobra.Command) error {
-	if o.output.json() {
-		return printJSON(cmd.OutOrStdout(), analysis.LintRules)
+	if o.output.JSON() {
+		return terminal.PrintJSON(cmd.OutOrStdout(), analysis.LintRules)
 	}
-	p := o.output.printer(cmd)
-	var rows [][]cell
+	p := o.output.Printer(cmd)
+	var rows [][]terminal.Cell
 	for _, r := range analysis.LintRules {
-		rows = append(rows, []cell{{r.Name, "36"}, plain(r.Doc)})
+		rows = append(rows, []terminal.Cell{{Text: r.Name, Paint: "36"}, terminal.Plain(r.Doc)})
 	}
-	p.rows("", rows)
+	p.Rows("", rows)
 	return nil
 }
 
-func (o *lintCommandOptions) print(p *printer, t *table, report *analysis.Report) {
+func (o *lintCommandOptions) print(p *terminal.Printer, t *tables.Table, report *analysis.Report) {
 	for i := range report.Findings {
-		p.finding(&report.Findings[i])
+		printFinding(p, &report.Findings[i])
 	}
 	if o.silenced {
 		for i := range report.Silenced {
-			p.finding(&report.Silenced[i])
+			printFinding(p, &report.Silenced[i])
 		}
 	}
-	summary := plural(len(report.Findings), "finding", "findings")
+	summary := terminal.Plural(len(report.Findings), "finding", "findings")
 	if len(report.Findings) == 0 {
-		summary = p.good("no findings")
+		summary = p.Good("no findings")
 	}
 	if len(report.Silenced) > 0 {
 		summary += fmt.Sprintf(", %d silenced", len(report.Silenced))
 	}
-	p.printf("%s in %s\n", summary, plural(len(t.Activities()), "activity", "activities"))
+	p.Printf("%s in %s\n", summary, terminal.Plural(len(t.Activities()), "activity", "activities"))
 }
 
-func (p *printer) finding(f *analysis.Finding) {
-	p.printf("%s: %s: %s\n", p.bold(place(f.Place)), p.warn(f.Rule), f.Text)
+func printFinding(p *terminal.Printer, f *analysis.Finding) {
+	p.Printf("%s: %s: %s\n", p.Bold(tables.Place(f.Place)), p.Warn(f.Rule), f.Text)
 	if f.Witness != nil {
-		p.printf("    witness  %s\n", p.name(f.Witness.String()))
+		p.Printf("    witness  %s\n", p.Name(f.Witness.String()))
 	}
 	if f.Other != nil {
-		p.printf("    beside   %s\n", place(*f.Other))
+		p.Printf("    beside   %s\n", tables.Place(*f.Other))
 	}
 	if f.Reason != "" {
-		p.printf("    silenced %s\n", f.Reason)
+		p.Printf("    silenced %s\n", f.Reason)
 	}
 }
 
@@ -127,29 +125,14 @@ type lintJSON struct {
 }
 
 type findingJSON struct {
-	Rule    string       `json:"rule"`
-	File    string       `json:"file"`
-	Line    int          `json:"line"`
-	Column  int          `json:"column"`
-	Text    string       `json:"text"`
-	Witness *witnessJSON `json:"witness,omitempty"`
-	Beside  string       `json:"beside,omitempty"`
-	Reason  string       `json:"reason,omitempty"`
-}
-
-// witnessJSON is a call that shows something.
-type witnessJSON struct {
-	Method string `json:"method"`
-	Host   string `json:"host,omitempty"`
-	Path   string `json:"path"`
-	Target string `json:"target"`
-}
-
-func witnessForJSON(c *analysis.Call) *witnessJSON {
-	if c == nil {
-		return nil
-	}
-	return &witnessJSON{c.Method, c.Host, c.Path, c.Target()}
+	Rule    string              `json:"rule"`
+	File    string              `json:"file"`
+	Line    int                 `json:"line"`
+	Column  int                 `json:"column"`
+	Text    string              `json:"text"`
+	Witness *tables.WitnessJSON `json:"witness,omitempty"`
+	Beside  string              `json:"beside,omitempty"`
+	Reason  string              `json:"reason,omitempty"`
 }
 
 func lintForJSON(r *analysis.Report) lintJSON {
@@ -160,9 +143,9 @@ func findingsForJSON(list []analysis.Finding) []findingJSON {
 	out := []findingJSON{}
 	for i := range list {
 		f := &list[i]
-		finding := findingJSON{f.Rule, f.File, f.Line, f.Column, f.Text, witnessForJSON(f.Witness), "", f.Reason}
+		finding := findingJSON{f.Rule, f.File, f.Line, f.Column, f.Text, tables.WitnessForJSON(f.Witness), "", f.Reason}
 		if f.Other != nil {
-			finding.Beside = place(*f.Other)
+			finding.Beside = tables.Place(*f.Other)
 		}
 		out = append(out, finding)
 	}

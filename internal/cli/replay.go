@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"io"
 	"os"
 	"strings"
@@ -18,13 +21,13 @@ import (
 
 type replayCommandOptions struct {
 	older, newer string
-	path         pathFlags
+	path         gates.PathFlags
 	host         string
-	caller       callerFlags
+	caller       gates.CallerFlags
 	userField    string
 	users        []string
 	samples      int
-	output       outputFlags
+	output       terminal.OutputFlags
 }
 
 func replayCommand() *cobra.Command {
@@ -46,7 +49,7 @@ carry no claims, so conditions that read claims deny them in both tables.
   zcat access.log.*.gz | gatehouse replay - --old old.yaml --new base.yaml,orders.yaml
   gatehouse replay --role clerk access.log --old old.yaml --new new.yaml
   gatehouse replay --user-field remote_user --user ann=clerk,auditor access.log --old old.yaml --new new.yaml`,
-		Args: oneArgument("LOGFILE"),
+		Args: terminal.OneArgument("LOGFILE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
 	c.Flags().StringVar(&o.older, "old", "", "`table` in force: a file, a folder, or several separated by commas")
@@ -55,27 +58,17 @@ carry no claims, so conditions that read claims deny them in both tables.
 		_ = c.MarkFlagRequired(name)
 		_ = c.MarkFlagFilename(name, "yaml", "yml")
 	}
-	o.caller.register(c)
+	o.caller.Register(c)
 	c.Flags().StringVar(&o.userField, "user-field", "", "`field` of the log that names the caller's roles: a dotted path in JSON lines, remote_user in others")
 	c.Flags().StringArrayVar(&o.users, "user", nil, "`NAME=ROLE,ROLE` for a user that --user-field finds; repeat it for more (default: the field holds roles)")
-	for _, name := range append(callerFlagNames, "anonymous") {
+	for _, name := range append(gates.CallerFlagNames, "anonymous") {
 		c.MarkFlagsMutuallyExclusive("user-field", name)
 	}
-	o.path.register(c)
+	o.path.Register(c)
 	c.Flags().StringVar(&o.host, "host", "", "`name` of the host that is called where the log does not say (default: one that no table names)")
 	c.Flags().IntVar(&o.samples, "samples", 3, "`number` of requests to show of each kind")
-	o.output.register(c)
+	o.output.Register(c)
 	return c
-}
-
-// oneArgument is the shape of the arguments of commands that read one thing.
-func oneArgument(name string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) != 1 {
-			return fmt.Errorf("got %s; give one %s", plural(len(args), "argument", "arguments"), name)
-		}
-		return nil
-	}
 }
 
 func (o *replayCommandOptions) run(cmd *cobra.Command, name string) error {
@@ -90,18 +83,18 @@ func (o *replayCommandOptions) run(cmd *cobra.Command, name string) error {
 	defer log.Close()
 	report, err := replay.Run(log, *options)
 	if err != nil {
-		return plainPathError(err)
+		return terminal.PlainPathError(err)
 	}
 	if report.Requests == 0 {
 		return o.noRequests(name, report)
 	}
-	if o.output.json() {
-		err = printJSON(cmd.OutOrStdout(), replayForJSON(report))
+	if o.output.JSON() {
+		err = terminal.PrintJSON(cmd.OutOrStdout(), replayForJSON(report))
 	} else {
-		replayPrinter{differencePrinter{o.output.printer(cmd)}}.print(report)
+		replayPrinter{differencePrinter{o.output.Printer(cmd)}}.print(report)
 	}
 	if err == nil && report.Different > 0 {
-		err = errNo
+		err = terminal.ErrNo
 	}
 	return err
 }
@@ -113,17 +106,17 @@ func (o *replayCommandOptions) options(cmd *cobra.Command, log string) (*replay.
 	if o.samples < 1 || o.samples > 1000 {
 		return nil, fmt.Errorf("--samples is %d; use a number from 1 to 1000", o.samples)
 	}
-	older, err := loadTable(cmd.InOrStdin(), strings.Split(o.older, ",")...)
+	older, err := tables.Load(cmd.InOrStdin(), strings.Split(o.older, ",")...)
 	if err != nil {
 		return nil, err
 	}
-	newer, err := loadTable(cmd.InOrStdin(), strings.Split(o.newer, ",")...)
+	newer, err := tables.Load(cmd.InOrStdin(), strings.Split(o.newer, ",")...)
 	if err != nil {
 		return nil, err
 	}
 	out := &replay.Options{
 		Old: older.Inspector, New: newer.Inspector, UserField: o.userField,
-		Host: cmp.Or(o.host, anyHost), Path: o.path.PathOptions, MaxSamples: o.samples,
+		Host: cmp.Or(o.host, gates.AnyHost), Path: o.path.PathOptions, MaxSamples: o.samples,
 	}
 	if out.Callers, err = o.callers(cmd, older, newer); err != nil {
 		return nil, err
@@ -132,14 +125,14 @@ func (o *replayCommandOptions) options(cmd *cobra.Command, log string) (*replay.
 	return out, err
 }
 
-func (o *replayCommandOptions) callers(cmd *cobra.Command, older, newer *table) ([]replay.Caller, error) {
-	for _, name := range append(callerFlagNames, "anonymous") {
+func (o *replayCommandOptions) callers(cmd *cobra.Command, older, newer *tables.Table) ([]replay.Caller, error) {
+	for _, name := range append(gates.CallerFlagNames, "anonymous") {
 		if cmd.Flags().Changed(name) {
 			g, err := offline.New(nil, o.path.PathOptions, older.Inspector)
 			if err != nil {
 				return nil, err
 			}
-			p, err := o.caller.principal(cmd, g)
+			p, err := o.caller.Principal(cmd, g)
 			if p == nil {
 				return []replay.Caller{replay.Anonymous()}, err
 			}
@@ -173,10 +166,10 @@ func (o *replayCommandOptions) userRoles() (map[string][]string, error) {
 
 func (o *replayCommandOptions) noRequests(name string, r *replay.Report) error {
 	if r.Lines == 0 {
-		return fmt.Errorf("%s: the log is empty", shownName(name))
+		return fmt.Errorf("%s: the log is empty", tables.ShownName(name))
 	}
 	return fmt.Errorf("%s: no line holds a request that can be read (line %d: %s); give an access log of nginx, Kong or APISIX in its default format, or JSON lines of Kong's logging plugins",
-		shownName(name), r.Skipped[0].First, r.Skipped[0].Reason)
+		tables.ShownName(name), r.Skipped[0].First, r.Skipped[0].Reason)
 }
 
 // openInput opens a file, or standard input for "-".
@@ -185,7 +178,7 @@ func openInput(stdin io.Reader, name string) (io.ReadCloser, error) {
 		return io.NopCloser(stdin), nil
 	}
 	f, err := os.Open(name)
-	return f, plainPathError(err)
+	return f, terminal.PlainPathError(err)
 }
 
 type replayPrinter struct{ differencePrinter }
@@ -195,25 +188,25 @@ func (p replayPrinter) print(r *replay.Report) {
 		p.group(g)
 	}
 	if len(r.Refused) > 0 {
-		p.printf("%s\n", p.warn("refused whatever the table says"))
+		p.Printf("%s\n", p.Warn("refused whatever the table says"))
 	}
 	for _, f := range r.Refused {
-		p.printf("  %s  %s\n", f.Reason, p.dim(plural(f.Requests, "request", "requests")))
+		p.Printf("  %s  %s\n", f.Reason, p.Dim(terminal.Plural(f.Requests, "request", "requests")))
 		p.samples("    ", f.Samples, f.Requests)
 	}
 	p.summary(r)
 }
 
 func (p replayPrinter) group(g *replay.Group) {
-	p.printf("%s\n", p.bold(plural(g.Requests, "request", "requests")))
+	p.Printf("%s\n", p.Bold(terminal.Plural(g.Requests, "request", "requests")))
 	p.samples("  ", g.Samples, g.Requests)
 	for i := range g.Changes {
 		c := &g.Changes[i]
-		arrow := p.name(string(c.Old) + " -> " + string(c.New))
+		arrow := p.Name(string(c.Old) + " -> " + string(c.New))
 		if c.LetsIn() {
-			arrow = p.warn(string(c.Old) + " -> " + string(c.New))
+			arrow = p.Warn(string(c.Old) + " -> " + string(c.New))
 		}
-		p.printf("    %s  %s\n", arrow, listing(c.Callers, "and"))
+		p.Printf("    %s  %s\n", arrow, terminal.Listing(c.Callers, "and"))
 	}
 	p.replaySide("was", g.Old)
 	p.replaySide("is ", g.New)
@@ -221,36 +214,36 @@ func (p replayPrinter) group(g *replay.Group) {
 
 func (p replayPrinter) samples(indent string, samples []string, all int) {
 	for _, s := range samples {
-		p.printf("%s%s\n", indent, s)
+		p.Printf("%s%s\n", indent, s)
 	}
 	if all > len(samples) && len(samples) > 1 {
-		p.printf("%s%s\n", indent, p.dim("…"))
+		p.Printf("%s%s\n", indent, p.Dim("…"))
 	}
 }
 
 func (p replayPrinter) replaySide(when string, rules []permission.OwnedActivity) {
 	if len(rules) == 0 {
-		p.printf("    %s  %s\n", p.dim(when), p.dim("not covered"))
+		p.Printf("    %s  %s\n", p.Dim(when), p.Dim("not covered"))
 	}
 	for i := range rules {
-		p.rule("    "+p.dim(when)+"  ", &rules[i], true)
+		p.rule("    "+p.Dim(when)+"  ", &rules[i], true)
 	}
 }
 
 func (p replayPrinter) summary(r *replay.Report) {
-	verdict := p.good("no request is decided otherwise")
+	verdict := p.Good("no request is decided otherwise")
 	if r.Different > 0 {
-		verdict = fmt.Sprintf("%s decided otherwise: %d let in, %d shut out", plural(r.Different, "request", "requests"), r.LetIn, r.ShutOut)
+		verdict = fmt.Sprintf("%s decided otherwise: %d let in, %d shut out", terminal.Plural(r.Different, "request", "requests"), r.LetIn, r.ShutOut)
 	}
-	p.printf("%s, of %s\n", verdict, plural(r.Requests, "request", "requests"))
+	p.Printf("%s, of %s\n", verdict, terminal.Plural(r.Requests, "request", "requests"))
 	if r.Ungrouped > 0 {
-		p.printf("%s\n", p.warn(fmt.Sprintf("%s of them not shown: there are too many kinds", plural(r.Ungrouped, "request is", "requests are"))))
+		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s of them not shown: there are too many kinds", terminal.Plural(r.Ungrouped, "request is", "requests are"))))
 	}
 	if r.Conditions > 0 {
-		p.printf("%s\n", p.warn(fmt.Sprintf("%s an activity with a condition, which was asked with what the log and the flags say", plural(r.Conditions, "request falls under", "requests fall under"))))
+		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s an activity with a condition, which was asked with what the log and the flags say", terminal.Plural(r.Conditions, "request falls under", "requests fall under"))))
 	}
 	for _, s := range r.Skipped {
-		p.printf("%s\n", p.warn(fmt.Sprintf("%s not read, the first is line %d: %s", plural(s.Lines, "line was", "lines were"), s.First, s.Reason)))
+		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s not read, the first is line %d: %s", terminal.Plural(s.Lines, "line was", "lines were"), s.First, s.Reason)))
 	}
 }
 
@@ -270,12 +263,12 @@ type replayJSON struct {
 }
 
 type replayGroupJSON struct {
-	Method   string             `json:"method"`
-	Requests int                `json:"requests"`
-	Samples  []string           `json:"samples"`
-	Changes  []replayChangeJSON `json:"changes"`
-	Old      []ruleJSON         `json:"old"`
-	New      []ruleJSON         `json:"new"`
+	Method   string                `json:"method"`
+	Requests int                   `json:"requests"`
+	Samples  []string              `json:"samples"`
+	Changes  []replayChangeJSON    `json:"changes"`
+	Old      []tables.ActivityJSON `json:"old"`
+	New      []tables.ActivityJSON `json:"new"`
 }
 
 type replayChangeJSON struct {
@@ -303,7 +296,7 @@ func replayForJSON(r *replay.Report) replayJSON {
 		Groups: []replayGroupJSON{}, Refused: []refusedPathsJSON{}, Skipped: []skippedLinesJSON{},
 	}
 	for _, g := range r.Groups {
-		group := replayGroupJSON{g.Method, g.Requests, g.Samples, nil, rulesForJSON(g.Old), rulesForJSON(g.New)}
+		group := replayGroupJSON{g.Method, g.Requests, g.Samples, nil, tables.ActivitiesForJSON(g.Old), tables.ActivitiesForJSON(g.New)}
 		for _, c := range g.Changes {
 			group.Changes = append(group.Changes, replayChangeJSON{string(c.Old), string(c.New), c.Callers})
 		}

@@ -1,10 +1,13 @@
-package cli
+package decide
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,8 +23,8 @@ import (
 )
 
 type testCommandOptions struct {
-	gate        gateFlags
-	output      outputFlags
+	gate        gates.Flags
+	output      terminal.OutputFlags
 	minCoverage percent
 	all         bool
 }
@@ -42,7 +45,8 @@ func (p *percent) Set(text string) error {
 	return nil
 }
 
-func testCommand() *cobra.Command {
+// TestCommand is gatehouse test.
+func TestCommand() *cobra.Command {
 	var o testCommandOptions
 	c := &cobra.Command{
 		Use:   "test [flags] FILE...",
@@ -76,13 +80,13 @@ allowed one by upstream_headers.
 Coverage is the share of activities that took part in a decision.`,
 		Example: `  gatehouse test permissions.test.yaml
   gatehouse test --table permissions.yaml --min-coverage 100 tests/*.yaml`,
-		ValidArgsFunction: completeTables,
+		ValidArgsFunction: terminal.CompleteTables,
 		RunE:              o.run,
 	}
-	o.gate.register(c)
+	o.gate.Register(c)
 	c.Flags().Var(&o.minCoverage, "min-coverage", "least `percent` of activities that expectations must touch")
 	c.Flags().BoolVarP(&o.all, "verbose", "v", false, "print the expectations that hold too")
-	o.output.register(c)
+	o.output.Register(c)
 	return c
 }
 
@@ -97,13 +101,13 @@ func (o *testCommandOptions) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	if o.output.json() {
-		err = printJSON(cmd.OutOrStdout(), run.forJSON())
+	if o.output.JSON() {
+		err = terminal.PrintJSON(cmd.OutOrStdout(), run.forJSON())
 	} else {
-		run.print(o.output.printer(cmd))
+		run.print(o.output.Printer(cmd))
 	}
 	if err == nil && (run.failed() > 0 || run.coverage() < float64(o.minCoverage)) {
-		err = errNo
+		err = terminal.ErrNo
 	}
 	return err
 }
@@ -115,11 +119,11 @@ func readExpectations(cmd *cobra.Command, args []string) ([]*expectation.File, e
 	var files []*expectation.File
 	var problems report.Problems
 	for _, name := range args {
-		text, err := readInput(cmd.InOrStdin(), name, strictyaml.MaxFile)
+		text, err := terminal.ReadInput(cmd.InOrStdin(), name, strictyaml.MaxFile)
 		if err != nil {
 			return nil, err
 		}
-		file, err := expectation.Parse(shownName(name), text)
+		file, err := expectation.Parse(tables.ShownName(name), text)
 		var found report.Problems
 		switch {
 		case errors.As(err, &found):
@@ -145,7 +149,7 @@ type testRun struct {
 
 // testedGate is a gate with the activities that decided so far.
 type testedGate struct {
-	*openGate
+	*gates.Gate
 	touched map[report.Place]bool
 }
 
@@ -215,19 +219,19 @@ func (r *testRun) file(cmd *cobra.Command, f *expectation.File) error {
 // gate makes the gate of a file, once for all files with the same.
 func (r *testRun) gate(cmd *cobra.Command, f *expectation.File) (*testedGate, error) {
 	flags := r.options.gate
-	if len(flags.table.paths) == 0 {
-		flags.table.paths = besides(f.Name, f.Tables)
+	if len(flags.Table.Paths) == 0 {
+		flags.Table.Paths = besides(f.Name, f.Tables)
 	}
-	if flags.source.File == "" && f.Config != "" {
-		flags.source.File = besides(f.Name, []string{f.Config})[0]
-		flags.source.Route, flags.source.Gate = f.Route, f.Gate
+	if flags.Source.File == "" && f.Config != "" {
+		flags.Source.File = besides(f.Name, []string{f.Config})[0]
+		flags.Source.Route, flags.Source.Gate = f.Route, f.Gate
 	}
-	if len(flags.table.paths) == 0 && flags.source.File == "" {
-		return nil, fmt.Errorf("%s names no table; write table: [%s] into it, or use --table", f.Name, defaultTable)
+	if len(flags.Table.Paths) == 0 && flags.Source.File == "" {
+		return nil, fmt.Errorf("%s names no table; write table: [%s] into it, or use --table", f.Name, tables.DefaultName)
 	}
-	key := fmt.Sprintf("%q", append([]string{flags.source.File, flags.source.Route, flags.source.Gate}, flags.table.paths...))
+	key := fmt.Sprintf("%q", append([]string{flags.Source.File, flags.Source.Route, flags.Source.Gate}, flags.Table.Paths...))
 	if r.gates[key] == nil {
-		g, err := flags.open(cmd)
+		g, err := flags.Open(cmd)
 		if err != nil {
 			return nil, err
 		}
@@ -250,8 +254,8 @@ func besides(file string, names []string) []string {
 }
 
 func (g *testedGate) decide(ctx context.Context, e expectation.Expectation) (testResult, error) {
-	request := requestFlags{host: e.Host, scheme: choice{value: e.Scheme}}
-	r, err := request.request(e.Method, e.Target)
+	request := gates.RequestFlags{Host: e.Host, Scheme: terminal.Choice{Value: e.Scheme}}
+	r, err := request.Request(e.Method, e.Target)
 	if err != nil {
 		return testResult{}, report.Problems{{Place: e.Place, Text: err.Error()}}
 	}
@@ -316,41 +320,41 @@ func (r *testRun) coverage() float64 {
 	return 100 * float64(touched) / float64(all)
 }
 
-func (r *testRun) print(p *printer) {
+func (r *testRun) print(p *terminal.Printer) {
 	for i := range r.results {
 		if result := &r.results[i]; !result.holds() || r.options.all {
-			p.result(result)
+			printResult(p, result)
 		}
 	}
 	touched, all, untouched := r.activities()
 	if len(untouched) > 0 {
-		p.printf("no expectation touches\n")
+		p.Printf("no expectation touches\n")
 		for i := range untouched {
-			p.printf("  %s: %s  %s\n", untouched[i].Owner(), describe(&untouched[i]), p.dim(place(untouched[i].Place)))
+			p.Printf("  %s: %s  %s\n", untouched[i].Owner(), tables.Describe(&untouched[i]), p.Dim(tables.Place(untouched[i].Place)))
 		}
 	}
-	verdict := p.good("all hold")
+	verdict := p.Good("all hold")
 	if failed := r.failed(); failed > 0 {
-		verdict = p.bad(plural(failed, "fails", "fail"))
+		verdict = p.Bad(terminal.Plural(failed, "fails", "fail"))
 	}
 	coverage := fmt.Sprintf("%.0f%%", r.coverage())
 	if r.coverage() < float64(r.options.minCoverage) {
-		coverage = p.bad(coverage + ", less than " + r.options.minCoverage.String() + "%")
+		coverage = p.Bad(coverage + ", less than " + r.options.minCoverage.String() + "%")
 	}
-	p.printf("%s, %s; %d of %s touched (%s)\n", plural(len(r.results), "expectation", "expectations"), verdict, touched, plural(all, "activity", "activities"), coverage)
+	p.Printf("%s, %s; %d of %s touched (%s)\n", terminal.Plural(len(r.results), "expectation", "expectations"), verdict, touched, terminal.Plural(all, "activity", "activities"), coverage)
 }
 
-func (p *printer) result(r *testResult) {
+func printResult(p *terminal.Printer, r *testResult) {
 	came := verdict(r.Outcome.Allowed())
 	if differences := r.differences(); len(differences) > 0 {
 		came = strings.Join(differences, "; ")
 	}
-	p.printf("%s %s: %s by %s: %s\n", p.mark(r.holds()), p.bold(place(r.Expectation.Place)), p.name(r.Expectation.Method+" "+r.Expectation.Target), r.Who.String(), came)
+	p.Printf("%s %s: %s by %s: %s\n", p.Mark(r.holds()), p.Bold(tables.Place(r.Expectation.Place)), p.Name(r.Expectation.Method+" "+r.Expectation.Target), r.Who.String(), came)
 	if r.holds() {
 		return
 	}
-	p.printf("    why      %s\n", r.Why)
-	p.printf("    because  %s\n", because(r.Outcome))
+	p.Printf("    why      %s\n", r.Why)
+	p.Printf("    because  %s\n", because(r.Outcome))
 }
 
 func verdict(allowed bool) string {
@@ -373,7 +377,7 @@ func because(o *offline.Outcome) string {
 		if !f.Decides || !f.Allows {
 			continue
 		}
-		text := f.Owner() + ": " + describe(&f.OwnedActivity) + "  " + place(f.Place)
+		text := f.Owner() + ": " + tables.Describe(&f.OwnedActivity) + "  " + tables.Place(f.Place)
 		if len(f.Grants) > 0 {
 			text += ", by " + f.Grants[0]
 		}
@@ -385,12 +389,12 @@ func because(o *offline.Outcome) string {
 // --- for programs
 
 type testJSON struct {
-	Expectations []resultJSON `json:"expectations"`
-	Failed       int          `json:"failed"`
-	Activities   int          `json:"activities"`
-	Touched      int          `json:"touched"`
-	Coverage     float64      `json:"coverage"`
-	Untouched    []ruleJSON   `json:"untouched"`
+	Expectations []resultJSON          `json:"expectations"`
+	Failed       int                   `json:"failed"`
+	Activities   int                   `json:"activities"`
+	Touched      int                   `json:"touched"`
+	Coverage     float64               `json:"coverage"`
+	Untouched    []tables.ActivityJSON `json:"untouched"`
 }
 
 type resultJSON struct {
@@ -414,7 +418,7 @@ func (r *testRun) forJSON() testJSON {
 	out := testJSON{Expectations: []resultJSON{}, Failed: r.failed(), Coverage: r.coverage()}
 	var untouched []permission.OwnedActivity
 	out.Touched, out.Activities, untouched = r.activities()
-	out.Untouched = rulesForJSON(untouched)
+	out.Untouched = tables.ActivitiesForJSON(untouched)
 	for i := range r.results {
 		t := &r.results[i]
 		at := t.Expectation.Place

@@ -1,8 +1,10 @@
-package cli
+package gates
 
 import (
 	"cmp"
 	"fmt"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -15,48 +17,50 @@ import (
 	"gatehouse/internal/offline"
 )
 
-// pathFlags relax how paths are read.
-type pathFlags struct{ core.PathOptions }
+// PathFlags relax how paths are read.
+type PathFlags struct{ core.PathOptions }
 
 // pathFlagNames are those of pathFlags.
 var pathFlagNames = []string{"allow-semicolon", "allow-double-slash", "allow-encoded-slash"}
 
-func (f *pathFlags) register(c *cobra.Command) {
+// Register adds the flags to a command.
+func (f *PathFlags) Register(c *cobra.Command) {
 	c.Flags().BoolVar(&f.AllowSemicolon, "allow-semicolon", false, "read paths as path.allow_semicolon does")
 	c.Flags().BoolVar(&f.AllowDoubleSlash, "allow-double-slash", false, "read paths as path.allow_double_slash does")
 	c.Flags().BoolVar(&f.AllowEncodedSlash, "allow-encoded-slash", false, "read paths as path.allow_encoded_slash does")
 }
 
-// requestFlags describe what surrounds a method and a path in a request.
-type requestFlags struct {
-	host    string
+// RequestFlags describe what surrounds a method and a path in a request.
+type RequestFlags struct {
+	Host    string
 	headers []string
 	peer    string
-	scheme  choice
+	Scheme  terminal.Choice
 }
 
-func (f *requestFlags) register(c *cobra.Command) {
-	c.Flags().StringVar(&f.host, "host", "", "`name` of the host that is called (default: one that the table does not name)")
+// Register adds the flags to a command.
+func (f *RequestFlags) Register(c *cobra.Command) {
+	c.Flags().StringVar(&f.Host, "host", "", "`name` of the host that is called (default: one that the table does not name)")
 	c.Flags().StringArrayVarP(&f.headers, "header", "H", nil, "`\"Name: value\"` of a request header; repeat it for more")
 	c.Flags().StringVar(&f.peer, "peer", "", "`address` of the client")
-	f.scheme = choice{of: []string{"http", "https"}}
-	f.scheme.register(c, "scheme", "", "scheme by which the client reached the gateway (default: not known)")
+	f.Scheme = terminal.Choice{Of: []string{"http", "https"}}
+	f.Scheme.Register(c, "scheme", "", "scheme by which the client reached the gateway (default: not known)")
 }
 
 var methodForm = regexp.MustCompile(`^[!#$%&'*+.^_|~0-9A-Za-z` + "`" + `-]+$`)
 
-// anyHost stands for the host where none is given: one that no table names.
-const anyHost = "any-other-host.invalid"
+// AnyHost stands for the host where none is given: one that no table names.
+const AnyHost = "any-other-host.invalid"
 
-// request makes the request that a gate would see.
-func (f *requestFlags) request(method, target string) (*core.Request, error) {
+// Request makes the request that a gate would see.
+func (f *RequestFlags) Request(method, target string) (*core.Request, error) {
 	if !methodForm.MatchString(method) {
 		return nil, fmt.Errorf("%q is no HTTP method; write METHOD and PATH as in: GET /users/7", method)
 	}
 	if !strings.HasPrefix(target, "/") {
 		return nil, fmt.Errorf("%q is no request target; write what stands on the request line, beginning with a slash, as in: GET /users/7", target)
 	}
-	r := &core.Request{Method: method, Target: target, Host: cmp.Or(f.host, anyHost), Scheme: f.scheme.value}
+	r := &core.Request{Method: method, Target: target, Host: cmp.Or(f.Host, AnyHost), Scheme: f.Scheme.Value}
 	for _, line := range f.headers {
 		name, value, ok := strings.Cut(line, ":")
 		if !ok || !methodForm.MatchString(name) {
@@ -73,53 +77,55 @@ func (f *requestFlags) request(method, target string) (*core.Request, error) {
 	return r, nil
 }
 
-// callFlags describe one call to one gate.
-type callFlags struct {
-	gate    gateFlags
-	request requestFlags
-	output  outputFlags
+// CallFlags describe one call to one gate.
+type CallFlags struct {
+	Gate    Flags
+	request RequestFlags
+	Output  terminal.OutputFlags
 }
 
-func (f *callFlags) register(c *cobra.Command) {
-	f.gate.register(c)
-	f.request.register(c)
-	f.output.register(c)
+// Register adds the flags to a command.
+func (f *CallFlags) Register(c *cobra.Command) {
+	f.Gate.Register(c)
+	f.request.Register(c)
+	f.Output.Register(c)
 }
 
-// open makes the gate and the request.
-func (f *callFlags) open(cmd *cobra.Command, method, target string) (*openGate, *core.Request, error) {
-	g, err := f.gate.open(cmd)
+// Open makes the gate and the request.
+func (f *CallFlags) Open(cmd *cobra.Command, method, target string) (*Gate, *core.Request, error) {
+	g, err := f.Gate.Open(cmd)
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := f.request.request(method, target)
+	r, err := f.request.Request(method, target)
 	return g, r, err
 }
 
-// callerFlags say who calls.
-type callerFlags struct {
+// CallerFlags say who calls.
+type CallerFlags struct {
 	scopes, roles, permissions []string
 	claims                     string
 	subject, clientID, issuer  string
-	kind, aal                  choice
+	kind, aal                  terminal.Choice
 	authAge                    time.Duration
 	anonymous                  bool
 }
 
-// callerFlagNames are those of callerFlags but --anonymous.
-var callerFlagNames = []string{"scope", "role", "permission", "claims", "sub", "client-id", "issuer", "kind", "aal", "auth-age"}
+// CallerFlagNames are those of callerFlags but --anonymous.
+var CallerFlagNames = []string{"scope", "role", "permission", "claims", "sub", "client-id", "issuer", "kind", "aal", "auth-age"}
 
-func (f *callerFlags) register(c *cobra.Command) {
-	f.registerCredential(c)
+// Register adds the flags to a command.
+func (f *CallerFlags) Register(c *cobra.Command) {
+	f.RegisterCredential(c)
 	c.Flags().BoolVar(&f.anonymous, "anonymous", false, "the caller has no credential")
-	for _, name := range callerFlagNames {
+	for _, name := range CallerFlagNames {
 		c.MarkFlagsMutuallyExclusive("anonymous", name)
 	}
 }
 
-// registerCredential adds the flags that say what the credential of the caller
+// RegisterCredential adds the flags that say what the credential of the caller
 // states.
-func (f *callerFlags) registerCredential(c *cobra.Command) {
+func (f *CallerFlags) RegisterCredential(c *cobra.Command) {
 	c.Flags().StringArrayVarP(&f.scopes, "scope", "s", nil, "`scope` that the caller's token has; repeat it for more")
 	c.Flags().StringArrayVarP(&f.roles, "role", "r", nil, "`role` of the caller; repeat it for more")
 	c.Flags().StringArrayVarP(&f.permissions, "permission", "p", nil, "`permission` that the credential states; repeat it for more")
@@ -127,17 +133,17 @@ func (f *callerFlags) registerCredential(c *cobra.Command) {
 	c.Flags().StringVar(&f.subject, "sub", "", "`subject` of the caller's credential")
 	c.Flags().StringVar(&f.clientID, "client-id", "", "`id` of the client that the token was issued to")
 	c.Flags().StringVar(&f.issuer, "issuer", "", "`issuer` of the caller's token")
-	f.kind = choice{of: core.KindNames()}
-	f.kind.register(c, "kind", "", "kind of credential the caller has (default: what the configuration and the claims suggest, else jwt)")
-	f.aal = choice{of: []string{"aal1", "aal2", "aal3"}}
-	f.aal.register(c, "aal", "", "assurance level of the caller's sign-in (default: what the claims say)")
+	f.kind = terminal.Choice{Of: core.KindNames()}
+	f.kind.Register(c, "kind", "", "kind of credential the caller has (default: what the configuration and the claims suggest, else jwt)")
+	f.aal = terminal.Choice{Of: []string{"aal1", "aal2", "aal3"}}
+	f.aal.Register(c, "aal", "", "assurance level of the caller's sign-in (default: what the claims say)")
 	c.Flags().DurationVar(&f.authAge, "auth-age", -1, "`age` of the caller's sign-in, such as 5m (default: what the claims say)")
 	c.Flags().Lookup("auth-age").DefValue = "" // -1 is no default to show
 	_ = c.MarkFlagFilename("claims", "json")
 }
 
-// caller is who calls.
-func (f *callerFlags) caller(cmd *cobra.Command) (*offline.Caller, error) {
+// Caller is who calls.
+func (f *CallerFlags) Caller(cmd *cobra.Command) (*offline.Caller, error) {
 	if f.anonymous {
 		return &offline.Caller{Anonymous: true}, nil
 	}
@@ -145,48 +151,48 @@ func (f *callerFlags) caller(cmd *cobra.Command) (*offline.Caller, error) {
 		return nil, fmt.Errorf("--auth-age is %s; write how long ago the caller signed in, such as 5m", f.authAge)
 	}
 	c := &offline.Caller{
-		Kind: core.Kind(f.kind.value), Subject: f.subject, ClientID: f.clientID, Issuer: f.issuer,
-		Scopes: f.scopes, Roles: f.roles, Permissions: f.permissions, AAL: f.aal.value, AuthAge: f.authAge,
+		Kind: core.Kind(f.kind.Value), Subject: f.subject, ClientID: f.clientID, Issuer: f.issuer,
+		Scopes: f.scopes, Roles: f.roles, Permissions: f.permissions, AAL: f.aal.Value, AuthAge: f.authAge,
 	}
 	if f.claims == "" {
 		return c, nil
 	}
-	text, err := readInput(cmd.InOrStdin(), f.claims, offline.MaxClaims)
+	text, err := terminal.ReadInput(cmd.InOrStdin(), f.claims, offline.MaxClaims)
 	if err != nil {
 		return nil, err
 	}
 	if c.Claims, err = offline.DecodeClaims(text); err != nil {
-		return nil, fmt.Errorf("%s: %w", shownName(f.claims), err)
+		return nil, fmt.Errorf("%s: %w", tables.ShownName(f.claims), err)
 	}
 	return c, nil
 }
 
-// principal is the caller to a gate without a configuration; nil for one
+// Principal is the caller to a gate without a configuration; nil for one
 // without a credential.
-func (f *callerFlags) principal(cmd *cobra.Command, g *offline.Gate) (*core.Principal, error) {
-	c, err := f.caller(cmd)
+func (f *CallerFlags) Principal(cmd *cobra.Command, g *offline.Gate) (*core.Principal, error) {
+	c, err := f.Caller(cmd)
 	if err != nil {
 		return nil, err
 	}
 	p, err := g.Principal(c)
-	return p, f.located(err)
+	return p, f.Located(err)
 }
 
-// located names the file of the claims that an error is about.
-func (f *callerFlags) located(err error) error {
+// Located names the file of the claims that an error is about.
+func (f *CallerFlags) Located(err error) error {
 	if err == nil || f.claims == "" {
 		return err
 	}
-	return fmt.Errorf("%s: %w", shownName(f.claims), err)
+	return fmt.Errorf("%s: %w", tables.ShownName(f.claims), err)
 }
 
 // completeNames offers the names that a table defines.
-func completeNames(t *tableFlags, pick func(permissions, roles, scopes []string) []string) cobra.CompletionFunc {
+func completeNames(t *tables.Flags, pick func(permissions, roles, scopes []string) []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		// The completion reads the flags twice.
-		slices.Sort(t.paths)
-		t.paths = slices.Compact(t.paths)
-		table, err := t.load(cmd)
+		slices.Sort(t.Paths)
+		t.Paths = slices.Compact(t.Paths)
+		table, err := t.Load(cmd)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -195,22 +201,24 @@ func completeNames(t *tableFlags, pick func(permissions, roles, scopes []string)
 	}
 }
 
-func (f *callerFlags) complete(c *cobra.Command, t *tableFlags) {
+// Complete offers the names of the table for the flags.
+func (f *CallerFlags) Complete(c *cobra.Command, t *tables.Flags) {
 	_ = c.RegisterFlagCompletionFunc("permission", completeNames(t, func(p, _, _ []string) []string { return p }))
 	_ = c.RegisterFlagCompletionFunc("role", completeNames(t, func(_, r, _ []string) []string { return r }))
 	_ = c.RegisterFlagCompletionFunc("scope", completeNames(t, func(_, _, s []string) []string { return s }))
 }
 
-// methodAndPath is the shape of the arguments of commands about one call, and
+// MethodAndPath is the shape of the arguments of commands about one call, and
 // completeMethod helps to type them.
-func methodAndPath(_ *cobra.Command, args []string) error {
+func MethodAndPath(_ *cobra.Command, args []string) error {
 	if len(args) != 2 {
-		return fmt.Errorf("got %s; give a METHOD and a PATH, as in: GET /users/7", plural(len(args), "argument", "arguments"))
+		return fmt.Errorf("got %s; give a METHOD and a PATH, as in: GET /users/7", terminal.Plural(len(args), "argument", "arguments"))
 	}
 	return nil
 }
 
-func completeMethod(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+// CompleteMethod completes the METHOD of such commands.
+func CompleteMethod(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) == 0 {
 		return []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}, cobra.ShellCompDirectiveNoFileComp
 	}

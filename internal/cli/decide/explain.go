@@ -1,9 +1,14 @@
-package cli
+// Package decide has the commands that decide requests: explain, who-can, what-can
+// and test.
+package decide
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,11 +22,12 @@ import (
 )
 
 type explainCommandOptions struct {
-	callFlags
-	caller callerFlags
+	gates.CallFlags
+	caller gates.CallerFlags
 }
 
-func explainCommand() *cobra.Command {
+// ExplainCommand is gatehouse explain.
+func ExplainCommand() *cobra.Command {
 	var o explainCommandOptions
 	c := &cobra.Command{
 		Use:   "explain [flags] METHOD PATH",
@@ -43,87 +49,63 @@ and the claims say, and nothing else.`,
   gatehouse explain --config kong.yml --route users --anonymous -H 'Accept: text/html' GET /users/7
   gatehouse explain -t base.yaml -t orders.yaml --claims token.json \
       -H 'X-Tenant: acme' POST /orders/7/cancel`,
-		Args:              methodAndPath,
-		ValidArgsFunction: completeMethod,
+		Args:              gates.MethodAndPath,
+		ValidArgsFunction: gates.CompleteMethod,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1]) },
 	}
-	o.register(c)
-	o.caller.register(c)
-	o.caller.complete(c, &o.gate.table)
+	o.Register(c)
+	o.caller.Register(c)
+	o.caller.Complete(c, &o.Gate.Table)
 	return c
 }
 
 func (o *explainCommandOptions) run(cmd *cobra.Command, method, target string) error {
-	g, r, err := o.open(cmd, method, target)
+	g, r, err := o.Open(cmd, method, target)
 	if err != nil {
 		return err
 	}
-	caller, err := o.caller.caller(cmd)
+	caller, err := o.caller.Caller(cmd)
 	if err != nil {
 		return err
 	}
 	d, err := g.Decide(cmd.Context(), r, caller)
 	if err != nil {
-		return o.caller.located(err)
+		return o.caller.Located(err)
 	}
-	notes := g.notesOn(d, &o.caller)
-	if o.output.json() {
-		err = printJSON(cmd.OutOrStdout(), explained(g, d, notes))
+	notes := notesOn(g, d, &o.caller)
+	if o.Output.JSON() {
+		err = terminal.PrintJSON(cmd.OutOrStdout(), explained(g, d, notes))
 	} else {
-		x := explanation{o.output.printer(cmd), g, d}
+		x := Explanation{o.Output.Printer(cmd), g, d}
 		x.print()
-		x.notes(notes)
+		x.Notes(notes)
 	}
 	if err == nil && !d.Allowed() && (!d.Responds() || d.Status >= 400) {
-		err = errNo
+		err = terminal.ErrNo
 	}
 	return err
 }
 
 // notesOn is what a reader of a decision may overlook.
-func (g *openGate) notesOn(d *offline.Outcome, f *callerFlags) []string {
+func notesOn(g *gates.Gate, d *offline.Outcome, f *gates.CallerFlags) []string {
 	notes := slices.Clone(g.Notes)
-	if unknown := g.unknownNames(f); unknown != "" {
+	if unknown := g.UnknownNames(f); unknown != "" {
 		notes = append(notes, unknown)
 	}
 	if len(d.Assumed) > 0 {
-		notes = append(notes, "the claims have no "+listing(d.Assumed, "and")+", which every credential that the gate accepts has; a good value is assumed")
+		notes = append(notes, "the claims have no "+terminal.Listing(d.Assumed, "and")+", which every credential that the gate accepts has; a good value is assumed")
 	}
-	return append(notes, g.withoutEffect(d.Caller, f)...)
+	return append(notes, g.WithoutEffect(d.Caller, f)...)
 }
 
-// withoutEffect are the flags that no credential of the caller's kind can state.
-func (g *openGate) withoutEffect(p *core.Principal, f *callerFlags) []string {
-	if p == nil {
-		return nil
-	}
-	var notes []string
-	cannot := g.CannotState(p.Kind, p.Issuer)
-	for _, given := range []struct {
-		what  string
-		names []string
-	}{{"roles", f.roles}, {"scopes", f.scopes}, {"permissions", f.permissions}} {
-		if len(given.names) > 0 && slices.Contains(cannot, given.what) {
-			notes = append(notes, fmt.Sprintf("at this gate no credential of kind %s states %s, so %s does not count", p.Kind, given.what, listing(given.names, "and")))
-		}
-	}
-	return notes
-}
-
-func (p *printer) notes(notes []string) {
-	for _, note := range notes {
-		p.printf("\nNote: %s.\n", note)
-	}
-}
-
-// explanation prints a decision as text.
-type explanation struct {
-	*printer
-	gate *openGate
+// Explanation prints a decision as text.
+type Explanation struct {
+	*terminal.Printer
+	gate *gates.Gate
 	*offline.Outcome
 }
 
-func (x explanation) print() {
+func (x Explanation) print() {
 	x.verdict()
 	var matched []inspect.Finding
 	if x.Table != nil {
@@ -135,40 +117,33 @@ func (x explanation) print() {
 	switch {
 	case x.Table == nil:
 	case len(matched) == 0:
-		uncovered(x.printer, x.gate.Inspector, x.Call)
+		uncovered(x.Printer, x.gate.Inspector, x.Call)
 	case !x.Allowed():
 		x.enough()
 	}
 	if x.gate.Name != "" {
-		x.effect()
+		x.Effect()
 	}
 }
 
-func (x explanation) verdict() {
-	line := x.bold(x.Call.Method + " " + x.Call.Target)
+func (x Explanation) verdict() {
+	line := x.Bold(x.Call.Method + " " + x.Call.Target)
 	switch {
 	case x.Reason == "public":
-		x.printf("%s  %s\n", x.good("allowed, public"), line)
+		x.Printf("%s  %s\n", x.Good("allowed, public"), line)
 	case x.Allowed():
-		x.printf("%s  %s\n", x.good("allowed"), line)
+		x.Printf("%s  %s\n", x.Good("allowed"), line)
 	case x.Responds():
-		x.printf("%s  %s\n  %s\n", x.warn(fmt.Sprintf("response %d", x.Status)), line, "an endpoint of the gate itself: no activity is looked at")
+		x.Printf("%s  %s\n  %s\n", x.Warn(fmt.Sprintf("response %d", x.Status)), line, "an endpoint of the gate itself: no activity is looked at")
 	default:
-		x.printf("%s  %s\n", x.bad(fmt.Sprintf("denied %d %s", x.Status, x.Reason)), line)
-		x.printf("  %s\n", refusalText(x.Outcome))
+		x.Printf("%s  %s\n", x.Bad(fmt.Sprintf("denied %d %s", x.Status, x.Reason)), line)
+		x.Printf("  %s\n", refusalText(x.Outcome))
 	}
 	raw, _, _ := strings.Cut(x.Call.Target, "?")
 	if x.Call.Path != "" && x.Call.Path != raw {
-		x.printf("  the path is read as %s\n", x.Call.Path)
+		x.Printf("  the path is read as %s\n", x.Call.Path)
 	}
-	x.decidedBy(x.gate)
-}
-
-// decidedBy says which configuration was taken.
-func (p *printer) decidedBy(g *openGate) {
-	if g.Name != "" {
-		p.printf("  %s\n", p.dim("by "+g.Name))
-	}
+	x.gate.DecidedBy(x.Printer)
 }
 
 // refusalText says in one line why a call is denied. What a single activity
@@ -187,47 +162,47 @@ func refusalText(o *offline.Outcome) string {
 
 const notCovered = "no activity covers the call, and what none covers is denied"
 
-// effect shows what the client or the upstream receives.
-func (x explanation) effect() {
+// Effect shows what the client or the upstream receives.
+func (x Explanation) Effect() {
 	if !x.Allowed() {
-		x.printf("\nThe client receives %d %s with\n", x.Status, http.StatusText(x.Status))
+		x.Printf("\nThe client receives %d %s with\n", x.Status, http.StatusText(x.Status))
 		x.headers(x.Header)
 		return
 	}
-	x.printf("\nThe upstream receives the request\n")
+	x.Printf("\nThe upstream receives the request\n")
 	if len(x.Strip)+len(x.Set)+len(x.Groups) == 0 {
-		x.printf("  as it is\n")
+		x.Printf("  as it is\n")
 	}
 	if len(x.Strip) > 0 {
-		x.printf("  without %s\n", strings.Join(x.Strip, ", "))
+		x.Printf("  without %s\n", strings.Join(x.Strip, ", "))
 	}
 	if len(x.Set) > 0 {
-		x.printf("  with\n")
+		x.Printf("  with\n")
 		x.headers(x.Set)
 	}
 	if x.Groups != nil {
-		x.printf("  and Kong's plugins the groups %s\n", strings.Join(x.Groups, ", "))
+		x.Printf("  and Kong's plugins the groups %s\n", strings.Join(x.Groups, ", "))
 	}
 	if len(x.ResponseHeader) > 0 {
-		x.printf("\nThe client receives its response with\n")
+		x.Printf("\nThe client receives its response with\n")
 		x.headers(x.ResponseHeader)
 	}
 }
 
-func (x explanation) headers(list []core.Header) {
+func (x Explanation) headers(list []core.Header) {
 	for _, h := range list {
-		x.printf("    %s: %s\n", h.Name, h.Value)
+		x.Printf("    %s: %s\n", h.Name, h.Value)
 	}
 }
 
-func (x explanation) activity(f *inspect.Finding) {
-	x.printf("\n%s  %s\n", x.name(f.Owner()), x.dim(place(f.Place)))
-	x.printf("  %s\n", describe(&f.OwnedActivity))
+func (x Explanation) activity(f *inspect.Finding) {
+	x.Printf("\n%s  %s\n", x.Name(f.Owner()), x.Dim(tables.Place(f.Place)))
+	x.Printf("  %s\n", tables.Describe(&f.OwnedActivity))
 	if !f.Decides {
-		x.printf("  %s\n", x.dim("has no say: "+x.overruled(f)))
+		x.Printf("  %s\n", x.Dim("has no say: "+x.overruled(f)))
 		return
 	}
-	var rows [][]cell
+	var rows [][]terminal.Cell
 	if f.Section == permission.InPermission {
 		rows = append(rows, x.grant(f)...)
 	}
@@ -239,7 +214,7 @@ func (x explanation) activity(f *inspect.Finding) {
 			rows = append(rows, x.check(c))
 		}
 	}
-	x.rows("  ", rows)
+	x.Rows("  ", rows)
 	for _, c := range f.Checks {
 		if c.Name == "when" {
 			x.condition(c)
@@ -247,15 +222,15 @@ func (x explanation) activity(f *inspect.Finding) {
 	}
 }
 
-func (x explanation) row(ok bool, what, want, note string) []cell {
+func (x Explanation) row(ok bool, what, want, note string) []terminal.Cell {
 	if ok {
-		return []cell{{"✓", "32"}, plain(what), plain(want), dim(note)}
+		return []terminal.Cell{{Text: "✓", Paint: "32"}, terminal.Plain(what), terminal.Plain(want), terminal.Dim(note)}
 	}
-	return []cell{{"✗", "31"}, plain(what), plain(want), {note, "31"}}
+	return []terminal.Cell{{Text: "✗", Paint: "31"}, terminal.Plain(what), terminal.Plain(want), {Text: note, Paint: "31"}}
 }
 
 // overruled says which part of the table took the say from an activity.
-func (x explanation) overruled(f *inspect.Finding) string {
+func (x Explanation) overruled(f *inspect.Finding) string {
 	strictest := permission.InAuthenticated
 	for _, m := range x.Table.Matched {
 		switch {
@@ -275,18 +250,18 @@ func sectionTitle(s permission.Section) string {
 	return string(s)
 }
 
-func (x explanation) grant(f *inspect.Finding) [][]cell {
+func (x Explanation) grant(f *inspect.Finding) [][]terminal.Cell {
 	if !f.Holds {
-		return [][]cell{x.row(false, "permission", f.Permission, "not granted")}
+		return [][]terminal.Cell{x.row(false, "permission", f.Permission, "not granted")}
 	}
-	rows := make([][]cell, len(f.Grants))
+	rows := make([][]terminal.Cell, len(f.Grants))
 	for i, way := range f.Grants {
 		rows[i] = x.row(true, "permission", f.Permission, "by "+way)
 	}
 	return rows
 }
 
-func (x explanation) check(c permission.Check) []cell {
+func (x Explanation) check(c permission.Check) []terminal.Cell {
 	note := ""
 	if c.Err != nil {
 		note = x.lack(&c)
@@ -296,22 +271,22 @@ func (x explanation) check(c permission.Check) []cell {
 
 // condition prints a condition by itself: it may be long, and what it reads
 // belongs below it.
-func (x explanation) condition(c permission.Check) {
-	x.printf("  %s  when        %s\n", x.mark(c.Err == nil), c.Want)
+func (x Explanation) condition(c permission.Check) {
+	x.Printf("  %s  when        %s\n", x.Mark(c.Err == nil), c.Want)
 	if c.Err != nil {
-		x.printf("                 %s\n", x.bad(x.lack(&c)))
+		x.Printf("                 %s\n", x.Bad(x.lack(&c)))
 	}
 	for _, v := range c.Reads {
 		if v.Present {
-			x.printf("                 %s\n", x.dim(fmt.Sprintf("%s is %v", v.Name, v.Value)))
+			x.Printf("                 %s\n", x.Dim(fmt.Sprintf("%s is %v", v.Name, v.Value)))
 		} else {
-			x.printf("                 %s\n", x.bad(v.Name+" is absent"))
+			x.Printf("                 %s\n", x.Bad(v.Name+" is absent"))
 		}
 	}
 }
 
 // lack says what the caller has instead of what a requirement wants.
-func (x explanation) lack(c *permission.Check) string {
+func (x Explanation) lack(c *permission.Check) string {
 	if x.Caller == nil {
 		return "no credential"
 	}
@@ -332,7 +307,7 @@ func (x explanation) lack(c *permission.Check) string {
 		if len(x.Caller.Scopes) == 0 {
 			return "the caller has no scope"
 		}
-		return "the caller has " + listing(x.Caller.Scopes, "and")
+		return "the caller has " + terminal.Listing(x.Caller.Scopes, "and")
 	}
 	if strings.Contains(c.Err.Error(), " is false") {
 		return "is false"
@@ -341,7 +316,7 @@ func (x explanation) lack(c *permission.Check) string {
 }
 
 // uncovered looks for what the reader may have meant.
-func uncovered(p *printer, t *inspect.Inspector, call *core.Call) {
+func uncovered(p *terminal.Printer, t *inspect.Inspector, call *core.Call) {
 	var methods, hosts []string
 	for _, r := range t.Activities() {
 		methods = append(methods, r.Methods...)
@@ -356,22 +331,22 @@ func uncovered(p *printer, t *inspect.Inspector, call *core.Call) {
 		})
 	}
 	if methods = try(methods, func(r *core.Request, to string) { r.Method = to }); len(methods) > 0 {
-		p.printf("\nThe path is covered for %s.\n", listing(methods, "and"))
+		p.Printf("\nThe path is covered for %s.\n", terminal.Listing(methods, "and"))
 	}
 	if hosts = try(hosts, func(r *core.Request, to string) { r.Host = strings.Replace(to, "*", "x", 1) }); len(hosts) > 0 {
-		p.printf("\nThe call is covered on %s; name the host with --host.\n", listing(hosts, "and"))
+		p.Printf("\nThe call is covered on %s; name the host with --host.\n", terminal.Listing(hosts, "and"))
 	}
 }
 
 // enough says what would have opened the call, activity by activity. Where the
 // gate itself refuses the request, nothing would.
-func (x explanation) enough() {
+func (x Explanation) enough() {
 	var lacking *core.InsufficientScope
 	if !x.ByTable() && !errors.As(x.Cause, &lacking) {
 		return
 	}
-	scopes := x.gate.scopesLacking(x.Caller)
-	x.printf("\nEnough would be:\n")
+	scopes := x.gate.ScopesLacking(x.Caller)
+	x.Printf("\nEnough would be:\n")
 	for i := range x.Table.Matched {
 		f := &x.Table.Matched[i]
 		if !f.Decides {
@@ -379,79 +354,39 @@ func (x explanation) enough() {
 		}
 		need := ways(f)
 		if len(scopes) > 0 {
-			need = append(need, scopesRequiredText(scopes))
+			need = append(need, gates.ScopesRequiredText(scopes))
 		}
-		x.printf("  %s\n", strings.Join(need, "; "))
+		x.Printf("  %s\n", strings.Join(need, "; "))
 	}
-}
-
-// scopesLacking are those of scopes_required that a caller does not have.
-func (g *openGate) scopesLacking(p *core.Principal) []string {
-	if p == nil {
-		return g.ScopesRequired()
-	}
-	return slices.DeleteFunc(slices.Clone(g.ScopesRequired()), func(s string) bool { return slices.Contains(p.Scopes, s) })
-}
-
-func scopesRequiredText(scopes []string) string {
-	return "the scope " + listing(scopes, "and") + ", by scopes_required"
 }
 
 // ways lists what an activity still wants.
 func ways(f *inspect.Finding) []string {
 	var need []string
 	if !f.Holds {
-		need = append(need, grantors(f.Enough))
+		need = append(need, grantorsText(f.Enough))
 	}
 	if f.Section == permission.InAuthenticated && !f.Allows && len(f.Checks) == 0 {
 		need = append(need, "any valid credential")
 	}
 	for _, c := range f.Checks {
 		if c.Err != nil {
-			need = append(need, requirementText(c.Name, c.Want))
+			need = append(need, tables.RequirementText(c.Name, c.Want))
 		}
 	}
 	return need
 }
 
-func requirementText(name, want string) string {
-	switch name {
-	case "aal":
-		return "assurance level " + want
-	case "max_age":
-		return "an authentication no older than " + want
-	case "credentials":
-		return "a credential of kind " + want
-	case "all_scopes":
-		return "the further scopes " + want
-	case "any_scope":
-		return "a further scope, " + want
-	}
-	return "a call for which " + want
-}
-
-// grantors writes what grants a permission as a choice.
-func grantors(g permission.Grantors) string {
+// grantorsText writes what grants a permission as a choice.
+func grantorsText(g permission.Grantors) string {
 	var ways []string
 	if len(g.Roles) > 0 {
-		ways = append(ways, "the role "+listing(g.Roles, "or"))
+		ways = append(ways, "the role "+terminal.Listing(g.Roles, "or"))
 	}
 	if len(g.Scopes) > 0 {
-		ways = append(ways, "the scope "+listing(g.Scopes, "or"))
+		ways = append(ways, "the scope "+terminal.Listing(g.Scopes, "or"))
 	}
 	return strings.Join(append(ways, "the permission "+g.Permission), ", or ")
-}
-
-// describe writes an activity on one line, with all that narrows it.
-func describe(r *permission.OwnedActivity) string {
-	text := r.String()
-	if len(r.Hosts) > 0 {
-		text += "  on " + listing(r.Hosts, "and")
-	}
-	if r.Override {
-		text += "  override"
-	}
-	return text
 }
 
 // --- for programs
@@ -466,29 +401,29 @@ type explainedJSON struct {
 	Status     int            `json:"status,omitempty"`
 	Reason     string         `json:"reason,omitempty"`
 	Refusal    string         `json:"refusal,omitempty"`
-	Response   []headerJSON   `json:"response_headers,omitempty"`
+	Response   []HeaderJSON   `json:"response_headers,omitempty"`
 	Strip      []string       `json:"strip_headers,omitempty"`
-	Set        []headerJSON   `json:"upstream_headers,omitempty"`
+	Set        []HeaderJSON   `json:"upstream_headers,omitempty"`
 	Groups     []string       `json:"groups,omitempty"`
 	Notes      []string       `json:"notes,omitempty"`
 	Activities []activityJSON `json:"activities"`
 }
 
-type headerJSON struct {
+type HeaderJSON struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-func headersForJSON(list []core.Header) []headerJSON {
-	var out []headerJSON
+func HeadersForJSON(list []core.Header) []HeaderJSON {
+	var out []HeaderJSON
 	for _, h := range list {
-		out = append(out, headerJSON(h))
+		out = append(out, HeaderJSON(h))
 	}
 	return out
 }
 
 type activityJSON struct {
-	ruleJSON
+	tables.ActivityJSON
 	Decides bool        `json:"decides"`
 	Allows  bool        `json:"allows"`
 	Holds   bool        `json:"holds"`
@@ -517,45 +452,7 @@ type valueJSON struct {
 	Present bool   `json:"present"`
 }
 
-// ruleJSON is an activity in the output of any command.
-type ruleJSON struct {
-	File       string       `json:"file"`
-	Line       int          `json:"line"`
-	Column     int          `json:"column"`
-	Section    string       `json:"section"`
-	Permission string       `json:"permission,omitempty"`
-	Methods    []string     `json:"methods"`
-	Path       string       `json:"path"`
-	Hosts      []string     `json:"hosts,omitempty"`
-	Override   bool         `json:"override,omitempty"`
-	Require    *requireJSON `json:"require,omitempty"`
-}
-
-type requireJSON struct {
-	AllScopes   []string `json:"all_scopes,omitempty"`
-	AnyScope    []string `json:"any_scope,omitempty"`
-	AAL         string   `json:"aal,omitempty"`
-	MaxAge      string   `json:"max_age,omitempty"`
-	Credentials []string `json:"credentials,omitempty"`
-	When        string   `json:"when,omitempty"`
-}
-
-func ruleForJSON(r *permission.OwnedActivity) ruleJSON {
-	out := ruleJSON{
-		File: r.Place.File, Line: r.Place.Line, Column: r.Place.Column,
-		Section: r.Section.String(), Permission: r.Permission,
-		Methods: r.Methods, Path: r.Path, Hosts: r.Hosts, Override: r.Override,
-	}
-	if need := &r.Require; requirements(need) != "" {
-		out.Require = &requireJSON{AllScopes: need.AllScopes, AnyScope: need.AnyScope, AAL: need.AAL, Credentials: need.Credentials, When: need.When}
-		if need.MaxAge > 0 {
-			out.Require.MaxAge = permission.ShortDuration(need.MaxAge)
-		}
-	}
-	return out
-}
-
-func explained(g *openGate, o *offline.Outcome, notes []string) explainedJSON {
+func explained(g *gates.Gate, o *offline.Outcome, notes []string) explainedJSON {
 	out := explainedJSON{
 		Method: o.Call.Method, Target: o.Call.Target, Path: o.Call.Path, Config: g.Name,
 		Allowed: o.Allowed(), Public: o.Table != nil && o.Table.Public, Notes: notes, Activities: []activityJSON{},
@@ -567,7 +464,7 @@ func explained(g *openGate, o *offline.Outcome, notes []string) explainedJSON {
 		out.Refusal = o.Cause.Error()
 	}
 	if g.Name != "" {
-		out.Response, out.Strip, out.Set, out.Groups = headersForJSON(slices.Concat(o.Header, o.ResponseHeader)), o.Strip, headersForJSON(o.Set), o.Groups
+		out.Response, out.Strip, out.Set, out.Groups = HeadersForJSON(slices.Concat(o.Header, o.ResponseHeader)), o.Strip, HeadersForJSON(o.Set), o.Groups
 	}
 	if o.Table == nil {
 		return out
@@ -579,7 +476,7 @@ func explained(g *openGate, o *offline.Outcome, notes []string) explainedJSON {
 }
 
 func findingForJSON(f *inspect.Finding) activityJSON {
-	a := activityJSON{ruleJSON: ruleForJSON(&f.OwnedActivity), Decides: f.Decides, Allows: f.Allows, Holds: f.Holds, Grants: f.Grants}
+	a := activityJSON{ActivityJSON: tables.ActivityForJSON(&f.OwnedActivity), Decides: f.Decides, Allows: f.Allows, Holds: f.Holds, Grants: f.Grants}
 	if f.Section == permission.InPermission {
 		a.Enough = &enoughJSON{f.Enough.Permission, f.Enough.Roles, f.Enough.Scopes}
 	}

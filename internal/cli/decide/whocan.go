@@ -1,9 +1,12 @@
-package cli
+package decide
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"maps"
 	"slices"
 	"strings"
@@ -14,16 +17,16 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/inspect"
-	"gatehouse/core/permission/report"
 	"gatehouse/internal/offline"
 )
 
 type whoCanOptions struct {
-	callFlags
-	caller callerFlags
+	gates.CallFlags
+	caller gates.CallerFlags
 }
 
-func whoCanCommand() *cobra.Command {
+// WhoCanCommand is gatehouse who-can.
+func WhoCanCommand() *cobra.Command {
 	var o whoCanOptions
 	c := &cobra.Command{
 		Use:   "who-can [flags] METHOD PATH",
@@ -39,45 +42,45 @@ PATH is a raw request target, which is read exactly as a gate reads it.`,
 		Example: `  gatehouse who-can GET /users/7
   gatehouse who-can --config gatehouse.yaml GET /users/7
   gatehouse who-can --table base.yaml --table orders.yaml POST /orders/7/cancel`,
-		Args:              methodAndPath,
-		ValidArgsFunction: completeMethod,
+		Args:              gates.MethodAndPath,
+		ValidArgsFunction: gates.CompleteMethod,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1]) },
 	}
-	o.register(c)
-	o.caller.registerCredential(c)
-	o.caller.complete(c, &o.gate.table)
+	o.Register(c)
+	o.caller.RegisterCredential(c)
+	o.caller.Complete(c, &o.Gate.Table)
 	return c
 }
 
 func (o *whoCanOptions) run(cmd *cobra.Command, method, target string) error {
-	g, r, err := o.open(cmd, method, target)
+	g, r, err := o.Open(cmd, method, target)
 	if err != nil {
 		return err
 	}
-	caller, err := o.caller.caller(cmd)
+	caller, err := o.caller.Caller(cmd)
 	if err != nil {
 		return err
 	}
 	w := whoCan{gate: g, call: g.Call(r), refusal: g.Inadmissible(cmd.Context(), r)}
 	if w.refusal == nil {
 		if err := w.find(cmd.Context(), caller); err != nil {
-			return o.caller.located(err)
+			return o.caller.Located(err)
 		}
 	}
-	if o.output.json() {
-		err = printJSON(cmd.OutOrStdout(), w.forJSON())
+	if o.Output.JSON() {
+		err = terminal.PrintJSON(cmd.OutOrStdout(), w.forJSON())
 	} else {
-		w.print(o.output.printer(cmd))
+		w.print(o.Output.Printer(cmd))
 	}
 	if err == nil && len(w.open) == 0 {
-		err = errNo
+		err = terminal.ErrNo
 	}
 	return err
 }
 
 // whoCan is who may make a call.
 type whoCan struct {
-	gate *openGate
+	gate *gates.Gate
 	call *core.Call
 	// refusal is why nobody may.
 	refusal error
@@ -110,10 +113,10 @@ func (w *whoCan) find(ctx context.Context, caller *offline.Caller) error {
 		}
 		one := openActivity{Finding: *f}
 		if f.Section != permission.InPublic {
-			one.scopes = w.gate.scopesLacking(p)
+			one.scopes = w.gate.ScopesLacking(p)
 		}
 		base := caller.With(nil, one.scopes, nil)
-		refused, err := w.gate.grantors(ctx, w.call.Request, &one, base)
+		refused, err := grantors(ctx, w.gate, w.call.Request, &one, base)
 		switch {
 		case err != nil:
 			return err
@@ -128,7 +131,7 @@ func (w *whoCan) find(ctx context.Context, caller *offline.Caller) error {
 
 // grantors keeps of those who open an activity the ones whom the gate lets
 // through. It returns why there are none.
-func (g *openGate) grantors(ctx context.Context, r *core.Request, one *openActivity, base *offline.Caller) (refused, err error) {
+func grantors(ctx context.Context, g *gates.Gate, r *core.Request, one *openActivity, base *offline.Caller) (refused, err error) {
 	if one.Section != permission.InPermission {
 		if one.Section == permission.InPublic {
 			base = &offline.Caller{Anonymous: true}
@@ -136,7 +139,7 @@ func (g *openGate) grantors(ctx context.Context, r *core.Request, one *openActiv
 		return g.Opens(ctx, r, &one.OwnedActivity, base)
 	}
 	cannot := g.CannotState(base.Kind, base.Issuer)
-	refused = fmt.Errorf("%w: no credential that the gate accepts states %s", core.ErrForbidden, listing(cannot, "or"))
+	refused = fmt.Errorf("%w: no credential that the gate accepts states %s", core.ErrForbidden, terminal.Listing(cannot, "or"))
 	keep := func(what string, names []string, with func(name string) *offline.Caller) (kept []string) {
 		for _, name := range names {
 			if err != nil || slices.Contains(cannot, what) {
@@ -163,38 +166,38 @@ func (g *openGate) grantors(ctx context.Context, r *core.Request, one *openActiv
 	return refused, err
 }
 
-func (w *whoCan) print(p *printer) {
-	line := p.bold(w.call.Method + " " + w.call.Target)
+func (w *whoCan) print(p *terminal.Printer) {
+	line := p.Bold(w.call.Method + " " + w.call.Target)
 	if len(w.open) == 0 {
 		text := w.refusal.Error()
 		covered := w.covered || w.call.Path == "" || !errors.Is(w.refusal, core.ErrForbidden)
 		if !covered {
 			text = notCovered
 		}
-		p.printf("%s  %s\n  %s\n", p.bad("nobody"), line, text)
-		p.decidedBy(w.gate)
+		p.Printf("%s  %s\n  %s\n", p.Bad("nobody"), line, text)
+		w.gate.DecidedBy(p)
 		if !covered {
 			uncovered(p, w.gate.Inspector, w.call)
 		}
-		p.notes(w.gate.Notes)
+		p.Notes(w.gate.Notes)
 		return
 	}
-	p.printf("%s\n", line)
-	p.decidedBy(w.gate)
+	p.Printf("%s\n", line)
+	w.gate.DecidedBy(p)
 	for i := range w.open {
 		one := &w.open[i]
-		p.printf("\n%s  %s\n  %s\n", p.name(one.Owner()), p.dim(place(one.Place)), describe(&one.OwnedActivity))
-		p.rows("  ", openers(one))
+		p.Printf("\n%s  %s\n  %s\n", p.Name(one.Owner()), p.Dim(tables.Place(one.Place)), tables.Describe(&one.OwnedActivity))
+		p.Rows("  ", openers(one))
 	}
-	p.notes(w.gate.Notes)
+	p.Notes(w.gate.Notes)
 }
 
 // openers lists what opens an activity, a row for each kind.
-func openers(f *openActivity) [][]cell {
-	var rows [][]cell
+func openers(f *openActivity) [][]terminal.Cell {
+	var rows [][]terminal.Cell
 	row := func(what string, names ...string) {
 		if len(names) > 0 {
-			rows = append(rows, []cell{dim(what), plain(strings.Join(names, ", "))})
+			rows = append(rows, []terminal.Cell{terminal.Dim(what), terminal.Plain(strings.Join(names, ", "))})
 		}
 	}
 	switch f.Section {
@@ -217,11 +220,11 @@ func openers(f *openActivity) [][]cell {
 
 // requires says what an activity wants of those whom it is granted to.
 func (f *openActivity) requires() string {
-	need := requirements(&f.Require)
+	need := tables.Requirements(&f.Require)
 	if len(f.scopes) == 0 {
 		return need
 	}
-	return strings.TrimSuffix(scopesRequiredText(f.scopes)+"; "+need, "; ")
+	return strings.TrimSuffix(gates.ScopesRequiredText(f.scopes)+"; "+need, "; ")
 }
 
 type whoCanJSON struct {
@@ -234,7 +237,7 @@ type whoCanJSON struct {
 }
 
 type openedForJSON struct {
-	ruleJSON
+	tables.ActivityJSON
 	// Who is anybody, any valid credential, or a holder of one of the names.
 	Who   string      `json:"who"`
 	Names *enoughJSON `json:"names,omitempty"`
@@ -249,7 +252,7 @@ func (w *whoCan) forJSON() whoCanJSON {
 	}
 	for i := range w.open {
 		one := &w.open[i]
-		opened := openedForJSON{ruleJSON: ruleForJSON(&one.OwnedActivity), Who: whoOpens(one.Section), ScopesRequired: one.scopes}
+		opened := openedForJSON{ActivityJSON: tables.ActivityForJSON(&one.OwnedActivity), Who: whoOpens(one.Section), ScopesRequired: one.scopes}
 		if one.Section == permission.InPermission {
 			opened.Names = &enoughJSON{one.Enough.Permission, one.Enough.Roles, one.Enough.Scopes}
 		}
@@ -271,13 +274,14 @@ func whoOpens(s permission.Section) string {
 // --- the other way round
 
 type whatCanOptions struct {
-	gate    gateFlags
-	request requestFlags
-	caller  callerFlags
-	output  outputFlags
+	gate    gates.Flags
+	request gates.RequestFlags
+	caller  gates.CallerFlags
+	output  terminal.OutputFlags
 }
 
-func whatCanCommand() *cobra.Command {
+// WhatCanCommand is gatehouse what-can.
+func WhatCanCommand() *cobra.Command {
 	var o whatCanOptions
 	c := &cobra.Command{
 		Use:   "what-can [flags]",
@@ -295,33 +299,33 @@ gate lets the caller through with a request that it covers.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
-	o.gate.register(c)
-	o.caller.register(c)
-	o.caller.complete(c, &o.gate.table)
-	o.request.register(c)
-	o.output.register(c)
+	o.gate.Register(c)
+	o.caller.Register(c)
+	o.caller.Complete(c, &o.gate.Table)
+	o.request.Register(c)
+	o.output.Register(c)
 	return c
 }
 
 func (o *whatCanOptions) run(cmd *cobra.Command) error {
-	g, err := o.gate.open(cmd)
+	g, err := o.gate.Open(cmd)
 	if err != nil {
 		return err
 	}
-	caller, err := o.caller.caller(cmd)
+	caller, err := o.caller.Caller(cmd)
 	if err != nil {
 		return err
 	}
-	if unknown := g.unknownNames(&o.caller); unknown != "" {
+	if unknown := g.UnknownNames(&o.caller); unknown != "" {
 		return errors.New(unknown)
 	}
-	rows, err := newActivities(g, &o.request)
+	rows, err := gates.NewActivities(g, &o.request)
 	if err != nil {
 		return err
 	}
-	open, refused, err := rows.openTo(cmd.Context(), caller)
+	open, refused, err := openTo(cmd.Context(), rows, caller)
 	if err != nil {
-		return o.caller.located(err)
+		return o.caller.Located(err)
 	}
 	notes := append(refused.notes(), g.Notes...)
 	if why := g.Refusal(caller); why != nil {
@@ -329,38 +333,20 @@ func (o *whatCanOptions) run(cmd *cobra.Command) error {
 	}
 	p, err := g.Principal(caller)
 	if err != nil {
-		return o.caller.located(err)
+		return o.caller.Located(err)
 	}
-	notes = append(notes, g.withoutEffect(p, &o.caller)...)
-	if o.output.json() {
-		err = printJSON(cmd.OutOrStdout(), whatCanForJSON(open))
+	notes = append(notes, g.WithoutEffect(p, &o.caller)...)
+	if o.output.JSON() {
+		err = terminal.PrintJSON(cmd.OutOrStdout(), whatCanForJSON(open))
 	} else {
-		p := o.output.printer(cmd)
+		p := o.output.Printer(cmd)
 		printOpen(p, open)
-		p.notes(notes)
+		p.Notes(notes)
 	}
 	if err == nil && len(open) == 0 {
-		err = errNo
+		err = terminal.ErrNo
 	}
 	return err
-}
-
-// unknownNames finds names that neither the table nor scopes_required defines,
-// which would otherwise silently grant nothing.
-func (g *openGate) unknownNames(f *callerFlags) string {
-	permissions, roles, scopes := g.Names()
-	scopes = append(scopes, g.ScopesRequired()...)
-	for _, list := range []struct {
-		kind         string
-		given, known []string
-	}{{"role", f.roles, roles}, {"scope", f.scopes, scopes}, {"permission", f.permissions, permissions}} {
-		for _, name := range list.given {
-			if !slices.Contains(list.known, name) {
-				return "the table has no " + list.kind + " " + name + report.DidYouMean(name, list.known)
-			}
-		}
-	}
-	return ""
 }
 
 // openRule is an activity that is open to a caller.
@@ -372,49 +358,6 @@ type openRule struct {
 	Except []analysis.Guard
 }
 
-// activities are those of a gate, each with a request that it covers.
-type activities struct {
-	gate     *openGate
-	request  *requestFlags
-	rules    []permission.OwnedActivity
-	examples []analysis.Example
-	guards   [][]analysis.Guard
-}
-
-func newActivities(g *openGate, request *requestFlags) (*activities, error) {
-	a := &activities{gate: g, request: request, rules: g.Activities()}
-	var err error
-	if a.examples, err = analysis.Examples(a.rules, g.Path()); err != nil {
-		return nil, err
-	}
-	a.guards, err = analysis.Guards(a.rules)
-	return a, err
-}
-
-// errUnreachable is why an activity is open to nobody at a gate.
-var errUnreachable = errors.New("a gate with these path options refuses every path that it covers")
-
-// refuses returns why the gate does not let a caller use an activity, its
-// requirements aside, or nil. An activity whose regex is too large for an example
-// is decided with the root path.
-func (a *activities) refuses(ctx context.Context, i int, c *offline.Caller) (refused, err error) {
-	example := a.examples[i]
-	switch {
-	case example.TooLarge:
-		example.Call = analysis.Call{Method: "GET", Path: "/"}
-	case !example.Found:
-		return errUnreachable, nil
-	}
-	r, err := a.request.request(example.Method, example.Target())
-	if err != nil {
-		return nil, err
-	}
-	if example.Host != "" {
-		r.Host = example.Host
-	}
-	return a.gate.Opens(ctx, r, &a.rules[i], c)
-}
-
 // refusals count the activities that the table opens and the gate does not, by
 // the reason.
 type refusals map[string]int
@@ -422,24 +365,24 @@ type refusals map[string]int
 func (r refusals) notes() []string {
 	var notes []string
 	for _, why := range slices.Sorted(maps.Keys(r)) {
-		notes = append(notes, plural(r[why], "further activity is", "further activities are")+" not open, because of the gate: "+why)
+		notes = append(notes, terminal.Plural(r[why], "further activity is", "further activities are")+" not open, because of the gate: "+why)
 	}
 	return notes
 }
 
-func (a *activities) openTo(ctx context.Context, caller *offline.Caller) ([]openRule, refusals, error) {
-	p, err := a.gate.Principal(caller)
+func openTo(ctx context.Context, a *gates.Activities, caller *offline.Caller) ([]openRule, refusals, error) {
+	p, err := a.Gate.Principal(caller)
 	if err != nil {
 		return nil, nil, err
 	}
 	var open []openRule
 	refused := refusals{}
-	for i, r := range a.rules {
-		grants, ok := a.gate.GrantsOf(p, &r)
+	for i, r := range a.Rules {
+		grants, ok := a.Gate.GrantsOf(p, &r)
 		if !ok {
 			continue
 		}
-		switch why, err := a.refuses(ctx, i, caller); {
+		switch why, err := a.Refuses(ctx, i, caller); {
 		case err != nil:
 			return nil, nil, err
 		case why != nil:
@@ -447,8 +390,8 @@ func (a *activities) openTo(ctx context.Context, caller *offline.Caller) ([]open
 			continue
 		}
 		o := openRule{OwnedActivity: r, Grants: grants}
-		for _, g := range a.guards[i] {
-			if _, also := a.gate.GrantsOf(p, &g.OwnedActivity); !also || requirements(&g.Require) != "" {
+		for _, g := range a.Guards[i] {
+			if _, also := a.Gate.GrantsOf(p, &g.OwnedActivity); !also || tables.Requirements(&g.Require) != "" {
 				o.Except = append(o.Except, g)
 			}
 		}
@@ -457,9 +400,9 @@ func (a *activities) openTo(ctx context.Context, caller *offline.Caller) ([]open
 	return open, refused, nil
 }
 
-func printOpen(p *printer, open []openRule) {
+func printOpen(p *terminal.Printer, open []openRule) {
 	if len(open) == 0 {
-		p.printf("%s\n", p.bad("nothing"))
+		p.Printf("%s\n", p.Bad("nothing"))
 	}
 	owner := ""
 	for i := range open {
@@ -467,16 +410,16 @@ func printOpen(p *printer, open []openRule) {
 		if title := o.Owner() + strings.Join(o.Grants, ""); title != owner || i == 0 {
 			owner = title
 			if i > 0 {
-				p.printf("\n")
+				p.Printf("\n")
 			}
-			p.rows("", [][]cell{{{o.Owner(), "36"}, dim(strings.Join(byEach(o.Grants), ", "))}})
+			p.Rows("", [][]terminal.Cell{{{Text: o.Owner(), Paint: "36"}, terminal.Dim(strings.Join(byEach(o.Grants), ", "))}})
 		}
-		p.printf("  %s  %s\n", describe(&o.OwnedActivity), p.dim(place(o.Place)))
-		if need := requirements(&o.Require); need != "" {
-			p.printf("    requires %s\n", need)
+		p.Printf("  %s  %s\n", tables.Describe(&o.OwnedActivity), p.Dim(tables.Place(o.Place)))
+		if need := tables.Requirements(&o.Require); need != "" {
+			p.Printf("    requires %s\n", need)
 		}
 		if len(o.Except) > 0 {
-			p.printf("    except %s\n", exception(o.Except))
+			p.Printf("    except %s\n", gates.Exception(o.Except))
 		}
 	}
 }
@@ -489,34 +432,23 @@ func byEach(grants []string) []string {
 	return ways
 }
 
-// exception names who takes calls from an activity, with a call.
-func exception(guards []analysis.Guard) string {
-	var owners []string
-	for i := range guards {
-		if owner := guards[i].Owner(); !slices.Contains(owners, owner) {
-			owners = append(owners, owner)
-		}
-	}
-	return "calls that " + listing(owners, "and") + " guards, such as " + guards[0].Shared.String()
-}
-
 type openJSON struct {
-	ruleJSON
+	tables.ActivityJSON
 	Grants []string     `json:"grants,omitempty"`
 	Except []exceptJSON `json:"except,omitempty"`
 }
 
 type exceptJSON struct {
-	Owner   string       `json:"owner"`
-	Witness *witnessJSON `json:"witness"`
+	Owner   string              `json:"owner"`
+	Witness *tables.WitnessJSON `json:"witness"`
 }
 
 func whatCanForJSON(open []openRule) []openJSON {
 	out := []openJSON{}
 	for i := range open {
-		o := openJSON{ruleJSON: ruleForJSON(&open[i].OwnedActivity), Grants: open[i].Grants}
+		o := openJSON{ActivityJSON: tables.ActivityForJSON(&open[i].OwnedActivity), Grants: open[i].Grants}
 		for _, g := range open[i].Except {
-			o.Except = append(o.Except, exceptJSON{g.Owner(), witnessForJSON(&g.Shared)})
+			o.Except = append(o.Except, exceptJSON{g.Owner(), tables.WitnessForJSON(&g.Shared)})
 		}
 		out = append(out, o)
 	}

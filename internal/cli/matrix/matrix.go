@@ -1,10 +1,14 @@
-package cli
+// Package matrix has the command that shows roles and activities side by side.
+package matrix
 
 import (
 	"context"
 	_ "embed"
 	"encoding/csv"
 	"fmt"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"html/template"
 	"io"
 	"slices"
@@ -18,15 +22,16 @@ import (
 )
 
 type matrixCommandOptions struct {
-	gate    gateFlags
-	request requestFlags
-	caller  callerFlags
+	gate    gates.Flags
+	request gates.RequestFlags
+	caller  gates.CallerFlags
 	scopes  bool
 	title   string
-	output  outputFlags
+	output  terminal.OutputFlags
 }
 
-func matrixCommand() *cobra.Command {
+// Command is gatehouse matrix.
+func Command() *cobra.Command {
 	var o matrixCommandOptions
 	c := &cobra.Command{
 		Use:   "matrix [flags]",
@@ -49,36 +54,36 @@ that scopes_required lists.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
-	o.gate.register(c)
-	o.request.register(c)
-	o.caller.registerCredential(c)
-	o.caller.complete(c, &o.gate.table)
+	o.gate.Register(c)
+	o.request.Register(c)
+	o.caller.RegisterCredential(c)
+	o.caller.Complete(c, &o.gate.Table)
 	c.Flags().BoolVar(&o.scopes, "scopes", false, "show scopes beside the roles")
 	c.Flags().StringVar(&o.title, "title", "Who may do what", "`title` of the HTML page")
-	o.output.register(c, "text", "markdown", "csv", "html", "json")
+	o.output.Register(c, "text", "markdown", "csv", "html", "json")
 	return c
 }
 
 func (o *matrixCommandOptions) run(cmd *cobra.Command) error {
-	g, err := o.gate.open(cmd)
+	g, err := o.gate.Open(cmd)
 	if err != nil {
 		return err
 	}
-	caller, err := o.caller.caller(cmd)
+	caller, err := o.caller.Caller(cmd)
 	if err != nil {
 		return err
 	}
-	rows, err := newActivities(g, &o.request)
+	rows, err := gates.NewActivities(g, &o.request)
 	if err != nil {
 		return err
 	}
 	m, err := newMatrix(cmd.Context(), rows, caller, o.scopes)
 	if err != nil {
-		return o.caller.located(err)
+		return o.caller.Located(err)
 	}
 	m.Title = o.title
 	w := cmd.OutOrStdout()
-	switch o.output.format.value {
+	switch o.output.Format.Value {
 	case "markdown":
 		return m.markdown(w)
 	case "csv":
@@ -86,9 +91,9 @@ func (o *matrixCommandOptions) run(cmd *cobra.Command) error {
 	case "html":
 		return m.html(w)
 	case "json":
-		return printJSON(w, m.forJSON())
+		return terminal.PrintJSON(w, m.forJSON())
 	}
-	m.text(o.output.printer(cmd))
+	m.text(o.output.Printer(cmd))
 	return nil
 }
 
@@ -156,9 +161,9 @@ func (r matrixRow) Hosts() string { return strings.Join(r.Rule.Hosts, ", ") }
 // Anchor is the place in the files, as a title.
 func (r matrixRow) Anchor() string { return r.Rule.Place.String() }
 
-func newMatrix(ctx context.Context, a *activities, base *offline.Caller, withScopes bool) (*matrix, error) {
-	_, roles, scopes := a.gate.Names()
-	cannot := a.gate.CannotState(base.Kind, base.Issuer)
+func newMatrix(ctx context.Context, a *gates.Activities, base *offline.Caller, withScopes bool) (*matrix, error) {
+	_, roles, scopes := a.Gate.Names()
+	cannot := a.Gate.CannotState(base.Kind, base.Issuer)
 	m := &matrix{Columns: []matrixColumn{{"anybody", "anybody", &offline.Caller{Anonymous: true}}, {"credential", "signed in", base}}}
 	for _, name := range roles {
 		if !slices.Contains(cannot, "roles") {
@@ -170,29 +175,29 @@ func newMatrix(ctx context.Context, a *activities, base *offline.Caller, withSco
 			m.Columns = append(m.Columns, matrixColumn{"scope", name, base.With(nil, []string{name}, nil)})
 		}
 	}
-	m.Legend = a.gate.legend(cannot, base)
-	for i, r := range a.rules {
+	m.Legend = legend(a.Gate, cannot, base)
+	for i, r := range a.Rules {
 		row, err := m.row(ctx, a, i)
 		if err != nil {
 			return nil, err
 		}
-		m.group(a.gate.table, &r).Rows = append(m.group(a.gate.table, &r).Rows, row)
+		m.group(a.Gate.Table, &r).Rows = append(m.group(a.Gate.Table, &r).Rows, row)
 	}
 	return m, nil
 }
 
 // legend says what the configuration adds to the table.
-func (g *openGate) legend(cannot []string, base *offline.Caller) []string {
+func legend(g *gates.Gate, cannot []string, base *offline.Caller) []string {
 	if g.Name == "" {
 		return nil
 	}
 	legend := []string{"decided by " + g.Name}
 	if len(cannot) > 0 {
-		legend = append(legend, "no credential that the gate accepts states "+listing(cannot, "or"))
+		legend = append(legend, "no credential that the gate accepts states "+terminal.Listing(cannot, "or"))
 	}
 	lacking := slices.DeleteFunc(slices.Clone(g.ScopesRequired()), func(s string) bool { return slices.Contains(base.Scopes, s) })
 	if len(lacking) > 0 {
-		legend = append(legend, fmt.Sprintf("every call that is not public needs %s; a caller without it may make none, and --scope shows who may with it", scopesRequiredText(lacking)))
+		legend = append(legend, fmt.Sprintf("every call that is not public needs %s; a caller without it may make none, and --scope shows who may with it", gates.ScopesRequiredText(lacking)))
 	}
 	if why := g.Refusal(base); why != nil {
 		legend = append(legend, "the credential that the flags describe does not hold: "+why.Error())
@@ -200,60 +205,48 @@ func (g *openGate) legend(cannot []string, base *offline.Caller) []string {
 	return append(legend, g.Notes...)
 }
 
-func (m *matrix) group(t *table, r *permission.OwnedActivity) *matrixGroup {
+func (m *matrix) group(t *tables.Table, r *permission.OwnedActivity) *matrixGroup {
 	owner := r.Owner()
 	i := slices.IndexFunc(m.Groups, func(g matrixGroup) bool { return g.Owner == owner && g.Section == r.Section })
 	if i < 0 {
 		i = len(m.Groups)
-		m.Groups = append(m.Groups, matrixGroup{Owner: owner, Section: r.Section, Description: t.description(r.Permission)})
+		m.Groups = append(m.Groups, matrixGroup{Owner: owner, Section: r.Section, Description: t.Description(r.Permission)})
 	}
 	return &m.Groups[i]
 }
 
-// description is what a file says about a permission.
-func (t *table) description(name string) string {
-	for _, f := range t.files {
-		for i := range f.Permissions {
-			if f.Permissions[i].Name == name {
-				return f.Permissions[i].Description
-			}
-		}
-	}
-	return ""
-}
-
-func (m *matrix) row(ctx context.Context, a *activities, i int) (matrixRow, error) {
-	row := matrixRow{Rule: a.rules[i]}
+func (m *matrix) row(ctx context.Context, a *gates.Activities, i int) (matrixRow, error) {
+	row := matrixRow{Rule: a.Rules[i]}
 	for _, c := range m.Columns {
-		refused, err := a.refuses(ctx, i, c.caller)
+		refused, err := a.Refuses(ctx, i, c.caller)
 		if err != nil {
 			return row, err
 		}
 		row.May = append(row.May, refused == nil)
 	}
-	if !a.examples[i].Found && !a.examples[i].TooLarge {
-		m.Legend = append(m.Legend, describe(&row.Rule)+" is open to nobody: "+errUnreachable.Error())
+	if !a.Examples[i].Found && !a.Examples[i].TooLarge {
+		m.Legend = append(m.Legend, tables.Describe(&row.Rule)+" is open to nobody: "+gates.ErrUnreachable.Error())
 	}
 	if !slices.Contains(row.May, true) {
 		return row, nil // a note would belong to no cell
 	}
-	for _, text := range a.notes(i) {
+	for _, text := range notesOf(a, i) {
 		row.Notes = append(row.Notes, m.note(text))
 	}
 	return row, nil
 }
 
-// notes say what an activity requires beside the grant, and which of its calls
+// notesOf says what an activity requires beside the grant, and which of its calls
 // are not open to those whom it is granted to.
-func (a *activities) notes(i int) []string {
+func notesOf(a *gates.Activities, i int) []string {
 	var notes []string
-	if need := requirements(&a.rules[i].Require); need != "" {
+	if need := tables.Requirements(&a.Rules[i].Require); need != "" {
 		notes = append(notes, "requires "+need)
 	}
-	if len(a.guards[i]) > 0 {
-		notes = append(notes, "except "+exception(a.guards[i]))
+	if len(a.Guards[i]) > 0 {
+		notes = append(notes, "except "+gates.Exception(a.Guards[i]))
 	}
-	if a.examples[i].TooLarge {
+	if a.Examples[i].TooLarge {
 		notes = append(notes, "the regex is too large to tell which of its calls a gate refuses for their paths")
 	}
 	return notes
@@ -271,34 +264,34 @@ func (m *matrix) note(text string) int {
 
 // --- text
 
-func (m *matrix) text(p *printer) {
-	head := []cell{plain("")}
+func (m *matrix) text(p *terminal.Printer) {
+	head := []terminal.Cell{terminal.Plain("")}
 	for _, c := range m.Columns {
-		head = append(head, cell{c.Label(), "1"})
+		head = append(head, terminal.Cell{Text: c.Label(), Paint: "1"})
 	}
-	rows := [][]cell{head}
+	rows := [][]terminal.Cell{head}
 	for _, g := range m.Groups {
-		rows = append(rows, []cell{{g.Owner, "36"}})
+		rows = append(rows, []terminal.Cell{{Text: g.Owner, Paint: "36"}})
 		for _, r := range g.Rows {
-			row := []cell{plain("  " + describe(&r.Rule))}
+			row := []terminal.Cell{terminal.Plain("  " + tables.Describe(&r.Rule))}
 			for i := range m.Columns {
-				row = append(row, cell{r.Mark(i), "32"})
+				row = append(row, terminal.Cell{Text: r.Mark(i), Paint: "32"})
 			}
 			rows = append(rows, row)
 		}
 	}
-	p.rows("", rows)
+	p.Rows("", rows)
 	if len(m.Notes) > 0 {
-		p.printf("\n")
+		p.Printf("\n")
 	}
 	for i, n := range m.Notes {
-		p.printf("%s  %s\n", p.good(strconv.Itoa(i+1)), n)
+		p.Printf("%s  %s\n", p.Good(strconv.Itoa(i+1)), n)
 	}
 	if len(m.Legend) > 0 {
-		p.printf("\n")
+		p.Printf("\n")
 	}
 	for _, text := range m.Legend {
-		p.printf("%s\n", text)
+		p.Printf("%s\n", text)
 	}
 }
 
@@ -314,7 +307,7 @@ func (m *matrix) markdown(w io.Writer) error {
 	for _, g := range m.Groups {
 		fmt.Fprintf(&b, "| **%s**%s |%s\n", markdownText(g.Owner), markdownText(dash(g.Description)), strings.Repeat(" |", len(m.Columns)))
 		for _, r := range g.Rows {
-			b.WriteString("| " + markdownCode(describe(&r.Rule)) + " |")
+			b.WriteString("| " + markdownCode(tables.Describe(&r.Rule)) + " |")
 			for i := range m.Columns {
 				b.WriteString(" " + m.markdownMark(&r, i) + " |")
 			}
@@ -433,7 +426,7 @@ type matrixColumnJSON struct {
 }
 
 type matrixRowJSON struct {
-	ruleJSON
+	tables.ActivityJSON
 	Notes []string `json:"notes,omitempty"`
 	// May has a value for each column.
 	May []bool `json:"may"`
@@ -446,7 +439,7 @@ func (m *matrix) forJSON() matrixJSON {
 	}
 	for _, g := range m.Groups {
 		for _, r := range g.Rows {
-			row := matrixRowJSON{ruleJSON: ruleForJSON(&r.Rule), May: r.May}
+			row := matrixRowJSON{ActivityJSON: tables.ActivityForJSON(&r.Rule), May: r.May}
 			for _, n := range r.Notes {
 				row.Notes = append(row.Notes, m.Notes[n-1])
 			}

@@ -1,0 +1,142 @@
+package tables
+
+import (
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/analysis"
+	"gatehouse/core/permission/report"
+	"gatehouse/internal/cli/terminal"
+	"strings"
+)
+
+// Place writes where a rule stands.
+func Place(p report.Place) string { return p.String() }
+
+// Describe writes an activity on one line, with all that narrows it.
+func Describe(r *permission.OwnedActivity) string {
+	text := r.String()
+	if len(r.Hosts) > 0 {
+		text += "  on " + terminal.Listing(r.Hosts, "and")
+	}
+	if r.Override {
+		text += "  override"
+	}
+	return text
+}
+
+// Requirements writes everything that an activity requires on one line.
+func Requirements(r *permission.Requirements) string {
+	var parts []string
+	add := func(name string, list []string, word string) {
+		if len(list) > 0 {
+			parts = append(parts, RequirementText(name, terminal.Listing(list, word)))
+		}
+	}
+	add("credentials", r.Credentials, "or")
+	add("all_scopes", r.AllScopes, "and")
+	add("any_scope", r.AnyScope, "or")
+	if r.AAL != "" {
+		parts = append(parts, RequirementText("aal", r.AAL))
+	}
+	if r.MaxAge > 0 {
+		parts = append(parts, RequirementText("max_age", permission.ShortDuration(r.MaxAge)))
+	}
+	if r.When != "" {
+		parts = append(parts, "when "+r.When)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// RequirementText words one requirement by its key in the file.
+func RequirementText(name, want string) string {
+	switch name {
+	case "aal":
+		return "assurance level " + want
+	case "max_age":
+		return "an authentication no older than " + want
+	case "credentials":
+		return "a credential of kind " + want
+	case "all_scopes":
+		return "the further scopes " + want
+	case "any_scope":
+		return "a further scope, " + want
+	}
+	return "a call for which " + want
+}
+
+// Description is what a file says about a permission.
+func (t *Table) Description(name string) string {
+	for _, f := range t.Files {
+		for i := range f.Permissions {
+			if f.Permissions[i].Name == name {
+				return f.Permissions[i].Description
+			}
+		}
+	}
+	return ""
+}
+
+// --- for programs
+
+// ActivityJSON is an activity in the output of any command.
+type ActivityJSON struct {
+	File       string       `json:"file"`
+	Line       int          `json:"line"`
+	Column     int          `json:"column"`
+	Section    string       `json:"section"`
+	Permission string       `json:"permission,omitempty"`
+	Methods    []string     `json:"methods"`
+	Path       string       `json:"path"`
+	Hosts      []string     `json:"hosts,omitempty"`
+	Override   bool         `json:"override,omitempty"`
+	Require    *requireJSON `json:"require,omitempty"`
+}
+
+type requireJSON struct {
+	AllScopes   []string `json:"all_scopes,omitempty"`
+	AnyScope    []string `json:"any_scope,omitempty"`
+	AAL         string   `json:"aal,omitempty"`
+	MaxAge      string   `json:"max_age,omitempty"`
+	Credentials []string `json:"credentials,omitempty"`
+	When        string   `json:"when,omitempty"`
+}
+
+// ActivityForJSON is an activity for programs.
+func ActivityForJSON(r *permission.OwnedActivity) ActivityJSON {
+	out := ActivityJSON{
+		File: r.Place.File, Line: r.Place.Line, Column: r.Place.Column,
+		Section: r.Section.String(), Permission: r.Permission,
+		Methods: r.Methods, Path: r.Path, Hosts: r.Hosts, Override: r.Override,
+	}
+	if need := &r.Require; Requirements(need) != "" {
+		out.Require = &requireJSON{AllScopes: need.AllScopes, AnyScope: need.AnyScope, AAL: need.AAL, Credentials: need.Credentials, When: need.When}
+		if need.MaxAge > 0 {
+			out.Require.MaxAge = permission.ShortDuration(need.MaxAge)
+		}
+	}
+	return out
+}
+
+// WitnessJSON is a call that shows something.
+type WitnessJSON struct {
+	Method string `json:"method"`
+	Host   string `json:"host,omitempty"`
+	Path   string `json:"path"`
+	Target string `json:"target"`
+}
+
+// WitnessForJSON is a call for programs; nil: none.
+func WitnessForJSON(c *analysis.Call) *WitnessJSON {
+	if c == nil {
+		return nil
+	}
+	return &WitnessJSON{c.Method, c.Host, c.Path, c.Target()}
+}
+
+// ActivitiesForJSON are activities for programs.
+func ActivitiesForJSON(list []permission.OwnedActivity) []ActivityJSON {
+	out := []ActivityJSON{}
+	for i := range list {
+		out = append(out, ActivityForJSON(&list[i]))
+	}
+	return out
+}
