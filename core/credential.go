@@ -87,7 +87,7 @@ func (e *Extractor) add(p Place) error {
 	switch {
 	case (p.Header == "") == (p.Cookie == ""):
 		return fmt.Errorf("place %s: want a header or a cookie, and one of them", p.Name)
-	case p.Cookie != "" && e.holdsCookie(p.Cookie):
+	case p.Cookie != "" && e.HoldsCookie(p.Cookie):
 		return fmt.Errorf("place %s: the cookie %s already holds another credential", p.Name, p.Cookie)
 	case p.Cookie != "":
 		e.cookies = append(e.cookies, p)
@@ -192,14 +192,14 @@ func (e *Extractor) ambient(r *Request) (Credential, error) {
 	return Credential{}, ErrMissing
 }
 
-// holdsHeader reports whether a credential may sit in a header of this name, as
+// HoldsHeader reports whether a credential may sit in a header of this name, as
 // the most forgiving upstream reads it.
-func (e *Extractor) holdsHeader(name string) bool {
+func (e *Extractor) HoldsHeader(name string) bool {
 	return slices.ContainsFunc(e.headers, func(h headerPlaces) bool { return httpsyntax.FoldEqual(h.header, name) })
 }
 
-// holdsCookie reports whether a credential may sit in a cookie of this name.
-func (e *Extractor) holdsCookie(name string) bool {
+// HoldsCookie reports whether a credential may sit in a cookie of this name.
+func (e *Extractor) HoldsCookie(name string) bool {
 	return slices.ContainsFunc(e.cookies, func(p Place) bool { return p.Cookie == name })
 }
 

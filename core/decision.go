@@ -46,18 +46,12 @@ type Decision struct {
 	Header []Header
 	Body   []byte
 
-	// Strip is removed from the upstream request, then Set is added, when
-	// Outcome is Allow. A name stands for every line that carries it,
-	// whatever its case.
-	Strip []string
-	Set   []Header
+	// Upstream is what the host does to the request when Outcome is Allow.
+	Upstream
 	// ResponseHeader is added to the upstream's response on its way to the
 	// client when Outcome is Allow; one name may be there several times
 	// (Set-Cookie).
 	ResponseHeader []Header
-	// Groups are what the gateway's own plugins get to know of a caller, where
-	// the host can tell them and Options.Groups says so; nil: nothing.
-	Groups []string
 
 	// Reason is a short stable word for metrics, such as "invalid_token".
 	Reason string

@@ -20,10 +20,7 @@ type Options struct {
 	Policy        Policy
 	// ScopesRequired must all be held on every call that is not public.
 	ScopesRequired []string
-	Identity       *IdentityHeaders
-	// Groups are the claims that may hold the caller's groups, for plugins of
-	// the gateway itself; the first that is present counts. Empty: none.
-	Groups []ClaimPath
+	Identity       Identity
 	// Realm and scheme of the WWW-Authenticate header.
 	Realm  string
 	Scheme Scheme
@@ -123,7 +120,7 @@ func (g *Gate) checkResponseHeader(lines []Header) error {
 // that can remove headers only by the names it was given in advance must refuse
 // a request that has one.
 func (g *Gate) Disguised(r *Request) (name string, found bool) {
-	return g.options.Identity.disguised(r)
+	return g.options.Identity.Disguised(r)
 }
 
 func (g *Gate) check(ctx context.Context, call *Call) Decision {
@@ -214,29 +211,21 @@ func (g *Gate) authorize(ctx context.Context, call *Call, access Access, p *Prin
 // admit lets the request go on, stripped of every identity header it came
 // with and, for a known caller, with the true ones set.
 func (g *Gate) admit(ctx context.Context, call *Call, access Access, a Authentication) Decision {
-	d := Decision{Outcome: Allow, Reason: "allowed", Rule: access.Rule(), Principal: a.Principal, ResponseHeader: a.ResponseHeader}
-	if a.Principal == nil {
-		d.Reason = "public"
-	}
-	if err := g.identify(ctx, &d, call); err != nil {
+	if err := g.checkResponseHeader(a.ResponseHeader); err != nil {
 		return g.refuse(call, access, a, err)
 	}
-	return d
-}
-
-// identify fills in what the host removes from and adds to the request and the
-// response of an admitted call.
-func (g *Gate) identify(ctx context.Context, d *Decision, call *Call) (err error) {
-	if err := g.checkResponseHeader(d.ResponseHeader); err != nil {
-		return err
+	upstream, err := g.options.Identity.Upstream(ctx, call, a.Principal, g.options.Policy)
+	if err != nil {
+		return g.refuse(call, access, a, err)
 	}
-	if err := g.options.Identity.apply(ctx, d, call, g.options.Policy); err != nil {
-		return err
+	reason := "allowed"
+	if a.Principal == nil {
+		reason = "public"
 	}
-	if d.Principal != nil && len(g.options.Groups) > 0 {
-		d.Groups, err = groups(g.options.Groups, d.Principal, g.options.Policy)
+	return Decision{
+		Outcome: Allow, Upstream: upstream, ResponseHeader: a.ResponseHeader,
+		Reason: reason, Rule: access.Rule(), Principal: a.Principal,
 	}
-	return err
 }
 
 func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) Decision {

@@ -123,9 +123,9 @@ func jsonType(v any) string {
 	return "a number"
 }
 
-// claim finds what an identity header may carry: the principal's own fields
-// under their registered names first, then the raw claims.
-func (p *Principal) claim(path ClaimPath) (any, bool) {
+// Claim finds what an upstream may learn: the principal's own fields under their
+// registered names first, then the raw claims.
+func (p *Principal) Claim(path ClaimPath) (any, bool) {
 	value, own := p.Field(path.text)
 	if !own {
 		return path.Lookup(p.Claims)

@@ -18,6 +18,13 @@ type Header struct {
 	Name, Value string
 }
 
+// OpensTunnel reports whether a header line asks for an upgrade to h2c (RFC 7540
+// section 3.2). If the upstream agrees, what follows on the connection is
+// requests that were not decided on.
+func (h Header) OpensTunnel() bool {
+	return strings.EqualFold(h.Name, "Upgrade") && strings.Contains(strings.ToLower(h.Value), "h2c")
+}
+
 // Request is what a host must supply. Nothing in it is trusted.
 type Request struct {
 	// ID is the request's name in the gateway's own log, where the host knows

@@ -12,7 +12,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -220,61 +219,6 @@ func TestPolicyAsksOutsideWithinTheTimeOfTheRequest(t *testing.T) {
 		if !slices.Equal(traces, []string{"trace of /private"}) || record.recorded[0].Path != "/private in trace of /private" {
 			t.Errorf("%s: the call has the traces %q, the decision is recorded as %q", path, traces, record.recorded[0].Path)
 		}
-	}
-}
-
-// minted is a token for the upstream, made by a token service.
-type minted struct{ url string }
-
-func (m minted) Value(ctx context.Context, _ *Call, p *Principal, _ Policy) (string, bool, error) {
-	request, err := http.NewRequestWithContext(ctx, "GET", m.url+p.Subject, nil)
-	if err != nil {
-		return "", false, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", false, fmt.Errorf("no token for the upstream: %w", err)
-	}
-	defer response.Body.Close()
-	token, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != 200 {
-		return "", false, fmt.Errorf("no token for the upstream: %v, status %d", err, response.StatusCode)
-	}
-	return string(token), true, nil
-}
-
-func TestUpstreamHeaderIsMintedWithTheContextOfTheRequest(t *testing.T) {
-	token := "minted-for-ada"
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/ada" {
-			io.WriteString(w, token)
-		}
-	}))
-	defer server.Close()
-	g, _ := testGate(t, func(o *Options) {
-		h, err := NewIdentityHeaders(IdentityOptions{Claims: map[string]string{"X-User-Id": "sub"}, Sources: map[string]HeaderSource{"X-Upstream-Token": minted{server.URL + "/"}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Identity = h
-	})
-	ask := func() Decision {
-		return g.Check(context.Background(), get("/private", "Authorization", "Bearer good", "X_Upstream-Token", "forged"))
-	}
-	d := ask()
-	if got := lines(d.Set); got != "X-User-Id: ada\nX-Upstream-Token: minted-for-ada\n" || !slices.Equal(d.Strip, []string{"X_Upstream-Token"}) {
-		t.Errorf("set %q, strip %q", got, d.Strip)
-	}
-	token = "forged\r\nX-Admin: 1"
-	if d := ask(); d.Outcome == Allow || d.Status != 503 {
-		t.Errorf("a token with a line break: %v %d", d.Outcome, d.Status)
-	}
-	if d := g.Check(context.Background(), get("/public", "X-Upstream-Token", "forged")); d.Outcome != Allow || !slices.Contains(d.Strip, "X-Upstream-Token") {
-		t.Errorf("public: %v, strip %q", d.Outcome, d.Strip)
-	}
-	server.Close()
-	if d := ask(); d.Outcome == Allow || d.Status != 503 {
-		t.Errorf("token service down: %v %d, want 503", d.Outcome, d.Status)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"gatehouse/core/authn"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/cache"
+	"gatehouse/core/identity"
 	"gatehouse/core/permission/live"
 )
 
@@ -114,12 +115,11 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 	if err != nil {
 		return nil, err
 	}
-	groups, strip := c.groups()
-	identity := core.IdentityOptions{Claims: c.UpstreamHeaders, Strip: strip}
+	options := identity.Options{Claims: c.UpstreamHeaders, Strip: c.StripHeaders, Groups: mustClaimPaths(c.AuthenticatedGroupsClaim)}
 	if c.HideCredentials {
-		identity.Hide = extractor
+		options.Hide = extractor
 	}
-	headers, err := core.NewIdentityHeaders(identity)
+	headers, err := identity.New(options)
 	if err != nil {
 		return nil, fmt.Errorf("upstream_headers: %w", err)
 	}
@@ -139,7 +139,6 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 		Policy:         policy,
 		ScopesRequired: c.ScopesRequired,
 		Identity:       headers,
-		Groups:         groups,
 		Realm:          c.Realm,
 		Scheme:         c.scheme(),
 		Resources:      resources,
@@ -168,15 +167,6 @@ func (c *Config) scheme() core.Scheme {
 		return core.SchemeBearer
 	}
 	return core.SchemeSession
-}
-
-// groups returns the claims that hold groups, and the headers to strip: where
-// there are groups, only the gateway's plugins may tell the upstream.
-func (c *Config) groups() ([]core.ClaimPath, []string) {
-	if c.AuthenticatedGroupsClaim == "" {
-		return nil, c.StripHeaders
-	}
-	return mustClaimPaths(c.AuthenticatedGroupsClaim), append(slices.Clone(c.StripHeaders), core.AuthenticatedGroupsHeader)
 }
 
 func (l *Login) build() (*core.Login, error) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/identity"
 )
 
 // validator checks a decoded configuration and collects every problem.
@@ -155,14 +156,14 @@ func (v *validator) mentions(paths ...string) bool {
 
 func (v *validator) upstreamHeaders(c *Config) {
 	for _, name := range slices.Sorted(maps.Keys(c.UpstreamHeaders)) {
-		if _, err := core.NewIdentityHeaders(core.IdentityOptions{Claims: map[string]string{name: c.UpstreamHeaders[name]}}); err != nil {
+		if _, err := identity.New(identity.Options{Claims: map[string]string{name: c.UpstreamHeaders[name]}}); err != nil {
 			v.add("upstream_headers", "%v", err)
 		}
 	}
 	if v.mentions("upstream_headers", "strip_headers") {
 		return
 	}
-	if _, err := core.NewIdentityHeaders(core.IdentityOptions{Claims: c.UpstreamHeaders, Strip: c.StripHeaders}); err != nil {
+	if _, err := identity.New(identity.Options{Claims: c.UpstreamHeaders, Strip: c.StripHeaders}); err != nil {
 		v.add("upstream_headers", "%v", err)
 	}
 }

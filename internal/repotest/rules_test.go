@@ -108,6 +108,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/cache":               {"gatehouse/core"},
 		"gatehouse/core/follow":              {},
 		"gatehouse/core/httpsyntax":          {},
+		"gatehouse/core/identity":            {"gatehouse/core", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/metadata":            {"gatehouse/core"},
 		"gatehouse/core/permission":          {"gatehouse/core", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/observe":             {"gatehouse/core"},

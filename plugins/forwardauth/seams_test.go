@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/coretest"
+	"gatehouse/core/identity"
 	"gatehouse/plugins/forwardauth/settings"
 )
 
@@ -61,7 +62,7 @@ func (anyCall) Rule() string                                              { retu
 
 func gateOf(t *testing.T, by core.Authenticator, endpoints ...core.Endpoint) *gate {
 	t.Helper()
-	identity, err := core.NewIdentityHeaders(core.IdentityOptions{Claims: map[string]string{"X-Auth-User": "sub"}})
+	headers, err := identity.New(identity.Options{Claims: map[string]string{"X-Auth-User": "sub"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func gateOf(t *testing.T, by core.Authenticator, endpoints ...core.Endpoint) *ga
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := core.New(core.Options{Realm: "test", Extractor: extractor, Authenticator: by, Policy: anyCall{}, Identity: identity, Endpoints: endpoints})
+	g, err := core.New(core.Options{Realm: "test", Extractor: extractor, Authenticator: by, Policy: anyCall{}, Identity: headers, Endpoints: endpoints})
 	if err != nil {
 		t.Fatal(err)
 	}

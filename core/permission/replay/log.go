@@ -16,10 +16,10 @@ import (
 	"gatehouse/core/httpsyntax"
 )
 
-// maxLine is the longest line that is read. A target of core.MaxTarget bytes
+// maxLine is the longest line that is read. A target of httpsyntax.MaxTarget bytes
 // is four times as long once every byte is escaped, and so may be each of the
 // two headers that stand beside it.
-const maxLine = 16 * core.MaxTarget
+const maxLine = 16 * httpsyntax.MaxTarget
 
 // Entry is one line of an access log.
 type Entry struct {

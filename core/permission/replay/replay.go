@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/httpsyntax"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
 )
@@ -168,7 +169,7 @@ func (c *comparison) skip(reason string) {
 // refuse keeps the requests that no table is asked about. The reasons are
 // those of core.Canonical, which are few.
 func (c *comparison) refuse(call *core.Call, err error) {
-	var path *core.PathError
+	var path *httpsyntax.PathError
 	reason := err.Error()
 	if errors.As(err, &path) {
 		reason = path.Reason

@@ -1,31 +1,35 @@
-package core
+package identity
 
 import (
 	"errors"
 	"fmt"
+	"gatehouse/core"
 	"strings"
 )
 
-// AuthenticatedGroupsHeader is how Kong's acl plugin tells the upstream of the
+// GroupsHeader is how Kong's acl plugin tells the upstream of the
 // groups. Where there are groups, the client's own copies are removed.
-const AuthenticatedGroupsHeader = "X-Authenticated-Groups"
+const GroupsHeader = "X-Authenticated-Groups"
 
-// groups reads the caller's groups from the first of the claims that is
-// present. They are never nil: a caller without any is in no group, which is
+// groupsOf reads the caller's groups from the first of the claims that is
+// present. Where groups are configured they are not nil: a caller without any is in no group, which is
 // not the same as groups that are not set.
-func groups(from []ClaimPath, p *Principal, policy Policy) ([]string, error) {
+func (h *Headers) groupsOf(p *core.Principal, policy core.Policy) ([]string, error) {
+	if len(h.groups) == 0 {
+		return nil, nil
+	}
 	all := []string{}
-	for _, path := range from {
+	for _, path := range h.groups {
 		claim, ok := claimOf(p, path, policy)
 		if !ok {
 			continue
 		}
-		if path.text == "scope" {
+		if path.String() == "scope" {
 			claim = p.Scopes // claim has joined them
 		}
 		names, err := groupNames(claim)
 		if err != nil {
-			return nil, fmt.Errorf("%w: groups: claim %s: %w", ErrForbidden, path, err)
+			return nil, fmt.Errorf("%w: groups: claim %s: %w", core.ErrForbidden, path, err)
 		}
 		return append(all, names...), nil
 	}
@@ -38,7 +42,7 @@ func groupNames(claim any) ([]string, error) {
 	if name, ok := claim.(string); ok {
 		return []string{name}, checkGroup(name)
 	}
-	names, err := Strings(claim)
+	names, err := core.Strings(claim)
 	for _, name := range names {
 		err = errors.Join(err, checkGroup(name))
 	}

@@ -1,9 +1,13 @@
-package core
+// Package identity decides what the upstream learns of a caller: which headers
+// are removed from a request, which are set, and which groups the gateway's own
+// plugins get to know.
+package identity
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"gatehouse/core"
 	"gatehouse/core/httpsyntax"
 	"maps"
 	"slices"
@@ -16,51 +20,62 @@ import (
 // blocks above 8 KiB, nginx and Node.js among them.
 const maxIdentityValue = 4 << 10
 
-// IdentityHeaders maps upstream header names to the claims they carry.
-type IdentityHeaders struct {
-	headers []identityHeader
+// Headers are the headers that an upstream gets, and those it must not get.
+type Headers struct {
+	headers []header
 	// strip is every configured name plus the extra ones, in order.
 	strip []string
 	// hide knows the places that credentials are removed from; nil: they stay.
-	hide *Extractor
+	hide *core.Extractor
+	// groups are the claims that may hold groups.
+	groups []core.ClaimPath
 }
 
-type identityHeader struct {
+var _ core.Identity = (*Headers)(nil)
+
+type header struct {
 	name string
-	from HeaderSource
+	from Source
 }
 
-// HeaderSource makes the value of an upstream header for an admitted caller. It
+// Source makes the value of an upstream header for an admitted caller. It
 // may call out, within the time that the context gives: to mint a token for the
 // upstream, for instance.
-type HeaderSource interface {
+type Source interface {
 	// Value returns ok = false where the caller has no such value; the header is
-	// then not sent. An error that wraps ErrForbidden refuses the call, any
+	// then not sent. An error that wraps core.ErrForbidden refuses the call, any
 	// other one means "could not tell".
-	Value(ctx context.Context, call *Call, p *Principal, policy Policy) (value string, ok bool, err error)
+	Value(ctx context.Context, call *core.Call, p *core.Principal, policy core.Policy) (value string, ok bool, err error)
 }
 
-// IdentityOptions say what the upstream learns of a caller.
-type IdentityOptions struct {
+// Options say what the upstream learns of a caller.
+type Options struct {
 	// Claims maps header names to claim paths, separated by commas; the first
 	// claim that is present counts.
 	Claims map[string]string
 	// Sources maps further header names to what makes their values.
-	Sources map[string]HeaderSource
+	Sources map[string]Source
 	// Strip are names that are removed from every request and never set.
 	Strip []string
 	// Hide, where given, removes credentials from what the upstream receives.
-	Hide *Extractor
+	Hide *core.Extractor
+	// Groups are the claims that may hold the caller's groups, for plugins of
+	// the gateway itself; the first that is present counts. Empty: none. The
+	// name GroupsHeader is then removed from every request.
+	Groups []core.ClaimPath
 }
 
 // permissionsClaim is what the caller may do by the permission table, which
 // only the policy knows.
 const permissionsClaim = "permissions"
 
-// NewIdentityHeaders compiles the options. Every name in them is removed from
+// New compiles the options. Every name in them is removed from
 // every request.
-func NewIdentityHeaders(o IdentityOptions) (*IdentityHeaders, error) {
-	h := &IdentityHeaders{hide: o.Hide}
+func New(o Options) (*Headers, error) {
+	h := &Headers{hide: o.Hide, groups: o.Groups}
+	if len(o.Groups) > 0 {
+		o.Strip = append(slices.Clone(o.Strip), GroupsHeader)
+	}
 	for _, name := range slices.Sorted(maps.Keys(o.Claims)) {
 		if err := checkHeaderName(name); err != nil {
 			return nil, err
@@ -92,17 +107,17 @@ func NewIdentityHeaders(o IdentityOptions) (*IdentityHeaders, error) {
 	return h, nil
 }
 
-func (h *IdentityHeaders) add(name string, from HeaderSource) error {
+func (h *Headers) add(name string, from Source) error {
 	if other, twice := h.named(name); twice {
 		return fmt.Errorf("%s and %s are one header to many upstreams", other, name)
 	}
-	h.headers = append(h.headers, identityHeader{name, from})
+	h.headers = append(h.headers, header{name, from})
 	h.strip = append(h.strip, name)
 	return nil
 }
 
 // named finds the header of a name, as the most forgiving upstream reads it.
-func (h *IdentityHeaders) named(name string) (as string, found bool) {
+func (h *Headers) named(name string) (as string, found bool) {
 	for _, known := range h.strip {
 		if httpsyntax.FoldEqual(known, name) {
 			return known, true
@@ -136,7 +151,7 @@ func checkHeaderName(name string) error {
 func parseClaimPaths(list string) (claimSource, error) {
 	var paths claimSource
 	for text := range strings.SplitSeq(list, ",") {
-		path, err := ParseClaimPath(strings.TrimSpace(text))
+		path, err := core.ParseClaimPath(strings.TrimSpace(text))
 		if err != nil {
 			return nil, err
 		}
@@ -145,51 +160,54 @@ func parseClaimPaths(list string) (claimSource, error) {
 	return paths, nil
 }
 
-// apply fills in what the host removes from and adds to the upstream request.
-// Removal comes first and takes every spelling: upstreams that follow CGI
-// read X_User-Id and x-user-id as one variable.
-func (h *IdentityHeaders) apply(ctx context.Context, d *Decision, call *Call, policy Policy) error {
+// Upstream decides what the host removes from and adds to the request of a
+// caller; p is nil on a public call. Removal takes every spelling: upstreams
+// that follow CGI read X_User-Id and x-user-id as one variable.
+func (h *Headers) Upstream(ctx context.Context, call *core.Call, p *core.Principal, policy core.Policy) (u core.Upstream, err error) {
 	if err := h.checkConnection(call.Request); err != nil {
-		return err
+		return core.Upstream{}, err
 	}
 	if err := h.checkOverrides(call.Request); err != nil {
-		return err
+		return core.Upstream{}, err
 	}
-	if d.Principal != nil {
-		if err := h.set(ctx, d, call, policy); err != nil {
-			return err
+	if p != nil {
+		if u.Set, err = h.set(ctx, call, p, policy); err != nil {
+			return core.Upstream{}, err
+		}
+		if u.Groups, err = h.groupsOf(p, policy); err != nil {
+			return core.Upstream{}, err
 		}
 	}
-	d.Strip = h.stripped(call.Request, d.Set)
-	h.hideCookies(d, call.Request)
-	return nil
+	u.Strip = h.stripped(call.Request, u.Set)
+	h.hideCookies(&u, call.Request)
+	return u, nil
 }
 
-func (h *IdentityHeaders) set(ctx context.Context, d *Decision, call *Call, policy Policy) error {
+func (h *Headers) set(ctx context.Context, call *core.Call, p *core.Principal, policy core.Policy) (set []core.Header, err error) {
 	for i := range h.headers {
 		name := h.headers[i].name
-		value, ok, err := h.headers[i].from.Value(ctx, call, d.Principal, policy)
+		value, ok, err := h.headers[i].from.Value(ctx, call, p, policy)
 		if err != nil {
-			return fmt.Errorf("header %s: %w", name, err)
+			return nil, fmt.Errorf("header %s: %w", name, err)
 		}
 		if ok {
-			d.Set = append(d.Set, Header{name, value})
+			set = append(set, core.Header{Name: name, Value: value})
 		}
 	}
-	return nil
+	return set, nil
 }
 
 // checkConnection refuses a request whose Connection header names an identity
 // header. Gateways drop what it names (RFC 9110 section 7.6.1), Kong after the
 // plugins have run: the client would take off what was set here.
-func (h *IdentityHeaders) checkConnection(r *Request) error {
+func (h *Headers) checkConnection(r *core.Request) error {
 	for i := range r.Header {
 		if !strings.EqualFold(r.Header[i].Name, "Connection") {
 			continue
 		}
 		for option := range strings.SplitSeq(r.Header[i].Value, ",") {
 			if name := strings.TrimSpace(option); h.isIdentity(name) {
-				return fmt.Errorf("%w: Connection names the identity header %s", ErrBadRequest, name)
+				return fmt.Errorf("%w: Connection names the identity header %s", core.ErrBadRequest, name)
 			}
 		}
 	}
@@ -205,14 +223,14 @@ var (
 
 // checkOverrides refuses a request that asks the upstream for something else
 // than what was decided on. A header that is removed anyway is none.
-func (h *IdentityHeaders) checkOverrides(r *Request) error {
+func (h *Headers) checkOverrides(r *core.Request) error {
 	for i := range r.Header {
 		name, value := r.Header[i].Name, r.Header[i].Value
 		same := func(s string) bool { return httpsyntax.FoldEqual(s, name) }
 		differs := slices.ContainsFunc(methodOverrides, same) && !strings.EqualFold(value, r.Method) ||
 			slices.ContainsFunc(pathOverrides, same) && !isTarget(value, r)
 		if differs && !h.isIdentity(name) {
-			return fmt.Errorf("%w: %s asks the upstream for another method or path; list it in strip_headers to have it removed instead", ErrBadRequest, name)
+			return fmt.Errorf("%w: %s asks the upstream for another method or path; list it in strip_headers to have it removed instead", core.ErrBadRequest, name)
 		}
 	}
 	return nil
@@ -220,7 +238,7 @@ func (h *IdentityHeaders) checkOverrides(r *Request) error {
 
 // isTarget reports whether a text is the target of a request, also as the whole
 // URL, in which form ingress-nginx tells it.
-func isTarget(text string, r *Request) bool {
+func isTarget(text string, r *core.Request) bool {
 	return text == r.Target || text == "https://"+r.Host+r.Target || text == "http://"+r.Host+r.Target
 }
 
@@ -230,10 +248,10 @@ func isTarget(text string, r *Request) bool {
 //
 // An upgrade to h2c is removed too, which ignores it as any server may: APISIX
 // passes it on where a route allows WebSocket.
-func (h *IdentityHeaders) stripped(r *Request, set []Header) []string {
+func (h *Headers) stripped(r *core.Request, set []core.Header) []string {
 	var names []string
 	add := func(name string) {
-		isSet := func(s Header) bool { return strings.EqualFold(s.Name, name) }
+		isSet := func(s core.Header) bool { return strings.EqualFold(s.Name, name) }
 		listed := func(s string) bool { return strings.EqualFold(s, name) }
 		if !slices.ContainsFunc(set, isSet) && !slices.ContainsFunc(names, listed) {
 			names = append(names, name)
@@ -254,15 +272,9 @@ func (h *IdentityHeaders) stripped(r *Request, set []Header) []string {
 	return names
 }
 
-// OpensTunnel reports whether a header line asks for an upgrade to h2c (RFC 7540
-// section 3.2). If the upstream agrees, what follows on the connection is
-// requests that were not decided on.
-func (h Header) OpensTunnel() bool {
-	return strings.EqualFold(h.Name, "Upgrade") && strings.Contains(strings.ToLower(h.Value), "h2c")
-}
-
-// disguised finds a header for Gate.Disguised.
-func (h *IdentityHeaders) disguised(r *Request) (name string, found bool) {
+// Disguised returns the name of a header that many upstreams would take for an
+// identity header although it is spelt otherwise, such as X_User_Id.
+func (h *Headers) Disguised(r *core.Request) (name string, found bool) {
 	for i := range r.Header {
 		name := r.Header[i].Name
 		same := func(s string) bool { return strings.EqualFold(s, name) }
@@ -273,16 +285,16 @@ func (h *IdentityHeaders) disguised(r *Request) (name string, found bool) {
 	return "", false
 }
 
-func (h *IdentityHeaders) isIdentity(name string) bool {
+func (h *Headers) isIdentity(name string) bool {
 	return slices.ContainsFunc(h.strip, func(s string) bool { return httpsyntax.FoldEqual(s, name) })
 }
 
 // claimSource copies the first of some claims that is present.
-type claimSource []ClaimPath
+type claimSource []core.ClaimPath
 
-var _ HeaderSource = claimSource(nil)
+var _ Source = claimSource(nil)
 
-func (s claimSource) Value(_ context.Context, _ *Call, p *Principal, policy Policy) (string, bool, error) {
+func (s claimSource) Value(_ context.Context, _ *core.Call, p *core.Principal, policy core.Policy) (string, bool, error) {
 	for _, path := range s {
 		claim, ok := claimOf(p, path, policy)
 		if !ok {
@@ -290,7 +302,7 @@ func (s claimSource) Value(_ context.Context, _ *Call, p *Principal, policy Poli
 		}
 		value, err := headerValue(claim)
 		if err != nil {
-			return "", false, fmt.Errorf("%w: claim %s: %w", ErrForbidden, path, err)
+			return "", false, fmt.Errorf("%w: claim %s: %w", core.ErrForbidden, path, err)
 		}
 		if value != "" {
 			return value, true, nil
@@ -300,10 +312,10 @@ func (s claimSource) Value(_ context.Context, _ *Call, p *Principal, policy Poli
 }
 
 // checkedSource holds what another source makes to the rules for values.
-type checkedSource struct{ HeaderSource }
+type checkedSource struct{ Source }
 
-func (s checkedSource) Value(ctx context.Context, call *Call, p *Principal, policy Policy) (string, bool, error) {
-	value, ok, err := s.HeaderSource.Value(ctx, call, p, policy)
+func (s checkedSource) Value(ctx context.Context, call *core.Call, p *core.Principal, policy core.Policy) (string, bool, error) {
+	value, ok, err := s.Source.Value(ctx, call, p, policy)
 	if err != nil || !ok {
 		return "", false, err
 	}
@@ -315,9 +327,9 @@ func (s checkedSource) Value(ctx context.Context, call *Call, p *Principal, poli
 
 // claimOf finds a claim of the principal, or the permissions that the policy
 // gives it.
-func claimOf(p *Principal, path ClaimPath, policy Policy) (any, bool) {
-	if path.text != permissionsClaim {
-		return p.claim(path)
+func claimOf(p *core.Principal, path core.ClaimPath, policy core.Policy) (any, bool) {
+	if path.String() != permissionsClaim {
+		return p.Claim(path)
 	}
 	permissions := policy.Permissions(p)
 	return permissions, len(permissions) > 0
@@ -340,7 +352,7 @@ func headerValue(claim any) (string, error) {
 	case []string:
 		return joined(v)
 	case []any:
-		if words, err := Strings(v); err == nil {
+		if words, err := core.Strings(v); err == nil {
 			return joined(words)
 		}
 		return asJSON(v)
@@ -386,12 +398,12 @@ func checkValue(value string) error {
 
 // isCredential reports whether a header is kept from the upstream, which then
 // can neither leak nor replay what it holds.
-func (h *IdentityHeaders) isCredential(name string) bool {
-	return h.hide != nil && h.hide.holdsHeader(name)
+func (h *Headers) isCredential(name string) bool {
+	return h.hide != nil && h.hide.HoldsHeader(name)
 }
 
 // hideCookies removes the credential cookies and keeps the others.
-func (h *IdentityHeaders) hideCookies(d *Decision, r *Request) {
+func (h *Headers) hideCookies(u *core.Upstream, r *core.Request) {
 	if h.hide == nil {
 		return
 	}
@@ -404,7 +416,7 @@ func (h *IdentityHeaders) hideCookies(d *Decision, r *Request) {
 		for pair := range strings.SplitSeq(r.Header[i].Value, ";") {
 			name, _, _ := strings.Cut(pair, "=")
 			name = strings.TrimSpace(name)
-			if h.hide.holdsCookie(name) {
+			if h.hide.HoldsCookie(name) {
 				hidden = true
 				continue
 			}
@@ -414,8 +426,8 @@ func (h *IdentityHeaders) hideCookies(d *Decision, r *Request) {
 	switch {
 	case !hidden:
 	case len(kept) == 0:
-		d.Strip = append(d.Strip, "Cookie")
+		u.Strip = append(u.Strip, "Cookie")
 	default:
-		d.Set = append(d.Set, Header{"Cookie", strings.Join(kept, "; ")})
+		u.Set = append(u.Set, core.Header{Name: "Cookie", Value: strings.Join(kept, "; ")})
 	}
 }
