@@ -69,9 +69,11 @@ vuln: prerequisites ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... f
 	$(call EACH,$(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./...)
 
 docs: ## renew what is generated in the documentation
-	$(GO) test ./core/config -run TestReferenceIsCurrent -update
+	$(GO) test ./core/config -run 'TestReferenceIsCurrent|TestJSONSchemaIsCurrent' -update
 	$(GO) test ./core/permission/tablefile -run TestTheSchemaIsUpToDate -update
+	$(GO) test ./core/permission/expectation -run TestJSONSchemaIsCurrent -update
 	$(GO) test ./plugins/forwardauth -run TestSettingsTableIsCurrent -update
+	$(GO) test ./plugins/forwardauth/settings -run TestJSONSchemaIsCurrent -update
 	cd deploy/deploytest && $(GO) test . -run TestExamplesAreCurrent -update
 	$(GO) test ./internal/cli -run TestDocumentationShowsRealOutput -update
 

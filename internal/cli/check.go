@@ -2,14 +2,14 @@ package cli
 
 import (
 	"fmt"
-	"gatehouse/internal/cli/tables"
-	"gatehouse/internal/cli/terminal"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse/internal/check"
 	"gatehouse/internal/check/document"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
 )
 

@@ -2,9 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"gatehouse/internal/cli/decide"
-	"gatehouse/internal/cli/gates"
-	"gatehouse/internal/cli/terminal"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,6 +10,9 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
 	"gatehouse/internal/check"
+	"gatehouse/internal/cli/decide"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
 )
 

@@ -73,7 +73,7 @@ func rootCommand() *cobra.Command {
 	group(root, questions,
 		decide.ExplainCommand(), decide.WhoCanCommand(), decide.WhatCanCommand(), matrix.Command(),
 		lintCommand(), decide.TestCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
-	group(root, configurations, checkCommand())
+	group(root, configurations, checkCommand(), schemaCommand())
 	return root
 }
 

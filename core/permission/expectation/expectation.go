@@ -64,31 +64,40 @@ type Caller struct {
 }
 
 var expectationsKeys = strictyaml.Keys{
-	{Name: "table", Doc: "Files of the permission table, from the folder of this file."},
-	{Name: "config", Doc: "File with the gate's configuration, from the folder of this file."},
-	{Name: "route", Doc: "The route of Kong or APISIX whose configuration counts, where the file holds several."},
-	{Name: "gate", Doc: "The gate of gatehouse-forwardauth that counts, where the file holds several."},
-	{Name: "expect", Required: true, Doc: "What the gate must decide."},
+	{Name: "table", Schema: nonEmptyWords(schema{"type": "string"}), Doc: "Files of the permission table, from the folder of this file."},
+	{Name: "config", Schema: filledText(), Doc: "File with the gate's configuration, from the folder of this file."},
+	{Name: "route", Schema: filledText(), Doc: "The route of Kong or APISIX whose configuration counts, where the file holds several."},
+	{Name: "gate", Schema: filledText(), Doc: "The gate of gatehouse-forwardauth that counts, where the file holds several."},
+	{Name: "expect", Schema: expectSchema(), Required: true, Doc: "What the gate must decide."},
 }
 
 var expectationKeys = strictyaml.Keys{
-	{Name: "who", Required: true, Doc: "Who calls: anonymous, or what their credential states."},
-	{Name: "method", Doc: "The method of the call."},
-	{Name: "path", Doc: "The request target of the call, as it stands on the request line."},
-	{Name: "calls", Doc: "Several calls, each with a method and a request target: GET /users/7."},
-	{Name: "host", Doc: "The host that is called."},
-	{Name: "scheme", Doc: "The scheme by which the client reached the gateway: http or https."},
-	{Name: "headers", Doc: "Headers of the request by name."},
-	{Name: "peer", Doc: "The address of the client."},
-	{Name: "allowed", Required: true, Doc: "Whether the call must be allowed."},
-	{Name: "status", Doc: "The status of the response of the gate to a call that does not reach the upstream."},
-	{Name: "upstream_headers", Doc: "Headers that the upstream must receive with an allowed call, by name; empty for none."},
-	{Name: "response_headers", Doc: "Headers that the client must receive from the gate, by name; empty for none."},
-	{Name: "why", Required: true, Doc: "Why, for whoever reads a failure."},
+	{Name: "who", Schema: whoSchema(), Required: true, Doc: "Who calls: anonymous, or what their credential states."},
+	{Name: "method", Schema: filledText(), Doc: "The method of the call."},
+	{Name: "path", Schema: schema{"type": "string", "pattern": "^/"}, Doc: "The request target of the call, as it stands on the request line."},
+	{Name: "calls", Schema: nonEmptyWords(schema{"type": "string", "pattern": "^[^ ]* /[^ ]*$"}), Doc: "Several calls, each with a method and a request target: GET /users/7."},
+	{Name: "host", Schema: filledText(), Doc: "The host that is called."},
+	{Name: "scheme", Schema: oneOf("http", "https"), Doc: "The scheme by which the client reached the gateway: http or https."},
+	{Name: "headers", Schema: headers(), Doc: "Headers of the request by name."},
+	{Name: "peer", Schema: filledText(), Doc: "The address of the client."},
+	{Name: "allowed", Schema: schema{"type": "boolean"}, Required: true, Doc: "Whether the call must be allowed."},
+	{Name: "status", Schema: schema{"type": "integer", "minimum": 200, "maximum": 599}, Doc: "The status of the response of the gate to a call that does not reach the upstream."},
+	{Name: "upstream_headers", Schema: headers(), Doc: "Headers that the upstream must receive with an allowed call, by name; empty for none."},
+	{Name: "response_headers", Schema: headers(), Doc: "Headers that the client must receive from the gate, by name; empty for none."},
+	{Name: "why", Schema: filledText(), Required: true, Doc: "Why, for whoever reads a failure."},
 }
 
 var whoKeys = strictyaml.Keys{
-	{Name: "scopes"}, {Name: "roles"}, {Name: "permissions"}, {Name: "sub"}, {Name: "client_id"}, {Name: "issuer"}, {Name: "kind"}, {Name: "aal"}, {Name: "authenticated_ago"}, {Name: "claims"},
+	{Name: "scopes", Schema: words(), Doc: "Scopes of the caller's token."},
+	{Name: "roles", Schema: words(), Doc: "Roles of the caller."},
+	{Name: "permissions", Schema: words(), Doc: "Permissions that the credential states."},
+	{Name: "sub", Schema: filledText(), Doc: "Subject of the credential."},
+	{Name: "client_id", Schema: filledText(), Doc: "Client that the token was issued to."},
+	{Name: "issuer", Schema: filledText(), Doc: "Issuer of the token."},
+	{Name: "kind", Schema: kindSchema(), Doc: "Kind of credential."},
+	{Name: "aal", Schema: levelSchema(), Doc: "Assurance level of the sign-in."},
+	{Name: "authenticated_ago", Schema: schema{"type": "string"}, Doc: "Age of the sign-in, such as 90s, 15m or 12h."},
+	{Name: "claims", Schema: schema{"type": "object"}, Doc: "Claims of the token, or a session document."},
 }
 
 // anonymousWho is the text that stands for a caller without a credential.

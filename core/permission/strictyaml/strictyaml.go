@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -42,6 +43,28 @@ func (k Keys) Names() []string {
 		names[i] = k[i].Name
 	}
 	return names
+}
+
+// JSONSchema describes a mapping with these keys (JSON Schema, draft 2020-12).
+func (k Keys) JSONSchema() map[string]any {
+	properties := map[string]any{}
+	var required []string
+	for _, key := range k {
+		property := map[string]any{}
+		maps.Copy(property, key.Schema)
+		if key.Doc != "" {
+			property["description"] = key.Doc
+		}
+		properties[key.Name] = property
+		if key.Required {
+			required = append(required, key.Name)
+		}
+	}
+	s := map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
+	if required != nil {
+		s["required"] = required
+	}
+	return s
 }
 
 // Reader reads the nodes of one file and collects what is wrong with them.

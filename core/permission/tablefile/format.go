@@ -9,7 +9,7 @@ import (
 // suggestions from here, and the JSON Schema its names and descriptions.
 
 var tableKeys = strictyaml.Keys{
-	{Name: "permissions", Schema: mapOf(object(permissionKeys)),
+	{Name: "permissions", Schema: mapOf(permissionKeys.JSONSchema()),
 		Doc: "The permissions of this table by name. A call that no activity covers is denied."},
 	{Name: "roles", Schema: mapOf(listOf(text("A permission, or role:NAME to include another role."))),
 		Doc: "The roles by name. Each lists permissions, or role:NAME for everything that role grants."},
@@ -35,7 +35,7 @@ var activityKeys = strictyaml.Keys{
 		Doc: "A regular expression (RE2) that must match the whole canonical path, without the query."},
 	{Name: "hosts", Schema: nonEmptyListOf(text("A host name, or *.DOMAIN for every name below a domain.")),
 		Doc: "Host names for which the activity counts, without a port. Without this key it counts for every host."},
-	{Name: "require", Schema: object(requireKeys), Doc: "What the call needs beside the permission. Everything listed must hold."},
+	{Name: "require", Schema: requireKeys.JSONSchema(), Doc: "What the call needs beside the permission. Everything listed must hold."},
 }
 
 var overridableKeys = append(activityKeys[:len(activityKeys):len(activityKeys)], strictyaml.Key{

@@ -15,7 +15,7 @@ type schema = map[string]any
 // list of keys that the parser reads by; the parser checks more than a schema
 // can say.
 func JSONSchema() []byte {
-	s := object(tableKeys)
+	s := tableKeys.JSONSchema()
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	s["title"] = "Gatehouse permission table"
 	s["minProperties"] = 1
@@ -24,28 +24,6 @@ func JSONSchema() []byte {
 		return nil
 	}
 	return append(out, '\n')
-}
-
-func object(k strictyaml.Keys) schema {
-	properties := schema{}
-	var required []string
-	for _, key := range k {
-		property := schema{"description": key.Doc}
-		for name, value := range key.Schema {
-			if name != "description" {
-				property[name] = value
-			}
-		}
-		properties[key.Name] = property
-		if key.Required {
-			required = append(required, key.Name)
-		}
-	}
-	s := schema{"type": "object", "additionalProperties": false, "properties": properties}
-	if required != nil {
-		s["required"] = required
-	}
-	return s
 }
 
 func mapOf(values schema) schema {
@@ -82,5 +60,5 @@ func activitySchema(long strictyaml.Keys) schema {
 		"pattern":     "^" + permission.MethodPattern + "(," + permission.MethodPattern + ")* +\\S+$",
 		"description": "Methods and a path regex: GET,HEAD /users/[^/]+",
 	}
-	return schema{"anyOf": []schema{short, object(long)}}
+	return schema{"anyOf": []schema{short, long.JSONSchema()}}
 }

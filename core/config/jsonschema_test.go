@@ -1,0 +1,19 @@
+package config
+
+import (
+	"os"
+	"testing"
+)
+
+func TestJSONSchemaIsCurrent(t *testing.T) {
+	const path = "../../docs/gatehouse.schema.json"
+	want := string(JSONSchema())
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("docs/gatehouse.schema.json is stale (%v): run make docs", err)
+	}
+}
