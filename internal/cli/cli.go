@@ -8,14 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"gatehouse/internal/cli/decide"
-	"gatehouse/internal/cli/matrix"
-	"gatehouse/internal/cli/terminal"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission/report"
+	"gatehouse/internal/cli/decide"
+	"gatehouse/internal/cli/matrix"
+	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/version"
 )
 
@@ -57,7 +57,7 @@ func complain(stderr io.Writer, err error) {
 
 // Groups of commands, by their titles.
 const (
-	questions      = "Questions about permission tables:"
+	aboutTables    = "Questions about permission tables:"
 	configurations = "Configurations of gateways:"
 )
 
@@ -70,7 +70,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetVersionTemplate("gatehouse {{.Version}}\n") // as of every program here
-	group(root, questions,
+	group(root, aboutTables,
 		decide.ExplainCommand(), decide.WhoCanCommand(), decide.WhatCanCommand(), matrix.Command(),
 		lintCommand(), decide.TestCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
 	group(root, configurations, checkCommand(), schemaCommand())

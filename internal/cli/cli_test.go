@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func TestEveryQuestionHasAnExample(t *testing.T) {
+func TestEveryCommandOnTablesHasAnExample(t *testing.T) {
 	var walk func(c *cobra.Command)
 	walk = func(c *cobra.Command) {
 		if !c.HasSubCommands() && (c.Short == "" || c.Example == "") {
@@ -17,7 +17,7 @@ func TestEveryQuestionHasAnExample(t *testing.T) {
 		}
 	}
 	for _, c := range rootCommand().Commands() {
-		if c.GroupID == questions {
+		if c.GroupID == aboutTables {
 			walk(c)
 		}
 	}

@@ -1,14 +1,14 @@
 package cli
 
 import (
-	"gatehouse/internal/cli/tables"
-	"gatehouse/internal/cli/terminal"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/openapi"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 )
 
 func coverageCommand() *cobra.Command {

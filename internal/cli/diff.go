@@ -3,8 +3,6 @@ package cli
 import (
 	"cmp"
 	"fmt"
-	"gatehouse/internal/cli/tables"
-	"gatehouse/internal/cli/terminal"
 	"slices"
 	"strings"
 
@@ -12,6 +10,8 @@ import (
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 )
 
 type diffCommandOptions struct {

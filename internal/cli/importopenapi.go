@@ -2,15 +2,15 @@ package cli
 
 import (
 	"fmt"
-	"gatehouse/internal/cli/gates"
-	"gatehouse/internal/cli/tables"
-	"gatehouse/internal/cli/terminal"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission/draft"
 	"gatehouse/core/permission/openapi"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 )
 
 func importCommand() *cobra.Command {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"gatehouse/internal/cli/terminal"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,9 +11,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission/sqlimport"
+	"gatehouse/internal/cli/terminal"
 )
 
-// connectTimeout is how long a database may take to answer at first, unless
+// connectTimeout is how long a database may take for its first response, unless
 // the connection string has a connect_timeout.
 const connectTimeout = 10 * time.Second
 

@@ -2,12 +2,12 @@ package cli
 
 import (
 	"fmt"
-	"gatehouse/internal/cli/tables"
-	"gatehouse/internal/cli/terminal"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission/analysis"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 )
 
 type lintCommandOptions struct {

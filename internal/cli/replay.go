@@ -4,9 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"gatehouse/internal/cli/gates"
-	"gatehouse/internal/cli/tables"
-	"gatehouse/internal/cli/terminal"
 	"io"
 	"os"
 	"strings"
@@ -16,6 +13,9 @@ import (
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/replay"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
 )
 

@@ -56,7 +56,7 @@ func (c Caller) With(roles, scopes, permissions []string) *Caller {
 
 const (
 	// anyCaller is the subject of a caller who has none: every credential names
-	// somebody.
+	// a subject or a client.
 	anyCaller = "any-caller"
 	anyIssuer = "https://any-issuer.invalid/"
 	// validFor is how long a credential that does not state it is valid.

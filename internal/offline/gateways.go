@@ -186,7 +186,7 @@ func apisixChoice(document, route, service map[string]any) choice {
 		c.names = []string{cmp.Or(text(route["uri"]), "without a name")}
 	}
 	if route["status"] != nil && text(route["status"]) == "0" {
-		return c // such a route answers 404
+		return c // APISIX responds with 404
 	}
 	for _, plugin := range apisixPlugins {
 		for _, at := range []struct {

@@ -79,7 +79,7 @@ func (s Source) TableFiles(found *Found) []string {
 
 // choice is a configuration in a file that holds several.
 type choice struct {
-	// names are those by which it can be asked for.
+	// names are those by which it can be chosen.
 	names []string
 	// place says where it stands.
 	place string
@@ -88,7 +88,7 @@ type choice struct {
 	notes []string
 }
 
-// choose finds the configuration that is asked for, or the only one.
+// choose finds the configuration with the wanted name, or the only one.
 func (s Source) choose(choices []choice, flag string) (*Found, error) {
 	wanted, other := s.Route, s.Gate
 	if flag == "gate" {

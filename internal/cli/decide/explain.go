@@ -6,9 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"gatehouse/internal/cli/gates"
-	"gatehouse/internal/cli/tables"
-	"gatehouse/internal/cli/terminal"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,13 +15,13 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
 )
 
-type explainCommandOptions struct {
-	gates.CallFlags
-	caller gates.CallerFlags
-}
+type explainCommandOptions struct{ gates.CallFlags }
 
 // ExplainCommand is gatehouse explain.
 func ExplainCommand() *cobra.Command {
@@ -49,30 +46,27 @@ and the claims say, and nothing else.`,
   gatehouse explain --config kong.yml --route users --anonymous -H 'Accept: text/html' GET /users/7
   gatehouse explain -t base.yaml -t orders.yaml --claims token.json \
       -H 'X-Tenant: acme' POST /orders/7/cancel`,
-		Args:              gates.MethodAndPath,
-		ValidArgsFunction: gates.CompleteMethod,
-		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1]) },
 	}
+	gates.ForCall(c, o.run)
 	o.Register(c)
-	o.caller.Register(c)
-	o.caller.Complete(c, &o.Gate.Table)
+	o.Caller.RegisterAnonymous(c)
 	return c
 }
 
 func (o *explainCommandOptions) run(cmd *cobra.Command, method, target string) error {
-	g, r, err := o.Open(cmd, method, target)
+	g, caller, err := o.Open(cmd)
 	if err != nil {
 		return err
 	}
-	caller, err := o.caller.Caller(cmd)
+	r, err := o.Request.Request(method, target)
 	if err != nil {
 		return err
 	}
 	d, err := g.Decide(cmd.Context(), r, caller)
 	if err != nil {
-		return o.caller.Located(err)
+		return o.Caller.Located(err)
 	}
-	notes := notesOn(g, d, &o.caller)
+	notes := notesOn(g, d, &o.Caller)
 	if o.Output.JSON() {
 		err = terminal.PrintJSON(cmd.OutOrStdout(), explained(g, d, notes))
 	} else {
@@ -409,11 +403,13 @@ type explainedJSON struct {
 	Activities []activityJSON `json:"activities"`
 }
 
+// HeaderJSON is a header for programs.
 type HeaderJSON struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
+// HeadersForJSON are headers for programs.
 func HeadersForJSON(list []core.Header) []HeaderJSON {
 	var out []HeaderJSON
 	for _, h := range list {

@@ -5,9 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"gatehouse/internal/cli/gates"
-	"gatehouse/internal/cli/tables"
-	"gatehouse/internal/cli/terminal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +16,9 @@ import (
 	"gatehouse/core/permission/expectation"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/strictyaml"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
 )
 
@@ -220,10 +220,10 @@ func (r *testRun) file(cmd *cobra.Command, f *expectation.File) error {
 func (r *testRun) gate(cmd *cobra.Command, f *expectation.File) (*testedGate, error) {
 	flags := r.options.gate
 	if len(flags.Table.Paths) == 0 {
-		flags.Table.Paths = besides(f.Name, f.Tables)
+		flags.Table.Paths = inFolderOf(f.Name, f.Tables)
 	}
 	if flags.Source.File == "" && f.Config != "" {
-		flags.Source.File = besides(f.Name, []string{f.Config})[0]
+		flags.Source.File = inFolderOf(f.Name, []string{f.Config})[0]
 		flags.Source.Route, flags.Source.Gate = f.Route, f.Gate
 	}
 	if len(flags.Table.Paths) == 0 && flags.Source.File == "" {
@@ -241,8 +241,8 @@ func (r *testRun) gate(cmd *cobra.Command, f *expectation.File) (*testedGate, er
 	return r.gates[key], nil
 }
 
-// besides are files that another one names from its own folder.
-func besides(file string, names []string) []string {
+// inFolderOf are files that another one names from its own folder.
+func inFolderOf(file string, names []string) []string {
 	var paths []string
 	for _, name := range names {
 		if !filepath.IsAbs(name) {

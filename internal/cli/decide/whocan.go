@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"gatehouse/internal/cli/gates"
-	"gatehouse/internal/cli/tables"
-	"gatehouse/internal/cli/terminal"
 	"maps"
 	"slices"
 	"strings"
@@ -17,13 +14,13 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/inspect"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
 )
 
-type whoCanOptions struct {
-	gates.CallFlags
-	caller gates.CallerFlags
-}
+type whoCanOptions struct{ gates.CallFlags }
 
 // WhoCanCommand is gatehouse who-can.
 func WhoCanCommand() *cobra.Command {
@@ -42,29 +39,25 @@ PATH is a raw request target, which is read exactly as a gate reads it.`,
 		Example: `  gatehouse who-can GET /users/7
   gatehouse who-can --config gatehouse.yaml GET /users/7
   gatehouse who-can --table base.yaml --table orders.yaml POST /orders/7/cancel`,
-		Args:              gates.MethodAndPath,
-		ValidArgsFunction: gates.CompleteMethod,
-		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1]) },
 	}
+	gates.ForCall(c, o.run)
 	o.Register(c)
-	o.caller.RegisterCredential(c)
-	o.caller.Complete(c, &o.Gate.Table)
 	return c
 }
 
 func (o *whoCanOptions) run(cmd *cobra.Command, method, target string) error {
-	g, r, err := o.Open(cmd, method, target)
+	g, caller, err := o.Open(cmd)
 	if err != nil {
 		return err
 	}
-	caller, err := o.caller.Caller(cmd)
+	r, err := o.Request.Request(method, target)
 	if err != nil {
 		return err
 	}
 	w := whoCan{gate: g, call: g.Call(r), refusal: g.Inadmissible(cmd.Context(), r)}
 	if w.refusal == nil {
 		if err := w.find(cmd.Context(), caller); err != nil {
-			return o.caller.Located(err)
+			return o.Caller.Located(err)
 		}
 	}
 	if o.Output.JSON() {
@@ -82,14 +75,14 @@ func (o *whoCanOptions) run(cmd *cobra.Command, method, target string) error {
 type whoCan struct {
 	gate *gates.Gate
 	call *core.Call
-	// refusal is why nobody may.
+	// refusal is why the gate lets no caller make it.
 	refusal error
 	// covered reports whether an activity covers the call.
 	covered bool
 	open    []openActivity
 }
 
-// openActivity is an activity that somebody may use.
+// openActivity is an activity that some callers may use.
 type openActivity struct {
 	inspect.Finding
 	// Enough are the names that open it.
@@ -98,7 +91,8 @@ type openActivity struct {
 	scopes []string
 }
 
-// find asks the gate about everybody who could use a deciding activity.
+// find has the gate decide for every caller whom a deciding activity may be
+// granted to.
 func (w *whoCan) find(ctx context.Context, caller *offline.Caller) error {
 	p, err := w.gate.Principal(caller)
 	if err != nil {
@@ -273,12 +267,7 @@ func whoOpens(s permission.Section) string {
 
 // --- the other way round
 
-type whatCanOptions struct {
-	gate    gates.Flags
-	request gates.RequestFlags
-	caller  gates.CallerFlags
-	output  terminal.OutputFlags
-}
+type whatCanOptions struct{ gates.CallFlags }
 
 // WhatCanCommand is gatehouse what-can.
 func WhatCanCommand() *cobra.Command {
@@ -299,33 +288,26 @@ gate lets the caller through with a request that it covers.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
-	o.gate.Register(c)
-	o.caller.Register(c)
-	o.caller.Complete(c, &o.gate.Table)
-	o.request.Register(c)
-	o.output.Register(c)
+	o.Register(c)
+	o.Caller.RegisterAnonymous(c)
 	return c
 }
 
 func (o *whatCanOptions) run(cmd *cobra.Command) error {
-	g, err := o.gate.Open(cmd)
+	g, caller, err := o.Open(cmd)
 	if err != nil {
 		return err
 	}
-	caller, err := o.caller.Caller(cmd)
-	if err != nil {
-		return err
-	}
-	if unknown := g.UnknownNames(&o.caller); unknown != "" {
+	if unknown := g.UnknownNames(&o.Caller); unknown != "" {
 		return errors.New(unknown)
 	}
-	rows, err := gates.NewActivities(g, &o.request)
+	rows, err := gates.NewActivities(g, &o.Request)
 	if err != nil {
 		return err
 	}
 	open, refused, err := openTo(cmd.Context(), rows, caller)
 	if err != nil {
-		return o.caller.Located(err)
+		return o.Caller.Located(err)
 	}
 	notes := append(refused.notes(), g.Notes...)
 	if why := g.Refusal(caller); why != nil {
@@ -333,13 +315,13 @@ func (o *whatCanOptions) run(cmd *cobra.Command) error {
 	}
 	p, err := g.Principal(caller)
 	if err != nil {
-		return o.caller.Located(err)
+		return o.Caller.Located(err)
 	}
-	notes = append(notes, g.WithoutEffect(p, &o.caller)...)
-	if o.output.JSON() {
+	notes = append(notes, g.WithoutEffect(p, &o.Caller)...)
+	if o.Output.JSON() {
 		err = terminal.PrintJSON(cmd.OutOrStdout(), whatCanForJSON(open))
 	} else {
-		p := o.output.Printer(cmd)
+		p := o.Output.Printer(cmd)
 		printOpen(p, open)
 		p.Notes(notes)
 	}

@@ -3,11 +3,12 @@ package gates
 import (
 	"context"
 	"errors"
+	"slices"
+
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
-	"slices"
 )
 
 // Activities are those of a gate, each with a request that it covers.
@@ -31,7 +32,7 @@ func NewActivities(g *Gate, request *RequestFlags) (*Activities, error) {
 	return a, err
 }
 
-// ErrUnreachable is why an activity is open to nobody at a gate.
+// ErrUnreachable is why a gate opens an activity to no caller.
 var ErrUnreachable = errors.New("a gate with these path options refuses every path that it covers")
 
 // Refuses returns why the gate does not let a caller use an activity, its

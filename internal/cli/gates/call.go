@@ -3,8 +3,6 @@ package gates
 import (
 	"cmp"
 	"fmt"
-	"gatehouse/internal/cli/tables"
-	"gatehouse/internal/cli/terminal"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -14,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
 )
 
@@ -77,28 +77,39 @@ func (f *RequestFlags) Request(method, target string) (*core.Request, error) {
 	return r, nil
 }
 
-// CallFlags describe one call to one gate.
+// CallFlags say which gate decides, about which requests of which caller.
 type CallFlags struct {
 	Gate    Flags
-	request RequestFlags
+	Request RequestFlags
+	Caller  CallerFlags
 	Output  terminal.OutputFlags
 }
 
-// Register adds the flags to a command.
-func (f *CallFlags) Register(c *cobra.Command) {
+// Register adds the flags to a command whose caller has a credential; the first
+// format of the output is the default.
+func (f *CallFlags) Register(c *cobra.Command, formats ...string) {
 	f.Gate.Register(c)
-	f.request.Register(c)
-	f.Output.Register(c)
+	f.Request.Register(c)
+	f.Caller.RegisterCredential(c)
+	f.Caller.complete(c, &f.Gate.Table)
+	f.Output.Register(c, formats...)
 }
 
-// Open makes the gate and the request.
-func (f *CallFlags) Open(cmd *cobra.Command, method, target string) (*Gate, *core.Request, error) {
+// ForCall makes a command one about a single call.
+func ForCall(c *cobra.Command, run func(cmd *cobra.Command, method, target string) error) {
+	c.Args = methodAndPath
+	c.ValidArgsFunction = completeMethod
+	c.RunE = func(cmd *cobra.Command, args []string) error { return run(cmd, args[0], args[1]) }
+}
+
+// Open makes the gate and the caller.
+func (f *CallFlags) Open(cmd *cobra.Command) (*Gate, *offline.Caller, error) {
 	g, err := f.Gate.Open(cmd)
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := f.request.Request(method, target)
-	return g, r, err
+	caller, err := f.Caller.Caller(cmd)
+	return g, caller, err
 }
 
 // CallerFlags say who calls.
@@ -117,6 +128,11 @@ var CallerFlagNames = []string{"scope", "role", "permission", "claims", "sub", "
 // Register adds the flags to a command.
 func (f *CallerFlags) Register(c *cobra.Command) {
 	f.RegisterCredential(c)
+	f.RegisterAnonymous(c)
+}
+
+// RegisterAnonymous adds the flag for a caller without a credential.
+func (f *CallerFlags) RegisterAnonymous(c *cobra.Command) {
 	c.Flags().BoolVar(&f.anonymous, "anonymous", false, "the caller has no credential")
 	for _, name := range CallerFlagNames {
 		c.MarkFlagsMutuallyExclusive("anonymous", name)
@@ -201,24 +217,24 @@ func completeNames(t *tables.Flags, pick func(permissions, roles, scopes []strin
 	}
 }
 
-// Complete offers the names of the table for the flags.
-func (f *CallerFlags) Complete(c *cobra.Command, t *tables.Flags) {
+// complete offers the names of the table for the flags.
+func (f *CallerFlags) complete(c *cobra.Command, t *tables.Flags) {
 	_ = c.RegisterFlagCompletionFunc("permission", completeNames(t, func(p, _, _ []string) []string { return p }))
 	_ = c.RegisterFlagCompletionFunc("role", completeNames(t, func(_, r, _ []string) []string { return r }))
 	_ = c.RegisterFlagCompletionFunc("scope", completeNames(t, func(_, _, s []string) []string { return s }))
 }
 
-// MethodAndPath is the shape of the arguments of commands about one call, and
+// methodAndPath is the shape of the arguments of commands about one call, and
 // completeMethod helps to type them.
-func MethodAndPath(_ *cobra.Command, args []string) error {
+func methodAndPath(_ *cobra.Command, args []string) error {
 	if len(args) != 2 {
 		return fmt.Errorf("got %s; give a METHOD and a PATH, as in: GET /users/7", terminal.Plural(len(args), "argument", "arguments"))
 	}
 	return nil
 }
 
-// CompleteMethod completes the METHOD of such commands.
-func CompleteMethod(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+// completeMethod completes the METHOD of such commands.
+func completeMethod(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) == 0 {
 		return []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -5,8 +5,6 @@ package gates
 import (
 	"errors"
 	"fmt"
-	"gatehouse/internal/cli/tables"
-	"gatehouse/internal/cli/terminal"
 	"io/fs"
 	"slices"
 
@@ -14,6 +12,8 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission/report"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
 )
 

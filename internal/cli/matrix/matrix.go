@@ -6,9 +6,6 @@ import (
 	_ "embed"
 	"encoding/csv"
 	"fmt"
-	"gatehouse/internal/cli/gates"
-	"gatehouse/internal/cli/tables"
-	"gatehouse/internal/cli/terminal"
 	"html/template"
 	"io"
 	"slices"
@@ -18,16 +15,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission"
+	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/tables"
+	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
 )
 
 type matrixCommandOptions struct {
-	gate    gates.Flags
-	request gates.RequestFlags
-	caller  gates.CallerFlags
-	scopes  bool
-	title   string
-	output  terminal.OutputFlags
+	gates.CallFlags
+	scopes bool
+	title  string
 }
 
 // Command is gatehouse matrix.
@@ -54,36 +51,28 @@ that scopes_required lists.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
-	o.gate.Register(c)
-	o.request.Register(c)
-	o.caller.RegisterCredential(c)
-	o.caller.Complete(c, &o.gate.Table)
+	o.Register(c, "text", "markdown", "csv", "html", "json")
 	c.Flags().BoolVar(&o.scopes, "scopes", false, "show scopes beside the roles")
 	c.Flags().StringVar(&o.title, "title", "Who may do what", "`title` of the HTML page")
-	o.output.Register(c, "text", "markdown", "csv", "html", "json")
 	return c
 }
 
 func (o *matrixCommandOptions) run(cmd *cobra.Command) error {
-	g, err := o.gate.Open(cmd)
+	g, caller, err := o.Open(cmd)
 	if err != nil {
 		return err
 	}
-	caller, err := o.caller.Caller(cmd)
-	if err != nil {
-		return err
-	}
-	rows, err := gates.NewActivities(g, &o.request)
+	rows, err := gates.NewActivities(g, &o.Request)
 	if err != nil {
 		return err
 	}
 	m, err := newMatrix(cmd.Context(), rows, caller, o.scopes)
 	if err != nil {
-		return o.caller.Located(err)
+		return o.Caller.Located(err)
 	}
 	m.Title = o.title
 	w := cmd.OutOrStdout()
-	switch o.output.Format.Value {
+	switch o.Output.Format.Value {
 	case "markdown":
 		return m.markdown(w)
 	case "csv":
@@ -93,7 +82,7 @@ func (o *matrixCommandOptions) run(cmd *cobra.Command) error {
 	case "json":
 		return terminal.PrintJSON(w, m.forJSON())
 	}
-	m.text(o.output.Printer(cmd))
+	m.text(o.Output.Printer(cmd))
 	return nil
 }
 

@@ -1,11 +1,12 @@
 package tables
 
 import (
+	"strings"
+
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/report"
 	"gatehouse/internal/cli/terminal"
-	"strings"
 )
 
 // Place writes where a rule stands.

@@ -5,7 +5,6 @@ package tables
 import (
 	"errors"
 	"fmt"
-	"gatehouse/internal/cli/terminal"
 	"io"
 	"os"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/strictyaml"
 	"gatehouse/core/permission/tablefile"
+	"gatehouse/internal/cli/terminal"
 )
 
 // DefaultName is read where no table is named.
