@@ -1,12 +1,9 @@
 package core
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
-	"gatehouse/core/httpsyntax"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 )
@@ -228,63 +225,3 @@ func scopeList(scopes []string) string {
 func quote(s string) string { return `"` + quoted.Replace(s) + `"` }
 
 var quoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
-
-// Login is where a browser without a session is sent.
-type Login struct {
-	// URL of the login page.
-	URL *url.URL
-	// ReturnTo is the query parameter that carries the page asked for.
-	ReturnTo string
-	// Scheme of the page asked for, as browsers see it, where no trusted proxy
-	// says: behind a gateway the request itself does not tell, and
-	// X-Forwarded-Proto can be forged.
-	Scheme string
-}
-
-// location builds the redirect; ok is false when the request's Host is not a
-// plain authority, which would let a client choose where the login returns to.
-func (l *Login) location(r *Request, err error) (string, bool) {
-	if !plainAuthority(r.Host) {
-		return "", false
-	}
-	to := *l.URL
-	query := to.Query()
-	query.Set(l.ReturnTo, cmp.Or(r.Scheme, l.Scheme)+"://"+r.Host+r.Target)
-	var stepUp *StepUp
-	if errors.As(err, &stepUp) {
-		if stepUp.AAL != "" {
-			query.Set("aal", stepUp.AAL)
-		}
-		if stepUp.MaxAge > 0 {
-			query.Set("refresh", "true")
-		}
-	}
-	to.RawQuery = query.Encode()
-	return to.String(), true
-}
-
-// plainAuthority admits host names, IPv4 and bracketed IPv6 addresses, each
-// with an optional port, and nothing that a URL reader could split otherwise.
-func plainAuthority(host string) bool {
-	odd := func(r rune) bool {
-		return r >= 0x80 || !httpsyntax.IsAlphanumeric(byte(r)) && !strings.ContainsRune("-._:[]", r)
-	}
-	return host != "" && len(host) <= 255 && !strings.ContainsFunc(host, odd)
-}
-
-// isNavigation reports whether a browser asked for a page to show, the only
-// case in which a redirect to a login page helps. A script's request must get
-// a 401: it would follow the redirect and take the login page for the response.
-func isNavigation(r *Request) bool {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return false
-	}
-	if mode, lines := r.Lookup("Sec-Fetch-Mode"); lines > 0 && !strings.EqualFold(mode, "navigate") {
-		return false
-	}
-	if with, _ := r.Lookup("X-Requested-With"); strings.EqualFold(with, "XMLHttpRequest") {
-		return false
-	}
-	accept, _ := r.Lookup("Accept")
-	return strings.Contains(strings.ToLower(accept), "text/html")
-}

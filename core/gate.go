@@ -27,7 +27,7 @@ type Options struct {
 	// Resources are named in the WWW-Authenticate header of calls to them.
 	Resources []Resource
 	// Login is nil when browsers get a 401 like other clients.
-	Login *Login
+	Login Login
 	// Recorder follows every decision; nil: none.
 	Recorder Recorder
 	// Now is the clock; nil: the system's.
@@ -241,7 +241,7 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 		scopes = access.Scopes()
 	}
 	if g.options.Login != nil && f.status == http.StatusUnauthorized && g.mayLogIn(call.Request) {
-		if location, ok := g.options.Login.location(call.Request, err); ok {
+		if location, ok := g.options.Login.Location(call.Request, err); ok {
 			return redirect(d, location)
 		}
 	}
@@ -251,11 +251,11 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 	return d
 }
 
-// mayLogIn reports whether logging in could help: a browser is navigating and
-// did not come with a credential that a program put there.
+// mayLogIn reports whether logging in could help: the request did not come with a
+// credential that a program put there.
 func (g *Gate) mayLogIn(r *Request) bool {
 	_, found, err := g.options.Extractor.explicit(r)
-	return err == nil && !found && isNavigation(r)
+	return err == nil && !found
 }
 
 // redirect turns a refusal into a way to the login page. Cookies that the

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -62,10 +61,22 @@ type recorded []Event
 func (r *recorded) Begin(ctx context.Context, _ *Request) context.Context { return ctx }
 func (r *recorded) End(_ context.Context, e Event)                        { *r = append(*r, e) }
 
+// loginPage is a page for clients that accept HTML.
+type loginPage struct{}
+
+func (loginPage) Location(r *Request, err error) (string, bool) {
+	accept, _ := r.Lookup("Accept")
+	var stepUp *StepUp
+	location := "https://login.test/start"
+	if errors.As(err, &stepUp) {
+		location += "?aal=" + stepUp.AAL
+	}
+	return location, strings.HasPrefix(accept, "text/html")
+}
+
 func testGate(t *testing.T, change func(*Options)) (*Gate, *recorded) {
 	t.Helper()
 	events := &recorded{}
-	login, _ := url.Parse("https://login.test/start?lang=en")
 	until := func(expiry time.Time) func() (*Principal, error) {
 		return func() (*Principal, error) {
 			return &Principal{Subject: "ada", Scopes: []string{"s1"}, Expiry: expiry}, nil
@@ -74,7 +85,7 @@ func testGate(t *testing.T, change func(*Options)) (*Gate, *recorded) {
 	o := Options{
 		Extractor: everywhere,
 		Realm:     `the "api"`,
-		Login:     &Login{URL: login, ReturnTo: "return_to", Scheme: "https"},
+		Login:     loginPage{},
 		Identity:  userID{},
 		Recorder:  events,
 		Now:       func() time.Time { return noon },
@@ -150,16 +161,12 @@ func TestDecisions(t *testing.T) {
 		"policy cannot tell":          {get("/broken", "Authorization", "Bearer good"), 503, "unavailable", ""},
 		"panic":                       {get("/private", "Authorization", "Bearer panic"), 503, "unavailable", ""},
 		"authenticator returns nil":   {get("/private", "Authorization", "Bearer nil"), 503, "unavailable", ""},
-		"navigation":                  {get("/private?a=1&b=2", html...), 302, "no_credential", "https://login.test/start?lang=en&return_to=https%3A%2F%2Fapp.test%2Fprivate%3Fa%3D1%26b%3D2"},
-		"navigation, dead session":    {get("/private", append(html, "Cookie", "ory_kratos_session=bad")...), 302, "invalid_credential", "https://login.test/start?"},
+		"navigation":                  {get("/private?a=1&b=2", html...), 302, "no_credential", "https://login.test/start"},
+		"navigation, dead session":    {get("/private", append(html, "Cookie", "ory_kratos_session=bad")...), 302, "invalid_credential", "https://login.test/start"},
 		"navigation, weak session":    {get("/private", append(html, "Cookie", "ory_kratos_session=weak")...), 302, "step_up", "aal=aal2"},
 		"navigation, provider down":   {get("/private", append(html, "Cookie", "ory_kratos_session=outage")...), 503, "unavailable", ""},
 		"navigation, bad bearer":      {get("/private", append(html, "Authorization", "Bearer bad")...), 401, "invalid_credential", "Bearer"},
 		"navigation, basic":           {get("/private", append(html, "Authorization", "Basic eDp5")...), 401, "no_credential", "Bearer"},
-		"navigation by fetch":         {get("/private", append(html, "Sec-Fetch-Mode", "cors")...), 401, "no_credential", "Bearer"},
-		"navigation by XHR":           {get("/private", append(html, "X-Requested-With", "XMLHttpRequest")...), 401, "no_credential", "Bearer"},
-		"navigation, other host":      {&Request{Method: "GET", Target: "/private", Host: "app.test@evil.test", Header: headers(html...)}, 401, "no_credential", "Bearer"},
-		"form post":                   {&Request{Method: "POST", Target: "/private", Host: "app.test", Header: headers(html...)}, 401, "no_credential", "Bearer"},
 	} {
 		d := g.Check(context.Background(), c.request)
 		if (d.Outcome == Allow) != (c.status == 0) || d.Status != c.status || d.Reason != c.reason {
@@ -259,10 +266,6 @@ func TestForgedForwardedHeadersDoNotCount(t *testing.T) {
 	}
 	if d := g.Check(context.Background(), get("/private", claims...)); d.Status != 401 {
 		t.Errorf("status %d, want 401", d.Status)
-	}
-	d := g.Check(context.Background(), get("/private", append(claims, "Accept", "text/html")...))
-	if want := "https://login.test/start?lang=en&return_to=https%3A%2F%2Fapp.test%2Fprivate"; header(d, "Location") != want {
-		t.Errorf("location %s, want %s", header(d, "Location"), want)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/cache"
 	"gatehouse/core/identity"
+	"gatehouse/core/login"
 	"gatehouse/core/permission/live"
 )
 
@@ -127,7 +128,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 	if err != nil {
 		return nil, err
 	}
-	login, err := c.Login.build()
+	loginPage, err := c.Login.build()
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +143,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 		Realm:          c.Realm,
 		Scheme:         c.scheme(),
 		Resources:      resources,
-		Login:          login,
+		Login:          loginPage,
 		Recorder:       b.options.Recorder,
 		Now:            b.options.Now,
 	})
@@ -169,7 +170,8 @@ func (c *Config) scheme() core.Scheme {
 	return core.SchemeSession
 }
 
-func (l *Login) build() (*core.Login, error) {
+// build returns nil, and not a nil pointer, where there is no login page.
+func (l *Login) build() (core.Login, error) {
 	if l == nil {
 		return nil, nil
 	}
@@ -177,7 +179,7 @@ func (l *Login) build() (*core.Login, error) {
 	if err != nil {
 		return nil, errors.New("login.url: is not a URL")
 	}
-	return &core.Login{URL: u, ReturnTo: l.ReturnToParameter, Scheme: l.Scheme}, nil
+	return &login.Page{URL: u, ReturnTo: l.ReturnToParameter, Scheme: l.Scheme}, nil
 }
 
 // key identifies a part by everything it was made of.

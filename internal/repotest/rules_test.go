@@ -109,6 +109,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/follow":              {},
 		"gatehouse/core/httpsyntax":          {},
 		"gatehouse/core/identity":            {"gatehouse/core", "gatehouse/core/httpsyntax"},
+		"gatehouse/core/login":               {"gatehouse/core", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/metadata":            {"gatehouse/core"},
 		"gatehouse/core/permission":          {"gatehouse/core", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/observe":             {"gatehouse/core"},
