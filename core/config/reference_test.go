@@ -58,6 +58,9 @@ permission_table: |
 A configuration needs a permission table (` + "`permission_table` or `permission_table_files`" + `) and at least one of ` + "`session`, `jwt` and\n`introspection`" + `, or only ` + "`file`" + `. A kind of credential whose section is left out is not accepted; "required" and "default" in the tables below apply
 within a section that is present.
 
+Editors complete and check the file by its [JSON Schema](cli.md#schema), and [` + "`gatehouse check`" + `](cli.md#check) finds every error before a
+gateway has it.
+
 Errors: an unknown setting, a wrong type or a value out of range is an error. All errors are reported at once, each with its path. If
 a configuration does not load, every request of its route gets 503.
 

@@ -155,7 +155,7 @@ func (c *checker) file(name string, kind Kind) {
 	}
 	c.report.Kinds[name] = kind
 	if len(nodes) > 1 && kind != Kubernetes && kind != Unknown {
-		c.add("several-documents", nodes[1].Place(), "is a second document in the file, which nobody reads; put it into a file of its own")
+		c.add("several-documents", nodes[1].Place(), "is a second document in the file, and only the first is read; put it into a file of its own")
 	}
 	c.read(kind, text, nodes)
 }

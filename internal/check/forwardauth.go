@@ -25,7 +25,7 @@ func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 	}
 	for _, proxy := range root.Get("trusted_proxies").Items() {
 		if network := proxy.Text(); strings.HasSuffix(network, "/0") {
-			c.add("trusts-everybody", proxy.Place(), "%s is every address: whoever reaches the service says where a request comes from; name the proxies", network)
+			c.add("trusts-every-address", proxy.Place(), "%s is every address: whoever reaches the service says where a request comes from; name the proxies", network)
 		}
 	}
 	for _, gate := range root.Get("gates").Pairs() {

@@ -47,7 +47,7 @@ var Rules = []Rule{
 	{"relaxed-path", Warning, "a rule about request paths is relaxed, which has to be true of the upstream"},
 	{"roles-in-traits", Warning, "roles or permissions are taken from traits, which users can edit"},
 	{"literal-secret", Warning, "a secret stands in the file"},
-	{"trusts-everybody", Warning, "every address may send authorization requests to the forward-auth service"},
+	{"trusts-every-address", Warning, "every address may send authorization requests to the forward-auth service"},
 	{"lint-ignore", Warning, "a comment that accepts a finding is malformed or accepts nothing"},
 
 	{"not-here", Note, "a file that a configuration names is not on this machine, so it was not checked"},
