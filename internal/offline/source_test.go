@@ -3,6 +3,8 @@ package offline
 import (
 	"path/filepath"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 func TestFilesOfTheGatewaysMachineAreFoundBelowTheRoots(t *testing.T) {
@@ -68,4 +70,49 @@ func TestKongRunsThePluginThatIsBoundToMost(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("not listed: %v", want)
 	}
+}
+
+// TestTheConfigurationOfEveryExampleIsFound reads the examples of each gateway as
+// an operator does: the file of the gateway, with the files of its machine beside.
+func TestTheConfigurationOfEveryExampleIsFound(t *testing.T) {
+	found := 0
+	for _, pattern := range []string{"kong/examples/*/kong.yml", "apisix/examples/*/apisix.yaml"} {
+		files, err := filepath.Glob("../../deploy/" + pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			roots, err := ParseRoots([]string{"/etc/gatehouse=" + filepath.Dir(file)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, route := range routesOf(t, file) {
+				if _, err := (Source{File: file, Route: route, Roots: roots}).Find(); err != nil {
+					t.Errorf("route %s: %v", route, err)
+				}
+				found++
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d routes are looked at", found)
+	}
+}
+
+// routesOf lists what there is to choose from in a file.
+func routesOf(t *testing.T, file string) []string {
+	t.Helper()
+	text, err := readFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document map[string]any
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	choices := kongChoices(document)
+	if document["_format_version"] == nil {
+		choices = apisixChoices(document)
+	}
+	return offered(choices)
 }

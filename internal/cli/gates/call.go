@@ -91,7 +91,7 @@ func (f *CallFlags) Register(c *cobra.Command, formats ...string) {
 	f.Gate.Register(c)
 	f.Request.Register(c)
 	f.Caller.RegisterCredential(c)
-	f.Caller.complete(c, &f.Gate.Table)
+	f.Caller.complete(c, &f.Gate)
 	f.Output.Register(c, formats...)
 }
 
@@ -202,26 +202,26 @@ func (f *CallerFlags) Located(err error) error {
 	return fmt.Errorf("%s: %w", tables.ShownName(f.claims), err)
 }
 
-// completeNames offers the names that a table defines.
-func completeNames(t *tables.Flags, pick func(permissions, roles, scopes []string) []string) cobra.CompletionFunc {
+// completeNames offers the names that the table of a gate defines.
+func completeNames(gate *Flags, pick func(permissions, roles, scopes []string) []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		// The completion reads the flags twice.
-		slices.Sort(t.Paths)
-		t.Paths = slices.Compact(t.Paths)
-		table, err := t.Load(cmd)
+		slices.Sort(gate.Table.Paths)
+		gate.Table.Paths = slices.Compact(gate.Table.Paths)
+		g, err := gate.Open(cmd)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		permissions, roles, scopes := table.Names()
-		return pick(permissions, roles, scopes), cobra.ShellCompDirectiveNoFileComp
+		permissions, roles, scopes := g.Names()
+		return pick(permissions, roles, append(scopes, g.ScopesRequired()...)), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 
 // complete offers the names of the table for the flags.
-func (f *CallerFlags) complete(c *cobra.Command, t *tables.Flags) {
-	_ = c.RegisterFlagCompletionFunc("permission", completeNames(t, func(p, _, _ []string) []string { return p }))
-	_ = c.RegisterFlagCompletionFunc("role", completeNames(t, func(_, r, _ []string) []string { return r }))
-	_ = c.RegisterFlagCompletionFunc("scope", completeNames(t, func(_, _, s []string) []string { return s }))
+func (f *CallerFlags) complete(c *cobra.Command, gate *Flags) {
+	_ = c.RegisterFlagCompletionFunc("permission", completeNames(gate, func(p, _, _ []string) []string { return p }))
+	_ = c.RegisterFlagCompletionFunc("role", completeNames(gate, func(_, r, _ []string) []string { return r }))
+	_ = c.RegisterFlagCompletionFunc("scope", completeNames(gate, func(_, _, s []string) []string { return s }))
 }
 
 // methodAndPath is the shape of the arguments of commands about one call, and
