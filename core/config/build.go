@@ -124,7 +124,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 	if err != nil {
 		return nil, fmt.Errorf("upstream_headers: %w", err)
 	}
-	endpoints, resources, err := c.resources()
+	endpoints, resources, err := c.endpoints()
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ type Config struct {
 	PermissionTableFiles []string `config:"permission_table_files" doc:"Paths of permission table files, which are merged. A changed file takes effect within seconds; while it has an error, the last good table stays in force."`
 	ShadowTableFiles     []string `config:"shadow_table_files" doc:"Paths of permission table files that are evaluated in addition to permission_table_files and never enforced; differences are logged and counted."`
 
-	ResourceMetadata []ResourceMetadata `config:"resource_metadata" doc:"Protected resources whose metadata the gate serves (RFC 9728), each at /.well-known/oauth-protected-resource followed by the path of the resource. The gateway must route that path through the plugin."`
+	ResourceMetadata Resources `config:"resource_metadata" doc:"Protected resources whose metadata the gate serves (RFC 9728), each at /.well-known/oauth-protected-resource followed by the path of the resource. The gateway must route that path through the plugin."`
 
 	ScopesRequired []string `config:"scopes_required" doc:"Scopes that every call needs unless it is public, in addition to what the permission table requires."`
 

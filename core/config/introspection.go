@@ -115,7 +115,8 @@ func (i *Introspection) options(client *idp.Client, secret string, now func() ti
 	}
 }
 
-func (i *Introspection) principal(b *Builder, document map[string]any, _ string) (*core.Principal, error) {
+// uncalled makes an authenticator that calls nothing, without the secret.
+func (i *Introspection) uncalled(now func() time.Time) (*introspection.Authenticator, error) {
 	unused, err := idp.New(idp.Options{})
 	if err != nil {
 		return nil, err
@@ -124,7 +125,16 @@ func (i *Introspection) principal(b *Builder, document map[string]any, _ string)
 	if i.AuthMethod != string(introspection.AuthNone) {
 		secret = "unused"
 	}
-	a, err := introspection.New(i.options(unused, secret, b.options.Now))
+	return introspection.New(i.options(unused, secret, now))
+}
+
+func (i *Introspection) refused() error {
+	_, err := i.uncalled(time.Now)
+	return err
+}
+
+func (i *Introspection) principal(b *Builder, document map[string]any, _ string) (*core.Principal, error) {
+	a, err := i.uncalled(b.options.Now)
 	if err != nil {
 		return nil, err
 	}

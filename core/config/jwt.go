@@ -8,6 +8,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/authn"
 	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/jwt"
 )
 
@@ -149,6 +150,22 @@ func (j *JWT) files() ([]string, error) {
 		texts = append(texts, i.JWKSFile, string(text))
 	}
 	return texts, nil
+}
+
+// refused makes the verifier without its key files.
+func (j *JWT) refused() error {
+	unused, err := idp.New(idp.Options{})
+	if err != nil {
+		return err
+	}
+	issuers := j.trusted()
+	for i := range issuers {
+		if issuers[i].JWKSFile != "" {
+			issuers[i].JWKSFile, issuers[i].JWKSURL = "", "https://unused.invalid/"
+		}
+	}
+	_, err = jwt.New(jwt.Options{Issuers: issuers, Client: unused, Leeway: exactly(j.Leeway)})
+	return err
 }
 
 func (j *JWT) principal(b *Builder, document map[string]any, typ string) (*core.Principal, error) {

@@ -18,10 +18,15 @@ type ResourceMetadata struct {
 	CertificateBound     bool     `config:"tls_client_certificate_bound_access_tokens" default:"false" doc:"Whether the metadata say that access tokens for the resource are bound to client certificates (RFC 8705). The gate itself refuses bound tokens."`
 }
 
-// resourceMetadata refuses what could not be served, each at its own path.
-func (v *validator) resourceMetadata(c *Config) {
+// Resources are the protected resources of a gate.
+type Resources []ResourceMetadata
+
+var _ endpointSection = Resources(nil)
+
+// checkEndpoints refuses what could not be served, each at its own path.
+func (rs Resources) checkEndpoints(v *validator) {
 	seen := map[string]int{}
-	for i, r := range c.ResourceMetadata {
+	for i, r := range rs {
 		if r.Resource == "" {
 			continue // is required
 		}
@@ -38,11 +43,9 @@ func (v *validator) resourceMetadata(c *Config) {
 	}
 }
 
-// resources are the endpoints that serve the metadata, and what a challenge names.
-func (c *Config) resources() ([]core.Endpoint, []core.Resource, error) {
-	var endpoints []core.Endpoint
-	var resources []core.Resource
-	for i, r := range c.ResourceMetadata {
+// endpoints serve the metadata, which challenges name.
+func (rs Resources) endpoints(c *Config) (endpoints []core.Endpoint, resources []core.Resource, err error) {
+	for i, r := range rs {
 		endpoint, resource, err := c.metadata(r).Endpoint()
 		if err != nil {
 			return nil, nil, fmt.Errorf("resource_metadata[%d]: %w", i, err)

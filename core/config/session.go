@@ -80,12 +80,22 @@ func (s *Session) options(client *idp.Client, now func() time.Time) session.Opti
 	}
 }
 
-func (s *Session) principal(b *Builder, document map[string]any, _ string) (*core.Principal, error) {
+// uncalled makes an authenticator that calls nothing.
+func (s *Session) uncalled(now func() time.Time) (*session.Authenticator, error) {
 	unused, err := idp.New(idp.Options{})
 	if err != nil {
 		return nil, err
 	}
-	a, err := session.New(s.options(unused, b.options.Now))
+	return session.New(s.options(unused, now))
+}
+
+func (s *Session) refused() error {
+	_, err := s.uncalled(time.Now)
+	return err
+}
+
+func (s *Session) principal(b *Builder, document map[string]any, _ string) (*core.Principal, error) {
+	a, err := s.uncalled(b.options.Now)
 	if err != nil {
 		return nil, err
 	}

@@ -145,7 +145,9 @@ func (v *validator) config(c *Config) {
 	for _, s := range c.sections() {
 		s.check(v)
 	}
-	v.resourceMetadata(c)
+	for _, s := range fieldsOf[endpointSection](c) {
+		s.checkEndpoints(v)
+	}
 }
 
 func (v *validator) mentions(paths ...string) bool {
