@@ -29,6 +29,8 @@ type site struct {
 	listen string // host:port
 	ask    string // host:port of gatehouse-forwardauth
 	socket string // and its unix socket
+	// direct are paths that the service itself serves, without an auth request.
+	direct []string
 	// routes in the order in which they are tried; the last one has the prefix
 	// "/" and takes what no other does.
 	routes []route
@@ -148,6 +150,9 @@ func nginx(s site) ([]string, error) {
 		}
 		fmt.Fprintf(&server, "include ask_%s.conf;\n", e)
 	}
+	for _, path := range s.direct {
+		fmt.Fprintf(&server, "location = %s { proxy_pass http://gatehouse; }\n", path)
+	}
 	for _, r := range s.routes {
 		fmt.Fprintf(&server, "location %s { include protect_%s.conf; proxy_pass http://%s; }\n", r.prefix, r.endpoint, r.upstream)
 	}
@@ -181,6 +186,13 @@ func haproxy(s site) ([]string, error) {
 	guard, _, _ := strings.Cut(action, "    default_backend")
 	before, _, _ := strings.Cut(text, "    http-request lua.gatehouse")
 	var front, back strings.Builder
+	for _, path := range s.direct {
+		fmt.Fprintf(&front, "    http-request set-var(txn.route) str(gatehouse) if { path %s }\n", path)
+	}
+	if len(s.direct) > 0 {
+		guard = strings.TrimSuffix(guard, "\n") + " or { var(txn.route) -m str gatehouse }\n"
+		fmt.Fprintf(&back, "backend gatehouse\n    mode http\n    server s %s\n", s.ask)
+	}
 	for _, r := range s.routes {
 		for _, matches := range []string{"path " + r.prefix, "path_beg " + strings.TrimSuffix(r.prefix, "/") + "/"} {
 			fmt.Fprintf(&front, "    http-request set-var(txn.route) str(%s) if !{ var(txn.route) -m found } { %s }\n", r.name, matches)
@@ -236,6 +248,11 @@ func traefik(s site) ([]string, error) {
 		routers[r.name+"-websocket"] = map[string]any{"rule": "(" + rule + ") && HeaderRegexp(`Upgrade`, `(?i)websocket`)", "priority": 2000 - i, "middlewares": []string{"only-websocket", r.endpoint}, "service": r.name}
 		services[r.name] = map[string]any{"loadBalancer": map[string]any{"servers": []any{map[string]any{"url": "http://" + r.upstream}}}}
 	}
+	for i, path := range s.direct {
+		name := fmt.Sprint("gatehouse-", i)
+		routers[name] = map[string]any{"rule": "Path(`" + path + "`)", "priority": 3000, "service": name}
+		services[name] = map[string]any{"loadBalancer": map[string]any{"servers": []any{map[string]any{"url": "http://" + s.ask}}}}
+	}
 	dynamic, err := yaml.Marshal(map[string]any{"http": map[string]any{"middlewares": middlewares, "routers": routers, "services": services}})
 	if err != nil {
 		return nil, err
@@ -249,6 +266,9 @@ func caddy(s site) ([]string, error) {
 		return nil, err
 	}
 	var routes strings.Builder
+	for i, path := range s.direct {
+		fmt.Fprintf(&routes, "\t@direct%d path %s\n\troute @direct%[1]d {\n\t\treverse_proxy %[3]s\n\t}\n", i, path, s.ask)
+	}
 	for _, r := range s.routes {
 		matcher := ""
 		if r.prefix != "/" {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -111,9 +112,8 @@ var dialectNames = []string{"nginx", "haproxy", "caddy", "traefik", "apisix", "e
 
 func (s *stage) startService() error {
 	gates := map[string]any{}
-	endpoints := []any{map[string]any{"dialect": "envoy-grpc", "gate": "standard"}}
+	endpoints := []any{map[string]any{"dialect": "envoy-grpc", "gate": "standard"}, map[string]any{"dialect": "direct", "gate": "standard"}}
 	for name, config := range s.Configs() {
-		delete(config, "resource_metadata") // for which the proxies have no route
 		gates[name] = config
 		for _, d := range dialectNames {
 			endpoints = append(endpoints, map[string]any{"path": "/auth/" + endpointName(d, name), "dialect": d, "gate": name})
@@ -174,7 +174,7 @@ func (s *stage) startProxy(p proxy) (*process, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return runProxy(p, site{dir: dir, listen: s.addresses[p.name], ask: s.ask, socket: s.socket, routes: routes})
+	return runProxy(p, site{dir: dir, listen: s.addresses[p.name], ask: s.ask, socket: s.socket, direct: direct, routes: routes})
 }
 
 // runProxy starts a proxy for a site.
@@ -212,11 +212,17 @@ func awaitRoutes(address string) error {
 	}
 }
 
+// direct are the paths that the service itself serves.
+var direct = []string{demo.UsersMetadataPath}
+
 // routesFor are the demo's routes, and one for everything else, so that what a
 // proxy cannot place is refused by Gatehouse and not by it.
 func (s *stage) routesFor(dialect string) []route {
 	var routes []route
 	for _, r := range demo.Routes() {
+		if slices.Contains(direct, r.Prefix) {
+			continue
+		}
 		routes = append(routes, route{r.Name, r.Prefix, s.upstreamAddress(r.Upstream), endpointName(dialect, r.Config)})
 	}
 	return append(routes, route{"rest", "/", s.upstreamAddress(demo.Hello), dialect})

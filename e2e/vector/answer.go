@@ -102,6 +102,12 @@ func (a Answer) problem() (p problem, ok bool) {
 	return p, decoder.Decode(&p) == nil
 }
 
+// isEndpoint tells what an endpoint of the gate responds from the empty 200 with
+// which a proxy itself responds to OPTIONS.
+func (a Answer) isEndpoint() bool {
+	return a.Status == http.StatusNoContent || a.Status/100 == 2 && a.Header.Get("Content-Type") != ""
+}
+
 // Class is the decision that the answer shows.
 func (a Answer) Class() Class {
 	switch {
@@ -114,7 +120,7 @@ func (a Answer) Class() Class {
 	}
 	p, isProblem := a.problem()
 	switch {
-	case a.Status/100 == 2 && !isProblem && !a.isOurs():
+	case a.isEndpoint() && !isProblem && !a.isOurs():
 		return Endpoint
 	case !isProblem || !a.isOurs():
 		return gatewayClass(a.Status)

@@ -165,6 +165,7 @@ func TestClassOfAnAnswer(t *testing.T) {
 		"gateway 401":                    plain(401),
 		"gateway 403":                    foreign,
 		"gateway 200":                    refusal(200, "", "{"),
+		"gateway 201":                    {Status: 201, Header: http.Header{}},
 		NoCredential:                     refusal(401, "", problemText("401", "")),
 		InvalidToken:                     refusal(401, "invalid_token", problemText("401", "invalid_token")),
 		StepUp:                           refusal(401, "insufficient_user_authentication", ""), // to HEAD
