@@ -3,6 +3,7 @@ package forwardauth
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -146,6 +147,9 @@ func (h host) judge(suite *vector.Suite, v *vector.Vector, d difference, request
 	expected := *v
 	expected.Overrides, expected.UpstreamOn, expected.Header, expected.JSON = nil, nil, nil, ""
 	expected.Class, expected.Upstream, expected.As, expected.Location = d.Class, d.Upstream, d.As, v.Location
+	if d.Class == vector.Endpoint {
+		expected.Status = http.StatusOK
+	}
 	if d.Class == vector.Allow {
 		// What was decided on is what the proxy says it serves.
 		request = []byte(strings.Join(strings.Fields(d.Upstream)[1:], " ") + " HTTP/1.1\r\n")
