@@ -18,13 +18,26 @@ const pluginName = "gatehouse"
 type kongFile struct {
 	// plugins stand at the top, bound to a route, a service, both or neither.
 	plugins []map[string]any
+	// shared are the configurations that decK lets plugins name.
+	shared map[string]any
+}
+
+// configOf is the configuration of a plugin, over the shared one that it names.
+func (f kongFile) configOf(plugin map[string]any) any {
+	shared := mapping(f.shared[text(plugin["_config"])])
+	if shared == nil {
+		return setting(plugin, "config")
+	}
+	merged := maps.Clone(shared)
+	maps.Copy(merged, mapping(plugin["config"]))
+	return merged
 }
 
 // kongChoices lists the routes of a declarative configuration, each with the
 // plugin that Kong runs for it: of the instances that fit, the one that is bound
 // to most, a route before a service.
 func kongChoices(document map[string]any) []choice {
-	file := kongFile{mappings(document["plugins"])}
+	file := kongFile{mappings(document["plugins"]), mapping(document["_plugin_configs"])}
 	var choices []choice
 	for _, service := range mappings(document["services"]) {
 		for _, route := range mappings(service["routes"]) {
@@ -35,7 +48,7 @@ func kongChoices(document map[string]any) []choice {
 		choices = append(choices, file.choice(route, serviceOf(document, route["service"])))
 	}
 	if global := file.bound(nil, nil); global != nil {
-		choices = append(choices, choice{names: []string{"global"}, place: "global plugin", value: setting(global, "config")})
+		choices = append(choices, choice{names: []string{"global"}, place: "global plugin", value: file.configOf(global)})
 	}
 	return choices
 }
@@ -47,17 +60,17 @@ func (f kongFile) choice(route, service map[string]any) choice {
 	of := func(kind string, entity map[string]any) string { return kind + " " + cmp.Or(entityNames(entity)...) }
 	switch onRoute, onService := nested(route), nested(service); {
 	case f.bound(route, service) != nil && service != nil:
-		c.place, c.value = "plugin of route "+c.names[0]+" and its service", setting(f.bound(route, service), "config")
+		c.place, c.value = "plugin of route "+c.names[0]+" and its service", f.configOf(f.bound(route, service))
 	case onRoute != nil:
-		c.place, c.value = "plugin of route "+c.names[0], setting(onRoute, "config")
+		c.place, c.value = "plugin of route "+c.names[0], f.configOf(onRoute)
 	case f.bound(route, nil) != nil:
-		c.place, c.value = "plugin of route "+c.names[0], setting(f.bound(route, nil), "config")
+		c.place, c.value = "plugin of route "+c.names[0], f.configOf(f.bound(route, nil))
 	case onService != nil:
-		c.place, c.value = "plugin of "+of("service", service), setting(onService, "config")
+		c.place, c.value = "plugin of "+of("service", service), f.configOf(onService)
 	case service != nil && f.bound(nil, service) != nil:
-		c.place, c.value = "plugin of "+of("service", service), setting(f.bound(nil, service), "config")
+		c.place, c.value = "plugin of "+of("service", service), f.configOf(f.bound(nil, service))
 	case f.bound(nil, nil) != nil:
-		c.place, c.value = "global plugin", setting(f.bound(nil, nil), "config")
+		c.place, c.value = "global plugin", f.configOf(f.bound(nil, nil))
 	}
 	return c
 }

@@ -1,6 +1,7 @@
 package offline
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -69,6 +70,18 @@ func TestKongRunsThePluginThatIsBoundToMost(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("not listed: %v", want)
+	}
+}
+
+func TestPluginOfDeckTakesTheSharedConfiguration(t *testing.T) {
+	choices := kongChoices(map[string]any{
+		"_plugin_configs": map[string]any{"common": map[string]any{"realm": "shared", "token_cookie": "t"}},
+		"routes": []any{map[string]any{"name": "a", "plugins": []any{
+			map[string]any{"name": "gatehouse", "_config": "common", "config": map[string]any{"realm": "own"}},
+		}}},
+	})
+	if got := fmt.Sprint(choices[0].value); got != "map[realm:own token_cookie:t]" {
+		t.Errorf("got %s", got)
 	}
 }
 
