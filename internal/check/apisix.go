@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gatehouse/internal/check/document"
@@ -13,6 +14,9 @@ const (
 	preReq   = "ext-plugin-pre-req"
 	postReq  = "ext-plugin-post-req"
 	postResp = "ext-plugin-post-resp"
+
+	// preReqPriority is that of ext-plugin-pre-req in APISIX.
+	preReqPriority = 12000
 )
 
 // guard tells what those plugins of a set do that could close a route.
@@ -125,7 +129,21 @@ func (c *checker) globalRules(list document.Node) (everywhere guard, closed bool
 			first[p.Key.Value] = p.Key.Place()
 		}
 	}
+	for _, rule := range list.Items() {
+		c.hiddenHeaders(rule.Get("plugins"), closed)
+	}
 	return everywhere, closed
+}
+
+// hiddenHeaders warns of plugins that run before every other, whatever their
+// priority, and change the copy of the headers that a runner gets. The global
+// rule that denies by default counts the lines itself.
+func (c *checker) hiddenHeaders(global document.Node, closed bool) {
+	for _, p := range global.Pairs() {
+		if name := p.Key.Value; (name == "cors" || name == "proxy-rewrite") && !metaDisabled(p.Value) && !closed {
+			c.add("hidden-headers", p.Key.Place(), "%s in a global rule runs before Gatehouse and may take lines out of a list of 100 header lines, behind which a client hides others; put it on the routes, or add the global rule that denies by default", name)
+		}
+	}
 }
 
 // globalPlugins checks plugins that run for every route. A function that asks
@@ -151,6 +169,10 @@ func (c *checker) apisixPlugins(plugins document.Node) guard {
 		case name == "forward-auth":
 			c.degradation(p.Value, "the service")
 			g[name] = closing{closes: !metaDisabled(p.Value) && !p.Value.Get("allow_degradation").True()}
+		case name == "cors" && plugins.Has(preReq):
+			if priority, err := strconv.Atoi(p.Value.Get("_meta", "priority").Text()); err != nil || priority <= preReqPriority {
+				c.add("late-cors", p.Key.Place(), "cors runs behind %s, so preflights need to be public and refusals carry no CORS headers; set _meta.priority: 13000", preReq)
+			}
 		case name == "proxy-cache" && !metaDisabled(p.Value):
 			c.sharedCache(p.Key.Place(), cacheKey(p.Value), "cache_key, as $http_authorization and $http_cookie")
 		case name == plugin || looksLike(name):
@@ -210,6 +232,9 @@ func (c *checker) extPlugin(p document.Pair) closing {
 	}
 	if filter := p.Value.Get("_meta").Pair("filter"); filter.Value.Present() {
 		c.add("plugin-filtered", filter.Key.Place(), "_meta.filter: requests that it does not match pass without Gatehouse; use the permission table instead")
+	}
+	if body := p.Value.Get("_meta").Pair("error_response"); body.Value.Present() {
+		c.add("replaced-body", body.Key.Place(), "_meta.error_response takes the place of the body of a refusal, with the request id that names it in the log")
 	}
 	conf := p.Value.Pair("conf")
 	if !conf.Value.IsList() || len(conf.Value.Items()) == 0 {
@@ -292,6 +317,7 @@ func (c *checker) consumers(root document.Node) {
 // adc checks a file for ADC, where routes stand in their services.
 func (c *checker) adc(root document.Node) {
 	everywhere, closed := c.globalPlugins(root.Get("global_rules"))
+	c.hiddenHeaders(root.Get("global_rules"), closed)
 	for _, service := range root.Get("services").Items() {
 		of := c.apisixPlugins(service.Get("plugins"))
 		for _, route := range service.Get("routes").Items() {

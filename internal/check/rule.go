@@ -38,6 +38,7 @@ var Rules = []Rule{
 	{"allow-degradation", Warning, "requests pass while the runner or the service is down"},
 	{"after-other-plugins", Warning, "the plugin runs behind others that may have answered or changed the request"},
 	{"script", Warning, "a script of the route takes the place of all its plugins"},
+	{"hidden-headers", Warning, "a global rule may take header lines out of what Gatehouse sees and the upstream gets"},
 	{"normalized-uri", Warning, "the upstream gets another path than the one decided on"},
 	{"shared-cache", Warning, "a cache before the upstream may give one caller what another one got"},
 	{"insecure-any-audience", Warning, "a token for another service is accepted"},
@@ -50,6 +51,8 @@ var Rules = []Rule{
 	{"trusts-every-address", Warning, "every address may send authorization requests to the forward-auth service"},
 	{"lint-ignore", Warning, "a comment that accepts a finding is malformed or accepts nothing"},
 
+	{"late-cors", Note, "preflights reach Gatehouse before cors, and refusals carry no CORS headers"},
+	{"replaced-body", Note, "the body of a refusal is replaced, which names the request in the log"},
 	{"not-here", Note, "a file that a configuration names is not on this machine, so it was not checked"},
 	{"not-known", Note, "a value is filled in later, so it was not checked"},
 }
