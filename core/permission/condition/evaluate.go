@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/cel-go/common/types"
+	"cel.dev/cel-go/common/types"
 
 	"gatehouse/core"
 	"gatehouse/core/httpsyntax"
