@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gatehouse/core/permission/report"
 	"io"
 	"math"
 	"os"
@@ -433,12 +434,7 @@ func configKey(field reflect.StructField) string { return field.Tag.Get("config"
 
 // suggestion finds the setting that an unknown key was probably meant to be.
 func (d *decoder) suggestion(key string) string {
-	best, distance := "", 3
-	for _, known := range slices.Sorted(slices.Values(d.keys)) {
-		if n := editDistance(key, known); n < distance {
-			best, distance = known, n
-		}
-	}
+	best := report.Closest(key, slices.Sorted(slices.Values(d.keys)), 2)
 	if best == "" {
 		return ""
 	}
@@ -458,27 +454,6 @@ func allKeys(t reflect.Type) []string {
 		keys = append(keys, allKeys(t.Field(i).Type)...)
 	}
 	return keys
-}
-
-// editDistance is Levenshtein's, for words of a few letters.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := corner
-			if a[i] != b[j] {
-				cost++
-			}
-			corner = row[j+1]
-			row[j+1] = min(row[j]+1, row[j+1]+1, cost)
-		}
-	}
-	return row[len(b)]
 }
 
 func errorOf(source string, problems []Problem) error {

@@ -192,7 +192,7 @@ func (a *activityCheck) checkRequirements() {
 	}{
 		{"all_scopes", r.AllScopes, ScopeNameProblem},
 		{"any_scope", r.AnyScope, ScopeNameProblem},
-		{"credentials", r.Credentials, func(what, kind string) string { return oneOfProblem(what, kind, CredentialKinds) }},
+		{"credentials", r.Credentials, func(what, kind string) string { return oneOfProblem(what, kind, core.KindNames()) }},
 	} {
 		for i, word := range list.words {
 			problem := list.check(report.Quote(word), word)
@@ -291,9 +291,6 @@ const RolePrefix = "role:"
 
 // AssuranceLevels are the values of Requirements.AAL, the least first.
 var AssuranceLevels = []string{"aal1", "aal2", "aal3"}
-
-// CredentialKinds are the values of Requirements.Credentials.
-var CredentialKinds = core.KindNames()
 
 // MethodPattern is the form of a method.
 const MethodPattern = "[A-Z][A-Z0-9-]*"

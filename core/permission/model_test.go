@@ -298,7 +298,7 @@ func (g *modelMaker) requirements(path string) permission.Requirements {
 		AllScopes:   g.some(1, scopeNames, badNames...),
 		AnyScope:    g.some(2, scopeNames, badNames...),
 		AAL:         g.pick([]string{"", "aal1", "aal2"}, "aal9", "AAL1"),
-		Credentials: g.some(1, permission.CredentialKinds, "password", ""),
+		Credentials: g.some(1, core.KindNames(), "password", ""),
 		When:        g.pick(conditions, "claims.", " ", "1", "path.nowhere == ''", "'\xff' == ''", strings.Repeat("(", 100), strings.Repeat(" ", 3000)),
 	}
 	r.MaxAge = []time.Duration{0, time.Minute, 90 * time.Second, 26 * time.Hour}[g.IntN(4)]
@@ -320,7 +320,7 @@ func (g *modelMaker) call() *core.Call {
 func (g *modelMaker) principal() *core.Principal {
 	p := &core.Principal{
 		Scopes: g.some(2, scopeNames), Roles: g.some(2, roleNames), Permissions: g.some(1, permissionNames),
-		AAL: g.pick([]string{"", "aal1", "aal2"}), Kind: core.Kind(g.pick(permission.CredentialKinds)),
+		AAL: g.pick([]string{"", "aal1", "aal2"}), Kind: core.Kind(g.pick(core.KindNames())),
 	}
 	if g.IntN(2) == 0 {
 		p.AuthenticatedAt = noon.Add(-time.Duration(g.IntN(120)) * time.Second)

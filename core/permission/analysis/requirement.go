@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"gatehouse/core"
 	"gatehouse/core/permission"
 )
 
@@ -71,7 +72,7 @@ func weakerAuthentication(a, b *permission.Requirements) bool {
 	case a.MaxAge > 0 && (b.MaxAge == 0 || b.MaxAge > a.MaxAge):
 		return false
 	}
-	return len(a.Credentials) == 0 || within(permission.CredentialKinds, a.Credentials) || len(b.Credentials) > 0 && within(b.Credentials, a.Credentials)
+	return len(a.Credentials) == 0 || within(core.KindNames(), a.Credentials) || len(b.Credentials) > 0 && within(b.Credentials, a.Credentials)
 }
 
 func within(list, of []string) bool {
@@ -139,7 +140,7 @@ func withoutChoices(list []demand) []demand {
 	for _, d := range list {
 		kinds := d.Credentials
 		if len(kinds) == 0 {
-			kinds = permission.CredentialKinds
+			kinds = core.KindNames()
 		}
 		choices := [][]string{d.AllScopes}
 		if len(d.AnyScope) > 0 {

@@ -297,7 +297,7 @@ func (p *parser) who(n *yaml.Node) (c Caller) {
 		case "issuer":
 			c.Issuer = p.filled(e.Value, "who: issuer")
 		case "kind":
-			c.Kind = core.Kind(p.OneOf(e.Value, "who: kind", permission.CredentialKinds))
+			c.Kind = core.Kind(p.OneOf(e.Value, "who: kind", core.KindNames()))
 		case "aal":
 			c.AAL = p.OneOf(e.Value, "who: aal", permission.AssuranceLevels)
 		case "authenticated_ago":

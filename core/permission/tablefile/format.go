@@ -1,6 +1,7 @@
 package tablefile
 
 import (
+	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/strictyaml"
 )
@@ -51,7 +52,7 @@ var requireKeys = strictyaml.Keys{
 	{Name: "aal", Schema: oneOf(permission.AssuranceLevels...), Doc: "The least authenticator assurance level. A credential that states none fails."},
 	{Name: "max_age", Schema: text("A duration such as 90s, 15m or 12h."),
 		Doc: "The greatest age of the authentication, in whole seconds. A credential that does not say when its user authenticated fails."},
-	{Name: "credentials", Schema: nonEmptyListOf(oneOf(permission.CredentialKinds...)), Doc: "The kinds of authentication that are good enough."},
+	{Name: "credentials", Schema: nonEmptyListOf(oneOf(core.KindNames()...)), Doc: "The kinds of authentication that are good enough."},
 	{Name: "when", Schema: text("A CEL condition."),
 		Doc: "A CEL condition over claims, method, host, query, headers, peer and path (the named groups of the path regex). False, and any error such as a claim that is missing, denies."},
 }

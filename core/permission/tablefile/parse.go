@@ -6,6 +6,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/pattern"
@@ -279,7 +280,7 @@ func (p *parser) requirements(n *yaml.Node, what string) (r permission.Requireme
 			r.MaxAge = p.Duration(e.Value, what)
 		case "credentials":
 			for _, w := range p.NonEmptyWords(e.Value, what, "kinds of authentication") {
-				r.Credentials = append(r.Credentials, p.OneOf(w.Value, what, permission.CredentialKinds))
+				r.Credentials = append(r.Credentials, p.OneOf(w.Value, what, core.KindNames()))
 			}
 		case "when":
 			r.When, when = p.when(e.Value, what), e.Value
