@@ -5,10 +5,12 @@
 //	roles and scopes own permissions
 //	whatever no activity covers is denied
 //
-// A table is read from one or more YAML files by [Parse], which finds every
-// mistake of a file at once and at its line and column, put together by
-// [Compile], and asked through [Table], a core.Policy. docs/permission-tables.md
-// is the reference of the file format.
+//
+// A [File] is plain data, read from text by package tablefile or built by code.
+// [Compile] checks it and makes a [Table], a core.Policy. The rooms below know
+// one thing each: report (places and problems), pattern (path regex and hosts),
+// pathindex (matching), condition (CEL). Those above use a table: live keeps one
+// up to date with its source, inspect explains it, expectation tests it.
 //
 // A path regex always matches the whole canonical path. When activities of
 // several sections cover one call, the strictest section decides: permissions,
