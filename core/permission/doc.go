@@ -5,7 +5,6 @@
 //	roles and scopes own permissions
 //	whatever no activity covers is denied
 //
-//
 // A [File] is plain data, read from text by package tablefile or built by code.
 // [Compile] checks it and makes a [Table], a core.Policy. The rooms below know
 // one thing each: report (places and problems), pattern (path regex and hosts),

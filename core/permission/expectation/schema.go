@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 
+	"gatehouse/core"
 	"gatehouse/core/permission"
 )
 
@@ -55,6 +56,6 @@ func whoSchema() schema {
 	return schema{"oneOf": []schema{{"const": anonymousWho}, whoKeys.JSONSchema()}}
 }
 
-func kindSchema() schema { return oneOf(permission.CredentialKinds...) }
+func kindSchema() schema { return oneOf(core.KindNames()...) }
 
 func levelSchema() schema { return oneOf(permission.AssuranceLevels...) }

@@ -18,6 +18,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/coretest"
+	"gatehouse/core/identity"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/tablefile"
@@ -183,11 +184,11 @@ func run(t *testing.T, source, shadow Source) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	identity, err := core.NewIdentityHeaders(core.IdentityOptions{})
+	headers, err := identity.New(identity.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Gate, err = core.New(core.Options{Extractor: extractor, Authenticator: anyToken{}, Policy: r.Live, Identity: identity, Realm: "test"})
+	r.Gate, err = core.New(core.Options{Extractor: extractor, Authenticator: anyToken{}, Policy: r.Live, Identity: headers, Realm: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
