@@ -22,9 +22,7 @@ import (
 
 // Gate is a gate whose caller is given.
 type Gate struct {
-	// Table explains the permission table of the gate.
-	Table *inspect.Inspector
-
+	table  *inspect.Inspector
 	config *config.Config
 	// isDefault says that there is no configuration: all defaults.
 	isDefault bool
@@ -36,7 +34,7 @@ type Gate struct {
 // New makes the gate of a configuration, with this permission table. A nil
 // configuration stands for the defaults, with these path options.
 func New(c *config.Config, path core.PathOptions, table *inspect.Inspector) (*Gate, error) {
-	g := &Gate{Table: table, config: c, now: time.Now}
+	g := &Gate{table: table, config: c, now: time.Now}
 	if c == nil {
 		g.config, g.isDefault = defaultConfig(), true
 		g.config.Path = config.Path(path)
@@ -115,7 +113,7 @@ func (g *Gate) Decide(ctx context.Context, r *core.Request, c *Caller) (*Outcome
 	o := &Outcome{Call: &core.Call{Request: r}, Caller: who.principal, Assumed: who.assumed}
 	o.Decision = g.gate.Check(who.in(ctx), r)
 	if o.Call.Path, err = g.canonical(r.Target); err == nil && !o.Responds() {
-		o.Table = g.Table.Explain(o.Call, who.principal)
+		o.Table = g.table.Explain(o.Call, who.principal)
 	}
 	return o, nil
 }
@@ -221,7 +219,7 @@ func (g *Gate) Opens(ctx context.Context, r *core.Request, rule *permission.Owne
 	if err != nil {
 		return nil, err
 	}
-	alone, err := g.with(&activity{g.Table, rule})
+	alone, err := g.with(&activity{g.table, rule})
 	if err != nil {
 		return nil, err
 	}
@@ -270,10 +268,10 @@ func (a *activity) Rule() string                                  { return a.rul
 
 func (a *activity) Allows(_ context.Context, _ *core.Call, p *core.Principal) error {
 	if _, ok := a.table.GrantsOf(p, a.rule); !ok {
-		return fmt.Errorf("%w: %w", core.ErrForbidden, ErrNotGranted)
+		return fmt.Errorf("%w: %w", core.ErrForbidden, errNotGranted)
 	}
 	return nil
 }
 
-// ErrNotGranted is the refusal of an activity that nothing grants to a caller.
-var ErrNotGranted = errors.New("the activity is not granted")
+// errNotGranted is the refusal of an activity that nothing grants to a caller.
+var errNotGranted = errors.New("the activity is not granted")

@@ -119,6 +119,9 @@ func (w *world) configuration() string {
 			pick(w, "realm_access.roles", "roles", "", "roles,realm_access.roles"))
 		line("      scopes_claim: %s\n      permissions_claim: %s", pick(w, "scope", "scp,scope"), pick(w, "permissions", "ext.permissions"))
 		line("      %s", pick(w, "insecure_any_audience: true", "audience: ["+coretest.Audience+"]"))
+		if w.chance(30) {
+			line("    - {issuer: %q, jwks_uri: %s%s, insecure_any_audience: true, roles_claim: %q}", otherIssuer, w.issuer.URL, coretest.JWKSPath, pick(w, "realm_access.roles", "roles"))
+		}
 	}
 	if sections&2 != 0 {
 		line("introspection:\n  introspection_endpoint: %s/introspect\n  roles_claim: %q", w.endpoint.URL, pick(w, "realm_access.roles", "roles"))
@@ -253,11 +256,14 @@ func (w *world) roles() any {
 	return some(w, 40, "clerk", "chief", "a,b")
 }
 
+// otherIssuer signs with the keys of the first one.
+const otherIssuer = "https://other.example.test/"
+
 // spoil makes a token one that a gate may refuse.
 func (w *world) spoil(claims map[string]any) {
 	name := pick(w, "aud", "exp", "iss", "typ", "nonce", "cnf", "sub", "nbf", "token_type", "active")
 	claims[name] = map[string]any{
-		"aud": "another", "exp": time.Now().Add(-time.Minute).Unix(), "iss": "https://other.example.test/", "typ": "ID", "nonce": "x",
+		"aud": "another", "exp": time.Now().Add(-time.Minute).Unix(), "iss": otherIssuer, "typ": "ID", "nonce": "x",
 		"cnf": map[string]any{"jkt": "x"}, "sub": "", "nbf": time.Now().Add(time.Hour).Unix(), "token_type": "DPoP", "active": false,
 	}[name]
 }
@@ -311,8 +317,8 @@ func (w *world) credentialOf(c *Caller, settings *config.Config) string {
 		return name
 	}
 	token := w.issuer.Key.Sign(w.t, nil, coretest.JSON(w.t, c.Claims))
-	iss, _ := c.Claims["iss"].(string)
-	introspected := settings.Introspection != nil && (settings.JWT == nil || settings.Introspection.JWT == "always" || iss != w.issuer.URL)
+	introspected := settings.Introspection != nil && (settings.JWT == nil || settings.Introspection.JWT == "always" ||
+		!slices.ContainsFunc(settings.JWT.Issuers, func(i config.Issuer) bool { return i.Issuer == c.Claims["iss"] }))
 	if c.Kind == core.KindIntrospection || c.Kind == "" && introspected {
 		w.endpoint.Know(name, c.Claims)
 		return name

@@ -89,6 +89,9 @@ func notesOn(g *gates.Gate, d *offline.Outcome, f *gates.CallerFlags) []string {
 	if len(d.Assumed) > 0 {
 		notes = append(notes, "the claims have no "+terminal.Listing(d.Assumed, "and")+", which every credential that the gate accepts has; a good value is assumed")
 	}
+	if g.Name == "" && d.Caller != nil && d.Caller.Claims != nil && len(d.Caller.Roles) == 0 {
+		notes = append(notes, "the claims have no roles where a gate looks by default, in roles or ext.roles; --config looks where the configuration says")
+	}
 	return append(notes, g.WithoutEffect(d.Caller, f)...)
 }
 

@@ -224,7 +224,7 @@ func (r *testRun) gate(cmd *cobra.Command, f *expectation.File) (*testedGate, er
 	}
 	if flags.Source.File == "" && f.Config != "" {
 		flags.Source.File = inFolderOf(f.Name, []string{f.Config})[0]
-		flags.Source.Route, flags.Source.Gate = f.Route, f.Gate
+		flags.Source.Route, flags.Source.Gate = cmp.Or(flags.Source.Route, f.Route), cmp.Or(flags.Source.Gate, f.Gate)
 	}
 	if len(flags.Table.Paths) == 0 && flags.Source.File == "" {
 		return nil, fmt.Errorf("%s names no table; write table: [%s] into it, or use --table", f.Name, tables.DefaultName)
