@@ -13,6 +13,7 @@ import (
 	"gatehouse/core/config"
 	"gatehouse/dev/kong/schema"
 	"gatehouse/internal/check"
+	"gatehouse/internal/check/finding"
 	"gatehouse/plugins/kong/pluginserver"
 )
 
@@ -31,7 +32,7 @@ func TestCheckFindsEveryOpenRoute(t *testing.T) {
 		}
 		s, err := loadFile(file, plugin, noVault)
 		report := check.Files([]check.File{{Name: "kong.yml", Content: []byte(text)}}, check.Options{})
-		wrong := slices.ContainsFunc(report.Findings, func(f check.Finding) bool { return f.Severity == check.Error })
+		wrong := slices.ContainsFunc(report.Findings, func(f finding.Finding) bool { return f.Severity == finding.Error })
 		switch {
 		case err != nil && !wrong && !strings.Contains(err.Error(), "uniqueness violation"):
 			t.Fatalf("%s\ncheck finds no error, Kong says %v", text, err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gatehouse/internal/check/document"
+	"gatehouse/internal/check/gate"
 )
 
 const (
@@ -65,7 +66,7 @@ func (c *checker) apisix(root document.Node, text *document.Text) {
 	last := text.Content[max(0, len(text.Content)-10):]
 	if !endFlag.MatchString(last) {
 		lines := strings.Count(text.Content, "\n") + 1
-		c.add("no-end", text.Place(lines, 1), "the file does not end with a line #END, so APISIX does not apply it; add the line")
+		c.Add("no-end", text.Place(lines, 1), "the file does not end with a line #END, so APISIX does not apply it; add the line")
 	}
 	everywhere, closed := c.globalRules(root.Get("global_rules"))
 	services, configs := map[string]guard{}, map[string]guard{}
@@ -103,7 +104,7 @@ func (c *checker) apisixRoute(route document.Node, closed bool, guards ...guard)
 		name = route.Get("id").Text()
 	}
 	if script := route.Pair("script"); script.Value.Present() {
-		c.add("script", script.Key.Place(), "a script takes the place of all plugins, so Gatehouse is not run; use serverless-pre-function instead")
+		c.Add("script", script.Key.Place(), "a script takes the place of all plugins, so Gatehouse is not run; use serverless-pre-function instead")
 		return
 	}
 	if !closed && route.Get("status").Text() != "0" {
@@ -118,13 +119,13 @@ func (c *checker) globalRules(list document.Node) (everywhere guard, closed bool
 	first := map[string]document.Place{}
 	for _, rule := range list.Items() {
 		if !rule.Get("id").Present() {
-			c.add("plugin", rule.Place(), "a global rule without an id is dropped by APISIX; give it one")
+			c.Add("plugin", rule.Place(), "a global rule without an id is dropped by APISIX; give it one")
 		}
 		one, closes := c.globalPlugins(rule.Get("plugins"))
 		everywhere, closed = everywhere.or(one), closed || closes
 		for _, p := range rule.Get("plugins").Pairs() {
 			if at, twice := first[p.Key.Value]; twice {
-				c.add("plugin", p.Key.Place(), "another global rule has %s too, at line %d; APISIX runs neither", p.Key.Value, at.Line)
+				c.Add("plugin", p.Key.Place(), "another global rule has %s too, at line %d; APISIX runs neither", p.Key.Value, at.Line)
 			}
 			first[p.Key.Value] = p.Key.Place()
 		}
@@ -141,7 +142,7 @@ func (c *checker) globalRules(list document.Node) (everywhere guard, closed bool
 func (c *checker) hiddenHeaders(global document.Node, closed bool) {
 	for _, p := range global.Pairs() {
 		if name := p.Key.Value; (name == "cors" || name == "proxy-rewrite") && !metaDisabled(p.Value) && !closed {
-			c.add("hidden-headers", p.Key.Place(), "%s in a global rule runs before Gatehouse and may take lines out of a list of 100 header lines, behind which a client hides others; put it on the routes, or add the global rule that denies by default", name)
+			c.Add("hidden-headers", p.Key.Place(), "%s in a global rule runs before Gatehouse and may take lines out of a list of 100 header lines, behind which a client hides others; put it on the routes, or add the global rule that denies by default", name)
 		}
 	}
 }
@@ -171,14 +172,14 @@ func (c *checker) apisixPlugins(plugins document.Node) guard {
 			g[name] = closing{closes: !metaDisabled(p.Value) && !p.Value.Get("allow_degradation").True()}
 		case name == "cors" && plugins.Has(preReq):
 			if priority, err := strconv.Atoi(p.Value.Get("_meta", "priority").Text()); err != nil || priority <= preReqPriority {
-				c.add("late-cors", p.Key.Place(), "cors runs behind %s, so preflights need to be public and refusals carry no CORS headers; set _meta.priority: 13000", preReq)
+				c.Add("late-cors", p.Key.Place(), "cors runs behind %s, so preflights need to be public and refusals carry no CORS headers; set _meta.priority: 13000", preReq)
 			}
 		case name == "proxy-cache" && !metaDisabled(p.Value):
 			c.sharedCache(p.Key.Place(), cacheKey(p.Value), "cache_key, as $http_authorization and $http_cookie")
 		case name == plugin || looksLike(name):
-			c.add("plugin", p.Key.Place(), "%s is no plugin of APISIX itself; write it under conf of %s", name, preReq)
+			c.Add("plugin", p.Key.Place(), "%s is no plugin of APISIX itself; write it under conf of %s", name, preReq)
 		case isMisspeltExt(name):
-			c.add("misspelt-plugin", p.Key.Place(), "APISIX has no plugin %s; write %s", name, preReq)
+			c.Add("misspelt-plugin", p.Key.Place(), "APISIX has no plugin %s; write %s", name, preReq)
 		}
 	}
 	return g
@@ -201,7 +202,7 @@ func cacheKey(p document.Node) []string {
 
 func (c *checker) degradation(p document.Node, what string) {
 	if allow := p.Pair("allow_degradation"); allow.Value.True() {
-		c.add("allow-degradation", allow.Key.Place(), "allow_degradation is on: every request passes while %s is down, slow or restarting; leave it out", what)
+		c.Add("allow-degradation", allow.Key.Place(), "allow_degradation is on: every request passes while %s is down, slow or restarting; leave it out", what)
 	}
 }
 
@@ -213,9 +214,9 @@ func (c *checker) external(name string, p document.Pair) closing {
 	runs := c.extPlugin(p)
 	switch {
 	case runs.closes && name == postReq:
-		c.add("after-other-plugins", p.Key.Place(), "%s runs Gatehouse behind plugins that may have answered or changed the request; use %s", name, preReq)
+		c.Add("after-other-plugins", p.Key.Place(), "%s runs Gatehouse behind plugins that may have answered or changed the request; use %s", name, preReq)
 	case runs.closes && name == postResp:
-		c.add("plugin", p.Key.Place(), "%s runs when the upstream has served the request already, so Gatehouse answers 503; use %s", name, preReq)
+		c.Add("plugin", p.Key.Place(), "%s runs when the upstream has served the request already, so Gatehouse answers 503; use %s", name, preReq)
 		return closing{}
 	}
 	return runs
@@ -228,13 +229,13 @@ func (c *checker) extPlugin(p document.Pair) closing {
 	skipped := false
 	if disable := p.Value.Get("_meta").Pair("disable"); disable.Value.True() {
 		skipped = true
-		c.add("plugin-disabled", disable.Key.Place(), "_meta.disable is on: the plugin does not run here, and the route is open")
+		c.Add("plugin-disabled", disable.Key.Place(), "_meta.disable is on: the plugin does not run here, and the route is open")
 	}
 	if filter := p.Value.Get("_meta").Pair("filter"); filter.Value.Present() {
-		c.add("plugin-filtered", filter.Key.Place(), "_meta.filter: requests that it does not match pass without Gatehouse; use the permission table instead")
+		c.Add("plugin-filtered", filter.Key.Place(), "_meta.filter: requests that it does not match pass without Gatehouse; use the permission table instead")
 	}
 	if body := p.Value.Get("_meta").Pair("error_response"); body.Value.Present() {
-		c.add("replaced-body", body.Key.Place(), "_meta.error_response takes the place of the body of a refusal, with the request id that names it in the log")
+		c.Add("replaced-body", body.Key.Place(), "_meta.error_response takes the place of the body of a refusal, with the request id that names it in the log")
 	}
 	conf := p.Value.Pair("conf")
 	if !conf.Value.IsList() || len(conf.Value.Items()) == 0 {
@@ -242,7 +243,7 @@ func (c *checker) extPlugin(p document.Pair) closing {
 		if conf.Key.Node != nil {
 			at = conf.Key.Place()
 		}
-		c.add("plugin", at, "%s.conf has to list what the runner runs: [{name: %s, value: '{…}'}]", p.Key.Value, plugin)
+		c.Add("plugin", at, "%s.conf has to list what the runner runs: [{name: %s, value: '{…}'}]", p.Key.Value, plugin)
 		return closing{}
 	}
 	var found closing
@@ -260,10 +261,10 @@ func (c *checker) confEntry(entry document.Node) closing {
 	name := entry.Get("name")
 	switch {
 	case !entry.IsMap() || !name.IsText():
-		c.add("plugin", entry.Place(), "an entry of conf needs a name and a value: {name: %s, value: '{…}'}", plugin)
+		c.Add("plugin", entry.Place(), "an entry of conf needs a name and a value: {name: %s, value: '{…}'}", plugin)
 		return closing{}
 	case name.Text() != plugin && looksLike(name.Text()):
-		c.add("misspelt-plugin", name.Place(), "the runner has no plugin %s; write %s", name.Text(), plugin)
+		c.Add("misspelt-plugin", name.Place(), "the runner has no plugin %s; write %s", name.Text(), plugin)
 		return closing{}
 	case name.Text() != plugin:
 		return closing{}
@@ -271,11 +272,11 @@ func (c *checker) confEntry(entry document.Node) closing {
 	value := entry.Pair("value")
 	switch {
 	case value.Key.Node == nil:
-		c.add("plugin", name.Place(), "the entry has no value; write the configuration as a string with JSON or YAML")
+		c.Add("plugin", name.Place(), "the entry has no value; write the configuration as a string with JSON or YAML")
 	case value.Value.IsUnknown() && strings.Trim(value.Value.Text(), "\uE000 ") == "":
-		c.add("not-known", value.Value.Place(), "the configuration is filled in later and was not checked")
+		c.Add("not-known", value.Value.Place(), "the configuration is filled in later and was not checked")
 	case !value.Value.IsText():
-		c.add("plugin", value.Value.Place(), "value is no string, so APISIX drops the route; write | behind value: and indent the configuration below, or put it in quotes")
+		c.Add("plugin", value.Value.Place(), "value is no string, so APISIX drops the route; write | behind value: and indent the configuration below, or put it in quotes")
 	default:
 		return closing{true, c.valueOf(value)}
 	}
@@ -288,16 +289,16 @@ func (c *checker) valueOf(value document.Pair) string {
 	text := value.Value.Embedded()
 	nodes, problems := document.Parse(text)
 	for _, p := range problems {
-		c.add("syntax", p.Place, "the value of the plugin %s", p.Text)
+		c.Add("syntax", p.Place, "the value of the plugin %s", p.Text)
 	}
 	if len(problems) > 0 {
 		return ""
 	}
-	s := settings{raw: []byte(text.Content), place: value.Key.Place(), reader: byAPISIX}
+	s := gate.Settings{Raw: []byte(text.Content), Place: value.Key.Place(), Reader: gate.ByAPISIX}
 	if len(nodes) > 0 {
-		s.root = nodes[0]
+		s.Root = nodes[0]
 	}
-	return c.own.gateAt(s.raw, s.place, c.gate(s))
+	return c.own.gateAt(s.Raw, s.Place, c.Check(s))
 }
 
 // consumers reports plugins of the runner where they are never reached, or take
@@ -307,7 +308,7 @@ func (c *checker) consumers(root document.Node) {
 		for _, consumer := range root.Get(key).Items() {
 			for _, p := range consumer.Get("plugins").Pairs() {
 				if p.Key.Value == preReq || p.Key.Value == postReq {
-					c.add("after-other-plugins", p.Key.Place(), "%s of a consumer runs only once another plugin has found the consumer; put it on the route", p.Key.Value)
+					c.Add("after-other-plugins", p.Key.Place(), "%s of a consumer runs only once another plugin has found the consumer; put it on the route", p.Key.Value)
 				}
 			}
 		}
@@ -338,18 +339,18 @@ func (c *checker) apisixConfig(root document.Node) {
 			enabled = enabled || p.Text() == preReq
 		}
 		if !enabled {
-			c.add("plugin-not-enabled", list.Key.Place(), "the list takes the place of APISIX's own and lacks %s: a data plane with etcd skips the plugin, and its routes are open; add it, or leave the list out", preReq)
+			c.Add("plugin-not-enabled", list.Key.Place(), "the list takes the place of APISIX's own and lacks %s: a data plane with etcd skips the plugin, and its routes are open; add it, or leave the list out", preReq)
 		}
 	}
 	if uri := root.Get("apisix", "normalize_uri_like_servlet"); uri.True() {
-		c.add("normalized-uri", uri.Place(), "normalize_uri_like_servlet is on: the upstream gets the decoded path, which is not the one decided on; leave it off")
+		c.Add("normalized-uri", uri.Place(), "normalize_uri_like_servlet is on: the upstream gets the decoded path, which is not the one decided on; leave it off")
 	}
 	runner := root.Pair("ext-plugin")
 	switch {
 	case runner.Key.Node == nil:
 	case runner.Value.Has("path_for_test"):
-		c.add("not-known", runner.Value.Pair("path_for_test").Key.Place(), "a runner that APISIX does not start cannot tell the workers from other users of the machine; keep them from the folder of the socket")
+		c.Add("not-known", runner.Value.Pair("path_for_test").Key.Place(), "a runner that APISIX does not start cannot tell the workers from other users of the machine; keep them from the folder of the socket")
 	case !runner.Value.Get("cmd").IsList():
-		c.add("plugin", runner.Key.Place(), "ext-plugin.cmd has to name the runner as a list: cmd: [/usr/local/bin/gatehouse-runner]")
+		c.Add("plugin", runner.Key.Place(), "ext-plugin.cmd has to name the runner as a list: cmd: [/usr/local/bin/gatehouse-runner]")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/core/config"
+	"gatehouse/internal/check/finding"
 )
 
 // errorsOf are the errors of a file, and whether all of it could be checked.
@@ -20,9 +21,9 @@ func errorsOf(r *Report) (errors []string, whole bool) {
 	whole = true
 	for _, f := range r.Findings {
 		switch f.Severity {
-		case Error:
+		case finding.Error:
 			errors = append(errors, f.Place.String()+": "+f.Rule+": "+f.Text)
-		case Note:
+		case finding.Note:
 			whole = false
 		}
 	}
@@ -163,13 +164,17 @@ func TestEveryErrorIsInOneRun(t *testing.T) {
 }
 
 func TestRulesAreComplete(t *testing.T) {
-	sources, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
+	var sources []string
+	for _, pattern := range []string{"*.go", "*/*.go"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources = append(sources, found...)
 	}
 	text := ""
 	for _, name := range sources {
-		if !strings.HasSuffix(name, "_test.go") && name != "rule.go" {
+		if !strings.HasSuffix(name, "_test.go") && !strings.HasSuffix(name, "rule.go") {
 			source, err := os.ReadFile(name)
 			if err != nil {
 				t.Fatal(err)
@@ -177,13 +182,13 @@ func TestRulesAreComplete(t *testing.T) {
 			text += string(source)
 		}
 	}
-	for _, r := range Rules {
+	for _, r := range finding.Rules {
 		if !strings.Contains(text, `"`+r.Name+`"`) {
 			t.Errorf("nothing finds %s", r.Name)
 		}
 	}
-	for _, part := range strings.Split(text, `c.add("`)[1:] {
-		if name, _, _ := strings.Cut(part, `"`); !isRule(name) {
+	for _, part := range strings.Split(text, `.Add("`)[1:] {
+		if name, _, _ := strings.Cut(part, `"`); !slices.ContainsFunc(finding.Rules, func(r finding.Rule) bool { return r.Name == name }) {
 			t.Errorf("there is no rule %s", name)
 		}
 	}
@@ -193,7 +198,7 @@ func TestRulesAreComplete(t *testing.T) {
 // for, and for what refers from one part to another.
 func TestSARIFHasTheRequiredMembers(t *testing.T) {
 	report := Files([]File{{"a.yaml", []byte("session: {kratos_url: 'http://k'}\npath: {allow_semicolon: true} # lint:ignore relaxed-path: ours\nrealm: [é, 1]\n")}}, Options{})
-	text, err := json.Marshal(SARIF(report))
+	text, err := json.Marshal(finding.SARIF(report.Findings, report.Silenced))
 	if err != nil {
 		t.Fatal(err)
 	}

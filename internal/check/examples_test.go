@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"gatehouse/internal/check"
+	"gatehouse/internal/check/finding"
 )
 
 // TestExamplesHaveNeitherErrorsNorOpenRoutes checks what deploy/ shows: the
@@ -31,7 +32,7 @@ func TestExamplesHaveNeitherErrorsNorOpenRoutes(t *testing.T) {
 			}
 			count++
 			for _, f := range check.Files([]check.File{{Name: file, Content: content}}, check.Options{}).Findings {
-				if f.Severity != check.Note && !(f.Rule == "unknown-kind" && strings.Contains(pattern, "compose")) {
+				if f.Severity != finding.Note && !(f.Rule == "unknown-kind" && strings.Contains(pattern, "compose")) {
 					t.Errorf("%s: %s: %s", f.Place, f.Rule, f.Text)
 				}
 			}

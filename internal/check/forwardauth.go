@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/core/config"
 	"gatehouse/internal/check/document"
+	"gatehouse/internal/check/gate"
 	forwardauth "gatehouse/plugins/forwardauth/settings"
 )
 
@@ -14,9 +15,9 @@ import (
 func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 	service := &forwardauth.Settings{}
 	problems := config.Decode([]byte(text.Content), service)
-	s := settings{root: root, place: root.Place()}
+	s := gate.Settings{Root: root, Place: root.Place()}
 	for _, p := range append(problems, unsaid(problems, service.Problems())...) {
-		c.setting(s, p)
+		c.Setting(s, p)
 	}
 	for i, listen := range root.Get("listen").Items() {
 		if i < len(service.Listen) && service.Listen[i].TLS != nil {
@@ -25,17 +26,17 @@ func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 	}
 	for _, proxy := range root.Get("trusted_proxies").Items() {
 		if network := proxy.Text(); strings.HasSuffix(network, "/0") {
-			c.add("trusts-every-address", proxy.Place(), "%s is every address: whoever reaches the service says where a request comes from; name the proxies", network)
+			c.Add("trusts-every-address", proxy.Place(), "%s is every address: whoever reaches the service says where a request comes from; name the proxies", network)
 		}
 	}
-	for _, gate := range root.Get("gates").Pairs() {
-		paths := c.namedGate(gate)
+	for _, named := range root.Get("gates").Pairs() {
+		paths := c.namedGate(named)
 		direct := slices.ContainsFunc(service.Endpoints, func(e forwardauth.Endpoint) bool {
-			return e.Dialect == forwardauth.Direct && e.Gate == gate.Key.Value
+			return e.Dialect == forwardauth.Direct && e.Gate == named.Key.Value
 		})
 		if len(paths) > 0 && !direct {
-			c.add("missing-endpoint-route", gate.Key.Place(), "resource_metadata: the gate answers %s itself, but no endpoint takes such requests; add {dialect: %s, gate: %s} to endpoints and have the proxy pass them on there",
-				strings.Join(paths, ", "), forwardauth.Direct, gate.Key.Value)
+			c.Add("missing-endpoint-route", named.Key.Place(), "resource_metadata: the gate answers %s itself, but no endpoint takes such requests; add {dialect: %s, gate: %s} to endpoints and have the proxy pass them on there",
+				strings.Join(paths, ", "), forwardauth.Direct, named.Key.Value)
 		}
 	}
 }
@@ -57,26 +58,26 @@ func unsaid(first, second []config.Problem) []config.Problem {
 }
 
 // namedGate checks a gate and returns the paths that it answers itself.
-func (c *checker) namedGate(gate document.Pair) []string {
-	if !gate.Value.IsMap() {
-		c.add("config", gate.Key.Place(), "gates.%s: must be a map of settings", gate.Key.Value)
+func (c *checker) namedGate(named document.Pair) []string {
+	if !named.Value.IsMap() {
+		c.Add("config", named.Key.Place(), "gates.%s: must be a map of settings", named.Key.Value)
 		return nil
 	}
-	raw, err := gate.Value.JSON()
+	raw, err := named.Value.JSON()
 	if err != nil {
-		c.add("config", gate.Key.Place(), "gates.%s: %v", gate.Key.Value, err)
+		c.Add("config", named.Key.Place(), "gates.%s: %v", named.Key.Value, err)
 		return nil
 	}
-	return c.gate(settings{root: gate.Value, raw: raw, place: gate.Key.Place()})
+	return c.Check(gate.Settings{Root: named.Value, Raw: raw, Place: named.Key.Place()})
 }
 
 // certificate checks the files of a listener, if all of them are here.
 func (c *checker) certificate(n document.Node, at *forwardauth.TLS) {
-	cert, key := c.open(n.Get("cert_file").Place(), at.CertFile), c.open(n.Get("key_file").Place(), at.KeyFile)
+	cert, key := c.Open(n.Get("cert_file").Place(), at.CertFile), c.Open(n.Get("key_file").Place(), at.KeyFile)
 	if cert != nil && key != nil {
 		if _, err := tls.X509KeyPair([]byte(cert.Content), []byte(key.Content)); err != nil {
-			c.add("unreadable-file", n.Place(), "cert_file and key_file: %v", err)
+			c.Add("unreadable-file", n.Place(), "cert_file and key_file: %v", err)
 		}
 	}
-	c.authorities(n.Get("client_ca_file").Place(), at.ClientCAFile)
+	c.Authorities(n.Get("client_ca_file").Place(), at.ClientCAFile)
 }

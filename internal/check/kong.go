@@ -9,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/internal/check/document"
+	"gatehouse/internal/check/gate"
 )
 
 // plugin is the name under which every gateway knows Gatehouse.
@@ -129,7 +130,7 @@ func (c *checker) unguarded(at document.Place, name string) {
 	if name != "" {
 		name = " " + name
 	}
-	c.add("unguarded-route", at, "the route%s has no Gatehouse: every request passes; add the plugin, or a global one that denies by default", name)
+	c.Add("unguarded-route", at, "the route%s has no Gatehouse: every request passes; add the plugin, or a global one that denies by default", name)
 }
 
 var httpProtocols = []string{"http", "https", "grpc", "grpcs"}
@@ -148,7 +149,7 @@ func (k *kongFile) plugins(list document.Node) {
 		case name.Text() == plugin:
 			k.gatehouse(p)
 		case looksLike(name.Text()):
-			k.add("misspelt-plugin", name.Place(), "no plugin is called %s; write %s", name.Text(), plugin)
+			k.Add("misspelt-plugin", name.Place(), "no plugin is called %s; write %s", name.Text(), plugin)
 		case strings.HasPrefix(name.Text(), "proxy-cache") && !p.Get("enabled").False():
 			k.sharedCache(name.Place(), texts(p.Get("config", "vary_headers")), "vary_headers")
 		}
@@ -165,7 +166,7 @@ func texts(list document.Node) []string {
 
 func (c *checker) sharedCache(at document.Place, key []string, setting string) {
 	if !slices.Contains(key, "authorization") || !slices.Contains(key, "cookie") {
-		c.add("shared-cache", at, "a response is kept by its URL and may be given to another caller; add Authorization and Cookie to %s, or cache only what is the same for everybody", setting)
+		c.Add("shared-cache", at, "a response is kept by its URL and may be given to another caller; add Authorization and Cookie to %s, or cache only what is the same for everybody", setting)
 	}
 }
 
@@ -173,10 +174,10 @@ func (c *checker) sharedCache(at document.Place, key []string, setting string) {
 func (k *kongFile) gatehouse(p document.Node) {
 	place := p.Get("name").Place()
 	if enabled := p.Get("enabled"); enabled.False() {
-		k.add("plugin-disabled", enabled.Place(), "enabled is false: the plugin does not run here, and without another one the route is open")
+		k.Add("plugin-disabled", enabled.Place(), "enabled is false: the plugin does not run here, and without another one the route is open")
 	}
 	if consumer := p.Pair("consumer"); consumer.Value.Present() {
-		k.add("plugin", consumer.Key.Place(), "Kong refuses the plugin on a consumer: it is what finds out who the consumer is; put it on a route, a service or everywhere")
+		k.Add("plugin", consumer.Key.Place(), "Kong refuses the plugin on a consumer: it is what finds out who the consumer is; put it on a route, a service or everywhere")
 	}
 	k.protocols(p.Get("protocols"))
 	if name := p.Get("_config"); name.Present() {
@@ -184,7 +185,7 @@ func (k *kongFile) gatehouse(p document.Node) {
 			k.gates[p.Node] = k.kongGate(merged{shared, p.Get("config")}, place)
 			return
 		}
-		k.add("plugin", name.Place(), "_plugin_configs has no %s", name.Text())
+		k.Add("plugin", name.Place(), "_plugin_configs has no %s", name.Text())
 		return
 	}
 	k.gates[p.Node] = k.kongGate(merged{p.Get("config"), document.Node{}}, place)
@@ -194,7 +195,7 @@ func (k *kongFile) gatehouse(p document.Node) {
 func (k *kongFile) consumerPlugins(list document.Node) {
 	for _, p := range list.Items() {
 		if name := p.Get("name"); name.Text() == plugin {
-			k.add("plugin", name.Place(), "Kong refuses the plugin on a consumer: it is what finds out who the consumer is; put it on a route, a service or everywhere")
+			k.Add("plugin", name.Place(), "Kong refuses the plugin on a consumer: it is what finds out who the consumer is; put it on a route, a service or everywhere")
 		}
 	}
 }
@@ -209,21 +210,21 @@ func (c *checker) kongGate(m merged, place document.Place) string {
 	root := m.base
 	switch {
 	case m.over.Present():
-		c.add("not-known", m.over.Place(), "decK lays this over what _plugin_configs has; the two together were not checked")
+		c.Add("not-known", m.over.Place(), "decK lays this over what _plugin_configs has; the two together were not checked")
 		return ""
 	case root.IsUnknown():
-		c.add("not-known", root.Place(), "the configuration is filled in later and was not checked")
+		c.Add("not-known", root.Place(), "the configuration is filled in later and was not checked")
 		return ""
 	}
 	raw := []byte("{}")
 	if root.Present() {
 		var err error
 		if raw, err = root.JSON(); err != nil {
-			c.add("config", root.Place(), "%v", err)
+			c.Add("config", root.Place(), "%v", err)
 			return ""
 		}
 	}
-	return c.own.gateAt(raw, place, c.gate(settings{root: root, raw: raw, place: place, reader: byKong}))
+	return c.own.gateAt(raw, place, c.Check(gate.Settings{Root: root, Raw: raw, Place: place, Reader: gate.ByKong}))
 }
 
 // protocols reports those that Kong refuses, and those that are left out.
@@ -234,12 +235,12 @@ func (c *checker) protocols(list document.Node) {
 	given := texts(list)
 	for _, p := range list.Items() {
 		if !slices.Contains(httpProtocols, p.Text()) && !p.IsUnknown() {
-			c.add("plugin", p.Place(), "Kong refuses the protocol %s for this plugin; there are %s", p.Text(), strings.Join(httpProtocols, ", "))
+			c.Add("plugin", p.Place(), "Kong refuses the protocol %s for this plugin; there are %s", p.Text(), strings.Join(httpProtocols, ", "))
 		}
 	}
 	for _, needed := range []string{"http", "https"} {
 		if list.IsList() && !slices.Contains(given, needed) {
-			c.add("protocols-narrowed", list.Place(), "without %s the plugin is not run for requests by that protocol, and they pass; leave protocols out", needed)
+			c.Add("protocols-narrowed", list.Place(), "without %s the plugin is not run for requests by that protocol, and they pass; leave protocols out", needed)
 		}
 	}
 }
@@ -272,6 +273,6 @@ func (c *checker) kongVersion(version string, at document.Place) {
 	major, err := strconv.Atoi(majorText)
 	minor, _ := strconv.Atoi(minorText)
 	if err == nil && (major < 3 || major == 3 && minor < 8) {
-		c.add("kong-too-old", at, "Kong %s lets requests through while the plugin server is down; use Kong 3.8 or newer", version)
+		c.Add("kong-too-old", at, "Kong %s lets requests through while the plugin server is down; use Kong 3.8 or newer", version)
 	}
 }

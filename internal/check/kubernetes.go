@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"gatehouse/internal/check/document"
+	"gatehouse/internal/check/gate"
 )
 
 // cluster is what the resources of all files say together.
@@ -86,7 +87,7 @@ func names(list string) []string {
 func (c *checker) kongPlugin(n document.Node, name string) {
 	kind := n.Get("plugin")
 	if looksLike(kind.Text()) {
-		c.add("misspelt-plugin", kind.Place(), "no plugin is called %s; write %s", kind.Text(), plugin)
+		c.Add("misspelt-plugin", kind.Place(), "no plugin is called %s; write %s", kind.Text(), plugin)
 	}
 	runs := kind.Text() == plugin && !n.Get("disabled").True()
 	set(&c.cluster.kongPlugins, name, closing{closes: runs})
@@ -94,7 +95,7 @@ func (c *checker) kongPlugin(n document.Node, name string) {
 		return
 	}
 	if disabled := n.Get("disabled"); disabled.True() {
-		c.add("plugin-disabled", disabled.Place(), "disabled is true: the plugin does not run where it is named, and without another one the route is open")
+		c.Add("plugin-disabled", disabled.Place(), "disabled is true: the plugin does not run where it is named, and without another one the route is open")
 	} else if n.Get("kind").Text() == "KongClusterPlugin" && n.Get("metadata", "labels", "global").Text() == "true" {
 		c.cluster.closed = true
 	}
@@ -117,7 +118,7 @@ func (c *checker) pluginList(list document.Node, switched bool) guard {
 			one.closes = (!switched || c.enabled(p)) && one.closes
 			g[name.Text()] = one
 		case isMisspeltExt(name.Text()) || name.Text() == plugin || looksLike(name.Text()):
-			c.add("misspelt-plugin", name.Place(), "APISIX has no plugin %s; write %s, and %s under its conf", name.Text(), preReq, plugin)
+			c.Add("misspelt-plugin", name.Place(), "APISIX has no plugin %s; write %s, and %s under its conf", name.Text(), preReq, plugin)
 		}
 	}
 	return g
@@ -126,14 +127,14 @@ func (c *checker) pluginList(list document.Node, switched bool) guard {
 // enabled looks at the switch of an entry, and whether all of it is there.
 func (c *checker) enabled(p document.Node) bool {
 	if secret := p.Get("secretRef"); secret.Present() {
-		c.add("not-known", secret.Place(), "the configuration is in a Secret and was not checked")
+		c.Add("not-known", secret.Place(), "the configuration is in a Secret and was not checked")
 	}
 	enable := p.Pair("enable")
 	switch {
 	case enable.Key.Node == nil:
-		c.add("plugin-disabled", p.Get("name").Place(), "enable is left out, which some versions of the Ingress Controller read as false; write enable: true")
+		c.Add("plugin-disabled", p.Get("name").Place(), "enable is left out, which some versions of the Ingress Controller read as false; write enable: true")
 	case enable.Value.False():
-		c.add("plugin-disabled", enable.Key.Place(), "enable is false: the plugin does not run here, and the route is open")
+		c.Add("plugin-disabled", enable.Key.Place(), "enable is false: the plugin does not run here, and the route is open")
 	}
 	return !enable.Value.False()
 }
@@ -194,7 +195,7 @@ func (c *checker) httpRoute(n document.Node, name string) {
 func (cl *cluster) finish(c *checker) {
 	for _, ref := range cl.fromSecret {
 		if !cl.secrets[ref.name] {
-			c.add("not-known", ref.place, "the configuration is in the Secret %s; give its manifest too to have it checked", ref.name)
+			c.Add("not-known", ref.place, "the configuration is in the Secret %s; give its manifest too to have it checked", ref.name)
 		}
 	}
 	for _, r := range cl.routes {
@@ -262,13 +263,13 @@ func (c *checker) dataOf(n document.Node, p document.Pair) {
 		return
 	}
 	for _, problem := range problems {
-		c.add("syntax", problem.Place, "%s", problem.Text)
+		c.Add("syntax", problem.Place, "%s", problem.Text)
 	}
 	switch {
 	case len(problems) > 0:
 	case kind == GateConfig && n.Get("kind").Text() == "Secret":
 		set(&c.cluster.secrets, n.Get("metadata", "name").Text(), true)
-		c.gate(settings{root: nodes[0], raw: []byte(text.Content), place: nodes[0].Place(), secret: true})
+		c.Check(gate.Settings{Root: nodes[0], Raw: []byte(text.Content), Place: nodes[0].Place(), Secret: true})
 	default:
 		c.read(kind, text, nodes)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/internal/check"
 	"gatehouse/internal/check/document"
+	"gatehouse/internal/check/finding"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
@@ -77,7 +78,7 @@ func kindsOfFiles() []string {
 
 func ruleNames() []string {
 	var names []string
-	for _, r := range check.Rules {
+	for _, r := range finding.Rules {
 		names = append(names, r.Name)
 	}
 	return names
@@ -110,7 +111,7 @@ func (o *checkCommandOptions) run(cmd *cobra.Command, args []string) error {
 		out.Calls = checkedCalls(decisions)
 		err = terminal.PrintJSON(cmd.OutOrStdout(), out)
 	case "sarif":
-		err = terminal.PrintJSON(cmd.OutOrStdout(), check.SARIF(report))
+		err = terminal.PrintJSON(cmd.OutOrStdout(), finding.SARIF(report.Findings, report.Silenced))
 	default:
 		o.print(o.output.Printer(cmd), report, args)
 		o.call.print(o.output.Printer(cmd), decisions)
@@ -153,23 +154,23 @@ func (o *checkCommandOptions) read(cmd *cobra.Command, args []string) ([]check.F
 
 func (o *checkCommandOptions) listRules(cmd *cobra.Command) error {
 	if o.output.JSON() {
-		return terminal.PrintJSON(cmd.OutOrStdout(), check.Rules)
+		return terminal.PrintJSON(cmd.OutOrStdout(), finding.Rules)
 	}
 	p := o.output.Printer(cmd)
 	var rows [][]terminal.Cell
-	for _, r := range check.Rules {
+	for _, r := range finding.Rules {
 		rows = append(rows, []terminal.Cell{{Text: r.Name, Paint: "36"}, {Text: string(r.Severity), Paint: paintOf(r.Severity)}, terminal.Plain(r.Doc)})
 	}
 	p.Rows("", rows)
 	return nil
 }
 
-func paintOf(s check.Severity) string {
-	return map[check.Severity]string{check.Error: "31", check.Warning: "33", check.Note: "2"}[s]
+func paintOf(s finding.Severity) string {
+	return map[finding.Severity]string{finding.Error: "31", finding.Warning: "33", finding.Note: "2"}[s]
 }
 
 func (o *checkCommandOptions) print(p *terminal.Printer, r *check.Report, args []string) {
-	count := map[check.Severity]int{}
+	count := map[finding.Severity]int{}
 	for _, f := range r.Findings {
 		count[f.Severity]++
 		p.Printf("%s: %s %s: %s\n", p.Bold(f.Place.String()), p.Paint(paintOf(f.Severity), string(f.Severity)), f.Rule, f.Text)
@@ -181,10 +182,10 @@ func (o *checkCommandOptions) print(p *terminal.Printer, r *check.Report, args [
 	}
 	summary := p.Good("no errors and no warnings")
 	if r.Failed() {
-		summary = terminal.Plural(count[check.Error], "error", "errors") + ", " + terminal.Plural(count[check.Warning], "warning", "warnings")
+		summary = terminal.Plural(count[finding.Error], "error", "errors") + ", " + terminal.Plural(count[finding.Warning], "warning", "warnings")
 	}
-	if count[check.Note] > 0 {
-		summary += ", " + terminal.Plural(count[check.Note], "note", "notes")
+	if count[finding.Note] > 0 {
+		summary += ", " + terminal.Plural(count[finding.Note], "note", "notes")
 	}
 	if len(r.Silenced) > 0 {
 		summary += fmt.Sprintf(", %d accepted", len(r.Silenced))
@@ -207,13 +208,13 @@ type checkedJSON struct {
 }
 
 type checkFindingJSON struct {
-	Rule     string         `json:"rule"`
-	Severity check.Severity `json:"severity"`
-	File     string         `json:"file"`
-	Line     int            `json:"line"`
-	Column   int            `json:"column"`
-	Text     string         `json:"text"`
-	Reason   string         `json:"reason,omitempty"`
+	Rule     string           `json:"rule"`
+	Severity finding.Severity `json:"severity"`
+	File     string           `json:"file"`
+	Line     int              `json:"line"`
+	Column   int              `json:"column"`
+	Text     string           `json:"text"`
+	Reason   string           `json:"reason,omitempty"`
 }
 
 func checkReportForJSON(r *check.Report, args []string) checkReportJSON {
@@ -226,7 +227,7 @@ func checkReportForJSON(r *check.Report, args []string) checkReportJSON {
 	return out
 }
 
-func checkFindings(list []check.Finding) []checkFindingJSON {
+func checkFindings(list []finding.Finding) []checkFindingJSON {
 	out := []checkFindingJSON{}
 	for _, f := range list {
 		out = append(out, checkFindingJSON{f.Rule, f.Severity, f.File, f.Line, f.Column, f.Text, f.Reason})

@@ -9,7 +9,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
-	"gatehouse/internal/check"
+	"gatehouse/internal/check/gate"
 	"gatehouse/internal/cli/decide"
 	"gatehouse/internal/cli/gates"
 	"gatehouse/internal/cli/terminal"
@@ -44,14 +44,14 @@ func (k *checkedCall) given(cmd *cobra.Command) (bool, error) {
 
 // gateDecision is what one gate decides.
 type gateDecision struct {
-	gate check.Gate
+	gate gate.Gate
 	*offline.Outcome
 	// failure says why nothing was decided.
 	failure string
 }
 
 // decide makes the call at every gate.
-func (k *checkedCall) decide(cmd *cobra.Command, gates []check.Gate) ([]gateDecision, error) {
+func (k *checkedCall) decide(cmd *cobra.Command, gates []gate.Gate) ([]gateDecision, error) {
 	method, target, _ := strings.Cut(k.line, " ")
 	r, err := k.request.Request(method, strings.TrimSpace(target))
 	if err != nil {
@@ -72,7 +72,7 @@ func (k *checkedCall) decide(cmd *cobra.Command, gates []check.Gate) ([]gateDeci
 	return decisions, nil
 }
 
-func decideAt(cmd *cobra.Command, gate check.Gate, r *core.Request, caller *offline.Caller) (*offline.Outcome, error) {
+func decideAt(cmd *cobra.Command, gate gate.Gate, r *core.Request, caller *offline.Caller) (*offline.Outcome, error) {
 	if gate.Table == nil {
 		return nil, fmt.Errorf("its permission table is not here; --root DIR looks for it in DIR")
 	}

@@ -1,12 +1,13 @@
-package check
+package finding
 
 import (
 	"path/filepath"
+	"slices"
 
 	"gatehouse/internal/version"
 )
 
-// sarifLog is a report in the Static Analysis Results Interchange Format, which
+// sarifLog is findings in the Static Analysis Results Interchange Format, which
 // code hosts show beside the lines of a change.
 type sarifLog struct {
 	Schema  string     `json:"$schema"`
@@ -77,8 +78,8 @@ type sarifSuppression struct {
 	Justification string `json:"justification"`
 }
 
-// SARIF is a report as a SARIF 2.1.0 log, to be written as JSON.
-func SARIF(r *Report) any {
+// SARIF is a SARIF 2.1.0 log of findings, to be written as JSON.
+func SARIF(findings, silenced []Finding) any {
 	run := sarifRun{
 		Tool:       sarifTool{sarifDriver{Name: "gatehouse check", Version: version.Version}},
 		ColumnKind: "unicodeCodePoints",
@@ -91,7 +92,7 @@ func SARIF(r *Report) any {
 			rule.Name, sarifMessage{rule.Doc}, sarifMessage{"See docs/cli.md, section check, for " + rule.Name + "."}, sarifDefault{rule.Severity},
 		})
 	}
-	for _, f := range append(r.Findings[:len(r.Findings):len(r.Findings)], r.Silenced...) {
+	for _, f := range slices.Concat(findings, silenced) {
 		result := sarifResult{
 			RuleID: f.Rule, RuleIndex: index[f.Rule], Level: f.Severity, Message: sarifMessage{f.Text},
 			Locations: []sarifLocation{{sarifPhysical{sarifArtifact{filepath.ToSlash(f.File)}, sarifRegion{f.Line, f.Column}}}},

@@ -1,4 +1,4 @@
-package check
+package gate
 
 import (
 	"errors"
@@ -6,7 +6,6 @@ import (
 
 	"gatehouse/core/config"
 	"gatehouse/core/permission"
-	"gatehouse/core/permission/expectation"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/tablefile"
 	"gatehouse/internal/check/document"
@@ -14,10 +13,10 @@ import (
 
 // tablesOf checks the permission tables of a configuration and returns the files
 // of the one that decides; nil if some of it is not here.
-func (c *checker) tablesOf(s settings, cfg *config.Config) []*permission.File {
+func (c *Checker) tablesOf(s Settings, cfg *config.Config) []*permission.File {
 	if cfg.PermissionTable != "" {
-		if table := s.root.Get("permission_table"); table.IsText() && !table.IsUnknown() {
-			return c.tables([]*document.Text{table.Embedded()})
+		if table := s.Root.Get("permission_table"); table.IsText() && !table.IsUnknown() {
+			return c.Tables([]*document.Text{table.Embedded()})
 		}
 		return nil
 	}
@@ -26,25 +25,25 @@ func (c *checker) tablesOf(s settings, cfg *config.Config) []*permission.File {
 }
 
 // tableFiles checks the files of one table, if all of them are here.
-func (c *checker) tableFiles(s settings, key string, paths []string) []*permission.File {
+func (c *Checker) tableFiles(s Settings, key string, paths []string) []*permission.File {
 	var texts []*document.Text
-	items := s.root.Get(key).Items()
+	items := s.Root.Get(key).Items()
 	for i, path := range paths {
 		if i >= len(items) || items[i].IsUnknown() {
 			continue
 		}
-		if text := c.open(items[i].Place(), path); text != nil {
+		if text := c.Open(items[i].Place(), path); text != nil {
 			texts = append(texts, text)
 		}
 	}
 	if len(texts) < len(paths) || len(texts) == 0 {
 		return nil
 	}
-	return c.tables(texts)
+	return c.Tables(texts)
 }
 
-// tables checks texts that are merged into one table.
-func (c *checker) tables(texts []*document.Text) []*permission.File {
+// Tables checks texts that are merged into one table.
+func (c *Checker) Tables(texts []*document.Text) []*permission.File {
 	var files []*permission.File
 	for _, text := range texts {
 		file, err := tablefile.Parse(text.File, []byte(text.Content))
@@ -64,15 +63,15 @@ func (c *checker) tables(texts []*document.Text) []*permission.File {
 	return files
 }
 
-func (c *checker) tableProblems(texts []*document.Text, err error) {
-	c.problems("table", texts, err)
+func (c *Checker) tableProblems(texts []*document.Text, err error) {
+	c.Problems("table", texts, err)
 }
 
-// problems gives those of a permission package's parser their place in the file.
-func (c *checker) problems(rule string, texts []*document.Text, err error) {
+// Problems gives those of a permission package's parser their place in the file.
+func (c *Checker) Problems(rule string, texts []*document.Text, err error) {
 	var several report.Problems
 	if !errors.As(err, &several) {
-		c.add(rule, texts[0].Place(1, 1), "%v", err)
+		c.Add(rule, texts[0].Place(1, 1), "%v", err)
 		return
 	}
 	for _, p := range several {
@@ -82,12 +81,6 @@ func (c *checker) problems(rule string, texts []*document.Text, err error) {
 				at = text.Place(p.Line, p.Column)
 			}
 		}
-		c.add(rule, at, "%s", strings.TrimSpace(p.Text))
-	}
-}
-
-func (c *checker) expectations(text *document.Text) {
-	if _, err := expectation.Parse(text.File, []byte(text.Content)); err != nil {
-		c.problems("expectations", []*document.Text{text}, err)
+		c.Add(rule, at, "%s", strings.TrimSpace(p.Text))
 	}
 }
