@@ -5,17 +5,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"gatehouse/core"
 )
 
 // ownEndpoint finds the gate that itself serves the path of a raw request target;
-// nil: none. The path must be as it is configured: in another form it would be
-// decided by the gate's rules, which is for auth requests.
-func (s *service) ownEndpoint(target string) *endpoint {
-	path, _, _ := strings.Cut(target, "?")
-	return s.own[path]
+// nil: none. A target that can be read in two ways is an error.
+func (s *service) ownEndpoint(target string) (*endpoint, error) {
+	if len(s.own) == 0 {
+		return nil, nil
+	}
+	path, err := core.Canonical(target, core.PathOptions{})
+	return s.own[path], err
 }
 
 // addOwn adds the paths that a gate serves itself, which must lead to nothing else.
@@ -41,8 +42,7 @@ func (s *service) addOwn(e *endpoint) error {
 // there as an admission.
 var authRequestHeaders = []string{"X-Forwarded-Method", "X-Forwarded-Uri", "X-Original-Method", "X-Original-Uri"}
 
-// errNotServed is a decision about a path that the gate does not serve, which cannot
-// be while ownEndpoint compares the paths.
+// errNotServed is for a decision of the gate on another path than ownEndpoint's.
 var errNotServed = errors.New("the gate does not serve this path itself")
 
 // serve decides a request for what the gate itself serves. The decision is never an

@@ -69,10 +69,11 @@ func TestOwnEndpointIsServedDirectly(t *testing.T) {
 		"with a query":  {"GET", metadataPath + "?x=1", nil, 200},
 		"HEAD":          {"HEAD", metadataPath, nil, 200},
 		"other method":  {"DELETE", metadataPath, nil, 405},
-		"other form":    {"GET", "/%2ewell-known/oauth-protected-resource/mcp", nil, 503},
+		"other form":    {"GET", "/.well-known/oauth-protected-resource/%6dcp", nil, 200},
+		"two readings":  {"GET", "/x/.." + metadataPath, nil, 400},
 		"other path":    {"GET", "/public", nil, 503},
 		"below":         {"GET", metadataPath + "/x", nil, 503},
-		"absolute form": {"GET", "http://app.test" + metadataPath, nil, 503},
+		"absolute form": {"GET", "http://app.test" + metadataPath, nil, 400},
 		"two schemes":   {"GET", metadataPath, []string{"X-Forwarded-Proto: https", "X-Forwarded-Proto: http"}, 400},
 	} {
 		response := r.send(t, c.method, c.target, c.headers...)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -141,12 +142,13 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		respond(w, d.Status, d.Header, d.Body)
 		return
 	}
-	if e := h.service.ownEndpoint(r.RequestURI); e != nil {
-		d := e.serve(w, r)
-		respond(w, d.Status, d.Header, d.Body)
+	e, err := h.service.ownEndpoint(r.RequestURI)
+	if e == nil {
+		h.refuse(w, r, cmp.Or(err, errNoEndpoint))
 		return
 	}
-	h.refuse(w, r, errNoEndpoint)
+	d := e.serve(w, r)
+	respond(w, d.Status, d.Header, d.Body)
 }
 
 // errNoEndpoint wraps no sentinel: an auth request without an endpoint is an error
