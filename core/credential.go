@@ -53,7 +53,8 @@ type Place struct {
 // SessionTokenPlace is where native apps send session tokens of Ory Kratos.
 var SessionTokenPlace = Place{Name: SessionToken, Header: "X-Session-Token"}
 
-var bearerPlace = Place{Name: BearerToken, Header: "Authorization", Scheme: "Bearer"}
+// BearerTokenPlace is where every gate looks for a token (RFC 6750 section 2.1).
+var BearerTokenPlace = Place{Name: BearerToken, Header: "Authorization", Scheme: "Bearer"}
 
 // Extractor finds the one credential that counts. An explicit credential
 // beats an ambient cookie, and a bad one never falls back to it: otherwise a
@@ -74,7 +75,7 @@ type headerPlaces struct {
 // NewExtractor looks at the given places beside "Authorization: Bearer". Of
 // cookies the first in this order counts.
 func NewExtractor(places ...Place) (*Extractor, error) {
-	e := &Extractor{headers: []headerPlaces{{bearerPlace.Header, []Place{bearerPlace}}}}
+	e := &Extractor{headers: []headerPlaces{{BearerTokenPlace.Header, []Place{BearerTokenPlace}}}}
 	for _, p := range places {
 		if err := e.add(p); err != nil {
 			return nil, err

@@ -33,3 +33,19 @@ func (b *Builder) Principal(c *Config, kind core.Kind, document map[string]any, 
 	}
 	return nil, fmt.Errorf("%w: the configuration has no section %s", core.ErrInvalid, kind)
 }
+
+// PlaceOf is where a client puts a credential of a kind: the first place of the
+// kind's section, else that of bearer tokens. It is not found where the
+// configuration accepts no such credential.
+func (c *Config) PlaceOf(kind core.Kind) (place core.Place, found bool) {
+	for _, s := range c.sections() {
+		if s.kind() != kind {
+			continue
+		}
+		if places := s.places(); len(places) > 0 {
+			return places[0], true
+		}
+		return core.BearerTokenPlace, s.judgesBearer()
+	}
+	return core.Place{}, false
+}

@@ -130,14 +130,26 @@ func (g *Gate) kind(c *Caller) core.Kind {
 	switch {
 	case c.Kind != "":
 		return c.Kind
-	case isSession(c.Claims) || g.config.JWT == nil && g.config.Introspection == nil:
+	case isSession(c.Claims):
 		return core.KindSession
+	case g.config.JWT == nil && g.config.Introspection == nil:
+		return g.onlyKind()
 	case g.isDefault:
 		return core.KindJWT
 	case g.config.JWT == nil || g.introspectsAll() || g.config.Introspection != nil && !g.knows(c.issuer()):
 		return core.KindIntrospection
 	}
 	return core.KindJWT
+}
+
+// onlyKind is that of the first section where none takes tokens.
+func (g *Gate) onlyKind() core.Kind {
+	for _, info := range core.Kinds() {
+		if _, accepted := g.config.PlaceOf(info.Kind); accepted {
+			return info.Kind
+		}
+	}
+	return core.KindSession
 }
 
 // reader is the kind of credential as which the claims are read. Without a
@@ -244,10 +256,12 @@ func (g *Gate) complete(c *Caller, kind core.Kind) (*document, error) {
 		if g.config.Introspection != nil {
 			g.completeIntrospected(d, c)
 		}
-	default:
+	case core.KindJWT:
 		if g.config.JWT != nil {
 			return d, g.completeJWT(d, c)
 		}
+	default:
+		d.token(c, g.now().Add(validFor), true)
 	}
 	return d, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"gatehouse/core"
 )
@@ -60,11 +61,22 @@ func (g *Gate) withCredential(r *core.Request, who *identity) *core.Request {
 	if _, err := extractor.Extract(r); found > 0 || !errors.Is(err, core.ErrMissing) || who.anonymous {
 		return &with
 	}
-	switch {
-	case who.kind != core.KindSession:
-		with.Header = append(with.Header, core.Header{Name: "Authorization", Value: "Bearer " + placeholder})
-	case g.config.Session != nil:
-		with.Header = append(with.Header, core.Header{Name: "Cookie", Value: g.config.Session.CookieName + "=" + placeholder})
-	}
+	with.Header = append(with.Header, g.credentialHeader(who.kind)...)
 	return &with
+}
+
+// credentialHeader is the header line with a credential of a kind; none for one
+// that gates look for in places that only its section names.
+func (g *Gate) credentialHeader(kind core.Kind) []core.Header {
+	place, found := g.config.PlaceOf(kind)
+	if info, _ := kind.Info(); !found && len(info.Places) > 0 && info.Places[0] == core.BearerToken {
+		place, found = core.BearerTokenPlace, true
+	}
+	switch {
+	case !found:
+		return nil
+	case place.Cookie != "":
+		return []core.Header{{Name: "Cookie", Value: place.Cookie + "=" + placeholder}}
+	}
+	return []core.Header{{Name: place.Header, Value: strings.TrimSpace(place.Scheme + " " + placeholder)}}
 }

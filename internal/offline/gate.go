@@ -208,6 +208,12 @@ func (g *Gate) statements() []statement {
 			all = append(all, statement{core.KindJWT, i.Issuer, i.ScopesClaim != "", i.RolesClaim != "", i.PermissionsClaim != ""})
 		}
 	}
+	for _, info := range core.Kinds() {
+		known := slices.ContainsFunc(all, func(s statement) bool { return s.kind == info.Kind })
+		if _, accepted := g.config.PlaceOf(info.Kind); accepted && !known {
+			all = append(all, statement{info.Kind, "", info.Scopes, true, true})
+		}
+	}
 	return all
 }
 
