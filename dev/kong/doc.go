@@ -38,7 +38,7 @@
 // the PDK there are kong.client (addresses, protocol, authenticate),
 // kong.ctx.shared, kong.ip, kong.log (levels),
 // kong.nginx (get_var for the variables of a request, contexts), kong.request
-// (all but the parsed query, the body and the captures), kong.response (exit
+// (all but the parsed query and the captures), kong.response (exit
 // and the header setters), and kong.service.request (the header setters). Any
 // other call, and any mistake in one, is a 500.
 //
@@ -53,6 +53,8 @@
 //     configuration names
 //   - certificates of https upstreams are verified unless tls_verify is false;
 //     Kong verifies if tls_verify is true
+//   - a body of any size is handed over in memory; Kong puts one above
+//     client_body_buffer_size into a file and hands over its path
 //   - of routes with equal priority the first in the file wins; Kong goes by id
 //   - {vault://env/…} is the only vault
 //   - YAML that two versions of YAML understand differently is refused

@@ -131,7 +131,7 @@ func TestNginxVariables(t *testing.T) {
 	for name, want := range map[string]string{
 		"request": "GET /r/%2F/../a%2fb//c?q=1 HTTP/1.1", "request_uri": "/r/%2F/../a%2fb//c?q=1", "uri": "/a/b/c",
 		"args": "q=1", "is_args": "?", "scheme": "http", "host": "gw.test", "request_method": "GET", "https": "",
-		"remote_addr": "127.0.0.1", "http_x_two": "a, b", "http_cookie": "a=1; b=2", "http_absent": "",
+		"ssl_client_raw_cert": "", "remote_addr": "127.0.0.1", "http_x_two": "a, b", "http_cookie": "a=1; b=2", "http_absent": "",
 	} {
 		r := g.get(t, "/r/%2F/../a%2fb//c?q=1", "X-Do: var "+name+"\r\nX-Two: a\r\nX-Two: b\r\nCookie: a=1\r\nCookie: b=2\r\n")
 		if report := headerLine(up.received(t), "X-Report"); r.code() != "200" || report != "<"+want+">" {
@@ -139,6 +139,16 @@ func TestNginxVariables(t *testing.T) {
 		}
 	}
 	wantDenied(t, g, up, "var upstream_addr", "", "500")
+}
+
+// The plugin gets the body, and so does the upstream.
+func TestBodyForThePlugin(t *testing.T) {
+	up := startEcho(t)
+	g := startGateway(t, up, buildPlugin(t, "script"), scriptConfig)
+	r := g.send(t, "POST /r HTTP/1.1\r\nHost: gw.test\r\nX-Do: body\r\nContent-Length: 3\r\nConnection: close\r\n\r\na=1")
+	if lines := up.received(t); r.code() != "200" || headerLine(lines, "X-Report") != "<a=1>" || headerLine(lines, "Content-Length") != "3" {
+		t.Errorf("%s, the upstream got %q", r.status, lines)
+	}
 }
 
 // TestRequestIDsOfKong: the id of Kong's logs is $kong_request_id, and no other.

@@ -62,6 +62,7 @@ func pdkTable() map[string]pdkCall {
 		"kong.request.get_raw_query":       text(func(x *exchange) string { return x.req.Args }),
 		"kong.request.get_header":          lookupText(getHeader),
 		"kong.request.get_headers":         getHeaders,
+		"kong.request.get_raw_body":        getRawBody,
 
 		"kong.response.exit":         exit,
 		"kong.response.set_header":   setKV(setResponseHeader),
@@ -86,6 +87,13 @@ func addResponseHeader(x *exchange, name string, value any) error {
 	return err
 }
 
+// getRawBody returns the content variant of a RawBodyResult, whose field has the
+// number of a String's.
+func getRawBody(x *exchange, _ []byte) ([]byte, error) {
+	body, err := x.req.ReadBody()
+	return wire.EncodeString(string(body)), err
+}
+
 // nginxVariable knows the variables that make sense to a plugin here.
 func nginxVariable(x *exchange, name string) (string, error) {
 	r := x.req
@@ -107,7 +115,7 @@ func nginxVariable(x *exchange, name string) (string, error) {
 		return r.Method, nil
 	case "scheme":
 		return "http", nil
-	case "https":
+	case "https", "ssl_client_raw_cert", "ssl_client_verify": // there is no TLS here
 		return "", nil
 	case "host":
 		return x.host(), nil

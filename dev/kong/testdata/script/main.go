@@ -86,6 +86,10 @@ var actions = map[string]func(*Config, *pdk.PDK, string){
 		value, err := kong.Nginx.GetVar(arg)
 		report(kong, "<"+value+">", err)
 	},
+	"body": func(_ *Config, kong *pdk.PDK, _ string) {
+		body, err := kong.Request.GetRawBody()
+		report(kong, "<"+string(body)+">", err)
+	},
 	"ask": func(_ *Config, kong *pdk.PDK, arg string) {
 		report(kong, "answered", kong.Request.Ask(arg, nil, &emptypb.Empty{}))
 	},
