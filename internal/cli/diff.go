@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission"
-	"gatehouse/core/permission/analysis"
+	"gatehouse/core/permission/analysis/diff"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
 )
@@ -65,7 +65,7 @@ func (o *diffCommandOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	d, err := analysis.Diff(older, newer)
+	d, err := diff.Diff(older, newer)
 	if err != nil {
 		return err
 	}
@@ -80,27 +80,27 @@ func (o *diffCommandOptions) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-func loadVersion(cmd *cobra.Command, arg string) (analysis.Version, error) {
+func loadVersion(cmd *cobra.Command, arg string) (diff.Version, error) {
 	t, err := tables.Load(cmd.InOrStdin(), strings.Split(arg, ",")...)
 	if err != nil {
-		return analysis.Version{}, err
+		return diff.Version{}, err
 	}
-	return analysis.Version{Table: t.Table, Files: t.Files}, nil
+	return diff.Version{Table: t.Table, Files: t.Files}, nil
 }
 
 type differencePrinter struct{ *terminal.Printer }
 
-func (p differencePrinter) print(d *analysis.Difference) {
+func (p differencePrinter) print(d *diff.Difference) {
 	if d.Empty() {
 		p.Printf("%s\n", p.Good("no difference"))
 		return
 	}
-	title := map[analysis.Direction]string{
-		analysis.LetsIn:    p.Warn("lets in"),
-		analysis.MayDiffer: p.Warn("may differ"),
-		analysis.ShutsOut:  p.Name("shuts out"),
+	title := map[diff.Direction]string{
+		diff.LetsIn:    p.Warn("lets in"),
+		diff.MayDiffer: p.Warn("may differ"),
+		diff.ShutsOut:  p.Name("shuts out"),
 	}
-	for _, direction := range []analysis.Direction{analysis.LetsIn, analysis.MayDiffer, analysis.ShutsOut} {
+	for _, direction := range []diff.Direction{diff.LetsIn, diff.MayDiffer, diff.ShutsOut} {
 		groups := groupChanges(d.Changes, direction)
 		if len(groups) > 0 {
 			p.Printf("%s\n", title[direction])
@@ -119,11 +119,11 @@ func (p differencePrinter) print(d *analysis.Difference) {
 
 // changeGroup is a list of changes that several callers share.
 type changeGroup struct {
-	who     []analysis.Who
-	changes []analysis.Change
+	who     []diff.Who
+	changes []diff.Change
 }
 
-func groupChanges(all []analysis.Change, direction analysis.Direction) []*changeGroup {
+func groupChanges(all []diff.Change, direction diff.Direction) []*changeGroup {
 	var people []*changeGroup
 	for _, c := range all {
 		if c.Direction != direction {
@@ -132,7 +132,7 @@ func groupChanges(all []analysis.Change, direction analysis.Direction) []*change
 		i := slices.IndexFunc(people, func(g *changeGroup) bool { return g.who[0] == c.Who })
 		if i < 0 {
 			i = len(people)
-			people = append(people, &changeGroup{who: []analysis.Who{c.Who}})
+			people = append(people, &changeGroup{who: []diff.Who{c.Who}})
 		}
 		people[i].changes = append(people[i].changes, c)
 	}
@@ -155,7 +155,7 @@ func (g *changeGroup) key() string {
 	for i := range g.changes {
 		c := g.changes[i]
 		fmt.Fprintf(&b, "%s %s", c.Methods, c.Witness.String())
-		for _, list := range [][]analysis.Decider{c.Old, c.New} {
+		for _, list := range [][]diff.Decider{c.Old, c.New} {
 			for _, r := range list {
 				fmt.Fprintf(&b, " %s %t", r.Place, r.Granted)
 			}
@@ -177,9 +177,9 @@ func (p differencePrinter) group(g *changeGroup) {
 }
 
 // people joins callers, those of one kind together.
-func people(list []analysis.Who) string {
+func people(list []diff.Who) string {
 	var parts []string
-	for _, kind := range []analysis.WhoKind{analysis.Anybody, analysis.Credential, analysis.ByRole, analysis.ByScope, analysis.ByPermission} {
+	for _, kind := range []diff.WhoKind{diff.Anybody, diff.Credential, diff.ByRole, diff.ByScope, diff.ByPermission} {
 		var names []string
 		for _, w := range list {
 			if w.Kind == kind {
@@ -188,7 +188,7 @@ func people(list []analysis.Who) string {
 		}
 		switch {
 		case len(names) == 0:
-		case kind == analysis.Anybody || kind == analysis.Credential:
+		case kind == diff.Anybody || kind == diff.Credential:
 			parts = append(parts, names[0])
 		default:
 			parts = append(parts, string(kind)+" "+terminal.Listing(names, "and"))
@@ -197,7 +197,7 @@ func people(list []analysis.Who) string {
 	return strings.Join(parts, ", ")
 }
 
-func (p differencePrinter) side(when string, rules []analysis.Decider) {
+func (p differencePrinter) side(when string, rules []diff.Decider) {
 	if len(rules) == 0 {
 		p.Printf("      %s  %s\n", p.Dim(when), p.Dim("not covered"))
 	}
@@ -244,7 +244,7 @@ type whoJSON struct {
 	Name string `json:"name,omitempty"`
 }
 
-func diffForJSON(d *analysis.Difference) diffJSON {
+func diffForJSON(d *diff.Difference) diffJSON {
 	out := diffJSON{Equal: d.Empty(), Widening: d.Widening(), Changes: []changeJSON{}, Undecided: tables.ActivitiesForJSON(d.Undecided)}
 	for i := range d.Changes {
 		c := &d.Changes[i]
@@ -256,7 +256,7 @@ func diffForJSON(d *analysis.Difference) diffJSON {
 	return out
 }
 
-func decidersForJSON(list []analysis.Decider) []deciderJSON {
+func decidersForJSON(list []diff.Decider) []deciderJSON {
 	out := []deciderJSON{}
 	for i := range list {
 		out = append(out, deciderJSON{tables.ActivityForJSON(&list[i].OwnedActivity), list[i].Granted})

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"gatehouse/core/permission/analysis"
+	"gatehouse/core/permission/analysis/lint"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
 )
@@ -57,7 +57,7 @@ func (o *lintCommandOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	report, err := analysis.Lint(t.Table, t.Files, t.Texts)
+	report, err := lint.Lint(t.Table, t.Files, t.Texts)
 	if err != nil {
 		return err
 	}
@@ -74,18 +74,18 @@ func (o *lintCommandOptions) run(cmd *cobra.Command, args []string) error {
 
 func (o *lintCommandOptions) listRules(cmd *cobra.Command) error {
 	if o.output.JSON() {
-		return terminal.PrintJSON(cmd.OutOrStdout(), analysis.LintRules)
+		return terminal.PrintJSON(cmd.OutOrStdout(), lint.LintRules)
 	}
 	p := o.output.Printer(cmd)
 	var rows [][]terminal.Cell
-	for _, r := range analysis.LintRules {
+	for _, r := range lint.LintRules {
 		rows = append(rows, []terminal.Cell{{Text: r.Name, Paint: "36"}, terminal.Plain(r.Doc)})
 	}
 	p.Rows("", rows)
 	return nil
 }
 
-func (o *lintCommandOptions) print(p *terminal.Printer, t *tables.Table, report *analysis.Report) {
+func (o *lintCommandOptions) print(p *terminal.Printer, t *tables.Table, report *lint.Report) {
 	for i := range report.Findings {
 		printFinding(p, &report.Findings[i])
 	}
@@ -104,7 +104,7 @@ func (o *lintCommandOptions) print(p *terminal.Printer, t *tables.Table, report 
 	p.Printf("%s in %s\n", summary, terminal.Plural(len(t.Activities()), "activity", "activities"))
 }
 
-func printFinding(p *terminal.Printer, f *analysis.Finding) {
+func printFinding(p *terminal.Printer, f *lint.Finding) {
 	p.Printf("%s: %s: %s\n", p.Bold(tables.Place(f.Place)), p.Warn(f.Rule), f.Text)
 	if f.Witness != nil {
 		p.Printf("    witness  %s\n", p.Name(f.Witness.String()))
@@ -135,11 +135,11 @@ type findingJSON struct {
 	Reason  string              `json:"reason,omitempty"`
 }
 
-func lintForJSON(r *analysis.Report) lintJSON {
+func lintForJSON(r *lint.Report) lintJSON {
 	return lintJSON{findingsForJSON(r.Findings), findingsForJSON(r.Silenced)}
 }
 
-func findingsForJSON(list []analysis.Finding) []findingJSON {
+func findingsForJSON(list []lint.Finding) []findingJSON {
 	out := []findingJSON{}
 	for i := range list {
 		f := &list[i]

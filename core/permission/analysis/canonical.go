@@ -7,9 +7,9 @@ import (
 	"gatehouse/core/permission/automaton"
 )
 
-// canonicalPaths are all paths that core.Canonical can return, whatever its
+// CanonicalPaths are all paths that core.Canonical can return, whatever its
 // options: two regexes that differ on other texts only mean the same.
-var canonicalPaths = sync.OnceValue(func() *automaton.Language {
+var CanonicalPaths = sync.OnceValue(func() *automaton.Language {
 	paths := automaton.MustCompile(`/[^\x00-\x1f\x7f-\x{9f}\\]*`)
 	paths, err := paths.Minus(
 		automaton.MustCompile(`.*//.*`),

@@ -25,21 +25,21 @@ func FuzzCanonicalPaths(f *testing.F) {
 		if len(text) > 200 {
 			t.Skip()
 		}
-		if path, err := core.Canonical(text, lax); err == nil && !canonicalPaths().Contains(path) {
+		if path, err := core.Canonical(text, lax); err == nil && !CanonicalPaths().Contains(path) {
 			t.Errorf("%q stands for %q, which is not among the canonical paths", text, path)
 		}
 		if !utf8.ValidString(text) {
 			return
 		}
-		if path, err := core.Canonical(Target(text), lax); canonicalPaths().Contains(text) != (err == nil && path == text) {
-			t.Errorf("%q: among the canonical paths %t, but %q gives %q, %v", text, canonicalPaths().Contains(text), Target(text), path, err)
+		if path, err := core.Canonical(Target(text), lax); CanonicalPaths().Contains(text) != (err == nil && path == text) {
+			t.Errorf("%q: among the canonical paths %t, but %q gives %q, %v", text, CanonicalPaths().Contains(text), Target(text), path, err)
 		}
 	})
 }
 
 func TestCanonicalPathsLeaveOutWhatAGateRefuses(t *testing.T) {
 	for _, regex := range []string{`.*//.*`, `.*/\.\./.*`, `/a/\.`, `.*\\.*`, `/a\x00`, `.*%41.*`, `/\.\.;.*`, `[^/].*`} {
-		paths, err := automaton.MustCompile(regex).And(canonicalPaths())
+		paths, err := automaton.MustCompile(regex).And(CanonicalPaths())
 		if err != nil || !paths.Empty() {
 			t.Errorf("%s matches canonical paths (%v)", regex, err)
 		}

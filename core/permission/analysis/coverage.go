@@ -52,13 +52,13 @@ func (c *Coverage) Clean() bool { return len(c.Uncovered)+len(c.Unused)+len(c.Un
 // Hosts and requirements take no part: what is only covered for some host or
 // some callers is covered.
 func Cover(rules []permission.OwnedActivity, operations []Operation) (*Coverage, error) {
-	list, err := areas(rules)
+	list, err := Areas(rules)
 	if err != nil {
 		return nil, err
 	}
 	c := &coverage{}
 	for _, a := range list {
-		if a.paths == nil {
+		if a.Paths == nil {
 			c.result.Undecided = append(c.result.Undecided, a.OwnedActivity)
 		} else {
 			c.areas = append(c.areas, a)
@@ -85,7 +85,7 @@ func Cover(rules []permission.OwnedActivity, operations []Operation) (*Coverage,
 }
 
 type coverage struct {
-	areas      []*area
+	areas      []*Area
 	operations []offered
 	result     Coverage
 }
@@ -100,7 +100,7 @@ func (o *offered) language() (*automaton.Language, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Name, err)
 	}
-	paths, err := canonical(tree)
+	paths, err := Canonical(tree)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Name, err)
 	}
@@ -113,12 +113,12 @@ func (c *coverage) operation(o *offered) error {
 		if !covers(a.Methods, o.Method) {
 			continue
 		}
-		_, meets, err := automaton.Witness(o.paths, a.paths)
+		_, meets, err := automaton.Witness(o.paths, a.Paths)
 		if err != nil && !errors.Is(err, automaton.ErrTooLarge) {
 			return err
 		}
 		if meets {
-			covering = append(covering, a.paths)
+			covering = append(covering, a.Paths)
 		}
 	}
 	path, open, err := automaton.Beyond([]*automaton.Language{o.paths}, covering...)
@@ -139,14 +139,14 @@ func (c *coverage) operation(o *offered) error {
 
 // activity looks for the methods of an activity among the operations. HEAD is
 // offered where GET is (RFC 9110 section 9.3.2), and OPTIONS by every server.
-func (c *coverage) activity(a *area) error {
+func (c *coverage) activity(a *Area) error {
 	var meeting []string
 	for i := range c.operations {
 		o := &c.operations[i]
 		if !covers(a.Methods, o.Method) && !(o.Method == "GET" && slices.Contains(a.Methods, "HEAD")) {
 			continue
 		}
-		_, meets, err := automaton.Witness(o.paths, a.paths)
+		_, meets, err := automaton.Witness(o.paths, a.Paths)
 		if err != nil && !errors.Is(err, automaton.ErrTooLarge) {
 			return err
 		}

@@ -1,9 +1,11 @@
-// Package analysis answers questions about whole permission tables: what is
-// wrong with one ([Lint]), what a change lets in and shuts out ([Diff]) and which
-// activities take calls from others ([Guards]).
+// Package analysis compares the activities of permission tables by the calls that
+// they cover: which share calls ([Neighbours]), which take the decision from others
+// ([Guards]), which a service does not offer ([Cover]), and which request shows one
+// ([Examples]). Package lint finds what is wrong with a table, and package diff
+// what a change lets in and shuts out.
 //
-// Answers about paths are exact. Regexes are compared as automata over the
+// Results about paths are exact. Regexes are compared as automata over the
 // canonical paths, and each claim comes with a [Call] that shows it, checked
 // against the regex engine that decides requests. Where that would take too
-// much, the answer says so.
+// much, the result says so.
 package analysis

@@ -21,23 +21,23 @@ type Example struct {
 // Examples finds a request for each activity that a gate with these path options
 // does not refuse for its path.
 func Examples(rules []permission.OwnedActivity, o core.PathOptions) ([]Example, error) {
-	all, err := areas(rules)
+	all, err := Areas(rules)
 	if err != nil {
 		return nil, err
 	}
 	refused := refusedPaths(o)
 	examples := make([]Example, len(all))
 	for i, a := range all {
-		if a.paths == nil {
+		if a.Paths == nil {
 			examples[i].TooLarge = true
 			continue
 		}
-		path, found, err := automaton.Beyond([]*automaton.Language{a.paths}, refused...)
+		path, found, err := automaton.Beyond([]*automaton.Language{a.Paths}, refused...)
 		if err != nil {
 			return nil, err
 		}
 		e := Example{Call{exampleMethod(a), exampleHost(a), path}, found, false}
-		if err := e.check(a); found && err != nil {
+		if err := e.Check(a); found && err != nil {
 			return nil, err
 		}
 		examples[i] = e
@@ -57,14 +57,14 @@ func refusedPaths(o core.PathOptions) []*automaton.Language {
 	return refused
 }
 
-func exampleMethod(a *area) string {
+func exampleMethod(a *Area) string {
 	if anyMethod(a) {
 		return commonMethods[0]
 	}
 	return a.Methods[0]
 }
 
-func exampleHost(a *area) string {
+func exampleHost(a *Area) string {
 	if len(a.Hosts) == 0 {
 		return ""
 	}

@@ -15,20 +15,33 @@ type Guard struct {
 // say on some of its calls. An activity that a permission owns has none.
 func Guards(rules []permission.OwnedActivity) ([][]Guard, error) {
 	guards := make([][]Guard, len(rules))
-	all, err := areas(rules)
+	all, err := Areas(rules)
 	if err != nil {
 		return nil, err
 	}
-	near, _, err := neighbours(all)
+	near, _, err := Neighbours(all)
 	if err != nil {
 		return nil, err
 	}
 	for i, a := range all {
 		for _, n := range near[a] {
-			if n.Section != a.Section && takesTheSay(n.area, a) {
-				guards[i] = append(guards[i], Guard{n.OwnedActivity, n.shared})
+			if n.Section != a.Section && TakesTheSay(n.Area, a) {
+				guards[i] = append(guards[i], Guard{n.OwnedActivity, n.Shared})
 			}
 		}
 	}
 	return guards, nil
+}
+
+// TakesTheSay reports whether a call that both cover is not decided by b.
+func TakesTheSay(a, b *Area) bool {
+	switch {
+	case b.Override && b.Section == permission.InPublic:
+		return false
+	case a.Override && a.Section == permission.InPublic:
+		return true
+	case b.Override:
+		return false
+	}
+	return a.Section > b.Section
 }

@@ -8,44 +8,44 @@ import (
 	"gatehouse/core/permission/automaton"
 )
 
-// neighbour is an activity that shares calls with another, and one of them.
-type neighbour struct {
-	*area
-	shared Call
+// Neighbour is an activity that shares calls with another, and one of them.
+type Neighbour struct {
+	*Area
+	Shared Call
 }
 
-// unclear is a pair of activities that are too large to compare, and that may
+// Unclear is a pair of activities that are too large to compare, and that may
 // share calls.
-type unclear struct{ a, b *area }
+type Unclear struct{ A, B *Area }
 
-// neighbours finds for each activity those that share calls with it, in the
+// Neighbours finds for each activity those that share calls with it, in the
 // order of the table. Activities that are too large by themselves have none.
-func neighbours(all []*area) (map[*area][]neighbour, []unclear, error) {
-	var list []*area
+func Neighbours(all []*Area) (map[*Area][]Neighbour, []Unclear, error) {
+	var list []*Area
 	for _, a := range all {
-		if a.paths != nil {
+		if a.Paths != nil {
 			list = append(list, a)
 		}
 	}
-	p := pairing{list: list, near: map[*area][]neighbour{}, seen: map[[2]int]bool{}}
+	p := pairing{list: list, near: map[*Area][]Neighbour{}, seen: map[[2]int]bool{}}
 	err := p.together()
 	if errors.Is(err, automaton.ErrTooLarge) {
 		err = p.pairByPair()
 	}
-	order := make(map[*area]int, len(all))
+	order := make(map[*Area]int, len(all))
 	for i, a := range all {
 		order[a] = i
 	}
 	for _, n := range p.near {
-		slices.SortFunc(n, func(a, b neighbour) int { return cmp.Compare(order[a.area], order[b.area]) })
+		slices.SortFunc(n, func(a, b Neighbour) int { return cmp.Compare(order[a.Area], order[b.Area]) })
 	}
 	return p.near, p.unclear, err
 }
 
 type pairing struct {
-	list    []*area
-	near    map[*area][]neighbour
-	unclear []unclear
+	list    []*Area
+	near    map[*Area][]Neighbour
+	unclear []Unclear
 	seen    map[[2]int]bool
 }
 
@@ -54,10 +54,10 @@ type pairing struct {
 func (p *pairing) together() error {
 	languages := make([]*automaton.Language, len(p.list))
 	for i, a := range p.list {
-		languages[i] = a.paths
+		languages[i] = a.Paths
 	}
 	var failed error
-	err := automaton.Explore([]*automaton.Language{canonicalPaths()}, languages, func(members []int, path string) bool {
+	err := automaton.Explore([]*automaton.Language{CanonicalPaths()}, languages, func(members []int, path string) bool {
 		for i, a := range members {
 			for _, b := range members[i+1:] {
 				if failed = p.pair(a, b, path); failed != nil {
@@ -74,13 +74,13 @@ func (p *pairing) together() error {
 func (p *pairing) pairByPair() error {
 	for i, a := range p.list {
 		for j := i + 1; j < len(p.list); j++ {
-			if p.seen[[2]int{i, j}] || !a.near(p.list[j]) {
+			if p.seen[[2]int{i, j}] || !a.Near(p.list[j]) {
 				continue
 			}
-			path, ok, err := automaton.Witness(a.paths, p.list[j].paths)
+			path, ok, err := automaton.Witness(a.Paths, p.list[j].Paths)
 			switch {
 			case errors.Is(err, automaton.ErrTooLarge):
-				p.unclear = append(p.unclear, unclear{a, p.list[j]})
+				p.unclear = append(p.unclear, Unclear{a, p.list[j]})
 			case err != nil:
 				return err
 			case ok:
@@ -105,7 +105,7 @@ func (p *pairing) pair(i, j int, path string) error {
 		return nil
 	}
 	call := Call{methods[0], sharedHost(a, b), path}
-	p.near[a] = append(p.near[a], neighbour{b, call})
-	p.near[b] = append(p.near[b], neighbour{a, call})
-	return call.check(a, b)
+	p.near[a] = append(p.near[a], Neighbour{b, call})
+	p.near[b] = append(p.near[b], Neighbour{a, call})
+	return call.Check(a, b)
 }

@@ -8,43 +8,45 @@ import (
 	"gatehouse/core/permission"
 )
 
-// answer is yes, no or unknown.
-type answer int
+// Answer is the result of a comparison that is not always possible.
+type Answer int
 
+// The answers, in an order in which the lesser of two holds for both.
 const (
-	no answer = iota
-	unknown
-	yes
+	No Answer = iota
+	Unknown
+	Yes
 )
 
-// demand is what an activity requires.
-type demand struct {
+// Demand is what an activity requires.
+type Demand struct {
 	*permission.Requirements
-	// path is set where the condition reads the named groups of the path: then
+	// Path is set where the condition reads the named groups of the path: then
 	// the same condition may mean something else behind another regex.
-	path string
+	Path string
 }
 
-func (a *area) demand() demand {
+// Demand is what the activity requires.
+func (a *Area) Demand() Demand {
 	if a.ConditionReadsPath() {
-		return demand{&a.Require, a.Path}
+		return Demand{&a.Require, a.Path}
 	}
-	return demand{&a.Require, ""}
+	return Demand{&a.Require, ""}
 }
 
-// weaker reports whether every caller who meets b meets a too. Conditions that
+// Weaker reports whether every caller who meets b meets a too. Conditions that
 // are written differently are not compared: unknown.
-func weaker(a, b demand) answer {
+func Weaker(a, b Demand) Answer {
 	if !weakerScopes(a.Requirements, b.Requirements) || !weakerAuthentication(a.Requirements, b.Requirements) {
-		return no
+		return No
 	}
 	switch {
-	case a.When == "" || a.When == b.When && a.path == b.path:
-		return yes
+	case a.When == "" || a.When == b.When && a.Path == b.Path:
+		return Yes
 	case b.When == "":
-		return no
+		return No
 	}
-	return unknown
+	return Unknown
 }
 
 func weakerScopes(a, b *permission.Requirements) bool {
@@ -79,96 +81,8 @@ func within(list, of []string) bool {
 	return !slices.ContainsFunc(list, func(s string) bool { return !slices.Contains(of, s) })
 }
 
-// least leaves out the demands that another one makes needless.
-func least(list []demand) []demand {
-	var kept []demand
-	for i, d := range list {
-		needless := false
-		for j, o := range list {
-			if i == j || weaker(o, d) != yes {
-				continue
-			}
-			needless = needless || weaker(d, o) != yes || j < i
-		}
-		if !needless {
-			kept = append(kept, d)
-		}
-	}
-	return kept
-}
-
-// key is equal for demands that are written alike, whatever their order.
-func (d demand) key() string {
+// Key is equal for demands that are written alike, whatever their order.
+func (d Demand) Key() string {
 	sorted := func(list []string) []string { return slices.Sorted(slices.Values(list)) }
-	return fmt.Sprintf("%q %q %q %s %q %q %q", sorted(d.AllScopes), sorted(d.AnyScope), d.AAL, d.MaxAge, sorted(d.Credentials), d.When, d.path)
-}
-
-func keys(list []demand) []string {
-	out := make([]string, len(list))
-	for i, d := range list {
-		out[i] = d.key()
-	}
-	slices.Sort(out)
-	return out
-}
-
-// compareDemands says what becomes of callers when the ways into a call are
-// replaced by others.
-func compareDemands(was, is []demand) []Direction {
-	was, is = withoutChoices(was), withoutChoices(is)
-	in, out := met(is, was), met(was, is)
-	switch {
-	case in == yes && out == yes:
-		return nil
-	case in == no && out == no:
-		return []Direction{LetsIn, ShutsOut}
-	case in == no && out == unknown, in == no && out == yes:
-		return []Direction{LetsIn}
-	case out == no && in == yes:
-		return []Direction{ShutsOut}
-	case out == no:
-		return []Direction{MayDiffer, ShutsOut}
-	}
-	return []Direction{MayDiffer}
-}
-
-// withoutChoices writes each choice of scopes and of kinds out as demands of
-// their own. What is left has one least caller who meets it, so that whoever
-// meets one of several demands is compared with each of them alone.
-func withoutChoices(list []demand) []demand {
-	var plain []demand
-	for _, d := range list {
-		kinds := d.Credentials
-		if len(kinds) == 0 {
-			kinds = core.KindNames()
-		}
-		choices := [][]string{d.AllScopes}
-		if len(d.AnyScope) > 0 {
-			choices = nil
-		}
-		for _, s := range d.AnyScope {
-			choices = append(choices, append(slices.Clone(d.AllScopes), s))
-		}
-		for _, scopes := range choices {
-			for _, kind := range kinds {
-				one := *d.Requirements
-				one.AllScopes, one.AnyScope, one.Credentials = scopes, nil, []string{kind}
-				plain = append(plain, demand{&one, d.path})
-			}
-		}
-	}
-	return plain
-}
-
-// met reports whether whoever meets one of list meets one of others too.
-func met(list, others []demand) answer {
-	all := yes
-	for _, d := range list {
-		one := no
-		for _, o := range others {
-			one = max(one, weaker(o, d))
-		}
-		all = min(all, one)
-	}
-	return all
+	return fmt.Sprintf("%q %q %q %s %q %q %q", sorted(d.AllScopes), sorted(d.AnyScope), d.AAL, d.MaxAge, sorted(d.Credentials), d.When, d.Path)
 }

@@ -37,24 +37,24 @@ func (c *Call) String() string {
 // must never disagree.
 var errNoWitness = errors.New("a witness was found that the regex does not match; please report this table")
 
-// area is the calls that an activity covers, as far as paths go.
-type area struct {
+// Area is the calls that an activity covers, as far as paths go.
+type Area struct {
 	permission.OwnedActivity
 	// paths is nil when the regex is too large to decide about.
-	paths  *automaton.Language
-	regex  *regexp.Regexp
-	tree   *syntax.Regexp // of regex
+	Paths  *automaton.Language
+	Regex  *regexp.Regexp
+	Tree   *syntax.Regexp // of regex
 	prefix string
 }
 
-// areas prepares activities for questions. Equal regexes share their automata.
-func areas(rules []permission.OwnedActivity) ([]*area, error) {
-	known := map[string]*area{}
-	list := make([]*area, len(rules))
+// Areas prepares activities for questions. Equal regexes share their automata.
+func Areas(rules []permission.OwnedActivity) ([]*Area, error) {
+	known := map[string]*Area{}
+	list := make([]*Area, len(rules))
 	for i, r := range rules {
-		a := &area{OwnedActivity: r}
+		a := &Area{OwnedActivity: r}
 		if same := known[r.Path]; same != nil {
-			a.paths, a.regex, a.tree, a.prefix = same.paths, same.regex, same.tree, same.prefix
+			a.Paths, a.Regex, a.Tree, a.prefix = same.Paths, same.Regex, same.Tree, same.prefix
 		} else if err := a.compile(); err != nil {
 			return nil, fmt.Errorf("%s: path %q: %w", r.PathPlace, r.Path, err)
 		}
@@ -64,29 +64,29 @@ func areas(rules []permission.OwnedActivity) ([]*area, error) {
 	return list, nil
 }
 
-func (a *area) compile() (err error) {
-	if a.regex, err = regexp.Compile(`\A(?:` + a.Path + `)\z`); err != nil {
+func (a *Area) compile() (err error) {
+	if a.Regex, err = regexp.Compile(`\A(?:` + a.Path + `)\z`); err != nil {
 		return err
 	}
 	path, err := a.Pattern()
 	if err != nil {
 		return err
 	}
-	a.tree, a.prefix = path.Tree, literalPrefix(path.Tree)
-	a.paths, err = canonical(path.Tree)
+	a.Tree, a.prefix = path.Tree, literalPrefix(path.Tree)
+	a.Paths, err = Canonical(path.Tree)
 	if errors.Is(err, automaton.ErrTooLarge) {
 		return nil
 	}
 	return err
 }
 
-// canonical is the language of a regex among the canonical paths.
-func canonical(tree *syntax.Regexp) (*automaton.Language, error) {
+// Canonical is the language of a regex among the canonical paths.
+func Canonical(tree *syntax.Regexp) (*automaton.Language, error) {
 	all, err := automaton.Compile(tree)
 	if err != nil {
 		return nil, err
 	}
-	return all.And(canonicalPaths())
+	return all.And(CanonicalPaths())
 }
 
 // literalPrefix is what every match begins with.
@@ -114,16 +114,16 @@ func literalPrefix(re *syntax.Regexp) string {
 	return ""
 }
 
-// near reports, at little cost, whether two activities may share a call.
-func (a *area) near(b *area) bool {
+// Near reports, at little cost, whether two activities may share a call.
+func (a *Area) Near(b *Area) bool {
 	return (strings.HasPrefix(a.prefix, b.prefix) || strings.HasPrefix(b.prefix, a.prefix)) &&
 		len(sharedMethods(a, b)) > 0 && sharedHosts(a, b)
 }
 
-// check holds a witness against the regex engine.
-func (c *Call) check(covering ...*area) error {
+// Check holds a witness against the regex engine.
+func (c *Call) Check(covering ...*Area) error {
 	for _, a := range covering {
-		if !a.regex.MatchString(c.Path) {
+		if !a.Regex.MatchString(c.Path) {
 			return fmt.Errorf("%s: %s: %w", a.Place, c, errNoWitness)
 		}
 	}
@@ -136,13 +136,13 @@ func (c *Call) check(covering ...*area) error {
 // name, the best known first. The last are there so that one is always left.
 var commonMethods = []string{"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "MKCOL", "OTHER"}
 
-func anyMethod(a *area) bool { return a.Methods[0] == permission.AnyMethod }
+func anyMethod(a *Area) bool { return a.Methods[0] == permission.AnyMethod }
 
-func (a *area) coversMethod(m string) bool { return anyMethod(a) || slices.Contains(a.Methods, m) }
+func (a *Area) CoversMethod(m string) bool { return anyMethod(a) || slices.Contains(a.Methods, m) }
 
 // sharedMethods lists the methods that both activities cover and at least one
 // names, or an example where both cover all.
-func sharedMethods(a, b *area) []string {
+func sharedMethods(a, b *Area) []string {
 	switch {
 	case anyMethod(a) && anyMethod(b):
 		return commonMethods[:1]
@@ -160,9 +160,9 @@ func sharedMethods(a, b *area) []string {
 	return shared
 }
 
-// methodClasses lists one method for each class of methods that the
+// MethodClasses lists one method for each class of methods that the
 // activities tell apart within those that a covers.
-func methodClasses(a *area, others []*area) []string {
+func MethodClasses(a *Area, others []*Area) []string {
 	if !anyMethod(a) {
 		return a.Methods
 	}
@@ -184,31 +184,31 @@ func methodClasses(a *area, others []*area) []string {
 
 // --- hosts
 
-func (a *area) coversHost(host string) bool {
+func (a *Area) CoversHost(host string) bool {
 	return len(a.Hosts) == 0 || slices.ContainsFunc(a.Hosts, func(p string) bool { return pattern.HostMatches(p, host) })
 }
 
-func sharedHosts(a, b *area) bool {
+func sharedHosts(a, b *Area) bool {
 	return len(a.Hosts) == 0 || len(b.Hosts) == 0 || sharedHost(a, b) != ""
 }
 
 // sharedHost is a host that both activities cover, or nothing where neither
 // names one.
-func sharedHost(a, b *area) string {
-	for _, host := range hostClasses([]*area{a, b}) {
-		if host != otherHost && a.coversHost(host) && b.coversHost(host) {
+func sharedHost(a, b *Area) string {
+	for _, host := range HostClasses([]*Area{a, b}) {
+		if host != OtherHost && a.CoversHost(host) && b.CoversHost(host) {
 			return host
 		}
 	}
 	return ""
 }
 
-// otherHost is an example of a host that no activity names.
-const otherHost = "other.example"
+// OtherHost is an example of a host that no activity names.
+const OtherHost = "other.example"
 
-// hostClasses lists one host for each class of hosts that the activities tell
+// HostClasses lists one host for each class of hosts that the activities tell
 // apart. A host is told by its name or by the longest domain above it.
-func hostClasses(list []*area) []string {
+func HostClasses(list []*Area) []string {
 	var patterns []string
 	for _, a := range list {
 		patterns = append(patterns, a.Hosts...)
@@ -234,7 +234,7 @@ func hostClasses(list []*area) []string {
 
 // unnamed is an example of a host that no pattern covers.
 func unnamed(patterns []string) string {
-	for _, host := range []string{otherHost, "other.test", "other.invalid"} {
+	for _, host := range []string{OtherHost, "other.test", "other.invalid"} {
 		if !slices.ContainsFunc(patterns, func(p string) bool { return pattern.HostMatches(p, host) }) {
 			return host
 		}

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"gatehouse/core/permission/analysis"
+	"gatehouse/core/permission/analysis/lint"
 	"gatehouse/internal/check/document"
 )
 
@@ -96,17 +96,17 @@ func (c *Collector) Errors() int {
 // Sorted parts the findings by the comments of the files, in the order of files
 // and lines. A comment that accepts nothing is a finding as well.
 func (c *Collector) Sorted() (findings, silenced []Finding) {
-	var ignores []*analysis.Ignore
+	var ignores []*lint.Ignore
 	for _, name := range c.order {
-		found, malformed := analysis.Ignores("check", name, c.texts[name], isAnyRule)
+		found, malformed := lint.Ignores("check", name, c.texts[name], isAnyRule)
 		for _, m := range malformed {
 			c.Add("lint-ignore", document.Place(m.Place), "%s", m.Text)
 		}
 		ignores = append(ignores, found...)
 	}
-	used := map[*analysis.Ignore]bool{}
+	used := map[*lint.Ignore]bool{}
 	for _, f := range c.found {
-		covers := func(i *analysis.Ignore) bool {
+		covers := func(i *lint.Ignore) bool {
 			return i.Rule == f.Rule && i.Place.File == f.File && i.Line == f.Line && f.Severity == Warning
 		}
 		if i := slices.IndexFunc(ignores, covers); i >= 0 {

@@ -3,7 +3,7 @@ package finding
 import (
 	"slices"
 
-	"gatehouse/core/permission/analysis"
+	"gatehouse/core/permission/analysis/lint"
 )
 
 // Rule is one thing that is looked for.
@@ -69,5 +69,5 @@ func isRule(name string) bool { return ruleNamed(name).Doc != "" }
 // isAnyRule knows those of lint too, whose comments may stand in a table that a
 // configuration holds.
 func isAnyRule(name string) bool {
-	return isRule(name) || slices.ContainsFunc(analysis.LintRules, func(r analysis.LintRule) bool { return r.Name == name })
+	return isRule(name) || slices.ContainsFunc(lint.LintRules, func(r lint.LintRule) bool { return r.Name == name })
 }

@@ -1,7 +1,8 @@
-package analysis
+package lint
 
 import (
 	"fmt"
+	"gatehouse/core/permission/analysis"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,7 +11,7 @@ import (
 )
 
 // owners names those whom activities belong to, a few of them.
-func owners(list []neighbour) string {
+func owners(list []analysis.Neighbour) string {
 	names := ownerNames(list)
 	if len(names) > 3 {
 		return strings.Join(names[:2], ", ") + fmt.Sprintf(" and %d more", len(names)-2)
@@ -21,7 +22,7 @@ func owners(list []neighbour) string {
 	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
 }
 
-func ownerNames(list []neighbour) []string {
+func ownerNames(list []analysis.Neighbour) []string {
 	var names []string
 	for _, n := range list {
 		if !slices.Contains(names, n.Owner()) {
@@ -31,16 +32,16 @@ func ownerNames(list []neighbour) []string {
 	return names
 }
 
-func agree(list []neighbour, one, many string) string {
+func agree(list []analysis.Neighbour, one, many string) string {
 	if len(ownerNames(list)) == 1 {
 		return one
 	}
 	return many
 }
 
-func take(list []neighbour) string  { return agree(list, "decides", "decide") }
-func cover(list []neighbour) string { return agree(list, "covers", "cover") }
-func open(list []neighbour) string  { return agree(list, "opens", "open") }
+func take(list []analysis.Neighbour) string  { return agree(list, "decides", "decide") }
+func cover(list []analysis.Neighbour) string { return agree(list, "covers", "cover") }
+func open(list []analysis.Neighbour) string  { return agree(list, "opens", "open") }
 
 // quoted puts a text of a table between quotes, with its backslashes as they
 // are written.

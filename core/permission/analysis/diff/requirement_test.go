@@ -1,4 +1,4 @@
-package analysis
+package diff
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/tablefile"
 )
 
@@ -31,7 +32,7 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 			}
 		}
 	}
-	var list []*area
+	var list []*analysis.Area
 	var meets [][]bool
 	for _, text := range []string{
 		"{}", "{all_scopes: [a]}", "{any_scope: [a]}", "{any_scope: [a, b]}", "{all_scopes: [a, b]}", "{all_scopes: [b], any_scope: [a, c]}",
@@ -56,18 +57,18 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 		for i, p := range callers {
 			row[i] = table.Match(context.Background(), call).Allows(context.Background(), call, p) == nil
 		}
-		list = append(list, &area{OwnedActivity: permission.Activities(file)[0]})
+		list = append(list, &analysis.Area{OwnedActivity: permission.Activities(file)[0]})
 		meets = append(meets, row)
 	}
 	for i, a := range list {
 		for j, b := range list {
-			implied := yes
+			implied := analysis.Yes
 			for k := range callers {
 				if meets[j][k] && !meets[i][k] {
-					implied = no
+					implied = analysis.No
 				}
 			}
-			if got := weaker(a.demand(), b.demand()); got != implied {
+			if got := analysis.Weaker(a.Demand(), b.Demand()); got != implied {
 				t.Errorf("%+v weaker than %+v: %d, want %d", a.Require, b.Require, got, implied)
 			}
 		}
@@ -75,24 +76,26 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 }
 
 func TestCompareDemands(t *testing.T) {
-	need := func(list ...permission.Requirements) (demands []demand) {
+	need := func(list ...permission.Requirements) (demands []analysis.Demand) {
 		for i := range list {
-			demands = append(demands, demand{&list[i], ""})
+			demands = append(demands, analysis.Demand{Requirements: &list[i]})
 		}
 		return demands
 	}
-	when := func(text string) []demand { return []demand{{&permission.Requirements{When: text}, ""}} }
+	when := func(text string) []analysis.Demand {
+		return []analysis.Demand{{Requirements: &permission.Requirements{When: text}}}
+	}
 	for _, tt := range []struct {
-		was, is []demand
+		was, is []analysis.Demand
 		want    string
 	}{
 		{nil, nil, "[]"},
-		{nil, []demand{free}, "[lets_in]"},
-		{[]demand{free}, nil, "[shuts_out]"},
+		{nil, []analysis.Demand{free}, "[lets_in]"},
+		{[]analysis.Demand{free}, nil, "[shuts_out]"},
 		{when("a"), when("a"), "[]"},
 		{when("a"), when("b"), "[may_differ]"},
-		{when("a"), []demand{free}, "[lets_in]"},
-		{[]demand{free}, when("a"), "[shuts_out]"},
+		{when("a"), []analysis.Demand{free}, "[lets_in]"},
+		{[]analysis.Demand{free}, when("a"), "[shuts_out]"},
 		{when("a"), append(when("a"), when("b")...), "[may_differ]"},
 		{need(permission.Requirements{AAL: "aal2"}), need(permission.Requirements{MaxAge: time.Minute}), "[lets_in shuts_out]"},
 		// A choice may be written as two activities.

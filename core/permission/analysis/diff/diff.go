@@ -1,4 +1,6 @@
-package analysis
+// Package diff compares what two permission tables mean, whatever way they are
+// written in: for whom a change opens a call or closes it.
+package diff
 
 import (
 	"cmp"
@@ -9,6 +11,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
 )
 
@@ -62,7 +65,7 @@ type Change struct {
 	Who       Who
 	Direction Direction
 	// Witness is such a call, with each of Methods.
-	Witness Call
+	Witness analysis.Call
 	Methods []string
 	// Old and New are the activities that decide the witness.
 	Old, New []Decider
@@ -96,7 +99,7 @@ func Diff(older, newer Version) (*Difference, error) {
 	d := &differ{people: everyone(older.Table, newer.Table), found: map[string]int{}, result: &Difference{}}
 	d.findHolders()
 	for i, v := range []Version{older, newer} {
-		list, err := areas(permission.Activities(v.Files...))
+		list, err := analysis.Areas(permission.Activities(v.Files...))
 		if err != nil {
 			return nil, err
 		}
@@ -176,14 +179,14 @@ func (p *person) noteChanges() {
 
 // side is an activity of one of the two tables.
 type side struct {
-	*area
+	*analysis.Area
 	version int
 }
 
 // key says all that an activity means.
 func (s side) key() string {
 	methods, hosts := slices.Sorted(slices.Values(s.Methods)), slices.Sorted(slices.Values(s.Hosts))
-	return fmt.Sprintf("%q %q %q %q %q %t %s", s.Section, s.Permission, methods, hosts, s.Path, s.Override, s.demand().key())
+	return fmt.Sprintf("%q %q %q %q %q %t %s", s.Section, s.Permission, methods, hosts, s.Path, s.Override, s.Demand().Key())
 }
 
 type differ struct {
@@ -192,8 +195,8 @@ type differ struct {
 	people  []person
 	holders map[string][]*person
 	// neighbours are worked out beforehand where many are asked for.
-	neighbours map[*area][]neighbour
-	version    map[*area]int
+	neighbours map[*analysis.Area][]analysis.Neighbour
+	version    map[*analysis.Area]int
 	found      map[string]int
 	result     *Difference
 }
@@ -203,16 +206,16 @@ type differ struct {
 var manyRelevant = 50
 
 func (d *differ) findNeighbours() error {
-	d.version = map[*area]int{}
-	list := make([]*area, len(d.all))
+	d.version = map[*analysis.Area]int{}
+	list := make([]*analysis.Area, len(d.all))
 	for i, s := range d.all {
-		list[i] = s.area
-		d.version[s.area] = s.version
+		list[i] = s.Area
+		d.version[s.Area] = s.version
 	}
-	near, unclear, err := neighbours(list)
+	near, unclear, err := analysis.Neighbours(list)
 	for _, u := range unclear {
-		near[u.a] = append(near[u.a], neighbour{area: u.b})
-		near[u.b] = append(near[u.b], neighbour{area: u.a})
+		near[u.A] = append(near[u.A], analysis.Neighbour{Area: u.B})
+		near[u.B] = append(near[u.B], analysis.Neighbour{Area: u.A})
 	}
 	d.neighbours = near
 	return err
@@ -221,14 +224,14 @@ func (d *differ) findNeighbours() error {
 // near lists the activities that may share calls with one, itself included.
 func (d *differ) near(s side) []side {
 	if d.neighbours == nil {
-		return slices.DeleteFunc(slices.Clone(d.all), func(o side) bool { return !s.near(o.area) })
+		return slices.DeleteFunc(slices.Clone(d.all), func(o side) bool { return !s.Near(o.Area) })
 	}
 	near := []side{s}
-	for _, n := range d.neighbours[s.area] {
-		near = append(near, side{n.area, d.version[n.area]})
+	for _, n := range d.neighbours[s.Area] {
+		near = append(near, side{n.Area, d.version[n.Area]})
 	}
 	for _, o := range d.all {
-		if o.paths == nil && s.near(o.area) {
+		if o.Paths == nil && s.Near(o.Area) {
 			near = append(near, o)
 		}
 	}
@@ -275,15 +278,15 @@ func (d *differ) relevant() []side {
 
 // around compares the two tables on all calls that one activity covers.
 func (d *differ) around(s side) error {
-	if s.paths == nil {
+	if s.Paths == nil {
 		return automaton.ErrTooLarge
 	}
 	near := d.near(s)
-	plain := make([]*area, len(near))
+	plain := make([]*analysis.Area, len(near))
 	for i := range near {
-		plain[i] = near[i].area
+		plain[i] = near[i].Area
 	}
-	for _, ground := range grounds(s.area, plain) {
+	for _, ground := range grounds(s.Area, plain) {
 		if err := d.compareOn(s, ground, near); err != nil {
 			return err
 		}
@@ -298,17 +301,17 @@ type ground struct {
 	members []int
 }
 
-func grounds(a *area, others []*area) []ground {
+func grounds(a *analysis.Area, others []*analysis.Area) []ground {
 	var list []ground
 	known := map[string]int{}
-	for _, host := range hostClasses(append([]*area{a}, others...)) {
-		if !a.coversHost(host) {
+	for _, host := range analysis.HostClasses(append([]*analysis.Area{a}, others...)) {
+		if !a.CoversHost(host) {
 			continue
 		}
-		for _, method := range methodClasses(a, others) {
+		for _, method := range analysis.MethodClasses(a, others) {
 			g := ground{methods: []string{method}, host: host}
 			for i, o := range others {
-				if o.coversMethod(method) && o.coversHost(host) {
+				if o.CoversMethod(method) && o.CoversHost(host) {
 					g.members = append(g.members, i)
 				}
 			}
@@ -329,18 +332,18 @@ func (d *differ) compareOn(s side, g ground, near []side) error {
 	languages := make([]*automaton.Language, len(g.members))
 	for i, m := range g.members {
 		members[i] = near[m]
-		if languages[i] = near[m].paths; languages[i] == nil {
+		if languages[i] = near[m].Paths; languages[i] == nil {
 			return automaton.ErrTooLarge
 		}
 	}
 	var failed error
-	err := automaton.Explore([]*automaton.Language{s.paths}, languages, func(matched []int, path string) bool {
-		var covers [2][]*area
+	err := automaton.Explore([]*automaton.Language{s.Paths}, languages, func(matched []int, path string) bool {
+		var covers [2][]*analysis.Area
 		for _, m := range matched {
-			covers[members[m].version] = append(covers[members[m].version], members[m].area)
+			covers[members[m].version] = append(covers[members[m].version], members[m].Area)
 		}
-		call := Call{g.methods[0], g.host, path}
-		if failed = call.check(slices.Concat(covers[:]...)...); failed != nil {
+		call := analysis.Call{Method: g.methods[0], Host: g.host, Path: path}
+		if failed = call.Check(slices.Concat(covers[:]...)...); failed != nil {
 			return false
 		}
 		d.compare(call, g.methods, decisive(covers[0]), decisive(covers[1]))
@@ -350,24 +353,24 @@ func (d *differ) compareOn(s side, g ground, near []side) error {
 }
 
 // decisive picks the activities that decide a call that all of them cover.
-func decisive(covering []*area) []*area {
+func decisive(covering []*analysis.Area) []*analysis.Area {
 	strictest := permission.InPublic
 	for _, a := range covering {
 		if a.Override && a.Section == permission.InPublic {
-			return []*area{a}
+			return []*analysis.Area{a}
 		}
 		if a.Section > strictest {
 			strictest = a.Section
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(covering), func(a *area) bool {
+	return slices.DeleteFunc(slices.Clone(covering), func(a *analysis.Area) bool {
 		return a.Section != strictest && !(a.Override && a.Section == permission.InAuthenticated)
 	})
 }
 
 // compare notes for whom a call is decided otherwise. A change that somebody
 // shares with everybody who has less is noted there only.
-func (d *differ) compare(call Call, methods []string, older, newer []*area) {
+func (d *differ) compare(call analysis.Call, methods []string, older, newer []*analysis.Area) {
 	var told []string
 	opened := false
 	for _, p := range d.concerned(older, newer) {
@@ -385,16 +388,16 @@ func (d *differ) compare(call Call, methods []string, older, newer []*area) {
 		for _, direction := range directions {
 			d.note(Change{Who: p.who, Direction: direction, Witness: call, Methods: methods, Old: p.deciders(older, 0), New: p.deciders(newer, 1)})
 		}
-		opened = opened || p.who.Name == "" && len(directions) > 0 && len(is) == 1 && weaker(is[0], free) == yes
+		opened = opened || p.who.Name == "" && len(directions) > 0 && len(is) == 1 && analysis.Weaker(is[0], free) == analysis.Yes
 	}
 }
 
 // free is the demand that everybody meets.
-var free = demand{&permission.Requirements{}, ""}
+var free = analysis.Demand{Requirements: &permission.Requirements{}}
 
 // concerned are those for whom the activities can make a difference: nobody in
 // particular, and whoever holds one of their permissions.
-func (d *differ) concerned(lists ...[]*area) []*person {
+func (d *differ) concerned(lists ...[]*analysis.Area) []*person {
 	people := []*person{&d.people[0], &d.people[1]}
 	var seen []string
 	for _, a := range slices.Concat(lists...) {
@@ -413,20 +416,20 @@ func (d *differ) concerned(lists ...[]*area) []*person {
 
 // may lists what a person must meet to make a call: nothing (nil) where the
 // person may not, whatever they meet.
-func (p *person) may(deciding []*area, version int) []demand {
-	var open []demand
+func (p *person) may(deciding []*analysis.Area, version int) []analysis.Demand {
+	var open []analysis.Demand
 	for _, a := range deciding {
 		if a.Section == permission.InPublic {
-			return []demand{free}
+			return []analysis.Demand{free}
 		}
 		if p.granted(a, version) {
-			open = append(open, a.demand())
+			open = append(open, a.Demand())
 		}
 	}
 	return least(open)
 }
 
-func (p *person) granted(a *area, version int) bool {
+func (p *person) granted(a *analysis.Area, version int) bool {
 	switch a.Section {
 	case permission.InPublic:
 		return true
@@ -436,7 +439,7 @@ func (p *person) granted(a *area, version int) bool {
 	return p.holds[version][a.Permission]
 }
 
-func (p *person) deciders(list []*area, version int) []Decider {
+func (p *person) deciders(list []*analysis.Area, version int) []Decider {
 	out := make([]Decider, len(list))
 	for i, a := range list {
 		out[i] = Decider{a.OwnedActivity, p.granted(a, version)}

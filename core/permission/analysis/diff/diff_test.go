@@ -1,4 +1,4 @@
-package analysis
+package diff
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/tablefile"
 )
 
@@ -134,10 +135,10 @@ func callers(w Who) []*core.Principal {
 	return list
 }
 
-func allowed(v Version, c Call, p *core.Principal) bool {
+func allowed(v Version, c analysis.Call, p *core.Principal) bool {
 	host := c.Host
 	if host == "" {
-		host = otherHost
+		host = analysis.OtherHost
 	}
 	call := &core.Call{Request: &core.Request{Method: c.Method, Target: c.Target(), Host: host}, Path: c.Path}
 	access := v.Table.Match(context.Background(), call)
@@ -173,7 +174,7 @@ func checkNothingIsMissed(t *testing.T, older, newer Version, d *Difference) {
 			for _, host := range []string{"h.test", "other.test"} {
 				for _, w := range everybody {
 					for _, p := range callers(w) {
-						call := Call{method, host, path}
+						call := analysis.Call{Method: method, Host: host, Path: path}
 						was, is := allowed(older, call, p), allowed(newer, call, p)
 						if was != is && !covered(d, w, is) {
 							t.Errorf("%s: %s was %t, is %t, and no change says so", w, call.String(), was, is)

@@ -1,4 +1,5 @@
-package analysis
+// Package lint looks for what is probably not meant in a permission table.
+package lint
 
 import (
 	"cmp"
@@ -6,6 +7,7 @@ import (
 	"slices"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
 	"gatehouse/core/permission/report"
 )
@@ -43,7 +45,7 @@ type Finding struct {
 	report.Place
 	Text string
 	// Witness shows the finding; nil where there is nothing to show.
-	Witness *Call
+	Witness *analysis.Call
 	// Other is the second place that takes part, if any.
 	Other *report.Place
 	// Reason is why the finding was silenced, where it was.
@@ -62,7 +64,7 @@ type Report struct {
 // Lint looks for what is probably not meant in the files of one table, which
 // must compile. texts holds the content of each file, for its comments.
 func Lint(table *permission.Table, files []*permission.File, texts map[string][]byte) (*Report, error) {
-	all, err := areas(permission.Activities(files...))
+	all, err := analysis.Areas(permission.Activities(files...))
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +82,7 @@ func Lint(table *permission.Table, files []*permission.File, texts map[string][]
 type linter struct {
 	table    *permission.Table
 	files    []*permission.File
-	all      []*area
+	all      []*analysis.Area
 	findings []Finding
 }
 
@@ -88,24 +90,24 @@ func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
 
 // calls looks at which calls activities share.
 func (l *linter) calls() error {
-	near, pairs, err := neighbours(l.all)
+	near, pairs, err := analysis.Neighbours(l.all)
 	if err != nil {
 		return err
 	}
 	for _, p := range pairs {
-		l.add(Finding{Rule: "undecided", Place: p.a.PathPlace, home: p.a.Place, Other: &p.b.Place,
+		l.add(Finding{Rule: "undecided", Place: p.A.PathPlace, home: p.A.Place, Other: &p.B.Place,
 			Text: "what the two regexes share is too large to decide; split them into several activities"})
 	}
-	flagged := map[*area]bool{}
+	flagged := map[*analysis.Area]bool{}
 	for i := len(l.all) - 1; i >= 0; i-- {
 		a := l.all[i]
-		if a.paths == nil {
+		if a.Paths == nil {
 			l.add(Finding{Rule: "undecided", Place: a.PathPlace, home: a.Place,
 				Text: "the regex is too large to compare with others; split it into several activities"})
 			continue
 		}
 		n := near[a]
-		for _, check := range []func(*area, []neighbour, map[*area]bool) error{l.unreachable, l.redundant} {
+		for _, check := range []func(*analysis.Area, []analysis.Neighbour, map[*analysis.Area]bool) error{l.unreachable, l.redundant} {
 			if !flagged[a] {
 				if err := undecided(l, a, check(a, n, flagged)); err != nil {
 					return err
@@ -115,7 +117,7 @@ func (l *linter) calls() error {
 		if flagged[a] {
 			continue
 		}
-		for _, check := range []func(*area, []neighbour) error{l.overlapPublic, l.bypassedRequirement, l.alsoOpenedBy} {
+		for _, check := range []func(*analysis.Area, []analysis.Neighbour) error{l.overlapPublic, l.bypassedRequirement, l.alsoOpenedBy} {
 			if err := undecided(l, a, check(a, n)); err != nil {
 				return err
 			}
@@ -124,7 +126,7 @@ func (l *linter) calls() error {
 	return nil
 }
 
-func undecided(l *linter, a *area, err error) error {
+func undecided(l *linter, a *analysis.Area, err error) error {
 	if !errors.Is(err, automaton.ErrTooLarge) {
 		return err
 	}
@@ -135,33 +137,33 @@ func undecided(l *linter, a *area, err error) error {
 
 // beyond returns a call that a covers and none of the others; ok is false when
 // the others cover all.
-func beyond(a *area, others []neighbour) (call Call, ok bool, err error) {
-	plain := make([]*area, len(others))
+func beyond(a *analysis.Area, others []analysis.Neighbour) (call analysis.Call, ok bool, err error) {
+	plain := make([]*analysis.Area, len(others))
 	for i := range others {
-		plain[i] = others[i].area
+		plain[i] = others[i].Area
 	}
-	for _, method := range methodClasses(a, plain) {
-		for _, host := range hostClasses(append([]*area{a}, plain...)) {
-			if !a.coversHost(host) {
+	for _, method := range analysis.MethodClasses(a, plain) {
+		for _, host := range analysis.HostClasses(append([]*analysis.Area{a}, plain...)) {
+			if !a.CoversHost(host) {
 				continue
 			}
 			var covering []*automaton.Language
 			for _, o := range plain {
-				if o.coversMethod(method) && o.coversHost(host) {
-					covering = append(covering, o.paths)
+				if o.CoversMethod(method) && o.CoversHost(host) {
+					covering = append(covering, o.Paths)
 				}
 			}
-			path, ok, err := automaton.Beyond([]*automaton.Language{a.paths}, covering...)
+			path, ok, err := automaton.Beyond([]*automaton.Language{a.Paths}, covering...)
 			if ok || err != nil {
-				return Call{method, host, path}, ok, err
+				return analysis.Call{Method: method, Host: host, Path: path}, ok, err
 			}
 		}
 	}
-	return Call{}, false, nil
+	return analysis.Call{}, false, nil
 }
 
-func those(list []neighbour, keep func(neighbour) bool) []neighbour {
-	var kept []neighbour
+func those(list []analysis.Neighbour, keep func(analysis.Neighbour) bool) []analysis.Neighbour {
+	var kept []analysis.Neighbour
 	for _, n := range list {
 		if keep(n) {
 			kept = append(kept, n)
@@ -170,14 +172,14 @@ func those(list []neighbour, keep func(neighbour) bool) []neighbour {
 	return kept
 }
 
-func (l *linter) unreachable(a *area, near []neighbour, flagged map[*area]bool) error {
-	if a.paths.Empty() {
+func (l *linter) unreachable(a *analysis.Area, near []analysis.Neighbour, flagged map[*analysis.Area]bool) error {
+	if a.Paths.Empty() {
 		flagged[a] = true
 		l.add(Finding{Rule: "unreachable", Place: a.PathPlace, home: a.Place,
 			Text: "the regex matches no canonical path, so the activity covers nothing; mend it or remove it"})
 		return nil
 	}
-	over := those(near, func(n neighbour) bool { return takesTheSay(n.area, a) })
+	over := those(near, func(n analysis.Neighbour) bool { return analysis.TakesTheSay(n.Area, a) })
 	if len(over) == 0 {
 		return nil
 	}
@@ -185,28 +187,15 @@ func (l *linter) unreachable(a *area, near []neighbour, flagged map[*area]bool) 
 		return err
 	}
 	flagged[a] = true
-	l.add(Finding{Rule: "unreachable", Place: a.Place, home: a.Place, Witness: &over[0].shared, Other: &over[0].Place,
+	l.add(Finding{Rule: "unreachable", Place: a.Place, home: a.Place, Witness: &over[0].Shared, Other: &over[0].Place,
 		Text: "the " + a.Section.String() + " activity never has a say: " + owners(over) + " " + take(over) + " all its calls; remove it, or mark it override if it is the exception"})
 	return nil
 }
 
-// takesTheSay reports whether a call that both cover is not decided by b.
-func takesTheSay(a, b *area) bool {
-	switch {
-	case b.Override && b.Section == permission.InPublic:
-		return false
-	case a.Override && a.Section == permission.InPublic:
-		return true
-	case b.Override:
-		return false
-	}
-	return a.Section > b.Section
-}
-
-func (l *linter) redundant(a *area, near []neighbour, flagged map[*area]bool) error {
-	same := those(near, func(n neighbour) bool {
-		return !flagged[n.area] && n.Section == a.Section && n.Permission == a.Permission && n.Override == a.Override &&
-			weaker(n.demand(), a.demand()) == yes
+func (l *linter) redundant(a *analysis.Area, near []analysis.Neighbour, flagged map[*analysis.Area]bool) error {
+	same := those(near, func(n analysis.Neighbour) bool {
+		return !flagged[n.Area] && n.Section == a.Section && n.Permission == a.Permission && n.Override == a.Override &&
+			analysis.Weaker(n.Demand(), a.Demand()) == analysis.Yes
 	})
 	if len(same) == 0 {
 		return nil
@@ -215,15 +204,15 @@ func (l *linter) redundant(a *area, near []neighbour, flagged map[*area]bool) er
 		return err
 	}
 	flagged[a] = true
-	f := Finding{Rule: "redundant", Place: a.Place, home: a.Place, Witness: &same[0].shared, Other: &same[0].Place}
-	equal := func(n neighbour) bool { return weaker(a.demand(), n.demand()) == yes }
+	f := Finding{Rule: "redundant", Place: a.Place, home: a.Place, Witness: &same[0].Shared, Other: &same[0].Place}
+	equal := func(n analysis.Neighbour) bool { return analysis.Weaker(a.Demand(), n.Demand()) == analysis.Yes }
 	for _, n := range same {
-		_, more, err := beyond(n.area, []neighbour{{area: a}})
+		_, more, err := beyond(n.Area, []analysis.Neighbour{{Area: a}})
 		if err != nil {
 			return err
 		}
 		if !more && equal(n) {
-			f.Rule, f.Witness, f.Other = "duplicate", &n.shared, &n.Place
+			f.Rule, f.Witness, f.Other = "duplicate", &n.Shared, &n.Place
 			f.Text = a.Owner() + " covers exactly the same calls at " + n.Place.String() + "; remove one of the two"
 			l.add(f)
 			return nil
@@ -241,11 +230,11 @@ func (l *linter) redundant(a *area, near []neighbour, flagged map[*area]bool) er
 }
 
 // overlapPublic looks at a public activity and what guards its calls.
-func (l *linter) overlapPublic(a *area, near []neighbour) error {
+func (l *linter) overlapPublic(a *analysis.Area, near []analysis.Neighbour) error {
 	if a.Section != permission.InPublic {
 		return nil
 	}
-	guarded := those(near, func(n neighbour) bool { return n.Section != permission.InPublic })
+	guarded := those(near, func(n analysis.Neighbour) bool { return n.Section != permission.InPublic })
 	if len(guarded) == 0 {
 		return nil
 	}
@@ -254,36 +243,38 @@ func (l *linter) overlapPublic(a *area, near []neighbour) error {
 	if a.Override {
 		text = "overrides " + owners(guarded) + ": anybody may make the call"
 	}
-	l.add(Finding{Rule: "overlap-public", Place: a.Place, home: a.Place, Witness: &n.shared, Other: &n.Place, Text: text})
+	l.add(Finding{Rule: "overlap-public", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place, Text: text})
 	return nil
 }
 
 // bypassedRequirement looks for ways around the requirement of an activity.
-func (l *linter) bypassedRequirement(a *area, near []neighbour) error {
-	around := those(near, func(n neighbour) bool {
-		return n.Section == a.Section && n.Section != permission.InPublic && weaker(a.demand(), n.demand()) == no
+func (l *linter) bypassedRequirement(a *analysis.Area, near []analysis.Neighbour) error {
+	around := those(near, func(n analysis.Neighbour) bool {
+		return n.Section == a.Section && n.Section != permission.InPublic && analysis.Weaker(a.Demand(), n.Demand()) == analysis.No
 	})
 	if len(around) == 0 {
 		return nil
 	}
 	n := around[0]
 	text := owners(around) + " " + cover(around) + " the call without the requirement; require it there too, or keep the call out of it"
-	l.add(Finding{Rule: "bypassed-requirement", Place: a.Place, home: a.Place, Witness: &n.shared, Other: &n.Place, Text: text})
+	l.add(Finding{Rule: "bypassed-requirement", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place, Text: text})
 	return nil
 }
 
 // alsoOpenedBy looks for the trap of ids and words: /users/export beside
 // /users/[^/]+ of another permission.
-func (l *linter) alsoOpenedBy(a *area, near []neighbour) error {
+func (l *linter) alsoOpenedBy(a *analysis.Area, near []analysis.Neighbour) error {
 	if a.Section != permission.InPermission {
 		return nil
 	}
-	depth, ok, err := segments(a.paths)
+	depth, ok, err := segments(a.Paths)
 	if !ok || err != nil {
 		return err
 	}
-	var wild []neighbour
-	for _, n := range those(near, func(n neighbour) bool { return n.Section == permission.InPermission && n.Permission != a.Permission }) {
+	var wild []analysis.Neighbour
+	for _, n := range those(near, func(n analysis.Neighbour) bool {
+		return n.Section == permission.InPermission && n.Permission != a.Permission
+	}) {
 		opens, err := l.swallows(n, a, depth)
 		if err != nil {
 			return err
@@ -296,7 +287,7 @@ func (l *linter) alsoOpenedBy(a *area, near []neighbour) error {
 		return nil
 	}
 	n := wild[0]
-	l.add(Finding{Rule: "also-opened-by", Place: a.Place, home: a.Place, Witness: &n.shared, Other: &n.Place,
+	l.add(Finding{Rule: "also-opened-by", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place,
 		Text: owners(wild) + " " + open(wild) + " the call too, by " + n.Activity.String() + "; leave it out of that regex, or say that it is meant"})
 	return nil
 }
@@ -304,15 +295,15 @@ func (l *linter) alsoOpenedBy(a *area, near []neighbour) error {
 // swallows reports whether all paths of a, and others, are matched by n, which
 // has the same number of segments and so was not meant to cover everything
 // below.
-func (l *linter) swallows(n neighbour, a *area, depth int) (bool, error) {
-	d, ok, err := segments(n.paths)
+func (l *linter) swallows(n analysis.Neighbour, a *analysis.Area, depth int) (bool, error) {
+	d, ok, err := segments(n.Paths)
 	if !ok || d != depth || err != nil {
 		return false, err
 	}
-	if _, some, err := automaton.Beyond([]*automaton.Language{a.paths}, n.paths); some || err != nil {
+	if _, some, err := automaton.Beyond([]*automaton.Language{a.Paths}, n.Paths); some || err != nil {
 		return false, err
 	}
-	_, more, err := automaton.Beyond([]*automaton.Language{n.paths}, a.paths)
+	_, more, err := automaton.Beyond([]*automaton.Language{n.Paths}, a.Paths)
 	return more, err
 }
 

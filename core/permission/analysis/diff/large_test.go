@@ -1,4 +1,4 @@
-package analysis
+package diff
 
 import (
 	"fmt"
@@ -15,21 +15,6 @@ func explosive(extra string) string {
 		fmt.Fprintf(&b, "      - GET /(?:a{%d})*\n", n)
 	}
 	return b.String() + extra
-}
-
-// What cannot be decided is said, never taken for "no finding".
-func TestLintSaysWhatItCannotDecide(t *testing.T) {
-	v := version(t, "t.yaml", "permissions: {p: {activities: [\"GET /(a{331})*a{330}\", \"GET /(a{337})*a{336}\"]}}")
-	r, err := Lint(v.Table, v.Files, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range r.Findings {
-		if f.Rule == "undecided" {
-			return
-		}
-	}
-	t.Errorf("got %v", r.Findings)
 }
 
 // A change that cannot be decided counts as a widening.

@@ -1,4 +1,4 @@
-package analysis
+package lint
 
 import (
 	"regexp/syntax"
@@ -8,12 +8,13 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
 )
 
 // regex looks at one path regex by itself.
-func (l *linter) regex(a *area) {
-	tree := a.tree
+func (l *linter) regex(a *analysis.Area) {
+	tree := a.Tree
 	l.anchors(a, tree)
 	l.bareDots(a, tree)
 	l.deadBranches(a, tree)
@@ -21,20 +22,20 @@ func (l *linter) regex(a *area) {
 	l.crossing(a, tree)
 }
 
-func (l *linter) at(a *area, rule, text string, witness *Call) {
+func (l *linter) at(a *analysis.Area, rule, text string, witness *analysis.Call) {
 	l.add(Finding{Rule: rule, Place: a.PathPlace, home: a.Place, Text: text, Witness: witness})
 }
 
 // example is a call that the activity covers, with the given path. It is nil
 // for a path that the activity does not match after all, or that is none.
-func (a *area) example(path string) *Call {
-	if !a.regex.MatchString(path) || !canonicalPaths().Contains(path) {
+func example(a *analysis.Area, path string) *analysis.Call {
+	if !a.Regex.MatchString(path) || !analysis.CanonicalPaths().Contains(path) {
 		return nil
 	}
-	return &Call{methodClasses(a, nil)[0], hostClasses([]*area{a})[0], path}
+	return &analysis.Call{Method: analysis.MethodClasses(a, nil)[0], Host: analysis.HostClasses([]*analysis.Area{a})[0], Path: path}
 }
 
-func (l *linter) anchors(a *area, tree *syntax.Regexp) {
+func (l *linter) anchors(a *analysis.Area, tree *syntax.Regexp) {
 	for _, edge := range edges(tree) {
 		if text, ok := anchorText[edge.Op]; ok {
 			l.at(a, "needless-anchor", "the "+text+" is not needed, a path regex always matches the whole path; remove it", nil)
@@ -66,7 +67,7 @@ func edges(re *syntax.Regexp) []*syntax.Regexp {
 }
 
 // bareDots looks for a dot between literals, as in /v1.0 or /index.html.
-func (l *linter) bareDots(a *area, tree *syntax.Regexp) {
+func (l *linter) bareDots(a *analysis.Area, tree *syntax.Regexp) {
 	found := false
 	visit(tree, func(re *syntax.Regexp) {
 		if re.Op != syntax.OpConcat {
@@ -79,7 +80,7 @@ func (l *linter) bareDots(a *area, tree *syntax.Regexp) {
 		}
 	})
 	if found {
-		l.at(a, "bare-dot", `the dot matches any character; write \. for a dot, or [^/] for any character of a segment`, a.strange())
+		l.at(a, "bare-dot", `the dot matches any character; write \. for a dot, or [^/] for any character of a segment`, pathWithoutDot(a))
 	}
 }
 
@@ -101,21 +102,21 @@ func isWordAfter(re *syntax.Regexp) bool {
 	return len(re.Sub) == 1 && isWordAfter(re.Sub[0]) || re.Op == syntax.OpCharClass
 }
 
-// strange is a call that shows what a bare dot lets in: a path without dots.
-func (a *area) strange() *Call {
-	if a.paths == nil {
+// pathWithoutDot is a call that shows what a bare dot lets in: a path without dots.
+func pathWithoutDot(a *analysis.Area) *analysis.Call {
+	if a.Paths == nil {
 		return nil
 	}
-	path, ok, err := automaton.Beyond([]*automaton.Language{a.paths}, automaton.MustCompile(`(?s).*\..*`))
+	path, ok, err := automaton.Beyond([]*automaton.Language{a.Paths}, automaton.MustCompile(`(?s).*\..*`))
 	if !ok || err != nil {
 		return nil
 	}
-	return a.example(path)
+	return example(a, path)
 }
 
 // deadBranches looks for alternatives that begin in the wrong place, as in
 // /users|admin, where the second one can match no path.
-func (l *linter) deadBranches(a *area, tree *syntax.Regexp) {
+func (l *linter) deadBranches(a *analysis.Area, tree *syntax.Regexp) {
 	for tree.Op == syntax.OpCapture {
 		tree = tree.Sub[0]
 	}
@@ -123,21 +124,21 @@ func (l *linter) deadBranches(a *area, tree *syntax.Regexp) {
 		return
 	}
 	for _, branch := range tree.Sub {
-		if paths, err := canonical(branch); err == nil && paths.Empty() {
+		if paths, err := analysis.Canonical(branch); err == nil && paths.Empty() {
 			l.at(a, "dead-branch", "the branch "+quoted(branch.String())+" matches no path; | divides the whole regex, so put the branches into a group, as in /(?:a|b)", nil)
 		}
 	}
 }
 
 // oddRanges looks for [A-z], which is more than letters.
-func (l *linter) oddRanges(a *area) {
+func (l *linter) oddRanges(a *analysis.Area) {
 	if at := strings.Index(a.Path, "A-z"); at < 0 || !strings.Contains(a.Path[:at], "[") {
 		return
 	}
-	var witness *Call
-	if a.paths != nil {
-		if path, ok, err := automaton.Witness(a.paths, automaton.MustCompile("(?s).*[\\[\\]^_`].*")); ok && err == nil {
-			witness = a.example(path)
+	var witness *analysis.Call
+	if a.Paths != nil {
+		if path, ok, err := automaton.Witness(a.Paths, automaton.MustCompile("(?s).*[\\[\\]^_`].*")); ok && err == nil {
+			witness = example(a, path)
 		}
 	}
 	l.at(a, "odd-range", "the range A-z holds [ ] ^ _ ` beside the letters; write A-Za-z", witness)
@@ -147,8 +148,8 @@ func (l *linter) oddRanges(a *area) {
 var safeMethods = []string{"GET", "HEAD", "OPTIONS", "TRACE"}
 
 // crossing looks for a wildcard of a write that runs across slashes.
-func (l *linter) crossing(a *area, tree *syntax.Regexp) {
-	if !slices.ContainsFunc(a.Methods, func(m string) bool { return !slices.Contains(safeMethods, m) }) || a.paths == nil {
+func (l *linter) crossing(a *analysis.Area, tree *syntax.Regexp) {
+	if !slices.ContainsFunc(a.Methods, func(m string) bool { return !slices.Contains(safeMethods, m) }) || a.Paths == nil {
 		return
 	}
 	wide := ""
@@ -160,11 +161,11 @@ func (l *linter) crossing(a *area, tree *syntax.Regexp) {
 	if wide == "" {
 		return
 	}
-	path, ok := deepest(a.paths)
+	path, ok := deepest(a.Paths)
 	if !ok {
 		return
 	}
-	witness := a.example(path)
+	witness := example(a, path)
 	if i := slices.IndexFunc(a.Methods, func(m string) bool { return !slices.Contains(safeMethods, m) }); witness != nil && a.Methods[i] != permission.AnyMethod {
 		witness.Method = a.Methods[i]
 	} else if witness != nil {
