@@ -68,14 +68,14 @@ func (c *checker) apisix(root document.Node, text *document.Text) {
 		lines := strings.Count(text.Content, "\n") + 1
 		c.Add("no-end", text.Place(lines, 1), "the file does not end with a line #END, so APISIX does not apply it; add the line")
 	}
-	everywhere, closed := c.globalRules(root.Get("global_rules"))
+	c.globalRules(root.Get("global_rules"))
 	services, configs := map[string]guard{}, map[string]guard{}
 	c.named(root.Get("services"), services)
 	c.named(root.Get("plugin_configs"), configs)
 	for _, route := range root.Get("routes").Items() {
 		own := c.apisixPlugins(route.Get("plugins"))
 		own = own.or(configs[route.Get("plugin_config_id").Text()]).or(services[route.Get("service_id").Text()])
-		c.apisixRoute(route, closed, own, everywhere)
+		c.apisixRoute(route, own)
 	}
 	c.consumers(root)
 }
@@ -92,37 +92,38 @@ func (c *checker) named(list document.Node, to map[string]guard) {
 	}
 }
 
-// apisixRoute checks a route with its own plugins and with those of every route.
-func (c *checker) apisixRoute(route document.Node, closed bool, guards ...guard) {
-	covers := apisixPaths(append(route.Get("uris").Items(), route.Get("uri")))
-	for _, g := range guards {
-		g.lead(c.own, covers)
-		closed = closed || g.closes()
-	}
-	name := route.Get("name").Text()
-	if name == "" {
-		name = route.Get("id").Text()
-	}
+// apisixRoute checks a route with its own plugins, and with those of every route
+// once all files are read.
+func (c *checker) apisixRoute(route document.Node, own guard) {
 	if script := route.Pair("script"); script.Value.Present() {
 		c.Add("script", script.Key.Place(), "a script takes the place of all plugins, so Gatehouse is not run; use serverless-pre-function instead")
 		return
+	}
+	c.later = append(c.later, func() { c.apisixGuard(route, own) })
+}
+
+func (c *checker) apisixGuard(route document.Node, own guard) {
+	covers := apisixPaths(append(route.Get("uris").Items(), route.Get("uri")))
+	own.lead(c.own, covers)
+	c.everyRoute.lead(c.own, covers)
+	closed := c.closed || own.closes() || c.everyRoute.closes()
+	name := route.Get("name").Text()
+	if name == "" {
+		name = route.Get("id").Text()
 	}
 	if !closed && route.Get("status").Text() != "0" {
 		c.unguarded(route.Place(), name)
 	}
 }
 
-// globalRules checks the list of apisix.yaml. It returns what runs for every
-// route, and whether one of the rules closes what has no Gatehouse.
-func (c *checker) globalRules(list document.Node) (everywhere guard, closed bool) {
-	everywhere = guard{}
+// globalRules checks the list of apisix.yaml.
+func (c *checker) globalRules(list document.Node) {
 	first := map[string]document.Place{}
 	for _, rule := range list.Items() {
 		if !rule.Get("id").Present() {
 			c.Add("plugin", rule.Place(), "a global rule without an id is dropped by APISIX; give it one")
 		}
-		one, closes := c.globalPlugins(rule.Get("plugins"))
-		everywhere, closed = everywhere.or(one), closed || closes
+		c.globalPlugins(rule.Get("plugins"))
 		for _, p := range rule.Get("plugins").Pairs() {
 			if at, twice := first[p.Key.Value]; twice {
 				c.Add("plugin", p.Key.Place(), "another global rule has %s too, at line %d; APISIX runs neither", p.Key.Value, at.Line)
@@ -130,18 +131,14 @@ func (c *checker) globalRules(list document.Node) (everywhere guard, closed bool
 			first[p.Key.Value] = p.Key.Place()
 		}
 	}
-	for _, rule := range list.Items() {
-		c.hiddenHeaders(rule.Get("plugins"), closed)
-	}
-	return everywhere, closed
 }
 
 // hiddenHeaders warns of plugins that run before every other, whatever their
 // priority, and change the copy of the headers that a runner gets. The global
 // rule that denies by default counts the lines itself.
-func (c *checker) hiddenHeaders(global document.Node, closed bool) {
+func (c *checker) hiddenHeaders(global document.Node) {
 	for _, p := range global.Pairs() {
-		if name := p.Key.Value; (name == "cors" || name == "proxy-rewrite") && !metaDisabled(p.Value) && !closed {
+		if name := p.Key.Value; (name == "cors" || name == "proxy-rewrite") && !metaDisabled(p.Value) && !c.closed {
 			c.Add("hidden-headers", p.Key.Place(), "%s in a global rule runs before Gatehouse and may take lines out of a list of 100 header lines, behind which a client hides others; put it on the routes, or add the global rule that denies by default", name)
 		}
 	}
@@ -149,13 +146,14 @@ func (c *checker) hiddenHeaders(global document.Node, closed bool) {
 
 // globalPlugins checks plugins that run for every route. A function that asks
 // for Gatehouse closes the routes that have none.
-func (c *checker) globalPlugins(plugins document.Node) (g guard, closed bool) {
+func (c *checker) globalPlugins(plugins document.Node) {
 	for _, key := range []string{"serverless-pre-function", "serverless-post-function"} {
 		for _, function := range plugins.Get(key, "functions").Items() {
-			closed = closed || strings.Contains(function.Text(), plugin) && !metaDisabled(plugins.Get(key))
+			c.closed = c.closed || strings.Contains(function.Text(), plugin) && !metaDisabled(plugins.Get(key))
 		}
 	}
-	return c.apisixPlugins(plugins), closed
+	c.everyRoute = c.everyRoute.or(c.apisixPlugins(plugins))
+	c.later = append(c.later, func() { c.hiddenHeaders(plugins) })
 }
 
 func metaDisabled(p document.Node) bool { return p.Get("_meta", "disable").True() }
@@ -317,16 +315,15 @@ func (c *checker) consumers(root document.Node) {
 
 // adc checks a file for ADC, where routes stand in their services.
 func (c *checker) adc(root document.Node) {
-	everywhere, closed := c.globalPlugins(root.Get("global_rules"))
-	c.hiddenHeaders(root.Get("global_rules"), closed)
+	c.globalPlugins(root.Get("global_rules"))
 	for _, service := range root.Get("services").Items() {
 		of := c.apisixPlugins(service.Get("plugins"))
 		for _, route := range service.Get("routes").Items() {
-			c.apisixRoute(route, closed, c.apisixPlugins(route.Get("plugins")).or(of), everywhere)
+			c.apisixRoute(route, c.apisixPlugins(route.Get("plugins")).or(of))
 		}
 	}
 	for _, route := range root.Get("routes").Items() {
-		c.apisixRoute(route, closed, c.apisixPlugins(route.Get("plugins")), everywhere)
+		c.apisixRoute(route, c.apisixPlugins(route.Get("plugins")))
 	}
 	c.consumers(root)
 }

@@ -13,6 +13,8 @@ import (
 	"gatehouse/internal/check/finding"
 	"gatehouse/internal/check/gate"
 	"gatehouse/internal/offline"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // File is a file to check.
@@ -53,7 +55,7 @@ func (r *Report) Failed() bool {
 // Files checks files that belong together: what one of them names may be in
 // another.
 func Files(files []File, o Options) *Report {
-	c := &checker{Checker: gate.New(finding.NewCollector(o.Allow), o.Roots), kinds: map[string]Kind{}}
+	c := &checker{Checker: gate.New(finding.NewCollector(o.Allow), o.Roots), kinds: map[string]Kind{}, kongGates: map[*yaml.Node]string{}}
 	if len(files) > 0 {
 		c.kongVersion(o.KongVersion, document.Place{File: files[0].Name, Line: 1, Column: 1})
 	}
@@ -62,6 +64,9 @@ func Files(files []File, o Options) *Report {
 	}
 	for _, f := range files {
 		c.file(f.Name, o.As)
+	}
+	for _, look := range c.later {
+		look()
 	}
 	c.cluster.finish(c)
 	c.own.finish(c)
@@ -73,9 +78,19 @@ func Files(files []File, o Options) *Report {
 // checker reads the files of gateways; those of a gate are read by gate.Checker.
 type checker struct {
 	*gate.Checker
-	kinds   map[string]Kind
-	own     endpoints
-	cluster cluster
+	kinds map[string]Kind
+	// later is what needs all files to be read.
+	later []func()
+	// kongTop are the plugins of Kong that stand on the top of a file, kongGates
+	// the names of the gates of all its plugins.
+	kongTop   []document.Node
+	kongGates map[*yaml.Node]string
+	// everyRoute are the global rules of APISIX; closed tells that one of them
+	// closes what has no Gatehouse.
+	everyRoute guard
+	closed     bool
+	own        endpoints
+	cluster    cluster
 }
 
 // file reads a file as what it is.

@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
 	"gatehouse/internal/check/document"
 	"gatehouse/internal/check/gate"
 )
@@ -33,21 +31,24 @@ func looksLike(name string) bool {
 	return len(left)+extra <= 2
 }
 
-// kong checks a file of Kong or decK.
+// kong checks a file of Kong or decK. Its routes are looked at when all files are
+// read: a plugin for everywhere may be in another one.
 func (c *checker) kong(root document.Node) {
-	k := &kongFile{checker: c, shared: root.Get("_plugin_configs"), gates: map[*yaml.Node]string{}}
-	top := root.Get("plugins").Items()
+	k := &kongFile{checker: c, shared: root.Get("_plugin_configs")}
+	c.kongTop = append(c.kongTop, root.Get("plugins").Items()...)
 	k.plugins(root.Get("plugins"))
+	later := func(route, service document.Node) {
+		k.plugins(route.Get("plugins"))
+		c.later = append(c.later, func() { c.kongRoute(route, service) })
+	}
 	for _, service := range root.Get("services").Items() {
 		k.plugins(service.Get("plugins"))
 		for _, route := range service.Get("routes").Items() {
-			k.plugins(route.Get("plugins"))
-			k.route(route, service, top)
+			later(route, service)
 		}
 	}
 	for _, route := range root.Get("routes").Items() {
-		k.plugins(route.Get("plugins"))
-		k.route(route, serviceOf(root, route.Get("service")), top)
+		later(route, serviceOf(root, route.Get("service")))
 	}
 	for _, key := range []string{"consumers", "consumer_groups"} {
 		for _, consumer := range root.Get(key).Items() {
@@ -61,8 +62,6 @@ type kongFile struct {
 	*checker
 	// shared are decK's _plugin_configs.
 	shared document.Node
-	// gates are the names of the configurations, by their plugins.
-	gates map[*yaml.Node]string
 }
 
 // refersTo tells whether a reference names an entity.
@@ -85,8 +84,8 @@ func serviceOf(root, ref document.Node) document.Node {
 	return document.Node{}
 }
 
-// find returns the enabled Gatehouse of a list that applies.
-func (k *kongFile) find(plugins []document.Node, applies func(document.Node) bool) (document.Node, bool) {
+// findPlugin returns the enabled Gatehouse of a list that applies.
+func findPlugin(plugins []document.Node, applies func(document.Node) bool) (document.Node, bool) {
 	i := slices.IndexFunc(plugins, func(p document.Node) bool {
 		return p.Get("name").Text() == plugin && !p.Get("enabled").False() && applies(p)
 	})
@@ -98,9 +97,10 @@ func (k *kongFile) find(plugins []document.Node, applies func(document.Node) boo
 
 func everywhere(document.Node) bool { return true }
 
-// route looks for the plugin that Kong runs on a route: that of the route and
+// kongRoute looks for the plugin that Kong runs on a route: that of the route and
 // its service, of the route, of the service, of the whole gateway.
-func (k *kongFile) route(route, service document.Node, top []document.Node) {
+func (c *checker) kongRoute(route, service document.Node) {
+	top := c.kongTop
 	ofRoute := func(p document.Node) bool { return refersTo(p.Get("route"), route) }
 	ofService := func(p document.Node) bool { return service.Node != nil && refersTo(p.Get("service"), service) }
 	for _, place := range []struct {
@@ -114,13 +114,13 @@ func (k *kongFile) route(route, service document.Node, top []document.Node) {
 		{service.Get("plugins").Items(), everywhere},
 		{top, isGlobal},
 	} {
-		if p, found := k.find(place.plugins, place.applies); found {
-			k.own.leads(k.gates[p.Node], kongPaths(route.Get("paths")))
+		if p, found := findPlugin(place.plugins, place.applies); found {
+			c.own.leads(c.kongGates[p.Node], kongPaths(route.Get("paths")))
 			return
 		}
 	}
 	if speaksHTTP(route) {
-		k.unguarded(route.Place(), route.Get("name").Text())
+		c.unguarded(route.Place(), route.Get("name").Text())
 	}
 }
 
@@ -182,13 +182,13 @@ func (k *kongFile) gatehouse(p document.Node) {
 	k.protocols(p.Get("protocols"))
 	if name := p.Get("_config"); name.Present() {
 		if shared := k.shared.Get(name.Text()); shared.Present() {
-			k.gates[p.Node] = k.kongGate(merged{shared, p.Get("config")}, place)
+			k.kongGates[p.Node] = k.kongGate(merged{shared, p.Get("config")}, place)
 			return
 		}
 		k.Add("plugin", name.Place(), "_plugin_configs has no %s", name.Text())
 		return
 	}
-	k.gates[p.Node] = k.kongGate(merged{p.Get("config"), document.Node{}}, place)
+	k.kongGates[p.Node] = k.kongGate(merged{p.Get("config"), document.Node{}}, place)
 }
 
 // consumerPlugins are those for which the plugin is refused.

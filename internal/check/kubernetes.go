@@ -1,6 +1,8 @@
 package check
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,11 +12,11 @@ import (
 
 // cluster is what the resources of all files say together.
 type cluster struct {
-	// kongPlugins and apisixConfigs tell by name whether they close a route, and by
-	// which gate.
-	kongPlugins, apisixConfigs map[string]closing
+	// kongPlugins and apisixConfigs tell whether they close a route, and by which
+	// gate.
+	kongPlugins, apisixConfigs map[resource]closing
 	// services are the plugins that an annotation of a Service names.
-	services map[string][]string
+	services map[resource][]string
 	routes   []clusterRoute
 	// secrets are those whose content is in the files, fromSecret the places
 	// that take a configuration from one.
@@ -24,9 +26,15 @@ type cluster struct {
 	closed bool
 }
 
+// resource is what another one may name, in its own namespace unless it says
+// otherwise. One of the whole cluster is in the namespace anywhere.
+type resource struct{ namespace, name string }
+
+const anywhere = "*"
+
 // clusterRoute is a route and the names of what it is to have.
 type clusterRoute struct {
-	name                       string
+	resource
 	place                      document.Place
 	kongPlugins, apisixConfigs []string
 	backends                   []string
@@ -46,7 +54,7 @@ const kongAnnotation = "konghq.com/plugins"
 
 // manifest reads one resource.
 func (c *checker) manifest(n document.Node) {
-	name := n.Get("metadata", "name").Text()
+	name := resource{n.Get("metadata", "namespace").Text(), n.Get("metadata", "name").Text()}
 	switch n.Get("kind").Text() {
 	case "KongPlugin", "KongClusterPlugin":
 		c.kongPlugin(n, name)
@@ -73,9 +81,9 @@ func (c *checker) manifest(n document.Node) {
 	}
 }
 
-func set[T any](m *map[string]T, name string, value T) {
+func set[K comparable, T any](m *map[K]T, name K, value T) {
 	if *m == nil {
-		*m = map[string]T{}
+		*m = map[K]T{}
 	}
 	(*m)[name] = value
 }
@@ -84,7 +92,10 @@ func names(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-func (c *checker) kongPlugin(n document.Node, name string) {
+func (c *checker) kongPlugin(n document.Node, name resource) {
+	if n.Get("kind").Text() == "KongClusterPlugin" {
+		name.namespace = anywhere
+	}
 	kind := n.Get("plugin")
 	if looksLike(kind.Text()) {
 		c.Add("misspelt-plugin", kind.Place(), "no plugin is called %s; write %s", kind.Text(), plugin)
@@ -149,9 +160,9 @@ func (c *checker) globalRule(n document.Node) bool {
 	return closed
 }
 
-func (c *checker) apisixRoutes(n document.Node, name string) {
+func (c *checker) apisixRoutes(n document.Node, name resource) {
 	for _, rule := range n.Get("spec", "http").Items() {
-		route := clusterRoute{name: name, place: rule.Place(), covers: apisixPaths(rule.Get("match", "paths").Items())}
+		route := clusterRoute{resource: name, place: rule.Place(), covers: apisixPaths(rule.Get("match", "paths").Items())}
 		if own := rule.Get("name").Text(); own != "" {
 			route.name += "/" + own
 		}
@@ -165,12 +176,12 @@ func (c *checker) apisixRoutes(n document.Node, name string) {
 }
 
 // httpRoute reads a route of the Gateway API, or an Ingress.
-func (c *checker) httpRoute(n document.Node, name string) {
+func (c *checker) httpRoute(n document.Node, name resource) {
 	common := names(n.Get("metadata", "annotations", kongAnnotation).Text())
 	apisix := n.Get("metadata", "annotations", "k8s.apisix.apache.org/plugin-config-name").Text()
 	rules := n.Get("spec", "rules")
 	for _, rule := range rules.Items() {
-		route := clusterRoute{name: name, place: rule.Place(), kongPlugins: common, apisixConfigs: names(apisix), covers: routePaths(rule)}
+		route := clusterRoute{resource: name, place: rule.Place(), kongPlugins: common, apisixConfigs: names(apisix), covers: routePaths(rule)}
 		for _, filter := range rule.Get("filters").Items() {
 			ref := filter.Get("extensionRef")
 			switch ref.Get("kind").Text() {
@@ -200,26 +211,68 @@ func (cl *cluster) finish(c *checker) {
 	}
 	for _, r := range cl.routes {
 		for _, backend := range r.backends {
-			r.kongPlugins = append(slices.Clone(r.kongPlugins), cl.services[backend]...)
+			r.kongPlugins = append(slices.Clone(r.kongPlugins), cl.services[resource{r.namespace, backend}]...)
 		}
 		r.own.lead(c.own, r.covers)
 		guarded := cl.closed || r.own.closes()
+		var missing []string
+		elsewhere := ""
 		for _, named := range []struct {
 			names []string
-			known map[string]closing
+			known map[resource]closing
 		}{{r.kongPlugins, cl.kongPlugins}, {r.apisixConfigs, cl.apisixConfigs}} {
 			for _, name := range named.names {
-				one, here := named.known[name]
-				guarded = guarded || one.closes || !here
+				one, here := lookUp(named.known, r.namespace, name)
+				if !here {
+					missing = append(missing, name)
+					elsewhere = cmp.Or(elsewhere, otherNamespace(named.known, r.namespace, name))
+				}
+				guarded = guarded || one.closes
 				if one.closes {
 					c.own.leads(one.gate, r.covers)
 				}
 			}
 		}
-		if !guarded {
-			c.unguarded(r.place, r.name)
+		if !guarded && elsewhere != "" {
+			c.Add("unguarded-route", r.place, "the route %s is in the namespace %s and names a Gatehouse of the namespace %s, which is not found: every request passes; put both into one namespace", r.name, r.namespace, elsewhere)
+			continue
+		}
+		c.clusterRoute(r, guarded, missing)
+	}
+}
+
+// otherNamespace is where a resource of this name is, where both say so.
+func otherNamespace(known map[resource]closing, namespace, name string) string {
+	for _, other := range slices.SortedFunc(maps.Keys(known), func(a, b resource) int { return cmp.Compare(a.namespace, b.namespace) }) {
+		if other.name == name && known[other].closes && namespace != "" && other.namespace != "" {
+			return other.namespace
 		}
 	}
+	return ""
+}
+
+// clusterRoute reports a route that nothing closes, as far as that is known.
+func (c *checker) clusterRoute(r clusterRoute, guarded bool, missing []string) {
+	switch {
+	case guarded:
+	case len(missing) > 0:
+		c.Add("not-known", r.place, "the route %s names %s, which is not among the files, in its namespace; the route is open unless that is a Gatehouse", r.name, strings.Join(missing, ", "))
+	default:
+		c.unguarded(r.place, r.name)
+	}
+}
+
+// lookUp finds what a route names: in its namespace, in the one before a colon,
+// or in the whole cluster.
+func lookUp(known map[resource]closing, namespace, name string) (closing, bool) {
+	if before, after, qualified := strings.Cut(name, ":"); qualified {
+		namespace, name = before, after
+	}
+	one, here := known[resource{namespace, name}]
+	if !here {
+		one, here = known[resource{anywhere, name}]
+	}
+	return one, here
 }
 
 // routePaths tells what a rule of an HTTPRoute or an Ingress covers.
