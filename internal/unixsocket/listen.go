@@ -105,15 +105,21 @@ func checkLeftover(path string) error {
 	return fmt.Errorf("%s may be in use by another process: %w", path, err)
 }
 
+// masked is held while the mask of the process is another: two that change it at the
+// same time would leave it changed.
+var masked sync.Mutex
+
 // bind makes the socket. The mask is the process's: what other goroutines create
 // at this moment is for this user alone too.
 func bind(path string, mode fs.FileMode) (*Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("removing a socket that was left behind: %w", err)
 	}
+	masked.Lock()
 	mask := syscall.Umask(0o177)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	syscall.Umask(mask)
+	masked.Unlock()
 	if err != nil {
 		return nil, err
 	}

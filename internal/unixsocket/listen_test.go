@@ -6,7 +6,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -178,6 +180,31 @@ func TestSocketHasItsMode(t *testing.T) {
 		if got := info.Mode(); got.Type() != fs.ModeSocket || got.Perm() != mode {
 			t.Errorf("mode %v, want a socket with %v", got, mode)
 		}
+	}
+}
+
+// A host opens its socket and that of its admin listener at the same time.
+func TestSocketsMadeAtTheSameTimeLeaveTheMaskOfTheProcess(t *testing.T) {
+	mask := func() int {
+		m := syscall.Umask(0)
+		syscall.Umask(m)
+		return m
+	}
+	before := mask()
+	var all sync.WaitGroup
+	for range 8 {
+		dir := t.TempDir()
+		all.Go(func() {
+			for i := range 50 {
+				if l, err := Listen(filepath.Join(dir, strconv.Itoa(i)), replacing); err == nil {
+					l.Close()
+				}
+			}
+		})
+	}
+	all.Wait()
+	if after := mask(); after != before {
+		t.Errorf("the mask is %o, was %o", after, before)
 	}
 }
 
