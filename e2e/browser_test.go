@@ -8,7 +8,7 @@ import (
 )
 
 // A browser opens a protected page, is led to sign in, and is back at the page
-// with the identity that the upstream was told.
+// with the identity that the upstream received.
 func TestBrowserSignsInAndComesBack(t *testing.T) {
 	s := shared.get(t)
 	for name, gateway := range s.gatewayURLs() {
@@ -26,7 +26,7 @@ func TestBrowserSignsInAndComesBack(t *testing.T) {
 	}
 }
 
-// The same for somebody without an account.
+// The same for a person without an account.
 func TestBrowserRegistersAndComesBack(t *testing.T) {
 	s := shared.get(t)
 	for name, gateway := range s.gatewayURLs() {

@@ -32,11 +32,11 @@ func TestIdentityDoesNotStickToTheConnection(t *testing.T) {
 				{"Cookie: ory_kratos_session=" + s.Credentials.BobSession.Cookie + "\r\n", vector.Allow},
 				{"", vector.NoCredential},
 			} {
-				answer, err := vector.Exchange(conn, in, []byte(page+step.header+"\r\n"))
+				response, err := vector.Exchange(conn, in, []byte(page+step.header+"\r\n"))
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := answer.Class(); got != step.want {
+				if got := response.Class(); got != step.want {
 					t.Errorf("with %.20q: %s, want %s", step.header, got, step.want)
 				}
 			}
@@ -45,7 +45,7 @@ func TestIdentityDoesNotStickToTheConnection(t *testing.T) {
 }
 
 // The gateway sends browsers to sign in with the Host they came with, which a
-// stranger chooses. Kratos must not lead them there afterwards.
+// client chooses. Kratos must not lead them there afterwards.
 func TestLoginLeadsNotBackToAForeignHost(t *testing.T) {
 	s := shared.get(t)
 	const foreign = "elsewhere.test"
@@ -68,11 +68,11 @@ func TestLoginLeadsNotBackToAForeignHost(t *testing.T) {
 func loginFor(t *testing.T, gateway, host string) string {
 	t.Helper()
 	request := "GET /hello HTTP/1.1\r\nHost: " + host + "\r\nAccept: text/html\r\n\r\n"
-	answer, err := vector.Send(t.Context(), address(gateway), []byte(request))
-	if err != nil || answer.Class() != vector.Login {
-		t.Fatalf("%s, %v", answer.Class(), err)
+	response, err := vector.Send(t.Context(), address(gateway), []byte(request))
+	if err != nil || response.Class() != vector.Login {
+		t.Fatalf("%s, %v", response.Class(), err)
 	}
-	return answer.Header.Get("Location")
+	return response.Header.Get("Location")
 }
 
 // follow opens a page as a browser does and returns its text.
@@ -82,13 +82,13 @@ func follow(t *testing.T, page string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := (&http.Client{Jar: jar}).Get(page)
+	response, err := (&http.Client{Jar: jar}).Get(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
+	defer response.Body.Close()
 	var text strings.Builder
-	if _, err := bufio.NewReader(answer.Body).WriteTo(&text); err != nil {
+	if _, err := bufio.NewReader(response.Body).WriteTo(&text); err != nil {
 		t.Fatal(err)
 	}
 	return text.String()

@@ -66,15 +66,15 @@ func ask(t *testing.T, s *stage, url string, header http.Header) (int, *upstream
 		t.Fatal(err)
 	}
 	request.Header = header
-	answer, err := http.DefaultTransport.RoundTrip(request)
+	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer.Body.Close()
+	response.Body.Close()
 	if s.Upstreams["users"].Hits() == before {
-		return answer.StatusCode, nil
+		return response.StatusCode, nil
 	}
-	return answer.StatusCode, last(s.Upstreams["users"])
+	return response.StatusCode, last(s.Upstreams["users"])
 }
 
 // TestGroupsForKongsACLAreThoseOfTheCaller: Ada is an editor, Bob a

@@ -9,8 +9,8 @@ import (
 
 const kills = 4
 
-// The plugin's process is killed, again and again, under load: every answer is
-// right or an error of the gateway, and nobody gets in who may not.
+// The plugin's process is killed, again and again, under load: every response is
+// right or an error of the gateway, and no unauthorised request is admitted.
 func TestKilledPluginLetsNoRequestThrough(t *testing.T) {
 	s := shared.get(t)
 	for name, gateway := range map[string]struct {

@@ -21,10 +21,10 @@ type kind struct {
 	// request is the path and the header lines.
 	path    string
 	headers []string
-	// right is the class of the one right answer.
+	// right is the class of the one right response.
 	right vector.Class
-	// user is who the upstream must see where the answer is Allow: an id, or
-	// empty for nobody.
+	// user is who the upstream must see where the response is Allow: an id, or
+	// empty for none.
 	user string
 }
 
@@ -41,15 +41,15 @@ type load struct {
 	t       *testing.T
 	address string
 	kinds   []kind
-	// faults are further classes that may be answered, while something is
+	// faults are further classes that a response may have, while something is
 	// broken on purpose.
 	faults func(vector.Class) bool
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	mu      sync.Mutex
-	answers map[string]map[vector.Class]int // by kind
-	wrong   []string
+	mu        sync.Mutex
+	responses map[string]map[vector.Class]int // by kind
+	wrong     []string
 }
 
 const (
@@ -62,9 +62,9 @@ const (
 func startLoad(t *testing.T, gatewayURL string, faults func(vector.Class) bool, kinds ...kind) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &load{t: t, address: address(gatewayURL), kinds: kinds, faults: faults, cancel: cancel, answers: map[string]map[vector.Class]int{}}
+	l := &load{t: t, address: address(gatewayURL), kinds: kinds, faults: faults, cancel: cancel, responses: map[string]map[vector.Class]int{}}
 	for _, k := range kinds {
-		l.answers[k.name] = map[vector.Class]int{}
+		l.responses[k.name] = map[vector.Class]int{}
 	}
 	for worker := range loadWorkers {
 		l.done.Go(func() { l.work(ctx, worker) })
@@ -84,19 +84,19 @@ func (l *load) work(ctx context.Context, turn int) {
 	defer c.close()
 	for ; ctx.Err() == nil; turn++ {
 		k := l.kinds[turn%len(l.kinds)]
-		answer, err := c.send(ctx, k.bytes())
+		response, err := c.send(ctx, k.bytes())
 		if ctx.Err() != nil {
 			return
 		}
-		l.record(k, answer, err)
+		l.record(k, response, err)
 	}
 }
 
-func (l *load) record(k kind, a vector.Answer, err error) {
+func (l *load) record(k kind, a vector.Response, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	class := a.Class()
-	l.answers[k.name][class]++
+	l.responses[k.name][class]++
 	switch {
 	case err != nil:
 		l.wrong = append(l.wrong, fmt.Sprintf("%s: %v", k.name, err))
@@ -105,14 +105,14 @@ func (l *load) record(k kind, a vector.Answer, err error) {
 	}
 }
 
-// count is how often a kind has been answered so.
+// count is how often a kind got such a response.
 func (l *load) count(kind string, class vector.Class) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.answers[kind][class]
+	return l.responses[kind][class]
 }
 
-// await waits until the kinds have been answered so a number of times more.
+// await waits until the kinds have got such a response a number of times more.
 func (l *load) await(more int, class func(kind) vector.Class, kinds ...kind) {
 	l.t.Helper()
 	for _, k := range kinds {
@@ -123,7 +123,7 @@ func (l *load) await(more int, class func(kind) vector.Class, kinds ...kind) {
 	}
 }
 
-// awaitRight waits until all kinds have been answered rightly some more times.
+// awaitRight waits until all kinds have got the right response some more times.
 func (l *load) awaitRight(more int) {
 	l.t.Helper()
 	l.await(more, func(k kind) vector.Class { return k.right }, l.kinds...)
@@ -138,17 +138,17 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// check stops the load and compares the answers, and what arrived at the
-// upstreams since they were told to forget.
+// check stops the load and compares the responses, and what arrived at the
+// upstreams since they were reset.
 func (l *load) check(upstreams map[string]*upstream.Server) {
 	l.t.Helper()
 	l.stop()
-	l.t.Logf("answers: %v", l.answers)
+	l.t.Logf("responses: %v", l.responses)
 	for _, wrong := range l.wrong[:min(len(l.wrong), wrongShown)] {
 		l.t.Error(wrong)
 	}
 	if n := len(l.wrong); n > wrongShown {
-		l.t.Errorf("and %d more wrong answers", n-wrongShown)
+		l.t.Errorf("and %d more wrong responses", n-wrongShown)
 	}
 	arrived := 0
 	for _, u := range upstreams {
@@ -176,7 +176,7 @@ func (l *load) misled(r upstream.Request) string {
 	users := r.Values("X-User-Id")
 	switch {
 	case k.right != vector.Allow:
-		return "nobody has let this one in"
+		return "it must not be admitted"
 	case k.user == "" && len(users) > 0:
 		return "it carries a forged identity"
 	case k.user != "" && !slices.Equal(users, []string{k.user}):
@@ -200,31 +200,31 @@ type client struct {
 
 // send sends a request, a second time where a connection that was kept had
 // been closed meanwhile.
-func (c *client) send(ctx context.Context, request []byte) (vector.Answer, error) {
+func (c *client) send(ctx context.Context, request []byte) (vector.Response, error) {
 	kept := c.conn != nil
-	answer, err := c.try(ctx, request)
-	if kept && (err != nil || answer.Class() == vector.Closed) {
-		answer, err = c.try(ctx, request)
+	response, err := c.try(ctx, request)
+	if kept && (err != nil || response.Class() == vector.Closed) {
+		response, err = c.try(ctx, request)
 	}
-	return answer, err
+	return response, err
 }
 
-func (c *client) try(ctx context.Context, request []byte) (vector.Answer, error) {
+func (c *client) try(ctx context.Context, request []byte) (vector.Response, error) {
 	if c.conn == nil {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.address)
 		if err != nil {
-			return vector.Answer{}, err
+			return vector.Response{}, err
 		}
 		c.conn, c.in = conn, bufio.NewReader(conn)
 	}
 	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		return vector.Answer{}, err
+		return vector.Response{}, err
 	}
-	answer, err := vector.Exchange(c.conn, c.in, request)
-	if err != nil || answer.Class() == vector.Closed || answer.Header.Get("Connection") == "close" {
+	response, err := vector.Exchange(c.conn, c.in, request)
+	if err != nil || response.Class() == vector.Closed || response.Header.Get("Connection") == "close" {
 		c.close()
 	}
-	return answer, err
+	return response, err
 }
 
 func (c *client) close() {
@@ -238,7 +238,7 @@ func (c *client) close() {
 // beside those of the callers.
 func strangersAnd(callers ...kind) []kind {
 	return append(callers,
-		kind{name: "nobody", path: "/users/1", right: vector.NoCredential},
+		kind{name: "no credential", path: "/users/1", right: vector.NoCredential},
 		kind{name: "forger", path: "/users/1", headers: []string{"X-User-Id: root", "X_User_Id: root"}, right: vector.NoCredential},
 		kind{name: "guesser", path: "/users/1", headers: []string{"Authorization: Bearer ory_at_guessed.guessed"}, right: vector.InvalidToken},
 		kind{name: "reader", path: "/hello/public", headers: []string{"X-User-Id: root"}, right: vector.Allow},
@@ -249,7 +249,7 @@ func bearer(token string) []string { return []string{"Authorization: Bearer " + 
 
 func sessionCookie(value string) []string { return []string{"Cookie: ory_kratos_session=" + value} }
 
-// failed is every answer of status 500 and above.
+// failed is every response of status 500 and above.
 func failed(c vector.Class) bool {
 	return c == vector.Unavailable || strings.HasPrefix(string(c), "gateway 5")
 }

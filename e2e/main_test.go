@@ -141,7 +141,7 @@ func (s *stage) writeFiles() error {
 	return errors.Join(kongErr, apisixErr, replace(s.kongFile(), kongYAML), replace(s.apisixFile(), apisixYAML))
 }
 
-// replace writes a file so that nobody reads half of it.
+// replace writes a file so that no reader gets half of it.
 func replace(path string, content []byte) error {
 	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
 		return err
@@ -177,7 +177,7 @@ type sharedStage struct {
 
 func (s *sharedStage) get(t testing.TB) *stage {
 	t.Helper()
-	orytest.Binaries(t) // skips every test where it is told to
+	orytest.Binaries(t) // skips every test where that is configured
 	s.once.Do(func() { s.stage, s.err = newStage(t) })
 	if s.err != nil {
 		t.Fatal(s.err)
@@ -185,7 +185,7 @@ func (s *sharedStage) get(t testing.TB) *stage {
 	return s.stage
 }
 
-// cast is everybody the vectors speak of.
+// cast is all people, clients and credentials of the vectors.
 func (s *sharedStage) cast(t testing.TB) *cast.Cast {
 	t.Helper()
 	stage := s.get(t)

@@ -6,7 +6,7 @@ import (
 	"gatehouse/e2e/vector"
 )
 
-// Kratos and then Hydra stop under load: what can still be known is answered
+// Kratos and then Hydra stop under load: what can still be known gets its decision
 // rightly, everything else with 503. /live asks them about every request.
 func TestStoppedIdentityProviderLetsNoRequestThrough(t *testing.T) {
 	s := ownStage(t)
@@ -39,7 +39,7 @@ func TestStoppedIdentityProviderLetsNoRequestThrough(t *testing.T) {
 	for _, l := range loads {
 		for _, k := range []kind{byJWT} {
 			if n := l.count(k.name, vector.Unavailable); n > 0 {
-				t.Errorf("%s was answered 503 %d times, though its keys were at hand", k.name, n)
+				t.Errorf("%s was responded with 503 %d times, though its keys were at hand", k.name, n)
 			}
 		}
 	}

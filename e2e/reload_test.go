@@ -16,7 +16,7 @@ import (
 // variant is a change to the configuration of a gateway.
 type variant struct {
 	realm string
-	// reversed lists the routes backwards, behind one that anybody may call:
+	// reversed lists the routes backwards, behind one that is public:
 	// a plugin that is told apart by its number would now be another.
 	reversed bool
 	// broken gives every route a permission table that does not load, which
@@ -182,18 +182,18 @@ func restore(t *testing.T, gatewayURL, file string, original []byte) {
 	awaitVariant(t, gatewayURL, variant{realm: "demo"})
 }
 
-// awaitVariant waits until the gateway answers by the variant.
+// awaitVariant waits until the gateway responds by the variant.
 func awaitVariant(t *testing.T, gatewayURL string, v variant) {
 	t.Helper()
 	request := kind{name: "probe", path: "/users/1"}.bytes()
 	eventually(t, fmt.Sprintf("%+v is in force", v), func() bool {
-		answer, err := vector.Send(context.Background(), address(gatewayURL), request)
+		response, err := vector.Send(context.Background(), address(gatewayURL), request)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if v.broken {
-			return failed(answer.Class())
+			return failed(response.Class())
 		}
-		return strings.Contains(answer.Header.Get("WWW-Authenticate"), `realm="`+v.realm+`"`)
+		return strings.Contains(response.Header.Get("WWW-Authenticate"), `realm="`+v.realm+`"`)
 	})
 }

@@ -18,15 +18,15 @@ func TestDenialIsFoundInTheLogByWhatTheClientReads(t *testing.T) {
 	const forged = "11111111222222223333333344444444"
 	for name, url := range s.gatewayURLs() {
 		request := fmt.Sprintf("GET /users HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nX-Request-Id: %s\r\nX-Kong-Request-Id: %s\r\n\r\n", address(url), forged, forged)
-		answer, err := vector.Send(t.Context(), address(url), []byte(request))
+		response, err := vector.Send(t.Context(), address(url), []byte(request))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var problem struct {
 			RequestID string `json:"request_id"`
 		}
-		if err := json.Unmarshal(answer.Body, &problem); err != nil || answer.Status != 401 || len(problem.RequestID) != 32 {
-			t.Errorf("%s: %d %s, %v", name, answer.Status, answer.Body, err)
+		if err := json.Unmarshal(response.Body, &problem); err != nil || response.Status != 401 || len(problem.RequestID) != 32 {
+			t.Errorf("%s: %d %s, %v", name, response.Status, response.Body, err)
 			continue
 		}
 		lines := denials(t, s.logs[name].Name(), problem.RequestID)

@@ -14,7 +14,7 @@ import (
 )
 
 // APISIX passes any upgrade on where a route allows WebSocket. An upstream that
-// takes one to h2c serves what follows on the connection, and nobody decides it.
+// takes one to h2c serves what follows on the connection without a decision.
 func TestUpgradeToH2CBesideWebSocketReachesNoUpstream(t *testing.T) {
 	shared.get(t) // has the runner built
 	seen := make(chan http.Header, 1)
@@ -43,9 +43,9 @@ routes:
 	defer gateway.Stop()
 	for protocol, passes := range map[string]bool{"websocket": true, "h2c": false, "websocket, H2C": false} {
 		request := "GET /open HTTP/1.1\r\nHost: gateway.test\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nUpgrade: " + protocol + "\r\n\r\n"
-		answer, err := vector.Send(t.Context(), address(gateway.URL()), []byte(request))
-		if err != nil || answer.Status != http.StatusOK {
-			t.Fatalf("%s: %v, %v", protocol, answer, err)
+		response, err := vector.Send(t.Context(), address(gateway.URL()), []byte(request))
+		if err != nil || response.Status != http.StatusOK {
+			t.Fatalf("%s: %v, %v", protocol, response, err)
 		}
 		head := <-seen
 		if got := head.Get("Upgrade"); strings.EqualFold(got, protocol) != passes || !passes && got+head.Get("HTTP2-Settings") != "" {

@@ -31,13 +31,13 @@ type host struct {
 	name   string
 	people *cast.Cast
 	values vector.Values
-	send   func(ctx context.Context, request []byte) (vector.Answer, error)
+	send   func(ctx context.Context, request []byte) (vector.Response, error)
 	// upstreams count what arrives there; nil where they are out of sight.
 	upstreams map[string]*upstream.Server
 }
 
 func gatewayHost(name, address string, people *cast.Cast, upstreams map[string]*upstream.Server) host {
-	return host{name: name, people: people, values: people.ValuesAt(address), upstreams: upstreams, send: func(ctx context.Context, request []byte) (vector.Answer, error) {
+	return host{name: name, people: people, values: people.ValuesAt(address), upstreams: upstreams, send: func(ctx context.Context, request []byte) (vector.Response, error) {
 		return vector.Send(ctx, address, request)
 	}}
 }
@@ -73,7 +73,7 @@ func coreHost(t *testing.T, s *stage, people *cast.Cast) host {
 		r := routeOf(target)
 		return gates[r.Config], r.Upstream
 	}
-	return host{name: "core", people: people, values: people.ValuesAt(name), send: func(ctx context.Context, request []byte) (vector.Answer, error) {
+	return host{name: "core", people: people, values: people.ValuesAt(name), send: func(ctx context.Context, request []byte) (vector.Response, error) {
 		return vector.Decide(ctx, request, route), nil
 	}}
 }
@@ -94,7 +94,7 @@ func routeOf(target string) demo.Route {
 	return routes[0]
 }
 
-// replay sends a vector to a host and judges the answer. It returns the class.
+// replay sends a vector to a host and judges the response. It returns the class.
 func replay(t *testing.T, s *vector.Suite, v *vector.Vector, h host) vector.Class {
 	t.Helper()
 	request, err := v.Bytes(h.values)
@@ -103,32 +103,32 @@ func replay(t *testing.T, s *vector.Suite, v *vector.Vector, h host) vector.Clas
 		return ""
 	}
 	before := arrived(h.upstreams)
-	answer, err := h.send(t.Context(), request)
+	response, err := h.send(t.Context(), request)
 	if err != nil {
 		t.Errorf("%s on %s: %v", v.Source, h.name, err)
 		return ""
 	}
 	after := arrived(h.upstreams)
 	if h.upstreams != nil {
-		if got, want := after-before, arrivals(answer); got != want {
+		if got, want := after-before, arrivals(response); got != want {
 			t.Errorf("%s on %s: %d requests arrived at the upstreams, want %d", v.Source, h.name, got, want)
 		}
-		if answer.Served && answer.Upstream == nil {
-			answer.Upstream = last(h.upstreams[answer.Header.Get("X-Service")])
+		if response.Served && response.Upstream == nil {
+			response.Upstream = last(h.upstreams[response.Header.Get("X-Service")])
 		}
 	}
-	for _, leak := range leaks(h.people.Secrets, shown(answer)) {
-		t.Errorf("%s on %s: the answer holds %s", v.Source, h.name, leak)
+	for _, leak := range leaks(h.people.Secrets, shown(response)) {
+		t.Errorf("%s on %s: the response holds %s", v.Source, h.name, leak)
 	}
-	for _, problem := range s.Judge(v, h.name, request, answer, h.values) {
+	for _, problem := range s.Judge(v, h.name, request, response, h.values) {
 		t.Errorf("%s %q on %s: %s", v.Source, v.Name, h.name, problem)
 	}
-	return answer.Class()
+	return response.Class()
 }
 
-// shown is what the client reads of an answer, without what the upstream
+// shown is what the client reads of a response, without what the upstream
 // repeats of the request.
-func shown(a vector.Answer) string {
+func shown(a vector.Response) string {
 	text := fmt.Sprint(a.Header)
 	if !a.Served {
 		text += string(a.Body)
@@ -137,7 +137,7 @@ func shown(a vector.Answer) string {
 }
 
 // arrivals is how many requests must have reached an upstream.
-func arrivals(a vector.Answer) int {
+func arrivals(a vector.Response) int {
 	if a.Served {
 		return 1
 	}

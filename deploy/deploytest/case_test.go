@@ -35,9 +35,9 @@ type example struct {
 	APISIXExtra yaml.Node `yaml:"apisix_extra"`
 	// Append is text at the end of a file, by GATEWAY/FILE.
 	Append map[string]string
-	// Tries are requests and their answers; see parseTry.
-	Tries       []string
-	APISIXTries []string `yaml:"apisix_tries"`
+	// Requests are in the form of parseRequest.
+	Requests       []string
+	APISIXRequests []string `yaml:"apisix_requests"`
 }
 
 // service is HOST:8080 behind /NAME.
@@ -93,16 +93,16 @@ var (
 
 func (g gateway) folder(e example) string { return filepath.Join("..", g.name, "examples", e.name) }
 
-// triesOn are the requests that the local gateway can answer.
-func (e example) triesOn(g gateway) []string {
+// requestsOn are the requests that the local gateway responds to.
+func (e example) requestsOn(g gateway) []string {
 	if g == forAPISIX {
-		return slices.Concat(e.Tries, e.APISIXTries)
+		return slices.Concat(e.Requests, e.APISIXRequests)
 	}
-	return e.Tries
+	return e.Requests
 }
 
-// try is one request and the status of its answer.
-type try struct {
+// request is one request and the status of its response.
+type request struct {
 	text         string
 	method, path string
 	with         []string // credentials and other headers, by their names
@@ -112,12 +112,12 @@ type try struct {
 
 const fromGatehouse = " from Gatehouse"
 
-// parseTry reads "METHOD PATH[, WITH]... -> STATUS[ from Gatehouse]".
-func parseTry(text string) (try, error) {
-	request, status, ok := strings.Cut(text, " -> ")
-	parts := strings.Split(request, ", ")
+// parseRequest reads "METHOD PATH[, WITH]... -> STATUS[ from Gatehouse]".
+func parseRequest(text string) (request, error) {
+	head, status, ok := strings.Cut(text, " -> ")
+	parts := strings.Split(head, ", ")
 	method, path, ok2 := strings.Cut(parts[0], " ")
-	t := try{text: text, method: method, path: path, with: parts[1:], own: strings.HasSuffix(status, fromGatehouse)}
+	t := request{text: text, method: method, path: path, with: parts[1:], own: strings.HasSuffix(status, fromGatehouse)}
 	if _, err := fmt.Sscanf(status, "%d", &t.status); err != nil || !ok || !ok2 {
 		return t, fmt.Errorf("%q is not METHOD PATH[, WITH]... -> STATUS[ from Gatehouse]", text)
 	}

@@ -68,7 +68,7 @@ func write(t *testing.T, files map[string]string) {
 }
 
 // TestKeysAreNotThoseOfTheExamples: a key that stands in an example is one that
-// everybody knows. Only Kong's own file and Kubernetes' Secrets have no variables.
+// is public. Only Kong's own file and Kubernetes' Secrets have no variables.
 func TestKeysAreNotThoseOfTheExamples(t *testing.T) {
 	for _, g := range []gateway{forKong, forAPISIX} {
 		for _, e := range examplesFor(t, g) {

@@ -101,9 +101,9 @@ func TestComposeHasTheDemosRoutes(t *testing.T) {
 	}
 }
 
-// TestComposeGatewayFilesAnswerAsTheDemo makes every request that the demo
+// TestComposeGatewayFilesRespondAsTheDemo makes every request that the demo
 // shows at the local gateways with the files of the compose examples.
-func TestComposeGatewayFilesAnswerAsTheDemo(t *testing.T) {
+func TestComposeGatewayFilesRespondAsTheDemo(t *testing.T) {
 	d := theDemo(t)
 	for _, c := range []struct {
 		gateway gateway
@@ -117,13 +117,13 @@ func TestComposeGatewayFilesAnswerAsTheDemo(t *testing.T) {
 		t.Run(strings.TrimPrefix(c.file, "../"), func(t *testing.T) {
 			var log coretest.Log
 			url := start(t, c.gateway, c.native(t, composed(t, d).Replace(readText(c.file))), &log)
-			for _, try := range d.Tries() {
-				got, err := try.Do(t.Context(), demo.Gateway{Name: c.gateway.name, URL: url})
+			for _, request := range d.Requests() {
+				got, err := request.Do(t.Context(), demo.Gateway{Name: c.gateway.name, URL: url})
 				if err == nil {
-					err = try.Check(got)
+					err = request.Check(got)
 				}
 				if err != nil {
-					t.Errorf("%s: %v", try.Title, err)
+					t.Errorf("%s: %v", request.Title, err)
 				}
 			}
 			if t.Failed() {

@@ -123,9 +123,9 @@ func here(t *testing.T, d *demo.Demo, folder string) *strings.Replacer {
 	return names
 }
 
-// TestExamplesDoWhatTheySay loads every example of every tool into the local
+// TestExamplesRespondAsDocumented loads every example of every tool into the local
 // gateway and makes the requests that it names.
-func TestExamplesDoWhatTheySay(t *testing.T) {
+func TestExamplesRespondAsDocumented(t *testing.T) {
 	for g, tools := range map[gateway][]tool{forKong: kongTools, forAPISIX: apisixTools} {
 		for _, e := range examplesFor(t, g) {
 			for _, tool := range tools {
@@ -146,19 +146,19 @@ func (e example) exercise(t *testing.T, g gateway, tool tool) {
 	var log coretest.Log
 	address := start(t, g, document, &log)
 	denied, allowed := 0, 0
-	for _, text := range e.triesOn(g) {
-		try, err := parseTry(text)
+	for _, text := range e.requestsOn(g) {
+		request, err := parseRequest(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if try.status < 300 {
+		if request.status < 300 {
 			allowed++
 		} else {
 			denied++
 		}
-		try.check(t, d, g, address)
-		if try.own {
-			discover(t, d, address, try.path)
+		request.check(t, d, g, address)
+		if request.own {
+			discover(t, d, address, request.path)
 		}
 	}
 	if denied == 0 || allowed == 0 {
@@ -195,8 +195,8 @@ func start(t *testing.T, g gateway, document object, log *coretest.Log) (url str
 	return a.URL()
 }
 
-// check makes the request and compares the answer with what the example says.
-func (y try) check(t *testing.T, d *demo.Demo, g gateway, address string) {
+// check makes the request and compares the response with what the example says.
+func (y request) check(t *testing.T, d *demo.Demo, g gateway, address string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), y.method, address, nil)
 	if err != nil {
@@ -214,27 +214,27 @@ func (y try) check(t *testing.T, d *demo.Demo, g gateway, address string) {
 			subject = known.subject
 		}
 	}
-	answer, err := http.DefaultTransport.RoundTrip(request)
+	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer.StatusCode != y.status {
-		t.Errorf("%q: status %d, %s", y.text, answer.StatusCode, body)
+	if response.StatusCode != y.status {
+		t.Errorf("%q: status %d, %s", y.text, response.StatusCode, body)
 		return
 	}
-	y.checkAnswer(t, d, answer, body, subject)
+	y.checkResponse(t, d, response, body, subject)
 	// The local Kong has no cors plugin.
-	if got := answer.Header.Get("Access-Control-Allow-Origin"); g == forAPISIX && request.Header.Get("Origin") != "" && got != request.Header.Get("Origin") {
-		t.Errorf("%q: the answer is for the origin %q", y.text, got)
+	if got := response.Header.Get("Access-Control-Allow-Origin"); g == forAPISIX && request.Header.Get("Origin") != "" && got != request.Header.Get("Origin") {
+		t.Errorf("%q: the response is for the origin %q", y.text, got)
 	}
 }
 
-func (y try) checkAnswer(t *testing.T, d *demo.Demo, answer *http.Response, body []byte, subject string) {
+func (y request) checkResponse(t *testing.T, d *demo.Demo, response *http.Response, body []byte, subject string) {
 	t.Helper()
 	var received upstream.Request
 	served := json.Unmarshal(body, &received) == nil && received.Service != ""
@@ -247,7 +247,7 @@ func (y try) checkAnswer(t *testing.T, d *demo.Demo, answer *http.Response, body
 		}
 	}
 	if y.status == http.StatusFound {
-		location, err := url.Parse(answer.Header.Get("Location"))
+		location, err := url.Parse(response.Header.Get("Location"))
 		if err != nil || !strings.HasPrefix(location.String(), d.LoginURL()+"?") {
 			t.Errorf("%q: the browser is sent to %v (%v)", y.text, location, err)
 		}
@@ -287,7 +287,7 @@ func discover(t *testing.T, d *demo.Demo, address, path string) {
 	}
 }
 
-// with are the credentials and other headers that tries name.
+// with are the credentials and other headers that requests name.
 func with(d *demo.Demo) map[string]struct {
 	set     func(http.Header)
 	subject string

@@ -64,7 +64,7 @@ func (e example) head(more ...string) string {
 
 func (e example) headFor(g gateway, more ...string) string {
 	text := e.head(more...)
-	for _, t := range e.triesOn(g) {
+	for _, t := range e.requestsOn(g) {
 		text += "#   " + t + "\n"
 	}
 	return text + fmt.Sprintf("#\n# Written from deploy/deploytest/cases/%s.yaml; change it there.\n", e.name)

@@ -124,7 +124,7 @@ func replay(t *testing.T, role string, meant map[string]string) {
 	seen := map[string]bool{}
 	for _, c := range readCaptures(t) {
 		got := send(t, r.Gateway, string(c.Client))
-		differences := slices.Concat(diffAnswer(c, got, role == "probe"), diffUpstream(c, r))
+		differences := slices.Concat(diffResponse(c, got, role == "probe"), diffUpstream(c, r))
 		if role == "probe" {
 			differences = append(differences, diffFrames(t, c, frames.take(t), r)...)
 		}
@@ -164,9 +164,9 @@ func startForCaptures(t *testing.T, role, record string) *rig {
 	})
 }
 
-// diffAnswer ignores the order of different names unless ordered: the plugins'
+// diffResponse ignores the order of different names unless ordered: the plugins'
 // interface hands headers over in a map.
-func diffAnswer(c *capture, got *response, ordered bool) []string {
+func diffResponse(c *capture, got *response, ordered bool) []string {
 	var list []string
 	if got.status != c.Status {
 		list = append(list, fmt.Sprintf("status %q, want %q", got.status, c.Status))
@@ -177,7 +177,7 @@ func diffAnswer(c *capture, got *response, ordered bool) []string {
 		slices.Sort(want)
 	}
 	if !slices.Equal(have, want) {
-		list = append(list, fmt.Sprintf("answer headers %q, want %q", have, want))
+		list = append(list, fmt.Sprintf("response headers %q, want %q", have, want))
 	}
 	if c.Body != nil && got.body != *c.Body {
 		list = append(list, fmt.Sprintf("body %q, want %q", got.body, *c.Body))
@@ -306,7 +306,7 @@ func describe(t *testing.T, from string, kind byte, data []byte, port string) st
 		}
 		return "plugin PrepareConf"
 	case kind == rpcExtraInfo:
-		q, err := decodeQuestion(data)
+		q, err := decodeInfoRequest(data)
 		if err != nil {
 			t.Error(err)
 		}

@@ -166,7 +166,7 @@ func (r *configReader) read(root *yaml.Node) {
 }
 
 // items reads a list of objects, each with an id: its own, or its place in the
-// list as APISIX names it. Two of one id are a mistake, because the later one
+// list as APISIX names it. Two of one id are an error, because the later one
 // would silently replace the earlier.
 func (r *configReader) items(read func(n *yaml.Node, path, id string)) field {
 	return func(n *yaml.Node, path string) {
@@ -176,7 +176,7 @@ func (r *configReader) items(read func(n *yaml.Node, path, id string)) field {
 			count++
 			id := r.idOf(item, path, count)
 			if seen[id] {
-				r.mistake(item, path, "the id %q is used twice", id)
+				r.problem(item, path, "the id %q is used twice", id)
 			}
 			seen[id] = true
 			read(item, path, id)
@@ -202,7 +202,7 @@ func (r *reader) id(to *string) field {
 		var value string
 		r.textOrNumber(&value)(n, path)
 		if value != "" && !idPattern.MatchString(value) {
-			r.mistake(n, path, "want 1 to 64 letters, digits, \"-\", \"_\" or \".\", got %q", value)
+			r.problem(n, path, "want 1 to 64 letters, digits, \"-\", \"_\" or \".\", got %q", value)
 			return
 		}
 		*to = value
@@ -242,7 +242,7 @@ func (r *configReader) route(n *yaml.Node, path, id string) {
 	r.exclusive(n, path, "uri", uri, "uris", &rt.uris)
 	r.exclusive(n, path, "host", host, "hosts", &rt.hosts)
 	if len(rt.uris) == 0 {
-		r.mistake(n, path, "needs uri or uris")
+		r.problem(n, path, "needs uri or uris")
 	}
 	r.checkRoute(rt, n, path)
 	r.routes = append(r.routes, rt)
@@ -253,7 +253,7 @@ func (r *reader) exclusive(n *yaml.Node, path, one, value, many string, values *
 	switch {
 	case value == "":
 	case len(*values) > 0:
-		r.mistake(n, path, "give %s or %s, not both", one, many)
+		r.problem(n, path, "give %s or %s, not both", one, many)
 	default:
 		*values = []string{value}
 	}
@@ -267,27 +267,27 @@ var (
 func (r *reader) checkRoute(rt *route, n *yaml.Node, path string) {
 	for _, uri := range rt.uris {
 		if !strings.HasPrefix(uri, "/") && uri != "*" {
-			r.mistake(n, path, "the uri %q does not begin with \"/\"", uri)
+			r.problem(n, path, "the uri %q does not begin with \"/\"", uri)
 		}
 		if i := strings.IndexByte(uri, '*'); i >= 0 && i != len(uri)-1 {
-			r.mistake(n, path, "the uri %q: the local gateway supports \"*\" only at the end", uri)
+			r.problem(n, path, "the uri %q: the local gateway supports \"*\" only at the end", uri)
 		}
 	}
 	for _, method := range rt.methods {
 		if !slices.Contains(methods, method) {
-			r.mistake(n, path, "unknown method %q; want one of %s", method, strings.Join(methods, ", "))
+			r.problem(n, path, "unknown method %q; want one of %s", method, strings.Join(methods, ", "))
 		}
 	}
 	r.checkHosts(n, path, rt.hosts)
 	if rt.status != 0 && rt.status != 1 {
-		r.mistake(n, path+".status", "want 0 or 1, got %d", rt.status)
+		r.problem(n, path+".status", "want 0 or 1, got %d", rt.status)
 	}
 }
 
 func (r *reader) checkHosts(n *yaml.Node, path string, hosts []string) {
 	for _, host := range hosts {
 		if !hostPattern.MatchString(host) {
-			r.mistake(n, path, "%q is not a host or a \"*.\" wildcard", host)
+			r.problem(n, path, "%q is not a host or a \"*.\" wildcard", host)
 		}
 	}
 }
@@ -321,7 +321,7 @@ func (r *configReader) globalRule(n *yaml.Node, path, id string) {
 	for _, other := range r.globalRules {
 		for name := range set.plugins {
 			if other.plugins[name] != nil {
-				r.mistake(n, join(path, "plugins."+name), "another global rule has this plugin too; APISIX would run neither")
+				r.problem(n, join(path, "plugins."+name), "another global rule has this plugin too; APISIX would run neither")
 			}
 		}
 	}
@@ -354,7 +354,7 @@ func (r *configReader) upstream(n *yaml.Node, path string) *upstream {
 	r.oneOf(n, join(path, "scheme"), scheme, "http")
 	r.oneOf(n, join(path, "pass_host"), u.passHost, "pass", "node", "rewrite")
 	if u.passHost == "rewrite" && u.upstreamHost == "" {
-		r.mistake(n, join(path, "upstream_host"), "is needed when pass_host is rewrite")
+		r.problem(n, join(path, "upstream_host"), "is needed when pass_host is rewrite")
 	}
 	for i := range u.nodes {
 		if u.nodes[i].port == 0 {
@@ -366,7 +366,7 @@ func (r *configReader) upstream(n *yaml.Node, path string) *upstream {
 
 func (r *reader) oneOf(n *yaml.Node, path, value string, accepted ...string) {
 	if !slices.Contains(accepted, value) {
-		r.mistake(n, path, "%q is not supported by the local gateway; want %s", value, strings.Join(accepted, ", "))
+		r.problem(n, path, "%q is not supported by the local gateway; want %s", value, strings.Join(accepted, ", "))
 	}
 }
 
@@ -397,13 +397,13 @@ func (r *reader) node(n *yaml.Node, path string) node {
 		"host": r.text(&nd.host), "port": r.integer(&nd.port), "weight": r.weight(&nd.weight), "priority": r.integer(&priority),
 	})
 	if nd.host == "" {
-		r.mistake(n, path, "needs a host")
+		r.problem(n, path, "needs a host")
 	}
 	if nd.port < 0 || nd.port > 65535 {
-		r.mistake(n, path, "%d is not a port", nd.port)
+		r.problem(n, path, "%d is not a port", nd.port)
 	}
 	if priority != 0 {
-		r.mistake(n, join(path, "priority"), "priorities of nodes are not supported by the local gateway")
+		r.problem(n, join(path, "priority"), "priorities of nodes are not supported by the local gateway")
 	}
 	return nd
 }
@@ -411,7 +411,7 @@ func (r *reader) node(n *yaml.Node, path string) node {
 func (r *reader) weight(to *int) field {
 	return func(n *yaml.Node, path string) {
 		if r.integer(to)(n, path); *to < 0 {
-			r.mistake(n, path, "a weight is 0 or more")
+			r.problem(n, path, "a weight is 0 or more")
 		}
 	}
 }
@@ -419,7 +419,7 @@ func (r *reader) weight(to *int) field {
 func (r *reader) port(n *yaml.Node, path, port string) int {
 	value, err := strconv.Atoi(port)
 	if err != nil || value < 1 || value > 65535 {
-		r.mistake(n, path, "%q is not a port", port)
+		r.problem(n, path, "%q is not a port", port)
 	}
 	return value
 }
@@ -460,6 +460,6 @@ func (r *configReader) checkReferences() {
 
 func checkReference[T any](r *reader, ref reference, kind string, known map[string]*T) {
 	if ref.id != "" && known[ref.id] == nil {
-		r.mistake(ref.at, ref.path, "there is no %s %q in this file", kind, ref.id)
+		r.problem(ref.at, ref.path, "there is no %s %q in this file", kind, ref.id)
 	}
 }

@@ -21,8 +21,8 @@ func environment(pairs map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) { v, ok := pairs[name]; return v, ok }
 }
 
-// TestMistakes compares the exact text of every message.
-func TestMistakes(t *testing.T) {
+// TestProblems compares the exact text of every message.
+func TestProblems(t *testing.T) {
 	const knownPlugins = "cors, ext-plugin-post-req, ext-plugin-pre-req, proxy-rewrite, redirect, request-id, response-rewrite"
 	for name, c := range map[string]struct{ text, want string }{
 		"unknown section": {
@@ -38,7 +38,7 @@ func TestMistakes(t *testing.T) {
 			"routes:\n  - uri: /\n    plugins:\n      limit-count: {count: 1}\n#END",
 			"FILE:4:7: routes[0].plugins.limit-count: not supported by the local gateway; it knows " + knownPlugins,
 		},
-		"mistakes in ext-plugin-pre-req": {
+		"problems in ext-plugin-pre-req": {
 			"routes:\n  - uri: /\n    plugins:\n      ext-plugin-pre-req:\n        conf: [{name: '', value: {a: 1}}, {name: x, kind: y}]\n        allow_degradation: 1\n        _meta: {filter: []}\n#END",
 			"FILE:5:34: routes[0].plugins.ext-plugin-pre-req.conf[0].value: want a string, got an object\n" +
 				"FILE:5:16: routes[0].plugins.ext-plugin-pre-req.conf[0].name: want 1 to 128 characters\n" +
@@ -211,7 +211,7 @@ plugins: [ext-plugin-pre-req, cors]
 	}
 }
 
-func TestMistakesInSettings(t *testing.T) {
+func TestProblemsInSettings(t *testing.T) {
 	file := write(t, "config.yaml", `deployment: {role: data_plane, role_data_plane: {config_provider: etcd}}
 apisix: {normalize_uri_like_servlet: true, router: {http: radixtree_uri}}
 ext-plugin: {command: []}

@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// cors answers every OPTIONS request and adds the CORS headers to every
+// cors responds to every OPTIONS request and adds the CORS headers to every
 // response. Its priority (4000) is below ext-plugin-pre-req (12000): unless
 // _meta.priority raises it, preflights reach authentication first.
 type cors struct {
@@ -34,15 +34,15 @@ func parseCORS(r *reader, p *plugin, n *yaml.Node, path string) {
 		"allow_origins_by_regex": r.texts(&patterns),
 	})
 	if !originsPattern.MatchString(c.origins) {
-		r.mistake(n, join(path, "allow_origins"), "%q is not *, **, null or a list of origins", c.origins)
+		r.problem(n, join(path, "allow_origins"), "%q is not *, **, null or a list of origins", c.origins)
 	}
 	if c.credentials && slices.Contains([]string{c.origins, c.methods, c.headers, c.expose}, "*") {
-		r.mistake(n, path, "allow_credential cannot go with \"*\" in another option")
+		r.problem(n, path, "allow_credential cannot go with \"*\" in another option")
 	}
 	for _, pattern := range patterns {
 		re, err := regexp.Compile(pattern)
 		if err != nil {
-			r.mistake(n, join(path, "allow_origins_by_regex"), "the local gateway's regular expressions are RE2: %v", err)
+			r.problem(n, join(path, "allow_origins_by_regex"), "the local gateway's regular expressions are RE2: %v", err)
 		}
 		c.originRegexps = append(c.originRegexps, re)
 	}

@@ -206,8 +206,8 @@ func TestRequestIDsOfAPISIX(t *testing.T) {
 			case !clients && apisix != nginx, clients && sent != "" && apisix != sent, clients && sent == "" && (len(apisix) != 36 || ids["X-Request-Id"] != apisix):
 				t.Errorf("%q, client sends %q: $apisix_request_id is %q, $request_id %q", plugins, sent, apisix, nginx)
 			}
-			if answered := got.header("X-Request-Id"); clients && !slices.Equal(answered, []string{apisix}) || !clients && len(answered) != 0 {
-				t.Errorf("%q: the client reads %q", plugins, answered)
+			if responded := got.header("X-Request-Id"); clients && !slices.Equal(responded, []string{apisix}) || !clients && len(responded) != 0 {
+				t.Errorf("%q: the client reads %q", plugins, responded)
 			}
 		}
 	}
@@ -286,18 +286,18 @@ func TestEveryMethodWithANumberReachesTheRunner(t *testing.T) {
 func TestMalformedFramesAreErrors(t *testing.T) {
 	for _, data := range [][]byte{nil, {1}, {255, 255, 255, 255}} {
 		if _, err := decodeCall(data); err == nil {
-			t.Errorf("%v decoded as an answer", data)
+			t.Errorf("%v decoded as a response", data)
 		}
 		if _, err := decodePrepareConf(data); err == nil {
 			t.Errorf("%v decoded as a token", data)
 		}
-		if _, err := decodeQuestion(data); err == nil {
-			t.Errorf("%v decoded as a question", data)
+		if _, err := decodeInfoRequest(data); err == nil {
+			t.Errorf("%v decoded as a request for information", data)
 		}
 	}
 }
 
-func TestMalformedAnswerIs500EvenWithAllowDegradation(t *testing.T) {
+func TestMalformedResponseIs500EvenWithAllowDegradation(t *testing.T) {
 	r := start(t, "junk", probeRoute(t, probeConf{}, "allow_degradation: true"))
 	wantStatus(t, get(t, r.Gateway, "/"), 500)
 	if n := len(r.up.take()); n != 0 {

@@ -2,7 +2,7 @@
 // standalone mode does towards an external plugin runner. It loads the real
 // apisix.yaml, starts the real runner binary, speaks the real wire protocol
 // with it and forwards to real upstreams. It is for development and tests: it
-// binds loopback unless told otherwise, serves plain HTTP, and keeps nothing
+// binds loopback by default, serves plain HTTP, and keeps nothing
 // on disk but its socket.
 //
 // What it does is APISIX 3.18, including what surprises people: the token of a
@@ -29,7 +29,7 @@
 //
 // # Differences that are meant
 //
-//   - A file with a mistake is refused as a whole and the last good one stays;
+//   - A file with an error is refused as a whole and the last good one stays;
 //     APISIX skips the one object and serves the rest.
 //   - Regular expressions are RE2, not PCRE: look-around and back-references
 //     are refused when the file is loaded.

@@ -77,15 +77,15 @@ func (x *exchange) serve() front.Reply {
 		x.route, x.conf, plugins = route, route.conf, route.plugins
 	}
 	for _, of := range []phase{rewritePhase, accessPhase} {
-		if answer := x.runGlobal(of); answer != nil {
-			return x.answer(answer)
+		if response := x.runGlobal(of); response != nil {
+			return x.response(response)
 		}
-		if answer := x.run(plugins, of); answer != nil {
-			return x.answer(answer)
+		if response := x.run(plugins, of); response != nil {
+			return x.response(response)
 		}
 	}
 	if route == nil {
-		return x.answer(&reply{404, []byte(`{"error_msg":"404 Route Not Found"}` + "\n")})
+		return x.response(&reply{404, []byte(`{"error_msg":"404 Route Not Found"}` + "\n")})
 	}
 	return x.forward()
 }
@@ -95,12 +95,12 @@ type phase func(*plugin) func(*exchange) *reply
 func rewritePhase(p *plugin) func(*exchange) *reply { return p.rewrite }
 func accessPhase(p *plugin) func(*exchange) *reply  { return p.access }
 
-// run stops at the first plugin that answers.
+// run stops at the first plugin that responds.
 func (x *exchange) run(plugins []*plugin, of phase) *reply {
 	for _, p := range plugins {
 		if work := of(p); work != nil {
-			if answer := work(x); answer != nil {
-				return answer
+			if response := work(x); response != nil {
+				return response
 			}
 		}
 	}
@@ -149,7 +149,7 @@ func (x *exchange) setHeader(name, value string) {
 	}
 }
 
-// luaError is where APISIX's own code fails on a request: nginx answers 500,
+// luaError is where APISIX's own code fails on a request: nginx responds with 500,
 // whatever allow_degradation says.
 func (x *exchange) luaError(why string) *reply {
 	x.log.Error("the request fails inside APISIX", "error", why)
@@ -180,16 +180,16 @@ func (x *exchange) forward() front.Reply {
 	up := x.route.upstream
 	if up == nil {
 		x.log.Error("missing upstream configuration in Route or Service", "route", x.route.id)
-		return x.answer(&reply{status: 503})
+		return x.response(&reply{status: 503})
 	}
 	nodes := up.pick()
 	target, ok := x.target()
 	switch {
 	case len(nodes) == 0:
 		x.log.Error("no valid upstream node", "route", x.route.id)
-		return x.answer(&reply{status: 503})
+		return x.response(&reply{status: 503})
 	case !ok:
-		return x.answer(x.luaError("the rewritten uri does not begin with \"/\""))
+		return x.response(x.luaError("the rewritten uri does not begin with \"/\""))
 	}
 	x.upstreamHost = up.hostFor(nodes[0], x.upstreamHost)
 	limits := x.route.timeout.or(up.timeout)

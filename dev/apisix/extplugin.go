@@ -32,7 +32,7 @@ func parseExtPlugin(r *reader, p *plugin, n *yaml.Node, path string) *extPlugin 
 		"conf": func(n *yaml.Node, path string) {
 			r.list(n, path, func(item *yaml.Node, path string) { e.conf = append(e.conf, r.confEntry(item, path)) })
 			if resolve(n).Kind == yaml.SequenceNode && len(e.conf) == 0 {
-				r.mistake(n, path, "want at least one plugin of the runner")
+				r.problem(n, path, "want at least one plugin of the runner")
 			}
 		},
 	})
@@ -47,10 +47,10 @@ func (r *reader) confEntry(n *yaml.Node, path string) confEntry {
 		"value": both(r.text(&entry.value), func(*yaml.Node, string) { hasValue = true }),
 	})
 	if len(entry.name) < 1 || len(entry.name) > 128 {
-		r.mistake(n, join(path, "name"), "want 1 to 128 characters")
+		r.problem(n, join(path, "name"), "want 1 to 128 characters")
 	}
 	if !hasValue {
-		r.mistake(n, path, "needs a value: a string, which the plugin reads as its configuration")
+		r.problem(n, path, "needs a value: a string, which the plugin reads as its configuration")
 	}
 	return entry
 }

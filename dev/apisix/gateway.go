@@ -34,7 +34,7 @@ type Options struct {
 	// over config.yaml. Without any, requests that need the runner get 503.
 	RunnerCommand []string
 	RunnerBinary  string
-	// RunnerSocket is the socket of a runner that somebody else started
+	// RunnerSocket is the socket of a runner that another process started
 	// (APISIX's ext-plugin.path_for_test). It is then neither started nor
 	// stopped here, and its end does not flush the tokens.
 	RunnerSocket string
@@ -190,13 +190,13 @@ func (g *Gateway) listen() (err error) {
 	return nil
 }
 
-// handle keeps a mistake of this package from becoming an open door.
-func (g *Gateway) handle(_ context.Context, r *front.Request) (answer front.Reply) {
+// handle keeps an error in this package from becoming an open door.
+func (g *Gateway) handle(_ context.Context, r *front.Request) (response front.Reply) {
 	x := g.newExchange(g.state.Load(), r)
 	defer func() {
 		if p := recover(); p != nil {
 			x.log.Error("panic", "value", p)
-			answer = &front.Answer{Status: 500, Close: true}
+			response = &front.OwnResponse{Status: 500, Close: true}
 		}
 	}()
 	return x.serve()

@@ -55,7 +55,7 @@ func TestFileWithoutEndIsNotApplied(t *testing.T) {
 	}
 }
 
-func TestFileWithAMistakeLeavesTheLastGoodOne(t *testing.T) {
+func TestBrokenFileLeavesTheLastGoodOne(t *testing.T) {
 	r := start(t, "probe", "routes: [{uri: /old, upstream: {nodes: {UPSTREAM: 1}}}]\n#END")
 	r.write(t, "routes: [{uri: /new, upstream: {nodes: {UPSTREAM: 1}}}, {uri: /x, vars: []}]\n#END")
 	await(t, r.log, "routes[1].vars: not supported", 1)

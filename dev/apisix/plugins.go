@@ -23,7 +23,7 @@ type plugin struct {
 	header   func(*exchange, *responseHead)
 }
 
-// reply is what a plugin answers with; an empty body becomes a page of nginx.
+// reply is what a plugin responds with; an empty body becomes a page of nginx.
 type reply struct {
 	status int
 	body   []byte
@@ -61,7 +61,7 @@ func (r *configReader) pluginMap(to *pluginMap) field {
 		for name, kind := range pluginKinds {
 			fields[name] = func(n *yaml.Node, path string) {
 				if r.enabled != nil && !r.enabled[name] {
-					r.mistake(n, path, "config.yaml does not enable this plugin")
+					r.problem(n, path, "config.yaml does not enable this plugin")
 				}
 				p := &plugin{name: name, priority: kind.priority}
 				kind.parse(r.reader, p, n, path)
@@ -117,13 +117,13 @@ var replacement = regexp.MustCompile(`\$(?:\$|(\d+)|\{(\d+)\}|)`)
 func (r *reader) substitution(n *yaml.Node, path, pattern, with string) substitution {
 	re, err := regexp.Compile(pattern)
 	if err != nil {
-		r.mistake(n, path, "the local gateway's regular expressions are RE2: %v", err)
+		r.problem(n, path, "the local gateway's regular expressions are RE2: %v", err)
 		return substitution{}
 	}
 	for _, m := range replacement.FindAllStringSubmatch(with, -1) {
 		group, _ := strconv.Atoi(m[1] + m[2])
 		if m[0] == "$" || group > re.NumSubexp() {
-			r.mistake(n, path, "the replacement %q refers to a group that %q does not have", with, pattern)
+			r.problem(n, path, "the replacement %q refers to a group that %q does not have", with, pattern)
 		}
 	}
 	return substitution{re, with}
@@ -188,7 +188,7 @@ func (r *reader) headerValues(to *[]header) field {
 	return func(n *yaml.Node, path string) {
 		r.pairs(n, path, func(key string, keyNode, value *yaml.Node) {
 			if key == "" || strings.Contains(key, ":") {
-				r.mistake(keyNode, join(path, key), "%q is not a header name", key)
+				r.problem(keyNode, join(path, key), "%q is not a header name", key)
 			}
 			h := header{name: key}
 			r.textOrNumber(&h.value)(value, join(path, key))
@@ -204,7 +204,7 @@ func (r *reader) headerLines(to *[]header) field {
 			r.text(&line)(item, path)
 			name, value, ok := strings.Cut(line, ":")
 			if !ok || name == "" {
-				r.mistake(item, path, "want \"Name: value\"")
+				r.problem(item, path, "want \"Name: value\"")
 			}
 			*to = append(*to, header{strings.TrimSpace(name), strings.TrimSpace(value)})
 		})

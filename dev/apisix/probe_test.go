@@ -18,7 +18,7 @@ import (
 )
 
 // The probe is the plugin behind the captures, written over the wire protocol
-// alone. It asks for real_request_uri; X-Deny makes it answer 401; otherwise
+// alone. It asks for real_request_uri; X-Deny makes it respond with 401; otherwise
 // it sets and removes headers by unconditional entries. What else it does is
 // asked for by the configuration of the route, see probeConf.
 type probe struct {
@@ -32,7 +32,7 @@ type probeConf struct {
 	Vars     []string // asked for and sent upstream as X-Var-<n>
 	Body     bool     // ask for the body, send it upstream as X-Body
 	Decision *probeDecision
-	Forget   bool // answer every call with "conf token not found"
+	Forget   bool // respond to every call with "conf token not found"
 }
 
 // probeDecision is sent as it stands. A header without value is [name].
@@ -99,8 +99,8 @@ func (p *probe) serve(conn net.Conn) {
 		case rpcPrepareConf:
 			p.send(conn, kind, p.prepare(data))
 		case rpcHTTPReqCall:
-			kind, answer := p.decide(conn, HTTPReqCall.GetRootAsReq(data, 0))
-			p.send(conn, kind, answer)
+			kind, response := p.decide(conn, HTTPReqCall.GetRootAsReq(data, 0))
+			p.send(conn, kind, response)
 		default:
 			fmt.Fprintln(os.Stderr, "unexpected frame type", kind)
 			return
@@ -109,7 +109,7 @@ func (p *probe) serve(conn net.Conn) {
 }
 
 // note records before anything else happens, so that a frame is on record when
-// the client has its answer.
+// the client has its response.
 func (p *probe) note(from string, kind byte, data []byte) {
 	if p.record == nil {
 		return
@@ -196,7 +196,7 @@ func (p *probe) askVar(conn net.Conn, name string) string {
 	}, ExtraInfo.VarEnd)
 }
 
-// ask sends a question and returns the answer, "<none>" for an absent one.
+// ask sends a request for information and returns the response, "<none>" for an absent one.
 func (p *probe) ask(conn net.Conn, kind ExtraInfo.Info, start func(*flatbuffers.Builder), end func(*flatbuffers.Builder) flatbuffers.UOffsetT) string {
 	b := flatbuffers.NewBuilder(64)
 	start(b)
@@ -295,7 +295,7 @@ func runEnv() {
 	runHang()
 }
 
-// runJunk gives tokens, but answers calls with bytes that are no answer.
+// runJunk gives tokens, but responds to calls with bytes that are no response.
 func runJunk() {
 	p := &probe{confs: map[uint32]probeConf{}}
 	serveRunner(func(conn net.Conn) {
@@ -305,11 +305,11 @@ func runJunk() {
 			if err != nil {
 				return
 			}
-			answer := []byte{255, 255, 255, 127}
+			response := []byte{255, 255, 255, 127}
 			if kind == rpcPrepareConf {
-				answer = p.prepare(data)
+				response = p.prepare(data)
 			}
-			_ = writeFrame(conn, kind, answer)
+			_ = writeFrame(conn, kind, response)
 		}
 	})
 }

@@ -23,10 +23,10 @@ func parseProxyRewrite(r *reader, p *plugin, n *yaml.Node, path string) {
 		"use_real_request_uri_unsafe": r.boolean(&c.unsafeRaw),
 	})
 	if c.uri != "" && !strings.HasPrefix(c.uri, "/") {
-		r.mistake(n, join(path, "uri"), "%q does not begin with \"/\"", c.uri)
+		r.problem(n, join(path, "uri"), "%q does not begin with \"/\"", c.uri)
 	}
 	if len(regexURI)%2 != 0 {
-		r.mistake(regexAt, join(path, "regex_uri"), "want pairs of pattern and replacement")
+		r.problem(regexAt, join(path, "regex_uri"), "want pairs of pattern and replacement")
 		return
 	}
 	for pair := range slices.Chunk(regexURI, 2) {
@@ -94,7 +94,7 @@ func (c *proxyRewrite) rewriteURI(x *exchange) (captures []string, failed *reply
 
 func (c *proxyRewrite) newURI(x *exchange, uri string) (string, []string) {
 	if c.uri != "" {
-		return x.resolve(c.uri, escapeQuestion) + rawQuery(c, uri), nil
+		return x.resolve(c.uri, escapeQuestionMark) + rawQuery(c, uri), nil
 	}
 	for _, s := range c.regexURI {
 		if out, captures := s.apply(uri); captures != nil {
@@ -115,8 +115,8 @@ func rawQuery(c *proxyRewrite, uri string) string {
 	return ""
 }
 
-// escapeQuestion encodes the first "?" only, as APISIX does.
-func escapeQuestion(s string) string { return strings.Replace(s, "?", "%3F", 1) }
+// escapeQuestionMark encodes the first "?" only, as APISIX does.
+func escapeQuestionMark(s string) string { return strings.Replace(s, "?", "%3F", 1) }
 
 var captureReference = regexp.MustCompile(`\$\{?(\d+)\}?`)
 

@@ -17,21 +17,21 @@ func parseRedirect(r *reader, p *plugin, n *yaml.Node, path string) {
 		"append_query_string": r.boolean(&c.appendQuery),
 	})
 	if (c.uri == "") == (len(regexURI) == 0) {
-		r.mistake(n, path, "want uri or regex_uri (the local gateway has no http_to_https)")
+		r.problem(n, path, "want uri or regex_uri (the local gateway has no http_to_https)")
 	}
 	if len(regexURI) != 0 && len(regexURI) != 2 {
-		r.mistake(n, join(path, "regex_uri"), "want a pattern and a replacement")
+		r.problem(n, join(path, "regex_uri"), "want a pattern and a replacement")
 	} else if len(regexURI) == 2 {
 		s := r.substitution(n, join(path, "regex_uri"), regexURI[0], regexURI[1])
 		c.regexURI = &s
 	}
 	if c.status < 200 || c.status > 599 {
-		r.mistake(n, join(path, "ret_code"), "want a status from 200 to 599")
+		r.problem(n, join(path, "ret_code"), "want a status from 200 to 599")
 	}
 	p.rewrite = c.rewrite
 }
 
-// redirect answers with a Location.
+// redirect responds with a Location.
 type redirect struct {
 	uri                 string
 	regexURI            *substitution

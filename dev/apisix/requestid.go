@@ -14,7 +14,7 @@ func parseRequestID(r *reader, p *plugin, n *yaml.Node, path string) {
 		"header_name": r.text(&c.name), "include_in_response": r.boolean(&c.inResponse), "algorithm": r.text(&algorithm),
 	})
 	if algorithm != "uuid" {
-		r.mistake(n, join(path, "algorithm"), "the local gateway knows uuid only")
+		r.problem(n, join(path, "algorithm"), "the local gateway knows uuid only")
 	}
 	p.rewrite, p.header = c.rewrite, c.header
 }

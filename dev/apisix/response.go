@@ -13,11 +13,11 @@ import (
 // serverHeader is the version whose behaviour this package has.
 const serverHeader = "APISIX/3.18.0"
 
-// answer makes a response without an upstream, as nginx and APISIX write it:
+// response makes a response without an upstream, as nginx and APISIX write it:
 // a reply without body and of status 300 or above becomes one of nginx's pages.
-func (x *exchange) answer(rep *reply) *front.Answer { return x.finish(rep, x.respHeader) }
+func (x *exchange) response(rep *reply) *front.OwnResponse { return x.finish(rep, x.respHeader) }
 
-func (x *exchange) finish(rep *reply, header front.Headers) *front.Answer {
+func (x *exchange) finish(rep *reply, header front.Headers) *front.OwnResponse {
 	body, page := rep.body, len(rep.body) == 0 && rep.status >= 300
 	if page {
 		body = errorPage(rep.status)
@@ -30,7 +30,7 @@ func (x *exchange) finish(rep *reply, header front.Headers) *front.Answer {
 	header.Set("Server", serverHeader)
 	x.filterHead(head)
 
-	a := &front.Answer{Status: head.status, Reason: reason(head.status), Body: body}
+	a := &front.OwnResponse{Status: head.status, Reason: reason(head.status), Body: body}
 	a.Header = x.leadingLines(&header)
 	switch length, ok := header.Get("Content-Length"); {
 	case ok:
@@ -60,7 +60,7 @@ func (x *exchange) leadingLines(header *front.Headers) front.Headers {
 
 // setLength applies a Content-Length that a plugin set: the client reads that
 // many bytes, however long the body is.
-func setLength(a *front.Answer, length string) {
+func setLength(a *front.OwnResponse, length string) {
 	n, err := strconv.Atoi(length)
 	if err != nil || n < 0 {
 		a.Header.Add("Transfer-Encoding", "chunked")
@@ -96,8 +96,8 @@ func hiddenByNginx(f front.Field) bool {
 	return name == "server" || name == "x-pad" || strings.HasPrefix(name, "x-accel-")
 }
 
-// upstreamFailed answers for an upstream that could not be reached or broke off.
-func (x *exchange) upstreamFailed(status int, err error) *front.Answer {
+// upstreamFailed is the response for an upstream that could not be reached or broke off.
+func (x *exchange) upstreamFailed(status int, err error) *front.OwnResponse {
 	x.log.Error("upstream failed", "route", x.route.id, "status", status, "error", err)
 	header := x.respHeader
 	header.Set("X-APISIX-Upstream-Status", strconv.Itoa(status))
@@ -115,8 +115,8 @@ func withCharset(kind string) string {
 var charsetTypes = []string{"text/html", "text/xml", "text/plain", "text/vnd.wap.wml", "application/javascript", "application/rss+xml"}
 
 // refuse renders what nginx refuses before APISIX sees it.
-func (g *Gateway) refuse(_ *front.Request, why *front.Refusal) *front.Answer {
-	return &front.Answer{
+func (g *Gateway) refuse(_ *front.Request, why *front.Refusal) *front.OwnResponse {
+	return &front.OwnResponse{
 		Status: why.Status, Reason: reason(why.Status), Body: refusalPage(why),
 		Header: front.Headers{
 			{Name: "Server", Value: "openresty"},

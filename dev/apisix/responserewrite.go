@@ -12,7 +12,7 @@ func parseResponseRewrite(r *reader, p *plugin, n *yaml.Node, path string) {
 		"headers": r.headerChanges(&c.headers, true), "status_code": r.integer(&c.status),
 	})
 	if c.status != 0 && (c.status < 200 || c.status > 598) {
-		r.mistake(n, join(path, "status_code"), "want a status from 200 to 598")
+		r.problem(n, join(path, "status_code"), "want a status from 200 to 598")
 	}
 	p.header = c.header
 }

@@ -102,7 +102,7 @@ func (e *echo) take() []received {
 	return seen
 }
 
-// response is an answer as the client got it.
+// response is a response as the client got it.
 type response struct {
 	status string
 	lines  []string // header lines
@@ -119,7 +119,7 @@ func (r *response) header(name string) []string {
 	return values
 }
 
-// send writes bytes to the gateway and reads one answer.
+// send writes bytes to the gateway and reads one response.
 func send(t *testing.T, g *Gateway, raw string) *response {
 	t.Helper()
 	r, err := trySend(g, raw)
@@ -139,10 +139,10 @@ func trySend(g *Gateway, raw string) (*response, error) {
 	if _, err := io.WriteString(conn, raw); err != nil {
 		return nil, err
 	}
-	return readAnswer(bufio.NewReader(conn), strings.HasPrefix(raw, "HEAD "))
+	return readResponse(bufio.NewReader(conn), strings.HasPrefix(raw, "HEAD "))
 }
 
-func readAnswer(in *bufio.Reader, head bool) (*response, error) {
+func readResponse(in *bufio.Reader, head bool) (*response, error) {
 	r := &response{}
 	reader := textproto.NewReader(in)
 	var err error

@@ -120,7 +120,7 @@ func (c *runnerClient) httpReqCall(conn net.Conn, x *exchange, token uint32) (*d
 		case rpcHTTPReqCall:
 			return decodeCall(data)
 		case rpcExtraInfo:
-			err = c.answerQuestion(conn, x, data)
+			err = c.serveInfo(conn, x, data)
 		default:
 			err = fmt.Errorf("receive HTTPReqCall: unexpected type %d", kind)
 		}
@@ -135,8 +135,8 @@ const idRange = 1 << 22
 
 func (c *runnerClient) nextID() uint32 { return (c.ids.Add(1) - 1) % idRange }
 
-func (c *runnerClient) answerQuestion(conn net.Conn, x *exchange, data []byte) error {
-	q, err := decodeQuestion(data)
+func (c *runnerClient) serveInfo(conn net.Conn, x *exchange, data []byte) error {
+	q, err := decodeInfoRequest(data)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (c *runnerClient) answerQuestion(conn net.Conn, x *exchange, data []byte) e
 	default:
 		return fmt.Errorf("unsupported info type: %d", q.kind)
 	}
-	return c.send(conn, rpcExtraInfo, encodeAnswer(result))
+	return c.send(conn, rpcExtraInfo, encodeInfoResponse(result))
 }
 
 // bodyForRunner is nil when there is no body or it could not be read.

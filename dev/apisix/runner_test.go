@@ -119,7 +119,7 @@ func TestKilledRunnerIsRespawnedAndTokensAreFlushed(t *testing.T) {
 	old := r.RunnerPID()
 	kill(t, old)
 	await(t, r.log, "runner exited", 1)
-	eventually(t, "an answer of a new runner", func() bool { return get(t, r.Gateway, "/").status == statusLine(200) })
+	eventually(t, "a response of a new runner", func() bool { return get(t, r.Gateway, "/").status == statusLine(200) })
 	if r.RunnerPID() == old {
 		t.Error("the same process")
 	}
@@ -174,7 +174,7 @@ func TestAllowDegradationOpensTheDoorWhenTheRunnerIsGone(t *testing.T) {
 	r := start(t, "", probeRoute(t, probeConf{}, "allow_degradation: true"), func(o *Options) { o.RunnerBinary = "" })
 	wantStatus(t, get(t, r.Gateway, "/"), 200)
 	if n := len(r.up.take()); n != 1 {
-		t.Errorf("the upstream got %d requests, want the one that nobody checked", n)
+		t.Errorf("the upstream got %d requests, want the one that was not checked", n)
 	}
 	await(t, r.log, "passes unchecked", 1)
 }
@@ -221,14 +221,14 @@ func TestKillOfTheRunnerUnderLoadLetsNothingThrough(t *testing.T) {
 			}
 			for kills := 1; kills <= 5; kills++ {
 				before := right.Load()
-				eventually(t, "right answers between the kills", func() bool { return right.Load() > before+20 })
+				eventually(t, "right responses between the kills", func() bool { return right.Load() > before+20 })
 				kill(t, r.RunnerPID())
 				await(t, r.log, "runner exited", kills)
 			}
 			close(stop)
 			clients.Wait()
 			if wrong.Load() != 0 || len(r.up.take()) != 0 {
-				t.Errorf("%d answers were neither 401 nor 503; the upstream must have got nothing", wrong.Load())
+				t.Errorf("%d responses were neither 401 nor 503; the upstream must have got nothing", wrong.Load())
 			}
 			t.Logf("%d right, %d refused while the runner was gone", right.Load(), failed.Load())
 		})

@@ -12,7 +12,7 @@ import (
 // settings is what the local gateway takes from config.yaml.
 type settings struct {
 	command []string        // ext-plugin.cmd
-	socket  string          // ext-plugin.path_for_test: a runner started by somebody else
+	socket  string          // ext-plugin.path_for_test: a runner that another process started
 	envs    []string        // nginx_config.envs
 	plugins map[string]bool // nil when the file does not list plugins: all
 }

@@ -16,7 +16,7 @@ const (
 // token that the runner gave for it. It outlives a reload of the gateway; it is
 // flushed when a managed runner exits and when the runner says that it does not
 // know a token. That a token can so reach a runner that never gave it is not a
-// mistake of this package but what the real gateway does.
+// error of this package but what the real gateway does.
 type tokens struct {
 	now func() time.Time
 

@@ -106,7 +106,7 @@ func encodePrepareConf(key string, conf []confEntry) []byte {
 }
 
 func decodePrepareConf(data []byte) (uint32, error) {
-	return guarded("PrepareConf answer", func() uint32 { return PrepareConf.GetRootAsResp(data, 0).ConfToken() })
+	return guarded("PrepareConf response", func() uint32 { return PrepareConf.GetRootAsResp(data, 0).ConfToken() })
 }
 
 // call is a HTTPReqCall as the gateway sends it.
@@ -192,9 +192,9 @@ type entry struct {
 	value *string
 }
 
-// decodeCall reads the answer to a call; one without action changes nothing.
+// decodeCall reads the response to a call; one without action changes nothing.
 func decodeCall(data []byte) (*decision, error) {
-	return guarded("HTTPReqCall answer", func() *decision {
+	return guarded("HTTPReqCall response", func() *decision {
 		resp := HTTPReqCall.GetRootAsResp(data, 0)
 		var action flatbuffers.Table
 		if !resp.Action(&action) {
@@ -249,16 +249,16 @@ func optionalText(b []byte) *string {
 	return &s
 }
 
-// question is what a runner asks for while a call is open.
-type question struct {
+// infoRequest is what a runner asks for while a call is open.
+type infoRequest struct {
 	kind    ExtraInfo.Info
 	varName string
 }
 
-func decodeQuestion(data []byte) (question, error) {
-	return guarded("ExtraInfo request", func() question {
+func decodeInfoRequest(data []byte) (infoRequest, error) {
+	return guarded("ExtraInfo request", func() infoRequest {
 		req := ExtraInfo.GetRootAsReq(data, 0)
-		q := question{kind: req.InfoType()}
+		q := infoRequest{kind: req.InfoType()}
 		var info flatbuffers.Table
 		if q.kind == ExtraInfo.InfoVar && req.Info(&info) {
 			var v ExtraInfo.Var
@@ -269,8 +269,8 @@ func decodeQuestion(data []byte) (question, error) {
 	})
 }
 
-// encodeAnswer answers a question; nil is an absent variable or body.
-func encodeAnswer(result []byte) []byte {
+// encodeInfoResponse responds to an infoRequest; nil is an absent variable or body.
+func encodeInfoResponse(result []byte) []byte {
 	b := flatbuffers.NewBuilder(64 + len(result))
 	var at flatbuffers.UOffsetT
 	if result != nil {

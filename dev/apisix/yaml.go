@@ -11,11 +11,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// reader walks a YAML document by hand, because every mistake is to be
+// reader walks a YAML document by hand, because every problem is to be
 // reported with its line and its path, and all of them at once.
 type reader struct {
 	file     string
-	mistakes []error
+	problems []error
 }
 
 // field reads the value of one key.
@@ -32,23 +32,23 @@ func parseYAML(file string, text []byte) (*reader, *yaml.Node, error) {
 	return &reader{file: file}, document.Content[0], nil
 }
 
-// mistake records what is wrong at n.
-func (r *reader) mistake(n *yaml.Node, path, format string, args ...any) {
+// problem records what is wrong at n.
+func (r *reader) problem(n *yaml.Node, path, format string, args ...any) {
 	what := fmt.Sprintf(format, args...)
 	if path != "" {
 		what = path + ": " + what
 	}
-	r.mistakes = append(r.mistakes, fmt.Errorf("%s:%d:%d: %s", r.file, n.Line, n.Column, what))
+	r.problems = append(r.problems, fmt.Errorf("%s:%d:%d: %s", r.file, n.Line, n.Column, what))
 }
 
-func (r *reader) err() error { return errors.Join(r.mistakes...) }
+func (r *reader) err() error { return errors.Join(r.problems...) }
 
-// object reads a mapping. A key without a field is a mistake.
+// object reads a mapping. A key without a field is an error.
 func (r *reader) object(n *yaml.Node, path string, fields map[string]field) {
 	r.pairs(n, path, func(key string, keyNode, value *yaml.Node) {
 		read, ok := fields[key]
 		if !ok {
-			r.mistake(keyNode, join(path, key), "not supported by the local gateway; it knows %s",
+			r.problem(keyNode, join(path, key), "not supported by the local gateway; it knows %s",
 				strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
 			return
 		}
@@ -67,7 +67,7 @@ func (r *reader) pairs(n *yaml.Node, path string, each func(key string, keyNode,
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := resolve(n.Content[i])
 		if seen[key.Value] {
-			r.mistake(key, join(path, key.Value), "given twice")
+			r.problem(key, join(path, key.Value), "given twice")
 			continue
 		}
 		seen[key.Value] = true
@@ -165,7 +165,7 @@ func (r *reader) wrongType(n *yaml.Node, path, want string) {
 	case n.Kind == yaml.ScalarNode:
 		got = strings.TrimPrefix(n.Tag, "!!")
 	}
-	r.mistake(n, path, "want %s, got %s", want, got)
+	r.problem(n, path, "want %s, got %s", want, got)
 }
 
 func resolve(n *yaml.Node) *yaml.Node {
@@ -182,7 +182,7 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// at notes where a key is, for mistakes found later.
+// at notes where a key is, for problems found later.
 func at(to **yaml.Node) field { return func(n *yaml.Node, _ string) { *to = n } }
 
 func both(first, second field) field {

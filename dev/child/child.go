@@ -25,7 +25,7 @@ type Spec struct {
 	Respawn func(lived time.Duration) time.Duration
 	// Output gets each line of stdout and stderr, cut at 8 KiB. Required.
 	Output func(pid int, line string)
-	// Exited is told of each end, before the pause. May be nil.
+	// Exited is called at each end, before the pause. May be nil.
 	Exited func(pid int, err error)
 }
 

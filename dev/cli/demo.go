@@ -40,7 +40,7 @@ func demoCommand() *cobra.Command {
 	f.StringVar(&o.apisixListen, "apisix-listen", "127.0.0.1:9080", "`address` of the local APISIX")
 	f.StringVar(&o.kongPlugin, "kong-plugin", "", "Kong plugin `binary` (default: "+kongPlugin+" beside this program)")
 	f.StringVar(&o.apisixRunner, "apisix-runner", "", "APISIX runner `binary` (default: "+apisixRunner+" beside this program)")
-	f.BoolVar(&o.check, "check", false, "make every request that the demo shows, compare the answers, and stop")
+	f.BoolVar(&o.check, "check", false, "make every request that the demo shows, compare the responses, and stop")
 	f.BoolVar(&o.backendsOnly, "backends-only", false, "start everything but the gateways, on fixed ports")
 	f.StringVar(&o.writeTo, "write", "", "`folder` to write kong.yml and apisix.yaml to (default: a temporary one)")
 	c.AddCommand(demoPartCommands()...)
@@ -171,17 +171,17 @@ func elsewhere(err error, flag string) error {
 func checkDemo(ctx context.Context, out io.Writer, d *demo.Demo, gateways []demo.Gateway) error {
 	failed := 0
 	for _, g := range gateways {
-		for _, try := range d.Tries() {
-			got, err := try.Do(ctx, g)
+		for _, request := range d.Requests() {
+			got, err := request.Do(ctx, g)
 			if err == nil {
-				err = try.Check(got)
+				err = request.Check(got)
 			}
 			if err != nil {
 				failed++
-				fmt.Fprintf(out, "FAIL  %-6s  %s: %v\n", g.Name, try.Title, err)
+				fmt.Fprintf(out, "FAIL  %-6s  %s: %v\n", g.Name, request.Title, err)
 				continue
 			}
-			fmt.Fprintf(out, "ok    %-6s  %s: %d\n", g.Name, try.Title, got.Status)
+			fmt.Fprintf(out, "ok    %-6s  %s: %d\n", g.Name, request.Title, got.Status)
 		}
 	}
 	if failed > 0 {
@@ -211,12 +211,12 @@ In another terminal, take over fresh credentials:
 
 and try, on either gateway:
 `, gateways[0].URL, gateways[1].URL, d.SiteURL, d.Ada.Email, d.Ada.Password, env)
-	for _, try := range d.Tries() {
-		got, err := try.Do(ctx, gateways[0])
+	for _, request := range d.Requests() {
+		got, err := request.Do(ctx, gateways[0])
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "\n# %s\n%s\n%s", try.Title, try.Curl("$KONG"), got.Summary("    "))
+		fmt.Fprintf(out, "\n# %s\n%s\n%s", request.Title, request.Curl("$KONG"), got.Summary("    "))
 	}
 	fmt.Fprintf(out, `
 Put $APISIX in place of $KONG for the other gateway. In a browser, open %s/hello:

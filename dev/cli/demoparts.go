@@ -114,13 +114,13 @@ func demoReadyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			answer, err := http.DefaultClient.Do(request)
+			response, err := http.DefaultClient.Do(request)
 			if err != nil {
 				return err
 			}
-			defer answer.Body.Close()
-			if answer.StatusCode < 200 || answer.StatusCode > 299 {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s answers %s\n", args[0], answer.Status)
+			defer response.Body.Close()
+			if response.StatusCode < 200 || response.StatusCode > 299 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s answers %s\n", args[0], response.Status)
 				return errFailed
 			}
 			return nil

@@ -80,8 +80,8 @@ func TestCommandsInDocumentationExist(t *testing.T) {
 // with the requests that the demo shows.
 func TestDemoRequestsInDocumentationAreTheDemos(t *testing.T) {
 	var curls []string
-	for _, try := range (&demo.Demo{}).Tries() {
-		curls = append(curls, try.Curl("$KONG"))
+	for _, request := range (&demo.Demo{}).Requests() {
+		curls = append(curls, request.Curl("$KONG"))
 	}
 	count := 0
 	for _, l := range codeLines(t) {

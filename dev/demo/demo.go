@@ -37,7 +37,7 @@ var Names = []string{Hello, World, Users, Products, Orders}
 type Options struct {
 	// Binaries are the servers. Empty: from [ory.Ensure].
 	Binaries ory.Binaries
-	// Log is told about building. Nil: standard error.
+	// Log gets the output of builds. Nil: standard error.
 	Log io.Writer
 	// Listen is the address that everything listens on. Default 127.0.0.1.
 	Listen string

@@ -74,7 +74,7 @@ func TestDemo(t *testing.T) {
 		}
 	})
 
-	t.Run("every upstream answers under its name", func(t *testing.T) {
+	t.Run("every upstream responds under its name", func(t *testing.T) {
 		for _, name := range demo.Names {
 			res, err := http.Get(d.UpstreamURL(name) + "/x?y=1")
 			if err != nil {
@@ -83,7 +83,7 @@ func TestDemo(t *testing.T) {
 			defer res.Body.Close()
 			var got upstream.Request
 			if err := json.NewDecoder(res.Body).Decode(&got); err != nil || got.Service != name || got.Target != "/x?y=1" {
-				t.Errorf("%s answers %+v, %v", name, got, err)
+				t.Errorf("%s responds with %+v, %v", name, got, err)
 			}
 		}
 	})

@@ -66,8 +66,8 @@ func (p Parts) forget(ctx context.Context) error {
 }
 
 func isNotFound(err error) bool {
-	answer, ok := errors.AsType[*ory.AnswerError](err)
-	return ok && answer.Status == http.StatusNotFound
+	response, ok := errors.AsType[*ory.ResponseError](err)
+	return ok && response.Status == http.StatusNotFound
 }
 
 func (p Parts) forgetPerson(ctx context.Context, email string) error {
@@ -76,19 +76,19 @@ func (p Parts) forgetPerson(ctx context.Context, email string) error {
 	if err != nil {
 		return err
 	}
-	answer, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("kratos answers %s to a search for %s", answer.Status, email)
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("kratos responds with %s to a search for %s", response.Status, email)
 	}
 	var found []struct {
 		ID string `json:"id"`
 	}
-	if err := json.NewDecoder(answer.Body).Decode(&found); err != nil {
-		return fmt.Errorf("kratos' answer to a search for %s: %w", email, err)
+	if err := json.NewDecoder(response.Body).Decode(&found); err != nil {
+		return fmt.Errorf("kratos' response to a search for %s: %w", email, err)
 	}
 	for _, person := range found {
 		if err := p.Kratos.DeletePerson(ctx, person.ID); err != nil {

@@ -77,7 +77,7 @@ func (c *conn) awaitRequest() bool {
 	return err == nil
 }
 
-// serveOne reads, handles and answers one request, and reports whether the
+// serveOne reads, handles and responds to one request, and reports whether the
 // connection can carry another.
 func (c *conn) serveOne(ctx context.Context) bool {
 	opts := &c.server.opts
@@ -95,12 +95,12 @@ func (c *conn) serveOne(ctx context.Context) bool {
 		return c.refuse(r, errBodyTooLarge)
 	}
 	switch reply := opts.Handler(ctx, r).(type) {
-	case *Answer:
-		return c.answer(r, reply)
+	case *OwnResponse:
+		return c.respond(r, reply)
 	case *Forward:
 		return c.forward(ctx, r, reply)
 	default:
-		return c.answer(r, &Answer{Status: 500, Close: true})
+		return c.respond(r, &OwnResponse{Status: 500, Close: true})
 	}
 }
 
@@ -121,16 +121,16 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// refuse answers what nginx would refuse; a broken connection is just closed.
+// refuse responds to what nginx would refuse; a broken connection is just closed.
 func (c *conn) refuse(r *Request, err error) bool {
 	var why *Refusal
 	if !errors.As(err, &why) {
 		return false
 	}
 	c.server.opts.Log.Debug("refused", "status", why.Status, "why", why.Why, "id", r.ID)
-	answer := c.server.opts.Refuse(r, why)
-	answer.Close = true
-	return c.answer(r, answer)
+	response := c.server.opts.Refuse(r, why)
+	response.Close = true
+	return c.respond(r, response)
 }
 
 func (c *conn) sendContinue(r *Request) error {
@@ -141,7 +141,7 @@ func (c *conn) sendContinue(r *Request) error {
 	return err
 }
 
-// linger lets the client read the last answer although it may still be
+// linger lets the client read the last response although it may still be
 // sending: closing at once would reset the connection under it.
 func (c *conn) linger() {
 	if tcp, ok := c.nc.Conn.(*net.TCPConn); ok && tcp.CloseWrite() == nil {

@@ -5,7 +5,7 @@
 // Apache APISIX are built on.
 //
 // It is for development and tests. It serves plain HTTP/1.0 and HTTP/1.1,
-// binds loopback unless told otherwise, and bounds everything that a client
+// binds loopback by default, and bounds everything that a client
 // controls.
 //
 // # How a gateway uses it
@@ -14,7 +14,7 @@
 // that nginx would accept, before the body is read, and returns one of two
 // replies:
 //
-//   - [*Answer]: the gateway (or its plugin) answers; the upstream hears nothing.
+//   - [*OwnResponse]: the gateway (or its plugin) responds; the upstream receives nothing.
 //   - [*Forward]: the request goes to an upstream. [Forward.Set] are the lines
 //     of the gateway itself (what proxy_set_header does: an empty value writes
 //     nothing and also drops the client's line), [Forward.Pass] are the

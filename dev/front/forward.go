@@ -49,9 +49,9 @@ func (c *conn) forward(ctx context.Context, r *Request, f *Forward) bool {
 func (c *conn) forwardFailed(r *Request, f *Forward, status int, err error) bool {
 	c.server.opts.Log.Debug("upstream failed", "status", status, "error", err, "id", r.ID)
 	if f.Failed == nil {
-		return c.answer(r, &Answer{Status: status})
+		return c.respond(r, &OwnResponse{Status: status})
 	}
-	return c.answer(r, f.Failed(status, err))
+	return c.respond(r, f.Failed(status, err))
 }
 
 func statusFor(err error) int {

@@ -30,14 +30,14 @@ func start(t *testing.T, opts front.Options) *front.Server {
 	return s
 }
 
-// show answers with what the handler sees of a request.
+// show responds with what the handler sees of a request.
 func show(_ context.Context, r *front.Request) front.Reply {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s|%s|%s|%s|%v|%s", r.Method, r.Target, r.URI, r.Args, r.HasArgs, r.Host)
 	for _, f := range r.Header {
 		fmt.Fprintf(&b, "|%s=%s", f.Name, f.Value)
 	}
-	return &front.Answer{Status: 200, Body: []byte(b.String())}
+	return &front.OwnResponse{Status: 200, Body: []byte(b.String())}
 }
 
 // ask sends bytes and returns everything until the server closes.
@@ -83,7 +83,7 @@ const host = "Host: h\r\n"
 func TestRequestsThatNginxRefuses(t *testing.T) {
 	s := start(t, front.Options{Handler: func(_ context.Context, r *front.Request) front.Reply {
 		t.Errorf("the handler got %q", r.Line)
-		return &front.Answer{Status: 200}
+		return &front.OwnResponse{Status: 200}
 	}})
 	for raw, want := range map[string]string{
 		"get / HTTP/1.1\r\n" + host + "\r\n":                                                             "400",
@@ -231,14 +231,14 @@ func TestKeepAliveAndPipelining(t *testing.T) {
 		"POST /1 HTTP/1.1\r\n" + host + "Content-Length: 1000000\r\n\r\n" + strings.Repeat("x", 1000000) + one: 1, // too much to throw away
 	} {
 		if got := strings.Count(ask(t, s, raw), "HTTP/1.1 "); got != want {
-			t.Errorf("%.100q: %d answers, want %d", raw, got, want)
+			t.Errorf("%.100q: %d responses, want %d", raw, got, want)
 		}
 	}
 }
 
-// TestAnswerDoesNotWaitForTheBody: the client sends the body only after it read
-// the answer, and the connection goes on.
-func TestAnswerDoesNotWaitForTheBody(t *testing.T) {
+// TestResponseDoesNotWaitForTheBody: the client sends the body only after it read
+// the response, and the connection goes on.
+func TestResponseDoesNotWaitForTheBody(t *testing.T) {
 	s := start(t, front.Options{Handler: show})
 	conn := dial(t, s)
 	in := bufio.NewReader(conn)
@@ -252,14 +252,14 @@ func TestAnswerDoesNotWaitForTheBody(t *testing.T) {
 	}
 }
 
-func TestAnswerFraming(t *testing.T) {
-	answers := map[string]*front.Answer{
+func TestResponseFraming(t *testing.T) {
+	responses := map[string]*front.OwnResponse{
 		"/plain":   {Status: 200, Header: front.Headers{{Name: "Server", Value: "s"}, {Name: "X", Value: "1"}}, Body: []byte("hello")},
 		"/chunked": {Status: 200, Header: front.Headers{{Name: "Transfer-Encoding", Value: "chunked"}}, Body: []byte("hello")},
 		"/empty":   {Status: 204, Body: []byte("hello")},
 		"/place":   {Status: 405, Header: front.Headers{{Name: "X", Value: "1"}, {Name: "Connection"}}, Body: []byte("a")},
 	}
-	s := start(t, front.Options{Handler: func(_ context.Context, r *front.Request) front.Reply { return answers[r.Target] }})
+	s := start(t, front.Options{Handler: func(_ context.Context, r *front.Request) front.Reply { return responses[r.Target] }})
 	for raw, want := range map[string]string{
 		"GET /plain HTTP/1.1\r\n" + host + "\r\n":    "HTTP/1.1 200 OK\r\nServer: s\r\nContent-Length: 5\r\nConnection: keep-alive\r\nX: 1\r\n\r\nhello",
 		"HEAD /plain HTTP/1.1\r\n" + host + "\r\n":   "HTTP/1.1 200 OK\r\nServer: s\r\nContent-Length: 5\r\nConnection: keep-alive\r\nX: 1\r\n\r\n",
@@ -275,9 +275,9 @@ func TestAnswerFraming(t *testing.T) {
 	}
 }
 
-// upstream answers every request on a connection with the same bytes and then
+// upstream responds to every request on a connection with the same bytes and then
 // closes, and reports what it was sent.
-func upstream(t *testing.T, answer string) (addr string, requests chan string) {
+func upstream(t *testing.T, response string) (addr string, requests chan string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -294,7 +294,7 @@ func upstream(t *testing.T, answer string) (addr string, requests chan string) {
 			go func() {
 				defer conn.Close()
 				requests <- readRequest(bufio.NewReader(conn))
-				_, _ = io.WriteString(conn, answer)
+				_, _ = io.WriteString(conn, response)
 			}()
 		}
 	}()
@@ -349,7 +349,7 @@ func TestForwardedRequest(t *testing.T) {
 	}
 }
 
-func TestBrokenBodiesReachNobody(t *testing.T) {
+func TestBrokenBodiesReachNoHandler(t *testing.T) {
 	addr, requests := upstream(t, "HTTP/1.1 204 No Content\r\n\r\n")
 	s := start(t, front.Options{Handler: forwardTo(addr), MaxBody: 100_000})
 	chunked := "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n"
@@ -364,7 +364,7 @@ func TestBrokenBodiesReachNobody(t *testing.T) {
 		chunked + "0\r\n" + strings.Repeat("T: x\r\n", 200) + "\r\n":           "400",
 		chunked + "186a1\r\n" + strings.Repeat("x", 100_001) + "\r\n0\r\n\r\n": "413",
 		"POST / HTTP/1.1\r\n" + host + "Content-Length: 100001\r\n\r\n":        "413",
-		"POST / HTTP/1.1\r\n" + host + "Content-Length: 5\r\n\r\nabc":          "", // cut off: nobody to answer
+		"POST / HTTP/1.1\r\n" + host + "Content-Length: 5\r\n\r\nabc":          "", // cut off: no client to respond to
 		chunked + "5\r\nabc":                                                   "",
 	} {
 		if got := ask(t, s, raw); status(got) != want {
@@ -380,7 +380,7 @@ func TestExpectContinueIsSentWhenTheBodyIsWanted(t *testing.T) {
 	addr, requests := upstream(t, "HTTP/1.1 204 No Content\r\n\r\n")
 	s := start(t, front.Options{Handler: func(ctx context.Context, r *front.Request) front.Reply {
 		if r.Target == "/deny" {
-			return &front.Answer{Status: 401}
+			return &front.OwnResponse{Status: 401}
 		}
 		return forwardTo(addr)(ctx, r)
 	}})
@@ -435,17 +435,17 @@ func TestRelayedResponse(t *testing.T) {
 
 func TestBadUpstreamIs502(t *testing.T) {
 	get := "GET / HTTP/1.1\r\n" + host + "\r\n"
-	for _, answer := range []string{
+	for _, response := range []string{
 		"", "nonsense\r\n\r\n", "HTTP/2 200 OK\r\n\r\n", "HTTP/1.1 99 X\r\n\r\n", "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("a", 70_000) + "\r\n\r\n", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: a\r\n", 2000) + "\r\n",
 		strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 20),
 	} {
-		addr, _ := upstream(t, answer)
+		addr, _ := upstream(t, response)
 		s := start(t, front.Options{Handler: forwardTo(addr)})
 		if got := ask(t, s, get); status(got) != "502" {
-			t.Errorf("%.80q: %.80q", answer, got)
+			t.Errorf("%.80q: %.80q", response, got)
 		}
 	}
 }
@@ -471,8 +471,8 @@ func TestSilentUpstreamIs504(t *testing.T) {
 	defer ln.Close()
 	s := start(t, front.Options{Handler: func(_ context.Context, r *front.Request) front.Reply {
 		return &front.Forward{Addrs: []string{ln.Addr().String()}, Method: "GET", Target: "/", ReadTimeout: 50 * time.Millisecond,
-			Failed: func(status int, err error) *front.Answer {
-				return &front.Answer{Status: status, Body: []byte(err.Error())}
+			Failed: func(status int, err error) *front.OwnResponse {
+				return &front.OwnResponse{Status: status, Body: []byte(err.Error())}
 			}}
 	}})
 	if got := ask(t, s, "GET / HTTP/1.1\r\n"+host+"\r\n"); !strings.HasPrefix(got, "HTTP/1.1 504 Gateway Time-out\r\n") {
@@ -544,7 +544,7 @@ func TestShutdownLetsARunningRequestFinish(t *testing.T) {
 	s, err := front.Start(front.Options{Handler: func(context.Context, *front.Request) front.Reply {
 		close(entered)
 		<-release
-		return &front.Answer{Status: 200, Body: []byte("done")}
+		return &front.OwnResponse{Status: 200, Body: []byte("done")}
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -571,7 +571,7 @@ func TestShutdownLetsARunningRequestFinish(t *testing.T) {
 	}
 }
 
-func TestBindsLoopbackUnlessTold(t *testing.T) {
+func TestBindsLoopbackByDefault(t *testing.T) {
 	if s := start(t, front.Options{Handler: show}); !s.Loopback() {
 		t.Errorf("%s", s.Addr())
 	}

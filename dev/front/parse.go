@@ -269,7 +269,7 @@ func noEOF(err error) error {
 }
 
 // parseHeaderLine reads one line without its LF. known is false for a name
-// that nginx ignores; ok is false where it answers 400.
+// that nginx ignores; ok is false where it responds with 400.
 func parseHeaderLine(line []byte) (field Field, known, ok bool) {
 	known = true
 	end := len(line)

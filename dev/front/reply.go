@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// Reply is what a handler wants done: an [*Answer] or a [*Forward].
+// Reply is what a handler wants done: an [*OwnResponse] or a [*Forward].
 type Reply interface{ reply() }
 
 var (
-	_ Reply = (*Answer)(nil)
+	_ Reply = (*OwnResponse)(nil)
 	_ Reply = (*Forward)(nil)
 )
 
-func (*Answer) reply()  {}
-func (*Forward) reply() {}
+func (*OwnResponse) reply() {}
+func (*Forward) reply()     {}
 
-// Answer is a response that the gateway makes itself.
-type Answer struct {
+// OwnResponse is a response that the gateway makes itself.
+type OwnResponse struct {
 	Status int
 	// Reason is the text of the status line; nginx's if empty.
 	Reason string
@@ -30,7 +30,7 @@ type Answer struct {
 	// "Transfer-Encoding: chunked" makes the body one chunk (not for HTTP/1.0).
 	Header Headers
 	Body   []byte
-	// Close ends the connection after the answer.
+	// Close ends the connection after the response.
 	Close bool
 }
 
@@ -41,7 +41,7 @@ var reasons = map[int]string{
 	504: "Gateway Time-out",
 }
 
-func (a *Answer) reason() string {
+func (a *OwnResponse) reason() string {
 	return cmp.Or(a.Reason, reasons[a.Status], http.StatusText(a.Status))
 }
 
@@ -68,9 +68,9 @@ type Forward struct {
 	// Response may change the upstream's response before it is written to the
 	// client. Hop-by-hop lines are already gone. May be nil.
 	Response func(*Response)
-	// Failed makes the answer when no response could be had: status is 502, or
-	// 504 after a time limit. err is for the log. May be nil for a plain answer.
-	Failed func(status int, err error) *Answer
+	// Failed makes the response when no response could be had: status is 502, or
+	// 504 after a time limit. err is for the log. May be nil for a plain response.
+	Failed func(status int, err error) *OwnResponse
 }
 
 // Response is the head of an upstream's response.
@@ -79,7 +79,7 @@ type Response struct {
 	Reason string
 	// Header without framing and hop-by-hop lines.
 	Header Headers
-	// Upstream is the address that answered.
+	// Upstream is the address that responded.
 	Upstream string
 }
 

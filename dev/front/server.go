@@ -19,8 +19,8 @@ type Options struct {
 	// Handler is called for each request. Required.
 	Handler func(context.Context, *Request) Reply
 	// Refuse renders a request that never reached the handler; r holds what was
-	// read of it. Default: a plain text answer.
-	Refuse func(r *Request, why *Refusal) *Answer
+	// read of it. Default: a plain text response.
+	Refuse func(r *Request, why *Refusal) *OwnResponse
 	// Log gets refusals and failures at debug level; default none.
 	Log *slog.Logger
 	// Now tells the time; default [time.Now].
@@ -68,8 +68,8 @@ func orDefault[T comparable](v, def T) T {
 	return v
 }
 
-func refusePlainly(_ *Request, why *Refusal) *Answer {
-	return &Answer{Status: why.Status, Header: Headers{{"Content-Type", "text/plain; charset=utf-8"}}, Body: []byte(why.Why + "\n")}
+func refusePlainly(_ *Request, why *Refusal) *OwnResponse {
+	return &OwnResponse{Status: why.Status, Header: Headers{{"Content-Type", "text/plain; charset=utf-8"}}, Body: []byte(why.Why + "\n")}
 }
 
 // Server accepts connections until [Server.Shutdown].

@@ -5,7 +5,7 @@ import "bytes"
 // decodeURI reads a raw target as nginx does: the path percent-decoded once,
 // dot segments resolved (also where they were encoded), slashes merged, cut at
 // "#". An encoded "/" or "." takes part in that like a plain one; an encoded
-// "%", "#" or "?" is data. It reports false where nginx answers 400.
+// "%", "#" or "?" is data. It reports false where nginx responds with 400.
 func decodeURI(raw string) (uri, args string, hasArgs, ok bool) {
 	d := pathDecoder{out: make([]byte, 0, len(raw))}
 	for i := 0; i < len(raw); i++ {

@@ -31,7 +31,7 @@ func newACL(config map[string]any) accessPhase {
 	return c.access
 }
 
-func (c acl) access(x *exchange) *front.Answer {
+func (c acl) access(x *exchange) *front.OwnResponse {
 	if x.consumer != nil || x.credential != nil {
 		// Kong fails on a credential without a consumer of its own.
 		return c.fail(x, "a plugin has authenticated a consumer; the local gateway has none")
@@ -63,12 +63,12 @@ func (c acl) access(x *exchange) *front.Answer {
 	return nil
 }
 
-func (acl) refuse(x *exchange) *front.Answer {
+func (acl) refuse(x *exchange) *front.OwnResponse {
 	return x.gateway.runloopError(x.req, 403, "You cannot consume this service")
 }
 
 // fail is where Lua code fails: 500, and nothing reaches the upstream.
-func (acl) fail(x *exchange, why string) *front.Answer {
+func (acl) fail(x *exchange, why string) *front.OwnResponse {
 	x.gateway.log.Error("acl: "+why, "request_id", x.req.ID)
 	return x.gateway.runloopError(x.req, 500, messages[500])
 }

@@ -17,8 +17,8 @@ type bundledPlugin struct {
 	configured func(config map[string]any) accessPhase
 }
 
-// accessPhase returns an answer, or nil to go on.
-type accessPhase func(x *exchange) *front.Answer
+// accessPhase returns a response, or nil to go on.
+type accessPhase func(x *exchange) *front.OwnResponse
 
 // bundled are all of them, by name, with Kong's priorities.
 var bundled = sync.OnceValue(func() map[string]bundledPlugin {

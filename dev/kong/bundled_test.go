@@ -30,7 +30,7 @@ func TestACL(t *testing.T) {
 		{"/allow", "groups guest admin", "200", "guest, admin"},
 		{"/allow", "groups ADMIN", "403", ""},
 		{"/allow", "shared admin", "500", ""}, // not only strings
-		{"/allow", "exit 418", "418", ""},     // the plugin's answer comes first
+		{"/allow", "exit 418", "418", ""},     // the plugin's response comes first
 		{"/deny", "", "401", ""},
 		{"/deny", "groups", "200", "forged"}, // as in Kong: no header is set
 		{"/deny", "groups admin", "200", "forged"},

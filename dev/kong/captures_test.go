@@ -13,7 +13,7 @@ import (
 var meantDifferences = map[string]string{}
 
 // TestRealKongDidTheSame replays what a real Kong was sent, through the real
-// plugin binary, and wants the same answer and the same upstream request.
+// plugin binary, and wants the same response and the same upstream request.
 func TestRealKongDidTheSame(t *testing.T) {
 	up := startEcho(t)
 	g := startGateway(t, up, buildPlugin(t, "probe"), probeConfig)
@@ -108,7 +108,7 @@ func compareReply(n normalizer, c capture, got reply) []string {
 		diffs = append(diffs, "status "+got.status+", want "+c.Status)
 	}
 	if c.Body == nil || strings.HasPrefix(string(c.Client), "HEAD ") && got.code() == "200" {
-		return diffs // an upstream answered: its Date and length are its own
+		return diffs // an upstream responded: its Date and length are its own
 	}
 	want, have := n.lines(c.Headers), n.lines(got.header)
 	if len(c.Frames) > 0 { // the plugin's headers come in the order of a Lua table

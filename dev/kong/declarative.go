@@ -67,7 +67,7 @@ type pluginConf struct {
 	seq          int
 }
 
-// loader turns a tree into a snapshot, collecting every mistake.
+// loader turns a tree into a snapshot, collecting every problem.
 type loader struct {
 	*tree
 	plugin   *schema.Plugin

@@ -40,9 +40,9 @@ func loadText(t *testing.T, text string) (*snapshot, error) {
 	return loadFile("kong.yml", plugin, noVault)
 }
 
-// TestMistakesAreNamedByLineAndPath: nothing that the gateway cannot do is
-// passed over, and all mistakes come at once.
-func TestMistakesAreNamedByLineAndPath(t *testing.T) {
+// TestProblemsAreNamedByLineAndPath: nothing that the gateway cannot do is
+// passed over, and all problems come at once.
+func TestProblemsAreNamedByLineAndPath(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"no version", "services: []", `kong.yml:1:1: _format_version: required, and must be "3.0" (in quotes)`},
 		{"version as number", "_format_version: 3.0", `kong.yml:1:18: _format_version: required, and must be "3.0" (in quotes)`},

@@ -1,10 +1,10 @@
 // Package kong is a local stand-in for Kong Gateway 3.9: a small reverse proxy
 // that loads a real declarative config file, starts the real plugin binary as
 // Kong would, and speaks Kong's plugin protocol with it. It is for development
-// and tests, binds loopback unless told otherwise, and says so in its log.
+// and tests, binds loopback by default, and says so in its log.
 //
 // What it does was measured on a real Kong: a test replays 315 captured
-// requests and wants the same answer and the same upstream request.
+// requests and wants the same response and the same upstream request.
 //
 // # Config file
 //
@@ -40,7 +40,7 @@
 // kong.nginx (get_var for the variables of a request, contexts), kong.request
 // (all but the parsed query and the captures), kong.response (exit
 // and the header setters), and kong.service.request (the header setters). Any
-// other call, and any mistake in one, is a 500.
+// other call, and any problem in one, is a 500.
 //
 // # Differences from Kong
 //
@@ -48,7 +48,7 @@
 //   - counters of rate-limiting begin anew when the file changes
 //   - a handler whose connection closes runs again at most 10 times; Kong has
 //     no limit
-//   - [Start] waits up to 15 s for the plugin's socket; Kong answers 500
+//   - [Start] waits up to 15 s for the plugin's socket; Kong responds with 500
 //   - the plugin sees the whole environment; Kong passes on what its nginx
 //     configuration names
 //   - certificates of https upstreams are verified unless tls_verify is false;

@@ -26,7 +26,7 @@ type exchange struct {
 
 	upstreamHost string // set by the route or the plugin
 	response     front.Headers
-	exit         *front.Answer
+	exit         *front.OwnResponse
 	shared       map[string]any
 	nginxCtx     map[string]any
 
@@ -45,8 +45,8 @@ func (g *Gateway) newExchange(r *front.Request) *exchange {
 // handle serves one request: route, plugins, upstream.
 func (g *Gateway) handle(ctx context.Context, r *front.Request) front.Reply {
 	reply := g.reply(ctx, r)
-	if answer, ok := reply.(*front.Answer); ok {
-		g.logAccess(r, answer.Status, "")
+	if response, ok := reply.(*front.OwnResponse); ok {
+		g.logAccess(r, response.Status, "")
 	}
 	return reply
 }
@@ -57,13 +57,13 @@ func (g *Gateway) reply(ctx context.Context, r *front.Request) front.Reply {
 	if !x.route(snap.router) {
 		return g.runloopError(r, 404, "no Route matched with those values")
 	}
-	if answer := x.refuseProtocol(); answer != nil {
-		return answer
+	if response := x.refuseProtocol(); response != nil {
+		return response
 	}
 	for _, name := range snap.order {
 		if conf := snap.pluginFor(name, x.match.route); conf != nil {
-			if answer := x.runPlugin(ctx, conf); answer != nil {
-				return answer
+			if response := x.runPlugin(ctx, conf); response != nil {
+				return response
 			}
 		}
 	}
@@ -82,7 +82,7 @@ func (x *exchange) route(router *router) bool {
 	return ok
 }
 
-// path is the normalised path: what is routed, and what the plugin is told.
+// path is the normalised path: what is routed, and what the plugin gets.
 func (x *exchange) path() string { return normalizePath(rawPath(x.req.Target)) }
 
 // host is nginx's $host: without any, it is the name of Kong's server block.
@@ -104,8 +104,8 @@ func valuesByVariable(h front.Headers, name string) []string {
 	return values
 }
 
-// refuseProtocol answers for routes that want HTTPS, which is not served here.
-func (x *exchange) refuseProtocol() *front.Answer {
+// refuseProtocol is the response for routes that want HTTPS, which is not served here.
+func (x *exchange) refuseProtocol() *front.OwnResponse {
 	for _, p := range x.match.route.protocols {
 		if p == "http" {
 			return nil
@@ -113,12 +113,12 @@ func (x *exchange) refuseProtocol() *front.Answer {
 	}
 	status := x.match.route.redirect
 	if status == 426 {
-		answer := x.gateway.runloopError(x.req, status, "Please use HTTPS protocol")
-		answer.Header.Add("Upgrade", "TLS/1.2, HTTP/1.1")
-		return answer
+		response := x.gateway.runloopError(x.req, status, "Please use HTTPS protocol")
+		response.Header.Add("Upgrade", "TLS/1.2, HTTP/1.1")
+		return response
 	}
 	location := "https://" + x.host() + x.req.Target
-	return x.gateway.finish(x.req, &front.Answer{Status: status, Header: front.Headers{
+	return x.gateway.finish(x.req, &front.OwnResponse{Status: status, Header: front.Headers{
 		{Name: "Date", Value: front.HTTPDate(x.gateway.now())}, {Name: "Location", Value: front.EscapeValue(location)},
 	}})
 }
@@ -140,8 +140,8 @@ func (s *snapshot) pluginFor(name string, r *route) *pluginConf {
 	return nil
 }
 
-// runPlugin returns the plugin's answer, a 500, or nil to go on.
-func (x *exchange) runPlugin(ctx context.Context, conf *pluginConf) *front.Answer {
+// runPlugin returns the plugin's response, a 500, or nil to go on.
+func (x *exchange) runPlugin(ctx context.Context, conf *pluginConf) *front.OwnResponse {
 	if conf.access != nil {
 		return conf.access(x)
 	}
@@ -288,7 +288,7 @@ func (x *exchange) finishResponse(resp *front.Response) {
 	x.gateway.logAccess(x.req, resp.Status, resp.Upstream)
 }
 
-func (x *exchange) failed(status int, err error) *front.Answer {
+func (x *exchange) failed(status int, err error) *front.OwnResponse {
 	x.gateway.log.Error("upstream failed", "status", status, "error", err, "request_id", x.req.ID)
 	x.gateway.logAccess(x.req, status, "")
 	return x.gateway.nginxError(x.req, status, messages[status])

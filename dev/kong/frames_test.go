@@ -24,7 +24,7 @@ type event struct {
 	ended  bool // the plugin ended it with an empty frame and a return
 }
 
-// pdkFrames is one PDK call: reply is nil if the gateway never answered.
+// pdkFrames is one PDK call: reply is nil if the gateway never replied.
 type pdkFrames struct {
 	method      string
 	args, reply []byte
@@ -85,16 +85,16 @@ func meaning(method string, frame []byte) (any, error) {
 		return wire.DecodeString(frame)
 	case "kong.service.request.set_headers":
 		if len(frame) > 0 {
-			return nil, errors.New("an answer of type Empty has bytes")
+			return nil, errors.New("a response of type Empty has bytes")
 		}
 		return nil, nil
 	}
 	return nil, fmt.Errorf("the probe does not call %s", method)
 }
 
-// TestFramesMeanWhatRealKongsFramesMean gives the gateway the captured client
-// bytes and the captured PDK calls, and compares what it answers the plugin.
-func TestFramesMeanWhatRealKongsFramesMean(t *testing.T) {
+// TestFramesDecodeAsThoseOfRealKong gives the gateway the captured client
+// bytes and the captured PDK calls, and compares what it responds to the plugin.
+func TestFramesDecodeAsThoseOfRealKong(t *testing.T) {
 	up := startEcho(t)
 	g := startGateway(t, up, buildPlugin(t, "probe"), probeConfig)
 	var current event
@@ -108,7 +108,7 @@ func TestFramesMeanWhatRealKongsFramesMean(t *testing.T) {
 			compareCall(t, x, call)
 			compared++
 		}
-		return &front.Answer{Status: 204}
+		return &front.OwnResponse{Status: 204}
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func compareCall(t *testing.T, x *exchange, call pdkFrames) {
 	reply, err := x.callPDK(call.method, call.args)
 	if call.method == "kong.response.exit" {
 		if !errors.Is(err, errExited) || call.reply != nil {
-			t.Errorf("%s: exit gave %v; real Kong answered %q", x.req.Line, err, call.reply)
+			t.Errorf("%s: exit gave %v; real Kong responded with %q", x.req.Line, err, call.reply)
 		}
 		return
 	}
@@ -145,7 +145,7 @@ func compareCall(t *testing.T, x *exchange, call pdkFrames) {
 	got, err1 := meaning(call.method, reply)
 	want, err2 := meaning(call.method, call.reply)
 	if err := errors.Join(err1, err2); err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("%s: %s answered %q, real Kong %q (%v)", x.req.Line, call.method, got, want, err)
+		t.Errorf("%s: %s responded with %q, real Kong %q (%v)", x.req.Line, call.method, got, want, err)
 	}
 }
 
@@ -165,8 +165,8 @@ func exchangeBytes(t *testing.T, server *front.Server, client []byte) {
 	}
 }
 
-// TestStartInstanceSaysWhatRealKongsSays compares the config as it is sent.
-func TestStartInstanceSaysWhatRealKongsSays(t *testing.T) {
+// TestStartInstanceHasTheFieldsOfRealKong compares the config as it is sent.
+func TestStartInstanceHasTheFieldsOfRealKong(t *testing.T) {
 	up := startEcho(t)
 	g := startGateway(t, up, buildPlugin(t, "probe"), probeConfig)
 	seen := 0
@@ -240,7 +240,7 @@ func TestCallsEncodeAsRealKongEncodesThem(t *testing.T) {
 			}
 			call, err := wire.DecodeCall(f.Data)
 			if err != nil || call.Start == nil && call.Handle == nil && call.Close == nil {
-				continue // an answer to a PDK call
+				continue // a response to a PDK call
 			}
 			again, err := wire.DecodeCall(call.Encode())
 			if err != nil || !reflect.DeepEqual(call, again) {

@@ -31,7 +31,7 @@ type Options struct {
 	// a new temporary one.
 	Prefix string
 	// Env is the plugin's environment, and where {vault://env/…} looks; default
-	// that of the process. (Kong passes on only what its nginx is told to.)
+	// that of the process. (Kong passes on only what its nginx is configured to.)
 	Env []string
 	// Log gets one line per event, that of the plugin included; default
 	// standard error.
@@ -66,7 +66,7 @@ func Run(ctx context.Context, opts Options) error {
 	return nil
 }
 
-// Start loads the config, starts the plugin and serves. Any mistake in the
+// Start loads the config, starts the plugin and serves. Any problem in the
 // config file or in the plugin's schema is an error.
 func Start(opts Options) (*Gateway, error) {
 	if opts.Config == "" || opts.PluginBinary == "" {

@@ -30,7 +30,7 @@ plugins:
     config: {label: global}
 `
 
-// do sends one order to the script plugin and returns the answer and what the
+// do sends one order to the script plugin and returns the response and what the
 // plugin reported to the upstream.
 func do(t *testing.T, g *testGateway, up *echo, order, lines string) (reply, string) {
 	t.Helper()
@@ -183,7 +183,7 @@ func TestSharedContextAndClientAddress(t *testing.T) {
 	wantReport(t, g, up, "client", "X-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n", "127.0.0.1 127.0.0.1")
 }
 
-func TestPluginAnswers(t *testing.T) {
+func TestPluginResponds(t *testing.T) {
 	up := startEcho(t)
 	g := startGateway(t, up, buildPlugin(t, "script"), scriptConfig)
 	r := wantDenied(t, g, up, "exit 403", "", "403")
@@ -256,7 +256,7 @@ func TestPanickingPluginFailsClosedAndComesBack(t *testing.T) {
 	awaitPlugin(t, g, up)
 }
 
-// awaitPlugin asks until the plugin answers again.
+// awaitPlugin asks until the plugin responds again.
 func awaitPlugin(t *testing.T, g *testGateway, up *echo) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
@@ -268,13 +268,13 @@ func awaitPlugin(t *testing.T, g *testGateway, up *echo) {
 }
 
 // TestKilledPluginLetsNothingPastUnauthenticated kills the plugin again and
-// again while it serves. Every answer is right or 5xx.
+// again while it serves. Every response is right or 5xx.
 func TestKilledPluginLetsNothingPastUnauthenticated(t *testing.T) {
 	up := startEcho(t)
 	g := startGateway(t, up, buildPlugin(t, "script"), scriptConfig)
 	const clients, kills, served = 6, 4, 60
 	var mu sync.Mutex
-	answers := map[string]int{}
+	responses := map[string]int{}
 	right := make(chan struct{}, 1000)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -284,7 +284,7 @@ func TestKilledPluginLetsNothingPastUnauthenticated(t *testing.T) {
 				token := []string{"good", "bad"}[i%2]
 				r := g.get(t, "/r/"+token, "X-Do: auth\r\nAuthorization: Bearer "+token+"\r\n")
 				mu.Lock()
-				answers[token+" "+r.code()]++
+				responses[token+" "+r.code()]++
 				mu.Unlock()
 				if r.code() != "500" {
 					right <- struct{}{}
@@ -310,10 +310,10 @@ func TestKilledPluginLetsNothingPastUnauthenticated(t *testing.T) {
 	close(stop)
 	wg.Wait()
 
-	t.Logf("%d kills, answers %v", kills, answers)
-	for answer := range answers {
-		if answer != "good 200" && answer != "good 500" && answer != "bad 401" && answer != "bad 500" {
-			t.Errorf("answer %s", answer)
+	t.Logf("%d kills, responses %v", kills, responses)
+	for response := range responses {
+		if response != "good 200" && response != "good 500" && response != "bad 401" && response != "bad 500" {
+			t.Errorf("response %s", response)
 		}
 	}
 	if strings.Count(g.log.String(), "pluginserver terminated") < kills {
@@ -606,7 +606,7 @@ func TestQueryStaysOutOfTheLog(t *testing.T) {
 	}
 }
 
-func TestListenBeyondLoopbackIsSaid(t *testing.T) {
+func TestListenBeyondLoopbackIsLogged(t *testing.T) {
 	file := t.TempDir() + "/kong.yml"
 	writeConfig(t, file, nil, "_format_version: \"3.0\"\n")
 	log := newLogBuffer()
@@ -633,7 +633,7 @@ func TestStopLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestHTTPSUpstreamIsVerifiedUnlessToldOtherwise(t *testing.T) {
+func TestHTTPSUpstreamIsVerifiedByDefault(t *testing.T) {
 	up := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) }))
 	defer up.Close()
 	up.Config.ErrorLog = log.New(io.Discard, "", 0)

@@ -98,10 +98,10 @@ func (e *echo) serve(conn net.Conn) {
 			return
 		}
 		e.requests <- lines
-		answer, _ := json.Marshal(map[string]any{"lines": lines, "body": string(body)})
-		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nX-Up: 1\r\nSet-Cookie: up=1\r\n\r\n", len(answer))
+		response, _ := json.Marshal(map[string]any{"lines": lines, "body": string(body)})
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nX-Up: 1\r\nSet-Cookie: up=1\r\n\r\n", len(response))
 		if !strings.HasPrefix(lines[0], "HEAD ") {
-			_, _ = conn.Write(answer)
+			_, _ = conn.Write(response)
 		}
 	}
 }

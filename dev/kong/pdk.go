@@ -39,7 +39,7 @@ func number(value func(*exchange) int) pdkCall {
 	return func(x *exchange, _ []byte) ([]byte, error) { return wire.EncodeInt(int32(value(x))), nil }
 }
 
-// lookupText answers a String with a String.
+// lookupText responds to a String with a String.
 func lookupText(value func(x *exchange, name string) (string, error)) pdkCall {
 	return func(x *exchange, args []byte) ([]byte, error) {
 		name, err := wire.DecodeString(args)
@@ -51,7 +51,7 @@ func lookupText(value func(x *exchange, name string) (string, error)) pdkCall {
 	}
 }
 
-// setKV takes a name and a value and answers nothing.
+// setKV takes a name and a value and returns nothing.
 func setKV(set func(x *exchange, name string, value any) error) pdkCall {
 	return func(x *exchange, args []byte) ([]byte, error) {
 		name, value, err := wire.DecodeKV(args)
@@ -72,7 +72,7 @@ func setTable(set func(x *exchange, table map[string]any) error) pdkCall {
 	}
 }
 
-// getKV answers a name with a value of a table.
+// getKV responds to a name with a value of a table.
 func getKV(table func(*exchange) map[string]any) pdkCall {
 	return func(x *exchange, args []byte) ([]byte, error) {
 		name, err := wire.DecodeString(args)
@@ -253,7 +253,7 @@ func setResponseHeaders(x *exchange, table map[string]any) error {
 	return eachHeader(table, func(name string, value any) error { return setResponseHeader(x, name, value) })
 }
 
-// exit makes the plugin's answer.
+// exit makes the plugin's response.
 func exit(x *exchange, args []byte) ([]byte, error) {
 	e, err := wire.DecodeExit(args)
 	if err != nil {
@@ -273,7 +273,7 @@ func exit(x *exchange, args []byte) ([]byte, error) {
 	x.response.Clear("Connection")
 	header.Add("Connection", "") // the place; the front writes the value
 	header = append(header, x.response...)
-	x.exit = x.gateway.finish(x.req, &front.Answer{Status: int(e.Status), Header: header, Body: e.Body})
+	x.exit = x.gateway.finish(x.req, &front.OwnResponse{Status: int(e.Status), Header: header, Body: e.Body})
 	return nil, errExited
 }
 
@@ -287,7 +287,7 @@ func authenticate(x *exchange, args []byte) ([]byte, error) {
 	return nil, err
 }
 
-// protocolCall answers client.get_protocol: there is no TLS here.
+// protocolCall responds to client.get_protocol: there is no TLS here.
 func protocolCall(x *exchange, _ []byte) ([]byte, error) {
 	if protocols := x.match.route.protocols; len(protocols) == 1 {
 		return wire.EncodeString(protocols[0]), nil

@@ -122,7 +122,7 @@ func socketPath(binary, prefix string) (string, error) {
 }
 
 // awaitSocket waits until the plugin server accepts. Kong does not wait and
-// answers 500 meanwhile; a developer wants to know.
+// responds with 500 meanwhile; a developer wants to know.
 func awaitSocket(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, socketTimeout)
 	defer cancel()

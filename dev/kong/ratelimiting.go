@@ -88,7 +88,7 @@ func (c *rateLimiting) identifier(x *exchange) string {
 	return x.req.Remote.Addr().String()
 }
 
-func (c *rateLimiting) access(x *exchange) *front.Answer {
+func (c *rateLimiting) access(x *exchange) *front.OwnResponse {
 	now := x.gateway.now().UTC()
 	usage := c.counters.take(c.limits, c.identifier(x), now)
 	if !c.hideClientHeaders {
@@ -97,9 +97,9 @@ func (c *rateLimiting) access(x *exchange) *front.Answer {
 	if usage.exceeded == "" {
 		return nil
 	}
-	answer := x.gateway.runloopError(x.req, c.status, c.message)
-	answer.Header = append(answer.Header, x.response...)
-	return answer
+	response := x.gateway.runloopError(x.req, c.status, c.message)
+	response.Header = append(response.Header, x.response...)
+	return response
 }
 
 // usage is what is left of each limit.

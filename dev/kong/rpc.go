@@ -26,11 +26,11 @@ const (
 	maxRetries = 10
 )
 
-// answerPDK runs one PDK call and returns the frame to answer with.
-type answerPDK func(method string, args []byte) ([]byte, error)
+// servePDK runs one PDK call and returns the frame to reply with.
+type servePDK func(method string, args []byte) ([]byte, error)
 
-// errExited ends an event whose plugin answered the client itself.
-var errExited = errors.New("the plugin answered")
+// errExited ends an event whose plugin responded to the client itself.
+var errExited = errors.New("the plugin responded")
 
 // client speaks to the plugin server of one plugin. It keeps connections and
 // running instances.
@@ -59,14 +59,14 @@ func newClient(plugin, socket string) *client {
 // handle runs the access phase of a plugin with a config. On a connection that
 // closes, Kong forgets all instances and runs the whole handler again; so does
 // handle. It returns nil, errExited, or why the client must get a 500.
-func (c *client) handle(ctx context.Context, conf *pluginConf, answer answerPDK) error {
+func (c *client) handle(ctx context.Context, conf *pluginConf, serve servePDK) error {
 	var err error
 	for range maxRetries {
 		var id int32
 		if id, err = c.instanceID(ctx, conf); err != nil {
 			return fmt.Errorf("starting instance: %w", err)
 		}
-		_, err = c.call(ctx, wire.Call{Handle: &wire.Handle{InstanceID: id, Event: "access"}}, answer)
+		_, err = c.call(ctx, wire.Call{Handle: &wire.Handle{InstanceID: id, Event: "access"}}, serve)
 		if !isClosed(err) {
 			return err
 		}
@@ -99,7 +99,7 @@ func (c *client) instanceID(ctx context.Context, conf *pluginConf) (int32, error
 		return 0, err
 	}
 	if !ret.HasInstance {
-		return 0, errors.New("the plugin server answered without an instance")
+		return 0, errors.New("the plugin server responded without an instance")
 	}
 	in.id, in.seq = ret.InstanceID, conf.seq
 	if hadOld {
@@ -143,16 +143,16 @@ func (p *pluginConf) message(plugin string) map[string]any {
 	return config
 }
 
-// call makes one call. answer serves the PDK calls of an event; nil for calls
+// call makes one call. serve handles the PDK calls of an event; nil for calls
 // without any.
-func (c *client) call(ctx context.Context, call wire.Call, answer answerPDK) (wire.Return, error) {
+func (c *client) call(ctx context.Context, call wire.Call, serve servePDK) (wire.Return, error) {
 	conn, err := c.connect(ctx)
 	if err != nil {
 		return wire.Return{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	call.Sequence = c.sequence.Add(1)
-	ret, err := converse(conn, call, answer)
+	ret, err := converse(conn, call, serve)
 	if !stop() || err != nil {
 		_ = conn.Close()
 		return ret, err
@@ -161,12 +161,12 @@ func (c *client) call(ctx context.Context, call wire.Call, answer answerPDK) (wi
 	return ret, nil
 }
 
-func converse(conn net.Conn, call wire.Call, answer answerPDK) (wire.Return, error) {
+func converse(conn net.Conn, call wire.Call, serve servePDK) (wire.Return, error) {
 	if err := writeFrame(conn, call.Encode()); err != nil {
 		return wire.Return{}, err
 	}
-	if answer != nil {
-		if err := bridge(conn, answer); err != nil {
+	if serve != nil {
+		if err := bridge(conn, serve); err != nil {
 			return wire.Return{}, err
 		}
 	}
@@ -176,13 +176,13 @@ func converse(conn net.Conn, call wire.Call, answer answerPDK) (wire.Return, err
 	}
 	ret, err := wire.DecodeReturn(frame)
 	if err == nil && ret.Sequence != call.Sequence {
-		err = fmt.Errorf("the plugin server answered call %d instead of %d", ret.Sequence, call.Sequence)
+		err = fmt.Errorf("the plugin server responded to call %d instead of %d", ret.Sequence, call.Sequence)
 	}
 	return ret, err
 }
 
 // bridge serves PDK calls until the plugin ends the event with an empty frame.
-func bridge(conn net.Conn, answer answerPDK) error {
+func bridge(conn net.Conn, serve servePDK) error {
 	for {
 		method, err := readFrame(conn)
 		if err != nil || len(method) == 0 {
@@ -192,7 +192,7 @@ func bridge(conn net.Conn, answer answerPDK) error {
 		if err != nil {
 			return err
 		}
-		reply, err := answer(string(method), args)
+		reply, err := serve(string(method), args)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,7 @@
 // that dev/ory/kratos/go.mod and dev/ory/hydra/go.mod pin. [StartKratos] and
 // [StartHydra] run them with an in-memory database. [KratosAPI] and [HydraAPI]
 // create identities, sessions, clients and tokens; they also work against
-// servers that somebody else runs.
+// servers that run elsewhere.
 //
 // Nothing here belongs in production: the servers run in their development
 // mode, over plain HTTP, with fast password hashes and a database that is gone

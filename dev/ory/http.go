@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-const maxAnswer = 1 << 20 // bytes of an answer that are read
+const maxResponse = 1 << 20 // bytes of a response that are read
 
-// AnswerError is an answer other than the one that was asked for. It repeats
+// ResponseError is a response other than the one that was asked for. It repeats
 // what the server says is wrong, never the request or its credentials.
-type AnswerError struct {
+type ResponseError struct {
 	Method string
 	Path   string // of the URL, without host and query
 	Status int
@@ -29,7 +29,7 @@ type AnswerError struct {
 	Reason string
 }
 
-func (e *AnswerError) Error() string {
+func (e *ResponseError) Error() string {
 	s := fmt.Sprintf("%s %s: status %d", e.Method, e.Path, e.Status)
 	if e.ID != "" {
 		s += " " + e.ID
@@ -51,21 +51,21 @@ func newClient(jar http.CookieJar) *http.Client {
 
 var plainClient = newClient(nil)
 
-// call sends the request and decodes a 2xx JSON answer into out, if out is not
-// nil. Any other status is an *AnswerError.
+// call sends the request and decodes a 2xx JSON response into out, if out is not
+// nil. Any other status is a *ResponseError.
 func call(c *http.Client, req *http.Request, out any) error {
 	res, body, err := roundTrip(c, req)
 	if err != nil {
 		return err
 	}
 	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return answerError(req, res, body)
+		return responseError(req, res, body)
 	}
 	if out == nil {
 		return nil
 	}
 	if err := json.Unmarshal(body, out); err != nil {
-		return fmt.Errorf("%s %s: decode the answer: %w", req.Method, req.URL.Path, err)
+		return fmt.Errorf("%s %s: decode the response: %w", req.Method, req.URL.Path, err)
 	}
 	return nil
 }
@@ -77,7 +77,7 @@ func redirected(c *http.Client, req *http.Request) (*url.URL, error) {
 		return nil, err
 	}
 	if res.StatusCode < 300 || res.StatusCode > 399 {
-		return nil, answerError(req, res, body)
+		return nil, responseError(req, res, body)
 	}
 	return res.Location()
 }
@@ -91,7 +91,7 @@ func roundTrip(c *http.Client, req *http.Request) (*http.Response, []byte, error
 		return nil, nil, withoutURL(err, req)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxResponse))
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s %s: %w", req.Method, req.URL.Path, err)
 	}
@@ -107,8 +107,8 @@ func withoutURL(err error, req *http.Request) error {
 	return fmt.Errorf("%s %s://%s%s: %w", req.Method, req.URL.Scheme, req.URL.Host, req.URL.Path, err)
 }
 
-func answerError(req *http.Request, res *http.Response, body []byte) error {
-	e := &AnswerError{Method: req.Method, Path: req.URL.Path, Status: res.StatusCode, Location: res.Header.Get("Location")}
+func responseError(req *http.Request, res *http.Response, body []byte) error {
+	e := &ResponseError{Method: req.Method, Path: req.URL.Path, Status: res.StatusCode, Location: res.Header.Get("Location")}
 	var said struct {
 		Error       json.RawMessage `json:"error"`             // Kratos: an object; Hydra: a string
 		Description string          `json:"error_description"` // Hydra

@@ -103,7 +103,7 @@ func (h HydraAPI) DeleteClient(ctx context.Context, id string) error {
 	return doJSON(ctx, plainClient, http.MethodDelete, h.AdminURL+"/admin/clients/"+url.PathEscape(id), nil, nil)
 }
 
-// Token is the answer of the token endpoint (RFC 6749, section 5.1).
+// Token is the response of the token endpoint (RFC 6749, section 5.1).
 type Token struct {
 	AccessToken  string `json:"access_token"`
 	RefreshToken string `json:"refresh_token"`
@@ -171,7 +171,7 @@ func (h HydraAPI) clientRequest(ctx context.Context, c Client, endpoint string, 
 	return req, nil
 }
 
-// Introspect asks about a token (RFC 7662), and returns the answer as it is.
+// Introspect asks about a token (RFC 7662), and returns the response as it is.
 func (h HydraAPI) Introspect(ctx context.Context, token string) (map[string]any, error) {
 	req, err := formRequest(ctx, h.IntrospectionURL(), url.Values{"token": {token}})
 	if err != nil {
@@ -260,7 +260,7 @@ func (h HydraAPI) authorize(ctx context.Context, browser *http.Client, authURL s
 	}
 	accepted, err := h.AcceptLogin(ctx, login.Query().Get("login_challenge"), g.Subject)
 	if err != nil {
-		return nil, fmt.Errorf("%w (the authorization endpoint answered %q)", err, login.Query().Get("error_description"))
+		return nil, fmt.Errorf("%w (the authorization endpoint responded with %q)", err, login.Query().Get("error_description"))
 	}
 	consent, err := visit(ctx, browser, accepted)
 	if err != nil {
@@ -288,7 +288,7 @@ func CallbackCode(query url.Values, state string) (string, error) {
 		return "", errors.New("the state in the redirect is not the one that was sent")
 	}
 	if query.Get("error") != "" {
-		return "", fmt.Errorf("the authorization server answered %s: %s", query.Get("error"), query.Get("error_description"))
+		return "", fmt.Errorf("the authorization server responded with %s: %s", query.Get("error"), query.Get("error_description"))
 	}
 	if query.Get("code") == "" {
 		return "", errors.New("the redirect carries no code")
@@ -296,16 +296,16 @@ func CallbackCode(query url.Values, state string) (string, error) {
 	return query.Get("code"), nil
 }
 
-// LoginRequest is Hydra's question who the person is.
+// LoginRequest is Hydra's request to say who the person is.
 type LoginRequest struct {
 	Challenge  string `json:"challenge"`
-	Skip       bool   `json:"skip"` // Hydra remembers Subject and takes nobody else
+	Skip       bool   `json:"skip"` // Hydra remembers Subject and accepts no other
 	Subject    string `json:"subject"`
 	SessionID  string `json:"session_id"`  // what Hydra remembers it by
 	RequestURL string `json:"request_url"` // the authorization request
 }
 
-// ConsentRequest is Hydra's question what the person agrees to.
+// ConsentRequest is Hydra's request for the person's consent.
 type ConsentRequest struct {
 	Challenge         string        `json:"challenge"`
 	Skip              bool          `json:"skip"`
@@ -324,24 +324,24 @@ type RequestClient struct {
 	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris"`
 }
 
-// LogoutRequest is Hydra's question whether the person wants to sign out.
+// LogoutRequest is Hydra's request to confirm that the person signs out.
 type LogoutRequest struct {
 	Challenge string        `json:"challenge"`
 	Subject   string        `json:"subject"`
 	Client    RequestClient `json:"client"`
 }
 
-// LoginRequest returns the question behind a login challenge.
+// LoginRequest returns the request of a login challenge.
 func (h HydraAPI) LoginRequest(ctx context.Context, challenge string) (r LoginRequest, err error) {
 	return r, doJSON(ctx, plainClient, http.MethodGet, h.requestURL("login", "", challenge), nil, &r)
 }
 
-// ConsentRequest returns the question behind a consent challenge.
+// ConsentRequest returns the request of a consent challenge.
 func (h HydraAPI) ConsentRequest(ctx context.Context, challenge string) (r ConsentRequest, err error) {
 	return r, doJSON(ctx, plainClient, http.MethodGet, h.requestURL("consent", "", challenge), nil, &r)
 }
 
-// LogoutRequest returns the question behind a logout challenge.
+// LogoutRequest returns the request of a logout challenge.
 func (h HydraAPI) LogoutRequest(ctx context.Context, challenge string) (r LogoutRequest, err error) {
 	return r, doJSON(ctx, plainClient, http.MethodGet, h.requestURL("logout", "", challenge), nil, &r)
 }
@@ -350,7 +350,7 @@ func (h HydraAPI) LogoutRequest(ctx context.Context, challenge string) (r Logout
 // browser. Hydra remembers it until the browser closes: it asks before a logout
 // only whom it remembers.
 func (h HydraAPI) AcceptLogin(ctx context.Context, challenge, subject string) (redirectTo string, err error) {
-	return h.answer(ctx, "login", "accept", challenge, object{"subject": subject, "remember": true})
+	return h.response(ctx, "login", "accept", challenge, object{"subject": subject, "remember": true})
 }
 
 // ForgetLogin has Hydra forget whom it remembers by a session ID.
@@ -362,7 +362,7 @@ func (h HydraAPI) ForgetLogin(ctx context.Context, sessionID string) error {
 // AcceptConsent says what the person agrees to, and returns where to send the
 // browser.
 func (h HydraAPI) AcceptConsent(ctx context.Context, challenge string, g Grant) (redirectTo string, err error) {
-	return h.answer(ctx, "consent", "accept", challenge, object{
+	return h.response(ctx, "consent", "accept", challenge, object{
 		"grant_scope":                 g.Scopes,
 		"grant_access_token_audience": g.Audience,
 		"session":                     object{"access_token": g.AccessToken, "id_token": g.IDToken},
@@ -371,17 +371,17 @@ func (h HydraAPI) AcceptConsent(ctx context.Context, challenge string, g Grant) 
 
 // RejectConsent says that the person does not agree.
 func (h HydraAPI) RejectConsent(ctx context.Context, challenge string) (redirectTo string, err error) {
-	return h.answer(ctx, "consent", "reject", challenge, object{
+	return h.response(ctx, "consent", "reject", challenge, object{
 		"error": "access_denied", "error_description": "The resource owner denied the request.",
 	})
 }
 
 // AcceptLogout says that the person wants to sign out.
 func (h HydraAPI) AcceptLogout(ctx context.Context, challenge string) (redirectTo string, err error) {
-	return h.answer(ctx, "logout", "accept", challenge, nil)
+	return h.response(ctx, "logout", "accept", challenge, nil)
 }
 
-func (h HydraAPI) answer(ctx context.Context, kind, verb, challenge string, in any) (string, error) {
+func (h HydraAPI) response(ctx context.Context, kind, verb, challenge string, in any) (string, error) {
 	if challenge == "" {
 		return "", fmt.Errorf("%s the %s: there is no challenge", verb, kind)
 	}

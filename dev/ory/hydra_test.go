@@ -45,11 +45,11 @@ func create(t *testing.T, h *ory.Hydra, c ory.Client) ory.Client {
 
 func introspect(t *testing.T, h *ory.Hydra, token string) map[string]any {
 	t.Helper()
-	answer, err := h.Introspect(t.Context(), token)
+	response, err := h.Introspect(t.Context(), token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer
+	return response
 }
 
 func adaGrant() ory.Grant {
@@ -99,8 +99,8 @@ func TestHydra(t *testing.T) {
 	t.Run("a scope the client does not have is refused", func(t *testing.T) {
 		c := create(t, h, machineClient())
 		_, err := h.ClientCredentials(t.Context(), c, []string{"products:read"}, nil)
-		if answer := wantStatus(t, err, http.StatusBadRequest); answer.ID != "invalid_scope" {
-			t.Errorf("error %q", answer.ID)
+		if response := wantStatus(t, err, http.StatusBadRequest); response.ID != "invalid_scope" {
+			t.Errorf("error %q", response.ID)
 		}
 	})
 

@@ -157,7 +157,7 @@ func baseURL(host string, port int) string {
 	return u.String()
 }
 
-// secret makes n random letters and digits, for settings that nobody needs to
+// secret makes n random letters and digits, for settings that no person needs to
 // know. Kratos insists on 32 for its cipher.
 func secret(n int) string {
 	s := ""

@@ -144,7 +144,7 @@ func (k KratosAPI) SignIn(ctx context.Context, email, password string) (Session,
 
 // signInApp runs a login flow for applications. With a token it raises the
 // assurance level of that session.
-func (k KratosAPI) signInApp(ctx context.Context, path, token string, answer object) (Session, error) {
+func (k KratosAPI) signInApp(ctx context.Context, path, token string, response object) (Session, error) {
 	flow, err := k.startAppFlow(ctx, path, token)
 	if err != nil {
 		return Session{}, err
@@ -153,7 +153,7 @@ func (k KratosAPI) signInApp(ctx context.Context, path, token string, answer obj
 		Token   string  `json:"session_token"`
 		Session session `json:"session"`
 	}
-	if err := k.submitAppFlow(ctx, flow, token, answer, &out); err != nil {
+	if err := k.submitAppFlow(ctx, flow, token, response, &out); err != nil {
 		return Session{}, err
 	}
 	s := out.Session.session()
@@ -174,8 +174,8 @@ func (k KratosAPI) startAppFlow(ctx context.Context, path, token string) (Flow, 
 	return flow, call(plainClient, req, &flow)
 }
 
-func (k KratosAPI) submitAppFlow(ctx context.Context, flow Flow, token string, answer object, out any) error {
-	req, err := jsonRequest(ctx, http.MethodPost, flow.UI.Action, answer)
+func (k KratosAPI) submitAppFlow(ctx context.Context, flow Flow, token string, response object, out any) error {
+	req, err := jsonRequest(ctx, http.MethodPost, flow.UI.Action, response)
 	if err != nil {
 		return err
 	}
@@ -200,11 +200,11 @@ func (k KratosAPI) SignInBrowser(ctx context.Context, email, password string) (S
 	if err := doJSON(ctx, browser, http.MethodGet, k.PublicURL+"/self-service/login/browser", nil, &flow); err != nil {
 		return Session{}, err
 	}
-	answer := object{"method": "password", "identifier": email, "password": password, "csrf_token": flow.UI.input("csrf_token")}
+	response := object{"method": "password", "identifier": email, "password": password, "csrf_token": flow.UI.input("csrf_token")}
 	var out struct {
 		Session session `json:"session"`
 	}
-	if err := doJSON(ctx, browser, http.MethodPost, flow.UI.Action, answer, &out); err != nil {
+	if err := doJSON(ctx, browser, http.MethodPost, flow.UI.Action, response, &out); err != nil {
 		return Session{}, err
 	}
 	s := out.Session.session()
@@ -248,7 +248,7 @@ func (k KratosAPI) whoami(ctx context.Context, header http.Header) (Session, err
 		return Session{}, err
 	}
 	if !out.Active {
-		return Session{}, errors.New("kratos answered with a session that is not active")
+		return Session{}, errors.New("kratos responded with a session that is not active")
 	}
 	return out.session(), nil
 }

@@ -26,14 +26,14 @@ func ada(t *testing.T, k *ory.Kratos) ory.Person {
 	return p
 }
 
-// wantStatus fails unless err is an answer with that status.
-func wantStatus(t *testing.T, err error, status int) *ory.AnswerError {
+// wantStatus fails unless err is a response with that status.
+func wantStatus(t *testing.T, err error, status int) *ory.ResponseError {
 	t.Helper()
-	var answer *ory.AnswerError
-	if !errors.As(err, &answer) || answer.Status != status {
+	var response *ory.ResponseError
+	if !errors.As(err, &response) || response.Status != status {
 		t.Fatalf("got %v, want status %d", err, status)
 	}
-	return answer
+	return response
 }
 
 func TestKratos(t *testing.T) {
@@ -78,9 +78,9 @@ func TestKratos(t *testing.T) {
 	t.Run("a wrong password is refused", func(t *testing.T) {
 		p := ada(t, k)
 		_, err := k.SignIn(t.Context(), p.Email, "wrong")
-		answer := wantStatus(t, err, http.StatusBadRequest)
-		if !strings.Contains(answer.Reason, "credentials are invalid") {
-			t.Errorf("reason %q", answer.Reason)
+		response := wantStatus(t, err, http.StatusBadRequest)
+		if !strings.Contains(response.Reason, "credentials are invalid") {
+			t.Errorf("reason %q", response.Reason)
 		}
 		if _, err = k.SignInBrowser(t.Context(), p.Email, "wrong"); err == nil {
 			t.Error("the browser flow took a wrong password")
@@ -162,8 +162,8 @@ func TestKratos(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = k.Whoami(t.Context(), fresh.Token)
-		if answer := wantStatus(t, err, http.StatusForbidden); answer.ID != "session_aal2_required" {
-			t.Errorf("error id %q", answer.ID)
+		if response := wantStatus(t, err, http.StatusForbidden); response.ID != "session_aal2_required" {
+			t.Errorf("error id %q", response.ID)
 		}
 		raised, err := k.SignInTOTP(t.Context(), fresh.Token, secret)
 		if err != nil {
@@ -191,12 +191,12 @@ func checkAda(t *testing.T, want ory.Person, s ory.Session) {
 func TestKratosOnFixedPorts(t *testing.T) {
 	public, admin := freePort(t), freePort(t)
 	k := orytest.Kratos(t, ory.KratosConfig{PublicPort: public, AdminPort: admin, Host: "localhost"})
-	ada(t, k) // it answers there
+	ada(t, k) // it responds there
 	if !strings.HasPrefix(k.PublicURL, "http://localhost:") {
 		t.Errorf("public URL %s", k.PublicURL)
 	}
 
-	// A second one must not mistake the first for itself.
+	// A second one must not take the first for itself.
 	_, err := ory.StartKratos(t.Context(), ory.KratosConfig{Binary: orytest.Binaries(t).Kratos, PublicPort: public, AdminPort: admin})
 	if err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("started twice on the same ports: %v", err)

@@ -46,7 +46,7 @@ type launch struct {
 	args   []string
 	config map[string]any // written as JSON, which the servers take as they take YAML
 	files  map[string][]byte
-	ready  string    // URL that answers 200 once the server serves
+	ready  string    // URL that responds with 200 once the server serves
 	log    io.Writer // may be nil
 }
 
@@ -160,7 +160,7 @@ func (p *process) waitReady(ctx context.Context, url string) error {
 
 // probe has no time limit of its own: Hydra makes its keys for the first
 // request that needs them, on a loaded machine for many seconds, and starts over
-// for the next if nobody waits.
+// for the next if no call waits.
 func probe(ctx context.Context, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -223,10 +223,10 @@ func (p *process) logTail() string {
 	return strings.TrimSpace(string(content))
 }
 
-// onPorts calls try with the wanted ports, zero meaning one that nobody listens
+// onPorts calls try with the wanted ports, zero meaning one that no program listens
 // on. They are held while the server starts. A fixed port that is taken is
 // refused: the server there, perhaps one like ours from an earlier run, would
-// answer the readiness probe in its stead.
+// respond to the readiness probe in its stead.
 func onPorts[T any](host string, public, admin int, try func(public, admin int) (T, error)) (server T, err error) {
 	a, err := ports.Hold(net.JoinHostPort(host, strconv.Itoa(public)))
 	if err != nil {

@@ -47,7 +47,7 @@ func TestKilledProgramLeavesNoServer(t *testing.T) {
 	}
 }
 
-// gone is whether a process is dead, be it that nobody has reaped it.
+// gone is whether a process is dead, be it that it was not reaped.
 func gone(pid int) bool {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return true

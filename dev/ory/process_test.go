@@ -30,7 +30,7 @@ func TestStopKillsTheWholeProcessGroup(t *testing.T) {
 	p.Stop()
 	p.Stop() // a second time does nothing
 
-	// Killed children stay in the group until somebody reaps them, so ask until
+	// Killed children stay in the group until they are reaped, so ask until
 	// then; the test's own deadline ends it.
 	for !errors.Is(syscall.Kill(-p.cmd.Process.Pid, 0), syscall.ESRCH) {
 		time.Sleep(10 * time.Millisecond)

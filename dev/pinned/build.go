@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// buildLocked builds the program unless somebody else did so while we waited.
+// buildLocked builds the program unless another process did so while we waited.
 func buildLocked(ctx context.Context, log io.Writer, p Program, moduleDir, binary string) error {
 	if err := os.MkdirAll(filepath.Dir(binary), 0o755); err != nil {
 		return err

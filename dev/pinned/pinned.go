@@ -24,7 +24,7 @@ type Options struct {
 	Root string
 	// CacheDir keeps what was built. Empty: the program's folder below .cache.
 	CacheDir string
-	// Log is told what is built, why it takes long, and how far it is.
+	// Log gets what is built, why it takes long, and how far it is.
 	// Nil: standard error.
 	Log io.Writer
 }

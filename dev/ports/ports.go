@@ -1,7 +1,7 @@
-// Package ports keeps TCP ports for servers that start later and are told
+// Package ports keeps TCP ports for servers that start later and are given
 // their port, as Kratos and every proxy are. A port that is merely found free
-// is soon somebody else's: the servers of a test ask the system for ports too,
-// and one that gets the port of a Gatehouse that has yet to start answers in
+// is soon another program's: the servers of a test ask the system for ports too,
+// and one that gets the port of a Gatehouse that has yet to start responds in
 // its stead.
 package ports
 
@@ -10,7 +10,7 @@ import (
 	"net"
 )
 
-// Held is a port that the system gives to nobody who asks for any port. A
+// Held is a port that the system gives to no program that asks for any port. A
 // server that asks for this one gets it, again and again, until the release and
 // after.
 type Held struct {
@@ -18,7 +18,7 @@ type Held struct {
 	free func()
 }
 
-// Hold takes a port of an address, host:port, that nobody listens on. Port 0
+// Hold takes a port of an address, host:port, that no program listens on. Port 0
 // is any.
 func Hold(address string) (*Held, error) {
 	wanted, err := net.ResolveTCPAddr("tcp", address)

@@ -58,7 +58,7 @@ func held(t *testing.T, address string) *Held {
 	return h
 }
 
-func TestHeldPortIsGivenToNobody(t *testing.T) {
+func TestHeldPortIsNotGivenToAnotherProgram(t *testing.T) {
 	_, odd := pair(t)
 	l, err := listenOnAny(odd.Port())
 	if errors.Is(err, syscall.ENOPROTOOPT) {
@@ -74,7 +74,7 @@ func TestHeldPortIsGivenToNobody(t *testing.T) {
 
 	odd.Release()
 	if l, err = listenOnAny(odd.Port()); err != nil {
-		t.Fatalf("released, and still nobody gets it: %v", err)
+		t.Fatalf("released, and no program gets it: %v", err)
 	}
 	l.Close()
 }

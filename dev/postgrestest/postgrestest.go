@@ -86,7 +86,7 @@ func ready(t testing.TB, dsn string) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	t.Fatalf("PostgreSQL does not answer: %v", err)
+	t.Fatalf("PostgreSQL does not respond: %v", err)
 }
 
 // Exec runs statements.

@@ -24,13 +24,13 @@ type Servers struct {
 	SiteURL string // without a trailing slash
 }
 
-// Cast is everybody.
+// Cast is all people, clients and credentials.
 type Cast struct {
 	// Values are what the placeholders of the vectors stand for, but for the
 	// gateway's own "host".
 	Values vector.Values
 	// Secrets are the credentials among them by name; none may show up in a
-	// log or in an answer to somebody else.
+	// log or in a response to another client.
 	Secrets map[string]string
 
 	servers  Servers
@@ -43,7 +43,7 @@ type Cast struct {
 // apiScopes are those that the demo's permission table knows.
 var apiScopes = []string{"users:read", "products:read", "orders:read"}
 
-// Provision creates everybody beside the accounts of the demo. The tag becomes
+// Provision creates everything but the accounts of the demo. The tag becomes
 // part of every new name, so that running servers can be provisioned again.
 func Provision(ctx context.Context, s Servers, accounts demo.Accounts, tag string) (*Cast, error) {
 	c := &Cast{
@@ -109,8 +109,8 @@ func (c *Cast) demoAccounts() {
 	c.secret("jwt.machine", got.MachineJWT.AccessToken)
 }
 
-// person creates somebody with a tenant of their own name, so that nobody
-// shares one by accident.
+// person creates a person with a tenant of their own name, so that no two
+// share one by accident.
 func (c *Cast) person(name string, roles ...string) ory.Person {
 	p, err := c.servers.Kratos.CreatePerson(c.ctx, ory.Person{
 		Email: name + "+" + c.tag + "@example.test", Password: rand.Text(), Name: name, Tenant: name, Roles: roles,
@@ -185,13 +185,13 @@ func (c *Cast) setTrait(p ory.Person, name, value string) error {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	answer, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("kratos answers %s to a change of %s", answer.Status, name)
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("kratos responds with %s to a change of %s", response.Status, name)
 	}
 	return nil
 }
@@ -270,7 +270,7 @@ func (c *Cast) idTokenForAPI() {
 	client := c.accounts.Web
 	client.ID, client.Secret, client.Public = demo.Audience, "", true
 	_, err := c.servers.Hydra.CreateClient(c.ctx, client)
-	if answer, refused := errors.AsType[*ory.AnswerError](err); refused && answer.Status == http.StatusConflict {
+	if response, refused := errors.AsType[*ory.ResponseError](err); refused && response.Status == http.StatusConflict {
 		err = nil
 	}
 	if c.failed(err) {
@@ -286,9 +286,9 @@ func (c *Cast) idTokenForAPI() {
 func (c *Cast) awaitExpiry() {
 	for _, name := range []string{"opaque.expired", "jwt.expired"} {
 		for active := true; active && c.err == nil; time.Sleep(100 * time.Millisecond) {
-			answer, err := c.servers.Hydra.Introspect(c.ctx, c.Values[name])
+			response, err := c.servers.Hydra.Introspect(c.ctx, c.Values[name])
 			c.failed(err)
-			active = answer["active"] == true
+			active = response["active"] == true
 		}
 	}
 }

@@ -178,13 +178,13 @@ func (c *Cast) publicKey(kid any) (*rsa.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, err
 	}
-	defer answer.Body.Close()
+	defer response.Body.Close()
 	var set struct{ Keys []struct{ Kid, N, E string } }
-	if err := json.NewDecoder(io.LimitReader(answer.Body, maxJWKS)).Decode(&set); err != nil {
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxJWKS)).Decode(&set); err != nil {
 		return nil, err
 	}
 	for _, k := range set.Keys {

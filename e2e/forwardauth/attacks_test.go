@@ -34,7 +34,7 @@ type bench struct {
 // identityHeaders are those that the files of deploy/ name.
 var identityHeaders = []string{"X-Auth-User", "X-Auth-Kind", "X-User-Id", "X-User-Email", "X-User-Roles", "X-User-Permissions", "X-User-Tenant"}
 
-// benchTable is what the attacks are about: one page for everybody, and one for
+// benchTable is what the attacks are about: one public page, and one for
 // those who are known.
 const benchTable = "public: ['GET /public']\nauthenticated: ['GET,POST /private']\n"
 
@@ -112,24 +112,24 @@ func (b *bench) startService(t *testing.T, dialect, table, address, socket strin
 
 // send sends a request with header lines as they are given. What an upstream
 // received is nil when it received nothing.
-func (b *bench) send(t *testing.T, method, target string, lines ...string) (vector.Answer, *upstream.Request) {
+func (b *bench) send(t *testing.T, method, target string, lines ...string) (vector.Response, *upstream.Request) {
 	t.Helper()
 	b.foo.Forget()
 	host := "Host: " + b.address
 	request := method + " " + target + " HTTP/1.1\r\n" + strings.Join(append([]string{host}, lines...), "\r\n") + "\r\n\r\n"
-	answer, err := vector.Send(context.Background(), b.address, []byte(request))
+	response, err := vector.Send(context.Background(), b.address, []byte(request))
 	if err != nil {
 		t.Fatal(err)
 	}
 	received := b.foo.Received()
 	switch len(received) {
 	case 0:
-		return answer, nil
+		return response, nil
 	case 1:
-		return answer, &received[0]
+		return response, &received[0]
 	}
 	t.Fatalf("%d requests arrived for one", len(received))
-	return answer, nil
+	return response, nil
 }
 
 func (b *bench) bearer(claims map[string]any) string {
@@ -203,10 +203,10 @@ func TestForgedIdentityHeaderInEverySpellingBehindRealProxies(t *testing.T) {
 					"beside the true": {header + ": user-1", name + ": root"},
 				} {
 					what = fmt.Sprintf("%s %s", name, what)
-					answer, got := b.send(t, "GET", "/public", lines...)
-					b.refusedOrClean(t, what+", public", answer, got, nil)
-					answer, got = b.send(t, "GET", "/private", append(lines, bearer)...)
-					b.refusedOrClean(t, what+", private", answer, got, map[string]string{"X-Auth-User": "user-1", "X-User-Id": "user-1"})
+					response, got := b.send(t, "GET", "/public", lines...)
+					b.refusedOrClean(t, what+", public", response, got, nil)
+					response, got = b.send(t, "GET", "/private", append(lines, bearer)...)
+					b.refusedOrClean(t, what+", private", response, got, map[string]string{"X-Auth-User": "user-1", "X-User-Id": "user-1"})
 				}
 			}
 		}
@@ -215,11 +215,11 @@ func TestForgedIdentityHeaderInEverySpellingBehindRealProxies(t *testing.T) {
 
 // refusedOrClean accepts that a proxy or the service refuses an odd name, and
 // otherwise insists on the true identity alone.
-func (b *bench) refusedOrClean(t *testing.T, what string, answer vector.Answer, got *upstream.Request, want map[string]string) {
+func (b *bench) refusedOrClean(t *testing.T, what string, response vector.Response, got *upstream.Request, want map[string]string) {
 	t.Helper()
 	if got == nil {
-		if answer.Status != http.StatusBadRequest {
-			t.Errorf("%s: status %d", what, answer.Status)
+		if response.Status != http.StatusBadRequest {
+			t.Errorf("%s: status %d", what, response.Status)
 		}
 		return
 	}
@@ -254,14 +254,14 @@ func TestIdentityTakenOffByConnection(t *testing.T) {
 			"close\r\nConnection: X-User-Id", "keep-alive, upgrade, X-User-Id\r\nUpgrade: websocket",
 			"X-Forwarded-Uri, X-Forwarded-Method, X-Forwarded-Host, X-Forwarded-Proto, X-Forwarded-For", "X-Original-Uri, X-Original-Method", "Host",
 		} {
-			answer, got := b.send(t, "GET", "/private", bearer, "Connection: "+list)
-			b.refusedOrClean(t, "Connection: "+list, answer, got, map[string]string{"X-Auth-User": "user-1", "X-User-Id": "user-1"})
+			response, got := b.send(t, "GET", "/private", bearer, "Connection: "+list)
+			b.refusedOrClean(t, "Connection: "+list, response, got, map[string]string{"X-Auth-User": "user-1", "X-User-Id": "user-1"})
 		}
-		answer, got := b.send(t, "GET", "/private", bearer, "Connection: Authorization")
+		response, got := b.send(t, "GET", "/private", bearer, "Connection: Authorization")
 		if got != nil {
 			wantIdentity(t, "Connection: Authorization", got, map[string]string{"X-Auth-User": "user-1", "X-User-Id": "user-1"})
-		} else if answer.Status != 401 && answer.Status != 400 {
-			t.Errorf("Connection: Authorization: status %d", answer.Status)
+		} else if response.Status != 401 && response.Status != 400 {
+			t.Errorf("Connection: Authorization: status %d", response.Status)
 		}
 	})
 }
@@ -292,29 +292,29 @@ func TestForwardedHeadersOfAClientBehindRealProxies(t *testing.T) {
 			"method": {"DELETE", "/public", 403},
 			"post":   {"POST", "/public", 403},
 		} {
-			answer, got := b.send(t, c.method, c.target, append(forged, "Content-Length: 0")...)
-			if got != nil || answer.Status != c.status {
-				t.Errorf("%s, all at once: status %d, arrived %v", what, answer.Status, got)
+			response, got := b.send(t, c.method, c.target, append(forged, "Content-Length: 0")...)
+			if got != nil || response.Status != c.status {
+				t.Errorf("%s, all at once: status %d, arrived %v", what, response.Status, got)
 			}
 			for _, line := range forged {
 				for _, lines := range [][]string{{line}, {line, line}, {line, "Connection: close, " + line[:strings.IndexByte(line, ':')]}} {
-					answer, got := b.send(t, c.method, c.target, append(slices.Clone(lines), "Content-Length: 0")...)
-					if got != nil || answer.Status != c.status {
-						t.Errorf("%s, %q: status %d, arrived %v", what, lines, answer.Status, got)
+					response, got := b.send(t, c.method, c.target, append(slices.Clone(lines), "Content-Length: 0")...)
+					if got != nil || response.Status != c.status {
+						t.Errorf("%s, %q: status %d, arrived %v", what, lines, response.Status, got)
 					}
 				}
 			}
 		}
-		answer, _ := b.send(t, "GET", "/private?x=1", append(forged, "Accept: text/html")...)
+		response, _ := b.send(t, "GET", "/private?x=1", append(forged, "Accept: text/html")...)
 		host := strings.Replace(b.address, ":", "%3A", 1)
-		if want := "https://login.test/?return_to=http%3A%2F%2F" + host + "%2Fprivate%3Fx%3D1"; answer.Status != 302 || answer.Header.Get("Location") != want {
-			t.Errorf("status %d, sent to %s, want %s", answer.Status, answer.Header.Get("Location"), want)
+		if want := "https://login.test/?return_to=http%3A%2F%2F" + host + "%2Fprivate%3Fx%3D1"; response.Status != 302 || response.Header.Get("Location") != want {
+			t.Errorf("status %d, sent to %s, want %s", response.Status, response.Header.Get("Location"), want)
 		}
 	})
 }
 
 // TestIdentityValueIsNoTemplate: proxies have languages in their settings, and
-// a name that somebody chose must not be read as one.
+// a name that was chosen must not be read as one.
 func TestIdentityValueIsNoTemplate(t *testing.T) {
 	eachProxy(t, func(t *testing.T, b *bench) {
 		for _, name := range []string{
@@ -344,9 +344,9 @@ func TestServiceThatIsGoneOpensNothing(t *testing.T) {
 		}
 		<-b.service.exited
 		for _, target := range []string{"/private", "/public"} {
-			answer, got := b.send(t, "GET", target, bearer, "X-Auth-User: root")
-			if got != nil || answer.Status != documented[b.proxy] {
-				t.Errorf("%s: status %d, arrived %v", target, answer.Status, got)
+			response, got := b.send(t, "GET", target, bearer, "X-Auth-User: root")
+			if got != nil || response.Status != documented[b.proxy] {
+				t.Errorf("%s: status %d, arrived %v", target, response.Status, got)
 			}
 		}
 	})
@@ -358,9 +358,9 @@ func TestTargetArrivesAsItWasDecidedOn(t *testing.T) {
 	eachProxy(t, func(t *testing.T, b *bench) {
 		bearer := b.bearer(nil)
 		for _, target := range []string{"/private", "/private?a=b%20c&d=%2F..%2F&e=/../", "/%70rivate", "/private?", "/private?x=%ff", "/private?//a;b"} {
-			answer, got := b.send(t, "GET", target, bearer)
+			response, got := b.send(t, "GET", target, bearer)
 			if got == nil {
-				t.Errorf("%s: status %d", target, answer.Status)
+				t.Errorf("%s: status %d", target, response.Status)
 				continue
 			}
 			path, err := core.Canonical(got.Target, core.PathOptions{})
@@ -372,16 +372,16 @@ func TestTargetArrivesAsItWasDecidedOn(t *testing.T) {
 			"/public/../private", "/public/%2e%2e/private", "/public%2f..%2fprivate", "//public", "/public//", "/public;/../private", "/public;x=/private",
 			`/public\..\private`, "/public/..%2fprivate", "/public/.", "/./public", "/public%00", "/%2570ublic", "/public%5c..%5cprivate", "/public%23/../private",
 		} {
-			answer, got := b.send(t, "GET", target)
+			response, got := b.send(t, "GET", target)
 			if got == nil {
-				if answer.Status != 400 && answer.Status != 401 && answer.Status != 403 && answer.Status != 404 {
-					t.Errorf("%s: status %d", target, answer.Status)
+				if response.Status != 400 && response.Status != 401 && response.Status != 403 && response.Status != 404 {
+					t.Errorf("%s: status %d", target, response.Status)
 				}
 				continue
 			}
 			// A proxy that resolves what has two readings serves what it asked about.
 			if path, _, _ := strings.Cut(got.Target, "?"); path != "/public" {
-				t.Errorf("%s is served as %s to nobody", target, got.Target)
+				t.Errorf("%s is served as %s without a caller", target, got.Target)
 			}
 		}
 	})

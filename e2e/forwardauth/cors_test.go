@@ -47,7 +47,7 @@ func withCORS(t *testing.T, p proxy) proxy {
 	return p
 }
 
-// TestScriptOfAnotherOrigin: the proxy answers preflights, which come without a
+// TestScriptOfAnotherOrigin: the proxy responds to preflights, which come without a
 // credential, and a script may read a refusal.
 func TestScriptOfAnotherOrigin(t *testing.T) {
 	for _, p := range proxies() {
@@ -65,15 +65,15 @@ func TestScriptOfAnotherOrigin(t *testing.T) {
 				"let pass":   {"GET", []string{b.bearer(nil)}, []int{200}, true},
 				"not a rule": {"DELETE", []string{b.bearer(nil)}, []int{403}, false},
 			} {
-				answer, got := b.send(t, c.method, "/private", append(c.lines, "Origin: https://app.test")...)
-				if answer.Status != c.status[0] && answer.Status != c.status[len(c.status)-1] || (got != nil) != c.served {
-					t.Errorf("%s: status %d, arrived %v", what, answer.Status, got)
+				response, got := b.send(t, c.method, "/private", append(c.lines, "Origin: https://app.test")...)
+				if response.Status != c.status[0] && response.Status != c.status[len(c.status)-1] || (got != nil) != c.served {
+					t.Errorf("%s: status %d, arrived %v", what, response.Status, got)
 				}
-				if origins := answer.Header.Values("Access-Control-Allow-Origin"); len(origins) != 1 || origins[0] != "https://app.test" {
+				if origins := response.Header.Values("Access-Control-Allow-Origin"); len(origins) != 1 || origins[0] != "https://app.test" {
 					t.Errorf("%s: Access-Control-Allow-Origin %q", what, origins)
 				}
-				if what == "preflight" && answer.Header.Get("Access-Control-Allow-Headers") != "Authorization" {
-					t.Errorf("%s: Access-Control-Allow-Headers %q", what, answer.Header.Values("Access-Control-Allow-Headers"))
+				if what == "preflight" && response.Header.Get("Access-Control-Allow-Headers") != "Authorization" {
+					t.Errorf("%s: Access-Control-Allow-Headers %q", what, response.Header.Values("Access-Control-Allow-Headers"))
 				}
 			}
 		})

@@ -108,39 +108,39 @@ var _ proto.Message = (*bootstrapv3.Bootstrap)(nil)
 
 // fakeEnvoy stands in for Envoy, of which there is no package: it reads a
 // request, asks the service over real gRPC or HTTP with the messages of Envoy's
-// own library, applies the answer as Envoy's ext_authz filter does and passes
+// own library, applies the response as Envoy's ext_authz filter does and passes
 // the request on in memory. Envoy itself refuses more.
 type fakeEnvoy struct {
 	grpc authv3.AuthorizationClient
 	http string // host:port
 }
 
-func (e fakeEnvoy) overGRPC(ctx context.Context, request []byte) (vector.Answer, error) {
+func (e fakeEnvoy) overGRPC(ctx context.Context, request []byte) (vector.Response, error) {
 	r, err := vector.Request(request)
 	if err != nil {
-		return vector.Answer{Status: http.StatusBadRequest, Header: http.Header{}}, nil // no HTTP, as Envoy finds too
+		return vector.Response{Status: http.StatusBadRequest, Header: http.Header{}}, nil // no HTTP, as Envoy finds too
 	}
 	service, gate := placed(r.Target)
-	question := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+	infoRequest := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		ContextExtensions: map[string]string{"gatehouse_gate": gate},
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
 			Method: r.Method, Path: sanitized(r.Target), Host: sanitized(r.Host), Scheme: "http", HeaderMap: rawHeaders(r),
 		}},
 	}}
-	answer, err := e.grpc.Check(ctx, question)
+	response, err := e.grpc.Check(ctx, infoRequest)
 	if err != nil {
-		return vector.Answer{}, err
+		return vector.Response{}, err
 	}
-	if denied := answer.GetDeniedResponse(); denied != nil {
-		a := vector.Answer{Status: int(denied.GetStatus().GetCode()), Header: http.Header{}, Body: []byte(denied.GetBody())}
+	if denied := response.GetDeniedResponse(); denied != nil {
+		a := vector.Response{Status: int(denied.GetStatus().GetCode()), Header: http.Header{}, Body: []byte(denied.GetBody())}
 		for _, o := range denied.GetHeaders() {
 			a.Header.Set(o.GetHeader().GetKey(), o.GetHeader().GetValue())
 		}
 		return a, nil
 	}
-	ok := answer.GetOkResponse()
-	if ok == nil || answer.GetStatus().GetCode() != 0 {
-		return vector.Answer{}, errors.New("neither allowed nor denied")
+	ok := response.GetOkResponse()
+	if ok == nil || response.GetStatus().GetCode() != 0 {
+		return vector.Response{}, errors.New("neither allowed nor denied")
 	}
 	set := map[string]string{}
 	for _, o := range ok.GetHeaders() {
@@ -175,10 +175,10 @@ func rawHeaders(r *core.Request) *corev3.HeaderMap {
 }
 
 // overHTTP sends the request itself to the service, below the path_prefix.
-func (e fakeEnvoy) overHTTP(ctx context.Context, request []byte) (vector.Answer, error) {
+func (e fakeEnvoy) overHTTP(ctx context.Context, request []byte) (vector.Response, error) {
 	r, err := vector.Request(request)
 	if err != nil {
-		return vector.Answer{Status: http.StatusBadRequest, Header: http.Header{}}, nil // no HTTP, as Envoy finds too
+		return vector.Response{Status: http.StatusBadRequest, Header: http.Header{}}, nil // no HTTP, as Envoy finds too
 	}
 	service, gate := placed(r.Target)
 	prefix := "/auth/" + endpointName("envoy", gate)
@@ -195,7 +195,7 @@ func (e fakeEnvoy) overHTTP(ctx context.Context, request []byte) (vector.Answer,
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", e.http)
 	if err != nil {
-		return vector.Answer{}, err
+		return vector.Response{}, err
 	}
 	defer conn.Close()
 	a, err := vector.Exchange(conn, bufio.NewReader(conn), []byte(head+"\r\n"))
@@ -212,7 +212,7 @@ func (e fakeEnvoy) overHTTP(ctx context.Context, request []byte) (vector.Answer,
 	return passedOn(r, service, set, remove), nil
 }
 
-func passedOn(r *core.Request, service string, set map[string]string, remove []string) vector.Answer {
+func passedOn(r *core.Request, service string, set map[string]string, remove []string) vector.Response {
 	got := &upstream.Request{Service: service, Method: r.Method, Target: r.Target}
 	replaced := func(name string) bool {
 		for s := range set {
@@ -230,7 +230,7 @@ func passedOn(r *core.Request, service string, set map[string]string, remove []s
 	for name, value := range set {
 		got.Headers = append(got.Headers, name+": "+value)
 	}
-	return vector.Answer{Status: http.StatusOK, Header: http.Header{}, Served: true, Upstream: got}
+	return vector.Response{Status: http.StatusOK, Header: http.Header{}, Served: true, Upstream: got}
 }
 
 // placed is the upstream and the gate of a target, by the demo's routes.

@@ -59,14 +59,14 @@ func TestClientThatSpeaksGRPCThroughATraefikThatDoesSoToo(t *testing.T) {
 		lines  []string
 		status int
 	}{
-		"nobody":       {"/private", nil, 401},
-		"no rule":      {"/else", nil, 403},
-		"a good token": {"/private", []string{b.bearer(nil)}, 200},
+		"no credential": {"/private", nil, 401},
+		"no rule":       {"/else", nil, 403},
+		"a good token":  {"/private", []string{b.bearer(nil)}, 200},
 	} {
 		for _, kind := range []string{"application/grpc", "application/json"} {
-			answer, got := b.send(t, "POST", c.target, append(c.lines, "Content-Type: "+kind, "Content-Length: 0", "X-Auth-User: root")...)
-			if answer.Status != c.status || (got != nil) != (c.status == 200) {
-				t.Errorf("%s, %s: status %d, arrived %v", what, kind, answer.Status, got)
+			response, got := b.send(t, "POST", c.target, append(c.lines, "Content-Type: "+kind, "Content-Length: 0", "X-Auth-User: root")...)
+			if response.Status != c.status || (got != nil) != (c.status == 200) {
+				t.Errorf("%s, %s: status %d, arrived %v", what, kind, response.Status, got)
 			}
 			if got != nil {
 				wantIdentity(t, strings.Join([]string{what, kind}, ", "), got, map[string]string{"X-Auth-User": "user-1", "X-User-Id": "user-1"})

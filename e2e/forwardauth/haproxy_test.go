@@ -32,9 +32,9 @@ func TestTruncatedAuthRequestIsDenied(t *testing.T) {
 		io.WriteString(c, request)
 		c.(*net.TCPConn).CloseWrite()
 		c.SetDeadline(time.Now().Add(startLimit))
-		answer, err := io.ReadAll(c)
-		if received := b.foo.Received(); err != nil || len(received) > 0 || !strings.HasPrefix(string(answer), "HTTP/1.1 503 ") {
-			t.Errorf("%.20q: %.30q, %v, arrived %v", request, answer, err, received)
+		response, err := io.ReadAll(c)
+		if received := b.foo.Received(); err != nil || len(received) > 0 || !strings.HasPrefix(string(response), "HTTP/1.1 503 ") {
+			t.Errorf("%.20q: %.30q, %v, arrived %v", request, response, err, received)
 		}
 	}
 }
@@ -42,15 +42,15 @@ func TestTruncatedAuthRequestIsDenied(t *testing.T) {
 // TestFailedActionOfHAProxyDenies: HAProxy logs what goes wrong in Lua, and goes on.
 func TestFailedActionOfHAProxyDenies(t *testing.T) {
 	for what, lua := range map[string]string{
-		"before the question": "local function auth_headers(txn)\n  error('x')",
-		"endless":             "local function auth_headers(txn)\n  while true do end",
+		"before the auth request": "local function auth_headers(txn)\n  error('x')",
+		"endless":                 "local function auth_headers(txn)\n  while true do end",
 	} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t, changed(t, "haproxy", change{"gatehouse.lua", "local function auth_headers(txn)", lua},
 				change{"haproxy.cfg", "global\n", "global\n    tune.lua.session-timeout 100ms\n"}), benchTable)
 			for _, target := range []string{"/private", "/public"} {
-				if answer, got := b.send(t, "GET", target, b.bearer(nil)); answer.Status != 503 || got != nil {
-					t.Errorf("%s: status %d, arrived %v", target, answer.Status, got)
+				if response, got := b.send(t, "GET", target, b.bearer(nil)); response.Status != 503 || got != nil {
+					t.Errorf("%s: status %d, arrived %v", target, response.Status, got)
 				}
 			}
 		})
@@ -58,7 +58,7 @@ func TestFailedActionOfHAProxyDenies(t *testing.T) {
 }
 
 // TestMoreHeaderLinesThanHAProxysClientHoldsAreRefused: they overran its stack, which
-// ended HAProxy, or were left out of the question, whose answer then was about
+// ended HAProxy, or were left out of the auth request, whose response then was about
 // another request.
 func TestMoreHeaderLinesThanHAProxysClientHoldsAreRefused(t *testing.T) {
 	b := newBench(t, named(t, "haproxy"), benchTable)
@@ -69,20 +69,20 @@ func TestMoreHeaderLinesThanHAProxysClientHoldsAreRefused(t *testing.T) {
 			for i := range n {
 				headers = append(headers, fmt.Sprintf("X-%d: a", i))
 			}
-			answer, got := b.send(t, "GET", "/public", headers...)
-			if got != nil || answer.Status != 400 && answer.Status != 431 {
-				t.Errorf("%d lines and %s: status %d, arrived %v", n, override, answer.Status, got)
+			response, got := b.send(t, "GET", "/public", headers...)
+			if got != nil || response.Status != 400 && response.Status != 431 {
+				t.Errorf("%d lines and %s: status %d, arrived %v", n, override, response.Status, got)
 			}
-			if answer, got = b.send(t, "GET", "/public", headers[1:]...); (got != nil) != (answer.Status == 200) {
-				t.Errorf("%d lines: status %d, arrived %v", n, answer.Status, got)
+			if response, got = b.send(t, "GET", "/public", headers[1:]...); (got != nil) != (response.Status == 200) {
+				t.Errorf("%d lines: status %d, arrived %v", n, response.Status, got)
 			}
-			statuses[answer.Status]++
+			statuses[response.Status]++
 		}
 	}
 	// What there is room for is let through, and HAProxy itself refuses what is
 	// too much for it.
 	if len(statuses) != 3 || statuses[200] < 20 || statuses[431] == 0 || statuses[400] == 0 {
-		t.Errorf("answers by status: %v", statuses)
+		t.Errorf("responses by status: %v", statuses)
 	}
 }
 
@@ -92,8 +92,8 @@ func TestDefaultsInModeTCPOpenNothing(t *testing.T) {
 	for _, mode := range []string{"", "    mode tcp\n"} {
 		b := newBench(t, changed(t, "haproxy", change{"haproxy.cfg", "defaults\n    mode http\n", "defaults\n" + mode}), benchTable)
 		for target, want := range map[string]int{"/private": 401, "/public": 200} {
-			if answer, got := b.send(t, "GET", target); answer.Status != want || (got != nil) != (want == 200) {
-				t.Errorf("defaults with %q, %s: status %d, arrived %v", mode, target, answer.Status, got)
+			if response, got := b.send(t, "GET", target); response.Status != want || (got != nil) != (want == 200) {
+				t.Errorf("defaults with %q, %s: status %d, arrived %v", mode, target, response.Status, got)
 			}
 		}
 	}
@@ -107,16 +107,16 @@ func TestLongRequestDoesNotShedIdentityHeaders(t *testing.T) {
 	bearer := b.bearer(map[string]any{"name": want["X-Auth-User"], "email": want["X-User-Email"]})
 	statuses := map[int]int{}
 	for size := 11000; size < 15000; size += 100 {
-		answer, got := b.send(t, "GET", "/private", bearer, "X-Filler: "+strings.Repeat("a", size))
-		if (got != nil) != (answer.Status == 200) {
-			t.Errorf("%d bytes: status %d, arrived %v", size, answer.Status, got)
+		response, got := b.send(t, "GET", "/private", bearer, "X-Filler: "+strings.Repeat("a", size))
+		if (got != nil) != (response.Status == 200) {
+			t.Errorf("%d bytes: status %d, arrived %v", size, response.Status, got)
 		}
 		if got != nil {
 			wantIdentity(t, fmt.Sprintf("%d bytes", size), got, want)
 		}
-		statuses[answer.Status]++
+		statuses[response.Status]++
 	}
 	if statuses[200] == 0 || statuses[431] == 0 {
-		t.Errorf("answers by status: %v", statuses)
+		t.Errorf("responses by status: %v", statuses)
 	}
 }

@@ -28,7 +28,7 @@ func withServerLines(t *testing.T, http, server string) proxy {
 }
 
 // TestErrorPageWith200IsNoAdmission: pages for errors are inherited by the
-// location of the question, and what auth_request sees of them is a 200.
+// location of the auth request, and what auth_request sees of them is a 200.
 func TestErrorPageWith200IsNoAdmission(t *testing.T) {
 	for what, lines := range map[string]string{
 		"of refusals": "proxy_intercept_errors on; error_page 401 403 500 503 =200 /sorry.html;",
@@ -40,8 +40,8 @@ func TestErrorPageWith200IsNoAdmission(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t, withServerLines(t, "", lines), benchTable)
 			for target, want := range map[string]int{"/private": 401, "/else": 403, "/public": 200} {
-				if answer, got := b.send(t, "GET", target); answer.Status != want || (got != nil) != (want == 200) {
-					t.Errorf("%s: status %d, arrived %v", target, answer.Status, got)
+				if response, got := b.send(t, "GET", target); response.Status != want || (got != nil) != (want == 200) {
+					t.Errorf("%s: status %d, arrived %v", target, response.Status, got)
 				}
 			}
 			if err := b.service.cmd.Process.Kill(); err != nil {
@@ -49,8 +49,8 @@ func TestErrorPageWith200IsNoAdmission(t *testing.T) {
 			}
 			<-b.service.exited
 			for _, target := range []string{"/private", "/public"} {
-				if answer, got := b.send(t, "GET", target); answer.Status != 503 || got != nil {
-					t.Errorf("the service is gone, %s: status %d, arrived %v", target, answer.Status, got)
+				if response, got := b.send(t, "GET", target); response.Status != 503 || got != nil {
+					t.Errorf("the service is gone, %s: status %d, arrived %v", target, response.Status, got)
 				}
 			}
 		})
@@ -58,7 +58,7 @@ func TestErrorPageWith200IsNoAdmission(t *testing.T) {
 }
 
 // TestRewriteOfTheServerDoesNotReplaceTheAuthRequest: a server block's rewrites see the
-// question as well, and whoever answers there instead lets everybody in.
+// auth request too, and a response that is made there instead admits every request.
 func TestRewriteOfTheServerDoesNotReplaceTheAuthRequest(t *testing.T) {
 	for what, lines := range map[string]string{
 		"front controller":   "if (!-f $request_filename) { rewrite ^ /private last; }",
@@ -69,9 +69,9 @@ func TestRewriteOfTheServerDoesNotReplaceTheAuthRequest(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t, withServerLines(t, "", lines), benchTable)
-			for line, want := range map[string]int{"X-Nobody: x": 401, b.bearer(nil): 200} {
-				if answer, got := b.send(t, "GET", "/private", line); answer.Status != want || (got != nil) != (want == 200) {
-					t.Errorf("%.20s: status %d, arrived %v", line, answer.Status, got)
+			for line, want := range map[string]int{"X-Other: x": 401, b.bearer(nil): 200} {
+				if response, got := b.send(t, "GET", "/private", line); response.Status != want || (got != nil) != (want == 200) {
+					t.Errorf("%.20s: status %d, arrived %v", line, response.Status, got)
 				}
 			}
 		})
@@ -89,13 +89,13 @@ func TestCachedAuthResponseOfNginxIsNotReused(t *testing.T) {
 	}
 	b := newBench(t, p, benchTable)
 	ada, eve := b.bearer(map[string]any{"sub": "ada"}), b.bearer(map[string]any{"sub": "eve"})
-	for _, c := range []struct{ line, user string }{{ada, "ada"}, {"X-Nobody: x", ""}, {eve, "eve"}, {ada, "ada"}} {
-		answer, got := b.send(t, "GET", "/private", c.line)
+	for _, c := range []struct{ line, user string }{{ada, "ada"}, {"X-Other: x", ""}, {eve, "eve"}, {ada, "ada"}} {
+		response, got := b.send(t, "GET", "/private", c.line)
 		switch {
-		case c.user == "" && (answer.Status != 401 || got != nil):
-			t.Errorf("nobody: status %d, arrived %v", answer.Status, got)
+		case c.user == "" && (response.Status != 401 || got != nil):
+			t.Errorf("no credential: status %d, arrived %v", response.Status, got)
 		case c.user != "" && got == nil:
-			t.Errorf("%s: status %d", c.user, answer.Status)
+			t.Errorf("%s: status %d", c.user, response.Status)
 		case c.user != "":
 			wantIdentity(t, c.user, got, map[string]string{"X-Auth-User": c.user, "X-User-Id": c.user})
 		}
@@ -105,13 +105,13 @@ func TestCachedAuthResponseOfNginxIsNotReused(t *testing.T) {
 // TestSatisfyAnyOfTheServerIsNoAdmission: an address or a password that the whole
 // server takes stood in for Gatehouse.
 func TestSatisfyAnyOfTheServerIsNoAdmission(t *testing.T) {
-	for what, lines := range map[string]string{"everybody": "satisfy any; allow all;", "by address": "satisfy any; allow 127.0.0.1; deny all;"} {
+	for what, lines := range map[string]string{"every address": "satisfy any; allow all;", "by address": "satisfy any; allow 127.0.0.1; deny all;"} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t, withServerLines(t, "", lines), benchTable)
 			for target, want := range map[string]int{"/private": 401, "/else": 403, "/public": 200} {
-				answer, got := b.send(t, "GET", target, "X-Auth-User: root")
-				if answer.Status != want || (got != nil) != (want == 200) {
-					t.Errorf("%s: status %d, arrived %v", target, answer.Status, got)
+				response, got := b.send(t, "GET", target, "X-Auth-User: root")
+				if response.Status != want || (got != nil) != (want == 200) {
+					t.Errorf("%s: status %d, arrived %v", target, response.Status, got)
 				}
 				if got != nil {
 					wantIdentity(t, target, got, nil)
@@ -121,7 +121,7 @@ func TestSatisfyAnyOfTheServerIsNoAdmission(t *testing.T) {
 	}
 }
 
-// TestBodyThatTheLocationAllowsIsNoOutage: the question is measured by the size of
+// TestBodyThatTheLocationAllowsIsNoOutage: the auth request is measured by the size of
 // the body that it does not have, and the server's limit was 1 MiB.
 func TestBodyThatTheLocationAllowsIsNoOutage(t *testing.T) {
 	p := named(t, "nginx")
@@ -134,23 +134,23 @@ func TestBodyThatTheLocationAllowsIsNoOutage(t *testing.T) {
 	for _, c := range []struct {
 		line       string
 		size, want int
-	}{{b.bearer(nil), 2 << 20, 200}, {"X-Nobody: x", 2 << 20, 401}, {b.bearer(nil), 5 << 20, 413}} {
+	}{{b.bearer(nil), 2 << 20, 200}, {"X-Other: x", 2 << 20, 401}, {b.bearer(nil), 5 << 20, 413}} {
 		b.foo.Forget()
 		head := fmt.Sprintf("POST /private HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: %d\r\n%s\r\n\r\n", c.size, c.line)
-		answer, err := vector.Send(context.Background(), b.address, append([]byte(head), make([]byte, c.size)...))
-		if received := b.foo.Received(); err != nil || answer.Status != c.want || (len(received) == 1) != (c.want == 200) {
-			t.Errorf("%d bytes, %.9s: status %d, want %d, %d arrived, %v", c.size, c.line, answer.Status, c.want, len(received), err)
+		response, err := vector.Send(context.Background(), b.address, append([]byte(head), make([]byte, c.size)...))
+		if received := b.foo.Received(); err != nil || response.Status != c.want || (len(received) == 1) != (c.want == 200) {
+			t.Errorf("%d bytes, %.9s: status %d, want %d, %d arrived, %v", c.size, c.line, response.Status, c.want, len(received), err)
 		}
 	}
 }
 
 // TestBodyOfTheServerIsNoSecondAuthRequest: what a server sends in place of every
-// body would stand before the next question on the same connection.
+// body would stand before the next auth request on the same connection.
 func TestBodyOfTheServerIsNoSecondAuthRequest(t *testing.T) {
 	b := newBench(t, withServerLines(t, "", "proxy_set_body $http_x_body;"), benchTable)
 	for range 5 {
-		if answer, got := b.send(t, "GET", "/private", b.bearer(nil), "X-Body: no question"); answer.Status != 200 || got == nil || got.Body != "no question" {
-			t.Errorf("status %d, arrived %v", answer.Status, got)
+		if response, got := b.send(t, "GET", "/private", b.bearer(nil), "X-Body: no auth request"); response.Status != 200 || got == nil || got.Body != "no auth request" {
+			t.Errorf("status %d, arrived %v", response.Status, got)
 		}
 	}
 }

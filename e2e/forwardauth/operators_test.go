@@ -35,9 +35,9 @@ func TestForgedIdentityOnAnErrorPageBehindCaddy(t *testing.T) {
 	}
 	<-b.service.exited
 	for _, header := range identityHeaders {
-		answer, got := b.send(t, "GET", "/private", header+": root")
+		response, got := b.send(t, "GET", "/private", header+": root")
 		if got == nil || got.Target != "/error" {
-			t.Fatalf("status %d, arrived %v", answer.Status, got)
+			t.Fatalf("status %d, arrived %v", response.Status, got)
 		}
 		wantIdentity(t, header, got, nil)
 	}
@@ -47,9 +47,9 @@ func TestForgedIdentityOnAnErrorPageBehindCaddy(t *testing.T) {
 // last name of a header, and forgets to remove the others.
 func TestForgedIdentityInAHeaderThatCaddyCopiesUnderTwoNames(t *testing.T) {
 	b := newBench(t, changed(t, "caddy", change{"gatehouse.caddy", "copy_headers X-Auth-User ", "copy_headers X-Auth-User X-Auth-User>Remote-User "}), benchTable)
-	answer, got := b.send(t, "GET", "/public", "X-Auth-User: root", "Remote-User: root")
+	response, got := b.send(t, "GET", "/public", "X-Auth-User: root", "Remote-User: root")
 	if got == nil {
-		t.Fatalf("status %d", answer.Status)
+		t.Fatalf("status %d", response.Status)
 	}
 	wantIdentity(t, "public", got, nil)
 	if users := alike(got, "Remote-User"); len(users) > 0 {
@@ -70,9 +70,9 @@ func TestForgedIdentityOnAnErrorPageBehindTraefik(t *testing.T) {
 		change{"dynamic.yml", "    middlewares:\n", "    middlewares:\n        pages: {errors: {status: [\"400-599\"], service: foo, query: \"/{status}\", " + setting + "}}\n"},
 		change{"dynamic.yml", "                - no-upgrade\n", "                - pages\n                - no-upgrade\n"}), benchTable)
 	for _, header := range identityHeaders {
-		answer, got := b.send(t, "GET", "/private", header+": root")
+		response, got := b.send(t, "GET", "/private", header+": root")
 		if got == nil || got.Target != "/401" {
-			t.Fatalf("status %d, arrived %v", answer.Status, got)
+			t.Fatalf("status %d, arrived %v", response.Status, got)
 		}
 		wantIdentity(t, header, got, nil)
 	}

@@ -32,7 +32,7 @@ func target(r *rand.Rand) string {
 }
 
 // admitted is the nth line of the log that lets a request pass. The log comes
-// through a pipe, perhaps after the answer.
+// through a pipe, perhaps after the response.
 func (b *bench) admitted(t *testing.T, nth int) string {
 	t.Helper()
 	for end := time.Now().Add(startLimit); time.Now().Before(end); time.Sleep(time.Millisecond) {

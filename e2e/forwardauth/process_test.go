@@ -83,7 +83,7 @@ func (p *process) stop() {
 }
 
 // hang stops the process where it is. The signal is only on its way when it has
-// been sent: on a loaded machine the process answers for a while longer.
+// been sent: on a loaded machine the process responds for a while longer.
 func (p *process) hang() error {
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err

@@ -210,7 +210,7 @@ func haproxy(s site) ([]string, error) {
 }
 
 // atOnce is an address of an entry point that does not wait for its clients when
-// it is told to stop.
+// it gets the signal to stop.
 func atOnce(address string) string {
 	return strconv.Quote(address) + "\n    transport: {lifeCycle: {graceTimeOut: 1ms}}"
 }

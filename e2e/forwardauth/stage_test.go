@@ -199,15 +199,15 @@ func runProxy(p proxy, at site) (*process, error) {
 }
 
 // awaitRoutes waits until a proxy knows its routes: Traefik listens before it
-// has read them, and answers 404 until then. No route of a test does.
+// has read them, and responds with 404 until then. No route of a test does.
 func awaitRoutes(address string) error {
 	for end := time.Now().Add(startLimit); ; time.Sleep(20 * time.Millisecond) {
-		answer, err := vector.Send(context.Background(), address, []byte("GET / HTTP/1.1\r\nHost: "+address+"\r\nConnection: close\r\n\r\n"))
-		if err == nil && answer.Status != http.StatusNotFound && answer.Status != 0 {
+		response, err := vector.Send(context.Background(), address, []byte("GET / HTTP/1.1\r\nHost: "+address+"\r\nConnection: close\r\n\r\n"))
+		if err == nil && response.Status != http.StatusNotFound && response.Status != 0 {
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%s still answers %d: %w", address, answer.Status, err)
+			return fmt.Errorf("%s still responds with %d: %w", address, response.Status, err)
 		}
 	}
 }
@@ -253,7 +253,7 @@ type sharedStage struct {
 
 func (s *sharedStage) get(t testing.TB) *stage {
 	t.Helper()
-	orytest.Binaries(t) // skips the test where it is told to
+	orytest.Binaries(t) // skips the test where that is configured
 	s.once.Do(func() { s.stage, s.err = newStage(t) })
 	if s.err != nil {
 		t.Fatal(s.err)

@@ -40,7 +40,7 @@ func replaced(t *testing.T, dir, file string, pairs ...string) {
 
 func compose(t *testing.T) *composed {
 	t.Helper()
-	binaries := orytest.Binaries(t) // skips the test where it is told to
+	binaries := orytest.Binaries(t) // skips the test where that is configured
 	traefik, err := named(t, "traefik").find()
 	if err != nil {
 		t.Fatal(err)
@@ -81,8 +81,8 @@ func compose(t *testing.T) *composed {
 	}
 	t.Cleanup(proxy.stop)
 	for status := 404; status == 404; { // until Traefik has read its routers
-		answer, _ := c.send(t, "/foo/public")
-		status = answer.Status
+		response, _ := c.send(t, "/foo/public")
+		status = response.Status
 	}
 	return c
 }
@@ -149,19 +149,19 @@ func put(in map[string]any, path []string, value any) {
 	put(inner, path[1:], value)
 }
 
-func (c *composed) send(t *testing.T, target string, lines ...string) (vector.Answer, *upstream.Request) {
+func (c *composed) send(t *testing.T, target string, lines ...string) (vector.Response, *upstream.Request) {
 	t.Helper()
 	c.foo.Forget()
 	address := strings.TrimPrefix(c.traefik, "http://")
 	request := "GET " + target + " HTTP/1.1\r\nHost: " + address + "\r\n" + strings.Join(append(lines, "", ""), "\r\n")
-	answer, err := vector.Send(t.Context(), address, []byte(request))
+	response, err := vector.Send(t.Context(), address, []byte(request))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if received := c.foo.Received(); len(received) > 0 {
-		return answer, &received[0]
+		return response, &received[0]
 	}
-	return answer, nil
+	return response, nil
 }
 
 // TestForwardAuthBehindTraefik is system 4: Traefik asks before each request to
@@ -170,7 +170,7 @@ func (c *composed) send(t *testing.T, target string, lines ...string) (vector.An
 func TestForwardAuthBehindTraefik(t *testing.T) {
 	c := compose(t)
 
-	t.Log("a stranger in a browser signs in and is back")
+	t.Log("a visitor in a browser signs in and is back")
 	b := browsertest.New(t)
 	b.Open(c.traefik + "/foo?page=1")
 	b.WaitHeading("Sign in")
@@ -193,7 +193,7 @@ func TestForwardAuthBehindTraefik(t *testing.T) {
 		}
 	}
 
-	t.Log("the public page is for nobody in particular")
+	t.Log("the public page needs no sign-in")
 	if _, got := c.send(t, "/foo/public", "X-Auth-User: "+c.Ada.ID); got == nil || len(alike(got, "X-Auth-User")) > 0 {
 		t.Errorf("foo received %v", got)
 	}
@@ -209,8 +209,8 @@ func TestForwardAuthBehindTraefik(t *testing.T) {
 		"another page":      {"/foo/else", session, 403},
 		"another container": {"/auth/traefik", session, 404},
 	} {
-		if answer, got := c.send(t, c2.target, c2.line); got != nil || answer.Status != c2.status {
-			t.Errorf("%s: status %d, foo received %v", what, answer.Status, got)
+		if response, got := c.send(t, c2.target, c2.line); got != nil || response.Status != c2.status {
+			t.Errorf("%s: status %d, foo received %v", what, response.Status, got)
 		}
 	}
 }

@@ -19,7 +19,7 @@ import (
 type host struct {
 	name   string
 	values vector.Values
-	send   func(ctx context.Context, request []byte) (vector.Answer, error)
+	send   func(ctx context.Context, request []byte) (vector.Response, error)
 	// upstreams count what arrives there; nil where there are none.
 	upstreams map[string]*upstream.Server
 }
@@ -28,7 +28,7 @@ func (s *stage) hosts() []host {
 	var all []host
 	for _, p := range proxies() {
 		address := s.addresses[p.name]
-		all = append(all, host{p.name, s.cast.ValuesAt(address), func(ctx context.Context, request []byte) (vector.Answer, error) {
+		all = append(all, host{p.name, s.cast.ValuesAt(address), func(ctx context.Context, request []byte) (vector.Response, error) {
 			return vector.Send(ctx, address, request)
 		}, s.Upstreams})
 	}
@@ -36,7 +36,7 @@ func (s *stage) hosts() []host {
 }
 
 // difference is where a proxy cannot come to the decision of a vector, because
-// it answers by itself, or passes on another request than it got.
+// it responds by itself, or passes on another request than it got.
 type difference struct {
 	Vector string
 	On     []string
@@ -116,31 +116,31 @@ func (h host) replay(ctx context.Context, suite *vector.Suite, v *vector.Vector,
 		return []string{err.Error()}
 	}
 	before := arrived(h.upstreams)
-	answer, err := h.send(ctx, request)
+	response, err := h.send(ctx, request)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	var problems []string
 	want := 0
-	if answer.Served {
+	if response.Served {
 		want = 1
 	}
 	if got := arrived(h.upstreams) - before; h.upstreams != nil && got != want {
 		problems = append(problems, fmt.Sprintf("%d requests arrived at the upstreams, want %d", got, want))
 	}
-	if answer.Served && answer.Upstream == nil {
-		received := h.upstreams[answer.Header.Get("X-Service")].Received()
-		answer.Upstream = &received[len(received)-1]
+	if response.Served && response.Upstream == nil {
+		received := h.upstreams[response.Header.Get("X-Service")].Received()
+		response.Upstream = &received[len(received)-1]
 	}
 	d, differs := known[[2]string{v.Name, h.name}]
 	if !differs {
-		return append(problems, suite.Judge(v, h.name, request, answer, h.values)...)
+		return append(problems, suite.Judge(v, h.name, request, response, h.values)...)
 	}
-	return append(problems, h.judge(suite, v, d, request, answer)...)
+	return append(problems, h.judge(suite, v, d, request, response)...)
 }
 
 // judge judges a difference by a vector that expects it.
-func (h host) judge(suite *vector.Suite, v *vector.Vector, d difference, request []byte, answer vector.Answer) []string {
+func (h host) judge(suite *vector.Suite, v *vector.Vector, d difference, request []byte, response vector.Response) []string {
 	if d.Class == v.Class && d.Upstream == "" {
 		return []string{"is listed in differences.yaml with the class that it has anyway"}
 	}
@@ -154,7 +154,7 @@ func (h host) judge(suite *vector.Suite, v *vector.Vector, d difference, request
 		// What was decided on is what the proxy says it serves.
 		request = []byte(strings.Join(strings.Fields(d.Upstream)[1:], " ") + " HTTP/1.1\r\n")
 	}
-	return suite.Judge(&expected, h.name, request, answer, h.values)
+	return suite.Judge(&expected, h.name, request, response, h.values)
 }
 
 func arrived(upstreams map[string]*upstream.Server) (n int) {

@@ -94,7 +94,7 @@ func lines(in *bufio.Reader) (all []string, err error) {
 	}
 }
 
-// exchange sends a request and reads the head of the answer.
+// exchange sends a request and reads the head of the response.
 func (b *bench) exchange(t *testing.T, request string) (*http.Response, net.Conn, *bufio.Reader) {
 	t.Helper()
 	c, err := net.Dial("tcp", b.address)
@@ -127,7 +127,7 @@ func (w *wire) last() *wired {
 }
 
 // forwardsTrailers reports whether the proxy cannot be told to drop trailer
-// fields: Caddy, and HAProxy before 3.2, whose questions at least say what is
+// fields: Caddy, and HAProxy before 3.2, whose auth requests at least say what is
 // announced.
 func forwardsTrailers(t *testing.T, p proxy, announced bool) bool {
 	t.Helper()
@@ -255,7 +255,7 @@ func (b *bench) awaitLog(text string) bool {
 }
 
 // TestHostWithTwoReadings: conditions on the host are decided on the one that
-// the upstream is told.
+// the upstream receives.
 func TestHostWithTwoReadings(t *testing.T) {
 	eachProxy(t, func(t *testing.T, b *bench) {
 		for i, host := range []string{
@@ -285,16 +285,16 @@ func TestHostWithTwoReadings(t *testing.T) {
 func TestAuthResponseWithLongHeadersIsNoOutage(t *testing.T) {
 	eachProxy(t, func(t *testing.T, b *bench) {
 		long := strings.Repeat("x", 4000)
-		answer, got := b.send(t, "GET", "/private", b.bearer(map[string]any{"name": long, "email": long}))
+		response, got := b.send(t, "GET", "/private", b.bearer(map[string]any{"name": long, "email": long}))
 		if got == nil {
-			t.Errorf("long identity: status %d", answer.Status)
+			t.Errorf("long identity: status %d", response.Status)
 		} else {
 			wantIdentity(t, "long identity", got, map[string]string{"X-Auth-User": long, "X-User-Email": long, "X-User-Id": "user-1"})
 		}
 		target := "/private?" + strings.Repeat("%2f", 2500)
-		answer, _ = b.send(t, "GET", target, "Accept: text/html")
-		if location := answer.Header.Get("Location"); answer.Status != 302 || !strings.Contains(location, strings.Repeat("%252f", 2500)) {
-			t.Errorf("long way back: status %d, %d bytes", answer.Status, len(location))
+		response, _ = b.send(t, "GET", target, "Accept: text/html")
+		if location := response.Header.Get("Location"); response.Status != 302 || !strings.Contains(location, strings.Repeat("%252f", 2500)) {
+			t.Errorf("long way back: status %d, %d bytes", response.Status, len(location))
 		}
 	})
 }
@@ -304,9 +304,9 @@ func TestAuthResponseWithLongHeadersIsNoOutage(t *testing.T) {
 func TestLongCredentialBesideLongCookies(t *testing.T) {
 	eachProxy(t, func(t *testing.T, b *bench) {
 		long := b.bearer(map[string]any{"pad": strings.Repeat("x", 11<<10)})
-		answer, got := b.send(t, "GET", "/private", long, "Cookie: a="+strings.Repeat("y", 14<<10))
+		response, got := b.send(t, "GET", "/private", long, "Cookie: a="+strings.Repeat("y", 14<<10))
 		if got == nil {
-			t.Fatalf("%d bytes: status %d", len(long), answer.Status)
+			t.Fatalf("%d bytes: status %d", len(long), response.Status)
 		}
 		wantIdentity(t, "long", got, map[string]string{"X-Auth-User": "user-1", "X-User-Id": "user-1"})
 	})
@@ -317,8 +317,8 @@ func TestLongCredentialBesideLongCookies(t *testing.T) {
 func TestRequestIDOfAClient(t *testing.T) {
 	eachProxy(t, func(t *testing.T, b *bench) {
 		for _, lines := range [][]string{{"X-Request-Id: forged-1"}, {"X-Request-Id: forged-1", "X-Request-ID: forged-2"}, {"X_Request_Id: forged-1"}} {
-			if answer, got := b.send(t, "GET", "/private", lines...); got != nil || answer.Status != 401 {
-				t.Errorf("%q: status %d", lines, answer.Status)
+			if response, got := b.send(t, "GET", "/private", lines...); got != nil || response.Status != 401 {
+				t.Errorf("%q: status %d", lines, response.Status)
 			}
 		}
 		if !b.awaitLog("request_id=") || strings.Contains(b.service.log.String(), "forged") {
@@ -328,13 +328,13 @@ func TestRequestIDOfAClient(t *testing.T) {
 }
 
 // TestPreflightIsARequestLikeAnother: browsers send it without a credential, and
-// who wants it answered has the proxy do so, or makes it public.
+// whoever wants a response to it has the proxy send one, or makes it public.
 func TestPreflightIsARequestLikeAnother(t *testing.T) {
 	eachProxyWith(t, "public: ['OPTIONS /cors']\nauthenticated: ['GET,POST,OPTIONS /private', 'POST /cors']\n", func(t *testing.T, b *bench) {
 		for target, want := range map[string]int{"/private": 401, "/cors": 200, "/else": 403, "*": 0} {
-			answer, got := b.send(t, "OPTIONS", target, "Origin: https://app.test", "Access-Control-Request-Method: POST", "X-Auth-User: root")
-			if want != 0 && answer.Status != want || (got != nil) != (want == 200) {
-				t.Errorf("%s: status %d, arrived %v", target, answer.Status, got)
+			response, got := b.send(t, "OPTIONS", target, "Origin: https://app.test", "Access-Control-Request-Method: POST", "X-Auth-User: root")
+			if want != 0 && response.Status != want || (got != nil) != (want == 200) {
+				t.Errorf("%s: status %d, arrived %v", target, response.Status, got)
 			}
 			if got != nil {
 				wantIdentity(t, target, got, nil)
@@ -352,14 +352,14 @@ func TestBodyOfTheRequestGoesToTheUpstreamAlone(t *testing.T) {
 		counted := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
 		for what, rest := range map[string]string{"chunked": chunked, "counted": counted} {
 			b.foo.Forget()
-			answer, err := vector.Send(context.Background(), b.address, []byte(head+b.bearer(nil)+"\r\n"+rest))
+			response, err := vector.Send(context.Background(), b.address, []byte(head+b.bearer(nil)+"\r\n"+rest))
 			received := b.foo.Received()
 			if err != nil || len(received) != 1 || received[0].Body != string(body) {
-				t.Errorf("%s: status %d, %d requests arrived, %v", what, answer.Status, len(received), err)
+				t.Errorf("%s: status %d, %d requests arrived, %v", what, response.Status, len(received), err)
 			}
-			answer, err = vector.Send(context.Background(), b.address, []byte(head+rest))
-			if err != nil || answer.Status != 401 || len(b.foo.Received()) != 1 {
-				t.Errorf("%s, nobody's: status %d, %v", what, answer.Status, err)
+			response, err = vector.Send(context.Background(), b.address, []byte(head+rest))
+			if err != nil || response.Status != 401 || len(b.foo.Received()) != 1 {
+				t.Errorf("%s, without a credential: status %d, %v", what, response.Status, err)
 			}
 		}
 	})
@@ -381,7 +381,7 @@ func stalling(p proxy) (proxy, bool) {
 	return p, known
 }
 
-// TestServiceThatHangsOpensNothing: it takes the question and says nothing.
+// TestServiceThatHangsOpensNothing: it takes the auth request and sends nothing.
 func TestServiceThatHangsOpensNothing(t *testing.T) {
 	documented := map[string]int{"nginx": 503, "haproxy": 504, "caddy": 504}
 	for _, p := range proxies() {
@@ -396,9 +396,9 @@ func TestServiceThatHangsOpensNothing(t *testing.T) {
 			}
 			defer b.service.cmd.Process.Signal(syscall.SIGCONT)
 			for _, target := range []string{"/private", "/public"} {
-				answer, got := b.send(t, "GET", target, b.bearer(nil), "X-Auth-User: root")
-				if got != nil || answer.Status != documented[p.name] {
-					t.Errorf("%s: status %d, arrived %v", target, answer.Status, got)
+				response, got := b.send(t, "GET", target, b.bearer(nil), "X-Auth-User: root")
+				if got != nil || response.Status != documented[p.name] {
+					t.Errorf("%s: status %d, arrived %v", target, response.Status, got)
 				}
 			}
 		})
@@ -425,9 +425,9 @@ func TestConnectionNamesAHeaderWithoutX(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			b := newBench(t, p, benchTable)
 			for _, lines := range [][]string{nil, {"Connection: Remote-User"}, {"Connection: close, remote-user"}, {"Connection: close", "Connection: Remote-User"}} {
-				answer, got := b.send(t, "GET", "/private", slices.Concat(lines, []string{b.bearer(nil), "Remote-User: root"})...)
-				if got == nil && (lines == nil || answer.Status != 400) {
-					t.Errorf("%q: status %d", lines, answer.Status)
+				response, got := b.send(t, "GET", "/private", slices.Concat(lines, []string{b.bearer(nil), "Remote-User: root"})...)
+				if got == nil && (lines == nil || response.Status != 400) {
+					t.Errorf("%q: status %d", lines, response.Status)
 				} else if got != nil && !slices.Equal(got.Values("Remote-User"), []string{"user-1"}) {
 					t.Errorf("%q: the upstream received %q", lines, got.Headers)
 				}
@@ -452,7 +452,7 @@ func TestUpgradeToATunnelForMoreRequests(t *testing.T) {
 				case got == nil && response.StatusCode != 400:
 					t.Errorf("%q: status %d", offer, response.StatusCode)
 				case got != nil && strings.Contains(strings.ToLower(strings.Join(got.Values("Upgrade"), ",")), "h2c"):
-					t.Errorf("%q: the upstream received %q and answered %d", offer, got.Headers, response.StatusCode)
+					t.Errorf("%q: the upstream received %q and responded with %d", offer, got.Headers, response.StatusCode)
 				}
 			}
 		})

@@ -10,10 +10,10 @@ import (
 // Class is a decision as it shows from outside.
 type Class string
 
-// The classes. An answer that the gateway gives by itself, before or instead
+// The classes. A response that the gateway gives by itself, before or instead
 // of Gatehouse, is of class "gateway" with its status, such as "gateway 400".
 const (
-	Allow             Class = "allow"              // the upstream answered
+	Allow             Class = "allow"              // the upstream responded
 	Login             Class = "login"              // 302 to the login page
 	NoCredential      Class = "no_credential"      // 401
 	InvalidToken      Class = "invalid_token"      // 401, RFC 6750
@@ -25,10 +25,10 @@ const (
 	MethodNotAllowed  Class = "method_not_allowed" // 405, from an endpoint of the gate
 	Unavailable       Class = "unavailable"        // 503
 	Endpoint          Class = "endpoint"           // 2xx, from an endpoint of the gate
-	Closed            Class = "closed"             // the connection, without an answer
+	Closed            Class = "closed"             // the connection, without a response
 )
 
-// refusals are the classes that Gatehouse answers with a problem document, by
+// refusals are the classes for which Gatehouse sends a problem document, by
 // status and by the error code in it.
 var refusals = map[Class]struct {
 	status int

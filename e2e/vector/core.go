@@ -49,20 +49,20 @@ func checkFraming(r *core.Request) error {
 // Route finds the gate and the name of the upstream for a request target.
 type Route func(target string) (*core.Gate, string)
 
-// Decide asks the engine in process, and answers as the plainest gateway
+// Decide decides by the engine in process, and responds as the plainest gateway
 // would: it removes and sets the headers of the decision and passes the
 // request on to the upstream.
-func Decide(ctx context.Context, raw []byte, route Route) Answer {
+func Decide(ctx context.Context, raw []byte, route Route) Response {
 	r, err := Request(raw)
 	if err != nil {
-		return Answer{Status: http.StatusBadRequest, Header: http.Header{}}
+		return Response{Status: http.StatusBadRequest, Header: http.Header{}}
 	}
 	gate, service := route(r.Target)
 	d := gate.Check(ctx, r)
 	if d.Outcome == core.Allow {
-		return Answer{Status: http.StatusOK, Header: http.Header{}, Served: true, Upstream: passOn(r, d, service)}
+		return Response{Status: http.StatusOK, Header: http.Header{}, Served: true, Upstream: passOn(r, d, service)}
 	}
-	a := Answer{Status: d.Status, Header: http.Header{}, Body: d.Body}
+	a := Response{Status: d.Status, Header: http.Header{}, Body: d.Body}
 	for _, h := range d.Header {
 		a.Header.Add(h.Name, h.Value)
 	}

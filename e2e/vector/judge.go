@@ -12,10 +12,10 @@ import (
 	"gatehouse/dev/demo/upstream"
 )
 
-// Judge compares an answer of a host with the vector, and returns what is
+// Judge compares a response of a host with the vector, and returns what is
 // wrong with it.
-func (s *Suite) Judge(v *Vector, host string, request []byte, a Answer, values Values) []string {
-	j := &judge{suite: s, vector: v, host: host, values: values, answer: a}
+func (s *Suite) Judge(v *Vector, host string, request []byte, a Response, values Values) []string {
+	j := &judge{suite: s, vector: v, host: host, values: values, response: a}
 	if got, want := a.Class(), v.ClassOn(host); got != want {
 		j.fail("class %s, want %s\n%s", got, want, a.summary())
 		return j.problems
@@ -38,7 +38,7 @@ func (s *Suite) Judge(v *Vector, host string, request []byte, a Answer, values V
 	return j.problems
 }
 
-func (a Answer) summary() string {
+func (a Response) summary() string {
 	return fmt.Sprintf("%d %v %.300q", a.Status, a.Header, a.Body)
 }
 
@@ -47,7 +47,7 @@ type judge struct {
 	vector   *Vector
 	host     string
 	values   Values
-	answer   Answer
+	response Response
 	problems []string
 }
 
@@ -74,7 +74,7 @@ func (j *judge) text(text string) string {
 func (j *judge) headers() {
 	for _, line := range j.vector.Header {
 		name, value, _ := strings.Cut(j.text(line), ": ")
-		if values := j.answer.Header.Values(name); len(values) != 1 || values[0] != value {
+		if values := j.response.Header.Values(name); len(values) != 1 || values[0] != value {
 			j.fail("%s %q, want once %q", name, values, value)
 		}
 	}
@@ -82,8 +82,8 @@ func (j *judge) headers() {
 
 // endpoint checks the status and the body that the gate itself responds with.
 func (j *judge) endpoint() {
-	if j.answer.Status != j.vector.Status {
-		j.fail("status %d, want %d", j.answer.Status, j.vector.Status)
+	if j.response.Status != j.vector.Status {
+		j.fail("status %d, want %d", j.response.Status, j.vector.Status)
 	}
 	if j.vector.JSON == "" {
 		return
@@ -92,16 +92,16 @@ func (j *judge) endpoint() {
 	if err := json.Unmarshal([]byte(j.text(j.vector.JSON)), &want); err != nil {
 		j.fail("json: %v", err)
 	}
-	if err := json.Unmarshal(j.answer.Body, &got); err != nil || !reflect.DeepEqual(got, want) {
-		j.fail("body %s (%v), want %s", j.answer.Body, err, j.text(j.vector.JSON))
+	if err := json.Unmarshal(j.response.Body, &got); err != nil || !reflect.DeepEqual(got, want) {
+		j.fail("body %s (%v), want %s", j.response.Body, err, j.text(j.vector.JSON))
 	}
 }
 
-// refusal checks the form of an answer that Gatehouse gave.
+// refusal checks the form of a response that Gatehouse gave.
 func (j *judge) refusal() {
-	h := j.answer.Header
+	h := j.response.Header
 	challenge := h.Get("WWW-Authenticate")
-	if j.answer.Status == http.StatusUnauthorized && !strings.HasPrefix(challenge, "Bearer realm=") {
+	if j.response.Status == http.StatusUnauthorized && !strings.HasPrefix(challenge, "Bearer realm=") {
 		j.fail("401 with WWW-Authenticate %q (RFC 9110 section 11.6.1)", challenge)
 	}
 	if !strings.Contains(challenge, j.text(j.vector.Challenge)) {
@@ -110,12 +110,12 @@ func (j *judge) refusal() {
 	if len(h.Values("WWW-Authenticate")) > 1 {
 		j.fail("WWW-Authenticate is repeated")
 	}
-	p, ok := j.answer.problem()
-	if len(j.answer.Body) == 0 {
+	p, ok := j.response.problem()
+	if len(j.response.Body) == 0 {
 		return // to HEAD
 	}
-	if !ok || p.Status != j.answer.Status || p.Type != "about:blank" || p.Title == "" {
-		j.fail("the body is no problem document (RFC 9457) for %d: %q", j.answer.Status, j.answer.Body)
+	if !ok || p.Status != j.response.Status || p.Type != "about:blank" || p.Title == "" {
+		j.fail("the body is no problem document (RFC 9457) for %d: %q", j.response.Status, j.response.Body)
 	}
 	if kongs := h.Get("X-Kong-Request-Id"); p.RequestID == "" || kongs != "" && p.RequestID != kongs {
 		j.fail("the body has the request id %q, Kong's header %q", p.RequestID, kongs)
@@ -124,9 +124,9 @@ func (j *judge) refusal() {
 
 // upstream checks what arrived there.
 func (j *judge) upstream(request []byte) {
-	got := j.answer.Upstream
+	got := j.response.Upstream
 	if got == nil {
-		// The answer to HEAD cannot tell. Where the upstream is at hand, the
+		// The response to HEAD cannot tell. Where the upstream is at hand, the
 		// caller has asked it.
 		if !strings.HasPrefix(string(request), "HEAD ") {
 			j.fail("what the upstream received is not known")

@@ -16,14 +16,14 @@ type Vector struct {
 	// Source is the file and line, for messages.
 	Source string
 	Name   string
-	// Attack says that the request is somebody's attempt to get what they may
+	// Attack says that the request is an attempt to get what the client may
 	// not have.
 	Attack bool
 	// Why the decision must be so.
 	Why   string
 	Class Class
 	// Overrides are the classes of hosts that cannot come to the decision,
-	// because the gateway answers by itself or hides what it turns on.
+	// because the gateway responds by itself or hides what it depends on.
 	Overrides map[string]Override
 	// Upstream is the upstream's name, the method and the target that it must
 	// receive; UpstreamOn has what differs by host.
@@ -78,25 +78,25 @@ type Suite struct {
 // identitiesFile holds the identities; every other .txt file holds vectors.
 const identitiesFile = "identities.txt"
 
-// Load reads the files of a folder. Every mistake is reported with its place.
+// Load reads the files of a folder. Every problem is reported with its place.
 func Load(dir fs.FS) (*Suite, error) {
 	names, err := fs.Glob(dir, "*.txt")
 	if err != nil {
 		return nil, err
 	}
 	s := &Suite{Identities: map[string]Identity{}}
-	var mistakes []error
+	var problems []error
 	for _, name := range names {
 		text, err := fs.ReadFile(dir, name)
 		if err != nil {
 			return nil, err
 		}
 		for _, b := range blocks(name, text) {
-			mistakes = append(mistakes, s.add(name, b))
+			problems = append(problems, s.add(name, b))
 		}
 	}
-	mistakes = append(mistakes, s.check())
-	return s, errors.Join(mistakes...)
+	problems = append(problems, s.check())
+	return s, errors.Join(problems...)
 }
 
 func (s *Suite) add(file string, b block) error {
@@ -113,18 +113,18 @@ func (s *Suite) add(file string, b block) error {
 }
 
 func (s *Suite) check() error {
-	var mistakes []error
+	var problems []error
 	seen := map[string]string{}
 	for _, v := range s.Vectors {
 		if other, twice := seen[v.Name]; twice {
-			mistakes = append(mistakes, fmt.Errorf("%s: the name %q is taken by %s", v.Source, v.Name, other))
+			problems = append(problems, fmt.Errorf("%s: the name %q is taken by %s", v.Source, v.Name, other))
 		}
 		seen[v.Name] = v.Source
 		if _, known := s.Identities[v.As]; v.As != "" && !known {
-			mistakes = append(mistakes, fmt.Errorf("%s: %s has no identity %q", v.Source, identitiesFile, v.As))
+			problems = append(problems, fmt.Errorf("%s: %s has no identity %q", v.Source, identitiesFile, v.As))
 		}
 	}
-	return errors.Join(mistakes...)
+	return errors.Join(problems...)
 }
 
 // IdentityHeaders are the names that carry an identity in any of the

@@ -77,7 +77,7 @@ GET / HTTP/1.1
 	}
 }
 
-func TestMistakesAreRefused(t *testing.T) {
+func TestBrokenVectorsAreRefused(t *testing.T) {
 	const (
 		why     = "# Why.\n"
 		request = "\nGET / HTTP/1.1\n"
@@ -133,14 +133,14 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-func refusal(status int, code, body string) Answer {
+func refusal(status int, code, body string) Response {
 	h := http.Header{"Content-Type": {"application/problem+json"}, "Cache-Control": {"no-store"}}
 	if code != "" {
 		h.Set("WWW-Authenticate", `Bearer realm="r", error="`+code+`"`)
 	} else if status == 401 {
 		h.Set("WWW-Authenticate", `Bearer realm="r"`)
 	}
-	return Answer{Status: status, Header: h, Body: []byte(body)}
+	return Response{Status: status, Header: h, Body: []byte(body)}
 }
 
 func problemText(status, code string) string {
@@ -151,11 +151,11 @@ func problemText(status, code string) string {
 	return text + `,"request_id":"i"}`
 }
 
-func TestClassOfAnAnswer(t *testing.T) {
-	plain := func(status int) Answer { return Answer{Status: status, Header: http.Header{}, Body: []byte("no")} }
+func TestClassOfAResponse(t *testing.T) {
+	plain := func(status int) Response { return Response{Status: status, Header: http.Header{}, Body: []byte("no")} }
 	foreign := refusal(403, "", problemText("403", ""))
 	foreign.Header.Del("Cache-Control")
-	for want, answer := range map[Class]Answer{
+	for want, response := range map[Class]Response{
 		Closed:                           {},
 		Endpoint:                         {Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte("{}")},
 		MethodNotAllowed:                 refusal(405, "", problemText("405", "")),
@@ -173,7 +173,7 @@ func TestClassOfAnAnswer(t *testing.T) {
 		Unavailable:                      refusal(503, "", problemText("503", "")),
 		"problem 401 insufficient_scope": refusal(401, "", problemText("401", "insufficient_scope")),
 	} {
-		if got := answer.Class(); got != want {
+		if got := response.Class(); got != want {
 			t.Errorf("%s was read as %s", want, got)
 		}
 	}
@@ -182,7 +182,7 @@ func TestClassOfAnAnswer(t *testing.T) {
 // judged returns what the judge says of an upstream that received these lines.
 func judged(t *testing.T, s *Suite, target string, headers ...string) []string {
 	t.Helper()
-	a := Answer{Status: 200, Served: true, Upstream: &upstream.Request{Service: "users", Method: "GET", Target: target, Headers: headers}}
+	a := Response{Status: 200, Served: true, Upstream: &upstream.Request{Service: "users", Method: "GET", Target: target, Headers: headers}}
 	v := s.Vectors[0]
 	raw, err := v.Bytes(nil)
 	if err != nil {
@@ -191,7 +191,7 @@ func judged(t *testing.T, s *Suite, target string, headers ...string) []string {
 	return s.Judge(v, "core", raw, a, Values{"ada": "id-1"})
 }
 
-func TestJudgeSeesWhatTheUpstreamMustNotReceive(t *testing.T) {
+func TestJudgeFindsWhatTheUpstreamMustNotReceive(t *testing.T) {
 	s, err := load(t, `=== case: one
 # Why.
 class: allow
@@ -229,7 +229,7 @@ GET /%61 HTTP/1.1
 	}
 }
 
-func TestJudgeSeesWhatARefusalLacks(t *testing.T) {
+func TestJudgeFindsWhatARefusalLacks(t *testing.T) {
 	s, err := load(t, `=== case: one
 # Why.
 class: no_credential
@@ -240,31 +240,31 @@ GET / HTTP/1.1
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := func() Answer {
+	good := func() Response {
 		a := refusal(401, "", problemText("401", ""))
 		a.Header.Set("WWW-Authenticate", `Bearer realm="r", scope="a"`)
 		return a
 	}
-	judge := func(change func(*Answer)) []string {
+	judge := func(change func(*Response)) []string {
 		a := good()
 		change(&a)
 		return s.Judge(s.Vectors[0], "core", nil, a, nil)
 	}
-	if problems := judge(func(*Answer) {}); len(problems) > 0 {
+	if problems := judge(func(*Response) {}); len(problems) > 0 {
 		t.Errorf("nothing is wrong, and the judge says %q", problems)
 	}
-	for what, change := range map[string]func(*Answer){
-		"no challenge":       func(a *Answer) { a.Header.Del("WWW-Authenticate") },
-		"another scope":      func(a *Answer) { a.Header.Set("WWW-Authenticate", `Bearer realm="r", scope="b"`) },
-		"two challenges":     func(a *Answer) { a.Header.Add("WWW-Authenticate", "Basic") },
-		"another status":     func(a *Answer) { a.Status = 403 },
-		"cacheable":          func(a *Answer) { a.Header.Del("Cache-Control") },
-		"status in the body": func(a *Answer) { a.Body = []byte(problemText("403", "")) },
-		"no problem":         func(a *Answer) { a.Body = []byte("no") },
-		"no request id":      func(a *Answer) { a.Body = []byte(strings.Replace(problemText("401", ""), `"i"`, `""`, 1)) },
-		"not Kong's id":      func(a *Answer) { a.Header.Set("X-Kong-Request-Id", "k") },
-		"it says more":       func(a *Answer) { a.Body = []byte(strings.Replace(problemText("401", ""), "{", `{"token":"t",`, 1)) },
-		"served":             func(a *Answer) { a.Served = true },
+	for what, change := range map[string]func(*Response){
+		"no challenge":       func(a *Response) { a.Header.Del("WWW-Authenticate") },
+		"another scope":      func(a *Response) { a.Header.Set("WWW-Authenticate", `Bearer realm="r", scope="b"`) },
+		"two challenges":     func(a *Response) { a.Header.Add("WWW-Authenticate", "Basic") },
+		"another status":     func(a *Response) { a.Status = 403 },
+		"cacheable":          func(a *Response) { a.Header.Del("Cache-Control") },
+		"status in the body": func(a *Response) { a.Body = []byte(problemText("403", "")) },
+		"no problem":         func(a *Response) { a.Body = []byte("no") },
+		"no request id":      func(a *Response) { a.Body = []byte(strings.Replace(problemText("401", ""), `"i"`, `""`, 1)) },
+		"not Kong's id":      func(a *Response) { a.Header.Set("X-Kong-Request-Id", "k") },
+		"it says more":       func(a *Response) { a.Body = []byte(strings.Replace(problemText("401", ""), "{", `{"token":"t",`, 1)) },
+		"served":             func(a *Response) { a.Served = true },
 	} {
 		if problems := judge(change); len(problems) == 0 {
 			t.Errorf("%s: the judge says nothing", what)
@@ -272,7 +272,7 @@ GET / HTTP/1.1
 	}
 }
 
-func TestJudgeSeesWhatAnEndpointLacks(t *testing.T) {
+func TestJudgeFindsWhatAnEndpointLacks(t *testing.T) {
 	s, err := load(t, `=== case: one
 # Why.
 class: endpoint
@@ -285,23 +285,23 @@ GET / HTTP/1.1
 	if err != nil {
 		t.Fatal(err)
 	}
-	judge := func(change func(*Answer)) []string {
-		a := Answer{Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(`{"a":[1],"resource":"x"}`)}
+	judge := func(change func(*Response)) []string {
+		a := Response{Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(`{"a":[1],"resource":"x"}`)}
 		change(&a)
 		return s.Judge(s.Vectors[0], "core", nil, a, Values{"r": "x"})
 	}
-	if problems := judge(func(*Answer) {}); len(problems) > 0 {
+	if problems := judge(func(*Response) {}); len(problems) > 0 {
 		t.Errorf("nothing is wrong, and the judge says %q", problems)
 	}
-	for what, change := range map[string]func(*Answer){
-		"another status":   func(a *Answer) { a.Status = 204 },
-		"another type":     func(a *Answer) { a.Header.Set("Content-Type", "text/html") },
-		"two types":        func(a *Answer) { a.Header.Add("Content-Type", "application/json") },
-		"another resource": func(a *Answer) { a.Body = []byte(`{"a":[1],"resource":"X"}`) },
-		"a member more":    func(a *Answer) { a.Body = []byte(`{"a":[1],"resource":"x","b":1}`) },
-		"no JSON":          func(a *Answer) { a.Body = []byte("{") },
-		"the upstream's":   func(a *Answer) { a.Served = true },
-		"a refusal":        func(a *Answer) { *a = refusal(403, "", problemText("403", "")) },
+	for what, change := range map[string]func(*Response){
+		"another status":   func(a *Response) { a.Status = 204 },
+		"another type":     func(a *Response) { a.Header.Set("Content-Type", "text/html") },
+		"two types":        func(a *Response) { a.Header.Add("Content-Type", "application/json") },
+		"another resource": func(a *Response) { a.Body = []byte(`{"a":[1],"resource":"X"}`) },
+		"a member more":    func(a *Response) { a.Body = []byte(`{"a":[1],"resource":"x","b":1}`) },
+		"no JSON":          func(a *Response) { a.Body = []byte("{") },
+		"the upstream's":   func(a *Response) { a.Served = true },
+		"a refusal":        func(a *Response) { *a = refusal(403, "", problemText("403", "")) },
 	} {
 		if problems := judge(change); len(problems) == 0 {
 			t.Errorf("%s: the judge says nothing", what)
@@ -309,7 +309,7 @@ GET / HTTP/1.1
 	}
 }
 
-func TestMalformedRequestsAreNoMatterOfDecision(t *testing.T) {
+func TestMalformedRequestsAreRefused(t *testing.T) {
 	for text, good := range map[string]bool{
 		"GET / HTTP/1.1\r\nHost: a\r\nX:  b \r\n\r\nbody":                                       true,
 		"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n":                                               true, // LF ends a line too

@@ -223,7 +223,7 @@ func TestDockerfileBuildCommandsBuild(t *testing.T) {
 
 // TestKongImageKeepsPluginServersOutOfItsConfiguration runs the image's change
 // to Kong on lines that use a server's process as Kong 3.9 does. With a process
-// in the configuration, the Admin API that decK asks answers 500.
+// in the configuration, the Admin API that decK asks responds with 500.
 func TestKongImageKeepsPluginServersOutOfItsConfiguration(t *testing.T) {
 	const path = "/usr/local/share/lua/5.1/kong/runloop/plugin_servers/process.lua"
 	file := filepath.Join(t.TempDir(), "process.lua")
@@ -248,9 +248,9 @@ func TestKongImageKeepsPluginServersOutOfItsConfiguration(t *testing.T) {
 	}
 }
 
-// TestKongIsToldOfThePluginInTheSameWords compares the image's variables with
+// TestEveryFileConfiguresThePluginInKongAlike compares the image's variables with
 // kong.conf of hybrid mode and with the chart's values, whose prefix differs.
-func TestKongIsToldOfThePluginInTheSameWords(t *testing.T) {
+func TestEveryFileConfiguresThePluginInKongAlike(t *testing.T) {
 	want := map[string]string{}
 	for _, c := range parseDockerfile(t, "kong/Dockerfile").stages[1].Commands {
 		if env, ok := c.(*instructions.EnvCommand); ok {

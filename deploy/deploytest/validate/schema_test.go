@@ -180,8 +180,8 @@ func TestManifestsFitTheirResources(t *testing.T) {
 	}
 }
 
-// A validator that lets mistakes pass is none.
-func TestManifestMistakesAreFound(t *testing.T) {
+// A validator that accepts broken files is none.
+func TestManifestsThatDoNotFitAreFound(t *testing.T) {
 	schemas := crds(t, "schemas")
 	for kind, bad := range map[string]string{
 		"configuration.konghq.com/v1/KongPlugin":        "{metadata: {name: a}, plugin: gatehouse, confg: {}}",
@@ -198,7 +198,7 @@ func TestManifestMistakesAreFound(t *testing.T) {
 			t.Fatal(err)
 		}
 		if schemas[kind] == nil || schemas[kind].Validate(plain(m)) == nil {
-			t.Errorf("%s: a mistake is not found in %s", kind, bad)
+			t.Errorf("%s: a problem is not found in %s", kind, bad)
 		}
 	}
 }
@@ -239,7 +239,7 @@ func TestToolFilesFitTheirFormats(t *testing.T) {
 	}
 }
 
-func TestToolFileMistakesAreFound(t *testing.T) {
+func TestToolFilesThatDoNotFitAreFound(t *testing.T) {
 	formats := documents(t, "schemas/tools.yaml")[0]
 	const image = "image: {repository: a, tag: b}, "
 	const kong = `image: {repository: a, tag: b, effectiveSemver: "3.9.3"}, `
@@ -250,7 +250,7 @@ func TestToolFileMistakesAreFound(t *testing.T) {
 		"{" + kong + "env: {}, admin: {enabled: true}}":                                       "kong-chart", // a port on every node
 		"{" + kong + "env: {}, admin: {enabled: true, type: NodePort}}":                       "kong-chart",
 		"{" + image + "apisix: {extPlugin: {enabled: true, cmd: [/runner]}}}":                 "apisix-chart",  // plain HTTP alone
-		"{" + image + "apisix: {admin: {enabled: true}}}":                                     "apisix-chart",  // keys that everybody knows
+		"{" + image + "apisix: {admin: {enabled: true}}}":                                     "apisix-chart",  // public keys
 		"{" + image + "apisix: {}, ingress-controller: {enabled: true}}":                      "apisix-chart",  // reaches no APISIX
 		"{" + image + "apisix: {}, externalEtcd: {host: [a]}}":                                "apisix-chart",  // root without a password
 		"{deployment: {role: data_plane}}":                                                    "apisix-config", // no runner
@@ -260,7 +260,7 @@ func TestToolFileMistakesAreFound(t *testing.T) {
 		var v object
 		must(t, yaml.Unmarshal([]byte(bad), &v))
 		if compile(t, name, plain(strict(formats[name]))).Validate(plain(v)) == nil {
-			t.Errorf("%s: a mistake is not found in %s", name, bad)
+			t.Errorf("%s: a problem is not found in %s", name, bad)
 		}
 	}
 }

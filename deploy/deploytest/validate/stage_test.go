@@ -39,7 +39,7 @@ type stage struct {
 	postgres *syscall.Credential
 }
 
-// containerPorts are the ports that somebody names.
+// containerPorts are the ports that are named.
 var containerPorts = []string{
 	"postgres:5432", "kratos:4433", "kratos:4434", "hydra:4444", "hydra:4445", "site:4455", "kong:8000", "apisix:9080",
 	"hello:8080", "world:8080", "users:8080", "products:8080", "orders:8080",
@@ -402,7 +402,7 @@ func (s *stage) credentials() map[string]string {
 	return values
 }
 
-// get makes one request with one header and returns the answer's status and body.
+// get makes one request with one header and returns the response's status and body.
 func get(t *testing.T, url, header, value string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -410,12 +410,12 @@ func get(t *testing.T, url, header, value string) (int, string) {
 	if header != "" {
 		request.Header.Set(header, value)
 	}
-	answer, err := http.DefaultTransport.RoundTrip(request)
+	response, err := http.DefaultTransport.RoundTrip(request)
 	must(t, err)
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
 	must(t, err)
-	return answer.StatusCode, string(body)
+	return response.StatusCode, string(body)
 }
 
 // TestComposeRunsWithoutContainers starts every service of both gateways' compose
@@ -431,7 +431,7 @@ func TestComposeRunsWithoutContainers(t *testing.T) {
 			status                    int
 		}{
 			{"public", "/hello/public", "", "", 200},
-			{"nobody", "/users/123", "", "", 401},
+			{"no credential", "/users/123", "", "", 401},
 			{"a browser", "/hello", "Accept", "text/html", 302},
 			{"a session", "/hello", "Cookie", "ory_kratos_session=" + c["COOKIE"], 200},
 			{"an opaque token", "/users/123", "Authorization", "Bearer " + c["OPAQUE"], 200},
@@ -467,7 +467,7 @@ func (s *stage) tryFoo(t *testing.T, cookie string) {
 	}{
 		{"public", "/foo/public", "", "", 200, "foo"},
 		{"forged", "/foo/public", "X-Auth-User", "forged", 200, "foo"},
-		{"nobody", "/foo", "", "", 401, ""},
+		{"no credential", "/foo", "", "", 401, ""},
 		{"a browser", "/foo", "Accept", "text/html", 302, ""},
 		{"a session", "/foo", "Cookie", "ory_kratos_session=" + cookie, 200, "X-Auth-User"},
 		{"what nothing covers", "/foo/other/page", "Cookie", "ory_kratos_session=" + cookie, 403, ""},

@@ -16,7 +16,7 @@ import (
 )
 
 // fakeGateway stands where a gateway will: it asks Kratos who is there, sends
-// strangers to sign in with the way back, and answers tokens that Hydra knows.
+// visitors without a session to sign in with the way back, and responds to tokens that Hydra knows.
 type fakeGateway struct {
 	*httptest.Server
 	demo *demo.Demo
@@ -41,8 +41,8 @@ func startBehindFakeGateway(t *testing.T) (*demo.Demo, *fakeGateway) {
 
 func (g *fakeGateway) serve(w http.ResponseWriter, r *http.Request) {
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		answer, err := g.demo.Hydra.Introspect(r.Context(), token)
-		if err != nil || answer["active"] != true {
+		response, err := g.demo.Hydra.Introspect(r.Context(), token)
+		if err != nil || response["active"] != true {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 		return
@@ -64,7 +64,7 @@ func TestBrowser(t *testing.T) {
 	d, g := startBehindFakeGateway(t)
 	b := browsertest.New(t)
 
-	t.Log("a stranger opens a protected page, registers and is back")
+	t.Log("a visitor opens a protected page, registers and is back")
 	b.Open(g.URL + "/hello?n=1")
 	b.WaitHeading("Sign in")
 	b.Screenshot("site-login")

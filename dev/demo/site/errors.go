@@ -11,7 +11,7 @@ type problemView struct {
 	Code  string
 }
 
-// showFailure answers for what is not the person's fault. The reason goes to
+// showFailure is the response to what is not the person's fault. The reason goes to
 // the log alone.
 func (s *Site) showFailure(w http.ResponseWriter, r *http.Request, err error) {
 	s.c.Log.Error("site: a page could not be shown", "path", r.URL.Path, "error", err)
@@ -34,7 +34,7 @@ func (s *Site) errorPage(w http.ResponseWriter, r *http.Request) {
 		Text:  "The application asked for something that cannot be done. Start again, or tell whoever runs the application.",
 	}
 	// The rest of what Hydra puts into the query could have been written by
-	// anybody who made the link, and is not shown.
+	// whoever made the link, and is not shown.
 	if code := r.URL.Query().Get("error"); oauth2Code.MatchString(code) {
 		view.Code = code
 	}

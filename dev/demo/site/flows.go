@@ -50,31 +50,31 @@ func (s *Site) toFlow(w http.ResponseWriter, r *http.Request, kind string, query
 	http.Redirect(w, r, s.c.Kratos.FlowURL(kind, handedOn), http.StatusSeeOther)
 }
 
-// plainURL is whether everybody reads a text as the same absolute http URL.
+// plainURL is whether every reader takes a text for the same absolute http URL.
 func plainURL(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil &&
 		!strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c == '\\' || c >= 0x7f })
 }
 
-// flowFailed answers for a flow that cannot be shown.
+// flowFailed is the response to a flow that cannot be shown.
 func (s *Site) flowFailed(w http.ResponseWriter, r *http.Request, kind string, err error) {
-	answer, refused := errors.AsType[*ory.AnswerError](err)
+	response, refused := errors.AsType[*ory.ResponseError](err)
 	if !refused {
 		s.showFailure(w, r, err)
 		return
 	}
-	switch answer.Status {
+	switch response.Status {
 	case http.StatusGone, http.StatusNotFound: // expired or unknown: start anew
-		if strings.HasPrefix(answer.Location, s.c.Kratos.PublicURL+"/") {
-			http.Redirect(w, r, answer.Location, http.StatusSeeOther)
+		if strings.HasPrefix(response.Location, s.c.Kratos.PublicURL+"/") {
+			http.Redirect(w, r, response.Location, http.StatusSeeOther)
 			return
 		}
 		s.toFlow(w, r, kind, nil)
 	case http.StatusUnauthorized:
 		s.toFlow(w, r, loginFlow, url.Values{"return_to": {s.c.URL + "/" + kind}})
 	case http.StatusForbidden:
-		if answer.ID == "session_aal2_required" {
+		if response.ID == "session_aal2_required" {
 			s.toFlow(w, r, loginFlow, url.Values{"return_to": {s.c.URL + "/" + kind}, "aal": {"aal2"}})
 			return
 		}

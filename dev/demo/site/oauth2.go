@@ -9,7 +9,7 @@ import (
 	"gatehouse/dev/ory"
 )
 
-// oauth2Login answers Hydra's question who the person is with the Kratos
+// oauth2Login tells Hydra who the person is, with the Kratos
 // session, and has a person without one sign in first.
 func (s *Site) oauth2Login(w http.ResponseWriter, r *http.Request) {
 	request, err := s.c.Hydra.LoginRequest(r.Context(), r.URL.Query().Get("login_challenge"))
@@ -67,8 +67,8 @@ func (s *Site) consent(w http.ResponseWriter, r *http.Request) {
 	s.grant(w, r, request, session, granted)
 }
 
-// consentRequest is Hydra's question together with the session of the person
-// whom it is about, who is the only one to answer it.
+// consentRequest is Hydra's request together with the session of the person
+// whom it is about, who is the only one to respond to it.
 func (s *Site) consentRequest(w http.ResponseWriter, r *http.Request, challenge string) (ory.ConsentRequest, ory.Session, bool) {
 	request, err := s.c.Hydra.ConsentRequest(r.Context(), challenge)
 	if err != nil {
@@ -172,7 +172,7 @@ func (s *Site) oauth2LogoutPage(w http.ResponseWriter, r *http.Request) {
 	s.show(w, r, http.StatusOK, "logout", logoutView{Action: "/oauth2/logout", Challenge: challenge})
 }
 
-// oauth2Logout ends what Hydra remembers, by its own answer, and the Kratos
+// oauth2Logout ends what Hydra remembers, by its own response, and the Kratos
 // session of this browser.
 func (s *Site) oauth2Logout(w http.ResponseWriter, r *http.Request) {
 	to, err := s.c.Hydra.AcceptLogout(r.Context(), r.PostFormValue("logout_challenge"))
@@ -197,11 +197,11 @@ func (s *Site) finish(w http.ResponseWriter, r *http.Request, to string, err err
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
-// challengeFailed answers for a challenge that Hydra does not know, or not any
+// challengeFailed is the response to a challenge that Hydra does not know, or not any
 // more.
 func (s *Site) challengeFailed(w http.ResponseWriter, r *http.Request, err error) {
-	answer, refused := errors.AsType[*ory.AnswerError](err)
-	if refused && answer.Status < http.StatusInternalServerError {
+	response, refused := errors.AsType[*ory.ResponseError](err)
+	if refused && response.Status < http.StatusInternalServerError {
 		s.showProblem(w, r, http.StatusBadRequest, "This request is not valid any more",
 			"It has been answered, it took too long, or it is incomplete. Start again from the application.")
 		return

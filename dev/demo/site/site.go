@@ -1,7 +1,7 @@
 // Package site is the login, registration, settings, consent, logout and error
 // site that stands in front of Kratos and Hydra in the demo.
 //
-// It shows Kratos' self-service flows as Kratos describes them, answers Hydra's
+// It shows Kratos' self-service flows as Kratos describes them, responds to Hydra's
 // login, consent and logout challenges, and needs no JavaScript. A browser that
 // arrives at /login?return_to=URL comes back to URL once it is signed in, if
 // Kratos allows that URL. The site and everything it leads to must share one
@@ -40,7 +40,7 @@ type Config struct {
 	Client ory.Client
 	// APIs are what that client calls with its token, to show the outcome.
 	APIs []Link
-	// Log is told why a page could not be shown. Nil: the default logger.
+	// Log gets the reasons why a page could not be shown. Nil: the default logger.
 	Log *slog.Logger
 }
 
@@ -128,7 +128,7 @@ func (s *Site) allowForms(w http.ResponseWriter, more ...string) {
 }
 
 // origin is scheme and host of an http URL. A registered redirect URI is
-// somebody's text: what could end the directive is no origin.
+// text of a client: what could end the directive is no origin.
 func origin(rawURL string) string {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.ContainsAny(u.Host, " ;,'\"*") {
@@ -137,18 +137,18 @@ func origin(rawURL string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// session is who uses the browser. Without one it answers the request itself,
+// session is who uses the browser. Without one it responds to the request itself,
 // by sending the browser to sign in and back here, and returns false.
 func (s *Site) session(w http.ResponseWriter, r *http.Request) (ory.Session, bool) {
 	session, err := s.whoami(r)
 	if err == nil {
 		return session, true
 	}
-	answer, refused := errors.AsType[*ory.AnswerError](err)
+	response, refused := errors.AsType[*ory.ResponseError](err)
 	switch {
-	case refused && answer.Status == http.StatusUnauthorized:
+	case refused && response.Status == http.StatusUnauthorized:
 		s.toFlow(w, r, loginFlow, url.Values{"return_to": {s.c.URL + r.URL.RequestURI()}})
-	case refused && answer.Status == http.StatusForbidden: // one factor where two are needed
+	case refused && response.Status == http.StatusForbidden: // one factor where two are needed
 		s.toFlow(w, r, loginFlow, url.Values{"return_to": {s.c.URL + r.URL.RequestURI()}, "aal": {"aal2"}})
 	default:
 		s.showFailure(w, r, err)
@@ -156,7 +156,7 @@ func (s *Site) session(w http.ResponseWriter, r *http.Request) (ory.Session, boo
 	return ory.Session{}, false
 }
 
-var errNoSession = &ory.AnswerError{Method: http.MethodGet, Path: "/sessions/whoami", Status: http.StatusUnauthorized}
+var errNoSession = &ory.ResponseError{Method: http.MethodGet, Path: "/sessions/whoami", Status: http.StatusUnauthorized}
 
 func (s *Site) whoami(r *http.Request) (ory.Session, error) {
 	cookie, err := r.Cookie(ory.SessionCookie)
@@ -168,12 +168,12 @@ func (s *Site) whoami(r *http.Request) (ory.Session, error) {
 
 func (s *Site) home(w http.ResponseWriter, r *http.Request) {
 	session, err := s.whoami(r)
-	answer, refused := errors.AsType[*ory.AnswerError](err)
+	response, refused := errors.AsType[*ory.ResponseError](err)
 	if err != nil && !refused {
 		s.showFailure(w, r, err)
 		return
 	}
-	if refused && answer.Status == http.StatusForbidden {
+	if refused && response.Status == http.StatusForbidden {
 		s.toFlow(w, r, loginFlow, url.Values{"aal": {"aal2"}})
 		return
 	}
@@ -200,7 +200,7 @@ type logoutView struct {
 
 func (s *Site) logout(w http.ResponseWriter, r *http.Request) {
 	to, err := s.c.Kratos.LogoutURL(r.Context(), r.Header.Get("Cookie"))
-	if answer, refused := errors.AsType[*ory.AnswerError](err); refused && answer.Status == http.StatusUnauthorized {
+	if response, refused := errors.AsType[*ory.ResponseError](err); refused && response.Status == http.StatusUnauthorized {
 		to, err = s.c.URL+"/", nil // nobody is signed in
 	}
 	if err != nil {

@@ -245,9 +245,9 @@ func TestSite(t *testing.T) {
 			t.Errorf("registered as %+v, %v", session.Person, err)
 		}
 		token := allow(t, d, v, "openid", "users:read")
-		answer, err := d.Hydra.Introspect(t.Context(), token.AccessToken)
-		if err != nil || answer["active"] != true || answer["ext"] != nil && len(answer["ext"].(map[string]any)) != 0 {
-			t.Errorf("the token says %v, %v", answer, err)
+		response, err := d.Hydra.Introspect(t.Context(), token.AccessToken)
+		if err != nil || response["active"] != true || response["ext"] != nil && len(response["ext"].(map[string]any)) != 0 {
+			t.Errorf("the token says %v, %v", response, err)
 		}
 	})
 
@@ -278,9 +278,9 @@ func TestSite(t *testing.T) {
 		v.open(d.SiteURL + "/logout").submit(nil)
 		v.open(d.LoginURL()).signIn(d.Bob)
 		token := allow(t, d, v, "users:read")
-		answer, err := d.Hydra.Introspect(t.Context(), token.AccessToken)
-		if err != nil || answer["sub"] != d.Bob.ID {
-			t.Errorf("Bob's token says %v, %v", answer, err)
+		response, err := d.Hydra.Introspect(t.Context(), token.AccessToken)
+		if err != nil || response["sub"] != d.Bob.ID {
+			t.Errorf("Bob's token says %v, %v", response, err)
 		}
 	})
 
@@ -342,14 +342,14 @@ func testConsent(t *testing.T, d *demo.Demo) {
 	t.Run("the token carries roles and tenant of the person", func(t *testing.T) {
 		v := newVisitor(t).open(d.LoginURL()).signIn(d.Ada)
 		token := allow(t, d, v, "openid", "users:read")
-		answer, err := d.Hydra.Introspect(t.Context(), token.AccessToken)
+		response, err := d.Hydra.Introspect(t.Context(), token.AccessToken)
 		if err != nil {
 			t.Fatal(err)
 		}
-		claims, _ := answer["ext"].(map[string]any)
+		claims, _ := response["ext"].(map[string]any)
 		roles, _ := claims["roles"].([]any)
-		if answer["sub"] != d.Ada.ID || claims["tenant"] != "acme" || !slices.Equal(roles, []any{"editor"}) {
-			t.Errorf("the token says %v", answer)
+		if response["sub"] != d.Ada.ID || claims["tenant"] != "acme" || !slices.Equal(roles, []any{"editor"}) {
+			t.Errorf("the token says %v", response)
 		}
 	})
 
@@ -381,13 +381,13 @@ func testConsent(t *testing.T, d *demo.Demo) {
 		bob.submit(url.Values{"scope": {"users:read"}, "decision": {"allow"}})
 		bob.wantHeading("Somebody else is signed in")
 
-		stranger := newVisitor(t)
-		stranger.body, stranger.url = ada.body, ada.url
-		stranger.submit(url.Values{"scope": {"users:read"}, "decision": {"allow"}})
-		stranger.wantHeading("Sign in")
+		other := newVisitor(t)
+		other.body, other.url = ada.body, ada.url
+		other.submit(url.Values{"scope": {"users:read"}, "decision": {"allow"}})
+		other.wantHeading("Sign in")
 	})
 
-	t.Run("a challenge that nobody made is refused", func(t *testing.T) {
+	t.Run("an invented challenge is refused", func(t *testing.T) {
 		v := newVisitor(t).open(d.LoginURL()).signIn(d.Ada)
 		for _, page := range []string{"/oauth2/login?login_challenge=x", "/oauth2/consent?consent_challenge=x", "/oauth2/logout?logout_challenge=x", "/oauth2/login"} {
 			v.open(d.SiteURL + page)
@@ -439,8 +439,8 @@ func testForgedRequests(t *testing.T, d *demo.Demo, g *fakeGateway) {
 }
 
 func isStatus(err error, status int) bool {
-	answer, ok := errors.AsType[*ory.AnswerError](err)
-	return ok && answer.Status == status
+	response, ok := errors.AsType[*ory.ResponseError](err)
+	return ok && response.Status == status
 }
 
 func TestDeadServersGiveAPageAndNoSecret(t *testing.T) {

@@ -24,7 +24,7 @@ type clientView struct {
 }
 
 // requestCookie keeps state and PKCE verifier in the browser that asked, which
-// is what ties the answer to it.
+// is what ties the response to it.
 const requestCookie = "gatehouse_demo_client"
 
 func (s *Site) clientStart(w http.ResponseWriter, r *http.Request) {
@@ -99,7 +99,7 @@ func callAPI(ctx context.Context, api Link, accessToken string) apiCall {
 	req.Header.Set("Authorization", "Bearer "+accessToken)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return apiCall{Link: api, Outcome: "no answer"}
+		return apiCall{Link: api, Outcome: "no response"}
 	}
 	res.Body.Close()
 	return apiCall{Link: api, OK: res.StatusCode == http.StatusOK, Outcome: res.Status}

@@ -1,5 +1,5 @@
 // Package upstream is the service behind a gateway, for the demo and the tests:
-// it answers every request with what it received, byte for byte.
+// it responds to every request with what it received, byte for byte.
 //
 // It reads HTTP/1.1 itself, because net/http renames, sorts and merges headers,
 // and cleans paths: the very things that matter when one asks what a gateway
@@ -31,7 +31,7 @@ const (
 	readTimeout = 30 * time.Second // from the first byte of a request to its last
 )
 
-// Request is a request as it arrived, and the JSON of the answer.
+// Request is a request as it arrived, and the JSON of the response.
 type Request struct {
 	Service string   `json:"service"`
 	Method  string   `json:"method"`
@@ -163,7 +163,7 @@ func (s *Server) untrack(c net.Conn) {
 	delete(s.conns, c)
 }
 
-// serve answers the requests of one connection.
+// serve responds to the requests of one connection.
 func (s *Server) serve(c net.Conn) {
 	in := bufio.NewReader(c)
 	for {
@@ -178,7 +178,7 @@ func (s *Server) serve(c net.Conn) {
 			return
 		}
 		s.remember(r)
-		if err := answer(c, r, goOn); err != nil || !goOn {
+		if err := response(c, r, goOn); err != nil || !goOn {
 			return
 		}
 	}
@@ -304,7 +304,7 @@ func staysOpen(r Request) bool {
 	return r.Proto == "HTTP/1.1"
 }
 
-func answer(c net.Conn, r Request, goOn bool) error {
+func response(c net.Conn, r Request, goOn bool) error {
 	body, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func start(t *testing.T) *upstream.Server {
 	return s
 }
 
-// send writes bytes to the upstream and returns the answers to n requests.
+// send writes bytes to the upstream and returns the responses to n requests.
 func send(t *testing.T, s *upstream.Server, raw string, methods ...string) []*http.Response {
 	t.Helper()
 	c, err := net.Dial("tcp", s.Addr().String())
@@ -37,20 +37,20 @@ func send(t *testing.T, s *upstream.Server, raw string, methods ...string) []*ht
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(c)
-	var answers []*http.Response
+	var responses []*http.Response
 	for _, method := range methods {
 		res, err := http.ReadResponse(in, &http.Request{Method: method})
 		if err != nil {
-			t.Fatalf("answer %d: %v", len(answers)+1, err)
+			t.Fatalf("response %d: %v", len(responses)+1, err)
 		}
 		body, err := io.ReadAll(res.Body)
 		if err != nil {
 			t.Fatal(err)
 		}
 		res.Body = io.NopCloser(strings.NewReader(string(body)))
-		answers = append(answers, res)
+		responses = append(responses, res)
 	}
-	return answers
+	return responses
 }
 
 func decode(t *testing.T, res *http.Response) upstream.Request {
@@ -92,21 +92,21 @@ func TestBytesThatAreNotUTF8AreKept(t *testing.T) {
 
 func TestOneConnectionServesManyRequests(t *testing.T) {
 	s := start(t)
-	answers := send(t, s, ""+
+	responses := send(t, s, ""+
 		"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"+
 		"POST /chunked HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nTrailer: x\r\n\r\n"+
 		"HEAD /head HTTP/1.1\r\nHost: x\r\n\r\n"+
 		"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "POST", "POST", "HEAD", "GET")
-	if b := decode(t, answers[0]).Body; b != "hello" {
+	if b := decode(t, responses[0]).Body; b != "hello" {
 		t.Errorf("body %q", b)
 	}
-	if b := decode(t, answers[1]).Body; b != "abcde" {
+	if b := decode(t, responses[1]).Body; b != "abcde" {
 		t.Errorf("chunked body %q", b)
 	}
-	if answers[2].Header.Get("X-Service") != "orders" {
-		t.Errorf("HEAD answered %v", answers[2].Header)
+	if responses[2].Header.Get("X-Service") != "orders" {
+		t.Errorf("the response to HEAD has %v", responses[2].Header)
 	}
-	if r := decode(t, answers[3]); r.Target != "/last" || !answers[3].Close {
+	if r := decode(t, responses[3]); r.Target != "/last" || !responses[3].Close {
 		t.Errorf("the last request was %+v", r)
 	}
 
@@ -123,11 +123,11 @@ func TestOneConnectionServesManyRequests(t *testing.T) {
 	}
 }
 
-func TestExpectContinueIsAnswered(t *testing.T) {
+func TestExpectContinueGetsAResponse(t *testing.T) {
 	s := start(t)
-	answers := send(t, s, "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi", "POST", "POST")
-	if answers[0].StatusCode != http.StatusContinue || decode(t, answers[1]).Body != "hi" {
-		t.Errorf("answers %v", answers)
+	responses := send(t, s, "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi", "POST", "POST")
+	if responses[0].StatusCode != http.StatusContinue || decode(t, responses[1]).Body != "hi" {
+		t.Errorf("responses %v", responses)
 	}
 }
 

@@ -76,7 +76,7 @@ var inert = map[string]string{
 // unsupported attributes are Kong's, but not known here.
 var unsupported = []string{"auto", "abstract", "transient", "deprecation", "shorthand_fields"}
 
-// parser reads definitions and collects every mistake.
+// parser reads definitions and collects every problem.
 type parser struct{ problems Problems }
 
 func (p *parser) fail(path, format string, args ...any) {

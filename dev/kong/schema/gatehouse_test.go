@@ -67,9 +67,9 @@ func introspection(fields string) string {
 	return `{"introspection": {"introspection_endpoint": "http://h", ` + fields + `}, ` + table + `}`
 }
 
-// TestKongRefusesWhatWouldAnswer503 posts one configuration for each rule across
+// TestKongRefusesWhatWouldBe503 posts one configuration for each rule across
 // fields. The plugin itself refuses each, too, whoever it gets it from.
-func TestKongRefusesWhatWouldAnswer503(t *testing.T) {
+func TestKongRefusesWhatWouldBe503(t *testing.T) {
 	plugin := gatehouse(t)
 	for settings, want := range map[string]string{
 		`{` + session + `}`: "at least one of these fields must be non-empty: 'file', 'permission_table', 'permission_table_files'",

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// Problem is one mistake and the path where it is.
+// Problem is one problem and the path where it is.
 type Problem struct{ Path, Message string }
 
 func (p Problem) String() string { return p.Path + ": " + p.Message }
 
-// Problems are all mistakes found at once.
+// Problems are all problems found at once.
 type Problems []Problem
 
 // Err is nil without problems, else one error that lists them all.

@@ -6,7 +6,7 @@ import "encoding/json"
 type Entity struct{ record *Record }
 
 // MustEntity reads a definition {"fields": […], "entity_checks": […]} that is
-// part of the program; a mistake in it is a bug and panics.
+// part of the program; an error in it is a bug and panics.
 func MustEntity(definition string) *Entity {
 	var def map[string]any
 	if err := json.Unmarshal([]byte(definition), &def); err != nil {

@@ -17,7 +17,7 @@ func IsReference(s string) bool {
 type Resolver struct {
 	// LookupEnv is [os.LookupEnv].
 	LookupEnv func(string) (string, bool)
-	// Warn is told of a reference that does not resolve. Kong hands the plugin
+	// Warn gets a reference that does not resolve. Kong hands the plugin
 	// an empty string then, and so does the resolver. The value is never part of
 	// the message.
 	Warn func(message string)

@@ -132,7 +132,7 @@ func TestValidation(t *testing.T) {
 	}
 }
 
-func TestEveryMistakeIsNamedByItsPath(t *testing.T) {
+func TestEveryProblemIsNamedByItsPath(t *testing.T) {
 	p := mustPlugin(t, `
 		{"items": {"type": "array", "elements": {"type": "record", "fields": [{"id": {"type": "string", "required": true}}, {"n": {"type": "integer"}}]}}},
 		{"byname": {"type": "map", "keys": {"type": "string", "match": "^%l+$"}, "values": {"type": "integer"}}},

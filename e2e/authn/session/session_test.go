@@ -175,7 +175,7 @@ func (b *kratosBench) testSecondFactor() {
 	}
 }
 
-// Kratos is gone in the middle of things: nobody is let in, and nobody's
+// Kratos is gone in the middle of things: no request is admitted, and no caller's
 // session is called bad.
 func TestKratosThatDied(t *testing.T) {
 	kratos := orytest.Kratos(t, ory.KratosConfig{})

@@ -14,7 +14,7 @@ import (
 // serverName stands in Server and Via, where Kong puts its own name.
 const serverName = "gatehouse-dev-kong"
 
-// messages are the texts of Kong's own error answers.
+// messages are the texts of Kong's own error responses.
 var messages = map[int]string{
 	400: "Bad request", 404: "Not found", 405: "Method not allowed", 408: "Request timeout", 411: "Length required",
 	412: "Precondition failed", 413: "Payload too large", 414: "URI too long", 417: "Expectation failed",
@@ -60,30 +60,30 @@ func errorType(accept, otherwise string) string {
 	return best
 }
 
-// runloopError is the answer of Kong's own code, such as the router's.
-func (g *Gateway) runloopError(r *front.Request, status int, message string) *front.Answer {
+// runloopError is the response of Kong's own code, such as the router's.
+func (g *Gateway) runloopError(r *front.Request, status int, message string) *front.OwnResponse {
 	accept, _ := r.Header.Get("Accept")
-	return g.errorAnswer(r, status, message, errorType(accept, "application/json"))
+	return g.errorResponse(r, status, message, errorType(accept, "application/json"))
 }
 
-// nginxError is the answer of Kong's error handler, for what nginx reports.
-func (g *Gateway) nginxError(r *front.Request, status int, message string) *front.Answer {
+// nginxError is the response of Kong's error handler, for what nginx reports.
+func (g *Gateway) nginxError(r *front.Request, status int, message string) *front.OwnResponse {
 	accept, ok := r.Header.Get("Accept")
 	otherwise := "application/json"
 	if !ok {
 		accept, otherwise = "text/plain", "text/plain"
 	}
-	return g.errorAnswer(r, status, message, errorType(accept, otherwise))
+	return g.errorResponse(r, status, message, errorType(accept, otherwise))
 }
 
-func (g *Gateway) errorAnswer(r *front.Request, status int, message, typ string) *front.Answer {
+func (g *Gateway) errorResponse(r *front.Request, status int, message, typ string) *front.OwnResponse {
 	body := fmt.Sprintf(errorBodies[typ], message, r.ID)
 	header := front.Headers{{Name: "Date", Value: front.HTTPDate(g.now())}, {Name: "Content-Type", Value: typ + "; charset=utf-8"}, {Name: "Connection"}}
-	return g.finish(r, &front.Answer{Status: status, Header: header, Body: []byte(body)})
+	return g.finish(r, &front.OwnResponse{Status: status, Header: header, Body: []byte(body)})
 }
 
-// finish adds the lines that Kong puts under an answer that no upstream made.
-func (g *Gateway) finish(r *front.Request, a *front.Answer) *front.Answer {
+// finish adds the lines that Kong puts under a response that no upstream made.
+func (g *Gateway) finish(r *front.Request, a *front.OwnResponse) *front.OwnResponse {
 	a.Header.Set("Content-Length", strconv.Itoa(len(a.Body)))
 	a.Header.Set("X-Kong-Response-Latency", latency(g.now().Sub(r.Started)))
 	a.Header.Set("Server", serverName)
@@ -94,7 +94,7 @@ func (g *Gateway) finish(r *front.Request, a *front.Answer) *front.Answer {
 func latency(d time.Duration) string { return strconv.FormatInt(max(0, d.Milliseconds()), 10) }
 
 // refuse renders what the front refuses before any routing.
-func (g *Gateway) refuse(r *front.Request, why *front.Refusal) *front.Answer {
+func (g *Gateway) refuse(r *front.Request, why *front.Refusal) *front.OwnResponse {
 	message := messages[why.Status]
 	if why.HeaderTooLarge {
 		message = messages[494]

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// answer writes a response of the gateway's own. A body that nobody read is
-// thrown away afterwards: the client may wait for the answer before it sends.
-func (c *conn) answer(r *Request, a *Answer) bool {
+// respond writes a response of the gateway's own. A body that was not read is
+// thrown away afterwards: the client may wait for the response before it sends.
+func (c *conn) respond(r *Request, a *OwnResponse) bool {
 	keep := r.keepAlive && !a.Close && !c.server.isClosing() && r.bodyCanGo()
-	header, payload := frameAnswer(r, a)
+	header, payload := frameResponse(r, a)
 	var out bytes.Buffer
 	writeHead(&out, a.Status, a.reason(), withConnection(header, keep))
 	if r.Method != "HEAD" {
@@ -31,8 +31,8 @@ func (r *Request) bodyCanGo() bool {
 	return r.body.loaded || !r.expectContinue && r.ContentLength <= maxDrain
 }
 
-// frameAnswer gives an answer the framing that the client understands.
-func frameAnswer(r *Request, a *Answer) (Headers, []byte) {
+// frameResponse gives a response the framing that the client understands.
+func frameResponse(r *Request, a *OwnResponse) (Headers, []byte) {
 	header := a.Header.Clone()
 	if !mayHaveBody(a.Status) {
 		header.Clear("Content-Length")
