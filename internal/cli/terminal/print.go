@@ -94,7 +94,8 @@ func (p *Printer) Paint(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// The colours of what is well, bad, doubtful, secondary, a title and a name.
+// Good colours what is well, and those that follow what is bad, doubtful,
+// secondary, a title and a name.
 func (p *Printer) Good(text string) string { return p.Paint("32", text) }
 func (p *Printer) Bad(text string) string  { return p.Paint("31", text) }
 func (p *Printer) Warn(text string) string { return p.Paint("33", text) }
