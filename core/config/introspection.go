@@ -20,6 +20,7 @@ type Introspection struct {
 	JWT                 string   `config:"jwt_tokens" default:"unknown_issuer" one_of:"never,unknown_issuer,always" doc:"Which JWT-shaped tokens are introspected: never; those of issuers that are not configured under jwt; or always, so that a revoked JWT is refused at once."`
 	Issuer              string   `config:"issuer" doc:"Value that iss must have in the response; not checked if unset."`
 	Audience            []string `config:"audience" doc:"Accepted audiences; the response must name at least one of them. Required unless insecure_any_audience is set."`
+	AudienceClaim       string   `config:"audience_claim" default:"aud" doc:"Claims of the response that may hold the audience, separated by commas; the first that is present counts. For servers that report no aud and name the client instead: client_id; audience then lists the clients."`
 	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
 	InsecureNoExpiry    bool     `config:"insecure_no_expiry" default:"false" doc:"Accepts responses without exp; such a token is introspected again after cache_ttl."`
 	RolesClaim          string   `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
@@ -53,6 +54,7 @@ func (i *Introspection) check(v *validator) {
 		v.add("introspection.introspection_endpoint_auth_method", "is none although client_secret is set; choose client_secret_basic or client_secret_post")
 	}
 	v.audience("introspection", i.Audience, i.InsecureAnyAudience)
+	v.audienceClaim("introspection", i.AudienceClaim)
 	v.claims("introspection.roles_claim", i.RolesClaim)
 	v.claims("introspection.permissions_claim", i.PermissionsClaim)
 }
@@ -108,6 +110,7 @@ func (i *Introspection) options(client *idp.Client, secret string, now func() ti
 		ClientSecret:                secret,
 		Issuer:                      i.Issuer,
 		Audiences:                   i.Audience,
+		AudienceClaims:              mustClaimPaths(i.AudienceClaim),
 		InsecureAcceptMissingExpiry: i.InsecureNoExpiry,
 		Leeway:                      exactly(i.Leeway),
 		Claims:                      claims.Paths{Roles: mustClaimPaths(i.RolesClaim), Permissions: mustClaimPaths(i.PermissionsClaim)},

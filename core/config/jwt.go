@@ -30,9 +30,12 @@ type Issuer struct {
 	JWKSURI             string   `config:"jwks_uri" starts_with:"http" doc:"URL of the issuer's key set. Without it and without jwks_file it is discovered from the issuer (OpenID Connect Discovery 1.0 section 4)."`
 	JWKSFile            string   `config:"jwks_file" doc:"Path of a file with the key set (RFC 7517), for issuers that publish none."`
 	Audience            []string `config:"audience" doc:"Accepted audiences; a token must name at least one of them (RFC 9068 section 4). Required unless insecure_any_audience is set."`
+	AudienceClaim       string   `config:"audience_claim" default:"aud" doc:"Claims that may hold the audience, separated by commas; the first that is present counts. For issuers that put no aud into access tokens and name the client instead, such as client_id or azp; audience then lists the clients."`
 	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
-	Algorithms          []string `config:"algorithms" default:"RS256,PS256,ES256,EdDSA" one_of:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA" doc:"Accepted signature algorithms (RFC 7518). Symmetric algorithms are not supported."`
-	TokenTypes          []string `config:"token_types" default:"at+jwt,application/at+jwt,JWT" doc:"Accepted values of the typ header. RFC 9068 issuers use at+jwt; Hydra writes JWT."`
+	Algorithms          []string `config:"algorithms" len_min:"1" default:"RS256,PS256,ES256,EdDSA" one_of:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA" doc:"Accepted signature algorithms (RFC 7518). Symmetric algorithms are not supported."`
+	TokenTypes          []string `config:"token_types" len_min:"1" default:"at+jwt,application/at+jwt,JWT" doc:"Accepted values of the typ header; none stands for tokens without it. RFC 9068 issuers use at+jwt; Hydra writes JWT."`
+	Profile             string   `config:"profile" default:"evidence" one_of:"evidence,rfc9068" doc:"What an access token is: evidence refuses what shows that it is an ID token or another kind of token; rfc9068 accepts only tokens with typ at+jwt and all of iss, sub, aud, client_id, iat, exp and jti (RFC 9068)."`
+	InsecureIDTokens    bool     `config:"insecure_id_tokens" default:"false" doc:"Accepts ID tokens, too. Whoever received one from a user, such as any web page that the user signed in to, can then call in the user's name."`
 	ScopesClaim         string   `config:"scopes_claim" len_min:"0" default:"scope,scp" doc:"Claims that may hold the scopes, separated by commas; the first that is present counts. Empty for none."`
 	RolesClaim          string   `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
 	PermissionsClaim    string   `config:"permissions_claim" len_min:"0" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts. Empty for none."`
@@ -65,7 +68,17 @@ func (v *validator) issuer(path string, issuer Issuer) {
 	if issuer.JWKSURI == "" && issuer.JWKSFile == "" && issuer.Issuer != "" {
 		v.url(path+".issuer", issuer.Issuer)
 	}
+	if slices.Contains(issuer.TokenTypes, "") {
+		v.add(path+".token_types", "write %s for tokens without a typ header, not an empty text", noType)
+	}
+	if issuer.Profile == profileRFC9068 && !slices.Contains(issuer.types(), "at+jwt") && !slices.Contains(issuer.types(), "application/at+jwt") {
+		v.add(path+".token_types", "lacks at+jwt, the only type that profile %s accepts", profileRFC9068)
+	}
+	if issuer.Profile == profileRFC9068 && issuer.InsecureIDTokens {
+		v.add(path+".insecure_id_tokens", "contradicts profile %s; remove one of them", profileRFC9068)
+	}
 	v.audience(path, issuer.Audience, issuer.InsecureAnyAudience)
+	v.audienceClaim(path, issuer.AudienceClaim)
 	v.claims(path+".scopes_claim", issuer.ScopesClaim)
 	v.claims(path+".roles_claim", issuer.RolesClaim)
 	v.claims(path+".permissions_claim", issuer.PermissionsClaim)
@@ -120,9 +133,12 @@ func (j *JWT) trusted() []jwt.Issuer {
 			JWKSURL:              i.JWKSURI,
 			JWKSFile:             i.JWKSFile,
 			Audiences:            i.Audience,
+			AudienceClaims:       mustClaimPaths(i.AudienceClaim),
 			InsecureSkipAudience: i.InsecureAnyAudience,
 			Algorithms:           i.Algorithms,
-			Types:                i.TokenTypes,
+			Types:                i.types(),
+			Strict:               i.Profile == profileRFC9068,
+			InsecureIDTokens:     i.InsecureIDTokens,
 			Claims:               claims.Paths{Scopes: mustClaimPaths(i.ScopesClaim), Roles: mustClaimPaths(i.RolesClaim), Permissions: mustClaimPaths(i.PermissionsClaim)},
 			RefreshAfter:         j.JWKSCacheTTL.Duration(),
 			MaxAge:               (j.JWKSCacheTTL + j.JWKSMaxStale).Duration(),
@@ -130,6 +146,21 @@ func (j *JWT) trusted() []jwt.Issuer {
 		}
 	}
 	return issuers
+}
+
+const profileRFC9068 = "rfc9068"
+
+// noType is how token_types names tokens without typ.
+const noType = "none"
+
+func (i Issuer) types() []string {
+	types := slices.Clone(i.TokenTypes)
+	for n := range types {
+		if strings.EqualFold(types[n], noType) {
+			types[n] = ""
+		}
+	}
+	return types
 }
 
 // files is the text of every file that the verifier reads.
@@ -176,7 +207,7 @@ func (j *JWT) principal(b *Builder, document map[string]any, typ string) (*core.
 	}
 	n := slices.IndexFunc(j.Issuers, func(i Issuer) bool { return i.Issuer == name })
 	if n < 0 {
-		return nil, fmt.Errorf("%w: JWT is from another issuer (%.200q)", core.ErrInvalid, name)
+		return nil, fmt.Errorf("%w: JWT is from another issuer: iss is %.200q", core.ErrInvalid, name)
 	}
 	issuer := j.trusted()[n]
 	p, err := issuer.Principal(set, typ, b.options.Now(), exactly(j.Leeway))

@@ -94,6 +94,24 @@ the same for every kind of credential:
 Lists are joined by commas. If a claim cannot be written as a single header value (it has a control character, or a list member with a
 comma), the request is denied with 403.
 
+## Access tokens and ID tokens
+
+An issuer signs access tokens, ID tokens and others with the same keys. A JWT is refused if
+
+- its ` + "`typ`" + ` header is not one of ` + "`token_types`" + `;
+- its claim ` + "`token_use` or `typ`" + ` names another kind, such as ` + "`id`, `ID`, `Refresh`" + `; it has ` + "`events`" + ` (a logout token) or ` + "`cnf`" + ` (bound to a key);
+- it has ` + "`at_hash`, `c_hash` or `s_hash`" + `, the hash of another token, which only ID tokens have;
+- it has ` + "`nonce` or `sid`" + `, or its only audience is its own client (` + "`client_id`, `azp`" + `) and it has no ` + "`scope` or `scp`" + `, unless it calls itself an
+  access token (` + "`typ: at+jwt`" + `; ` + "`token_use: access`, `typ: Bearer`" + ` among the claims) or ` + "`scope` or `scp`" + ` grants something.
+
+Every other token passes if its signature, issuer, audience and times are right. A token with no claims but ` + "`iss`, `sub`, `aud`, `exp` and `iat`" + `
+says nothing of its kind: it passes where ` + "`aud`" + ` is one of ` + "`audience`" + `. With ` + "`profile: rfc9068`" + ` nothing passes that is not complete by RFC 9068. For an
+issuer whose access tokens look like ID tokens, such as Dex with ` + "`at_hash`" + `, ` + "`insecure_id_tokens: true`" + ` accepts both.
+
+Introspected tokens are access tokens because the server says that they are active; the first three rules hold for them, too.
+
+## Roles and scopes
+
 Roles in a token count whatever its scopes are. To let scopes limit what an application may do for a user, set ` + "`roles_claim`" + ` of
 ` + "`jwt` and `introspection`" + ` to the empty string, or name the scopes in ` + "`scopes_required`" + `.
 `

@@ -67,6 +67,7 @@ func (v *validator) field(path string, field reflect.StructField, value reflect.
 	case reflect.Float64:
 		v.between(path, field, value.Float())
 	case reflect.Slice:
+		v.filled(path, field, value)
 		for i := range value.Len() {
 			item := path + "[" + strconv.Itoa(i) + "]"
 			if value.Index(i).Kind() == reflect.Struct {
@@ -75,6 +76,14 @@ func (v *validator) field(path string, field reflect.StructField, value reflect.
 				v.text(item, field, value.Index(i).String())
 			}
 		}
+	}
+}
+
+// filled refuses an empty list where it would be read as the default.
+func (v *validator) filled(path string, field reflect.StructField, list reflect.Value) {
+	normal, ok := field.Tag.Lookup("default")
+	if least, _ := strconv.Atoi(field.Tag.Get("len_min")); ok && list.Len() < least {
+		v.add(path, "is an empty list; leave it out for the default (%s)", strings.ReplaceAll(normal, ",", ", "))
 	}
 }
 
@@ -182,6 +191,13 @@ func (v *validator) audience(path string, audience []string, insecure bool) {
 	}
 	if len(audience) > 0 && insecure {
 		v.add(path+".insecure_any_audience", "contradicts audience; remove one of them")
+	}
+}
+
+func (v *validator) audienceClaim(path, list string) {
+	v.claims(path+".audience_claim", list)
+	if paths, err := claimPaths(list); err == nil && len(paths) == 0 {
+		v.add(path+".audience_claim", "names no claim; leave it out for aud")
 	}
 }
 

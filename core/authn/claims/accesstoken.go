@@ -23,52 +23,124 @@ const (
 // CheckKind reports why a set of claims is not an access token's. An issuer
 // signs other things with the same keys: ID tokens, which a page hands to any
 // party, refresh tokens, and logout or security event tokens.
+//
+// A token that holds the hash of another one is an ID token. Of the others, one
+// that calls itself an access token or grants a scope is an access token; one
+// that does neither is not where it has what OpenID Connect puts into ID tokens.
 func (s Set) CheckKind(t Token) error {
-	if s["cnf"] != nil {
-		return errors.New("is bound to a key of its holder (cnf: RFC 9449, RFC 8705), which is not checked here")
-	}
-	if s["events"] != nil {
-		return errors.New("is a logout or security event token (events)")
-	}
-	named, err := s.namedKind()
+	kind, err := s.checkAnyKind()
 	if err != nil {
 		return err
 	}
+	if kind == kindID {
+		return errors.New("is an ID token (token_use or typ)")
+	}
 	for _, name := range []string{"at_hash", "c_hash", "s_hash"} {
 		if s[name] != nil {
-			return fmt.Errorf("is an ID token (%s)", name)
+			return fmt.Errorf("is an ID token (%s%s)", name, insecureHint)
 		}
 	}
-	if named || t == MarkedAccess {
+	if kind == kindAccess || t == MarkedAccess || s.grantsScope() {
 		return nil
 	}
 	return s.looksLikeIDToken()
 }
 
+// CheckKindOrIDToken is CheckKind for an issuer whose ID tokens are accepted.
+func (s Set) CheckKindOrIDToken() error {
+	_, err := s.checkAnyKind()
+	return err
+}
+
+const insecureHint = "; insecure_id_tokens accepts it"
+
+// CheckRequired reports which claim is absent that RFC 9068 section 2.2 requires.
+func (s Set) CheckRequired() error {
+	for _, name := range []string{"iss", "sub", "client_id", "jti"} {
+		text, err := s.Text(name)
+		if err != nil {
+			return err
+		}
+		if text == "" {
+			return fmt.Errorf("lacks %s, which RFC 9068 requires", name)
+		}
+	}
+	for _, name := range []string{"exp", "iat"} {
+		_, ok, err := s.Time(name)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("lacks %s, which RFC 9068 requires", name)
+		}
+	}
+	aud, err := s.Audience()
+	if err != nil {
+		return err
+	}
+	if len(aud) == 0 {
+		return errors.New("lacks aud, which RFC 9068 requires")
+	}
+	return nil
+}
+
+// checkAnyKind refuses what can be no token of a caller, and returns what the
+// token calls itself.
+func (s Set) checkAnyKind() (namedKind, error) {
+	if s["cnf"] != nil {
+		return kindUnnamed, errors.New("is bound to a key of its holder (cnf: RFC 9449, RFC 8705), which is not checked here")
+	}
+	if s["events"] != nil {
+		return kindUnnamed, errors.New("is a logout or security event token (events)")
+	}
+	return s.namedKind()
+}
+
+// namedKind is what a token calls itself in its claims.
+type namedKind int
+
+const (
+	kindUnnamed namedKind = iota
+	kindAccess
+	kindID
+)
+
 // Values of the claims that name the kind of a token: Hydra and Cognito use
 // token_use, Keycloak uses typ.
 var (
-	kindClaims  = []string{"token_use", "typ"}
-	accessKinds = []string{"access_token", "access", "bearer", "at+jwt"}
-	saysNothing = []string{"", "jwt"}
+	kindClaims = []string{"token_use", "typ"}
+	namedKinds = map[string]namedKind{
+		"": kindUnnamed, "jwt": kindUnnamed,
+		"access_token": kindAccess, "access": kindAccess, "bearer": kindAccess, "at+jwt": kindAccess,
+		"id": kindID, "id_token": kindID, "id+jwt": kindID,
+	}
 )
 
-func (s Set) namedKind() (named bool, err error) {
+func (s Set) namedKind() (namedKind, error) {
+	var kind namedKind
 	for _, claim := range kindClaims {
 		value, err := s.Text(claim)
 		if err != nil {
-			return false, err
+			return kindUnnamed, err
 		}
-		value = strings.ToLower(value)
-		switch {
-		case slices.Contains(saysNothing, value):
-		case slices.Contains(accessKinds, value):
-			named = true
-		default:
-			return false, fmt.Errorf("is a token of another kind (%s)", claim)
+		named, known := namedKinds[strings.ToLower(value)]
+		if !known {
+			return kindUnnamed, fmt.Errorf("is a token of another kind (%s is %.40q)", claim, value)
 		}
+		kind = max(kind, named) // of two names the one that says less for it counts
 	}
-	return named, nil
+	return kind, nil
+}
+
+// scopeClaims hold the granted scope (RFC 9068 section 2.2.3; Azure AD and Okta
+// use scp). ID tokens have none.
+var scopeClaims = []string{"scope", "scp"}
+
+func (s Set) grantsScope() bool {
+	return slices.ContainsFunc(scopeClaims, func(name string) bool {
+		granted, err := scopes(s[name])
+		return err == nil && len(granted) > 0
+	})
 }
 
 // looksLikeIDToken judges a token that does not say what it is by what OpenID
@@ -77,7 +149,7 @@ func (s Set) namedKind() (named bool, err error) {
 func (s Set) looksLikeIDToken() error {
 	for _, name := range []string{"nonce", "sid"} {
 		if s[name] != nil {
-			return fmt.Errorf("looks like an ID token (%s)", name)
+			return fmt.Errorf("looks like an ID token (%s, and no scope is granted%s)", name, insecureHint)
 		}
 	}
 	client, err := s.client()
@@ -89,7 +161,7 @@ func (s Set) looksLikeIDToken() error {
 		return err
 	}
 	if s["scope"] == nil && s["scp"] == nil && client != "" && len(aud) == 1 && aud[0] == client {
-		return errors.New("looks like an ID token (the client is the only audience and no scope is granted)")
+		return fmt.Errorf("looks like an ID token (the client is the only audience and no scope is granted%s)", insecureHint)
 	}
 	return nil
 }

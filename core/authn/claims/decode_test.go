@@ -174,9 +174,32 @@ func TestMeantFor(t *testing.T) {
 		`{"aud":[["api"]]}`:      false,
 		`{"aud":"https://api/"}`: false,
 	} {
-		err := set(t, text).MeantFor([]string{"api", "https://api"})
+		err := set(t, text).MeantFor(claims.MustPaths("aud"), []string{"api", "https://api"})
 		if (err == nil) != good {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// An issuer without aud in its access tokens names the client instead.
+func TestAudienceInAnotherClaim(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"client_id":"app"}`:                     "",
+		`{"azp":"app"}`:                           "",
+		`{"client_id":"app","azp":"other"}`:       "",
+		`{"client_id":"other","azp":"app"}`:       `is for another audience: client_id is "other"; accepted are "app"`,
+		`{"aud":"app"}`:                           `names no audience: client_id or azp is absent; accepted are "app"`,
+		`{"client_id":null,"azp":""}`:             `is for another audience: azp is ""; accepted are "app"`,
+		`{"client_id":{"app":true}}`:              `client_id is not a string or a list of strings`,
+		`{"client_id":["1","2","3","4","5",6]}`:   `client_id: list holds a number where a string belongs`,
+		`{"client_id":["1","2","3","4","5","6"]}`: `is for another audience: client_id is "1", "2", "3", "4", "5", 1 more; accepted are "app"`,
+	} {
+		got := ""
+		if err := set(t, text).MeantFor(claims.MustPaths("client_id", "azp"), []string{"app"}); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
 }
@@ -210,10 +233,36 @@ func TestCheckKind(t *testing.T) {
 		{`{"cnf":{"jkt":"x"}}`, claims.MarkedAccess, false},
 		{`{"cnf":{"x5t#S256":"x"}}`, claims.MarkedAccess, false},
 		{`{"events":{}}`, claims.MarkedAccess, false},
+		{`{"sid":"1","scope":"read","aud":"web","azp":"web"}`, claims.Unmarked, true}, // authentik's access token
+		{`{"nonce":"n","scp":"read","aud":"api"}`, claims.Unmarked, true},             // Azure AD B2C's access token
+		{`{"nonce":"n","scp":["read"]}`, claims.Unmarked, true},
+		{`{"nonce":"n","scope":""}`, claims.Unmarked, false},
+		{`{"nonce":"n","scp":[]}`, claims.Unmarked, false},
+		{`{"nonce":"n","scp":7}`, claims.Unmarked, false},
+		{`{"at_hash":"x","scope":"read"}`, claims.Unmarked, false},
+		{`{"token_use":"id","scope":"read"}`, claims.MarkedAccess, false},
+		{`{"token_use":"access","typ":"ID"}`, claims.Unmarked, false},
+		{`{"iss":"i","sub":"u","aud":"api","exp":1,"iat":1}`, claims.Unmarked, true}, // says nothing of its kind
 	} {
 		err := set(t, test.claims).CheckKind(test.token)
 		if (err == nil) != test.good {
 			t.Errorf("%s as %d: %v", test.claims, test.token, err)
+		}
+	}
+}
+
+func TestTokenThatIsNoIDTokenEitherIsRefused(t *testing.T) {
+	for text, good := range map[string]bool{
+		`{"at_hash":"x","nonce":"n","sid":"1"}`: true,
+		`{"token_use":"id"}`:                    true,
+		`{"typ":"ID"}`:                          true,
+		`{"token_use":"refresh_token"}`:         false,
+		`{"typ":"Offline"}`:                     false,
+		`{"events":{}}`:                         false,
+		`{"cnf":{"jkt":"x"}}`:                   false,
+	} {
+		if err := set(t, text).CheckKindOrIDToken(); (err == nil) != good {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

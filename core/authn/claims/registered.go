@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"gatehouse/core"
@@ -79,8 +80,10 @@ func (s Set) Begun(now time.Time, leeway time.Duration) error {
 
 // Audience returns aud: a string or a list of strings (RFC 7519 section
 // 4.1.3). A single string is one audience, whatever characters it holds.
-func (s Set) Audience() ([]string, error) {
-	switch v := s["aud"].(type) {
+func (s Set) Audience() ([]string, error) { return audience("aud", s["aud"]) }
+
+func audience(name string, value any) ([]string, error) {
+	switch v := value.(type) {
 	case nil:
 		return nil, nil
 	case string:
@@ -88,26 +91,60 @@ func (s Set) Audience() ([]string, error) {
 	case []any:
 		list, err := core.Strings(v)
 		if err != nil {
-			return nil, fmt.Errorf("aud: %w", err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		return list, nil
 	}
-	return nil, fmt.Errorf("aud is not a string or a list of strings")
+	return nil, fmt.Errorf("%s is not a string or a list of strings", name)
 }
 
-// MeantFor checks that one of the audiences is among aud.
-func (s Set) MeantFor(audiences []string) error {
-	aud, err := s.Audience()
-	if err != nil {
-		return err
+// MeantFor checks that one of the audiences is in the first of the claims that
+// is present.
+func (s Set) MeantFor(in []core.ClaimPath, audiences []string) error {
+	for _, path := range in {
+		value, ok := path.Lookup(s)
+		if !ok {
+			continue
+		}
+		named, err := audience(path.String(), value)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(named, func(a string) bool { return slices.Contains(audiences, a) }) {
+			return nil
+		}
+		return fmt.Errorf("is for another audience: %s is %s; accepted are %s", path, quoted(named), quoted(audiences))
 	}
-	if len(aud) == 0 {
-		return fmt.Errorf("aud is absent")
+	return fmt.Errorf("names no audience: %s is absent; accepted are %s", joinPaths(in), quoted(audiences))
+}
+
+const (
+	maxQuoted      = 5   // names in an error
+	maxQuotedBytes = 200 // of each
+)
+
+// quoted writes a list for an error.
+func quoted(names []string) string {
+	if len(names) == 0 {
+		return "empty"
 	}
-	if !slices.ContainsFunc(aud, func(a string) bool { return slices.Contains(audiences, a) }) {
-		return fmt.Errorf("aud names none of ours")
+	texts := make([]string, 0, len(names))
+	for i, name := range names {
+		if i == maxQuoted {
+			texts = append(texts, fmt.Sprintf("%d more", len(names)-i))
+			break
+		}
+		texts = append(texts, fmt.Sprintf("%.*q", maxQuotedBytes, name))
 	}
-	return nil
+	return strings.Join(texts, ", ")
+}
+
+func joinPaths(paths []core.ClaimPath) string {
+	texts := make([]string, len(paths))
+	for i, path := range paths {
+		texts[i] = path.String()
+	}
+	return strings.Join(texts, " or ")
 }
 
 // list reads the value at the first path that is present.

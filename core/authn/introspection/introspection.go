@@ -43,9 +43,12 @@ type Options struct {
 
 	// Issuer, where given, must be the exact iss of the response.
 	Issuer string
-	// Audiences, where given, are ours: the response must name one in aud.
-	// Without them a token counts whomever it is meant for.
+	// Audiences, where given, are ours: the response must name one in
+	// AudienceClaims. Without them a token counts whomever it is meant for.
 	Audiences []string
+	// AudienceClaims may hold the audience; the first that is present counts.
+	// Default: aud.
+	AudienceClaims []core.ClaimPath
 	// InsecureAcceptMissingExpiry accepts responds without exp, which RFC 7662
 	// leaves optional. They count for 30 s.
 	InsecureAcceptMissingExpiry bool
@@ -67,6 +70,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.AudienceClaims == nil {
+		o.AudienceClaims = claims.MustPaths("aud")
 	}
 	o.Claims = o.Claims.WithDefaults()
 	return o
@@ -231,10 +237,10 @@ func (a *Authenticator) check(response claims.Set) (issuer string, err error) {
 		return "", err
 	}
 	if a.options.Issuer != "" && issuer != a.options.Issuer {
-		return "", fmt.Errorf("is from another issuer (%.200q)", issuer)
+		return "", fmt.Errorf("is from another issuer: iss is %.200q; accepted is %.200q", issuer, a.options.Issuer)
 	}
 	if len(a.options.Audiences) > 0 {
-		if err := response.MeantFor(a.options.Audiences); err != nil {
+		if err := response.MeantFor(a.options.AudienceClaims, a.options.Audiences); err != nil {
 			return "", err
 		}
 	}

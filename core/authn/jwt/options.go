@@ -43,8 +43,11 @@ type Issuer struct {
 	// certificates as PEM. It is read once.
 	JWKSFile string
 
-	// Audiences are ours: a token must name one of them in aud.
+	// Audiences are ours: a token must name one of them in AudienceClaims.
 	Audiences []string
+	// AudienceClaims may hold the audience; the first that is present counts.
+	// Default: aud.
+	AudienceClaims []core.ClaimPath
 	// InsecureSkipAudience accepts tokens that are meant for others, which
 	// anyone who ever received one can then use here.
 	InsecureSkipAudience bool
@@ -56,6 +59,11 @@ type Issuer struct {
 	// and without "application/". "" stands for a token without typ.
 	// Default: JWT and at+jwt.
 	Types []string
+	// Strict accepts nothing but what RFC 9068 calls an access token.
+	Strict bool
+	// InsecureIDTokens accepts ID tokens, too. A page hands them to any party, and
+	// each of those can then use them here.
+	InsecureIDTokens bool
 	// Claims say where scopes, roles and permissions are.
 	Claims claims.Paths
 
@@ -94,6 +102,9 @@ func (i Issuer) withDefaults() Issuer {
 	}
 	if i.Types == nil {
 		i.Types = []string{"JWT", "at+jwt"}
+	}
+	if i.AudienceClaims == nil {
+		i.AudienceClaims = claims.MustPaths("aud")
 	}
 	if i.RefreshAfter == 0 {
 		i.RefreshAfter = 5 * time.Minute
@@ -156,6 +167,10 @@ func (i Issuer) validate(hasClient bool) error {
 		return errors.New("has no algorithm")
 	case len(i.Types) == 0:
 		return errors.New("has no token type")
+	case i.Strict && i.InsecureIDTokens:
+		return errors.New("is to follow RFC 9068 and to accept ID tokens, which contradict each other")
+	case i.Strict && !i.accepts(accessTokenType):
+		return errors.New("is to follow RFC 9068, and at+jwt is not one of its token types")
 	case i.RefreshAfter < 0 || i.MinInterval < 0:
 		return errors.New("has a negative duration")
 	case i.MaxAge < i.MinInterval:
@@ -197,6 +212,17 @@ func (i Issuer) validateURL() error {
 func (i *Issuer) accepts(typ string) bool {
 	typ = shortType(typ)
 	return slices.ContainsFunc(i.Types, func(t string) bool { return shortType(t) == typ })
+}
+
+// typeNames are the accepted types for an error, as they are configured.
+func (i *Issuer) typeNames() string {
+	names := make([]string, len(i.Types))
+	for n, typ := range i.Types {
+		if names[n] = typ; typ == "" {
+			names[n] = "none"
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 func shortType(typ string) string {

@@ -136,15 +136,16 @@ func (v *Verifier) issuerOf(t *token) (*trusted, error) {
 
 func (i *trusted) checkHeader(t *token) error {
 	if !slices.Contains(i.Algorithms, t.alg) {
-		return fmt.Errorf("has alg %.20q, which issuer %s may not use", t.alg, i.Issuer.Issuer)
+		return fmt.Errorf("header has alg %.20q; issuer %s may use %s (algorithms)", t.alg, i.Issuer.Issuer, strings.Join(i.Algorithms, ", "))
 	}
-	if !i.accepts(t.typ) {
-		if t.typ == "" {
-			return fmt.Errorf(`has no typ; list "" among the types of issuer %s to accept that`, i.Issuer.Issuer)
-		}
-		return fmt.Errorf("has typ %.40q, which is not a type of issuer %s", t.typ, i.Issuer.Issuer)
+	if i.accepts(t.typ) {
+		return nil
 	}
-	return nil
+	const expected = "issuer %s may use %s (token_types)"
+	if t.typ == "" {
+		return fmt.Errorf("header has no typ; "+expected+"; none among them accepts such tokens", i.Issuer.Issuer, i.typeNames())
+	}
+	return fmt.Errorf("header has typ %.40q; "+expected, t.typ, i.Issuer.Issuer, i.typeNames())
 }
 
 func (i *trusted) checkSignature(ctx context.Context, t *token) error {
@@ -172,11 +173,11 @@ func (i *Issuer) Principal(set claims.Set, typ string, now time.Time, leeway tim
 		return nil, err
 	}
 	if !i.InsecureSkipAudience {
-		if err := set.MeantFor(i.Audiences); err != nil {
+		if err := set.MeantFor(i.AudienceClaims, i.Audiences); err != nil {
 			return nil, err
 		}
 	}
-	if err := set.CheckKind(i.kind(typ)); err != nil {
+	if err := i.checkKind(set, typ); err != nil {
 		return nil, err
 	}
 	p := &core.Principal{Kind: core.KindJWT, Issuer: i.Issuer, Expiry: expiry}
@@ -184,6 +185,21 @@ func (i *Issuer) Principal(set claims.Set, typ string, now time.Time, leeway tim
 		return nil, err
 	}
 	return p, nil
+}
+
+func (i *Issuer) checkKind(set claims.Set, typ string) error {
+	if i.Strict {
+		if shortType(typ) != accessTokenType {
+			return fmt.Errorf("header has typ %.40q, and RFC 9068 asks for %s", typ, accessTokenType)
+		}
+		if err := set.CheckRequired(); err != nil {
+			return err
+		}
+	}
+	if i.InsecureIDTokens {
+		return set.CheckKindOrIDToken()
+	}
+	return set.CheckKind(i.kind(typ))
 }
 
 func (i *Issuer) kind(typ string) claims.Token {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/coretest"
 )
@@ -332,6 +333,64 @@ func TestTypesAreConfigurable(t *testing.T) {
 	b.accepts("no typ", b.sign(map[string]any{"typ": nil}, nil))
 	b.accepts("at+jwt", b.sign(map[string]any{"typ": "at+jwt"}, nil))
 	b.refuses("JWT", b.sign(nil, nil))
+	b.refuses("a typ that is called none", b.sign(map[string]any{"typ": "none"}, nil))
+	if _, err := b.verify(b.sign(nil, nil)); err == nil || !strings.Contains(err.Error(), `header has typ "JWT"; issuer `+b.issuer.URL+` may use none, at+jwt (token_types)`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What the error advises is a setting that works.
+func TestTokenWithoutTypeNamesTheSettingThatAcceptsIt(t *testing.T) {
+	b := setup(t, nil)
+	_, err := b.verify(b.sign(map[string]any{"typ": nil}, nil))
+	if want := "header has no typ; issuer " + b.issuer.URL + " may use JWT, at+jwt (token_types); none among them accepts such tokens"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestOnlyRFC9068AccessTokensInTheStrictProfile(t *testing.T) {
+	b := setup(t, func(o *jwt.Options) { o.Issuers[0].Strict = true })
+	typ := map[string]any{"typ": "at+jwt"}
+	b.accepts("a complete token", b.sign(typ, nil))
+	b.accepts("the full media type", b.sign(map[string]any{"typ": "application/AT+JWT"}, nil))
+	b.refuses("typ JWT", b.sign(nil, nil))
+	for _, claim := range []string{"iss", "exp", "aud", "sub", "client_id", "iat", "jti"} {
+		b.refuses("no "+claim, b.sign(typ, map[string]any{claim: nil}))
+	}
+	b.refuses("an empty jti", b.sign(typ, map[string]any{"jti": ""}))
+	b.refuses("azp for client_id", b.sign(typ, map[string]any{"client_id": nil, "azp": "web"}))
+	b.refuses("a token hash", b.sign(typ, map[string]any{"at_hash": "x"}))
+	for name, change := range map[string]func(*jwt.Issuer){
+		"ID tokens":   func(i *jwt.Issuer) { i.InsecureIDTokens = true },
+		"other types": func(i *jwt.Issuer) { i.Types = []string{"JWT"} },
+	} {
+		o := b.options
+		o.Issuers = []jwt.Issuer{b.options.Issuers[0]}
+		change(&o.Issuers[0])
+		if _, err := jwt.New(o); err == nil {
+			t.Errorf("the strict profile with %s was accepted", name)
+		}
+	}
+}
+
+// Dex puts at_hash into access tokens, which then cannot be told from ID tokens.
+func TestIDTokensPassOnlyWhereTheIssuerSaysSo(t *testing.T) {
+	b := setup(t, func(o *jwt.Options) { o.Issuers[0].InsecureIDTokens = true })
+	b.accepts("at_hash", b.issuer.Token(map[string]any{"at_hash": "x", "scope": nil}))
+	b.accepts("nonce and sid", b.issuer.Token(map[string]any{"nonce": "x", "sid": "x", "scope": nil}))
+	b.refuses("a refresh token", b.issuer.Token(map[string]any{"typ": "Refresh"}))
+	b.refuses("a logout token", b.issuer.Token(map[string]any{"events": map[string]any{}}))
+	b.refuses("another audience", b.issuer.Token(map[string]any{"aud": "other", "at_hash": "x"}))
+}
+
+func TestAudienceOfAnotherClaim(t *testing.T) {
+	b := setup(t, func(o *jwt.Options) {
+		o.Issuers[0].Audiences, o.Issuers[0].AudienceClaims = []string{"web"}, claims.MustPaths("client_id", "azp")
+	})
+	b.accepts("client_id", b.issuer.Token(map[string]any{"aud": nil}))
+	b.accepts("azp", b.issuer.Token(map[string]any{"aud": nil, "client_id": nil, "azp": "web"}))
+	b.refuses("another client", b.issuer.Token(map[string]any{"aud": "web", "client_id": "other"}))
+	b.refuses("no client", b.issuer.Token(map[string]any{"aud": "web", "client_id": nil}))
 }
 
 // A token may not bring the key that it is to be checked with.
@@ -449,8 +508,8 @@ func TestIDTokenAsAccessToken(t *testing.T) {
 	for name, changes := range map[string]map[string]any{
 		"at_hash":              {"at_hash": "x"},
 		"c_hash":               {"c_hash": "x"},
-		"nonce":                {"nonce": "x"},
-		"sid":                  {"sid": "x"},
+		"nonce":                {"nonce": "x", "scope": nil},
+		"sid":                  {"sid": "x", "scope": nil},
 		"token_use":            {"token_use": "id"},
 		"typ ID":               {"typ": "ID"},
 		"for the client alone": {"aud": []string{"web"}, "scope": nil},

@@ -1,0 +1,73 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"gatehouse/core/authn/claims"
+)
+
+// issuerOf loads a configuration with one issuer of these settings.
+func issuerOf(t *testing.T, settings string) *Issuer {
+	t.Helper()
+	c, err := Load([]byte(`{"permission_table": "public: [GET /]", "jwt": {"issuers": [{"issuer": "https://id.test"` + settings + `}]}}`))
+	if err != nil {
+		t.Fatalf("%s: %v", settings, err)
+	}
+	return &c.JWT.Issuers[0]
+}
+
+// problemsOf are the problems of one issuer of these settings.
+func problemsOf(t *testing.T, settings string) string {
+	t.Helper()
+	_, err := Load([]byte(`{"permission_table": "public: [GET /]", "jwt": {"issuers": [{"issuer": "https://id.test"` + settings + `}]}}`))
+	if err == nil {
+		t.Fatalf("%s was accepted", settings)
+	}
+	return err.Error()
+}
+
+func TestTokensWithoutTypeAreAcceptedByName(t *testing.T) {
+	i := issuerOf(t, `, "audience": ["api"], "token_types": ["none", "JWT"]`)
+	if got := i.types(); !slices.Equal(got, []string{"", "JWT"}) {
+		t.Errorf("types %q", got)
+	}
+	if got := problemsOf(t, `, "audience": ["api"], "token_types": [""]`); !strings.Contains(got, "token_types: write none for tokens without a typ header") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// An empty list reads as "nothing is accepted" and must not become the default.
+func TestEmptyListIsNotTheDefault(t *testing.T) {
+	for setting, want := range map[string]string{
+		"token_types": "token_types: is an empty list; leave it out for the default (at+jwt, application/at+jwt, JWT)",
+		"algorithms":  "algorithms: is an empty list; leave it out for the default (RS256,",
+	} {
+		for _, empty := range []string{"[]", "{}"} {
+			if got := problemsOf(t, `, "audience": ["api"], "`+setting+`": `+empty); !strings.Contains(got, want) {
+				t.Errorf("%s %s: %s", setting, empty, got)
+			}
+		}
+	}
+}
+
+func TestProfileThatContradictsOtherSettings(t *testing.T) {
+	got := problemsOf(t, `, "audience": ["api"], "profile": "rfc9068", "token_types": ["JWT"], "insecure_id_tokens": true`)
+	for _, want := range []string{"token_types: lacks at+jwt", "insecure_id_tokens: contradicts profile rfc9068"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+func TestAudienceClaimOfTheClient(t *testing.T) {
+	i := issuerOf(t, `, "audience": ["app"], "audience_claim": "client_id, azp"`)
+	j := JWT{Issuers: []Issuer{*i}}
+	if err := (claims.Set{"azp": "app"}).MeantFor(j.trusted()[0].AudienceClaims, i.Audience); err != nil {
+		t.Error(err)
+	}
+	if got := problemsOf(t, `, "audience": ["app"], "audience_claim": ","`); !strings.Contains(got, "audience_claim: names no claim") {
+		t.Errorf("got %s", got)
+	}
+}
