@@ -125,7 +125,7 @@ type Stats struct {
 	// Busy were misses that could not be looked up, because MaxCalls calls
 	// were under way.
 	Busy uint64
-	// Panics of Next.
+	// Panics of Next and, while it is called, of a store.
 	Panics uint64
 	// StoreErrors were failures of a store.
 	StoreErrors uint64
@@ -237,7 +237,8 @@ func (r *refusal) Is(target error) bool { return target == core.ErrInvalid }
 // call calls Next once, for all who wait. It is detached from the caller who
 // happened to come first: others must not lose the result because that one went
 // away.
-func (m *Memo) call(ctx context.Context, key Key, c core.Credential, maxAge time.Duration) (*core.Principal, error) {
+func (m *Memo) call(ctx context.Context, key Key, c core.Credential, maxAge time.Duration) (p *core.Principal, err error) {
+	defer m.survive(&p, &err)
 	select {
 	case m.slots <- struct{}{}:
 		defer func() { <-m.slots }()
@@ -251,21 +252,18 @@ func (m *Memo) call(ctx context.Context, key Key, c core.Credential, maxAge time
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.options.Timeout)
 	defer cancel()
-	p, err := m.next(ctx, c)
+	p, err = m.options.Next.AuthenticateToken(ctx, c)
 	m.keep(ctx, key, p, err)
 	return p, err
 }
 
-// next turns a panic into an error. It runs on a goroutine of its own, where a
-// panic would end the process.
-func (m *Memo) next(ctx context.Context, c core.Credential) (p *core.Principal, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			m.panics.Add(1)
-			p, err = nil, fmt.Errorf("panic while authenticating: %s", describe(v))
-		}
-	}()
-	return m.options.Next.AuthenticateToken(ctx, c)
+// survive is deferred: it turns a panic of Next or of a store into an error. A call
+// runs on a goroutine of its own, where a panic would end the process.
+func (m *Memo) survive(p **core.Principal, err *error) {
+	if v := recover(); v != nil {
+		m.panics.Add(1)
+		*p, *err = nil, fmt.Errorf("panic while authenticating: %s", describe(v))
+	}
 }
 
 // describe says what panicked and where.

@@ -91,3 +91,24 @@ func TestStoreThatFailsIsAMissAndNeverAnOpening(t *testing.T) {
 		t.Errorf("a store that hangs: %+v", p)
 	}
 }
+
+// panicking is a store that panics when it is to keep something.
+type panicking struct{ cache.Store }
+
+func (panicking) Set(context.Context, cache.Key, cache.Entry) error { panic("boom") }
+
+// TestPanicOfAStoreDoesNotEndTheProcess: a call runs on a goroutine of its own, where
+// a panic would end it.
+func TestPanicOfAStoreDoesNotEndTheProcess(t *testing.T) {
+	n := &next{answer: func(context.Context, core.Credential) (*core.Principal, error) {
+		return &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}, nil
+	}}
+	m := node(t, n, panicking{memory(t, 100, nil)}, memory(t, 100, nil), "")
+	p, err := m.AuthenticateToken(t.Context(), bearer("good"))
+	if err == nil || errors.Is(err, core.ErrInvalid) || p != nil {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if s := m.Stats(); s.Panics != 1 {
+		t.Errorf("%+v", s)
+	}
+}
