@@ -63,15 +63,19 @@ func New(o Options) (*Gate, error) {
 // decision.
 func (g *Gate) Check(ctx context.Context, r *Request) (d Decision) {
 	start := g.options.Now()
-	ctx = g.begin(ctx, r)
 	call := Call{Request: r}
-	defer func() {
-		if v := recover(); v != nil {
-			d = Refusal(r, fmt.Errorf("panic while deciding: %s", Thrown(v)))
-		}
-		g.end(ctx, Event{r, call.Path, &d, g.options.Now().Sub(start)})
-	}()
+	defer refusePanic(r, &d) // of the recorder
+	ctx = g.begin(ctx, r)
+	defer func() { g.end(ctx, Event{r, call.Path, &d, g.options.Now().Sub(start)}) }()
+	defer refusePanic(r, &d)
 	return g.check(ctx, &call)
+}
+
+// refusePanic is deferred: it turns a panic into a refusal.
+func refusePanic(r *Request, d *Decision) {
+	if v := recover(); v != nil {
+		*d = Refusal(r, fmt.Errorf("panic while deciding: %s", Thrown(v)))
+	}
 }
 
 // Refuse denies a request that a host cannot hand to Check, or cannot let go on
@@ -163,10 +167,12 @@ func (g *Gate) permit(ctx context.Context, call *Call, access Access, c Credenti
 	err = g.authorize(ctx, call, access, a.Principal)
 	var stepUp *StepUp
 	if r, ok := g.options.Authenticator.(Refresher); ok && errors.As(err, &stepUp) {
-		if a, err = g.authenticate(ctx, call, c, r.Refresh); err != nil {
-			return a, err
+		earlier := a.ResponseHeader
+		a, err = g.authenticate(ctx, call, c, r.Refresh)
+		a.ResponseHeader = slices.Concat(earlier, a.ResponseHeader)
+		if err == nil {
+			err = g.authorize(ctx, call, access, a.Principal)
 		}
-		err = g.authorize(ctx, call, access, a.Principal)
 	}
 	return a, err
 }

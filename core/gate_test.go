@@ -247,6 +247,26 @@ func TestEveryDecisionIsRecorded(t *testing.T) {
 	}
 }
 
+// failing is a recorder that panics at one of its calls.
+type failing struct{ begin bool }
+
+func (f failing) Begin(ctx context.Context, _ *Request) context.Context {
+	if f.begin {
+		panic("boom")
+	}
+	return ctx
+}
+func (failing) End(context.Context, Event) { panic("boom") }
+
+func TestPanicOfTheRecorderDenies(t *testing.T) {
+	for _, f := range []failing{{begin: true}, {}} {
+		g, _ := testGate(t, func(o *Options) { o.Recorder = f })
+		if d := g.Check(context.Background(), get("/private", "Authorization", "Bearer good")); d.Outcome != Deny || d.Status != 503 {
+			t.Errorf("%+v: %v %d", f, d.Outcome, d.Status)
+		}
+	}
+}
+
 func TestGateWithoutItsPartsIsNotBuilt(t *testing.T) {
 	for _, o := range []Options{{}, {Realm: "r"}, {Policy: paths{}, Extractor: everywhere, Authenticator: credentials{}, Identity: userID{}}} {
 		if g, err := New(o); err == nil || g != nil {

@@ -261,6 +261,31 @@ func TestRefreshedCookieGoesToTheClient(t *testing.T) {
 	}
 }
 
+// rotating gives out another cookie at every call.
+type rotating struct{ refreshing }
+
+func (rotating) Refresh(context.Context, *Call, Credential) (Authentication, error) {
+	return Authentication{ResponseHeader: []Header{{"Set-Cookie", "second"}}}, fmt.Errorf("%w: signed out", ErrInvalid)
+}
+
+// The cookie of the first call has replaced the client's already.
+func TestRefreshedCookieSurvivesAStepUp(t *testing.T) {
+	g, _ := testGate(t, func(o *Options) {
+		o.Authenticator = rotating{refreshing{Header{"Set-Cookie", "first"}}}
+		o.Policy = paths{"GET /private": {err: &StepUp{AAL: "aal2"}}}
+	})
+	d := g.Check(context.Background(), get("/private", "Cookie", "ory_kratos_session=live"))
+	var cookies []string
+	for _, h := range d.Header {
+		if h.Name == "Set-Cookie" {
+			cookies = append(cookies, h.Value)
+		}
+	}
+	if d.Status != 401 || !slices.Equal(cookies, []string{"first", "second"}) {
+		t.Errorf("%d, cookies %q", d.Status, cookies)
+	}
+}
+
 // echo answers with the body that it got.
 type echo struct{ fail error }
 
