@@ -460,6 +460,7 @@ func TestFaultySourceNeitherStopsTheGateNorSpins(t *testing.T) {
 		"has no version":       func(string) (Content, error) { return Content{"", nil}, nil },
 		"does not wait":        func(string) (Content, error) { return Content{"1", good}, nil },
 		"fails without a word": func(string) (Content, error) { return Content{}, errors.New("") },
+		"fails at once again":  func(string) (Content, error) { return Content{"2", nil}, errors.New("no table") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			first := true

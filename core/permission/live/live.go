@@ -166,6 +166,7 @@ func (n notLoaded) Allows(context.Context, *core.Call, *core.Principal) error {
 // next waits for the next version of a source and takes it over, if it is good.
 // It reports false when the source could not be read.
 func (l *Live) next(ctx context.Context, f *follower) (read bool) {
+	before := f.version
 	content, table, err := f.read(ctx, l.compile)
 	if err != nil && ctx.Err() != nil {
 		f.interrupted(ctx.Err())
@@ -175,7 +176,7 @@ func (l *Live) next(ctx context.Context, f *follower) (read bool) {
 		return false
 	}
 	reload := Reload{Names: f.source.Names(), Shadow: f == &l.shadow, Err: err, Version: content.Version}
-	read = err == nil || content.Version != ""
+	read = err == nil || content.Version != "" && content.Version != before
 	if !f.take(content.Version, table, err) {
 		return read // the same failure again
 	}
@@ -232,7 +233,7 @@ func (f *follower) read(ctx context.Context, compile func(...*permission.File) (
 	doing := "reading the source"
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("panic while %s: %v", doing, v)
+			err = fmt.Errorf("panic while %s: %s", doing, core.Thrown(v))
 		}
 	}()
 	c, err = f.source.Next(ctx, f.version)
@@ -253,11 +254,11 @@ func (f *follower) read(ctx context.Context, compile func(...*permission.File) (
 var errSameVersion = errors.New("the source returned the version again that it was asked to replace")
 
 // take notes what was read, and puts the table in force if it is good. It reports
-// false when the source cannot be read for the same reason as before.
+// false when the same content, or none, fails for the same reason as before.
 func (f *follower) take(version string, table *permission.Table, err error) (news bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	news = err == nil || version != "" || f.err == nil || f.err.Error() != err.Error()
+	news = err == nil || version != "" && version != f.version || f.err == nil || f.err.Error() != err.Error()
 	f.version, f.err = version, err
 	if err == nil {
 		f.table.Store(table)
