@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission/condition"
+	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pathindex"
 	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/report"
@@ -43,7 +44,7 @@ func (c *compiler) check() {
 
 func (c *compiler) checkPermission(f *File, i int) {
 	p := &f.Permissions[i]
-	if problem := PermissionNameProblem("permission "+report.Quote(p.Name), p.Name); problem != "" {
+	if problem := names.PermissionProblem("permission "+report.Quote(p.Name), p.Name); problem != "" {
 		c.problems.Add(f.permissionPlace(i), "%s", problem)
 	}
 	c.checkActivities(f, InPermission, p.Activities, func() string { return member("permissions", p.Name, i) + ".activities" })
@@ -52,7 +53,7 @@ func (c *compiler) checkPermission(f *File, i int) {
 func (c *compiler) checkRole(f *File, i int) {
 	r := &f.Roles[i]
 	what := "role " + report.Quote(r.Name)
-	if problem := RoleNameProblem(what, r.Name); problem != "" {
+	if problem := names.RoleProblem(what, r.Name); problem != "" {
 		c.problems.Add(f.rolePlace(i), "%s", problem)
 	}
 	c.checkGrants(what, r.Grants, func(grant int) report.Place { return f.roleGrantPlace(i, grant) })
@@ -61,13 +62,13 @@ func (c *compiler) checkRole(f *File, i int) {
 func (c *compiler) checkScope(f *File, i int) {
 	s := &f.Scopes[i]
 	what := "scope " + report.Quote(s.Name)
-	if problem := ScopeNameProblem(what, s.Name); problem != "" {
+	if problem := names.ScopeProblem(what, s.Name); problem != "" {
 		c.problems.Add(f.scopePlace(i), "%s", problem)
 	}
 	at := func(grant int) report.Place { return f.scopeGrantPlace(i, grant) }
 	for grant, g := range s.Grants {
 		if g.Role {
-			c.problems.Add(at(grant), "%s: %s is a role, and a scope grants permissions only; list the permissions", what, report.Quote(RolePrefix+g.Name))
+			c.problems.Add(at(grant), "%s: %s is a role, and a scope grants permissions only; list the permissions", what, report.Quote(names.RolePrefix+g.Name))
 		}
 	}
 	c.checkGrants(what, s.Grants, at)
@@ -159,7 +160,7 @@ func (a *activityCheck) checkMethods() {
 		a.problems.Add(a.part("methods"), "methods is empty; list at least one, or ANY for every method")
 	}
 	for i, m := range a.Methods {
-		if problem := MethodProblem(a.Methods, i); problem != "" {
+		if problem := pattern.MethodProblem(a.Methods, i); problem != "" {
 			a.problems.Add(a.part("methods"), "%s", problem)
 			continue
 		}
@@ -190,8 +191,8 @@ func (a *activityCheck) checkRequirements() {
 		words []string
 		check func(what, word string) string
 	}{
-		{"all_scopes", r.AllScopes, ScopeNameProblem},
-		{"any_scope", r.AnyScope, ScopeNameProblem},
+		{"all_scopes", r.AllScopes, names.ScopeProblem},
+		{"any_scope", r.AnyScope, names.ScopeProblem},
 		{"credentials", r.Credentials, func(what, kind string) string { return oneOfProblem(what, kind, core.KindNames()) }},
 	} {
 		for i, word := range list.words {
@@ -258,7 +259,7 @@ func (f *File) namedPlace(at report.Place, list, name string, i int) report.Plac
 // member is the path of a member of a list: by its name, or by its number where
 // the name is none that a path could hold.
 func member(list, name string, i int) string {
-	if name == "" || len(name) > MaxName || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+	if name == "" || len(name) > names.MaxLength || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
 		return fmt.Sprintf("%s[%d]", list, i)
 	}
 	return list + "." + name
@@ -283,87 +284,8 @@ func (f *File) grantPlace(at report.Place, list, name string, i, grant int) repo
 
 // --- what a value may be; each problem follows the value
 
-// MaxName is the greatest length of a name in bytes.
-const MaxName = 256
-
-// RolePrefix marks a role among the permissions that a role grants.
-const RolePrefix = "role:"
-
 // AssuranceLevels are the values of Requirements.AAL, the least first.
 var AssuranceLevels = []string{"aal1", "aal2", "aal3"}
-
-// MethodPattern is the form of a method.
-const MethodPattern = "[A-Z][A-Z0-9-]*"
-
-func isMethod(m string) bool {
-	for i := range len(m) {
-		c := m[i]
-		if !('A' <= c && c <= 'Z' || i > 0 && ('0' <= c && c <= '9' || c == '-')) {
-			return false
-		}
-	}
-	return m != ""
-}
-
-// MethodProblem says what is wrong with one of the methods of an activity, or
-// nothing.
-func MethodProblem(methods []string, i int) string {
-	m := methods[i]
-	switch {
-	case m == "":
-		return "an empty method; write a method such as GET"
-	case m == "*":
-		return `the method "*" is not accepted; write ANY for every method`
-	case slices.Contains(methods[:i], m):
-		return fmt.Sprintf("method %s is listed twice; remove one", m)
-	case m == AnyMethod && len(methods) > 1:
-		return "ANY stands for every method; remove the other methods"
-	case isMethod(m):
-		return ""
-	case isMethod(strings.ToUpper(m)):
-		return fmt.Sprintf("method %q is not in upper case; methods are case-sensitive (RFC 9110 section 9.1), so write %s", m, strings.ToUpper(m))
-	}
-	return fmt.Sprintf("%q is not a method; use upper-case letters, digits and '-'", m)
-}
-
-// PermissionNameProblem says what is wrong with the name of a permission, which
-// what stands for in the message, or nothing.
-func PermissionNameProblem(what, name string) string {
-	if strings.HasPrefix(name, RolePrefix) {
-		return fmt.Sprintf("%s: a name may not begin with %q, which includes a role in a role; choose another name", what, RolePrefix)
-	}
-	return ScopeNameProblem(what, name)
-}
-
-// ScopeNameProblem does so for a name that travels in a list of scopes: it has the
-// characters of RFC 6749 section 3.3, without the comma that separates names in a
-// header.
-func ScopeNameProblem(what, name string) string {
-	if len(name) > MaxName {
-		return fmt.Sprintf("%s is longer than %d bytes; shorten it", what, MaxName)
-	}
-	odd := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' || r == '\\' || r == ',' }
-	if name == "" || strings.ContainsFunc(name, odd) {
-		return what + ` is not a name that a scope may have (RFC 6749 section 3.3); use visible ASCII characters other than " \ and ,`
-	}
-	return ""
-}
-
-// RoleNameProblem does so for the name of a role, which comes from a directory and
-// may hold spaces and letters of any script.
-func RoleNameProblem(what, name string) string {
-	switch {
-	case name == "" || strings.TrimSpace(name) != name:
-		return what + " names no role, or one with white space around it; write the name as it is"
-	case len(name) > MaxName:
-		return fmt.Sprintf("%s is longer than %d bytes; shorten it", what, MaxName)
-	case !utf8.ValidString(name):
-		return what + " is not valid UTF-8; write it as UTF-8"
-	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return what + " holds a character that cannot be printed; remove it"
-	}
-	return ""
-}
 
 func oneOfProblem(what, word string, known []string) string {
 	if slices.Contains(known, word) {

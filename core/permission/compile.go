@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pathindex"
 	"gatehouse/core/permission/report"
 )
@@ -113,7 +114,7 @@ func (c *compiler) suggestPermission(name string) string {
 	}
 	for _, f := range c.files {
 		if slices.ContainsFunc(f.Roles, func(r Role) bool { return r.Name == name }) {
-			return "; to include the role write " + report.Quote(RolePrefix+name)
+			return "; to include the role write " + report.Quote(names.RolePrefix+name)
 		}
 	}
 	return report.DidYouMean(name, c.table.permissions)

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"gatehouse/core/permission/condition"
-	"gatehouse/core/permission/pathindex"
 	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/report"
 )
@@ -81,7 +80,7 @@ type Activity struct {
 }
 
 // AnyMethod in an activity stands for every method.
-const AnyMethod = pathindex.AnyMethod
+const AnyMethod = pattern.AnyMethod
 
 // Requirements are what a call needs in addition to the permission. All that are
 // set must hold; the zero value requires nothing.

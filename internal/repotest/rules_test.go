@@ -111,18 +111,111 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/identity":            {"gatehouse/core", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/login":               {"gatehouse/core", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/metadata":            {"gatehouse/core"},
-		"gatehouse/core/permission":          {"gatehouse/core", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/observe":             {"gatehouse/core"},
 		"gatehouse/core/coretest":            {"gatehouse/core", "gatehouse/core/authn/idp"},
 	}
 	for _, p := range packages(t, ".") {
-		if p.ImportPath == "gatehouse/core/config" || !strings.HasPrefix(p.ImportPath, "gatehouse/core/") || strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/") {
+		if p.ImportPath == "gatehouse/core/config" || !strings.HasPrefix(p.ImportPath, "gatehouse/core/") || (p.ImportPath == "gatehouse/core/permission" || strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/")) {
 			continue
 		}
 		for _, path := range p.Imports {
 			if strings.HasPrefix(path, "gatehouse/") && !slices.Contains(allowed[p.ImportPath], path) && !strings.HasPrefix(path, p.ImportPath+"/") {
 				t.Errorf("%s imports %s, which TestCorePackagesKnowFewOthers does not list", p.ImportPath, path)
 			}
+		}
+	}
+}
+
+// permissionRooms are the packages of core/permission from the bottom. Each may
+// import what is listed for it: packages of core, and rooms that stand above it
+// in this list.
+var permissionRooms = []struct{ name, imports string }{
+	{"permission/report", ""},
+	{"permission/names", ""},
+	{"permission/automaton", ""},
+	{"permission/pattern", "permission/report"},
+	{"permission/pathindex", "permission/automaton permission/pattern"},
+	{"permission/condition", "core httpsyntax permission/pattern permission/report"},
+	{"permission", "core permission/report permission/names permission/pattern permission/pathindex permission/condition"},
+	{"permission/strictyaml", "permission/report"},
+	{"permission/tablefile", "core permission permission/report permission/names permission/pattern permission/condition permission/strictyaml"},
+	{"permission/live", "core follow permission permission/tablefile"},
+	{"permission/inspect", "core permission"},
+	{"permission/expectation", "core permission permission/report permission/strictyaml"},
+	{"permission/analysis", "core permission permission/automaton permission/pattern"},
+	{"permission/analysis/lint", "core permission permission/report permission/automaton permission/analysis"},
+	{"permission/analysis/diff", "core permission permission/automaton permission/analysis"},
+	{"permission/draft", "permission permission/report permission/names permission/tablefile"},
+	{"permission/openapi", "core permission/automaton permission/analysis permission/draft"},
+	{"permission/sqlimport", "permission permission/draft"},
+	{"permission/replay", "core httpsyntax permission permission/inspect"},
+}
+
+// A room of core/permission that knew more than it needs would again be hard to
+// enter: nothing below the table knows YAML, and only pathindex knows matching.
+func TestArrowsOfPermissionPointDown(t *testing.T) {
+	allowed := map[string][]string{}
+	below := []string{"gatehouse/core", "gatehouse/core/httpsyntax", "gatehouse/core/follow"}
+	for _, room := range permissionRooms {
+		path := "gatehouse/core/" + room.name
+		allowed[path] = []string{}
+		for _, name := range strings.Fields(room.imports) {
+			to := strings.TrimSuffix("gatehouse/core/"+name, "/core")
+			if !slices.Contains(below, to) {
+				t.Errorf("%s may import %s, which does not stand below it", path, to)
+			}
+			allowed[path] = append(allowed[path], to)
+		}
+		below = append(below, path)
+	}
+	for _, p := range packages(t, ".") {
+		if p.ImportPath != "gatehouse/core/permission" && !strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/") {
+			continue
+		}
+		list, known := allowed[p.ImportPath]
+		if !known {
+			t.Errorf("%s is no room of permissionRooms; give it its place there", p.ImportPath)
+		}
+		for _, path := range p.Imports {
+			if strings.HasPrefix(path, "gatehouse/") && !slices.Contains(list, path) {
+				t.Errorf("%s imports %s, which permissionRooms does not list", p.ImportPath, path)
+			}
+		}
+		for _, trade := range []struct{ library, room string }{
+			{"cel.dev/", "condition"}, {"go.yaml.in/", "strictyaml, tablefile, expectation or openapi"}, {"github.com/jackc/pgx/", "sqlimport"},
+		} {
+			uses := slices.ContainsFunc(p.Imports, func(path string) bool { return strings.HasPrefix(path, trade.library) })
+			if uses && !strings.Contains(trade.room, filepath.Base(p.ImportPath)) {
+				t.Errorf("%s imports %s, which is the trade of %s", p.ImportPath, trade.library, trade.room)
+			}
+		}
+	}
+}
+
+// roomLines is how many lines without tests a package of core may have before it
+// is hard to enter; some that are larger may not grow.
+const roomLines = 1500
+
+var largerRooms = map[string]int{"gatehouse/core": 1800, "gatehouse/core/config": 2600}
+
+func TestNoRoomOfCoreIsTooLarge(t *testing.T) {
+	for _, p := range packages(t, ".") {
+		if p.ImportPath != "gatehouse/core" && !strings.HasPrefix(p.ImportPath, "gatehouse/core/") {
+			continue
+		}
+		lines, limit := 0, roomLines
+		if larger, ok := largerRooms[p.ImportPath]; ok {
+			limit = larger
+		}
+		for _, name := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines += bytes.Count(text, []byte("\n"))
+		}
+		if lines > limit {
+			t.Errorf("%s has %d lines, want %d at most; split it by what its parts know", p.ImportPath, lines, limit)
 		}
 	}
 }

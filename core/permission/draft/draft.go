@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/tablefile"
 )
@@ -156,7 +157,7 @@ func (g *Grants) grants() []permission.Grant {
 	grants := make([]permission.Grant, len(g.Permissions))
 	for i, name := range g.Permissions {
 		grants[i].Name = name
-		if role, ok := strings.CutPrefix(name, permission.RolePrefix); ok {
+		if role, ok := strings.CutPrefix(name, names.RolePrefix); ok {
 			grants[i] = permission.Grant{Name: role, Role: true}
 		}
 	}
@@ -190,10 +191,10 @@ var notInName = regexp.MustCompile(`[^!#-+\--\[\]-~]+`)
 // OAuth 2.0 scope (RFC 6749 section 3.3) except the comma.
 func Name(text string) string {
 	name := strings.Trim(notInName.ReplaceAllString(text, "-"), "-")
-	if strings.HasPrefix(name, permission.RolePrefix) {
-		name = "role-" + strings.TrimPrefix(name, permission.RolePrefix)
+	if strings.HasPrefix(name, names.RolePrefix) {
+		name = "role-" + strings.TrimPrefix(name, names.RolePrefix)
 	}
-	return name[:min(len(name), permission.MaxName)]
+	return name[:min(len(name), names.MaxLength)]
 }
 
 // Check says why an activity would not load, or nothing.

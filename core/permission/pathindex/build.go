@@ -14,15 +14,12 @@ import (
 
 // Entry is a set of calls: what an index knows of an activity.
 type Entry struct {
-	// Methods holds at least one; AnyMethod stands for every method.
+	// Methods holds at least one; pattern.AnyMethod stands for every method.
 	Methods []string
 	// Hosts is empty when every host is covered.
 	Hosts []string
 	Path  *pattern.Path
 }
-
-// AnyMethod in an Entry stands for every method.
-const AnyMethod = "ANY"
 
 // EntryError says which entry cannot be indexed.
 type EntryError struct {
@@ -101,7 +98,7 @@ func (b *builder) build(entries []Entry) (trees, error) {
 
 // set is a set of methods, each of which it numbers where it is new.
 func (m methodBits) set(methods []string) uint64 {
-	if methods[0] == AnyMethod {
+	if methods[0] == pattern.AnyMethod {
 		return ^uint64(0)
 	}
 	var set uint64

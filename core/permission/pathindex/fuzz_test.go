@@ -58,8 +58,8 @@ func indexOfLines(t testing.TB, lines string) *listed {
 			continue
 		}
 		e := Entry{Methods: strings.Split(words[0], ","), Path: path}
-		if slices.Contains(e.Methods, AnyMethod) {
-			e.Methods = []string{AnyMethod}
+		if slices.Contains(e.Methods, pattern.AnyMethod) {
+			e.Methods = []string{pattern.AnyMethod}
 		}
 		if len(words) == 3 {
 			if pattern.CheckHost(words[1]) != "" {

@@ -39,7 +39,7 @@ func (l *linear) matched(method, authority, path string) []uint32 {
 }
 
 func (e *Entry) coversMethod(method string) bool {
-	return slices.Contains(e.Methods, method) || e.Methods[0] == AnyMethod
+	return slices.Contains(e.Methods, method) || e.Methods[0] == pattern.AnyMethod
 }
 
 func (e *Entry) coversHost(host string) bool {

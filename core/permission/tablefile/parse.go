@@ -9,6 +9,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/condition"
+	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/strictyaml"
@@ -72,7 +73,7 @@ func (p *parser) table(root *yaml.Node) {
 
 func (p *parser) permission(e strictyaml.Entry) {
 	what := "permission " + report.Quote(e.Name)
-	if problem := permission.PermissionNameProblem(what, e.Name); problem != "" {
+	if problem := names.PermissionProblem(what, e.Name); problem != "" {
 		p.Refuse(e.Key, "%s", problem)
 		return
 	}
@@ -95,7 +96,7 @@ func (p *parser) role(e strictyaml.Entry) {
 	}
 	role := permission.Role{Place: p.At(e.Key), Name: e.Name}
 	for _, item := range p.Words(e.Value, what, "permissions, or role:NAME to include a role") {
-		name, isRole := strings.CutPrefix(item.Name, permission.RolePrefix)
+		name, isRole := strings.CutPrefix(item.Name, names.RolePrefix)
 		if isRole && !p.roleName(item.Value, what+": "+report.Quote(item.Name), name) {
 			continue
 		}
@@ -111,7 +112,7 @@ func (p *parser) scope(e strictyaml.Entry) {
 	}
 	scope := permission.Scope{Place: p.At(e.Key), Name: e.Name}
 	for _, item := range p.Words(e.Value, what, "permissions") {
-		if strings.HasPrefix(item.Name, permission.RolePrefix) {
+		if strings.HasPrefix(item.Name, names.RolePrefix) {
 			p.Refuse(item.Value, "%s: %q is a role, and a scope grants permissions only; list the permissions", what, item.Name)
 			continue
 		}
@@ -220,7 +221,7 @@ func (p *parser) longActivity(n *yaml.Node, what string, known strictyaml.Keys, 
 func (p *parser) methods(names []string, what string, node func(int) *yaml.Node) []string {
 	ok := len(names) > 0
 	for i := range names {
-		if problem := permission.MethodProblem(names, i); problem != "" {
+		if problem := pattern.MethodProblem(names, i); problem != "" {
 			p.Refuse(node(i), "%s: %s", what, problem)
 			ok = false
 		}
@@ -331,7 +332,7 @@ func (p *parser) condition(a *permission.Activity, what string, n *yaml.Node) {
 // --- names
 
 func (p *parser) scopeToken(n *yaml.Node, what string) bool {
-	problem := permission.ScopeNameProblem(what, n.Value)
+	problem := names.ScopeProblem(what, n.Value)
 	if problem != "" {
 		p.Refuse(n, "%s", problem)
 	}
@@ -339,7 +340,7 @@ func (p *parser) scopeToken(n *yaml.Node, what string) bool {
 }
 
 func (p *parser) roleName(n *yaml.Node, what, name string) bool {
-	problem := permission.RoleNameProblem(what, name)
+	problem := names.RoleProblem(what, name)
 	if problem != "" {
 		p.Refuse(n, "%s", problem)
 	}

@@ -3,7 +3,7 @@ package tablefile
 import (
 	"encoding/json"
 
-	"gatehouse/core/permission"
+	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/strictyaml"
 )
@@ -27,7 +27,7 @@ func JSONSchema() []byte {
 }
 
 func mapOf(values schema) schema {
-	return schema{"type": "object", "additionalProperties": values, "propertyNames": schema{"minLength": 1, "maxLength": permission.MaxName}}
+	return schema{"type": "object", "additionalProperties": values, "propertyNames": schema{"minLength": 1, "maxLength": names.MaxLength}}
 }
 
 func listOf(items schema) schema { return schema{"type": "array", "items": items} }
@@ -49,7 +49,7 @@ func boolean(normally bool) schema { return schema{"type": "boolean", "default":
 func oneOf(words ...string) schema { return schema{"type": "string", "enum": words} }
 
 var (
-	methodsSchema = nonEmptyListOf(schema{"type": "string", "pattern": "^" + permission.MethodPattern + "$"})
+	methodsSchema = nonEmptyListOf(schema{"type": "string", "pattern": "^" + pattern.MethodPattern + "$"})
 	pathSchema    = schema{"type": "string", "minLength": 1, "maxLength": pattern.MaxPath}
 )
 
@@ -57,7 +57,7 @@ var (
 func activitySchema(long strictyaml.Keys) schema {
 	short := schema{
 		"type":        "string",
-		"pattern":     "^" + permission.MethodPattern + "(," + permission.MethodPattern + ")* +\\S+$",
+		"pattern":     "^" + pattern.MethodPattern + "(," + pattern.MethodPattern + ")* +\\S+$",
 		"description": "Methods and a path regex: GET,HEAD /users/[^/]+",
 	}
 	return schema{"anyOf": []schema{short, long.JSONSchema()}}

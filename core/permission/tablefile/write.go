@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/names"
 )
 
 // Comments stand above parts of a file. Text from anywhere stays inside of them.
@@ -72,14 +73,14 @@ func (w writer) file(f *permission.File) *yaml.Node {
 }
 
 func grants(list []permission.Grant) *yaml.Node {
-	names := make([]string, len(list))
+	granted := make([]string, len(list))
 	for i, g := range list {
-		names[i] = g.Name
+		granted[i] = g.Name
 		if g.Role {
-			names[i] = permission.RolePrefix + g.Name
+			granted[i] = names.RolePrefix + g.Name
 		}
 	}
-	return newTexts(names)
+	return newTexts(granted)
 }
 
 func (w writer) permission(p *permission.Permission) *yaml.Node {
