@@ -17,9 +17,8 @@ import (
 // Bounds of what is parsed. What a gateway passes on has passed its own limits of a
 // TLS handshake, but a proxy can be configured to pass on a client's header.
 const (
-	maxSize = 64 << 10
-	// MaxChain is the longest chain.
-	MaxChain = 10
+	maxSize  = 64 << 10
+	maxChain = 10
 )
 
 // FromNGINX is what $ssl_client_raw_cert and $ssl_client_verify hold, in nginx and
@@ -32,15 +31,15 @@ func FromNGINX(certificate, verify string) (*core.ClientTLS, error) {
 		}
 		return &core.ClientTLS{}, nil
 	}
-	chain, err := PEM(certificate)
+	chain, err := parsePEM(certificate)
 	if err != nil {
 		return nil, err
 	}
 	return &core.ClientTLS{Chain: chain, Verified: verified}, nil
 }
 
-// PEM reads one or more certificates, and nothing else beside them.
-func PEM(text string) ([]*x509.Certificate, error) {
+// parsePEM reads one or more certificates, and nothing else beside them.
+func parsePEM(text string) ([]*x509.Certificate, error) {
 	if len(text) > maxSize {
 		return nil, tooLong(len(text))
 	}
@@ -57,8 +56,8 @@ func PEM(text string) ([]*x509.Certificate, error) {
 		if err != nil {
 			return nil, err
 		}
-		if all = append(all, c); len(all) > MaxChain {
-			return nil, fmt.Errorf("the client's chain has more than %d certificates", MaxChain)
+		if all = append(all, c); len(all) > maxChain {
+			return nil, fmt.Errorf("the client's chain has more than %d certificates", maxChain)
 		}
 	}
 	if len(all) == 0 {
@@ -67,8 +66,8 @@ func PEM(text string) ([]*x509.Certificate, error) {
 	return all, nil
 }
 
-// Base64 reads one certificate, the base64 form of its DER encoding.
-func Base64(text string) (*x509.Certificate, error) {
+// parseBase64 reads one certificate, the base64 form of its DER encoding.
+func parseBase64(text string) (*x509.Certificate, error) {
 	if len(text) > maxSize {
 		return nil, tooLong(len(text))
 	}

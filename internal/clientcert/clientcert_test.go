@@ -3,6 +3,7 @@ package clientcert
 import (
 	"encoding/base64"
 	"encoding/pem"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -45,7 +46,7 @@ func TestTruncatedCertificateIsAnError(t *testing.T) {
 		"text before": "x\n" + whole, "text behind": whole + "x", "a key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 		"not DER": pemOf(der[:len(der)-1]), "eleven": strings.Repeat(whole, 11), "too long": strings.Repeat("-", maxSize+1),
 	} {
-		if all, err := PEM(text); err == nil {
+		if all, err := parsePEM(text); err == nil {
 			t.Errorf("PEM, %s: %d certificates", name, len(all))
 		}
 	}
@@ -53,14 +54,29 @@ func TestTruncatedCertificateIsAnError(t *testing.T) {
 		"empty": "", "half": encoded[:len(encoded)/2], "line break": encoded[:64] + "\n" + encoded[64:], "space": " " + encoded,
 		"more behind": encoded + "AAAA", "too long": strings.Repeat("A", maxSize+4),
 	} {
-		if _, err := Base64(text); err == nil {
+		if _, err := parseBase64(text); err == nil {
 			t.Errorf("base64, %s: no error", name)
 		}
 	}
-	if all, err := PEM(whole + "\n" + whole); err != nil || len(all) != 2 {
+	if all, err := parsePEM(whole + "\n" + whole); err != nil || len(all) != 2 {
 		t.Errorf("two certificates: %d, %v", len(all), err)
 	}
-	if c, err := Base64(encoded); err != nil || c.Subject.CommonName != "client" {
+	if c, err := parseBase64(encoded); err != nil || c.Subject.CommonName != "client" {
 		t.Errorf("base64: %v", err)
+	}
+}
+
+func TestXFCCWithMoreThanOneElementIsRefused(t *testing.T) {
+	der := coretest.Certificate(t, "client").Certificate[0]
+	escaped := strings.ReplaceAll(url.PathEscape(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))), "+", "%2B")
+	cert := `Cert="` + escaped + `"`
+	for value, good := range map[string]bool{
+		cert: true, `By=spiffe://a;` + cert: true, `Subject="O=\",Cert=x"; ` + cert: false, `Subject="O=\";";` + cert: true,
+		cert + ";" + cert: false, cert + "," + cert: false, "Hash=a": false, `Cert="` + escaped: false, `Cert=""`: false,
+	} {
+		chain, err := XFCC(value)
+		if (err == nil) != good || good && len(chain) != 1 {
+			t.Errorf("%.60s: %v", value, err)
+		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"gatehouse/core"
+	"gatehouse/internal/clientcert"
 	"gatehouse/plugins/forwardauth/settings"
 )
 
@@ -136,7 +137,7 @@ func clientTLS(source *authv3.AttributeContext_Peer, verified bool) (*core.Clien
 	if source.GetCertificate() == "" {
 		return &core.ClientTLS{}, nil
 	}
-	chain, err := escapedPEM(source.GetCertificate())
+	chain, err := clientcert.EscapedPEM(source.GetCertificate())
 	if err != nil {
 		return nil, fmt.Errorf("%w: source.certificate %w", core.ErrBadRequest, err)
 	}
