@@ -197,7 +197,7 @@ func TestRulesAreComplete(t *testing.T) {
 // TestSARIFHasTheRequiredMembers looks for what the schema of SARIF 2.1.0 asks
 // for, and for what refers from one part to another.
 func TestSARIFHasTheRequiredMembers(t *testing.T) {
-	report := Files([]File{{"a.yaml", []byte("session: {kratos_url: 'http://k'}\npath: {allow_semicolon: true} # lint:ignore relaxed-path: ours\nrealm: [é, 1]\n")}}, Options{})
+	report := Files([]File{{"a b.yaml", []byte("session: {kratos_url: 'http://k'}\npath: {allow_semicolon: true} # lint:ignore relaxed-path: ours\nrealm: [é, 1]\n")}}, Options{})
 	text, err := json.Marshal(finding.SARIF(report.Findings, report.Silenced))
 	if err != nil {
 		t.Fatal(err)
@@ -238,7 +238,7 @@ func TestSARIFHasTheRequiredMembers(t *testing.T) {
 	for _, r := range log.Runs[0].Results {
 		suppressed += len(r.Suppressions)
 		at := r.Locations[0].PhysicalLocation
-		if log.Runs[0].Tool.Driver.Rules[r.RuleIndex].ID != r.RuleID || r.Message.Text == "" || at.ArtifactLocation.URI != "a.yaml" || at.Region.StartLine < 1 || at.Region.StartColumn < 1 ||
+		if log.Runs[0].Tool.Driver.Rules[r.RuleIndex].ID != r.RuleID || r.Message.Text == "" || at.ArtifactLocation.URI != "a%20b.yaml" || at.Region.StartLine < 1 || at.Region.StartColumn < 1 ||
 			!slices.Contains([]string{"error", "warning", "note"}, r.Level) {
 			t.Errorf("%+v", r)
 		}

@@ -1,6 +1,7 @@
 package finding
 
 import (
+	"net/url"
 	"path/filepath"
 	"slices"
 
@@ -95,7 +96,7 @@ func SARIF(findings, silenced []Finding) any {
 	for _, f := range slices.Concat(findings, silenced) {
 		result := sarifResult{
 			RuleID: f.Rule, RuleIndex: index[f.Rule], Level: f.Severity, Message: sarifMessage{f.Text},
-			Locations: []sarifLocation{{sarifPhysical{sarifArtifact{filepath.ToSlash(f.File)}, sarifRegion{f.Line, f.Column}}}},
+			Locations: []sarifLocation{{sarifPhysical{sarifArtifact{uriOf(f.File)}, sarifRegion{f.Line, f.Column}}}},
 		}
 		if f.Reason != "" {
 			result.Suppressions = []sarifSuppression{{"inSource", f.Reason}}
@@ -103,4 +104,14 @@ func SARIF(findings, silenced []Finding) any {
 		run.Results = append(run.Results, result)
 	}
 	return sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}}
+}
+
+// uriOf writes a path as a URI (RFC 3986); a relative one is one of the
+// repository.
+func uriOf(path string) string {
+	u := url.URL{Path: filepath.ToSlash(path)}
+	if filepath.IsAbs(path) {
+		u.Scheme = "file"
+	}
+	return u.String()
 }
