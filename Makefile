@@ -18,19 +18,31 @@ EACH     = @failed=; for module in $(MODULES); do echo "== module $$module"; (cd
 KONG_URL   ?=
 APISIX_URL ?=
 
+# How long `make fuzz` runs each fuzz test.
+FUZZTIME ?= 20s
+
 .DEFAULT_GOAL := help
-.PHONY: compose-kong compose-apisix e2e-compose deploy-check help prerequisites test-prerequisites build servers demo demo-check test lint tidy vuln docs e2e-backends e2e-external bench bench-apisix bench-kong bench-match fuzz clean
+.PHONY: help go setup prerequisites test-prerequisites build demo demo-check servers test fuzz lint tidy vuln docs \
+	e2e-backends e2e-external compose-kong compose-apisix e2e-compose deploy-check bench bench-apisix bench-kong bench-match clean
 
 help: ## list every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-prerequisites: ## check that what a build needs is there
+go: ## check that Go is there and new enough
 	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go 1.26 or newer from https://go.dev/dl/" >&2; exit 1; }
 	@$(GO) version | awk '{split(substr($$3, 3), v, "."); exit !(v[1] > 1 || v[2] >= 26)}' || { echo "Go is too old: $$($(GO) version); Gatehouse needs 1.26 or newer" >&2; exit 1; }
-	@command -v $${CC:-gcc} >/dev/null || { echo "A C compiler is missing (Kratos and Hydra need one for SQLite, the race detector too): apt-get install gcc libc6-dev" >&2; exit 1; }
-	@command -v git >/dev/null || { echo "git is missing: apt-get install git" >&2; exit 1; }
 
-build: prerequisites ## build every binary into bin/
+setup: ## install the Debian packages that are missing; starts no daemons
+	@tools/setup
+
+# SETUP=no: say what is missing, and install nothing.
+prerequisites: go
+	@tools/setup ensure build
+
+test-prerequisites: go
+	@tools/setup ensure test
+
+build: go ## build every binary into bin/
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN)/gatehouse ./cmd/gatehouse
 	$(BUILD) -o $(BIN)/kong/gatehouse ./plugins/kong
@@ -38,34 +50,32 @@ build: prerequisites ## build every binary into bin/
 	$(BUILD) -o $(BIN)/forwardauth/gatehouse-forwardauth ./plugins/forwardauth
 	cd dev && $(BUILD) -o ../$(BIN)/gatehouse-dev ./cmd/gatehouse-dev
 
-demo: build ## start Kratos, Hydra, five services and both local gateways; Ctrl-C stops them
+demo: prerequisites build ## start Kratos, Hydra, five services and both local gateways; Ctrl-C stops them
 	$(BIN)/gatehouse-dev demo
 
-demo-check: build ## run every step of the demo unattended
+demo-check: prerequisites build ## run every step of the demo unattended
 	$(BIN)/gatehouse-dev demo --check
 
 servers: prerequisites ## build Kratos, Hydra and the proxies of the tests into .cache/ (once)
 	cd dev && $(GO) run ./ory/ensure
 	cd e2e && $(GO) run ./forwardauth/servers/ensure
 
-# What the tests start beside the servers that are built. tool:package pairs.
-TEST_TOOLS := chromium:chromium curl:curl jq:jq shellcheck:shellcheck nginx:nginx haproxy:haproxy
-test-prerequisites: prerequisites ## check that what the tests start is there
-	@PATH="$$PATH:/usr/sbin"; missing=; for pair in $(TEST_TOOLS); do command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
-		ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="$$missing postgresql"; \
-		[ -z "$$missing" ] || { echo "The tests start real programs, and these are missing: apt-get install --no-install-recommends$$missing" >&2; exit 1; }
-
 test: test-prerequisites servers ## run every test, with the race detector and the real servers
 	$(call EACH,$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '/validate$$'))
 
-lint: prerequisites ## go vet, gofmt and staticcheck
+fuzz: go ## run every fuzz test for FUZZTIME, 20 seconds by default
+	@git grep -o '^func Fuzz[A-Za-z0-9]*' -- '*_test.go' | sed 's/:func / /' | while read -r file name; do \
+		echo "== $$name"; (cd "$$(dirname "$$file")" && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) .) || exit 1; \
+	done
+
+lint: go ## go vet, gofmt and staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; } >&2
 	$(call EACH,$(GO) vet ./... && $(TOOL) staticcheck ./...)
 
-tidy: prerequisites ## go mod tidy in every module; dev, e2e and deploy/deploytest follow the product's versions
+tidy: go ## go mod tidy in every module; dev, e2e and deploy/deploytest follow the product's versions
 	$(call EACH,$(GO) mod tidy)
 
-vuln: prerequisites ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... for an offline copy)
+vuln: go ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... for an offline copy)
 	$(call EACH,$(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./...)
 
 docs: ## renew what is generated in the documentation
@@ -77,7 +87,7 @@ docs: ## renew what is generated in the documentation
 	cd deploy/deploytest && $(GO) test . -run TestExamplesAreCurrent -update
 	$(GO) test ./internal/cli -run TestDocumentationShowsRealOutput -update
 
-e2e-backends: build ## start Kratos, Hydra and the services on fixed ports and write kong.yml and apisix.yaml for gateways elsewhere
+e2e-backends: prerequisites build ## start Kratos, Hydra and the services on fixed ports and write kong.yml and apisix.yaml for gateways elsewhere
 	$(BIN)/gatehouse-dev demo --backends-only --write e2e/external
 
 e2e-external: ## replay the vectors against running gateways: make e2e-external KONG_URL=http://... APISIX_URL=http://...
@@ -106,6 +116,9 @@ bench-apisix: ## our APISIX runner and the stock one, side by side
 
 bench-kong: ## our Kong plugin server and go-pdk's, side by side
 	$(GO) test -run '^$$' -bench . ./plugins/kong/...
+
+bench-match: test-prerequisites ## permission tables of ours, a linear scan, Casbin and PostgreSQL, side by side
+	cd bench && $(GO) test -run '^$$' -bench Match -benchmem .
 
 clean: ## remove build results; the cache of real servers stays
 	rm -rf $(BIN) e2e/artifacts e2e/external
