@@ -43,7 +43,7 @@ public: [{methods: [GET], path: '/[^/]+/public', override: true}]
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := kong.Start(kong.Options{Config: file, PluginBinary: pluginBinaries(t).kong, Listen: "127.0.0.1:0", Log: log})
+	g, err := kong.Start(kong.Options{Config: file, PluginBinary: pluginBinaries(t).Kong, Listen: "127.0.0.1:0", Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

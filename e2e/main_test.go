@@ -3,11 +3,9 @@ package e2e
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -15,6 +13,7 @@ import (
 
 	"gatehouse/dev/apisix"
 	"gatehouse/dev/demo"
+	"gatehouse/dev/fixture"
 	"gatehouse/dev/kong"
 	"gatehouse/dev/ory/orytest"
 	"gatehouse/dev/ports"
@@ -23,45 +22,20 @@ import (
 
 // What is slow to start is started once, when a test first needs it.
 var (
-	tempDir     string
-	binariesFor = sync.OnceValues(buildBinaries)
-	shared      sharedStage
+	tempDir    string
+	pluginsFor = sync.OnceValues(func() (fixture.Plugins, error) { return fixture.BuildPlugins("..", tempDir) })
+	shared     sharedStage
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) { os.Exit(fixture.Main(m, "e2e", &tempDir, shared.stop)) }
 
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "gatehouse-e2e-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	tempDir = dir
-	defer os.RemoveAll(dir)
-	defer shared.stop()
-	return m.Run()
-}
-
-// binaries are the programs that the gateways load.
-type binaries struct{ kong, apisix string }
-
-func buildBinaries() (binaries, error) {
-	b := binaries{filepath.Join(tempDir, "gatehouse"), filepath.Join(tempDir, "gatehouse-runner")}
-	for binary, source := range map[string]string{b.kong: "gatehouse/plugins/kong", b.apisix: "gatehouse/plugins/apisix"} {
-		if out, err := exec.Command("go", "build", "-C", "..", "-o", binary, source).CombinedOutput(); err != nil {
-			return b, fmt.Errorf("build %s: %w\n%s", source, err, out)
-		}
-	}
-	return b, nil
-}
-
-func pluginBinaries(t testing.TB) binaries {
+func pluginBinaries(t testing.TB) fixture.Plugins {
 	t.Helper()
-	b, err := binariesFor()
+	p, err := pluginsFor()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+	return p
 }
 
 // stage is the backends with both gateways in front of them.
@@ -90,7 +64,7 @@ func newStage(t testing.TB) (s *stage, err error) {
 		return s, err
 	}
 	kongAddress, apisixAddress := free[0], free[1]
-	go binariesFor() // while the servers start
+	go pluginsFor() // while the servers start
 	s.Demo, err = demo.Start(ctx, demo.Options{Binaries: orytest.Binaries(t), Gateways: []demo.Gateway{
 		{Name: "Kong", URL: "http://" + kongAddress}, {Name: "APISIX", URL: "http://" + apisixAddress},
 	}})
@@ -111,7 +85,7 @@ func (s *stage) gatewayURLs() map[string]string {
 func (s *stage) kongFile() string   { return filepath.Join(s.dir, "kong.yml") }
 func (s *stage) apisixFile() string { return filepath.Join(s.dir, "apisix.yaml") }
 
-func (s *stage) startGateways(b binaries, kongAddress, apisixAddress string) error {
+func (s *stage) startGateways(b fixture.Plugins, kongAddress, apisixAddress string) error {
 	err := s.writeFiles()
 	if err != nil {
 		return err
@@ -122,13 +96,13 @@ func (s *stage) startGateways(b binaries, kongAddress, apisixAddress string) err
 		}
 	}
 	s.kong, err = kong.Start(kong.Options{
-		Config: s.kongFile(), PluginBinary: b.kong, Listen: kongAddress, Log: s.logs["kong"],
+		Config: s.kongFile(), PluginBinary: b.Kong, Listen: kongAddress, Log: s.logs["kong"],
 	})
 	if err != nil {
 		return err
 	}
 	s.apisix, err = apisix.Start(apisix.Options{
-		Config: s.apisixFile(), RunnerBinary: b.apisix, Listen: apisixAddress,
+		Config: s.apisixFile(), RunnerBinary: b.APISIX, Listen: apisixAddress,
 		Log:          slog.New(slog.NewTextHandler(s.logs["apisix"], nil)),
 		RespawnDelay: 200 * time.Millisecond, // APISIX takes 3 s
 	})
@@ -164,43 +138,30 @@ func (s *stage) stop() {
 	}
 }
 
-// sharedStage is the stage of the tests that break nothing.
+// sharedStage is the stage of the tests that break nothing, with all people,
+// clients and credentials of the vectors.
 type sharedStage struct {
-	once  sync.Once
-	stage *stage
-	err   error
-
-	castOnce sync.Once
-	people   *cast.Cast
-	castErr  error
+	stage  fixture.Shared[*stage]
+	people fixture.Shared[*cast.Cast]
 }
 
 func (s *sharedStage) get(t testing.TB) *stage {
 	t.Helper()
 	orytest.Binaries(t) // skips every test where that is configured
-	s.once.Do(func() { s.stage, s.err = newStage(t) })
-	if s.err != nil {
-		t.Fatal(s.err)
-	}
-	return s.stage
+	return s.stage.Get(t, newStage)
 }
 
-// cast is all people, clients and credentials of the vectors.
 func (s *sharedStage) cast(t testing.TB) *cast.Cast {
 	t.Helper()
 	stage := s.get(t)
-	s.castOnce.Do(func() {
-		s.people, s.castErr = cast.Provision(context.Background(), stage.servers(), stage.Accounts, "e2e")
+	return s.people.Get(t, func(testing.TB) (*cast.Cast, error) {
+		return cast.Provision(context.Background(), stage.servers(), stage.Accounts, "e2e")
 	})
-	if s.castErr != nil {
-		t.Fatal(s.castErr)
-	}
-	return s.people
 }
 
 func (s *sharedStage) stop() {
-	if s.stage != nil {
-		s.stage.stop()
+	if made := s.stage.Made(); made != nil {
+		made.stop()
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 // APISIX passes any upgrade on where a route allows WebSocket. An upstream that
 // takes one to h2c serves what follows on the connection without a decision.
 func TestUpgradeToH2CBesideWebSocketReachesNoUpstream(t *testing.T) {
-	shared.get(t) // has the runner built
 	seen := make(chan http.Header, 1)
 	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header }))
 	defer upstream.Close()
@@ -36,7 +35,7 @@ routes:
 	if err := os.WriteFile(file, []byte(routes), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	gateway, err := apisix.Start(apisix.Options{Config: file, RunnerBinary: filepath.Join(tempDir, "gatehouse-runner"), Listen: "127.0.0.1:0"})
+	gateway, err := apisix.Start(apisix.Options{Config: file, RunnerBinary: pluginBinaries(t).APISIX, Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,13 +3,11 @@ package deploytest
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,54 +19,28 @@ import (
 	"gatehouse/dev/apisix"
 	"gatehouse/dev/demo"
 	"gatehouse/dev/demo/upstream"
+	"gatehouse/dev/fixture"
 	"gatehouse/dev/kong"
 	"gatehouse/dev/ory/orytest"
 )
 
 var (
-	tempDir  string
-	binaries = sync.OnceValues(buildBinaries)
-	backends struct {
-		once sync.Once
-		demo *demo.Demo
-		err  error
-	}
+	tempDir    string
+	pluginsFor = sync.OnceValues(func() (fixture.Plugins, error) { return fixture.BuildPlugins("../..", tempDir) })
+	backends   fixture.Shared[*demo.Demo]
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "gatehouse-deploytest-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	tempDir = dir
-	defer os.RemoveAll(dir)
-	defer func() {
-		if backends.demo != nil {
-			backends.demo.Stop()
+func TestMain(m *testing.M) {
+	os.Exit(fixture.Main(m, "deploytest", &tempDir, func() {
+		if made := backends.Made(); made != nil {
+			made.Stop()
 		}
-	}()
-	return m.Run()
+	}))
 }
 
-// programs are the binaries that the gateways load.
-type programs struct{ kong, apisix string }
-
-func buildBinaries() (programs, error) {
-	p := programs{filepath.Join(tempDir, "kong", "gatehouse"), filepath.Join(tempDir, "gatehouse-runner")}
-	for binary, source := range map[string]string{p.kong: "gatehouse/plugins/kong", p.apisix: "gatehouse/plugins/apisix"} {
-		if out, err := exec.Command("go", "build", "-C", "../..", "-o", binary, source).CombinedOutput(); err != nil {
-			return p, fmt.Errorf("build %s: %w\n%s", source, err, out)
-		}
-	}
-	return p, nil
-}
-
-func built(t *testing.T) programs {
+func built(t *testing.T) fixture.Plugins {
 	t.Helper()
-	p, err := binaries()
+	p, err := pluginsFor()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,15 +51,11 @@ func built(t *testing.T) programs {
 func theDemo(t *testing.T) *demo.Demo {
 	t.Helper()
 	servers := orytest.Binaries(t)
-	backends.once.Do(func() {
+	return backends.Get(t, func(testing.TB) (*demo.Demo, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
-		backends.demo, backends.err = demo.Start(ctx, demo.Options{Binaries: servers})
+		return demo.Start(ctx, demo.Options{Binaries: servers})
 	})
-	if backends.err != nil {
-		t.Fatal(backends.err)
-	}
-	return backends.demo
 }
 
 // here replaces the names in examples by where things are in the test. Files
@@ -175,7 +143,7 @@ func start(t *testing.T, g gateway, document object, log *coretest.Log) (url str
 	const secret = "INTROSPECTION_SECRET=a-secret"
 	if g == forKong {
 		k, err := kong.Start(kong.Options{
-			Config: nativeFile(t, g, localKong(document)), PluginBinary: built(t).kong, Listen: "127.0.0.1:0",
+			Config: nativeFile(t, g, localKong(document)), PluginBinary: built(t).Kong, Listen: "127.0.0.1:0",
 			Env: append(os.Environ(), secret), Log: log,
 		})
 		if err != nil {
@@ -185,7 +153,7 @@ func start(t *testing.T, g gateway, document object, log *coretest.Log) (url str
 		return k.URL()
 	}
 	a, err := apisix.Start(apisix.Options{
-		Config: nativeFile(t, g, localAPISIX(document)), RunnerBinary: built(t).apisix, Listen: "127.0.0.1:0",
+		Config: nativeFile(t, g, localAPISIX(document)), RunnerBinary: built(t).APISIX, Listen: "127.0.0.1:0",
 		Env: []string{secret}, Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package apisix
 
 import (
 	"cmp"
+	"gatehouse/core/httpsyntax"
 	"slices"
 	"strings"
 )
@@ -65,23 +66,14 @@ func unescapeComponent(s string) string {
 		switch c := s[i]; {
 		case c == '+':
 			b.WriteByte(' ')
-		case c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
-			b.WriteByte(unhex(s[i+1])<<4 | unhex(s[i+2]))
+		case c == '%' && i+2 < len(s) && httpsyntax.IsHex(s[i+1]) && httpsyntax.IsHex(s[i+2]):
+			b.WriteByte(httpsyntax.HexByte(s[i+1], s[i+2]))
 			i += 2
 		default:
 			b.WriteByte(c)
 		}
 	}
 	return b.String()
-}
-
-func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f' }
-
-func unhex(c byte) byte {
-	if c <= '9' {
-		return c - '0'
-	}
-	return c | 0x20 - 'a' + 10
 }
 
 // encodeArgs is the query that ngx.req.set_uri_args makes of a table. A Lua

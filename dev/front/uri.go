@@ -1,6 +1,9 @@
 package front
 
-import "bytes"
+import (
+	"bytes"
+	"gatehouse/core/httpsyntax"
+)
 
 // decodeURI reads a raw target as nginx does: the path percent-decoded once,
 // dot segments resolved (also where they were encoded), slashes merged, cut at
@@ -19,7 +22,7 @@ func decodeURI(raw string) (uri, args string, hasArgs, ok bool) {
 			uri, ok = d.finish()
 			return uri, "", false, ok
 		case '%':
-			if c, ok = unhex(raw[i+1:]); !ok || c == 0 {
+			if c, ok = encodedByte(raw[i:]); !ok || c == 0 {
 				return "", "", false, false
 			}
 			i += 2
@@ -89,23 +92,12 @@ func (d *pathDecoder) finish() (string, bool) {
 	return string(d.out), true
 }
 
-func unhex(s string) (byte, bool) {
-	if len(s) < 2 {
+// encodedByte reads "%XX" at the start of s.
+func encodedByte(s string) (byte, bool) {
+	if len(s) < 3 || !httpsyntax.IsHex(s[1]) || !httpsyntax.IsHex(s[2]) {
 		return 0, false
 	}
-	hi, ok1 := hexDigit(s[0])
-	lo, ok2 := hexDigit(s[1])
-	return hi<<4 | lo, ok1 && ok2
-}
-
-func hexDigit(c byte) (byte, bool) {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0', true
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return c | 0x20 - 'a' + 10, true
-	}
-	return 0, false
+	return httpsyntax.HexByte(s[1], s[2]), true
 }
 
 func cutByte(s string, sep byte) (before, after string, found bool) {

@@ -2,7 +2,7 @@ package kong
 
 import (
 	"fmt"
-	"strconv"
+	"gatehouse/core/httpsyntax"
 	"strings"
 )
 
@@ -21,7 +21,7 @@ func decodeUnreserved(raw string) string {
 	}
 	var b strings.Builder
 	for i := 0; i < len(raw); i++ {
-		c, ok := unhex(raw[i:])
+		c, ok := encodedByte(raw[i:])
 		switch {
 		case !ok:
 			b.WriteByte(raw[i])
@@ -36,13 +36,12 @@ func decodeUnreserved(raw string) string {
 	return b.String()
 }
 
-// unhex reads "%XX" at the start of s.
-func unhex(s string) (byte, bool) {
-	if len(s) < 3 || s[0] != '%' {
+// encodedByte reads "%XX" at the start of s.
+func encodedByte(s string) (byte, bool) {
+	if len(s) < 3 || s[0] != '%' || !httpsyntax.IsHex(s[1]) || !httpsyntax.IsHex(s[2]) {
 		return 0, false
 	}
-	n, err := strconv.ParseUint(s[1:3], 16, 8)
-	return byte(n), err == nil && s[1] != '+'
+	return httpsyntax.HexByte(s[1], s[2]), true
 }
 
 // removeDotSegments works segment by segment; an empty one in the middle is a

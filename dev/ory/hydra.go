@@ -1,6 +1,7 @@
 package ory
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"time"
@@ -54,18 +55,8 @@ func StartHydra(ctx context.Context, c HydraConfig) (*Hydra, error) {
 }
 
 func (c HydraConfig) withDefaults() HydraConfig {
-	if c.Listen == "" {
-		c.Listen = "127.0.0.1"
-	}
-	if c.Host == "" {
-		c.Host = c.Listen
-	}
-	if c.UI == "" {
-		c.UI = "http://127.0.0.1:4455"
-	}
-	if c.AccessTokenLifespan == 0 {
-		c.AccessTokenLifespan = time.Hour
-	}
+	c.Listen, c.Host, c.UI = addresses(c.Listen, c.Host, c.UI)
+	c.AccessTokenLifespan = cmp.Or(c.AccessTokenLifespan, time.Hour)
 	return c
 }
 

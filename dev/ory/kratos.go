@@ -1,6 +1,7 @@
 package ory
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -75,22 +76,16 @@ func StartKratos(ctx context.Context, c KratosConfig) (*Kratos, error) {
 }
 
 func (c KratosConfig) withDefaults() KratosConfig {
-	if c.Listen == "" {
-		c.Listen = "127.0.0.1"
-	}
-	if c.Host == "" {
-		c.Host = c.Listen
-	}
-	if c.UI == "" {
-		c.UI = "http://127.0.0.1:4455"
-	}
-	if c.SessionLifespan == 0 {
-		c.SessionLifespan = 24 * time.Hour
-	}
-	if c.RequiredAAL == "" {
-		c.RequiredAAL = "highest_available"
-	}
+	c.Listen, c.Host, c.UI = addresses(c.Listen, c.Host, c.UI)
+	c.SessionLifespan = cmp.Or(c.SessionLifespan, 24*time.Hour)
+	c.RequiredAAL = cmp.Or(c.RequiredAAL, "highest_available")
 	return c
+}
+
+// addresses are those of a configuration of either server, with the defaults.
+func addresses(listen, host, ui string) (string, string, string) {
+	listen = cmp.Or(listen, "127.0.0.1")
+	return listen, cmp.Or(host, listen), cmp.Or(ui, "http://127.0.0.1:4455")
 }
 
 // object keeps the settings readable.

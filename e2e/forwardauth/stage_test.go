@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/dev/demo"
+	"gatehouse/dev/fixture"
 	"gatehouse/dev/ory/orytest"
 	"gatehouse/dev/ports"
 	"gatehouse/e2e/cast"
@@ -30,27 +30,11 @@ var (
 	shared    sharedStage
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "gatehouse-forwardauth-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	tempDir = dir
-	defer os.RemoveAll(dir)
-	defer shared.stop()
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(fixture.Main(m, "forwardauth", &tempDir, shared.stop)) }
 
 func buildService() (string, error) {
 	binary := filepath.Join(tempDir, "gatehouse-forwardauth")
-	out, err := exec.Command("go", "build", "-C", "../..", "-o", binary, "gatehouse/plugins/forwardauth").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build gatehouse-forwardauth: %w\n%s", err, out)
-	}
-	return binary, nil
+	return binary, fixture.Build("../..", "gatehouse/plugins/forwardauth", binary)
 }
 
 // stage is the demo's backends, the service and every proxy in front of them.
@@ -245,24 +229,16 @@ func (s *stage) stop() {
 }
 
 // sharedStage is the stage of the tests that break nothing.
-type sharedStage struct {
-	once  sync.Once
-	stage *stage
-	err   error
-}
+type sharedStage struct{ stage fixture.Shared[*stage] }
 
 func (s *sharedStage) get(t testing.TB) *stage {
 	t.Helper()
 	orytest.Binaries(t) // skips the test where that is configured
-	s.once.Do(func() { s.stage, s.err = newStage(t) })
-	if s.err != nil {
-		t.Fatal(s.err)
-	}
-	return s.stage
+	return s.stage.Get(t, newStage)
 }
 
 func (s *sharedStage) stop() {
-	if s.stage != nil {
-		s.stage.stop()
+	if made := s.stage.Made(); made != nil {
+		made.stop()
 	}
 }
