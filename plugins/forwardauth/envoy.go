@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -34,6 +36,7 @@ type authorization struct {
 	gate  *gate
 	gates map[string]*gate
 	at    settings.Endpoint
+	log   *slog.Logger
 }
 
 var _ authv3.AuthorizationServer = (*authorization)(nil)
@@ -53,7 +56,8 @@ func isGRPC(r *http.Request) bool {
 }
 
 // Check decides the request that a CheckRequest describes.
-func (a *authorization) Check(ctx context.Context, check *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+func (a *authorization) Check(ctx context.Context, check *authv3.CheckRequest) (response *authv3.CheckResponse, _ error) {
+	defer a.refusePanic(&response)
 	request, err := a.original(check.GetAttributes())
 	g, unknown := a.gateFor(check.GetAttributes().GetContextExtensions())
 	if err == nil {
@@ -73,6 +77,15 @@ func (a *authorization) Check(ctx context.Context, check *authv3.CheckRequest) (
 		return allowed(d), nil
 	}
 	return denied(d), nil // also what the gate itself serves, with its own status
+}
+
+// refusePanic is deferred: gRPC runs a call on a goroutine of its own, where a panic
+// would end the process.
+func (a *authorization) refusePanic(response **authv3.CheckResponse) {
+	if v := recover(); v != nil {
+		a.log.Error("panic while deciding; the request is denied", "panic", core.Thrown(v), "stack", string(debug.Stack()))
+		*response = denied(core.Refusal(&core.Request{}, errors.New("panic while deciding")))
+	}
 }
 
 // isText refuses what the strings of a CheckResponse cannot hold: gRPC would report an

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"gatehouse/plugins/forwardauth/settings"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"gatehouse/plugins/forwardauth/settings"
 )
 
 // envoy calls the rig over gRPC, as Envoy's filter does.
@@ -290,5 +292,15 @@ func TestOversizedCheckRequest(t *testing.T) {
 	response, err := r.envoy(t).Check(context.Background(), checkRequest("GET", "/public", map[string]string{"x-filler": strings.Repeat("a", maxCheckRequest)}))
 	if err == nil {
 		t.Errorf("responseed %v", response)
+	}
+}
+
+// gRPC runs a call on a goroutine of its own, where a panic would end the process, and
+// an error of gRPC is an outage, which failure_mode_allow lets pass.
+func TestPanicOfACheckDenies(t *testing.T) {
+	a := &authorization{log: slog.New(slog.DiscardHandler)} // without a gate
+	response, err := a.Check(t.Context(), checkRequest("GET", "/public", nil))
+	if err != nil || outcome(response) != 503 {
+		t.Errorf("%v, %v", response, err)
 	}
 }

@@ -54,7 +54,7 @@ func (s *service) addEndpoints(gates map[string]*gate) (problems []config.Proble
 		e := &endpoint{at, dialectNamed(at.Dialect), gates[at.Gate]}
 		switch at.Dialect {
 		case settings.EnvoyGRPC:
-			s.grpc = newGRPC(&authorization{gate: e.gate, gates: gates, at: at})
+			s.grpc = newGRPC(&authorization{gate: e.gate, gates: gates, at: at, log: s.log})
 		case settings.Direct:
 		default:
 			s.endpoints = append(s.endpoints, e)
