@@ -409,7 +409,7 @@ func TestConditionsSeeTheWholeCall(t *testing.T) {
 }
 
 // What a client writes into X-Forwarded-For must not open what is for one
-// network. Beside a question for the peer it may count.
+// network. Next to a check of the peer it may count.
 func TestForgedForwardedHeadersDoNotOpenACondition(t *testing.T) {
 	for when, accepted := range map[string]bool{
 		"cidr('10.0.0.0/8').containsIP(headers['x-forwarded-for'])":        false,

@@ -271,7 +271,7 @@ func (c *compiler) index() {
 
 // enoughScopes finds for each permission the scope to name to a client that
 // lacks it: the one named like the permission, or else the one that grants
-// the least beside it. It is empty where no scope grants the permission.
+// the least in addition. It is empty where no scope grants the permission.
 func (c *compiler) enoughScopes() []string {
 	t := c.table
 	enough := make([]string, len(t.permissions))

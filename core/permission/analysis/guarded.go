@@ -11,8 +11,8 @@ type Guard struct {
 	Shared Call
 }
 
-// Guards finds, for each activity of a table, those that leave it without a
-// say on some of its calls. An activity that a permission owns has none.
+// Guards finds, for each activity of a table, those that take the decision about some
+// of its calls. An activity that a permission owns has none.
 func Guards(rules []permission.OwnedActivity) ([][]Guard, error) {
 	guards := make([][]Guard, len(rules))
 	all, err := Areas(rules)
@@ -25,7 +25,7 @@ func Guards(rules []permission.OwnedActivity) ([][]Guard, error) {
 	}
 	for i, a := range all {
 		for _, n := range near[a] {
-			if n.Section != a.Section && TakesTheSay(n.Area, a) {
+			if n.Section != a.Section && Outranks(n.Area, a) {
 				guards[i] = append(guards[i], Guard{n.OwnedActivity, n.Shared})
 			}
 		}
@@ -33,8 +33,8 @@ func Guards(rules []permission.OwnedActivity) ([][]Guard, error) {
 	return guards, nil
 }
 
-// TakesTheSay reports whether a call that both cover is not decided by b.
-func TakesTheSay(a, b *Area) bool {
+// Outranks reports whether a call that both cover is not decided by b.
+func Outranks(a, b *Area) bool {
 	switch {
 	case b.Override && b.Section == permission.InPublic:
 		return false

@@ -8,12 +8,12 @@ import (
 	"gatehouse/core/permission"
 )
 
-// Answer is the result of a comparison that is not always possible.
-type Answer int
+// Truth is the result of a comparison that is not always possible.
+type Truth int
 
-// The answers, in an order in which the lesser of two holds for both.
+// The truths: the lesser of two holds where both must.
 const (
-	No Answer = iota
+	No Truth = iota
 	Unknown
 	Yes
 )
@@ -36,7 +36,7 @@ func (a *Area) Demand() Demand {
 
 // Weaker reports whether every caller who meets b meets a too. Conditions that
 // are written differently are not compared: unknown.
-func Weaker(a, b Demand) Answer {
+func Weaker(a, b Demand) Truth {
 	if !weakerScopes(a.Requirements, b.Requirements) || !weakerAuthentication(a.Requirements, b.Requirements) {
 		return No
 	}

@@ -47,7 +47,7 @@ type Area struct {
 	prefix string
 }
 
-// Areas prepares activities for questions. Equal regexes share their automata.
+// Areas prepares activities for comparison. Equal regexes share their automata.
 func Areas(rules []permission.OwnedActivity) ([]*Area, error) {
 	known := map[string]*Area{}
 	list := make([]*Area, len(rules))

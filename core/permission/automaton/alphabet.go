@@ -39,9 +39,9 @@ const (
 
 func isSurrogate(r rune) bool { return firstSurrogate <= r && r < afterSurrogate }
 
-// newAlphabet divides the characters at the cuts. told gives everything that
-// is told about a character, so that equal texts mean one letter.
-func newAlphabet(cuts []rune, told func(r rune) string) (*alphabet, error) {
+// newAlphabet divides the characters at the cuts. facts returns everything that
+// is known of a character, so that equal texts mean one letter.
+func newAlphabet(cuts []rune, facts func(r rune) string) (*alphabet, error) {
 	cuts = append(cuts, 0, firstSurrogate, afterSurrogate)
 	slices.Sort(cuts)
 	a := &alphabet{}
@@ -50,7 +50,7 @@ func newAlphabet(cuts []rune, told func(r rune) string) (*alphabet, error) {
 		if r > unicode.MaxRune {
 			break
 		}
-		key := told(r)
+		key := facts(r)
 		letter, again := known[key]
 		if !again {
 			if len(a.members) == maxLetters {
@@ -83,15 +83,15 @@ func (p *program) alphabet() (*alphabet, error) {
 		return nil, ErrTooLarge
 	}
 	return newAlphabet(cuts, func(r rune) string {
-		told := binary.AppendVarint(nil, int64(p.context(r)))
+		facts := binary.AppendVarint(nil, int64(p.context(r)))
 		for _, i := range readers {
 			matches := byte(0)
 			if i.MatchRune(r) {
 				matches = 1
 			}
-			told = append(told, matches)
+			facts = append(facts, matches)
 		}
-		return string(told)
+		return string(facts)
 	})
 }
 
@@ -102,11 +102,11 @@ func jointAlphabet(languages []*Language) (*alphabet, error) {
 		cuts = append(cuts, l.alphabet.starts...)
 	}
 	return newAlphabet(cuts, func(r rune) string {
-		var told []byte
+		var facts []byte
 		for _, l := range languages {
-			told = binary.AppendUvarint(told, uint64(l.alphabet.letter(r)))
+			facts = binary.AppendUvarint(facts, uint64(l.alphabet.letter(r)))
 		}
-		return string(told)
+		return string(facts)
 	})
 }
 

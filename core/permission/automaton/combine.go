@@ -19,7 +19,7 @@ func (l *Language) And(other *Language) (*Language, error) {
 // pair is a state of two automata that run side by side.
 type pair struct{ a, b uint32 }
 
-// combine makes the language of the texts that keep says yes to. It must say
+// combine makes the language of the texts that keep accepts. It must accept
 // no to every text that is not in a.
 func combine(a, b *Language, keep func(inA, inB bool) bool) (*Language, error) {
 	letters, err := jointAlphabet([]*Language{a, b})

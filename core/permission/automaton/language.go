@@ -1,4 +1,4 @@
-// Package automaton answers questions about regexes that no number of tries
+// Package automaton decides about regexes what no number of tries
 // can: whether two of them match the same text, and which one; whether one
 // matches all that another does.
 //
@@ -14,7 +14,7 @@ import (
 	"regexp/syntax"
 )
 
-// ErrTooLarge says that a question was given up.
+// ErrTooLarge says that the computation was given up.
 var ErrTooLarge = errors.New("too large to decide")
 
 // Language is a set of texts: those that a regex matches from their first to

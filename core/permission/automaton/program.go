@@ -10,7 +10,7 @@ import (
 // to match at once.
 type program struct {
 	*syntax.Prog
-	// looks says that the regex has assertions such as \b, whose truth hangs
+	// looks says that the regex has assertions such as \b, whose truth depends
 	// on the characters on both sides of a place.
 	looks bool
 }

@@ -105,7 +105,7 @@ func Compile(text string, path *pattern.Path) (*Condition, []Problem) {
 	r := &reader{ast: checked.NativeRep(), groups: path.Groups, reads: map[string][]string{}}
 	r.visit(checked.NativeRep().Expr())
 	if r.reads[peerVar] == nil {
-		r.problems = append(r.problems, r.vouching...)
+		r.problems = append(r.problems, r.forwarded...)
 	}
 	switch t := checked.OutputType(); t {
 	case cel.BoolType:
@@ -158,9 +158,9 @@ type reader struct {
 	groups   []string
 	reads    map[string][]string
 	problems []Problem
-	// vouching are the reads of headers that count from some peers only, as
-	// problems of a condition that does not ask who the peer is.
-	vouching []Problem
+	// forwarded are the reads of headers that count from some peers only, as
+	// problems of a condition that does not read the peer.
+	forwarded []Problem
 }
 
 func (r *reader) refuse(e ast.Expr, format string, args ...any) {
@@ -246,17 +246,17 @@ func literalString(e ast.Expr) (string, bool) {
 // credential means, and its text must stay out of comparisons and logs.
 var credentialHeaders = []string{"authorization", "cookie", "proxy-authorization", "x-session-token"}
 
-// vouches reports whether a header says where a request came from or what it
+// isForwarded reports whether a header says where a request came from or what it
 // was, which only a proxy knows and any client can write.
-func vouches(name string) bool {
+func isForwarded(name string) bool {
 	name = strings.ReplaceAll(name, "_", "-")
 	begins := func(prefix string) bool { return strings.HasPrefix(name, prefix) }
 	return name == "forwarded" || name == "x-real-ip" || slices.ContainsFunc([]string{"x-forwarded-", "x-original-", "x-envoy-"}, begins)
 }
 
 func (r *reader) read(e ast.Expr, variable, name string) {
-	if variable == headersVar && vouches(name) {
-		r.vouching = append(r.vouching, r.problem(e, "the header %s is what any client says of itself; use peer, host or method, or ask for the peer that may send it too", name))
+	if variable == headersVar && isForwarded(name) {
+		r.forwarded = append(r.forwarded, r.problem(e, "the header %s is what any client says of itself; use peer, host or method, or ask for the peer that may send it too", name))
 	}
 	switch {
 	case variable == headersVar && name != strings.ToLower(name):

@@ -95,7 +95,7 @@ func (x *Inspector) finding(i int, decides bool, call *core.Call, p *core.Princi
 	return f
 }
 
-// grantsOf says by what a principal holds a permission.
+// grantsOf lists by what a principal holds a permission.
 func (x *Inspector) grantsOf(p *core.Principal, name string) []string {
 	var by []string
 	if slices.Contains(p.Permissions, name) {

@@ -151,7 +151,7 @@ func (b *builder) write(p *placed) {
 }
 
 // writeByScope puts each alternative under the permission of one of its
-// scopes; the others are asked for beside it.
+// scopes; the others are required in addition.
 func (b *builder) writeByScope(p *placed, activity func() *draft.Activity) {
 	for _, a := range p.Access {
 		row := activity()

@@ -67,7 +67,7 @@ func checkText(text string) error {
 	return nil
 }
 
-// quotes reports whether a regex uses \Q. Left open it would swallow whatever
+// quotes reports whether a regex uses \Q. Left open it would include whatever
 // is put behind the text.
 func quotes(text string) bool {
 	for i := 0; i+1 < len(text); i++ {

@@ -53,16 +53,16 @@ type Caller struct {
 	Stronger []*core.Principal
 }
 
-// Answer is what a table says to a caller.
-type Answer string
+// Outcome is what a table decides about a caller.
+type Outcome string
 
-// The answers.
+// The outcomes.
 const (
-	Denied  Answer = "denied"
-	Allowed Answer = "allowed"
+	Denied  Outcome = "denied"
+	Allowed Outcome = "allowed"
 	// Stronger: only with another kind of credential, or a recent sign-in
 	// with a high assurance level.
-	Stronger Answer = "allowed for a strong sign-in only"
+	Stronger Outcome = "allowed for a strong sign-in only"
 )
 
 // Report is the outcome of a comparison.
@@ -70,7 +70,7 @@ type Report struct {
 	// Lines is what was read; Requests those of them that hold a request.
 	Lines, Requests int
 	// Different counts requests that at least one caller would get another
-	// answer to, LetIn and ShutOut those by direction; one may be both.
+	// outcome to, LetIn and ShutOut those by direction; one may be both.
 	Different, LetIn, ShutOut int
 	// Groups are ordered by how many requests they stand for.
 	Groups []*Group
@@ -93,9 +93,9 @@ type Group struct {
 	Samples  []string
 }
 
-// Change is a new answer for some callers.
+// Change is a new outcome for some callers.
 type Change struct {
-	Old, New Answer
+	Old, New Outcome
 	Callers  []string
 }
 
@@ -130,7 +130,7 @@ func Run(log io.Reader, o Options) (*Report, error) {
 
 type comparison struct {
 	Options
-	// known holds answers by the activities that decide.
+	// known holds outcomes by the activities that decide.
 	known map[string]difference
 
 	report  Report
@@ -212,7 +212,7 @@ func (c *comparison) compare(call *core.Call, callers []Caller) {
 	if older.access == nil && newer.access == nil {
 		return
 	}
-	d := c.answers(older, newer, callers)
+	d := c.outcomes(older, newer, callers)
 	if len(d.changes) == 0 {
 		return
 	}
@@ -226,27 +226,27 @@ func (c *comparison) compare(call *core.Call, callers []Caller) {
 	c.group(call, older, newer, d.changes)
 }
 
-// difference is how the answers to one call differ.
+// difference is how the outcomes of one call differ.
 type difference struct {
 	changes          []Change
 	letsIn, shutsOut bool
 }
 
-// answers are the same for all calls that the same activities decide, unless
-// one of them looks at the call, or the callers hang on the line.
-func (c *comparison) answers(older, newer *decider, callers []Caller) difference {
+// outcomes are the same for all calls that the same activities decide, unless
+// one of them looks at the call, or the callers depend on the line.
+func (c *comparison) outcomes(older, newer *decider, callers []Caller) difference {
 	was, is := older.rules(), newer.rules()
 	if conditional(was) || conditional(is) {
 		c.report.Conditions++
-		return compareAnswers(older, newer, callers)
+		return compareOutcomes(older, newer, callers)
 	}
 	if c.UserField != "" {
-		return compareAnswers(older, newer, callers)
+		return compareOutcomes(older, newer, callers)
 	}
 	key := fmt.Sprint(permission.Deciding(older.access), permission.Deciding(newer.access))
 	d, known := c.known[key]
 	if !known {
-		d = compareAnswers(older, newer, callers)
+		d = compareOutcomes(older, newer, callers)
 		if len(c.known) < maxKnown {
 			c.known[key] = d
 		}
@@ -257,9 +257,9 @@ func (c *comparison) answers(older, newer *decider, callers []Caller) difference
 // maxKnown bounds how many combinations of activities are remembered.
 const maxKnown = 10_000
 
-func compareAnswers(older, newer *decider, callers []Caller) (d difference) {
+func compareOutcomes(older, newer *decider, callers []Caller) (d difference) {
 	for i := range callers {
-		was, is := older.answer(&callers[i]), newer.answer(&callers[i])
+		was, is := older.outcome(&callers[i]), newer.outcome(&callers[i])
 		if was == is {
 			continue
 		}
@@ -275,12 +275,12 @@ func compareAnswers(older, newer *decider, callers []Caller) (d difference) {
 	return d
 }
 
-var rank = map[Answer]int{Denied: 0, Stronger: 1, Allowed: 2}
+var rank = map[Outcome]int{Denied: 0, Stronger: 1, Allowed: 2}
 
 // LetsIn reports whether a change opens a request.
 func (c *Change) LetsIn() bool { return rank[c.New] > rank[c.Old] }
 
-// decider is what one table says to one call.
+// decider decides one call by one table.
 type decider struct {
 	table  *inspect.Inspector
 	call   *core.Call
@@ -305,7 +305,7 @@ func conditional(rules []permission.OwnedActivity) bool {
 	return slices.ContainsFunc(rules, func(r permission.OwnedActivity) bool { return r.Require.When != "" })
 }
 
-func (d *decider) answer(c *Caller) Answer {
+func (d *decider) outcome(c *Caller) Outcome {
 	if d.allows(c.Principal) {
 		return Allowed
 	}
@@ -364,7 +364,7 @@ func sample(samples []string, call *core.Call, most int) []string {
 	return append(samples, text)
 }
 
-// printable keeps what a stranger wrote from acting on a terminal.
+// printable keeps what a client wrote from acting on a terminal.
 func printable(target string) string {
 	var b strings.Builder
 	for i := 0; i < len(target); i++ {
@@ -394,7 +394,7 @@ func (c *comparison) finish() *Report {
 // Anonymous is a caller without a credential.
 func Anonymous() Caller { return Caller{Name: "anonymous"} }
 
-// Callers are those that are assumed where nobody says who called: one without
+// Callers are those that are assumed where the log does not say who called: one without
 // a credential, one with nothing but a valid credential, and one for each role
 // and scope of either table.
 func Callers(older, newer *permission.Table, now time.Time) []Caller {

@@ -50,8 +50,8 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// maxProblems bounds a report: nobody reads the thousandth line, and a hostile
-// file must not fill the log.
+// maxProblems bounds a report: a thousandth line is not read, and a hostile file
+// must not fill the log.
 const maxProblems = 100
 
 // Collector gathers problems while a file is read or checked. The zero value is

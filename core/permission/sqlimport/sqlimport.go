@@ -190,7 +190,7 @@ func (i *importer) activity(r *row) error {
 	return nil
 }
 
-// invalid asks the server whether a regex is one. A mistake must not end the
+// invalid asks the server whether a regex is one. An error must not end the
 // transaction that everything is read in.
 func (i *importer) invalid(regex string) (problem string, err error) {
 	trial, err := i.tx.Begin(i.ctx)

@@ -138,7 +138,7 @@ func invalidUTF8(file string, content []byte) report.Place {
 var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
 // syntax reports what the YAML library could not read. It names the line and
-// stops at the first mistake.
+// stops at the first error.
 func (r *Reader) syntax(err error) {
 	text := err.Error()
 	line := 1

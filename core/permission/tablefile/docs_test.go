@@ -72,7 +72,7 @@ func examples(t *testing.T) [][]string {
 	return tables
 }
 
-// TestTheReferenceNamesEveryKey: a key that nobody can read about is not done.
+// TestTheReferenceNamesEveryKey: a key that is not documented is not done.
 func TestTheReferenceNamesEveryKey(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(docs, "permission-tables.md"))
 	if err != nil {

@@ -156,7 +156,7 @@ func TestAMissingFileIsNamed(t *testing.T) {
 	}
 }
 
-// FuzzParseNeverLosesAProblem: what Parse accepts compiles, or says why not
+// FuzzParseGivesATableOrPlaces: what Parse accepts compiles, or says why not
 // at a place in the file; nothing else comes out.
 func FuzzParseGivesATableOrPlaces(f *testing.F) {
 	f.Add([]byte(plainest(f)))

@@ -56,7 +56,7 @@ func withoutChoices(list []analysis.Demand) []analysis.Demand {
 }
 
 // met reports whether whoever meets one of list meets one of others too.
-func met(list, others []analysis.Demand) analysis.Answer {
+func met(list, others []analysis.Demand) analysis.Truth {
 	all := analysis.Yes
 	for _, d := range list {
 		one := analysis.No

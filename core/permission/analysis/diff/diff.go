@@ -371,17 +371,17 @@ func decisive(covering []*analysis.Area) []*analysis.Area {
 // compare notes for whom a call is decided otherwise. A change that somebody
 // shares with everybody who has less is noted there only.
 func (d *differ) compare(call analysis.Call, methods []string, older, newer []*analysis.Area) {
-	var told []string
+	var seen []string
 	opened := false
 	for _, p := range d.concerned(older, newer) {
 		was, is := p.may(older, 0), p.may(newer, 1)
 		state := fmt.Sprint(keys(was), keys(is))
-		if slices.Contains(told, state) {
+		if slices.Contains(seen, state) {
 			continue
 		}
 		directions := compareDemands(was, is)
 		if p.who.Name == "" {
-			told = append(told, state)
+			seen = append(seen, state)
 		} else if opened {
 			directions = slices.DeleteFunc(directions, func(d Direction) bool { return d == LetsIn })
 		}

@@ -179,7 +179,7 @@ func (l *linter) unreachable(a *analysis.Area, near []analysis.Neighbour, flagge
 			Text: "the regex matches no canonical path, so the activity covers nothing; mend it or remove it"})
 		return nil
 	}
-	over := those(near, func(n analysis.Neighbour) bool { return analysis.TakesTheSay(n.Area, a) })
+	over := those(near, func(n analysis.Neighbour) bool { return analysis.Outranks(n.Area, a) })
 	if len(over) == 0 {
 		return nil
 	}
@@ -261,7 +261,7 @@ func (l *linter) bypassedRequirement(a *analysis.Area, near []analysis.Neighbour
 	return nil
 }
 
-// alsoOpenedBy looks for the trap of ids and words: /users/export beside
+// alsoOpenedBy looks for words that pass for ids: /users/export next to
 // /users/[^/]+ of another permission.
 func (l *linter) alsoOpenedBy(a *analysis.Area, near []analysis.Neighbour) error {
 	if a.Section != permission.InPermission {
@@ -275,7 +275,7 @@ func (l *linter) alsoOpenedBy(a *analysis.Area, near []analysis.Neighbour) error
 	for _, n := range those(near, func(n analysis.Neighbour) bool {
 		return n.Section == permission.InPermission && n.Permission != a.Permission
 	}) {
-		opens, err := l.swallows(n, a, depth)
+		opens, err := l.coversMore(n, a, depth)
 		if err != nil {
 			return err
 		}
@@ -292,10 +292,10 @@ func (l *linter) alsoOpenedBy(a *analysis.Area, near []analysis.Neighbour) error
 	return nil
 }
 
-// swallows reports whether all paths of a, and others, are matched by n, which
+// coversMore reports whether all paths of a, and others, are matched by n, which
 // has the same number of segments and so was not meant to cover everything
 // below.
-func (l *linter) swallows(n analysis.Neighbour, a *analysis.Area, depth int) (bool, error) {
+func (l *linter) coversMore(n analysis.Neighbour, a *analysis.Area, depth int) (bool, error) {
 	d, ok, err := segments(n.Paths)
 	if !ok || d != depth || err != nil {
 		return false, err
