@@ -40,57 +40,13 @@ type Principal struct {
 // Actor is a party that acts for the subject of a credential.
 type Actor struct{ Subject, Issuer, ClientID string }
 
-// ClaimPath names a value inside a principal's claims: a dotted path such as
-// "identity.traits.email", or a JSON pointer (RFC 6901) such as
-// "/https:~1~1example.test~1roles" for names that hold dots.
-type ClaimPath struct {
-	text  string
-	steps []string
-}
-
-// ParseClaimPath reads a claim path.
-func ParseClaimPath(text string) (ClaimPath, error) {
-	steps := strings.Split(text, ".")
-	if pointer, ok := strings.CutPrefix(text, "/"); ok {
-		unescape := strings.NewReplacer("~1", "/", "~0", "~")
-		steps = strings.Split(pointer, "/")
-		for i := range steps {
-			steps[i] = unescape.Replace(steps[i])
-		}
-	}
-	for _, s := range steps {
-		if s == "" {
-			return ClaimPath{}, fmt.Errorf("claim path %q has an empty step", text)
-		}
-	}
-	return ClaimPath{text: text, steps: steps}, nil
-}
-
-// String returns the path as it was written.
-func (c ClaimPath) String() string { return c.text }
-
-// Lookup finds the value; ok is false where any step is absent or null.
-func (c ClaimPath) Lookup(claims map[string]any) (value any, ok bool) {
-	value = claims
-	for _, step := range c.steps {
-		object, isObject := value.(map[string]any)
-		if !isObject {
-			return nil, false
-		}
-		if value = object[step]; value == nil {
-			return nil, false
-		}
-	}
-	return value, len(c.steps) > 0
-}
-
 // Strings reads a claim as a list of words: an array of strings as it is, a
 // single string split at spaces (the form of RFC 8693 section 4.2). Any other
 // shape is an error, because guessing at it would be granting by accident.
 func Strings(value any) ([]string, error) {
 	switch v := value.(type) {
 	case string:
-		return strings.Fields(v), nil
+		return strings.FieldsFunc(v, func(r rune) bool { return r == ' ' }), nil
 	case []string:
 		return v, nil
 	case []any:
@@ -98,13 +54,21 @@ func Strings(value any) ([]string, error) {
 		for _, item := range v {
 			word, ok := item.(string)
 			if !ok {
-				return nil, fmt.Errorf("list holds %s where a string belongs", jsonType(item))
+				return nil, fmt.Errorf("list holds %s where a string belongs%s", jsonType(item), hintAt(item))
 			}
 			words = append(words, word)
 		}
 		return words, nil
 	}
-	return nil, fmt.Errorf("value is %s, not a string or a list of strings", jsonType(value))
+	return nil, fmt.Errorf("value is %s, not a string or a list of strings%s", jsonType(value), hintAt(value))
+}
+
+// hintAt says how a claim path reads an object.
+func hintAt(value any) string {
+	if _, isObject := value.(map[string]any); isObject {
+		return "; NAME[].MEMBER reads a member of each object of a list, and keys(NAME) the names in an object"
+	}
+	return ""
 }
 
 func jsonType(v any) string {

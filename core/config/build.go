@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"reflect"
 	"slices"
 	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/authn"
+	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/cache"
 	"gatehouse/core/identity"
@@ -276,6 +278,20 @@ func (b *Builder) client(provider core.Kind, o Outbound) (*idp.Client, error) {
 // exactly keeps a zero from being read as "unset" by the packages that have
 // defaults of their own.
 func exactly(s Seconds) time.Duration { return max(s.Duration(), time.Nanosecond) }
+
+// grants are where a section's credentials state roles and permissions. Paths that
+// are the section's default are a guess; gateways fill it in, so that a path that
+// somebody wrote cannot be told from it otherwise.
+func grants(section any, roles, permissions string) claims.Paths {
+	normal := func(name, text string) bool {
+		field, _ := reflect.TypeOf(section).FieldByName(name)
+		return field.Tag.Get("default") == text
+	}
+	return claims.Paths{
+		Roles: mustClaimPaths(roles), RolesGuessed: normal("RolesClaim", roles),
+		Permissions: mustClaimPaths(permissions), PermissionsGuessed: normal("PermissionsClaim", permissions),
+	}
+}
 
 // mustClaimPaths reads what validate has checked.
 func mustClaimPaths(list string) []core.ClaimPath {

@@ -5,7 +5,6 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn"
-	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/introspection"
 	"gatehouse/core/authn/jwt"
@@ -113,7 +112,7 @@ func (i *Introspection) options(client *idp.Client, secret string, now func() ti
 		AudienceClaims:              mustClaimPaths(i.AudienceClaim),
 		InsecureAcceptMissingExpiry: i.InsecureNoExpiry,
 		Leeway:                      exactly(i.Leeway),
-		Claims:                      claims.Paths{Roles: mustClaimPaths(i.RolesClaim), Permissions: mustClaimPaths(i.PermissionsClaim)},
+		Claims:                      grants(*i, i.RolesClaim, i.PermissionsClaim),
 		Now:                         now,
 	}
 }

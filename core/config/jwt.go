@@ -139,13 +139,19 @@ func (j *JWT) trusted() []jwt.Issuer {
 			Types:                i.types(),
 			Strict:               i.Profile == profileRFC9068,
 			InsecureIDTokens:     i.InsecureIDTokens,
-			Claims:               claims.Paths{Scopes: mustClaimPaths(i.ScopesClaim), Roles: mustClaimPaths(i.RolesClaim), Permissions: mustClaimPaths(i.PermissionsClaim)},
+			Claims:               i.claims(),
 			RefreshAfter:         j.JWKSCacheTTL.Duration(),
 			MaxAge:               (j.JWKSCacheTTL + j.JWKSMaxStale).Duration(),
 			MinInterval:          j.JWKSMinRefresh.Duration(),
 		}
 	}
 	return issuers
+}
+
+func (i Issuer) claims() claims.Paths {
+	paths := grants(i, i.RolesClaim, i.PermissionsClaim)
+	paths.Scopes = mustClaimPaths(i.ScopesClaim)
+	return paths
 }
 
 const profileRFC9068 = "rfc9068"

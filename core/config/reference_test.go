@@ -79,6 +79,16 @@ A kind is what ` + "`credentials`" + ` in a permission table, the claim ` + "`ki
 A claim is named by a dotted path (` + "`identity.traits.email`" + `) or, if names contain dots, by a JSON pointer (RFC 6901) such as
 ` + "`/https:~1~1example.com~1roles`" + `. Of several claims, separated by commas, the first that is present is used.
 
+| to read | write | reads |
+|---|---|---|
+| a member of each object of a list | ` + "`roles[].name`" + ` | ` + "`{\"roles\": [{\"name\": \"admin\"}]}`" + ` as ` + "`admin`" + ` |
+| the names in an object | ` + "`keys(projects)`" + ` | ` + "`{\"projects\": {\"alpha\": {}, \"beta\": {}}}`" + ` as ` + "`alpha`, `beta`" + ` |
+| several claims together | ` + "`realm_access.roles + resource_access.orders.roles`" + ` | the roles of both |
+
+This holds for every setting that names claims: ` + "`scopes_claim`, `roles_claim`, `permissions_claim`, `upstream_headers`,\n`authenticated_groups_claim`" + `. A
+value of another shape, at a path that you set for roles, scopes or permissions, makes the credential invalid. At the default paths of roles and
+permissions it grants nothing. Conditions read the claim as it is in either case.
+
 ` + "`upstream_headers`" + ` can use the claims of the token, introspection response or session document. It can also use these names, which mean
 the same for every kind of credential:
 

@@ -5,7 +5,6 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn"
-	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/session"
 )
@@ -75,7 +74,7 @@ func (s *Session) options(client *idp.Client, now func() time.Time) session.Opti
 		Client:      client,
 		CookieName:  s.CookieName,
 		RequiredAAL: s.RequiredAAL,
-		Claims:      claims.Paths{Roles: mustClaimPaths(s.RolesClaim), Permissions: mustClaimPaths(s.PermissionsClaim)},
+		Claims:      grants(*s, s.RolesClaim, s.PermissionsClaim),
 		Now:         now,
 	}
 }

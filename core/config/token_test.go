@@ -1,10 +1,12 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"gatehouse/core"
 	"gatehouse/core/authn/claims"
 )
 
@@ -57,6 +59,28 @@ func TestProfileThatContradictsOtherSettings(t *testing.T) {
 	for _, want := range []string{"token_types: lacks at+jwt", "insecure_id_tokens: contradicts profile rfc9068"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// Gateways fill in defaults, so a path that is the default is one that nobody wrote.
+func TestClaimOfAnotherShapeAtADefaultPathGrantsNothing(t *testing.T) {
+	objects := claims.Set{"sub": "ada", "roles": []any{map[string]any{"name": "admin"}}, "permissions": map[string]any{"orders:read": true}}
+	for settings, want := range map[string]string{
+		``: "[] []",
+		`, "roles_claim": "roles[].name", "permissions_claim": "keys(permissions)"`: "[admin] [orders:read]",
+		`, "roles_claim": "roles"`:                                          "error",
+		`, "permissions_claim": "permissions"`:                              "error",
+		`, "roles_claim": "roles[].name + groups", "permissions_claim": ""`: "[admin] []",
+	} {
+		var p core.Principal
+		err := objects.Principal(issuerOf(t, `, "audience": ["api"]`+settings).claims(), &p)
+		got := fmt.Sprint(p.Roles, p.Permissions)
+		if err != nil {
+			got = "error"
+		}
+		if got != want {
+			t.Errorf("%s: %s (%v), want %s", settings, got, err, want)
 		}
 	}
 }

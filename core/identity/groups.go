@@ -24,8 +24,8 @@ func (h *Headers) groupsOf(p *core.Principal, policy core.Policy) ([]string, err
 		if !ok {
 			continue
 		}
-		if path.String() == "scope" {
-			claim = p.Scopes // claim has joined them
+		if path.String() == scopeClaim {
+			claim = p.Scopes // Claim has joined them
 		}
 		names, err := groupNames(claim)
 		if err != nil {

@@ -26,7 +26,7 @@ func groupsOf(t *testing.T, claims string) *Headers {
 func TestGroupsOfACaller(t *testing.T) {
 	p := &core.Principal{
 		Roles: []string{"staff", "admin"}, Scopes: []string{"a", "b"},
-		Claims: map[string]any{"groups": []any{"/eu/sales", "Domain Admins"}, "group": "Domain Admins", "none": []any{}, "org": map[string]any{"groups": []any{"x"}}},
+		Claims: map[string]any{"groups": []any{"/eu/sales", "Domain Admins"}, "group": "Domain Admins", "none": []any{}, "org": map[string]any{"groups": []any{"x"}}, "teams": []any{map[string]any{"name": "red"}, map[string]any{"name": "blue"}, map[string]any{"name": "red"}}, "projects": map[string]any{"beta": 1, "alpha": map[string]any{}}},
 	}
 	for claims, want := range map[string][]string{
 		"roles":        {"staff", "admin"},
@@ -37,6 +37,12 @@ func TestGroupsOfACaller(t *testing.T) {
 		"absent,roles": {"staff", "admin"},
 		"none,roles":   {}, // present, and says: no group
 		"absent":       {},
+		// The union of several, without repeats.
+		"groups + roles":        {"/eu/sales", "Domain Admins", "staff", "admin"},
+		"group + scope + roles": {"Domain Admins", "a", "b", "staff", "admin"},
+		"absent + org.groups":   {"x"},
+		"teams[].name + absent": {"red", "blue"},
+		"keys(projects)":        {"alpha", "beta"},
 	} {
 		u, err := upstream(groupsOf(t, claims), get("/private"), p, nil)
 		if err != nil || u.Groups == nil || !slices.Equal(u.Groups, want) {

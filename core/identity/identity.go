@@ -10,6 +10,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/httpsyntax"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,6 +69,9 @@ type Options struct {
 // permissionsClaim is what the caller may do by the permission table, which
 // only the policy knows.
 const permissionsClaim = "permissions"
+
+// scopeClaim is the granted scope as one text.
+const scopeClaim = "scope"
 
 // New compiles the options. Every name in them is removed from
 // every request.
@@ -328,11 +332,50 @@ func (s checkedSource) Value(ctx context.Context, call *core.Call, p *core.Princ
 // claimOf finds a claim of the principal, or the permissions that the policy
 // gives it.
 func claimOf(p *core.Principal, path core.ClaimPath, policy core.Policy) (any, bool) {
+	parts := path.Parts()
+	if len(parts) == 1 {
+		return oneClaimOf(p, path, policy)
+	}
+	union, found := []any{}, false
+	for _, part := range parts {
+		claim, ok := oneClaimOf(p, part, policy)
+		if !ok {
+			continue
+		}
+		found = true
+		for _, member := range membersOf(part, claim, p) {
+			if !slices.ContainsFunc(union, func(m any) bool { return reflect.DeepEqual(m, member) }) {
+				union = append(union, member)
+			}
+		}
+	}
+	return union, found
+}
+
+func oneClaimOf(p *core.Principal, path core.ClaimPath, policy core.Policy) (any, bool) {
 	if path.String() != permissionsClaim {
 		return p.Claim(path)
 	}
 	permissions := policy.Permissions(p)
 	return permissions, len(permissions) > 0
+}
+
+// membersOf are the members of a list, or the one value that is none.
+func membersOf(path core.ClaimPath, claim any, p *core.Principal) []any {
+	if path.String() == scopeClaim {
+		claim = p.Scopes // Claim has joined them
+	}
+	switch v := claim.(type) {
+	case []any:
+		return v
+	case []string:
+		members := make([]any, len(v))
+		for i := range v {
+			members[i] = v[i]
+		}
+		return members
+	}
+	return []any{claim}
 }
 
 // headerValue writes a claim as text. What cannot be written so that it reads

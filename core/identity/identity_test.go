@@ -71,12 +71,14 @@ func TestIdentityHeadersCarryClaims(t *testing.T) {
 		"X-User-Id": "sub", "X-Issuer": "iss", "X-Kind": "kind", "X-Client": "client_id", "X-Scope": "scope", "X-Roles": "roles",
 		"X-Permissions": "permissions", "X-Aal": "aal", "X-Email": "email, identity.traits.email", "X-Tenant": "/https:~1~1example.test~1tenant",
 		"X-Absent": "nobody.knows", "X-Plan": "plan", "X-Count": "count", "X-Paid": "paid", "X-Auth-Time": "auth_time",
+		"X-Teams": "teams[].name", "X-All": "permissions + roles + teams[].name + scope", "X-Names": "keys(plan)",
 	}})
 	p := &core.Principal{
 		Subject: "ada", Issuer: "https://id.test/", Kind: core.KindJWT, ClientID: "web", Scopes: []string{"a", "b"}, Roles: []string{"editor", "clerk"}, AAL: "aal1",
 		Claims: map[string]any{
 			"identity":                    map[string]any{"traits": map[string]any{"email": "ada@example.test"}},
 			"https://example.test/tenant": "acme", "plan": map[string]any{"name": "pro"}, "count": float64(9007199254740991), "paid": true,
+			"teams": []any{map[string]any{"name": "red"}, map[string]any{"name": "clerk"}},
 		},
 	}
 	d, err := upstream(h, &core.Request{}, p, noPolicy{"users:read", "users:write"})
@@ -84,16 +86,19 @@ func TestIdentityHeadersCarryClaims(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `X-Aal: aal1
+X-All: users:read,users:write,editor,clerk,red,a,b
 X-Client: web
 X-Count: 9007199254740991
 X-Email: ada@example.test
 X-Issuer: https://id.test/
 X-Kind: jwt
+X-Names: name
 X-Paid: true
 X-Permissions: users:read,users:write
 X-Plan: {"name":"pro"}
 X-Roles: editor,clerk
 X-Scope: a b
+X-Teams: red,clerk
 X-Tenant: acme
 X-User-Id: ada
 `

@@ -21,10 +21,16 @@ type Paths struct {
 	// empty list that is not nil reads none.
 	Roles       []core.ClaimPath
 	Permissions []core.ClaimPath
+	// RolesGuessed and PermissionsGuessed say that these paths are a guess, which
+	// the issuer may use for something else: a value of another shape grants
+	// nothing. The defaults are.
+	RolesGuessed, PermissionsGuessed bool
 }
 
 // WithDefaults fills in what is nil.
 func (p Paths) WithDefaults() Paths {
+	p.RolesGuessed = p.RolesGuessed || p.Roles == nil
+	p.PermissionsGuessed = p.PermissionsGuessed || p.Permissions == nil
 	for _, d := range []struct {
 		list *[]core.ClaimPath
 		text []string
@@ -119,15 +125,29 @@ func (p Paths) Grants(s Set, to *core.Principal) (err error) {
 	if to.Scopes, err = s.list(p.Scopes, scopes); err != nil {
 		return err
 	}
-	if to.Roles, err = s.list(p.Roles, roles); err != nil {
+	if to.Roles, err = s.list(p.Roles, guessed(p.RolesGuessed, roles)); err != nil {
 		return err
 	}
-	to.Permissions, err = s.list(p.Permissions, core.Strings)
+	to.Permissions, err = s.list(p.Permissions, guessed(p.PermissionsGuessed, core.Strings))
 	return err
 }
 
-// scopes refuses a scope with white space in it (RFC 6749 section 3.3), which
-// would be two wherever scopes are written in a row.
+// guessed reads a value of another shape as an empty list.
+func guessed(yes bool, read func(any) ([]string, error)) func(any) ([]string, error) {
+	if !yes {
+		return read
+	}
+	return func(value any) ([]string, error) {
+		list, err := read(value)
+		if err != nil {
+			return nil, nil
+		}
+		return list, nil
+	}
+}
+
+// scopes splits at spaces alone (RFC 6749 section 3.3) and refuses a scope with
+// white space in it, which would be two wherever scopes are written in a row.
 func scopes(value any) ([]string, error) {
 	list, err := core.Strings(value)
 	if slices.ContainsFunc(list, func(s string) bool { return strings.ContainsFunc(s, unicode.IsSpace) }) {

@@ -147,18 +147,41 @@ func joinPaths(paths []core.ClaimPath) string {
 	return strings.Join(texts, " or ")
 }
 
-// list reads the value at the first path that is present.
+// list reads the values at the first path that is present.
 func (s Set) list(paths []core.ClaimPath, read func(any) ([]string, error)) ([]string, error) {
 	for _, path := range paths {
-		value, ok := path.Lookup(s)
-		if !ok {
+		list, ok, err := s.union(path, read)
+		if err != nil {
+			return nil, fmt.Errorf("claim %w", err)
+		}
+		if ok {
+			return list, nil
+		}
+	}
+	return nil, nil
+}
+
+// union reads each part of a path by itself, and leaves out what repeats.
+func (s Set) union(path core.ClaimPath, read func(any) ([]string, error)) (all []string, ok bool, err error) {
+	parts := path.Parts()
+	for _, part := range parts {
+		value, present := part.Lookup(s)
+		if !present {
 			continue
 		}
 		list, err := read(value)
 		if err != nil {
-			return nil, fmt.Errorf("claim %s: %w", path, err)
+			return nil, false, fmt.Errorf("%s: %w", part, err)
 		}
-		return list, nil
+		if len(parts) == 1 {
+			return list, true, nil
+		}
+		ok = true
+		for _, word := range list {
+			if !slices.Contains(all, word) {
+				all = append(all, word)
+			}
+		}
 	}
-	return nil, nil
+	return all, ok, nil
 }

@@ -553,6 +553,20 @@ func TestClaimTwice(t *testing.T) {
 
 func TestRolesOfTheWrongShape(t *testing.T) {
 	b := setup(t, nil)
+	for name, changes := range map[string]map[string]any{
+		"an object":       {"roles": map[string]any{"admin": true}},
+		"a list of lists": {"ext": map[string]any{"roles": []any{[]string{"admin"}}}},
+		"objects":         {"roles": []any{map[string]any{"name": "admin"}}, "permissions": []any{map[string]any{"rsname": "x"}}},
+		"a mixed list":    {"roles": []any{"admin", 7}, "permissions": []any{"admin", nil}},
+		"a number":        {"roles": 7, "permissions": true},
+	} {
+		// Where the paths are only the defaults, it grants nothing.
+		p := b.accepts(name, b.issuer.Token(changes))
+		if len(p.Roles)+len(p.Permissions) > 0 || len(changes) > 0 && p.Claims == nil {
+			t.Errorf("%s: roles %v, permissions %v", name, p.Roles, p.Permissions)
+		}
+	}
+	b = setup(t, func(o *jwt.Options) { o.Issuers[0].Claims.Roles = claims.MustPaths("roles", "ext.roles") })
 	b.refuses("an object", b.issuer.Token(map[string]any{"roles": map[string]any{"admin": true}}))
 	b.refuses("a list of lists", b.issuer.Token(map[string]any{"ext": map[string]any{"roles": []any{[]string{"admin"}}}}))
 	b.refuses("a scope that is a number", b.issuer.Token(map[string]any{"scope": 7}))

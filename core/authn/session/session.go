@@ -49,9 +49,11 @@ func (o Options) withDefaults() Options {
 		o.CookieName = "ory_kratos_session"
 	}
 	if o.Claims.Roles == nil {
+		o.Claims.RolesGuessed = true
 		o.Claims.Roles = claims.MustPaths("identity.metadata_public.roles")
 	}
 	if o.Claims.Permissions == nil {
+		o.Claims.PermissionsGuessed = true
 		o.Claims.Permissions = claims.MustPaths("identity.metadata_public.permissions")
 	}
 	if o.Now == nil {

@@ -116,6 +116,26 @@ func TestCredentialThatSmugglesAnother(t *testing.T) {
 	}
 }
 
+// metadata_public is the operator's own, who may keep something else there.
+func TestRolesOfAnotherShapeGrantNothingInASession(t *testing.T) {
+	odd := map[string]any{"identity": map[string]any{"id": "ada", "state": "active", "metadata_public": map[string]any{"roles": map[string]any{"admin": true}}}}
+	b := setup(t, nil)
+	b.knows(odd)
+	if p, err := b.ask(core.SessionCookie); err != nil || len(p.Roles) > 0 {
+		t.Errorf("by the default path: %+v, %v", p, err)
+	}
+	b = setup(t, func(o *session.Options) { o.Claims.Roles = claims.MustPaths("identity.metadata_public.roles") })
+	b.knows(odd)
+	if p, err := b.ask(core.SessionCookie); !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("by a configured path: %+v, %v", p, err)
+	}
+	b = setup(t, func(o *session.Options) { o.Claims.Roles = claims.MustPaths("keys(identity.metadata_public.roles)") })
+	b.knows(odd)
+	if p, err := b.ask(core.SessionCookie); err != nil || len(p.Roles) != 1 || p.Roles[0] != "admin" {
+		t.Errorf("by the names in the object: %+v, %v", p, err)
+	}
+}
+
 func TestSessionThatDoesNotHold(t *testing.T) {
 	for name, changes := range map[string]map[string]any{
 		"inactive":              {"active": false},
@@ -129,7 +149,6 @@ func TestSessionThatDoesNotHold(t *testing.T) {
 		"identity state absent": {"identity": map[string]any{"id": "ada"}},
 		"identity without id":   {"identity": map[string]any{"state": "active"}},
 		"identity id a number":  {"identity": map[string]any{"id": 7, "state": "active"}},
-		"roles of odd shape":    {"identity": map[string]any{"id": "ada", "state": "active", "metadata_public": map[string]any{"roles": map[string]any{"admin": true}}}},
 	} {
 		b := setup(t, nil)
 		b.knows(changes)

@@ -1,0 +1,184 @@
+package core
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// ClaimPath names a value inside a principal's claims: a dotted path such as
+// "identity.traits.email", or a JSON pointer (RFC 6901) such as
+// "/https:~1~1example.test~1roles" for names that hold dots.
+//
+// A step that ends with [] takes every member of a list: "roles[].name" are the
+// names of all roles. "keys(roles)" are the names of an object's members. Paths
+// joined by " + " are the union of what they name.
+type ClaimPath struct {
+	text  string
+	steps []claimStep
+	// keys takes the names of the object that the steps lead to.
+	keys bool
+	// union are the paths that are joined; the other fields but text are then
+	// empty.
+	union []ClaimPath
+}
+
+// claimStep is a member of an object, or with each every member of the list that
+// it is.
+type claimStep struct {
+	name string
+	each bool
+}
+
+// unionSign joins paths. A name that holds it has to be part of a JSON pointer
+// and cannot have the spaces.
+const unionSign = " + "
+
+// ParseClaimPath reads a claim path.
+func ParseClaimPath(text string) (ClaimPath, error) {
+	if !strings.Contains(text, unionSign) {
+		return parseOnePath(text)
+	}
+	whole := ClaimPath{text: text}
+	for part := range strings.SplitSeq(text, unionSign) {
+		path, err := parseOnePath(strings.TrimSpace(part))
+		if err != nil {
+			return ClaimPath{}, err
+		}
+		whole.union = append(whole.union, path)
+	}
+	return whole, nil
+}
+
+func parseOnePath(text string) (ClaimPath, error) {
+	path := ClaimPath{text: text}
+	inner := text
+	if rest, ok := strings.CutPrefix(text, "keys("); ok {
+		if inner, ok = strings.CutSuffix(rest, ")"); !ok {
+			return ClaimPath{}, fmt.Errorf("claim path %q has no closing parenthesis", text)
+		}
+		path.keys = true
+	}
+	for _, step := range splitPath(inner) {
+		s, err := parseStep(step)
+		if err != nil {
+			return ClaimPath{}, fmt.Errorf("claim path %q %w", text, err)
+		}
+		path.steps = append(path.steps, s)
+	}
+	return path, nil
+}
+
+func splitPath(text string) []string {
+	pointer, ok := strings.CutPrefix(text, "/")
+	if !ok {
+		return strings.Split(text, ".")
+	}
+	unescape := strings.NewReplacer("~1", "/", "~0", "~")
+	steps := strings.Split(pointer, "/")
+	for i := range steps {
+		steps[i] = unescape.Replace(steps[i])
+	}
+	return steps
+}
+
+// parseStep takes [*] for [], as in JSONPath and JMESPath.
+func parseStep(text string) (claimStep, error) {
+	name, each := strings.CutSuffix(strings.Replace(text, "[*]", "[]", 1), "[]")
+	switch {
+	case name == "":
+		return claimStep{}, fmt.Errorf("has an empty step")
+	case strings.HasSuffix(name, "]"):
+		return claimStep{}, fmt.Errorf("has the step %q: only [] can follow a name, which takes every member of a list", text)
+	}
+	return claimStep{name, each}, nil
+}
+
+// String returns the path as it was written.
+func (c ClaimPath) String() string { return c.text }
+
+// Parts are the paths of a union, or the path itself.
+func (c ClaimPath) Parts() []ClaimPath {
+	if c.union == nil {
+		return []ClaimPath{c}
+	}
+	return c.union
+}
+
+// Lookup finds the value; ok is false where any step is absent, null or of
+// another shape than the step asks for. Of a union it is one list.
+func (c ClaimPath) Lookup(claims map[string]any) (value any, ok bool) {
+	switch {
+	case c.union != nil:
+		return c.lookupUnion(claims)
+	case len(c.steps) == 0:
+		return nil, false
+	}
+	value, ok = follow(claims, c.steps)
+	if !ok || !c.keys {
+		return value, ok
+	}
+	object, ok := value.(map[string]any)
+	if !ok {
+		return nil, false
+	}
+	names := make([]any, 0, len(object))
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		names = append(names, name)
+	}
+	return names, true
+}
+
+func (c ClaimPath) lookupUnion(claims map[string]any) (value any, ok bool) {
+	list := []any{}
+	for _, path := range c.union {
+		part, present := path.Lookup(claims)
+		if !present {
+			continue
+		}
+		ok = true
+		list = appendMembers(list, part)
+	}
+	return list, ok
+}
+
+// appendMembers appends the members of a list, or a value that is none.
+func appendMembers(list []any, value any) []any {
+	if members, isList := value.([]any); isList {
+		return append(list, members...)
+	}
+	return append(list, value)
+}
+
+func follow(value any, steps []claimStep) (any, bool) {
+	for i, step := range steps {
+		object, isObject := value.(map[string]any)
+		if !isObject {
+			return nil, false
+		}
+		if value = object[step.name]; value == nil {
+			return nil, false
+		}
+		if step.each {
+			return followEach(value, steps[i+1:])
+		}
+	}
+	return value, true
+}
+
+// followEach collects what the steps lead to from every member of a list. Members
+// from which they lead nowhere are left out.
+func followEach(value any, steps []claimStep) (any, bool) {
+	members, isList := value.([]any)
+	if !isList {
+		return nil, false
+	}
+	found := []any{}
+	for _, member := range members {
+		if v, ok := follow(member, steps); ok && v != nil {
+			found = appendMembers(found, v)
+		}
+	}
+	return found, true
+}
