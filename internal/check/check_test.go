@@ -1,11 +1,13 @@
 package check
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -194,11 +196,31 @@ func TestRulesAreComplete(t *testing.T) {
 	}
 }
 
+// TestRulesNameSectionsThatExist looks up the heading of each section.
+func TestRulesNameSectionsThatExist(t *testing.T) {
+	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	for _, r := range finding.Rules {
+		page, anchor, _ := strings.Cut(cmp.Or(r.Page, "cli.md#check"), "#")
+		text, err := os.ReadFile(filepath.Join("../../docs", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for line := range strings.SplitSeq(string(text), "\n") {
+			title, isHeading := strings.CutPrefix(strings.TrimLeft(line, "#"), " ")
+			found = found || isHeading && strings.HasPrefix(line, "#") && strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(title), ""), " ", "-") == anchor
+		}
+		if !found {
+			t.Errorf("%s: docs/%s has no section %s", r.Name, page, anchor)
+		}
+	}
+}
+
 // TestSARIFHasTheRequiredMembers looks for what the schema of SARIF 2.1.0 asks
 // for, and for what refers from one part to another.
 func TestSARIFHasTheRequiredMembers(t *testing.T) {
 	report := Files([]File{{"a b.yaml", []byte("session: {kratos_url: 'http://k'}\npath: {allow_semicolon: true} # lint:ignore relaxed-path: ours\nrealm: [é, 1]\n")}}, Options{})
-	text, err := json.Marshal(finding.SARIF(report.Findings, report.Silenced))
+	text, err := json.Marshal(finding.SARIF(report.Findings, report.Silenced, "https://docs.test/x/"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +231,7 @@ func TestSARIFHasTheRequiredMembers(t *testing.T) {
 			Tool struct {
 				Driver struct {
 					Name  string
-					Rules []struct{ ID string }
+					Rules []struct{ ID, HelpURI string }
 				}
 			}
 			ColumnKind string
@@ -233,6 +255,11 @@ func TestSARIFHasTheRequiredMembers(t *testing.T) {
 	}
 	if log.Version != "2.1.0" || !strings.HasPrefix(log.Schema, "https://") || len(log.Runs) != 1 || log.Runs[0].Tool.Driver.Name == "" || log.Runs[0].ColumnKind != "unicodeCodePoints" {
 		t.Fatalf("%s", text)
+	}
+	for _, r := range log.Runs[0].Tool.Driver.Rules {
+		if !strings.HasPrefix(r.HelpURI, "https://docs.test/x/") {
+			t.Errorf("%s: helpUri %q", r.ID, r.HelpURI)
+		}
 	}
 	suppressed := 0
 	for _, r := range log.Runs[0].Results {

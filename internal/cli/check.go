@@ -18,6 +18,7 @@ type checkCommandOptions struct {
 	options  check.Options
 	as       terminal.Choice
 	roots    []string
+	docs     string
 	output   terminal.OutputFlags
 	call     checkedCall
 	rules    bool
@@ -59,6 +60,7 @@ before, or name its rule with --allow:
 	f.StringArrayVar(&o.roots, "root", nil, "`DIR` that holds the gateway's file system, or FROM=DIR for a part of it, for the files that a configuration names")
 	f.StringSliceVar(&o.options.Allow, "allow", nil, "`rule` that is to find nothing; repeat it for more")
 	f.StringVar(&o.options.KongVersion, "kong-version", "", "`version` of the Kong that the files are for")
+	f.StringVar(&o.docs, "docs-url", "", "`URL` of the folder docs, to which the rules in SARIF then refer (helpUri)")
 	f.BoolVar(&o.rules, "rules", false, "list the rules and stop")
 	f.BoolVar(&o.silenced, "silenced", false, "print the accepted warnings too, with their reasons")
 	_ = c.MarkFlagDirname("root")
@@ -111,7 +113,7 @@ func (o *checkCommandOptions) run(cmd *cobra.Command, args []string) error {
 		out.Calls = checkedCalls(decisions)
 		err = terminal.PrintJSON(cmd.OutOrStdout(), out)
 	case "sarif":
-		err = terminal.PrintJSON(cmd.OutOrStdout(), finding.SARIF(report.Findings, report.Silenced))
+		err = terminal.PrintJSON(cmd.OutOrStdout(), finding.SARIF(report.Findings, report.Silenced, o.docs))
 	default:
 		o.print(o.output.Printer(cmd), report, args)
 		o.call.print(o.output.Printer(cmd), decisions)

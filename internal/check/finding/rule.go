@@ -1,6 +1,7 @@
 package finding
 
 import (
+	"cmp"
 	"slices"
 
 	"gatehouse/core/permission/analysis/lint"
@@ -11,57 +12,63 @@ type Rule struct {
 	Name     string   `json:"name"`
 	Severity Severity `json:"severity"`
 	Doc      string   `json:"doc"`
+	// Page is the section of the documentation, in docs/; empty for that of
+	// gatehouse check.
+	Page string `json:"-"`
 }
+
+// page is the section of the documentation.
+func (r Rule) page() string { return cmp.Or(r.Page, "cli.md#check") }
 
 // Rules lists everything that is looked for. Errors cannot be accepted by a
 // comment: what they are about does not work.
 var Rules = []Rule{
-	{"syntax", Error, "a file is neither YAML nor JSON, or gives a key twice"},
-	{"unknown-kind", Error, "a file is none that Gatehouse knows"},
-	{"config", Error, "a setting is missing, unknown, of a wrong type or out of range, or contradicts another"},
-	{"table", Error, "a permission table has an error"},
-	{"expectations", Error, "a file for gatehouse test has an error"},
-	{"unreadable-file", Error, "a file that a configuration names is not what it should be"},
-	{"unresolved-reference", Error, "a reference is in a place where it is not resolved"},
-	{"plugin", Error, "the gateway refuses, drops or skips the plugin as it is written"},
-	{"misspelt-plugin", Error, "the name of a plugin is almost gatehouse"},
-	{"kong-too-old", Error, "Kong before 3.8 lets requests through while the plugin server is down"},
-	{"no-end", Error, "apisix.yaml does not end with #END, so APISIX does not apply it"},
-	{"missing-endpoint-route", Error, "no route of the gateway leads to an endpoint that the gate answers itself"},
-	{"several-documents", Error, "a file has a second document, which is not read"},
+	{"syntax", Error, "a file is neither YAML nor JSON, or gives a key twice", ""},
+	{"unknown-kind", Error, "a file is none that Gatehouse knows", ""},
+	{"config", Error, "a setting is missing, unknown, of a wrong type or out of range, or contradicts another", "configuration.md#settings"},
+	{"table", Error, "a permission table has an error", "permission-tables.md#the-file"},
+	{"expectations", Error, "a file for gatehouse test has an error", "cli.md#test"},
+	{"unreadable-file", Error, "a file that a configuration names is not what it should be", ""},
+	{"unresolved-reference", Error, "a reference is in a place where it is not resolved", "configuration.md#introspection"},
+	{"plugin", Error, "the gateway refuses, drops or skips the plugin as it is written", ""},
+	{"misspelt-plugin", Error, "the name of a plugin is almost gatehouse", ""},
+	{"kong-too-old", Error, "Kong before 3.8 lets requests through while the plugin server is down", "kong.md#requirements"},
+	{"no-end", Error, "apisix.yaml does not end with #END, so APISIX does not apply it", ""},
+	{"missing-endpoint-route", Error, "no route of the gateway leads to an endpoint that the gate answers itself", "configuration.md#resource_metadata"},
+	{"several-documents", Error, "a file has a second document, which is not read", ""},
 
-	{"unguarded-route", Warning, "a route has no Gatehouse"},
-	{"plugin-disabled", Warning, "the plugin is switched off where it stands"},
-	{"plugin-filtered", Warning, "the plugin is skipped for some requests"},
-	{"plugin-not-enabled", Warning, "config.yaml of APISIX does not enable the plugin"},
-	{"protocols-narrowed", Warning, "the plugin is not run for all protocols of HTTP"},
-	{"allow-degradation", Warning, "requests pass while the runner or the service is down"},
-	{"after-other-plugins", Warning, "the plugin runs behind others that may have answered or changed the request"},
-	{"script", Warning, "a script of the route takes the place of all its plugins"},
-	{"hidden-headers", Warning, "a global rule may take header lines out of what Gatehouse sees and the upstream gets"},
-	{"normalized-uri", Warning, "the upstream gets another path than the one decided on"},
-	{"shared-cache", Warning, "a cache before the upstream may give one caller what another one got"},
-	{"insecure-any-audience", Warning, "a token for another service is accepted"},
-	{"insecure-no-expiry", Warning, "a token without an expiry is accepted"},
-	{"insecure-setting", Warning, "a setting that begins with insecure_ is on"},
-	{"unverified-tls", Warning, "the certificate of an identity provider is not verified"},
-	{"relaxed-path", Warning, "a rule about request paths is relaxed, which has to be true of the upstream"},
-	{"roles-in-traits", Warning, "roles or permissions are taken from traits, which users can edit"},
-	{"literal-secret", Warning, "a secret stands in the file"},
-	{"trusts-every-address", Warning, "every address may send authorization requests to the forward-auth service"},
-	{"lint-ignore", Warning, "a comment that accepts a finding is malformed or accepts nothing"},
+	{"unguarded-route", Warning, "a route has no Gatehouse", ""},
+	{"plugin-disabled", Warning, "the plugin is switched off where it stands", ""},
+	{"plugin-filtered", Warning, "the plugin is skipped for some requests", "security.md#on-apisix"},
+	{"plugin-not-enabled", Warning, "config.yaml of APISIX does not enable the plugin", "security.md#on-apisix"},
+	{"protocols-narrowed", Warning, "the plugin is not run for all protocols of HTTP", ""},
+	{"allow-degradation", Warning, "requests pass while the runner or the service is down", "security.md#on-apisix"},
+	{"after-other-plugins", Warning, "the plugin runs behind others that may have answered or changed the request", "apisix.md#priority-and-other-plugins"},
+	{"script", Warning, "a script of the route takes the place of all its plugins", "security.md#on-apisix"},
+	{"hidden-headers", Warning, "a global rule may take header lines out of what Gatehouse sees and the upstream gets", "security.md#on-apisix"},
+	{"normalized-uri", Warning, "the upstream gets another path than the one decided on", "apisix.md#which-path-is-matched"},
+	{"shared-cache", Warning, "a cache before the upstream may give one caller what another one got", "security.md#settings-of-the-gateway"},
+	{"insecure-any-audience", Warning, "a token for another service is accepted", "configuration.md#jwtissuers"},
+	{"insecure-no-expiry", Warning, "a token without an expiry is accepted", "configuration.md#introspection"},
+	{"insecure-setting", Warning, "a setting that begins with insecure_ is on", ""},
+	{"unverified-tls", Warning, "the certificate of an identity provider is not verified", ""},
+	{"relaxed-path", Warning, "a rule about request paths is relaxed, which has to be true of the upstream", "security.md#1-one-path"},
+	{"roles-in-traits", Warning, "roles or permissions are taken from traits, which users can edit", "security.md#credentials-and-callers"},
+	{"literal-secret", Warning, "a secret stands in the file", "configuration.md#introspection"},
+	{"trusts-every-address", Warning, "every address may send authorization requests to the forward-auth service", "security.md#5-clients-cannot-say-where-a-request-comes-from"},
+	{"lint-ignore", Warning, "a comment that accepts a finding is malformed or accepts nothing", ""},
 
-	{"late-cors", Note, "preflights reach Gatehouse before cors, and refusals carry no CORS headers"},
-	{"replaced-body", Note, "the body of a refusal is replaced, which names the request in the log"},
-	{"not-here", Note, "a file that a configuration names is not on this machine, so it was not checked"},
-	{"not-known", Note, "a value is filled in later, so it was not checked"},
+	{"late-cors", Note, "preflights reach Gatehouse before cors, and refusals carry no CORS headers", "apisix.md#priority-and-other-plugins"},
+	{"replaced-body", Note, "the body of a refusal is replaced, which names the request in the log", "apisix.md#responses-to-the-client"},
+	{"not-here", Note, "a file that a configuration names is not on this machine, so it was not checked", ""},
+	{"not-known", Note, "a value is filled in later, so it was not checked", ""},
 }
 
 func ruleNamed(name string) Rule {
 	if i := slices.IndexFunc(Rules, func(r Rule) bool { return r.Name == name }); i >= 0 {
 		return Rules[i]
 	}
-	return Rule{name, Error, ""}
+	return Rule{Name: name, Severity: Error}
 }
 
 func isRule(name string) bool { return ruleNamed(name).Doc != "" }

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"gatehouse/internal/version"
 )
@@ -36,6 +37,7 @@ type sarifRule struct {
 	ID                   string       `json:"id"`
 	ShortDescription     sarifMessage `json:"shortDescription"`
 	Help                 sarifMessage `json:"help"`
+	HelpURI              string       `json:"helpUri,omitempty"`
 	DefaultConfiguration sarifDefault `json:"defaultConfiguration"`
 }
 
@@ -79,8 +81,10 @@ type sarifSuppression struct {
 	Justification string `json:"justification"`
 }
 
-// SARIF is a SARIF 2.1.0 log of findings, to be written as JSON.
-func SARIF(findings, silenced []Finding) any {
+// SARIF is a SARIF 2.1.0 log of findings, to be written as JSON. Docs is the
+// address of the folder docs for the rules' helpUri, which has to be absolute;
+// empty for none.
+func SARIF(findings, silenced []Finding, docs string) any {
 	run := sarifRun{
 		Tool:       sarifTool{sarifDriver{Name: "gatehouse check", Version: version.Version}},
 		ColumnKind: "unicodeCodePoints",
@@ -89,9 +93,13 @@ func SARIF(findings, silenced []Finding) any {
 	index := map[string]int{}
 	for i, rule := range Rules {
 		index[rule.Name] = i
-		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{
-			rule.Name, sarifMessage{rule.Doc}, sarifMessage{"See docs/cli.md, section check, for " + rule.Name + "."}, sarifDefault{rule.Severity},
-		})
+		entry := sarifRule{
+			ID: rule.Name, ShortDescription: sarifMessage{rule.Doc}, Help: sarifMessage{"See docs/" + rule.page() + "."}, DefaultConfiguration: sarifDefault{rule.Severity},
+		}
+		if docs != "" {
+			entry.HelpURI = strings.TrimSuffix(docs, "/") + "/" + rule.page()
+		}
+		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, entry)
 	}
 	for _, f := range slices.Concat(findings, silenced) {
 		result := sarifResult{
