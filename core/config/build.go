@@ -21,6 +21,7 @@ import (
 	"gatehouse/core/identity"
 	"gatehouse/core/login"
 	"gatehouse/core/permission/live"
+	"gatehouse/core/setting"
 )
 
 // BuilderOptions are what a host gives to every gate. A function that is nil is
@@ -206,7 +207,7 @@ func (b *Builder) partsOf(c *Config) ([]*part, error) {
 	var parts []*part
 	for _, s := range c.sections() {
 		p, err := s.build(b, c.Cache)
-		var complete *Error
+		var complete *setting.Error
 		switch {
 		case errors.As(err, &complete):
 			return nil, err
@@ -220,7 +221,7 @@ func (b *Builder) partsOf(c *Config) ([]*part, error) {
 }
 
 // memo puts a cache in front of an authenticator.
-func (b *Builder) memo(next core.TokenAuthenticator, k key, limits Cache, ttl, negative Seconds, o Outbound) (*cache.Memo, error) {
+func (b *Builder) memo(next core.TokenAuthenticator, k key, limits Cache, ttl, negative setting.Seconds, o Outbound) (*cache.Memo, error) {
 	good, err := cache.NewMemory(limits.MaxEntries, b.options.Now)
 	if err != nil {
 		return nil, err
@@ -258,7 +259,7 @@ func (o Outbound) trust() (string, error) {
 	if o.CAFile == "" {
 		return "", nil
 	}
-	text, err := readBounded(o.CAFile, maxConfig)
+	text, err := setting.ReadBounded(o.CAFile, setting.MaxDocument)
 	if err != nil {
 		return "", fmt.Errorf("http.ca_file: %w", err)
 	}
@@ -277,7 +278,7 @@ func (b *Builder) client(provider core.Kind, o Outbound) (*idp.Client, error) {
 
 // exactly keeps a zero from being read as "unset" by the packages that have
 // defaults of their own.
-func exactly(s Seconds) time.Duration { return max(s.Duration(), time.Nanosecond) }
+func exactly(s setting.Seconds) time.Duration { return max(s.Duration(), time.Nanosecond) }
 
 // grants are where a section's credentials state roles and permissions. Paths that
 // are the section's default are a guess; gateways fill it in, so that a path that

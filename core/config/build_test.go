@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission/live"
+	"gatehouse/core/setting"
 )
 
 const introspected = `
@@ -180,13 +181,13 @@ func TestSecretsComeFromFiles(t *testing.T) {
 	if err := os.WriteFile(path, []byte("s3cr3t\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := resolve("$file://" + path); err != nil || got != "s3cr3t" {
+	if got, err := setting.Resolve("$file://" + path); err != nil || got != "s3cr3t" {
 		t.Errorf("%q, %v", got, err)
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := resolve("$file://" + path); err == nil {
+	if _, err := setting.Resolve("$file://" + path); err == nil {
 		t.Error("an empty secret is accepted")
 	}
 }

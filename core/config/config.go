@@ -6,33 +6,7 @@
 // together the parts that package core describes.
 package config
 
-import (
-	"fmt"
-	"time"
-)
-
-// Seconds is a duration as Kong's and APISIX's users write it: a number.
-type Seconds float64
-
-// Duration converts to Go's unit.
-func (s Seconds) Duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
-
-// Secret is a value that is never printed.
-type Secret string
-
-// String hides the secret from every %v and %s.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return "[secret]"
-}
-
-// GoString hides the secret from %#v.
-func (s Secret) GoString() string { return s.String() }
-
-// MarshalText hides the secret from JSON and YAML.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+import "gatehouse/core/setting"
 
 // Config is what an operator writes. Its tags are the single source of the
 // defaults, of the checks, of Kong's schema and of the reference in docs/.
@@ -68,10 +42,10 @@ type Config struct {
 
 // Outbound is how an identity provider is called.
 type Outbound struct {
-	Timeout       Seconds `config:"timeout" default:"3" between:"0.05,30" doc:"Time limit of one call to the identity provider, in seconds."`
-	SSLVerify     bool    `config:"ssl_verify" default:"true" doc:"Whether the identity provider's certificate is verified. Switch off in development only."`
-	CAFile        string  `config:"ca_file" doc:"Path of a PEM file with the certificate authorities to trust instead of the system's."`
-	MaxConcurrent int     `config:"max_concurrent" default:"128" between:"1,10000" doc:"Maximum number of concurrent calls to the identity provider; requests that need a further one get 503."`
+	Timeout       setting.Seconds `config:"timeout" default:"3" between:"0.05,30" doc:"Time limit of one call to the identity provider, in seconds."`
+	SSLVerify     bool            `config:"ssl_verify" default:"true" doc:"Whether the identity provider's certificate is verified. Switch off in development only."`
+	CAFile        string          `config:"ca_file" doc:"Path of a PEM file with the certificate authorities to trust instead of the system's."`
+	MaxConcurrent int             `config:"max_concurrent" default:"128" between:"1,10000" doc:"Maximum number of concurrent calls to the identity provider; requests that need a further one get 503."`
 }
 
 // Login is where browsers go to sign in.
@@ -91,41 +65,4 @@ type Path struct {
 // Cache bounds the embedded cache.
 type Cache struct {
 	MaxEntries int `config:"max_entries" default:"10000" between:"100,10000000" doc:"Maximum number of cached credentials, separately for valid and invalid ones."`
-}
-
-// Problem is one thing wrong with a configuration.
-type Problem struct {
-	// Path of the field, such as jwt.issuers[0].issuer; empty for the whole.
-	Path string
-	// Text says what is wrong and what to do.
-	Text string
-}
-
-func (m Problem) String() string {
-	if m.Path == "" {
-		return m.Text
-	}
-	return m.Path + ": " + m.Text
-}
-
-// Error holds every problem of a configuration.
-type Error struct {
-	// Source is the file, or empty for a configuration given inline.
-	Source   string
-	Problems []Problem
-}
-
-// Loggable tells hosts that the text holds no secret: values of settings are
-// never printed.
-func (*Error) Loggable() {}
-
-func (e *Error) Error() string {
-	text := fmt.Sprintf("configuration has %d mistake(s)", len(e.Problems))
-	if e.Source != "" {
-		text = e.Source + ": " + text
-	}
-	for _, m := range e.Problems {
-		text += "\n  " + m.String()
-	}
-	return text
 }

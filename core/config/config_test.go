@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"gatehouse/core/setting"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -134,7 +135,7 @@ func TestSecretIsInNoErrorAndNoPrint(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	if s := Secret(secret); strings.Contains(s.String()+s.GoString(), secret) {
+	if s := setting.Secret(secret); strings.Contains(s.String()+s.GoString(), secret) {
 		t.Error("a secret prints itself")
 	}
 }
@@ -169,11 +170,11 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 		if doc := f.Tag.Get("doc"); len(doc) < 10 || !strings.HasSuffix(doc, ".") {
 			t.Errorf("%s: doc %q is no sentence", path, doc)
 		}
-		if configKey(f) == "" {
+		if setting.Key(f) == "" {
 			t.Errorf("%s has no config tag", path)
 		}
 		if text, ok := f.Tag.Lookup("default"); ok {
-			defaultValue(f.Type, text) // panics on a default that is none
+			setting.Default(f.Type, text) // panics on a default that is none
 		}
 	})
 }
@@ -181,20 +182,20 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 func eachField(t reflect.Type, path string, visit func(string, reflect.StructField)) {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		visit(join(path, configKey(f)), f)
+		visit(setting.Join(path, setting.Key(f)), f)
 		elem := f.Type
 		for elem.Kind() == reflect.Pointer || elem.Kind() == reflect.Slice {
 			elem = elem.Elem()
 		}
 		if elem.Kind() == reflect.Struct {
-			eachField(elem, join(path, configKey(f)), visit)
+			eachField(elem, setting.Join(path, setting.Key(f)), visit)
 		}
 	}
 }
 
 func TestErrorIsTyped(t *testing.T) {
 	_, err := Load([]byte(`{}`))
-	var e *Error
+	var e *setting.Error
 	if !errors.As(err, &e) || len(e.Problems) != 2 {
 		t.Errorf("%v", err)
 	}

@@ -1,6 +1,9 @@
 package config
 
-import "reflect"
+import (
+	"gatehouse/core/setting"
+	"reflect"
+)
 
 // Each EntityChecks states the rules across the fields of one section in the
 // form of Kong's schema, so that Kong refuses at POST /plugins what would
@@ -48,7 +51,7 @@ func aloneWithFileChecks() []map[string]any {
 	t := reflect.TypeFor[Config]()
 	for i := range t.NumField() {
 		field := t.Field(i)
-		key := configKey(field)
+		key := setting.Key(field)
 		_, hasDefault := field.Tag.Lookup("default")
 		switch {
 		case key == "file":
@@ -68,7 +71,7 @@ func leftAloneChecks(path string, section reflect.Type) []map[string]any {
 	var checks []map[string]any
 	for i := range section.NumField() {
 		field := section.Field(i)
-		checks = append(checks, leftAlone(join(path, configKey(field)), field)...)
+		checks = append(checks, leftAlone(setting.Join(path, setting.Key(field)), field)...)
 	}
 	return checks
 }
@@ -76,7 +79,7 @@ func leftAloneChecks(path string, section reflect.Type) []map[string]any {
 func leftAlone(path string, field reflect.StructField) []map[string]any {
 	switch field.Type.Kind() {
 	case reflect.Bool, reflect.Int, reflect.Float64, reflect.String:
-		normal := defaultValue(field.Type, field.Tag.Get("default")).Interface()
+		normal := setting.Default(field.Type, field.Tag.Get("default")).Interface()
 		return []map[string]any{{"conditional": map[string]any{
 			"if_field": "file", "if_match": set(),
 			"then_field": path, "then_match": map[string]any{"eq": normal},

@@ -8,26 +8,27 @@ import (
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/introspection"
 	"gatehouse/core/authn/jwt"
+	"gatehouse/core/setting"
 )
 
 // Introspection asks the authorization server about a token.
 type Introspection struct {
-	Endpoint            string   `config:"introspection_endpoint" required:"true" starts_with:"http" doc:"URL of the introspection endpoint (RFC 7662 section 2)."`
-	AuthMethod          string   `config:"introspection_endpoint_auth_method" default:"none" one_of:"none,client_secret_basic,client_secret_post" doc:"How the gateway authenticates at the endpoint (RFC 6749 section 2.3.1)."`
-	ClientID            string   `config:"client_id" doc:"Client identifier of the gateway at the introspection endpoint."`
-	ClientSecret        Secret   `config:"client_secret" secret:"true" doc:"Client secret of the gateway. Takes a literal value, $env://NAME or $file:///path."`
-	JWT                 string   `config:"jwt_tokens" default:"unknown_issuer" one_of:"never,unknown_issuer,always" doc:"Which JWT-shaped tokens are introspected: never; those of issuers that are not configured under jwt; or always, so that a revoked JWT is refused at once."`
-	Issuer              string   `config:"issuer" doc:"Value that iss must have in the response; not checked if unset."`
-	Audience            []string `config:"audience" doc:"Accepted audiences; the response must name at least one of them. Required unless insecure_any_audience is set."`
-	AudienceClaim       string   `config:"audience_claim" default:"aud" doc:"Claims of the response that may hold the audience, separated by commas; the first that is present counts. For servers that report no aud and name the client instead: client_id; audience then lists the clients."`
-	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
-	InsecureNoExpiry    bool     `config:"insecure_no_expiry" default:"false" doc:"Accepts responses without exp; such a token is introspected again after cache_ttl."`
-	RolesClaim          string   `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
-	PermissionsClaim    string   `config:"permissions_claim" len_min:"0" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts. Empty for none."`
-	Leeway              Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference for nbf and iat, in seconds; exp is exact."`
-	CacheTTL            Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long an active token is cached, in seconds. A revoked token may be accepted for that long. 0 introspects on every request."`
-	NegativeCacheTTL    Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a token is cached, in seconds."`
-	Outbound            Outbound `config:"http" doc:"How the authorization server is called."`
+	Endpoint            string          `config:"introspection_endpoint" required:"true" starts_with:"http" doc:"URL of the introspection endpoint (RFC 7662 section 2)."`
+	AuthMethod          string          `config:"introspection_endpoint_auth_method" default:"none" one_of:"none,client_secret_basic,client_secret_post" doc:"How the gateway authenticates at the endpoint (RFC 6749 section 2.3.1)."`
+	ClientID            string          `config:"client_id" doc:"Client identifier of the gateway at the introspection endpoint."`
+	ClientSecret        setting.Secret  `config:"client_secret" secret:"true" doc:"Client secret of the gateway. Takes a literal value, $env://NAME or $file:///path."`
+	JWT                 string          `config:"jwt_tokens" default:"unknown_issuer" one_of:"never,unknown_issuer,always" doc:"Which JWT-shaped tokens are introspected: never; those of issuers that are not configured under jwt; or always, so that a revoked JWT is refused at once."`
+	Issuer              string          `config:"issuer" doc:"Value that iss must have in the response; not checked if unset."`
+	Audience            []string        `config:"audience" doc:"Accepted audiences; the response must name at least one of them. Required unless insecure_any_audience is set."`
+	AudienceClaim       string          `config:"audience_claim" default:"aud" doc:"Claims of the response that may hold the audience, separated by commas; the first that is present counts. For servers that report no aud and name the client instead: client_id; audience then lists the clients."`
+	InsecureAnyAudience bool            `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
+	InsecureNoExpiry    bool            `config:"insecure_no_expiry" default:"false" doc:"Accepts responses without exp; such a token is introspected again after cache_ttl."`
+	RolesClaim          string          `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
+	PermissionsClaim    string          `config:"permissions_claim" len_min:"0" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts. Empty for none."`
+	Leeway              setting.Seconds `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference for nbf and iat, in seconds; exp is exact."`
+	CacheTTL            setting.Seconds `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long an active token is cached, in seconds. A revoked token may be accepted for that long. 0 introspects on every request."`
+	NegativeCacheTTL    setting.Seconds `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a token is cached, in seconds."`
+	Outbound            Outbound        `config:"http" doc:"How the authorization server is called."`
 }
 
 // Values of Introspection.JWT.
@@ -42,15 +43,15 @@ func (*Introspection) kind() core.Kind      { return core.KindIntrospection }
 func (*Introspection) places() []core.Place { return nil }
 func (*Introspection) judgesBearer() bool   { return true }
 
-func (i *Introspection) check(v *validator) {
+func (i *Introspection) check(v validator) {
 	if i.AuthMethod != "none" && i.ClientID == "" {
-		v.add("introspection.client_id", "is needed for %s", i.AuthMethod)
+		v.Add("introspection.client_id", "is needed for %s", i.AuthMethod)
 	}
 	if i.AuthMethod != "none" && i.ClientSecret == "" {
-		v.add("introspection.client_secret", "is needed for %s", i.AuthMethod)
+		v.Add("introspection.client_secret", "is needed for %s", i.AuthMethod)
 	}
 	if i.AuthMethod == "none" && i.ClientSecret != "" {
-		v.add("introspection.introspection_endpoint_auth_method", "is none although client_secret is set; choose client_secret_basic or client_secret_post")
+		v.Add("introspection.introspection_endpoint_auth_method", "is none although client_secret is set; choose client_secret_basic or client_secret_post")
 	}
 	v.audience("introspection", i.Audience, i.InsecureAnyAudience)
 	v.audienceClaim("introspection", i.AudienceClaim)
@@ -59,9 +60,9 @@ func (i *Introspection) check(v *validator) {
 }
 
 func (i *Introspection) build(b *Builder, limits Cache) (*part, error) {
-	secret, err := resolve(string(i.ClientSecret))
+	secret, err := setting.Resolve(string(i.ClientSecret))
 	if err != nil {
-		return nil, &Error{Problems: []Problem{{"introspection.client_secret", err.Error()}}}
+		return nil, &setting.Error{Problems: []setting.Problem{{Path: "introspection.client_secret", Text: err.Error()}}}
 	}
 	trust, err := i.Outbound.trust()
 	if err != nil {

@@ -10,18 +10,19 @@ import (
 	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/jwt"
+	"gatehouse/core/setting"
 )
 
 // JWT verifies JWT access tokens.
 type JWT struct {
-	Issuers          []Issuer `config:"issuers" required:"true" len_min:"1" doc:"The issuers whose tokens are accepted."`
-	Leeway           Seconds  `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference for nbf and iat, in seconds; exp is exact."`
-	JWKSCacheTTL     Seconds  `config:"jwks_cache_ttl" default:"600" between:"10,86400" doc:"How long a fetched key set is used before it is fetched again, in seconds."`
-	JWKSMinRefresh   Seconds  `config:"jwks_min_refresh" default:"10" between:"1,3600" doc:"Minimum time between two fetches of a key set, in seconds, however many tokens name unknown keys."`
-	JWKSMaxStale     Seconds  `config:"jwks_max_stale" default:"0" between:"0,604800" doc:"How long a key set may be used beyond jwks_cache_ttl while its issuer cannot be reached, in seconds."`
-	CacheTTL         Seconds  `config:"cache_ttl" default:"60" between:"0,3600" doc:"How long a verified token is cached, in seconds, never beyond its expiry. 0 verifies it on every request."`
-	NegativeCacheTTL Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a token is cached, in seconds."`
-	Outbound         Outbound `config:"http" doc:"How the issuers are called."`
+	Issuers          []Issuer        `config:"issuers" required:"true" len_min:"1" doc:"The issuers whose tokens are accepted."`
+	Leeway           setting.Seconds `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference for nbf and iat, in seconds; exp is exact."`
+	JWKSCacheTTL     setting.Seconds `config:"jwks_cache_ttl" default:"600" between:"10,86400" doc:"How long a fetched key set is used before it is fetched again, in seconds."`
+	JWKSMinRefresh   setting.Seconds `config:"jwks_min_refresh" default:"10" between:"1,3600" doc:"Minimum time between two fetches of a key set, in seconds, however many tokens name unknown keys."`
+	JWKSMaxStale     setting.Seconds `config:"jwks_max_stale" default:"0" between:"0,604800" doc:"How long a key set may be used beyond jwks_cache_ttl while its issuer cannot be reached, in seconds."`
+	CacheTTL         setting.Seconds `config:"cache_ttl" default:"60" between:"0,3600" doc:"How long a verified token is cached, in seconds, never beyond its expiry. 0 verifies it on every request."`
+	NegativeCacheTTL setting.Seconds `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a token is cached, in seconds."`
+	Outbound         Outbound        `config:"http" doc:"How the issuers are called."`
 }
 
 // Issuer is one trusted authorization server.
@@ -47,35 +48,35 @@ func (*JWT) kind() core.Kind      { return core.KindJWT }
 func (*JWT) places() []core.Place { return nil }
 func (*JWT) judgesBearer() bool   { return true }
 
-func (j *JWT) check(v *validator) { v.issuers(j.Issuers) }
+func (j *JWT) check(v validator) { v.issuers(j.Issuers) }
 
-func (v *validator) issuers(issuers []Issuer) {
+func (v validator) issuers(issuers []Issuer) {
 	seen := map[string]int{}
 	for i, issuer := range issuers {
 		path := fmt.Sprintf("jwt.issuers[%d]", i)
 		if first, twice := seen[issuer.Issuer]; twice && issuer.Issuer != "" {
-			v.add(path+".issuer", "is already configured at jwt.issuers[%d]", first)
+			v.Add(path+".issuer", "is already configured at jwt.issuers[%d]", first)
 		}
 		seen[issuer.Issuer] = i
 		v.issuer(path, issuer)
 	}
 }
 
-func (v *validator) issuer(path string, issuer Issuer) {
+func (v validator) issuer(path string, issuer Issuer) {
 	if issuer.JWKSURI != "" && issuer.JWKSFile != "" {
-		v.add(path+".jwks_file", "cannot be set beside jwks_uri")
+		v.Add(path+".jwks_file", "cannot be set beside jwks_uri")
 	}
 	if issuer.JWKSURI == "" && issuer.JWKSFile == "" && issuer.Issuer != "" {
-		v.url(path+".issuer", issuer.Issuer)
+		v.URL(path+".issuer", issuer.Issuer)
 	}
 	if slices.Contains(issuer.TokenTypes, "") {
-		v.add(path+".token_types", "write %s for tokens without a typ header, not an empty text", noType)
+		v.Add(path+".token_types", "write %s for tokens without a typ header, not an empty text", noType)
 	}
 	if issuer.Profile == profileRFC9068 && !slices.Contains(issuer.types(), "at+jwt") && !slices.Contains(issuer.types(), "application/at+jwt") {
-		v.add(path+".token_types", "lacks at+jwt, the only type that profile %s accepts", profileRFC9068)
+		v.Add(path+".token_types", "lacks at+jwt, the only type that profile %s accepts", profileRFC9068)
 	}
 	if issuer.Profile == profileRFC9068 && issuer.InsecureIDTokens {
-		v.add(path+".insecure_id_tokens", "contradicts profile %s; remove one of them", profileRFC9068)
+		v.Add(path+".insecure_id_tokens", "contradicts profile %s; remove one of them", profileRFC9068)
 	}
 	v.audience(path, issuer.Audience, issuer.InsecureAnyAudience)
 	v.audienceClaim(path, issuer.AudienceClaim)
@@ -180,7 +181,7 @@ func (j *JWT) files() ([]string, error) {
 		if i.JWKSFile == "" {
 			continue
 		}
-		text, err := readBounded(i.JWKSFile, maxConfig)
+		text, err := setting.ReadBounded(i.JWKSFile, setting.MaxDocument)
 		if err != nil {
 			return nil, fmt.Errorf("issuers[%d].jwks_file: %w", n, err)
 		}

@@ -4,13 +4,14 @@ import (
 	"context"
 
 	"gatehouse/core"
+	"gatehouse/core/setting"
 )
 
 // Refused returns what the parts of a section refuse beside the rules that
 // Inspect states, or with an empty name what the gate refuses, for tools that do
 // not build it. The section has to be without a problem. No file is read and
 // nothing is called.
-func (c *Config) Refused(name string) []Problem {
+func (c *Config) Refused(name string) []setting.Problem {
 	var err error
 	if name == "" {
 		_, err = NewBuilder(BuilderOptions{}).GateWith(c, stub{}, stub{})
@@ -21,7 +22,7 @@ func (c *Config) Refused(name string) []Problem {
 		}
 	}
 	if err != nil {
-		return []Problem{{name, err.Error()}}
+		return []setting.Problem{{Path: name, Text: err.Error()}}
 	}
 	return nil
 }

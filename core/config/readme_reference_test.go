@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"gatehouse/core/setting"
 	"os"
 	"reflect"
 	"strings"
@@ -77,7 +78,7 @@ func (r readme) table() string {
 func (r readme) rows(b *strings.Builder, path string, t reflect.Type) {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		at := join(path, configKey(f))
+		at := setting.Join(path, setting.Key(f))
 		b.WriteString(r.row(at, f))
 		inner := f.Type
 		if inner.Kind() == reflect.Slice {

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"gatehouse/core"
+	"gatehouse/core/setting"
 	"os"
 	"reflect"
 	"strings"
@@ -162,7 +163,7 @@ func writeSection(b *strings.Builder, path string, t reflect.Type) {
 	b.WriteString("\n| setting | type | default | meaning |\n|---|---|---|---|\n")
 	for i := range t.NumField() {
 		f := t.Field(i)
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", configKey(f), fieldType(f), fieldDefault(f), fieldDoc(f))
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", setting.Key(f), fieldType(f), fieldDefault(f), fieldDoc(f))
 	}
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -174,7 +175,7 @@ func writeSection(b *strings.Builder, path string, t reflect.Type) {
 			inner = inner.Elem()
 		}
 		if inner.Kind() == reflect.Struct {
-			writeSection(b, join(path, configKey(f))+suffix, inner)
+			writeSection(b, setting.Join(path, setting.Key(f))+suffix, inner)
 		}
 	}
 }

@@ -24,7 +24,7 @@ type Resources []ResourceMetadata
 var _ endpointSection = Resources(nil)
 
 // checkEndpoints refuses what could not be served, each at its own path.
-func (rs Resources) checkEndpoints(v *validator) {
+func (rs Resources) checkEndpoints(v validator) {
 	seen := map[string]int{}
 	for i, r := range rs {
 		if r.Resource == "" {
@@ -33,11 +33,11 @@ func (rs Resources) checkEndpoints(v *validator) {
 		at := fmt.Sprintf("resource_metadata[%d].resource", i)
 		_, path, _, err := metadata.Locate(r.Resource)
 		if err != nil {
-			v.add(at, "%v", err)
+			v.Add(at, "%v", err)
 			continue
 		}
 		if first, twice := seen[path]; twice {
-			v.add(at, "has the path of resource_metadata[%d].resource; one gate serves one resource for a path", first)
+			v.Add(at, "has the path of resource_metadata[%d].resource; one gate serves one resource for a path", first)
 		}
 		seen[path] = i
 	}

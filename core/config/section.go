@@ -18,7 +18,7 @@ type section interface {
 	// judgesBearer reports whether a bearer token can be such a credential.
 	judgesBearer() bool
 	// check reports what no single tag can say.
-	check(v *validator)
+	check(v validator)
 	// build finds or makes the authenticator.
 	build(b *Builder, limits Cache) (*part, error)
 	// refused returns why the authenticator cannot be made of these settings; no
@@ -37,7 +37,7 @@ func (c *Config) sections() []section {
 // requests itself. Each is a field of Config.
 type endpointSection interface {
 	// checkEndpoints reports what no single tag can say.
-	checkEndpoints(v *validator)
+	checkEndpoints(v validator)
 	// endpoints are those, and the resources that challenges name.
 	endpoints(c *Config) ([]core.Endpoint, []core.Resource, error)
 }

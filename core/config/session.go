@@ -7,20 +7,21 @@ import (
 	"gatehouse/core/authn"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/session"
+	"gatehouse/core/setting"
 )
 
 // Session verifies Ory Kratos sessions.
 type Session struct {
-	KratosURL        string   `config:"kratos_url" required:"true" starts_with:"http" doc:"URL of the public API of Ory Kratos, such as http://kratos:4433."`
-	CookieName       string   `config:"cookie_name" default:"ory_kratos_session" doc:"Name of the session cookie."`
-	SessionToken     bool     `config:"session_token" default:"true" doc:"Whether session tokens are accepted in X-Session-Token, as native apps send them."`
-	BearerToken      bool     `config:"bearer_token" default:"false" doc:"Whether session tokens (ory_st_...) are also accepted in the Authorization header."`
-	RequiredAAL      string   `config:"required_aal" one_of:"aal1,aal2" default:"aal1" doc:"Lowest authenticator assurance level that is accepted (NIST SP 800-63B)."`
-	RolesClaim       string   `config:"roles_claim" len_min:"0" default:"identity.metadata_public.roles" doc:"Where the roles are in the session document. Empty for none."`
-	PermissionsClaim string   `config:"permissions_claim" len_min:"0" default:"identity.metadata_public.permissions" doc:"Where permissions are in the session document. Empty for none."`
-	CacheTTL         Seconds  `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long a valid session is cached, in seconds. A revoked session may be accepted for that long. 0 calls Kratos on every request."`
-	NegativeCacheTTL Seconds  `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a session is cached, in seconds."`
-	Outbound         Outbound `config:"http" doc:"How Kratos is called."`
+	KratosURL        string          `config:"kratos_url" required:"true" starts_with:"http" doc:"URL of the public API of Ory Kratos, such as http://kratos:4433."`
+	CookieName       string          `config:"cookie_name" default:"ory_kratos_session" doc:"Name of the session cookie."`
+	SessionToken     bool            `config:"session_token" default:"true" doc:"Whether session tokens are accepted in X-Session-Token, as native apps send them."`
+	BearerToken      bool            `config:"bearer_token" default:"false" doc:"Whether session tokens (ory_st_...) are also accepted in the Authorization header."`
+	RequiredAAL      string          `config:"required_aal" one_of:"aal1,aal2" default:"aal1" doc:"Lowest authenticator assurance level that is accepted (NIST SP 800-63B)."`
+	RolesClaim       string          `config:"roles_claim" len_min:"0" default:"identity.metadata_public.roles" doc:"Where the roles are in the session document. Empty for none."`
+	PermissionsClaim string          `config:"permissions_claim" len_min:"0" default:"identity.metadata_public.permissions" doc:"Where permissions are in the session document. Empty for none."`
+	CacheTTL         setting.Seconds `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long a valid session is cached, in seconds. A revoked session may be accepted for that long. 0 calls Kratos on every request."`
+	NegativeCacheTTL setting.Seconds `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a session is cached, in seconds."`
+	Outbound         Outbound        `config:"http" doc:"How Kratos is called."`
 }
 
 var _ section = (*Session)(nil)
@@ -40,7 +41,7 @@ func (s *Session) places() []core.Place {
 
 func (s *Session) judgesBearer() bool { return s.BearerToken }
 
-func (s *Session) check(v *validator) {
+func (s *Session) check(v validator) {
 	v.claims("session.roles_claim", s.RolesClaim)
 	v.claims("session.permissions_claim", s.PermissionsClaim)
 }

@@ -11,6 +11,7 @@ import (
 	"gatehouse/core/permission/live"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/tablefile"
+	"gatehouse/core/setting"
 )
 
 // table is a permission table in use. Written inline it is fixed; in files it
@@ -53,9 +54,9 @@ func tableError(err error) error {
 	if !errors.As(err, &problems) {
 		return err
 	}
-	e := &Error{Problems: make([]Problem, len(problems))}
+	e := &setting.Error{Problems: make([]setting.Problem, len(problems))}
 	for i, p := range problems {
-		e.Problems[i] = Problem{"", p.String()}
+		e.Problems[i] = setting.Problem{Path: "", Text: p.String()}
 	}
 	return e
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"gatehouse/core/config"
+	"gatehouse/core/setting"
 	"gatehouse/internal/check/document"
 	"gatehouse/internal/check/gate"
 	forwardauth "gatehouse/plugins/forwardauth/settings"
@@ -14,7 +14,7 @@ import (
 // forwardAuth checks the settings of the forward-auth service and its gates.
 func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 	service := &forwardauth.Settings{}
-	problems := config.Decode([]byte(text.Content), service)
+	problems := setting.Decode([]byte(text.Content), service)
 	s := gate.Settings{Root: root, Place: root.Place()}
 	for _, p := range append(problems, unsaid(problems, service.Problems())...) {
 		c.Setting(s, p)
@@ -43,12 +43,12 @@ func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 
 // unsaid are the second problems, without those of settings that the first are
 // about already.
-func unsaid(first, second []config.Problem) []config.Problem {
+func unsaid(first, second []setting.Problem) []setting.Problem {
 	said := map[string]bool{}
 	for _, p := range first {
 		said[p.Path] = true
 	}
-	var left []config.Problem
+	var left []setting.Problem
 	for _, p := range second {
 		if !said[p.Path] {
 			left = append(left, p)

@@ -26,7 +26,7 @@ type kongFile struct {
 func (f kongFile) configOf(plugin map[string]any) any {
 	shared := mapping(f.shared[text(plugin["_config"])])
 	if shared == nil {
-		return setting(plugin, "config")
+		return settingOf(plugin, "config")
 	}
 	merged := maps.Clone(shared)
 	maps.Copy(merged, mapping(plugin["config"]))
@@ -231,7 +231,7 @@ func runnerConfig(conf map[string]any) (any, bool) {
 	}
 	for _, entry := range mappings(conf["conf"]) {
 		if entry["name"] == pluginName {
-			return setting(entry, "value"), true
+			return settingOf(entry, "value"), true
 		}
 	}
 	return nil, false
@@ -295,7 +295,7 @@ func text(v any) string {
 }
 
 // setting is a part that counts as given even where it is empty.
-func setting(of map[string]any, key string) any {
+func settingOf(of map[string]any, key string) any {
 	if of[key] == nil {
 		return map[string]any{}
 	}

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/core/config"
+	"gatehouse/core/setting"
 )
 
 // Source names a gate's configuration.
@@ -138,7 +139,7 @@ func (s Source) read(raw []byte) (*Found, error) {
 	c, problems := config.Inspect(raw)
 	switch {
 	case len(problems) > 0:
-		return nil, &config.Error{Problems: problems}
+		return nil, &setting.Error{Problems: problems}
 	case c.File == "":
 		return &Found{Config: c, file: s.File}, nil
 	}

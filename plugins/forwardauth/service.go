@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config"
+	"gatehouse/core/setting"
 	"gatehouse/internal/unixsocket"
 	"gatehouse/plugins/forwardauth/settings"
 )
@@ -37,17 +38,17 @@ func newService(path string, builder *config.Builder) (*service, error) {
 	}
 	s := &service{settings: loaded, own: map[string]*endpoint{}, recorder: builder.Recorder(), log: builder.Log()}
 	if problems := s.addEndpoints(gates); len(problems) > 0 {
-		return nil, &config.Error{Source: path, Problems: problems}
+		return nil, &setting.Error{Source: path, Problems: problems}
 	}
 	return s, nil
 }
 
 // addEndpoints returns what only the gates show to be wrong. Endpoints with the
 // dialect direct come last: their paths must lead to none of the others.
-func (s *service) addEndpoints(gates map[string]*gate) (problems []config.Problem) {
+func (s *service) addEndpoints(gates map[string]*gate) (problems []setting.Problem) {
 	check := func(i int, err error) {
 		if err != nil {
-			problems = append(problems, config.Problem{Path: fmt.Sprintf("endpoints[%d]", i), Text: err.Error()})
+			problems = append(problems, setting.Problem{Path: fmt.Sprintf("endpoints[%d]", i), Text: err.Error()})
 		}
 	}
 	for i, at := range s.settings.Endpoints {

@@ -9,13 +9,14 @@ import (
 	"strings"
 
 	"gatehouse/core/config"
+	"gatehouse/core/setting"
 	"gatehouse/plugins/forwardauth/settings"
 )
 
 // load reads the settings and builds every gate. The error lists every problem.
 func load(path string, builder *config.Builder) (*settings.Settings, map[string]*gate, error) {
 	s := &settings.Settings{}
-	if err := config.DecodeFile(path, s); err != nil {
+	if err := setting.DecodeFile(path, s); err != nil {
 		return nil, nil, err
 	}
 	problems := append(s.Problems(), certificateProblems(s)...)
@@ -26,7 +27,7 @@ func load(path string, builder *config.Builder) (*settings.Settings, map[string]
 		problems = append(problems, below("gates."+name, err)...)
 	}
 	if len(problems) > 0 {
-		return nil, nil, &config.Error{Source: path, Problems: problems}
+		return nil, nil, &setting.Error{Source: path, Problems: problems}
 	}
 	return s, gates, nil
 }
@@ -46,15 +47,15 @@ func buildGate(builder *config.Builder, value any) (*gate, error) {
 }
 
 // below puts the path of a part before the paths of its problems.
-func below(path string, err error) []config.Problem {
-	var inner *config.Error
+func below(path string, err error) []setting.Problem {
+	var inner *setting.Error
 	switch {
 	case err == nil:
 		return nil
 	case !errors.As(err, &inner):
-		return []config.Problem{{Path: path, Text: err.Error()}}
+		return []setting.Problem{{Path: path, Text: err.Error()}}
 	case inner.Source != "":
-		return []config.Problem{{Path: path + ".file", Text: inner.Error()}}
+		return []setting.Problem{{Path: path + ".file", Text: inner.Error()}}
 	}
 	problems := slices.Clone(inner.Problems)
 	for i := range problems {
@@ -64,14 +65,14 @@ func below(path string, err error) []config.Problem {
 }
 
 // certificateProblems are those of the files that listeners name.
-func certificateProblems(s *settings.Settings) []config.Problem {
-	var found []config.Problem
+func certificateProblems(s *settings.Settings) []setting.Problem {
+	var found []setting.Problem
 	for i, l := range s.Listen {
 		if l.TLS == nil {
 			continue
 		}
 		if _, err := readTLS(l.TLS).config(); err != nil {
-			found = append(found, config.Problem{Path: fmt.Sprintf("listen[%d].tls", i), Text: err.Error()})
+			found = append(found, setting.Problem{Path: fmt.Sprintf("listen[%d].tls", i), Text: err.Error()})
 		}
 	}
 	return found

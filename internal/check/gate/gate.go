@@ -12,6 +12,7 @@ import (
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/config"
 	"gatehouse/core/permission"
+	"gatehouse/core/setting"
 	"gatehouse/internal/check/document"
 	"gatehouse/internal/check/finding"
 	"gatehouse/internal/offline"
@@ -93,14 +94,14 @@ func (c *Checker) Check(s Settings) []string {
 
 // parts has the sections that are right by themselves made, without calling
 // anybody.
-func (c *Checker) parts(s Settings, cfg *config.Config, problems []config.Problem) {
+func (c *Checker) parts(s Settings, cfg *config.Config, problems []setting.Problem) {
 	if len(problems) == 0 && !hasUnknown(s.Root) {
 		for _, p := range cfg.Refused("") {
 			c.Setting(s, p)
 		}
 	}
 	for _, section := range []string{"session", "jwt", "introspection"} {
-		wrong := slices.ContainsFunc(problems, func(p config.Problem) bool { return strings.HasPrefix(p.Path, section) })
+		wrong := slices.ContainsFunc(problems, func(p setting.Problem) bool { return strings.HasPrefix(p.Path, section) })
 		if wrong || hasUnknown(s.Root.Get(section)) {
 			continue
 		}
@@ -139,7 +140,7 @@ var decides = map[string][]string{
 }
 
 // Setting reports what is wrong with one, unless its value is not known yet.
-func (c *Checker) Setting(s Settings, p config.Problem) {
+func (c *Checker) Setting(s Settings, p setting.Problem) {
 	found, whole := s.Root.Find(p.Path)
 	if whole && p.Path != "" && found.Value.IsUnknown() || s.Root.Get("file").IsUnknown() {
 		return

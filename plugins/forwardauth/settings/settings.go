@@ -5,6 +5,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"gatehouse/core/setting"
 	"io/fs"
 	"maps"
 	"net"
@@ -13,18 +14,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"gatehouse/core/config"
 )
 
 // Settings are those of the service itself. The gates' configurations are the same
 // on every host.
 type Settings struct {
-	Listen         []Listen       `config:"listen" required:"true" doc:"Where to listen."`
-	TrustedProxies []string       `config:"trusted_proxies" doc:"Addresses and networks of the proxies, such as 10.0.0.0/8. Auth requests from other addresses are refused. Empty: no peer on TCP is trusted."`
-	Endpoints      []Endpoint     `config:"endpoints" required:"true" doc:"The path and dialect of each proxy's auth requests, and the gate that decides."`
-	Gates          map[string]any `config:"gates" required:"true" doc:"Gates by name. Each is a configuration as on every other host: all settings, or a file."`
-	DrainTimeout   config.Seconds `config:"drain_timeout" default:"10" between:"0,300" doc:"How long auth requests in progress may take after SIGTERM, in seconds."`
+	Listen         []Listen        `config:"listen" required:"true" doc:"Where to listen."`
+	TrustedProxies []string        `config:"trusted_proxies" doc:"Addresses and networks of the proxies, such as 10.0.0.0/8. Auth requests from other addresses are refused. Empty: no peer on TCP is trusted."`
+	Endpoints      []Endpoint      `config:"endpoints" required:"true" doc:"The path and dialect of each proxy's auth requests, and the gate that decides."`
+	Gates          map[string]any  `config:"gates" required:"true" doc:"Gates by name. Each is a configuration as on every other host: all settings, or a file."`
+	DrainTimeout   setting.Seconds `config:"drain_timeout" default:"10" between:"0,300" doc:"How long auth requests in progress may take after SIGTERM, in seconds."`
 }
 
 // Listen is a socket.
@@ -69,10 +68,10 @@ const (
 const GateExtension = "gatehouse_gate"
 
 // Problems are those that no tag of a field can express. No file is read.
-func (s *Settings) Problems() []config.Problem {
-	var found []config.Problem
+func (s *Settings) Problems() []setting.Problem {
+	var found []setting.Problem
 	add := func(path, format string, args ...any) {
-		found = append(found, config.Problem{Path: path, Text: fmt.Sprintf(format, args...)})
+		found = append(found, setting.Problem{Path: path, Text: fmt.Sprintf(format, args...)})
 	}
 	trusted := false
 	for i, l := range s.Listen {

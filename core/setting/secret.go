@@ -1,4 +1,4 @@
-package config
+package setting
 
 import (
 	"fmt"
@@ -9,10 +9,10 @@ import (
 // maxSecret bounds a secret's file.
 const maxSecret = 64 << 10
 
-// resolve returns a secret: a literal value, $env://NAME for an environment
+// Resolve returns a secret: a literal value, $env://NAME for an environment
 // variable (the spelling of APISIX) or $file:///path for a file's text without
 // its last newline.
-func resolve(reference string) (string, error) {
+func Resolve(reference string) (string, error) {
 	if name, ok := strings.CutPrefix(reference, "$env://"); ok {
 		value := os.Getenv(name)
 		if value == "" {
@@ -21,7 +21,7 @@ func resolve(reference string) (string, error) {
 		return value, nil
 	}
 	if path, ok := strings.CutPrefix(reference, "$file://"); ok {
-		text, err := readBounded(path, maxSecret)
+		text, err := ReadBounded(path, maxSecret)
 		if err != nil {
 			return "", err
 		}

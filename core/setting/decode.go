@@ -1,4 +1,4 @@
-package config
+package setting
 
 import (
 	"bytes"
@@ -18,77 +18,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxConfig bounds a configuration document, which a gateway's operator may
+// MaxDocument bounds a document, which a gateway's operator may
 // let teams write.
-const maxConfig = 4 << 20
+const MaxDocument = 4 << 20
 
-// Load reads a configuration given inline, as YAML or JSON, follows its file
-// indirection, fills in defaults and validates it. The error is an *Error
-// with every problem in it.
-func Load(raw []byte) (*Config, error) {
-	c, problems := Inspect(raw)
-	if len(problems) > 0 {
-		return nil, errorOf("", problems)
-	}
-	if c.File == "" {
-		return c, nil
-	}
-	return LoadFile(c.File)
-}
-
-// Inspect is Load without the file that a configuration names, which is left to
-// tools that read it from another place. It returns what could be read even if
-// there are problems, and nil only if the text is neither YAML nor JSON.
-func Inspect(raw []byte) (*Config, []Problem) {
-	c := &Config{}
-	v, ok := fill(raw, reflect.ValueOf(c).Elem())
-	switch {
-	case !ok:
-		return nil, v.problems
-	case c.File != "":
-		return c, append(v.problems, aloneWithFile(c)...)
-	}
-	v.config(c)
-	return c, v.problems
-}
-
-// LoadFile is Load for the file that a configuration names.
-func LoadFile(path string) (*Config, error) {
-	raw, err := readBounded(path, maxConfig)
-	if err != nil {
-		return nil, &Error{Problems: []Problem{{"file", err.Error()}}}
-	}
-	c, problems := Inspect(raw)
-	if c != nil && c.File != "" {
-		problems = []Problem{{"file", "a configuration file cannot name another one; put the settings here"}}
-	}
-	return c, errorOf(path, problems)
-}
-
-// aloneWithFile refuses settings beside file. Gateways fill in defaults
-// before they hand a configuration over, so a value equal to its default
-// counts as not set.
-func aloneWithFile(c *Config) []Problem {
-	alone := &Config{}
-	(&decoder{}).section("", reflect.ValueOf(alone).Elem(), map[string]any{"file": c.File})
-	var problems []Problem
-	got, want := reflect.ValueOf(*c), reflect.ValueOf(*alone)
-	for i := range got.NumField() {
-		if !equalOrEmpty(got.Field(i), want.Field(i)) {
-			problems = append(problems, Problem{configKey(got.Type().Field(i)), "cannot be set beside file; move it to " + c.File})
-		}
-	}
-	return problems
-}
-
-func equalOrEmpty(got, want reflect.Value) bool {
-	if k := got.Kind(); (k == reflect.Slice || k == reflect.Map) && got.Len() == 0 && want.Len() == 0 {
-		return true
-	}
-	return reflect.DeepEqual(got.Interface(), want.Interface())
-}
-
-func readBounded(path string, limit int64) ([]byte, error) {
+// ReadBounded reads a file of at most limit bytes.
+func ReadBounded(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -104,39 +39,45 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return text, nil
 }
 
-// DecodeFile fills the struct that into points to from a YAML or JSON file, in
-// the way of Load: strictly, with the defaults and the checks that the tags of
-// its fields state. Hosts that have settings of their own read them with it.
+// DecodeFile fills the struct that into points to from a YAML or JSON file,
+// strictly, with the defaults and the checks that the tags of its fields state.
 // The error is an *Error with every problem in it.
 func DecodeFile(path string, into any) error {
-	raw, err := readBounded(path, maxConfig)
+	raw, err := ReadBounded(path, MaxDocument)
 	if err != nil {
 		return &Error{Problems: []Problem{{"", err.Error()}}}
 	}
-	return errorOf(path, Decode(raw, into))
+	return ErrorOf(path, Decode(raw, into))
 }
 
 // Decode is DecodeFile for a text.
 func Decode(raw []byte, into any) []Problem {
-	v, _ := fill(raw, reflect.ValueOf(into).Elem())
-	return v.problems
+	c, _ := Fill(raw, into)
+	return c.problems
 }
 
-// fill decodes a document and checks what the tags say. It returns false for a
-// text that is no document.
-func fill(raw []byte, into reflect.Value) (*validator, bool) {
-	if len(raw) > maxConfig {
-		return &validator{problems: []Problem{{"", fmt.Sprintf("is larger than %d bytes", maxConfig)}}}, false
+// Defaults fills the struct that into points to as if only these settings were
+// given.
+func Defaults(into any, values map[string]any) {
+	(&decoder{}).section("", reflect.ValueOf(into).Elem(), values)
+}
+
+// Fill decodes a document and checks what the tags say; the checker takes further
+// problems. ok is false for a text that is no document.
+func Fill(raw []byte, into any) (c *Checker, ok bool) {
+	if len(raw) > MaxDocument {
+		return &Checker{problems: []Problem{{"", fmt.Sprintf("is larger than %d bytes", MaxDocument)}}}, false
 	}
 	values := map[string]any{}
 	if err := parse(raw, &values); err != nil {
-		return &validator{problems: syntaxProblems(err)}, false
+		return &Checker{problems: syntaxProblems(err)}, false
 	}
-	d := decoder{keys: allKeys(into.Type())}
-	d.section("", into, values)
-	v := &validator{problems: d.problems, unread: d.problems}
-	v.section("", into)
-	return v, true
+	settings := reflect.ValueOf(into).Elem()
+	d := decoder{keys: allKeys(settings.Type())}
+	d.section("", settings, values)
+	c = &Checker{problems: d.problems, unread: d.problems}
+	c.section("", settings)
+	return c, true
 }
 
 // parse reads JSON as JSON, because YAML knows fewer escapes, and everything
@@ -167,7 +108,7 @@ func uniqueKeys(d *json.Decoder, path string) error {
 				return err
 			}
 			name := key.(string) // encoding/json gives only strings as keys
-			inner = join(path, shownKey(name))
+			inner = Join(path, shownKey(name))
 			if seen[name] {
 				return fmt.Errorf("key %s is given twice", inner)
 			}
@@ -230,19 +171,19 @@ func (d *decoder) section(path string, into reflect.Value, values map[string]any
 	known := map[string]bool{}
 	for i := range into.NumField() {
 		field := into.Type().Field(i)
-		key := configKey(field)
+		key := Key(field)
 		known[key] = true
 		value := values[key]
 		if text, ok := field.Tag.Lookup("default"); ok && value == nil {
-			into.Field(i).Set(defaultValue(field.Type, text))
+			into.Field(i).Set(Default(field.Type, text))
 		} else {
-			d.value(join(path, key), into.Field(i), value)
+			d.value(Join(path, key), into.Field(i), value)
 		}
 	}
 	for key := range values {
 		if !known[key] {
 			key = shownKey(key)
-			d.add(join(path, key), "is not a setting%s", d.suggestion(strings.TrimSuffix(key, keyCut)))
+			d.add(Join(path, key), "is not a setting%s", d.suggestion(strings.TrimSuffix(key, keyCut)))
 		}
 	}
 }
@@ -328,7 +269,7 @@ func (d *decoder) stringMap(path string, into reflect.Value, value any) {
 	for key, item := range items {
 		text, ok := item.(string)
 		if !ok {
-			d.add(join(path, key), "must be a string, not %s", typeName(reflect.TypeOf(item)))
+			d.add(Join(path, key), "must be a string, not %s", typeName(reflect.TypeOf(item)))
 			continue
 		}
 		m[key] = text
@@ -403,8 +344,8 @@ func typeName(t reflect.Type) string {
 	return "a map"
 }
 
-// defaultValue reads a default tag. The tags are ours; a test reads them all.
-func defaultValue(t reflect.Type, text string) reflect.Value {
+// Default reads a default tag. The tags are ours; a test reads them all.
+func Default(t reflect.Type, text string) reflect.Value {
 	value := reflect.New(t).Elem()
 	switch t.Kind() {
 	case reflect.Bool:
@@ -430,8 +371,6 @@ func defaultValue(t reflect.Type, text string) reflect.Value {
 	return value
 }
 
-func configKey(field reflect.StructField) string { return field.Tag.Get("config") }
-
 // suggestion finds the setting that an unknown key was probably meant to be.
 func (d *decoder) suggestion(key string) string {
 	best := report.Closest(key, slices.Sorted(slices.Values(d.keys)), 2)
@@ -450,16 +389,8 @@ func allKeys(t reflect.Type) []string {
 	}
 	var keys []string
 	for i := range t.NumField() {
-		keys = append(keys, configKey(t.Field(i)))
+		keys = append(keys, Key(t.Field(i)))
 		keys = append(keys, allKeys(t.Field(i).Type)...)
 	}
 	return keys
-}
-
-func errorOf(source string, problems []Problem) error {
-	if len(problems) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(problems, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
-	return &Error{source, problems}
 }

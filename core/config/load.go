@@ -1,0 +1,72 @@
+package config
+
+import (
+	"gatehouse/core/setting"
+	"reflect"
+)
+
+// Load reads a configuration given inline, as YAML or JSON, follows its file
+// indirection, fills in defaults and validates it. The error is a *setting.Error
+// with every problem in it.
+func Load(raw []byte) (*Config, error) {
+	c, problems := Inspect(raw)
+	if len(problems) > 0 {
+		return nil, setting.ErrorOf("", problems)
+	}
+	if c.File == "" {
+		return c, nil
+	}
+	return LoadFile(c.File)
+}
+
+// Inspect is Load without the file that a configuration names, which is left to
+// tools that read it from another place. It returns what could be read even if
+// there are problems, and nil only if the text is neither YAML nor JSON.
+func Inspect(raw []byte) (*Config, []setting.Problem) {
+	c := &Config{}
+	checker, ok := setting.Fill(raw, c)
+	switch {
+	case !ok:
+		return nil, checker.Problems()
+	case c.File != "":
+		return c, append(checker.Problems(), aloneWithFile(c)...)
+	}
+	validator{checker}.config(c)
+	return c, checker.Problems()
+}
+
+// LoadFile is Load for the file that a configuration names.
+func LoadFile(path string) (*Config, error) {
+	raw, err := setting.ReadBounded(path, setting.MaxDocument)
+	if err != nil {
+		return nil, &setting.Error{Problems: []setting.Problem{{Path: "file", Text: err.Error()}}}
+	}
+	c, problems := Inspect(raw)
+	if c != nil && c.File != "" {
+		problems = []setting.Problem{{Path: "file", Text: "a configuration file cannot name another one; put the settings here"}}
+	}
+	return c, setting.ErrorOf(path, problems)
+}
+
+// aloneWithFile refuses settings beside file. Gateways fill in defaults
+// before they hand a configuration over, so a value equal to its default
+// counts as not set.
+func aloneWithFile(c *Config) []setting.Problem {
+	alone := &Config{}
+	setting.Defaults(alone, map[string]any{"file": c.File})
+	var problems []setting.Problem
+	got, want := reflect.ValueOf(*c), reflect.ValueOf(*alone)
+	for i := range got.NumField() {
+		if !equalOrEmpty(got.Field(i), want.Field(i)) {
+			problems = append(problems, setting.Problem{Path: setting.Key(got.Type().Field(i)), Text: "cannot be set beside file; move it to " + c.File})
+		}
+	}
+	return problems
+}
+
+func equalOrEmpty(got, want reflect.Value) bool {
+	if k := got.Kind(); (k == reflect.Slice || k == reflect.Map) && got.Len() == 0 && want.Len() == 0 {
+		return true
+	}
+	return reflect.DeepEqual(got.Interface(), want.Interface())
+}
