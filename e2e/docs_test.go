@@ -11,7 +11,7 @@ func TestEveryPlaceholderIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name := range shared.cast(t).ValuesAt("gateway.test") {
+	for name := range shared.credentials(t).ValuesAt("gateway.test") {
 		if person, isMail := strings.CutSuffix(name, ".email"); isMail {
 			name = person
 		}

@@ -14,7 +14,7 @@ import (
 
 	"gatehouse/dev/demo"
 	"gatehouse/dev/ory"
-	"gatehouse/e2e/cast"
+	"gatehouse/e2e/credentials"
 )
 
 // TestVectorsExternal replays the vectors against gateways that run already,
@@ -60,10 +60,10 @@ func externalGateways(t *testing.T) map[string]string {
 	return gateways
 }
 
-func provisionExternal(ctx context.Context, host string) (*cast.Cast, error) {
+func provisionExternal(ctx context.Context, host string) (*credentials.Set, error) {
 	at := func(port int) string { return "http://" + net.JoinHostPort(host, strconv.Itoa(port)) }
 	ports := demo.FixedPorts
-	servers := cast.Servers{
+	servers := credentials.Servers{
 		Kratos:  ory.KratosAPI{PublicURL: at(ports.KratosPublic), AdminURL: at(ports.KratosAdmin)},
 		Hydra:   ory.HydraAPI{PublicURL: at(ports.HydraPublic), AdminURL: at(ports.HydraAdmin)},
 		SiteURL: at(ports.Site),
@@ -72,18 +72,18 @@ func provisionExternal(ctx context.Context, host string) (*cast.Cast, error) {
 }
 
 // provisionAnew makes accounts and credentials in servers that may have others.
-func provisionAnew(ctx context.Context, servers cast.Servers) (*cast.Cast, error) {
+func provisionAnew(ctx context.Context, servers credentials.Servers) (*credentials.Set, error) {
 	tag := strings.ToLower(rand.Text()[:10])
 	accounts, err := demo.Provision(ctx, servers.Kratos, servers.Hydra, servers.SiteURL, tag)
 	if err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}
-	return cast.Provision(ctx, servers, accounts, tag)
+	return credentials.Provision(ctx, servers, accounts, tag)
 }
 
 // The backends stay up between two runs of TestVectorsExternal.
 func TestBackendsCanBeProvisionedAgain(t *testing.T) {
-	first := shared.cast(t)
+	first := shared.credentials(t)
 	again, err := provisionAnew(t.Context(), shared.get(t).servers())
 	if err != nil {
 		t.Fatal(err)

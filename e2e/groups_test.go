@@ -16,7 +16,7 @@ import (
 
 // kongWith is the local Kong with the plugin on routes of the service users,
 // each with plugins of Kong's own behind it.
-func kongWith(t *testing.T, s *stage, own map[string]map[string]any) string {
+func kongWith(t *testing.T, s *environment, own map[string]map[string]any) string {
 	t.Helper()
 	config := s.Configs()["standard"]
 	config["authenticated_groups_claim"] = "roles"
@@ -58,7 +58,7 @@ public: [{methods: [GET], path: '/[^/]+/public', override: true}]
 }
 
 // ask returns the status, and what arrived at the service if anything did.
-func ask(t *testing.T, s *stage, url string, header http.Header) (int, *upstream.Request) {
+func ask(t *testing.T, s *environment, url string, header http.Header) (int, *upstream.Request) {
 	t.Helper()
 	before := s.Upstreams["users"].Hits()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)

@@ -17,14 +17,14 @@ import (
 	"gatehouse/dev/kong"
 	"gatehouse/dev/ory/orytest"
 	"gatehouse/dev/ports"
-	"gatehouse/e2e/cast"
+	"gatehouse/e2e/credentials"
 )
 
 // What is slow to start is started once, when a test first needs it.
 var (
 	tempDir    string
 	pluginsFor = sync.OnceValues(func() (fixture.Plugins, error) { return fixture.BuildPlugins("..", tempDir) })
-	shared     sharedStage
+	shared     sharedEnvironment
 )
 
 func TestMain(m *testing.M) { os.Exit(fixture.Main(m, "e2e", &tempDir, shared.stop)) }
@@ -38,8 +38,8 @@ func pluginBinaries(t testing.TB) fixture.Plugins {
 	return p
 }
 
-// stage is the backends with both gateways in front of them.
-type stage struct {
+// environment is the backends with both gateways in front of them.
+type environment struct {
 	*demo.Demo
 	kong   *kong.Gateway
 	apisix *apisix.Gateway
@@ -52,11 +52,11 @@ const startLimit = 5 * time.Minute // the first one builds the Ory servers
 
 // newStage starts everything on free ports. What has been started is returned
 // also with an error, for stop.
-func newStage(t testing.TB) (s *stage, err error) {
+func newEnvironment(t testing.TB) (s *environment, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
-	s = &stage{logs: map[string]*os.File{}}
-	if s.dir, err = os.MkdirTemp(tempDir, "stage-"); err != nil {
+	s = &environment{logs: map[string]*os.File{}}
+	if s.dir, err = os.MkdirTemp(tempDir, "environment-"); err != nil {
 		return s, err
 	}
 	free, err := ports.Addresses(2)
@@ -74,18 +74,18 @@ func newStage(t testing.TB) (s *stage, err error) {
 	return s, s.startGateways(pluginBinaries(t), kongAddress, apisixAddress)
 }
 
-func (s *stage) servers() cast.Servers {
-	return cast.Servers{Kratos: s.Kratos.KratosAPI, Hydra: s.Hydra.HydraAPI, SiteURL: s.SiteURL}
+func (s *environment) servers() credentials.Servers {
+	return credentials.Servers{Kratos: s.Kratos.KratosAPI, Hydra: s.Hydra.HydraAPI, SiteURL: s.SiteURL}
 }
 
-func (s *stage) gatewayURLs() map[string]string {
+func (s *environment) gatewayURLs() map[string]string {
 	return map[string]string{"kong": s.kong.URL(), "apisix": s.apisix.URL()}
 }
 
-func (s *stage) kongFile() string   { return filepath.Join(s.dir, "kong.yml") }
-func (s *stage) apisixFile() string { return filepath.Join(s.dir, "apisix.yaml") }
+func (s *environment) kongFile() string   { return filepath.Join(s.dir, "kong.yml") }
+func (s *environment) apisixFile() string { return filepath.Join(s.dir, "apisix.yaml") }
 
-func (s *stage) startGateways(b fixture.Plugins, kongAddress, apisixAddress string) error {
+func (s *environment) startGateways(b fixture.Plugins, kongAddress, apisixAddress string) error {
 	err := s.writeFiles()
 	if err != nil {
 		return err
@@ -109,7 +109,7 @@ func (s *stage) startGateways(b fixture.Plugins, kongAddress, apisixAddress stri
 	return err
 }
 
-func (s *stage) writeFiles() error {
+func (s *environment) writeFiles() error {
 	kongYAML, kongErr := s.KongYAML()
 	apisixYAML, apisixErr := s.APISIXYAML()
 	return errors.Join(kongErr, apisixErr, replace(s.kongFile(), kongYAML), replace(s.apisixFile(), apisixYAML))
@@ -123,7 +123,7 @@ func replace(path string, content []byte) error {
 	return os.Rename(path+".new", path)
 }
 
-func (s *stage) stop() {
+func (s *environment) stop() {
 	if s.apisix != nil {
 		s.apisix.Stop()
 	}
@@ -138,37 +138,37 @@ func (s *stage) stop() {
 	}
 }
 
-// sharedStage is the stage of the tests that break nothing, with all people,
+// sharedEnvironment is that of the tests that break nothing, with all people,
 // clients and credentials of the vectors.
-type sharedStage struct {
-	stage  fixture.Shared[*stage]
-	people fixture.Shared[*cast.Cast]
+type sharedEnvironment struct {
+	environment fixture.Shared[*environment]
+	people      fixture.Shared[*credentials.Set]
 }
 
-func (s *sharedStage) get(t testing.TB) *stage {
+func (s *sharedEnvironment) get(t testing.TB) *environment {
 	t.Helper()
 	orytest.Binaries(t) // skips every test where that is configured
-	return s.stage.Get(t, newStage)
+	return s.environment.Get(t, newEnvironment)
 }
 
-func (s *sharedStage) cast(t testing.TB) *cast.Cast {
+func (s *sharedEnvironment) credentials(t testing.TB) *credentials.Set {
 	t.Helper()
-	stage := s.get(t)
-	return s.people.Get(t, func(testing.TB) (*cast.Cast, error) {
-		return cast.Provision(context.Background(), stage.servers(), stage.Accounts, "e2e")
+	environment := s.get(t)
+	return s.people.Get(t, func(testing.TB) (*credentials.Set, error) {
+		return credentials.Provision(context.Background(), environment.servers(), environment.Accounts, "e2e")
 	})
 }
 
-func (s *sharedStage) stop() {
-	if made := s.stage.Made(); made != nil {
+func (s *sharedEnvironment) stop() {
+	if made := s.environment.Made(); made != nil {
 		made.stop()
 	}
 }
 
-// ownStage is a stage for one test, which may break it.
-func ownStage(t *testing.T) *stage {
+// ownEnvironment is one for one test, which may break it.
+func ownEnvironment(t *testing.T) *environment {
 	t.Helper()
-	s, err := newStage(t)
+	s, err := newEnvironment(t)
 	t.Cleanup(s.stop)
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 // Kratos and then Hydra stop under load: what can still be known gets its decision
 // rightly, everything else with 503. /live asks them about every request.
 func TestStoppedIdentityProviderLetsNoRequestThrough(t *testing.T) {
-	s := ownStage(t)
+	s := ownEnvironment(t)
 	bySession := kind{name: "ada by session", path: "/live/users/1", headers: sessionCookie(s.Credentials.Session.Cookie), right: vector.Allow, user: s.Ada.ID}
 	byToken := kind{name: "ada by token", path: "/live/users/1", headers: bearer(s.Credentials.Opaque.AccessToken), right: vector.Allow, user: s.Ada.ID}
 	byJWT := kind{name: "ada by JWT", path: "/users/1", headers: bearer(s.Credentials.JWT.AccessToken), right: vector.Allow, user: s.Ada.ID}

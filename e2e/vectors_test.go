@@ -13,7 +13,7 @@ import (
 	"gatehouse/core/config"
 	"gatehouse/dev/demo"
 	"gatehouse/dev/demo/upstream"
-	"gatehouse/e2e/cast"
+	"gatehouse/e2e/credentials"
 	"gatehouse/e2e/vector"
 )
 
@@ -29,14 +29,14 @@ func suite(t testing.TB) *vector.Suite {
 // host is a place where the vectors are replayed.
 type host struct {
 	name   string
-	people *cast.Cast
+	people *credentials.Set
 	values vector.Values
 	send   func(ctx context.Context, request []byte) (vector.Response, error)
 	// upstreams count what arrives there; nil where they are out of sight.
 	upstreams map[string]*upstream.Server
 }
 
-func gatewayHost(name, address string, people *cast.Cast, upstreams map[string]*upstream.Server) host {
+func gatewayHost(name, address string, people *credentials.Set, upstreams map[string]*upstream.Server) host {
 	return host{name: name, people: people, values: people.ValuesAt(address), upstreams: upstreams, send: func(ctx context.Context, request []byte) (vector.Response, error) {
 		return vector.Send(ctx, address, request)
 	}}
@@ -44,7 +44,7 @@ func gatewayHost(name, address string, people *cast.Cast, upstreams map[string]*
 
 // localHosts are the engine in process and both local gateways with the real
 // plugin binaries.
-func localHosts(t *testing.T, s *stage, people *cast.Cast) []host {
+func localHosts(t *testing.T, s *environment, people *credentials.Set) []host {
 	t.Helper()
 	return []host{
 		coreHost(t, s, people),
@@ -55,7 +55,7 @@ func localHosts(t *testing.T, s *stage, people *cast.Cast) []host {
 
 // coreHost builds the gates of the demo's configurations and picks one by the
 // prefix of the target, as the gateways' routes do.
-func coreHost(t *testing.T, s *stage, people *cast.Cast) host {
+func coreHost(t *testing.T, s *environment, people *credentials.Set) host {
 	t.Helper()
 	builder := config.NewBuilder(config.BuilderOptions{})
 	gates := map[string]*core.Gate{}
@@ -164,7 +164,7 @@ func last(u *upstream.Server) *upstream.Request {
 func TestVectors(t *testing.T) {
 	s := shared.get(t)
 	vectors := suite(t)
-	people := shared.cast(t)
+	people := shared.credentials(t)
 	hosts := localHosts(t, s, people)
 	for _, v := range vectors.Vectors {
 		kind := "case"

@@ -263,8 +263,8 @@ func TestVectorsInEnvoysProtocols(t *testing.T) {
 	envoy := fakeEnvoy{authv3.NewAuthorizationClient(conn), s.ask}
 	known := differences(t, suite)
 	for _, h := range []host{
-		{name: "envoy-grpc", values: s.cast.ValuesAt("envoy.test"), send: envoy.overGRPC},
-		{name: "envoy", values: s.cast.ValuesAt("envoy.test"), send: envoy.overHTTP},
+		{name: "envoy-grpc", values: s.credentials.ValuesAt("envoy.test"), send: envoy.overGRPC},
+		{name: "envoy", values: s.credentials.ValuesAt("envoy.test"), send: envoy.overHTTP},
 	} {
 		t.Run(h.name, func(t *testing.T) {
 			for _, v := range suite.Vectors {

@@ -24,11 +24,11 @@ type host struct {
 	upstreams map[string]*upstream.Server
 }
 
-func (s *stage) hosts() []host {
+func (s *environment) hosts() []host {
 	var all []host
 	for _, p := range proxies() {
 		address := s.addresses[p.name]
-		all = append(all, host{p.name, s.cast.ValuesAt(address), func(ctx context.Context, request []byte) (vector.Response, error) {
+		all = append(all, host{p.name, s.credentials.ValuesAt(address), func(ctx context.Context, request []byte) (vector.Response, error) {
 			return vector.Send(ctx, address, request)
 		}, s.Upstreams})
 	}
@@ -101,7 +101,7 @@ func TestVectorsThroughRealProxies(t *testing.T) {
 		if strings.Count(log, "reason=") < 100 {
 			t.Error("the log has hardly a denial in it: there is nothing to search")
 		}
-		for name, secret := range s.cast.Secrets {
+		for name, secret := range s.credentials.Secrets {
 			if len(secret) >= 16 && strings.Contains(log, secret) {
 				t.Errorf("the log holds %s", name)
 			}

@@ -25,11 +25,11 @@ import (
 	"gatehouse/dev/ports"
 )
 
-// stage runs the services of a compose file as processes: their commands, files,
+// environment runs the services of a compose file as processes: their commands, files,
 // environment, order and health checks are the compose file's; in place of the
 // images stand the programs in them, and the local gateways in place of the real
 // ones. Names and ports of containers become ports of this machine.
-type stage struct {
+type environment struct {
 	t        *testing.T
 	project  *types.Project
 	started  map[string]bool
@@ -46,9 +46,9 @@ var containerPorts = []string{
 	"forwardauth:4180", "forwardauth:9464", "forwardauth:8000", "forwardauth:8081",
 }
 
-func newStage(t *testing.T, file string) *stage {
+func newEnvironment(t *testing.T, file string) *environment {
 	t.Helper()
-	s := &stage{t: t, project: resolve(t, file), started: map[string]bool{}, programs: programs(t), ports: map[string]int{}}
+	s := &environment{t: t, project: resolve(t, file), started: map[string]bool{}, programs: programs(t), ports: map[string]int{}}
 	var err error
 	if s.dir, err = os.MkdirTemp("", "gatehouse-compose-"); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func network(service types.ServiceConfig) string {
 
 // here replaces what a service's text names by what it is in the test: the other
 // services, what is published, its own ports and its files.
-func (s *stage) here(service types.ServiceConfig, text string) string {
+func (s *environment) here(service types.ServiceConfig, text string) string {
 	pairs := []string{"/run/nginx.pid", s.dir + "/nginx.pid"}
 	for _, name := range slices.Sorted(maps.Keys(s.ports)) {
 		port := strconv.Itoa(s.ports[name])
@@ -133,12 +133,12 @@ func (s *stage) here(service types.ServiceConfig, text string) string {
 }
 
 // files is where the files are that a service mounts.
-func (s *stage) files(service types.ServiceConfig) string {
+func (s *environment) files(service types.ServiceConfig) string {
 	return filepath.Join(s.dir, "files", service.Name)
 }
 
 // mounted is where a volume is.
-func (s *stage) mounted(service types.ServiceConfig, v types.ServiceVolumeConfig) string {
+func (s *environment) mounted(service types.ServiceConfig, v types.ServiceVolumeConfig) string {
 	if v.Type == types.VolumeTypeBind {
 		return filepath.Join(s.files(service), path.Base(v.Target))
 	}
@@ -147,7 +147,7 @@ func (s *stage) mounted(service types.ServiceConfig, v types.ServiceVolumeConfig
 
 // mount puts a service's files where they are looked for, with their names
 // replaced as well.
-func (s *stage) mount(service types.ServiceConfig) {
+func (s *environment) mount(service types.ServiceConfig) {
 	for _, v := range service.Volumes {
 		to := s.mounted(service, v)
 		must(s.t, os.MkdirAll(filepath.Dir(to), 0o755))
@@ -162,7 +162,7 @@ func (s *stage) mount(service types.ServiceConfig) {
 }
 
 // command is what the image would run.
-func (s *stage) command(service types.ServiceConfig) []string {
+func (s *environment) command(service types.ServiceConfig) []string {
 	image, _, _ := strings.Cut(service.Image, ":")
 	var args []string
 	for _, a := range service.Command {
@@ -197,7 +197,7 @@ func (s *stage) command(service types.ServiceConfig) []string {
 
 // preparePostgres makes the database's files, as the image's entry point does.
 // PostgreSQL refuses to run as root.
-func (s *stage) preparePostgres(service types.ServiceConfig) []string {
+func (s *environment) preparePostgres(service types.ServiceConfig) []string {
 	data := filepath.Join(s.dir, "postgres")
 	must(s.t, os.Mkdir(data, 0o700))
 	if os.Getuid() == 0 {
@@ -219,7 +219,7 @@ func (s *stage) preparePostgres(service types.ServiceConfig) []string {
 }
 
 // environment is the service's, and what its image would have.
-func (s *stage) environment(service types.ServiceConfig) []string {
+func (s *environment) environment(service types.ServiceConfig) []string {
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + os.TempDir()}
 	for name, value := range service.Environment {
 		if value != nil {
@@ -238,14 +238,14 @@ func (s *stage) environment(service types.ServiceConfig) []string {
 }
 
 // up starts everything in the order of the compose file.
-func (s *stage) up() {
+func (s *environment) up() {
 	for _, name := range s.project.ServiceNames() {
 		s.start(name)
 	}
 }
 
 // start starts a service after those that it waits for.
-func (s *stage) start(name string) {
+func (s *environment) start(name string) {
 	if s.started[name] {
 		return
 	}
@@ -260,7 +260,7 @@ func (s *stage) start(name string) {
 
 // join starts what another compose file has beside the services that run
 // already; until the end of t.
-func (s *stage) join(t *testing.T, file string) *stage {
+func (s *environment) join(t *testing.T, file string) *environment {
 	joined := *s
 	joined.t, joined.project, joined.started = t, resolve(t, file), maps.Clone(s.started)
 	joined.up()
@@ -284,7 +284,7 @@ func replayVectors(t *testing.T) {
 
 const startLimit = 3 * time.Minute // for one service on a busy machine
 
-func (s *stage) run(service types.ServiceConfig) {
+func (s *environment) run(service types.ServiceConfig) {
 	s.t.Helper()
 	command := s.command(service)
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
@@ -329,7 +329,7 @@ func (s *stage) run(service types.ServiceConfig) {
 	}
 }
 
-func (s *stage) stop(p *exec.Cmd, log io.Closer) {
+func (s *environment) stop(p *exec.Cmd, log io.Closer) {
 	group := -p.Process.Pid
 	_ = syscall.Kill(group, syscall.SIGTERM)
 	for range 50 {
@@ -342,14 +342,14 @@ func (s *stage) stop(p *exec.Cmd, log io.Closer) {
 	log.Close()
 }
 
-func (s *stage) fail(name string, err error) {
+func (s *environment) fail(name string, err error) {
 	s.t.Helper()
 	text, _ := os.ReadFile(filepath.Join(s.dir, name+".log"))
 	s.t.Fatalf("%s: %v\n%s", name, err, text)
 }
 
 // initialisePostgres runs what the image would on an empty database.
-func (s *stage) initialisePostgres(service types.ServiceConfig) {
+func (s *environment) initialisePostgres(service types.ServiceConfig) {
 	for _, v := range service.Volumes {
 		if !strings.HasSuffix(v.Target, ".sql") {
 			continue
@@ -363,7 +363,7 @@ func (s *stage) initialisePostgres(service types.ServiceConfig) {
 }
 
 // healthy runs the service's own health check.
-func (s *stage) healthy(service types.ServiceConfig) error {
+func (s *environment) healthy(service types.ServiceConfig) error {
 	test := service.HealthCheck.Test
 	if test[0] != "CMD" {
 		s.t.Fatalf("%s: the health check is not CMD", service.Name)
@@ -391,7 +391,7 @@ func (s *stage) healthy(service types.ServiceConfig) error {
 }
 
 // credentials are what the seed wrote for people.
-func (s *stage) credentials() map[string]string {
+func (s *environment) credentials() map[string]string {
 	text, err := os.ReadFile(filepath.Join(s.dir, "volumes", "demo", "credentials.env"))
 	must(s.t, err)
 	values := map[string]string{}
@@ -422,7 +422,7 @@ func get(t *testing.T, url, header, value string) (int, string) {
 // files as processes and tries the gateways with what the seed made; then those
 // of the proxies that the machine has.
 func TestComposeRunsWithoutContainers(t *testing.T) {
-	s := newStage(t, "compose.yaml")
+	s := newEnvironment(t, "compose.yaml")
 	s.up()
 	c := s.credentials()
 	for gateway, port := range map[string]int{"kong": s.ports["kong:8000"], "apisix": s.ports["apisix:9080"]} {
@@ -459,7 +459,7 @@ func TestComposeRunsWithoutContainers(t *testing.T) {
 }
 
 // tryFoo asks for foo through the proxy in front of it.
-func (s *stage) tryFoo(t *testing.T, cookie string) {
+func (s *environment) tryFoo(t *testing.T, cookie string) {
 	for _, try := range []struct {
 		name, path, header, value string
 		status                    int

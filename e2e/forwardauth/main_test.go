@@ -19,7 +19,7 @@ import (
 	"gatehouse/dev/fixture"
 	"gatehouse/dev/ory/orytest"
 	"gatehouse/dev/ports"
-	"gatehouse/e2e/cast"
+	"gatehouse/e2e/credentials"
 	"gatehouse/e2e/vector"
 )
 
@@ -27,7 +27,7 @@ import (
 var (
 	tempDir   string
 	binaryFor = sync.OnceValues(buildService)
-	shared    sharedStage
+	shared    sharedEnvironment
 )
 
 func TestMain(m *testing.M) { os.Exit(fixture.Main(m, "forwardauth", &tempDir, shared.stop)) }
@@ -37,14 +37,14 @@ func buildService() (string, error) {
 	return binary, fixture.Build("../..", "gatehouse/plugins/forwardauth", binary)
 }
 
-// stage is the demo's backends, the service and every proxy in front of them.
-type stage struct {
+// environment is the demo's backends, the service and every proxy in front of them.
+type environment struct {
 	*demo.Demo
-	cast    *cast.Cast
-	dir     string
-	ask     string // host:port of the service, for proxies on TCP
-	socket  string
-	service *process
+	credentials *credentials.Set
+	dir         string
+	ask         string // host:port of the service, for proxies on TCP
+	socket      string
+	service     *process
 	// addresses and processes of the proxies by their name.
 	addresses map[string]string
 	proxies   map[string]*process
@@ -52,11 +52,11 @@ type stage struct {
 
 const provisionLimit = 10 * time.Minute // the first one builds the Ory servers
 
-func newStage(t testing.TB) (s *stage, err error) {
+func newEnvironment(t testing.TB) (s *environment, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), provisionLimit)
 	defer cancel()
-	s = &stage{addresses: map[string]string{}, proxies: map[string]*process{}}
-	if s.dir, err = os.MkdirTemp(tempDir, "stage-"); err != nil {
+	s = &environment{addresses: map[string]string{}, proxies: map[string]*process{}}
+	if s.dir, err = os.MkdirTemp(tempDir, "environment-"); err != nil {
 		return s, err
 	}
 	s.socket = filepath.Join(s.dir, "gatehouse.sock")
@@ -67,8 +67,8 @@ func newStage(t testing.TB) (s *stage, err error) {
 	if s.Demo, err = demo.Start(ctx, demo.Options{Binaries: orytest.Binaries(t), Gateways: gateways}); err != nil {
 		return s, err
 	}
-	servers := cast.Servers{Kratos: s.Kratos.KratosAPI, Hydra: s.Hydra.HydraAPI, SiteURL: s.SiteURL}
-	if s.cast, err = cast.Provision(ctx, servers, s.Accounts, "e2e"); err != nil {
+	servers := credentials.Servers{Kratos: s.Kratos.KratosAPI, Hydra: s.Hydra.HydraAPI, SiteURL: s.SiteURL}
+	if s.credentials, err = credentials.Provision(ctx, servers, s.Accounts, "e2e"); err != nil {
 		return s, err
 	}
 	if err := s.startService(); err != nil {
@@ -77,7 +77,7 @@ func newStage(t testing.TB) (s *stage, err error) {
 	return s, s.startProxies()
 }
 
-func (s *stage) takeAddresses() (gateways []demo.Gateway, err error) {
+func (s *environment) takeAddresses() (gateways []demo.Gateway, err error) {
 	addresses, err := ports.Addresses(len(proxies()) + 1)
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (s *stage) takeAddresses() (gateways []demo.Gateway, err error) {
 // machine has no Envoy.
 var dialectNames = []string{"nginx", "haproxy", "caddy", "traefik", "apisix", "envoy"}
 
-func (s *stage) startService() error {
+func (s *environment) startService() error {
 	gates := map[string]any{}
 	endpoints := []any{map[string]any{"dialect": "envoy-grpc", "gate": "standard"}, map[string]any{"dialect": "direct", "gate": "standard"}}
 	for name, config := range s.Configs() {
@@ -133,7 +133,7 @@ func endpointName(dialect, config string) string {
 }
 
 // startProxies starts all of them at once; each takes a moment.
-func (s *stage) startProxies() error {
+func (s *environment) startProxies() error {
 	var mu sync.Mutex
 	var starting sync.WaitGroup
 	var failed error
@@ -152,7 +152,7 @@ func (s *stage) startProxies() error {
 	return failed
 }
 
-func (s *stage) startProxy(p proxy) (*process, error) {
+func (s *environment) startProxy(p proxy) (*process, error) {
 	routes := s.routesFor(p.name)
 	dir := filepath.Join(s.dir, p.name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -201,7 +201,7 @@ var direct = []string{demo.UsersMetadataPath}
 
 // routesFor are the demo's routes, and one for everything else, so that what a
 // proxy cannot place is refused by Gatehouse and not by it.
-func (s *stage) routesFor(dialect string) []route {
+func (s *environment) routesFor(dialect string) []route {
 	var routes []route
 	for _, r := range demo.Routes() {
 		if slices.Contains(direct, r.Prefix) {
@@ -212,11 +212,11 @@ func (s *stage) routesFor(dialect string) []route {
 	return append(routes, route{"rest", "/", s.upstreamAddress(demo.Hello), dialect})
 }
 
-func (s *stage) upstreamAddress(name string) string {
+func (s *environment) upstreamAddress(name string) string {
 	return strings.TrimPrefix(s.UpstreamURL(name), "http://")
 }
 
-func (s *stage) stop() {
+func (s *environment) stop() {
 	for _, p := range s.proxies {
 		p.stop()
 	}
@@ -228,17 +228,17 @@ func (s *stage) stop() {
 	}
 }
 
-// sharedStage is the stage of the tests that break nothing.
-type sharedStage struct{ stage fixture.Shared[*stage] }
+// sharedEnvironment is that of the tests that break nothing.
+type sharedEnvironment struct{ environment fixture.Shared[*environment] }
 
-func (s *sharedStage) get(t testing.TB) *stage {
+func (s *sharedEnvironment) get(t testing.TB) *environment {
 	t.Helper()
 	orytest.Binaries(t) // skips the test where that is configured
-	return s.stage.Get(t, newStage)
+	return s.environment.Get(t, newEnvironment)
 }
 
-func (s *sharedStage) stop() {
-	if made := s.stage.Made(); made != nil {
+func (s *sharedEnvironment) stop() {
+	if made := s.environment.Made(); made != nil {
 		made.stop()
 	}
 }

@@ -1,4 +1,4 @@
-package cast
+package credentials
 
 import (
 	"bytes"
@@ -24,8 +24,8 @@ type Servers struct {
 	SiteURL string // without a trailing slash
 }
 
-// Cast is all people, clients and credentials.
-type Cast struct {
+// Set is all people, clients and credentials.
+type Set struct {
 	// Values are what the placeholders of the vectors stand for, but for the
 	// gateway's own "host".
 	Values vector.Values
@@ -45,8 +45,8 @@ var apiScopes = []string{"users:read", "products:read", "orders:read"}
 
 // Provision creates everything but the accounts of the demo. The tag becomes
 // part of every new name, so that running servers can be provisioned again.
-func Provision(ctx context.Context, s Servers, accounts demo.Accounts, tag string) (*Cast, error) {
-	c := &Cast{
+func Provision(ctx context.Context, s Servers, accounts demo.Accounts, tag string) (*Set, error) {
+	c := &Set{
 		Values: vector.Values{}, Secrets: map[string]string{},
 		servers: s, accounts: accounts, tag: tag, ctx: ctx,
 	}
@@ -59,33 +59,33 @@ func Provision(ctx context.Context, s Servers, accounts demo.Accounts, tag strin
 }
 
 // ValuesAt are the values at a gateway with the given host, its own included.
-func (c *Cast) ValuesAt(host string) vector.Values {
+func (c *Set) ValuesAt(host string) vector.Values {
 	values := maps.Clone(c.Values)
 	values["host"], values["host.escaped"] = host, url.QueryEscape(host)
 	return values
 }
 
 // value sets what a placeholder stands for.
-func (c *Cast) value(name, value string) {
+func (c *Set) value(name, value string) {
 	if value == "" && c.err == nil {
 		c.err = fmt.Errorf("%s is empty", name)
 	}
 	c.Values[name] = value
 }
 
-func (c *Cast) secret(name, value string) {
+func (c *Set) secret(name, value string) {
 	c.value(name, value)
 	c.Secrets[name] = value
 }
 
-func (c *Cast) failed(err error) bool {
+func (c *Set) failed(err error) bool {
 	if c.err == nil {
 		c.err = err
 	}
 	return c.err != nil
 }
 
-func (c *Cast) demoAccounts() {
+func (c *Set) demoAccounts() {
 	c.value("login", c.servers.SiteURL+"/login")
 	c.value("issuer", c.servers.Hydra.Issuer())
 	a := c.accounts
@@ -111,7 +111,7 @@ func (c *Cast) demoAccounts() {
 
 // person creates a person with a tenant of their own name, so that no two
 // share one by accident.
-func (c *Cast) person(name string, roles ...string) ory.Person {
+func (c *Set) person(name string, roles ...string) ory.Person {
 	p, err := c.servers.Kratos.CreatePerson(c.ctx, ory.Person{
 		Email: name + "+" + c.tag + "@example.test", Password: rand.Text(), Name: name, Tenant: name, Roles: roles,
 	})
@@ -122,13 +122,13 @@ func (c *Cast) person(name string, roles ...string) ory.Person {
 	return p
 }
 
-func (c *Cast) browserSession(p ory.Person) ory.Session {
+func (c *Set) browserSession(p ory.Person) ory.Session {
 	return c.signIn(p, c.servers.Kratos.SignInBrowser)
 }
 
-func (c *Cast) appSession(p ory.Person) ory.Session { return c.signIn(p, c.servers.Kratos.SignIn) }
+func (c *Set) appSession(p ory.Person) ory.Session { return c.signIn(p, c.servers.Kratos.SignIn) }
 
-func (c *Cast) signIn(p ory.Person, how func(_ context.Context, email, password string) (ory.Session, error)) ory.Session {
+func (c *Set) signIn(p ory.Person, how func(_ context.Context, email, password string) (ory.Session, error)) ory.Session {
 	if c.err != nil {
 		return ory.Session{}
 	}
@@ -137,7 +137,7 @@ func (c *Cast) signIn(p ory.Person, how func(_ context.Context, email, password 
 	return s
 }
 
-func (c *Cast) sessions() {
+func (c *Set) sessions() {
 	k := c.servers.Kratos
 	eve := c.person("eve")
 	c.secret("session.eve", c.browserSession(eve).Cookie)
@@ -164,7 +164,7 @@ func (c *Cast) sessions() {
 }
 
 // ownTenant has Ted write a tenant into his own profile.
-func (c *Cast) ownTenant() {
+func (c *Set) ownTenant() {
 	ted := c.person("ted", "viewer")
 	s := c.browserSession(ted)
 	c.secret("session.ted", s.Cookie)
@@ -174,7 +174,7 @@ func (c *Cast) ownTenant() {
 }
 
 // setTrait changes a trait as the settings page does for its owner.
-func (c *Cast) setTrait(p ory.Person, name, value string) error {
+func (c *Set) setTrait(p ory.Person, name, value string) error {
 	patch, err := json.Marshal([]object{{"op": "replace", "path": "/traits/" + name, "value": value}})
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ func (c *Cast) setTrait(p ory.Person, name, value string) error {
 
 // secondFactor gives Zoe sessions with one factor where she has two, and one
 // with both.
-func (c *Cast) secondFactor() {
+func (c *Set) secondFactor() {
 	zoe := c.person("zoe", "editor")
 	c.secret("session.cookie.one-factor", c.browserSession(zoe).Cookie)
 	enrols, two := c.appSession(zoe), c.appSession(zoe)
@@ -217,7 +217,7 @@ func (c *Cast) secondFactor() {
 	c.secret("session.one-factor", c.appSession(zoe).Token)
 }
 
-func (c *Cast) client(cl ory.Client) ory.Client {
+func (c *Set) client(cl ory.Client) ory.Client {
 	if c.err != nil {
 		return cl
 	}
@@ -226,7 +226,7 @@ func (c *Cast) client(cl ory.Client) ory.Client {
 	return created
 }
 
-func (c *Cast) machineToken(cl ory.Client, audience []string, scopes ...string) string {
+func (c *Set) machineToken(cl ory.Client, audience []string, scopes ...string) string {
 	if c.err != nil {
 		return ""
 	}
@@ -237,7 +237,7 @@ func (c *Cast) machineToken(cl ory.Client, audience []string, scopes ...string) 
 
 const elsewhere = "https://elsewhere.example.test"
 
-func (c *Cast) tokens() {
+func (c *Set) tokens() {
 	a := c.accounts
 	here := []string{demo.Audience}
 	for prefix, client := range map[string]ory.Client{"opaque": a.Machine, "jwt": a.MachineJWT} {
@@ -263,7 +263,7 @@ func (c *Cast) tokens() {
 // idTokenForAPI gets an ID token whose audience is the API's: that of a client
 // that is named like it. The client is public, so that one of an earlier run
 // serves as well.
-func (c *Cast) idTokenForAPI() {
+func (c *Set) idTokenForAPI() {
 	if c.err != nil {
 		return
 	}
@@ -283,7 +283,7 @@ func (c *Cast) idTokenForAPI() {
 }
 
 // awaitExpiry waits until the tokens that live for a second have ended.
-func (c *Cast) awaitExpiry() {
+func (c *Set) awaitExpiry() {
 	for _, name := range []string{"opaque.expired", "jwt.expired"} {
 		for active := true; active && c.err == nil; time.Sleep(100 * time.Millisecond) {
 			response, err := c.servers.Hydra.Introspect(c.ctx, c.Values[name])

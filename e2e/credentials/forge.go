@@ -1,4 +1,4 @@
-package cast
+package credentials
 
 import (
 	"crypto"
@@ -23,7 +23,7 @@ import (
 
 // forgeries are tokens as an attacker makes them: out of a real one, of the
 // server's public key and of a key of the attacker's own.
-func (c *Cast) forgeries() {
+func (c *Set) forgeries() {
 	real, err := splitJWT(c.Values["jwt"])
 	if c.failed(err) {
 		return
@@ -173,7 +173,7 @@ func jwk(public *rsa.PublicKey) object {
 const maxJWKS = 1 << 20
 
 // publicKey fetches a key of the server's.
-func (c *Cast) publicKey(kid any) (*rsa.PublicKey, error) {
+func (c *Set) publicKey(kid any) (*rsa.PublicKey, error) {
 	request, err := http.NewRequestWithContext(c.ctx, http.MethodGet, c.servers.Hydra.JWKSURL(), nil)
 	if err != nil {
 		return nil, err

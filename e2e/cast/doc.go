@@ -1,4 +1,0 @@
-// Package cast provides the people, clients and credentials that the shared
-// test vectors speak of, good ones and bad ones, fresh from real Kratos and
-// Hydra servers.
-package cast
