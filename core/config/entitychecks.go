@@ -9,7 +9,7 @@ import (
 // form of Kong's schema, so that Kong refuses at POST /plugins what would
 // otherwise answer 503 from the first request on. Config.validate states the
 // same rules, and more, for every host: the rules here may refuse less, never
-// more. What Kong's checks cannot say is left to validate: that two names
+// more. What Kong's checks cannot express is left to validate: that two names
 // differ where one of them is in a section that may be absent, that two lists
 // name no issuer twice, and what depends on three fields.
 //

@@ -27,7 +27,7 @@ func (c *Config) Refused(name string) []setting.Problem {
 	return nil
 }
 
-// EndpointPaths are the paths that the gate of a configuration answers itself. A
+// EndpointPaths are the paths that the gate of a configuration serves itself. A
 // gateway has to route them to the gate, too.
 func (c *Config) EndpointPaths() []string {
 	endpoints, _, err := c.endpoints()

@@ -144,7 +144,7 @@ func (c *checker) hiddenHeaders(global document.Node) {
 	}
 }
 
-// globalPlugins checks plugins that run for every route. A function that asks
+// globalPlugins checks plugins that run for every route. A function that looks
 // for Gatehouse closes the routes that have none.
 func (c *checker) globalPlugins(plugins document.Node) {
 	for _, key := range []string{"serverless-pre-function", "serverless-post-function"} {
@@ -212,9 +212,9 @@ func (c *checker) external(name string, p document.Pair) closing {
 	runs := c.extPlugin(p)
 	switch {
 	case runs.closes && name == postReq:
-		c.Add("after-other-plugins", p.Key.Place(), "%s runs Gatehouse behind plugins that may have answered or changed the request; use %s", name, preReq)
+		c.Add("after-other-plugins", p.Key.Place(), "%s runs Gatehouse behind plugins that may respond or change the request first; use %s", name, preReq)
 	case runs.closes && name == postResp:
-		c.Add("plugin", p.Key.Place(), "%s runs when the upstream has served the request already, so Gatehouse answers 503; use %s", name, preReq)
+		c.Add("plugin", p.Key.Place(), "%s runs when the upstream has served the request already, so every request gets 503 after all; use %s", name, preReq)
 		return closing{}
 	}
 	return runs

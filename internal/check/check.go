@@ -143,7 +143,7 @@ func (c *checker) read(kind Kind, text *document.Text, nodes []document.Node) {
 	case Expectations:
 		c.expectations(text)
 	default:
-		c.Add("unknown-kind", root.Place(), "the file is none that Gatehouse knows; say what it is with --as: %s", strings.Join(kindNames(), ", "))
+		c.Add("unknown-kind", root.Place(), "the file is of no kind that Gatehouse recognises; name its kind with --as: %s", strings.Join(kindNames(), ", "))
 	}
 }
 

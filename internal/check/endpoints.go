@@ -9,7 +9,7 @@ import (
 	"gatehouse/internal/check/document"
 )
 
-// endpoints collects which paths gates answer themselves and which routes lead
+// endpoints collects which paths gates serve themselves and which routes lead
 // to these gates. A plugin sees only what the gateway routes to it, so a gate on
 // the route /api is never asked for /.well-known/oauth-protected-resource/api.
 type endpoints map[string]*endpointsOf
@@ -53,7 +53,7 @@ func (e endpoints) finish(c *checker) {
 		of := e[gate]
 		for _, path := range of.paths {
 			if of.routed && !of.reached[path] {
-				c.Add("missing-endpoint-route", of.place, "resource_metadata: the gate answers %s itself, but no route leads there; add a route for this path with the same configuration", path)
+				c.Add("missing-endpoint-route", of.place, "resource_metadata: the gate itself serves %s, but no route leads there; add a route for this path with the same configuration", path)
 			}
 		}
 	}

@@ -26,7 +26,7 @@ func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 	}
 	for _, proxy := range root.Get("trusted_proxies").Items() {
 		if network := proxy.Text(); strings.HasSuffix(network, "/0") {
-			c.Add("trusts-every-address", proxy.Place(), "%s is every address: whoever reaches the service says where a request comes from; name the proxies", network)
+			c.Add("trusts-every-address", proxy.Place(), "%s is every address: any client that reaches the service can forge where a request comes from; list the proxies", network)
 		}
 	}
 	for _, named := range root.Get("gates").Pairs() {
@@ -35,7 +35,7 @@ func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 			return e.Dialect == forwardauth.Direct && e.Gate == named.Key.Value
 		})
 		if len(paths) > 0 && !direct {
-			c.Add("missing-endpoint-route", named.Key.Place(), "resource_metadata: the gate answers %s itself, but no endpoint takes such requests; add {dialect: %s, gate: %s} to endpoints and have the proxy pass them on there",
+			c.Add("missing-endpoint-route", named.Key.Place(), "resource_metadata: the gate itself serves %s, but no endpoint takes such requests; add {dialect: %s, gate: %s} to endpoints and have the proxy pass them on there",
 				strings.Join(paths, ", "), forwardauth.Direct, named.Key.Value)
 		}
 	}
@@ -57,7 +57,7 @@ func unsaid(first, second []setting.Problem) []setting.Problem {
 	return left
 }
 
-// namedGate checks a gate and returns the paths that it answers itself.
+// namedGate checks a gate and returns the paths that it serves itself.
 func (c *checker) namedGate(named document.Pair) []string {
 	if !named.Value.IsMap() {
 		c.Add("config", named.Key.Place(), "gates.%s: must be a map of settings", named.Key.Value)

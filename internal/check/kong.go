@@ -166,7 +166,7 @@ func texts(list document.Node) []string {
 
 func (c *checker) sharedCache(at document.Place, key []string, setting string) {
 	if !slices.Contains(key, "authorization") || !slices.Contains(key, "cookie") {
-		c.Add("shared-cache", at, "a response is kept by its URL and may be given to another caller; add Authorization and Cookie to %s, or cache only what is the same for everybody", setting)
+		c.Add("shared-cache", at, "a response is kept by its URL and may be given to another caller; add Authorization and Cookie to %s, or cache only responses that are the same for every caller", setting)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"gatehouse/internal/check/gate"
 )
 
-// cluster is what the resources of all files say together.
+// cluster is what the resources of all files amount to together.
 type cluster struct {
 	// kongPlugins and apisixConfigs tell whether they close a route, and by which
 	// gate.
@@ -26,8 +26,8 @@ type cluster struct {
 	closed bool
 }
 
-// resource is what another one may name, in its own namespace unless it says
-// otherwise. One of the whole cluster is in the namespace anywhere.
+// resource is what another one may name, in its own namespace unless it names
+// another. One of the whole cluster is in the namespace anywhere.
 type resource struct{ namespace, name string }
 
 const anywhere = "*"
@@ -241,7 +241,7 @@ func (cl *cluster) finish(c *checker) {
 	}
 }
 
-// otherNamespace is where a resource of this name is, where both say so.
+// otherNamespace is where a resource of this name is, where both name theirs.
 func otherNamespace(known map[resource]closing, namespace, name string) string {
 	for _, other := range slices.SortedFunc(maps.Keys(known), func(a, b resource) int { return cmp.Compare(a.namespace, b.namespace) }) {
 		if other.name == name && known[other].closes && namespace != "" && other.namespace != "" {

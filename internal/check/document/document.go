@@ -51,7 +51,7 @@ type Problem struct {
 	Text string
 }
 
-// unknown takes the place of what a tool fills in before anybody parses the
+// unknown takes the place of what a tool fills in before a program parses the
 // file, ${{ env "NAME" }} of decK and ${{NAME}} of APISIX, so that a value keeps
 // its length and can be told from others.
 const unknown = '\uE000'
@@ -113,7 +113,7 @@ var (
 	quoted   = regexp.MustCompile("[\"'`][^\"'`]{2,}[\"'`]?")
 )
 
-// syntaxProblem finds the line in what the parser says.
+// syntaxProblem finds the line in the error of the parser.
 func syntaxProblem(t *Text, text string) Problem {
 	m := atLine.FindStringSubmatch(text)
 	line, _ := strconv.Atoi(m[1])

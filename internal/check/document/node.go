@@ -71,7 +71,7 @@ func (n Node) False() bool {
 	return n.Node != nil && n.real().Tag == "!!bool" && n.real().Decode(&value) == nil && !value
 }
 
-// IsUnknown tells a scalar that is filled in before anybody parses the file.
+// IsUnknown tells a scalar that is filled in before a program parses the file.
 func (n Node) IsUnknown() bool { return strings.ContainsRune(n.Text(), unknown) }
 
 // Pair is a key of a map with its value.

@@ -15,19 +15,19 @@ import (
 // Severity is how bad a finding is.
 type Severity string
 
-// Severities. A note says what could not be checked, or what to know.
+// Severities. A note is about what could not be checked, or what to know.
 const (
 	Error   Severity = "error"
 	Warning Severity = "warning"
 	Note    Severity = "note"
 )
 
-// Finding is something that a file says.
+// Finding is one thing found in a file.
 type Finding struct {
 	Rule     string
 	Severity Severity
 	document.Place
-	// Text says what it is and what to do.
+	// Text is what it is and what to do.
 	Text string
 	// Reason is why a finding is accepted, where it is.
 	Reason string

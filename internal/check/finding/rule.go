@@ -24,7 +24,7 @@ func (r Rule) page() string { return cmp.Or(r.Page, "cli.md#check") }
 // comment: what they are about does not work.
 var Rules = []Rule{
 	{"syntax", Error, "a file is neither YAML nor JSON, or gives a key twice", ""},
-	{"unknown-kind", Error, "a file is none that Gatehouse knows", ""},
+	{"unknown-kind", Error, "a file is of no kind that Gatehouse recognises", ""},
 	{"config", Error, "a setting is missing, unknown, of a wrong type or out of range, or contradicts another", "configuration.md#settings"},
 	{"table", Error, "a permission table has an error", "permission-tables.md#the-file"},
 	{"expectations", Error, "a file for gatehouse test has an error", "cli.md#test"},
@@ -34,7 +34,7 @@ var Rules = []Rule{
 	{"misspelt-plugin", Error, "the name of a plugin is almost gatehouse", ""},
 	{"kong-too-old", Error, "Kong before 3.8 lets requests through while the plugin server is down", "kong.md#requirements"},
 	{"no-end", Error, "apisix.yaml does not end with #END, so APISIX does not apply it", ""},
-	{"missing-endpoint-route", Error, "no route of the gateway leads to an endpoint that the gate answers itself", "configuration.md#resource_metadata"},
+	{"missing-endpoint-route", Error, "no route of the gateway leads to an endpoint that the gate itself serves", "configuration.md#resource_metadata"},
 	{"several-documents", Error, "a file has a second document, which is not read", ""},
 
 	{"unguarded-route", Warning, "a route has no Gatehouse", ""},
@@ -43,7 +43,7 @@ var Rules = []Rule{
 	{"plugin-not-enabled", Warning, "config.yaml of APISIX does not enable the plugin", "security.md#on-apisix"},
 	{"protocols-narrowed", Warning, "the plugin is not run for all protocols of HTTP", ""},
 	{"allow-degradation", Warning, "requests pass while the runner or the service is down", "security.md#on-apisix"},
-	{"after-other-plugins", Warning, "the plugin runs behind others that may have answered or changed the request", "apisix.md#priority-and-other-plugins"},
+	{"after-other-plugins", Warning, "the plugin runs behind others that may respond or change the request first", "apisix.md#priority-and-other-plugins"},
 	{"script", Warning, "a script of the route takes the place of all its plugins", "security.md#on-apisix"},
 	{"hidden-headers", Warning, "a global rule may take header lines out of what Gatehouse sees and the upstream gets", "security.md#on-apisix"},
 	{"normalized-uri", Warning, "the upstream gets another path than the one decided on", "apisix.md#which-path-is-matched"},

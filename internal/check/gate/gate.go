@@ -33,7 +33,7 @@ type Checker struct {
 	Roots offline.Roots
 	// Gates are those that were found.
 	Gates []Gate
-	// served are the paths that a gate answers itself, by its file.
+	// served are the paths that a gate serves itself, by its file.
 	served map[string][]string
 }
 
@@ -55,7 +55,7 @@ type Settings struct {
 	Secret bool
 }
 
-// Reader is a gateway with a say of its own about values.
+// Reader is a gateway with rules of its own about values.
 type Reader string
 
 // The gateways.
@@ -65,7 +65,7 @@ const (
 )
 
 // Check checks a configuration and follows the files that it names. It returns
-// the paths that the gate answers itself.
+// the paths that the gate serves itself.
 func (c *Checker) Check(s Settings) []string {
 	before := c.Errors()
 	cfg, problems := config.Inspect(s.Raw)
@@ -92,8 +92,7 @@ func (c *Checker) Check(s Settings) []string {
 	return cfg.EndpointPaths()
 }
 
-// parts has the sections that are right by themselves made, without calling
-// anybody.
+// parts has the sections that are right by themselves made, without any call.
 func (c *Checker) parts(s Settings, cfg *config.Config, problems []setting.Problem) {
 	if len(problems) == 0 && !hasUnknown(s.Root) {
 		for _, p := range cfg.Refused("") {
@@ -174,7 +173,7 @@ func (c *Checker) openDoors(s Settings) {
 	c.insecure(s.Root)
 	for _, section := range []string{"session", "jwt", "introspection"} {
 		if verify := s.Root.Get(section, "http", "ssl_verify"); verify.False() {
-			c.Add("unverified-tls", verify.Place(), "%s.http.ssl_verify is off: whoever is on the way can answer for the identity provider; use ca_file for a certificate authority of your own", section)
+			c.Add("unverified-tls", verify.Place(), "%s.http.ssl_verify is off: an attacker between the two can pose as the identity provider; use ca_file for a certificate authority of your own", section)
 		}
 	}
 	for _, p := range s.Root.Get("path").Pairs() {
