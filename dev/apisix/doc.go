@@ -7,7 +7,7 @@
 //
 // What it does is APISIX 3.18, including what surprises people: the token of a
 // configuration outlives a reload of the gateway, the runner sees the decoded
-// path and at most 100 header lines, allow_degradation opens the door when the
+// path and at most 100 header lines, allow_degradation passes requests on when the
 // runner is gone. The captures in ../testdata are what the real gateway did;
 // a test replays them.
 //

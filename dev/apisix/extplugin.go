@@ -65,7 +65,7 @@ var _ error = (*scriptError)(nil)
 const maxTries = 3
 
 // run asks the runner. An unknown token makes APISIX forget all tokens and try
-// again; any other trouble is 503, or with allow_degradation an open door.
+// again; any other trouble is 503, or with allow_degradation the request passes.
 func (e *extPlugin) run(x *exchange) *reply {
 	var err error
 	for range maxTries {

@@ -190,7 +190,7 @@ func (g *Gateway) listen() (err error) {
 	return nil
 }
 
-// handle keeps an error in this package from becoming an open door.
+// handle keeps an error in this package from passing a request on.
 func (g *Gateway) handle(_ context.Context, r *front.Request) (response front.Reply) {
 	x := g.newExchange(g.state.Load(), r)
 	defer func() {

@@ -27,10 +27,10 @@ routes:
 #END
 `
 
-// TestStaleTokenOpensTheDoorWithTheStockRunner shows that the gateway is as
-// forgetful as the real one: after a reload the number that meant "deny" to the
-// old process means "allow" to the new one.
-func TestStaleTokenOpensTheDoorWithTheStockRunner(t *testing.T) {
+// TestStaleTokenPassesRequestsWithTheStockRunner shows that the gateway does
+// as the real one: after a reload the number that meant "deny" to the old process
+// means "allow" to the new one.
+func TestStaleTokenPassesRequestsWithTheStockRunner(t *testing.T) {
 	r := start(t, "stock", denyThenAllow)
 	wantStatus(t, get(t, r.Gateway, "/guarded"), 401) // token 1
 	r.reload(t)
@@ -38,7 +38,7 @@ func TestStaleTokenOpensTheDoorWithTheStockRunner(t *testing.T) {
 	wantStatus(t, get(t, r.Gateway, "/guarded"), 200)
 }
 
-func TestStaleTokenStaysShutWithOurRunner(t *testing.T) {
+func TestStaleTokenIsRefusedWithOurRunner(t *testing.T) {
 	r := start(t, "ours", denyThenAllow)
 	wantStatus(t, get(t, r.Gateway, "/guarded"), 401)
 	r.reload(t)
@@ -170,7 +170,7 @@ func TestRunnerNotThereIs503(t *testing.T) {
 	}
 }
 
-func TestAllowDegradationOpensTheDoorWhenTheRunnerIsGone(t *testing.T) {
+func TestAllowDegradationPassesRequestsWithoutARunner(t *testing.T) {
 	r := start(t, "", probeRoute(t, probeConf{}, "allow_degradation: true"), func(o *Options) { o.RunnerBinary = "" })
 	wantStatus(t, get(t, r.Gateway, "/"), 200)
 	if n := len(r.up.take()); n != 1 {
@@ -192,7 +192,7 @@ func TestHangingRunnerIs503AfterTheReadTimeout(t *testing.T) {
 	wantStatus(t, get(t, r.Gateway, "/"), 503)
 }
 
-func TestKillOfTheRunnerUnderLoadLetsNothingThrough(t *testing.T) {
+func TestKilledRunnerUnderLoadPassesNoRequest(t *testing.T) {
 	for _, role := range []string{"stock", "ours"} {
 		t.Run(role, func(t *testing.T) {
 			r := start(t, role, denyThenAllow)

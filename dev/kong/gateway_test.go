@@ -267,9 +267,9 @@ func awaitPlugin(t *testing.T, g *testGateway, up *echo) {
 	t.Fatalf("the plugin did not come back\n%s", g.log)
 }
 
-// TestKilledPluginLetsNothingPastUnauthenticated kills the plugin again and
+// TestKilledPluginPassesNoUnauthenticatedRequest kills the plugin again and
 // again while it serves. Every response is right or 5xx.
-func TestKilledPluginLetsNothingPastUnauthenticated(t *testing.T) {
+func TestKilledPluginPassesNoUnauthenticatedRequest(t *testing.T) {
 	up := startEcho(t)
 	g := startGateway(t, up, buildPlugin(t, "script"), scriptConfig)
 	const clients, kills, served = 6, 4, 60
