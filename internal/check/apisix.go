@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,6 +69,7 @@ func (c *checker) apisix(root document.Node, text *document.Text) {
 		lines := strings.Count(text.Content, "\n") + 1
 		c.Add("no-end", text.Place(lines, 1), "the file does not end with a line #END, so APISIX does not apply it; add the line")
 	}
+	c.enabledPlugins(root.Pair("plugins"), "APISIX then skips the plugin")
 	c.globalRules(root.Get("global_rules"))
 	services, configs := map[string]guard{}, map[string]guard{}
 	c.named(root.Get("services"), services)
@@ -148,13 +150,24 @@ func (c *checker) hiddenHeaders(global document.Node) {
 // for Gatehouse closes the routes that have none.
 func (c *checker) globalPlugins(plugins document.Node) {
 	for _, key := range []string{"serverless-pre-function", "serverless-post-function"} {
-		for _, function := range plugins.Get(key, "functions").Items() {
-			c.closed = c.closed || strings.Contains(function.Text(), plugin) && !metaDisabled(plugins.Get(key))
-		}
+		c.closed = c.closed || asksForPlugin(plugins.Get(key))
 	}
 	c.everyRoute = c.everyRoute.or(c.apisixPlugins(plugins))
 	c.later = append(c.later, func() { c.hiddenHeaders(plugins) })
 }
+
+// asksForPlugin tells a function that looks for Gatehouse before the upstream is
+// called, not in a comment.
+func asksForPlugin(function document.Node) bool {
+	if phase := function.Get("phase").Text(); phase != "" && phase != "rewrite" && phase != "access" || metaDisabled(function) {
+		return false
+	}
+	return slices.ContainsFunc(function.Get("functions").Items(), func(f document.Node) bool {
+		return strings.Contains(luaComment.ReplaceAllString(f.Text(), ""), plugin)
+	})
+}
+
+var luaComment = regexp.MustCompile(`--.*`)
 
 func metaDisabled(p document.Node) bool { return p.Get("_meta", "disable").True() }
 
@@ -198,7 +211,11 @@ func cacheKey(p document.Node) []string {
 	return key
 }
 
+// dropsRoute is what APISIX does with values of a wrong type.
+const dropsRoute = "APISIX drops the route"
+
 func (c *checker) degradation(p document.Node, what string) {
+	c.isSwitch(p.Pair("allow_degradation"), dropsRoute)
 	if allow := p.Pair("allow_degradation"); allow.Value.True() {
 		c.Add("allow-degradation", allow.Key.Place(), "allow_degradation is on: every request passes while %s is down, slow or restarting; leave it out", what)
 	}
@@ -225,6 +242,7 @@ func (c *checker) external(name string, p document.Pair) closing {
 func (c *checker) extPlugin(p document.Pair) closing {
 	c.degradation(p.Value, "the runner")
 	skipped := false
+	c.isSwitch(p.Value.Get("_meta").Pair("disable"), dropsRoute)
 	if disable := p.Value.Get("_meta").Pair("disable"); disable.Value.True() {
 		skipped = true
 		c.Add("plugin-disabled", disable.Key.Place(), "_meta.disable is on: the plugin does not run here, and the route is open")
@@ -328,17 +346,18 @@ func (c *checker) adc(root document.Node) {
 	c.consumers(root)
 }
 
+// enabledPlugins checks a list of the plugins that APISIX is to have: names in
+// config.yaml, and in apisix.yaml maps with them.
+func (c *checker) enabledPlugins(list document.Pair, then string) {
+	isOurs := func(p document.Node) bool { return p.Text() == preReq || p.Get("name").Text() == preReq }
+	if list.Value.IsList() && !slices.ContainsFunc(list.Value.Items(), isOurs) {
+		c.Add("plugin-not-enabled", list.Key.Place(), "the list takes the place of APISIX's own and lacks %s: %s, and its routes are open; add it, or leave the list out", preReq, then)
+	}
+}
+
 // apisixConfig checks config.yaml of APISIX.
 func (c *checker) apisixConfig(root document.Node) {
-	if list := root.Pair("plugins"); list.Value.IsList() {
-		enabled := false
-		for _, p := range list.Value.Items() {
-			enabled = enabled || p.Text() == preReq
-		}
-		if !enabled {
-			c.Add("plugin-not-enabled", list.Key.Place(), "the list takes the place of APISIX's own and lacks %s: a data plane with etcd skips the plugin, and its routes are open; add it, or leave the list out", preReq)
-		}
-	}
+	c.enabledPlugins(root.Pair("plugins"), "a data plane with etcd skips the plugin")
 	if uri := root.Get("apisix", "normalize_uri_like_servlet"); uri.True() {
 		c.Add("normalized-uri", uri.Place(), "normalize_uri_like_servlet is on: the upstream gets the decoded path, which is not the one decided on; leave it off")
 	}

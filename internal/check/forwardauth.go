@@ -29,8 +29,10 @@ func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 			c.Add("trusts-every-address", proxy.Place(), "%s is every address: any client that reaches the service can forge where a request comes from; list the proxies", network)
 		}
 	}
+	served := map[string][]string{}
 	for _, named := range root.Get("gates").Pairs() {
 		paths := c.namedGate(named)
+		served[named.Key.Value] = paths
 		direct := slices.ContainsFunc(service.Endpoints, func(e forwardauth.Endpoint) bool {
 			return e.Dialect == forwardauth.Direct && e.Gate == named.Key.Value
 		})
@@ -38,6 +40,9 @@ func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 			c.Add("missing-endpoint-route", named.Key.Place(), "resource_metadata: the gate itself serves %s, but no endpoint takes such requests; add {dialect: %s, gate: %s} to endpoints and have the proxy pass them on there",
 				strings.Join(paths, ", "), forwardauth.Direct, named.Key.Value)
 		}
+	}
+	for _, p := range service.OwnProblems(func(gate string) ([]string, bool) { return served[gate], served[gate] != nil }) {
+		c.Setting(s, p)
 	}
 }
 

@@ -87,12 +87,18 @@ func serviceOf(root, ref document.Node) document.Node {
 // findPlugin returns the enabled Gatehouse of a list that applies.
 func findPlugin(plugins []document.Node, applies func(document.Node) bool) (document.Node, bool) {
 	i := slices.IndexFunc(plugins, func(p document.Node) bool {
-		return p.Get("name").Text() == plugin && !p.Get("enabled").False() && applies(p)
+		return p.Get("name").Text() == plugin && !p.Get("enabled").False() && !ofConsumers(p) && applies(p)
 	})
 	if i < 0 {
 		return document.Node{}, false
 	}
 	return plugins[i], true
+}
+
+// ofConsumers tells a plugin that Kong runs, if at all, only once another one has
+// found out who calls.
+func ofConsumers(p document.Node) bool {
+	return p.Get("consumer").Present() || p.Get("consumer_group").Present()
 }
 
 func everywhere(document.Node) bool { return true }
@@ -116,6 +122,7 @@ func (c *checker) kongRoute(route, service document.Node) {
 	} {
 		if p, found := findPlugin(place.plugins, place.applies); found {
 			c.own.leads(c.kongGates[p.Node], kongPaths(route.Get("paths")))
+			c.narrowed(p.Get("protocols"), texts(route.Get("protocols")))
 			return
 		}
 	}
@@ -179,6 +186,10 @@ func (k *kongFile) gatehouse(p document.Node) {
 	if consumer := p.Pair("consumer"); consumer.Value.Present() {
 		k.Add("plugin", consumer.Key.Place(), "Kong refuses the plugin on a consumer: it is what finds out who the consumer is; put it on a route, a service or everywhere")
 	}
+	if group := p.Pair("consumer_group"); group.Value.Present() {
+		k.Add("plugin", group.Key.Place(), "for a consumer_group the plugin runs only once another one has found the consumer, and all others pass; put it on a route, a service or everywhere")
+	}
+	k.isSwitch(p.Pair("enabled"), "Kong refuses it")
 	k.protocols(p.Get("protocols"))
 	if name := p.Get("_config"); name.Present() {
 		if shared := k.shared.Get(name.Text()); shared.Present() {
@@ -232,16 +243,29 @@ func (c *checker) protocols(list document.Node) {
 	if !list.Present() {
 		return
 	}
-	given := texts(list)
 	for _, p := range list.Items() {
 		if !slices.Contains(httpProtocols, p.Text()) && !p.IsUnknown() {
 			c.Add("plugin", p.Place(), "Kong refuses the protocol %s for this plugin; there are %s", p.Text(), strings.Join(httpProtocols, ", "))
 		}
 	}
-	for _, needed := range []string{"http", "https"} {
-		if list.IsList() && !slices.Contains(given, needed) {
-			c.Add("protocols-narrowed", list.Place(), "without %s the plugin is not run for requests by that protocol, and they pass; leave protocols out", needed)
+	c.narrowed(list, []string{"http", "https"})
+}
+
+// narrowed reports the protocols of HTTP, of those that are needed, for which the
+// plugin does not run.
+func (c *checker) narrowed(list document.Node, needed []string) {
+	given := texts(list)
+	for _, protocol := range needed {
+		if list.IsList() && !slices.Contains(given, protocol) && slices.Contains(httpProtocols, protocol) {
+			c.Add("protocols-narrowed", list.Place(), "without %s the plugin is not run for requests by that protocol, and they pass; leave protocols out", protocol)
 		}
+	}
+}
+
+// isSwitch reports a value that is no boolean, and what the gateway then does.
+func (c *checker) isSwitch(p document.Pair, then string) {
+	if p.Value.Present() && !p.Value.IsBoolean() && !p.Value.IsUnknown() {
+		c.Add("plugin", p.Value.Place(), "%s is neither true nor false, so %s; write it without quotes", p.Key.Value, then)
 	}
 }
 

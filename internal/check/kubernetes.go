@@ -110,6 +110,10 @@ func (c *checker) kongPlugin(n document.Node, name resource) {
 	} else if n.Get("kind").Text() == "KongClusterPlugin" && n.Get("metadata", "labels", "global").Text() == "true" {
 		c.cluster.closed = true
 	}
+	if consumer := n.Pair("consumerRef"); consumer.Value.Present() {
+		c.Add("plugin", consumer.Key.Place(), "Kong refuses the plugin on a consumer: it is what finds out who the consumer is; leave consumerRef out")
+	}
+	c.isSwitch(n.Pair("disabled"), "Kubernetes refuses it")
 	c.protocols(n.Get("protocols"))
 	if from := n.Get("configFrom"); from.Present() {
 		c.cluster.fromSecret = append(c.cluster.fromSecret, secretRef{from.Place(), from.Get("secretKeyRef", "name").Text()})
@@ -153,9 +157,7 @@ func (c *checker) enabled(p document.Node) bool {
 func (c *checker) globalRule(n document.Node) bool {
 	closed := c.pluginList(n.Get("spec", "plugins"), true).closes()
 	for _, p := range n.Get("spec", "plugins").Items() {
-		for _, function := range p.Get("config", "functions").Items() {
-			closed = closed || !p.Get("enable").False() && strings.Contains(function.Text(), plugin)
-		}
+		closed = closed || !p.Get("enable").False() && asksForPlugin(p.Get("config"))
 	}
 	return closed
 }
@@ -177,28 +179,44 @@ func (c *checker) apisixRoutes(n document.Node, name resource) {
 
 // httpRoute reads a route of the Gateway API, or an Ingress.
 func (c *checker) httpRoute(n document.Node, name resource) {
-	common := names(n.Get("metadata", "annotations", kongAnnotation).Text())
-	apisix := n.Get("metadata", "annotations", "k8s.apisix.apache.org/plugin-config-name").Text()
-	rules := n.Get("spec", "rules")
-	for _, rule := range rules.Items() {
-		route := clusterRoute{resource: name, place: rule.Place(), kongPlugins: common, apisixConfigs: names(apisix), covers: routePaths(rule)}
-		for _, filter := range rule.Get("filters").Items() {
-			ref := filter.Get("extensionRef")
-			switch ref.Get("kind").Text() {
-			case "PluginConfig":
-				route.apisixConfigs = append(route.apisixConfigs, ref.Get("name").Text())
-			case "KongPlugin":
-				route.kongPlugins = append(slices.Clone(route.kongPlugins), ref.Get("name").Text())
-			}
-		}
-		for _, backend := range rule.Get("backendRefs").Items() {
-			route.backends = append(route.backends, backend.Get("name").Text())
+	annotation := func(key string) []string { return names(n.Get("metadata", "annotations", key).Text()) }
+	all := clusterRoute{resource: name, kongPlugins: annotation(kongAnnotation), apisixConfigs: annotation("k8s.apisix.apache.org/plugin-config-name")}
+	if backend := n.Get("spec", "defaultBackend"); backend.Present() {
+		c.cluster.ingress(all, backend.Place(), backend, routePaths())
+	}
+	for _, rule := range n.Get("spec", "rules").Items() {
+		if !rule.Has("http") {
+			c.cluster.gatewayRule(all, rule)
 		}
 		for _, path := range rule.Get("http", "paths").Items() {
-			route.backends = append(route.backends, path.Get("backend", "service", "name").Text())
+			c.cluster.ingress(all, path.Place(), path.Get("backend"), routePaths(path))
 		}
-		c.cluster.routes = append(c.cluster.routes, route)
 	}
+}
+
+// ingress adds a path of an Ingress, which has a service of its own.
+func (cl *cluster) ingress(route clusterRoute, place document.Place, backend document.Node, covers func(string) bool) {
+	route.place, route.covers = place, covers
+	route.backends = []string{backend.Get("service", "name").Text()}
+	cl.routes = append(cl.routes, route)
+}
+
+// gatewayRule adds a rule of a route of the Gateway API.
+func (cl *cluster) gatewayRule(route clusterRoute, rule document.Node) {
+	route.place, route.covers = rule.Place(), routePaths(rule.Get("matches").Items()...)
+	for _, filter := range rule.Get("filters").Items() {
+		ref := filter.Get("extensionRef")
+		switch name := ref.Get("name").Text(); ref.Get("kind").Text() {
+		case "PluginConfig":
+			route.apisixConfigs = append(slices.Clone(route.apisixConfigs), name)
+		case "KongPlugin":
+			route.kongPlugins = append(slices.Clone(route.kongPlugins), name)
+		}
+	}
+	for _, backend := range rule.Get("backendRefs").Items() {
+		route.backends = append(route.backends, backend.Get("name").Text())
+	}
+	cl.routes = append(cl.routes, route)
 }
 
 // finish looks at the routes once everything is read. What a route names and no
@@ -210,9 +228,7 @@ func (cl *cluster) finish(c *checker) {
 		}
 	}
 	for _, r := range cl.routes {
-		for _, backend := range r.backends {
-			r.kongPlugins = append(slices.Clone(r.kongPlugins), cl.services[resource{r.namespace, backend}]...)
-		}
+		r.kongPlugins = slices.Concat(r.kongPlugins, cl.ofEveryBackend(r))
 		r.own.lead(c.own, r.covers)
 		guarded := cl.closed || r.own.closes()
 		var missing []string
@@ -239,6 +255,18 @@ func (cl *cluster) finish(c *checker) {
 		}
 		c.clusterRoute(r, guarded, missing)
 	}
+}
+
+// ofEveryBackend are the plugins that each of the services of a route names.
+func (cl *cluster) ofEveryBackend(r clusterRoute) (all []string) {
+	for i, backend := range r.backends {
+		named := cl.services[resource{r.namespace, backend}]
+		if i == 0 {
+			all = slices.Clone(named)
+		}
+		all = slices.DeleteFunc(all, func(name string) bool { return !slices.Contains(named, name) })
+	}
+	return all
 }
 
 // otherNamespace is where a resource of this name is, where both name theirs.
@@ -275,9 +303,8 @@ func lookUp(known map[resource]closing, namespace, name string) (closing, bool) 
 	return one, here
 }
 
-// routePaths tells what a rule of an HTTPRoute or an Ingress covers.
-func routePaths(rule document.Node) func(string) bool {
-	matches := append(rule.Get("matches").Items(), rule.Get("http", "paths").Items()...)
+// routePaths tells what the matches of an HTTPRoute or a path of an Ingress cover.
+func routePaths(matches ...document.Node) func(string) bool {
 	return func(path string) bool {
 		return len(matches) == 0 || slices.ContainsFunc(matches, func(m document.Node) bool {
 			value, kind := m.Get("path", "value").Text(), m.Get("path", "type").Text()

@@ -95,7 +95,7 @@ var dialects = []dialect{
 		cert: sslVariables,
 	},
 	{
-		name: "envoy", own: true, scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
+		name: settings.Envoy, own: true, scheme: "X-Forwarded-Proto", peer: "X-Forwarded-For", id: "X-Request-Id",
 		removes: "X-Envoy-Auth-Headers-To-Remove", trailers: true,
 		carry: asThemselves, cert: forwardedClientCert,
 	},

@@ -19,22 +19,11 @@ func (s *service) ownEndpoint(target string) (*endpoint, error) {
 	return s.own[path], err
 }
 
-// addOwn adds the paths that a gate serves itself, which must lead to nothing else.
-func (s *service) addOwn(e *endpoint) error {
-	paths := e.gate.Endpoints()
-	if len(paths) == 0 {
-		return fmt.Errorf("gate %s serves nothing itself: the dialect direct is for resource_metadata and the like", e.Gate)
-	}
-	for _, path := range paths {
-		if other := s.own[path]; other != nil {
-			return fmt.Errorf("gates %s and %s both serve %s: run a service for each", other.Gate, e.Gate, path)
-		}
-		if s.endpoint(path) != nil {
-			return fmt.Errorf("gate %s serves %s, where auth requests are decided: choose another path for these", e.Gate, path)
-		}
+// addOwn adds the paths that a gate serves itself.
+func (s *service) addOwn(e *endpoint) {
+	for _, path := range e.gate.Endpoints() {
 		s.own[path] = e
 	}
-	return nil
 }
 
 // authRequestHeaders are in auth requests and in no others that a proxy passes on. A

@@ -27,16 +27,6 @@ type gate struct {
 	hides bool
 }
 
-// matches reports whether a raw request target is this endpoint's. A query is
-// ignored: some proxies append that of the original request.
-func (e *endpoint) matches(target string) bool {
-	if e.dialect.own {
-		return strings.HasPrefix(target, e.Path+"/")
-	}
-	path, _, _ := strings.Cut(target, "?")
-	return path == e.Path
-}
-
 // check decides an auth request over HTTP, and returns the headers of the response
 // that go on to the client if the request is admitted.
 func (e *endpoint) check(r *http.Request) (core.Decision, []core.Header) {

@@ -43,8 +43,7 @@ func newService(path string, builder *config.Builder) (*service, error) {
 	return s, nil
 }
 
-// addEndpoints returns what only the gates show to be wrong. Endpoints with the
-// dialect direct come last: their paths must lead to none of the others.
+// addEndpoints returns what only the gates show to be wrong.
 func (s *service) addEndpoints(gates map[string]*gate) (problems []setting.Problem) {
 	check := func(i int, err error) {
 		if err != nil {
@@ -62,12 +61,12 @@ func (s *service) addEndpoints(gates map[string]*gate) (problems []setting.Probl
 			check(i, e.checkCarried())
 		}
 	}
-	for i, at := range s.settings.Endpoints {
+	for _, at := range s.settings.Endpoints {
 		if at.Dialect == settings.Direct {
-			check(i, s.addOwn(&endpoint{at, &direct, gates[at.Gate]}))
+			s.addOwn(&endpoint{at, &direct, gates[at.Gate]})
 		}
 	}
-	return problems
+	return append(problems, s.settings.OwnProblems(func(name string) ([]string, bool) { return gates[name].Endpoints(), true })...)
 }
 
 func dialectNamed(name string) *dialect {
@@ -82,7 +81,7 @@ func dialectNamed(name string) *dialect {
 // endpoint finds the endpoint of a raw request target; nil: none.
 func (s *service) endpoint(target string) *endpoint {
 	for _, e := range s.endpoints {
-		if e.matches(target) {
+		if e.Takes(target) {
 			return e
 		}
 	}

@@ -61,14 +61,35 @@ func (n Node) Text() string {
 
 // True tells the boolean true.
 func (n Node) True() bool {
-	var value bool
-	return n.Node != nil && n.real().Tag == "!!bool" && n.real().Decode(&value) == nil && value
+	value, is := n.boolean()
+	return is && value
 }
 
 // False tells the boolean false.
 func (n Node) False() bool {
-	value := true
-	return n.Node != nil && n.real().Tag == "!!bool" && n.real().Decode(&value) == nil && !value
+	value, is := n.boolean()
+	return is && !value
+}
+
+// IsBoolean tells a boolean.
+func (n Node) IsBoolean() bool {
+	_, is := n.boolean()
+	return is
+}
+
+// yaml11 are booleans to gateways, which read YAML 1.1, and texts to Gatehouse.
+var yaml11 = map[string]bool{"y": true, "yes": true, "on": true, "n": false, "no": false, "off": false}
+
+func (n Node) boolean() (value, is bool) {
+	switch {
+	case n.Node == nil || n.real().Kind != yaml.ScalarNode:
+		return false, false
+	case n.real().Tag == "!!bool":
+		return value, n.real().Decode(&value) == nil
+	case n.real().Tag == "!!str" && n.real().Style == 0:
+		value, is = yaml11[strings.ToLower(n.real().Value)]
+	}
+	return value, is
 }
 
 // IsUnknown tells a scalar that is filled in before a program parses the file.

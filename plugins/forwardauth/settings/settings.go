@@ -51,8 +51,9 @@ type Endpoint struct {
 	ClientCertificate string `config:"client_certificate" one_of:"presented,verified" doc:"Whether the proxy passes on the client's certificate, replacing what the client itself sends in that header: one that the client presented, or one that the proxy has verified. Left out: such a header is the client's own and is ignored."`
 }
 
-// Dialects of endpoints that have no path.
+// Dialects whose endpoints have no path, or another meaning of it.
 const (
+	Envoy     = "envoy" // its paths begin with that of the endpoint
 	EnvoyGRPC = "envoy-grpc"
 	Direct    = "direct"
 )
@@ -165,6 +166,44 @@ func (e Endpoint) checkPath(path string, add report) {
 func (e Endpoint) overlaps(other Endpoint) bool {
 	a, b := e.Path+"/", other.Path+"/"
 	return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
+}
+
+// OwnProblems are those of endpoints with the dialect direct, whose paths are those
+// that their gates serve themselves; known is false where that is not known.
+func (s *Settings) OwnProblems(of func(gate string) (paths []string, known bool)) []setting.Problem {
+	var found []setting.Problem
+	by := map[string]string{}
+	for i, e := range s.Endpoints {
+		paths, known := of(e.Gate)
+		if e.Dialect != Direct || !known {
+			continue
+		}
+		add := func(format string, args ...any) {
+			found = append(found, setting.Problem{Path: fmt.Sprintf("endpoints[%d]", i), Text: fmt.Sprintf(format, args...)})
+		}
+		if len(paths) == 0 {
+			add("gate %s serves nothing itself: the dialect direct is for resource_metadata and the like", e.Gate)
+		}
+		for _, path := range paths {
+			if other, twice := by[path]; twice {
+				add("gates %s and %s both serve %s: run a service for each", other, e.Gate, path)
+			} else if slices.ContainsFunc(s.Endpoints, func(other Endpoint) bool { return other.Takes(path) }) {
+				add("gate %s serves %s, where auth requests are decided: choose another path for these", e.Gate, path)
+			}
+			by[path] = e.Gate
+		}
+	}
+	return found
+}
+
+// Takes reports whether auth requests with a raw request target are the endpoint's. A
+// query is ignored: some proxies append that of the original request.
+func (e Endpoint) Takes(target string) bool {
+	if e.Dialect == Envoy {
+		return strings.HasPrefix(target, e.Path+"/")
+	}
+	path, _, _ := strings.Cut(target, "?")
+	return e.Path != "" && path == e.Path
 }
 
 // Networks are those of trusted_proxies, which Problems has checked.
