@@ -15,6 +15,9 @@ var (
 	ErrMissing = errors.New("no credential")
 	// ErrInvalid: a credential that does not hold (401 or a login redirect).
 	ErrInvalid = errors.New("invalid credential")
+	// ErrUnsettled beside ErrInvalid: a credential that may hold in a moment, so
+	// that no cache keeps the refusal.
+	ErrUnsettled = errors.New("may hold in a moment")
 	// ErrForbidden: a caller, known or not, who may not do this (403).
 	ErrForbidden = errors.New("forbidden")
 	// ErrTooLarge: more headers than the gateway can show in full (431).

@@ -288,7 +288,7 @@ func (m *Memo) keep(ctx context.Context, key Key, p *core.Principal, err error) 
 	switch {
 	case err == nil && p != nil:
 		m.keepUntil(ctx, m.options.Positive, key, Entry{Principal: p, Since: now, Until: m.until(now, p)}, now)
-	case errors.Is(err, core.ErrInvalid) && !errors.As(err, &stepUp):
+	case errors.Is(err, core.ErrInvalid) && !errors.As(err, &stepUp) && !errors.Is(err, core.ErrUnsettled):
 		if _, known := m.get(ctx, m.options.Positive, key); known { // a refresh has learned better
 			m.set(ctx, m.options.Positive, key, Entry{Until: now})
 		}

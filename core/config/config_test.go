@@ -76,8 +76,8 @@ introspection: {introspection_endpoint_auth_method: client_secret_basic, insecur
   introspection.client_id: is needed for client_secret_basic
   introspection.client_secret: is needed for client_secret_basic
   introspection.introspection_endpoint: is required: URL of the introspection endpoint (RFC 7662 section 2).
-  jwt.issuers[0].algorithms[0]: must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA
-  jwt.issuers[0].algorithms[1]: must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA
+  jwt.issuers[0].algorithms[0]: must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519
+  jwt.issuers[0].algorithms[1]: must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519
   jwt.issuers[0].audience: is needed, so that a token for another service does not pass; or set insecure_any_audience
   jwt.issuers[1].insecure_any_audience: contradicts audience; remove one of them
   jwt.issuers[1].issuer: is already configured at jwt.issuers[0]

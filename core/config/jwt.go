@@ -18,7 +18,7 @@ type JWT struct {
 	Issuers          []Issuer        `config:"issuers" required:"true" len_min:"1" doc:"The issuers whose tokens are accepted."`
 	Leeway           setting.Seconds `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference for nbf and iat, in seconds; exp is exact."`
 	JWKSCacheTTL     setting.Seconds `config:"jwks_cache_ttl" default:"600" between:"10,86400" doc:"How long a fetched key set is used before it is fetched again, in seconds."`
-	JWKSMinRefresh   setting.Seconds `config:"jwks_min_refresh" default:"10" between:"1,3600" doc:"Minimum time between two fetches of a key set, in seconds, however many tokens name unknown keys."`
+	JWKSMinRefresh   setting.Seconds `config:"jwks_min_refresh" default:"10" between:"1,3600" doc:"Minimum time between two fetches of a key set on average, in seconds, however many tokens name unknown keys. Up to three may follow each other one second apart, so that a rotation is noticed."`
 	JWKSMaxStale     setting.Seconds `config:"jwks_max_stale" default:"0" between:"0,604800" doc:"How long a key set may be used beyond jwks_cache_ttl while its issuer cannot be reached, in seconds."`
 	CacheTTL         setting.Seconds `config:"cache_ttl" default:"60" between:"0,3600" doc:"How long a verified token is cached, in seconds, never beyond its expiry. 0 verifies it on every request."`
 	NegativeCacheTTL setting.Seconds `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a token is cached, in seconds."`
@@ -33,7 +33,7 @@ type Issuer struct {
 	Audience            []string `config:"audience" doc:"Accepted audiences; a token must name at least one of them (RFC 9068 section 4). Required unless insecure_any_audience is set."`
 	AudienceClaim       string   `config:"audience_claim" default:"aud" doc:"Claims that may hold the audience, separated by commas; the first that is present counts. For issuers that put no aud into access tokens and name the client instead, such as client_id or azp; audience then lists the clients."`
 	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
-	Algorithms          []string `config:"algorithms" len_min:"1" default:"RS256,PS256,ES256,EdDSA" one_of:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA" doc:"Accepted signature algorithms (RFC 7518). Symmetric algorithms are not supported."`
+	Algorithms          []string `config:"algorithms" len_min:"1" default:"RS256,PS256,ES256,EdDSA" one_of:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA,Ed25519" doc:"Accepted signature algorithms (RFC 7518); EdDSA and Ed25519 (RFC 9864) are two names of one. Symmetric algorithms are not supported."`
 	TokenTypes          []string `config:"token_types" len_min:"1" default:"at+jwt,application/at+jwt,JWT" doc:"Accepted values of the typ header; none stands for tokens without it. RFC 9068 issuers use at+jwt; Hydra writes JWT."`
 	Profile             string   `config:"profile" default:"evidence" one_of:"evidence,rfc9068" doc:"What an access token is: evidence refuses what shows that it is an ID token or another kind of token; rfc9068 accepts only tokens with typ at+jwt and all of iss, sub, aud, client_id, iat, exp and jti (RFC 9068)."`
 	InsecureIDTokens    bool     `config:"insecure_id_tokens" default:"false" doc:"Accepts ID tokens, too. Whoever received one from a user, such as any web page that the user signed in to, can then call in the user's name."`

@@ -122,6 +122,21 @@ type Response struct {
 	Status int
 	Header http.Header
 	Body   []byte
+	// From is the address that responded, as errors and logs may show it.
+	From string
+}
+
+// Unexpected says that a provider responded with a status that is not expected,
+// and where a redirect leads, which is not followed.
+func (r *Response) Unexpected() error {
+	if r.Status < 300 || r.Status > 399 {
+		return fmt.Errorf("%s responds with status %d", r.From, r.Status)
+	}
+	to := "nowhere"
+	if u, err := url.Parse(r.Header.Get("Location")); err == nil && u.Path+u.Host != "" {
+		to = "to " + Name(u)
+	}
+	return fmt.Errorf("%s responds with status %d, a redirect %s; redirects are not followed: configure the address that responds itself", r.From, r.Status, to)
 }
 
 // Do sends a request and reads the response, of at most limit bytes. It adds
@@ -163,7 +178,7 @@ func (c *Client) do(req *http.Request, limit int64) (*Response, error) {
 	if int64(len(body)) > limit {
 		return nil, fmt.Errorf("the answer is longer than %d bytes", limit)
 	}
-	return &Response{Status: response.StatusCode, Header: response.Header, Body: body}, nil
+	return &Response{Status: response.StatusCode, Header: response.Header, Body: body, From: Name(req.URL)}, nil
 }
 
 // explain takes away what net/http adds: the full URL, which Do names itself

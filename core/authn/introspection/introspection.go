@@ -167,13 +167,13 @@ func (a *Authenticator) ask(ctx context.Context, token string) (claims.Set, erro
 	switch response.Status {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil, fmt.Errorf("the server refuses this client with status %d: check the client authentication (%s)", response.Status, a.options.Auth)
+		return nil, fmt.Errorf("%s refuses this client with status %d: check the client authentication (%s)", response.From, response.Status, a.options.Auth)
 	default:
-		return nil, fmt.Errorf("the server answers with status %d", response.Status)
+		return nil, response.Unexpected()
 	}
 	// A signed response (RFC 9701) would have to be verified.
 	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, errors.New("the answer is not application/json")
+		return nil, fmt.Errorf("the response of %s has Content-Type %.60q, not application/json", response.From, response.Header.Get("Content-Type"))
 	}
 	document, err := claims.Decode(response.Body)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/introspection"
 	"gatehouse/core/coretest"
 )
@@ -221,7 +222,14 @@ func TestCredentialWithoutASubject(t *testing.T) {
 	b := setup(t, nil)
 	b.refuses("neither sub nor client_id", map[string]any{"sub": nil, "client_id": nil})
 	b.accepts("a client for itself", map[string]any{"sub": nil})
-	b.refuses("roles of odd shape", map[string]any{"ext": map[string]any{"roles": 7}})
+}
+
+func TestRolesOfAnotherShape(t *testing.T) {
+	odd := map[string]any{"ext": map[string]any{"roles": 7}}
+	b := setup(t, nil)
+	b.accepts("by the default path, which grants nothing", odd)
+	b = setup(t, func(o *introspection.Options) { o.Claims.Roles = claims.MustPaths("ext.roles") })
+	b.refuses("by a configured path", odd)
 }
 
 func TestOutageIsNotTheCallersFault(t *testing.T) {

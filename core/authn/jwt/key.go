@@ -27,8 +27,45 @@ var algorithms = map[jwa.SignatureAlgorithm]func(crypto.PublicKey) bool{
 	jwa.EdDSA: isEd25519,
 }
 
+// verifierOf checks signatures with a public key.
+func verifierOf(alg jwa.SignatureAlgorithm, public crypto.PublicKey) (func(signed, signature []byte) bool, error) {
+	if hash, isPSS := pssHashes[alg]; isPSS {
+		return pssVerifier(hash, public), nil
+	}
+	verifier, err := jws.NewVerifier(alg)
+	if err != nil {
+		return nil, err
+	}
+	return func(signed, signature []byte) bool { return verifier.Verify(signed, signature, public) == nil }, nil
+}
+
+var pssHashes = map[jwa.SignatureAlgorithm]crypto.Hash{jwa.PS256: crypto.SHA256, jwa.PS384: crypto.SHA384, jwa.PS512: crypto.SHA512}
+
+// pssVerifier wants a salt of the length of the hash (RFC 7518 section 3.5).
+func pssVerifier(hash crypto.Hash, public crypto.PublicKey) func(signed, signature []byte) bool {
+	options := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}
+	return func(signed, signature []byte) bool {
+		k, ok := public.(*rsa.PublicKey)
+		if !ok {
+			return false
+		}
+		h := hash.New()
+		h.Write(signed)
+		return rsa.VerifyPSS(k, hash, h.Sum(nil), signature, options) == nil
+	}
+}
+
+// canonicalAlgorithm gives an algorithm its one name here: Ed25519 is how RFC 9864
+// calls EdDSA with the only curve that it is supported with.
+func canonicalAlgorithm(name string) string {
+	if name == "Ed25519" {
+		return jwa.EdDSA.String()
+	}
+	return name
+}
+
 func algorithmNames() []string {
-	var names []string
+	names := []string{"Ed25519"}
 	for alg := range algorithms {
 		names = append(names, alg.String())
 	}
@@ -50,8 +87,7 @@ func isECDSA(curve elliptic.Curve) func(crypto.PublicKey) bool {
 // in verifiers can happen.
 type key struct {
 	id        string
-	public    crypto.PublicKey
-	verifiers map[jwa.SignatureAlgorithm]jws.Verifier
+	verifiers map[jwa.SignatureAlgorithm]func(signed, signature []byte) bool
 }
 
 // newKey binds a public key to the algorithms that its type, its own alg
@@ -60,14 +96,14 @@ func newKey(id string, public crypto.PublicKey, own string, allowed []string) (*
 	if err := checkStrength(public); err != nil {
 		return nil, err
 	}
-	k := &key{id: id, public: public, verifiers: map[jwa.SignatureAlgorithm]jws.Verifier{}}
+	k := &key{id: id, verifiers: map[jwa.SignatureAlgorithm]func(signed, signature []byte) bool{}}
 	for _, name := range allowed {
-		alg := jwa.SignatureAlgorithm(name)
+		alg := jwa.SignatureAlgorithm(canonicalAlgorithm(name))
 		fits, known := algorithms[alg]
-		if !known || !fits(public) || own != "" && own != name {
+		if !known || !fits(public) || own != "" && canonicalAlgorithm(own) != alg.String() {
 			continue
 		}
-		verifier, err := jws.NewVerifier(alg)
+		verifier, err := verifierOf(alg, public)
 		if err != nil {
 			return nil, err
 		}
@@ -95,6 +131,7 @@ func checkStrength(public crypto.PublicKey) error {
 		if k.E < 3 || k.E&1 == 0 {
 			return errors.New("is an RSA key with an exponent that is even or below 3")
 		}
+		return checkRSA(k)
 	case *ecdsa.PublicKey:
 		if _, err := k.ECDH(); err != nil {
 			return errors.New("is a point that does not lie on its curve")
@@ -103,6 +140,7 @@ func checkStrength(public crypto.PublicKey) error {
 		if len(k) != ed25519.PublicKeySize {
 			return fmt.Errorf("is an Ed25519 key of %d bytes instead of %d", len(k), ed25519.PublicKeySize)
 		}
+		return checkEd25519(k)
 	default:
 		return fmt.Errorf("is of an unsupported type")
 	}
@@ -111,8 +149,8 @@ func checkStrength(public crypto.PublicKey) error {
 
 // verify checks a signature; false for an algorithm the key is not bound to.
 func (k *key) verify(alg string, signed, signature []byte) bool {
-	verifier, bound := k.verifiers[jwa.SignatureAlgorithm(alg)]
-	return bound && verifier.Verify(signed, signature, k.public) == nil
+	holds, bound := k.verifiers[jwa.SignatureAlgorithm(alg)]
+	return bound && holds(signed, signature)
 }
 
 // fromJWK reads one member of a JWKS. Private and symmetric keys are refused:

@@ -2,8 +2,12 @@ package jwt_test
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/core"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/coretest"
@@ -46,6 +51,134 @@ func TestUnknownKidFlood(t *testing.T) {
 		t.Errorf("%d fetches after the interval, want 2", n)
 	}
 	b.control()
+}
+
+// A token with an unknown key id, which anybody can make, must not hide a rotation
+// that comes right after it.
+func TestRotationRightAfterAnUnknownKidIsNoticed(t *testing.T) {
+	b := setup(t, nil)
+	b.control()
+	b.clock.Advance(11 * time.Second)
+	b.refuses("an unknown key id", b.sign(map[string]any{"kid": "x"}, nil))
+	second := coretest.NewKey(t, "two", "RS256")
+	b.issuer.Publish(second)
+	token := second.Sign(t, nil, coretest.JSON(t, b.issuer.Claims(nil)))
+	if _, err := b.verify(token); !errors.Is(err, core.ErrUnsettled) {
+		t.Errorf("in the same moment: %v; a cache would keep this refusal", err)
+	}
+	b.clock.Advance(time.Second)
+	b.accepts("a token of the new key, a second later", token)
+}
+
+// The extra fetches are few: on average one in an interval.
+func TestUnknownKidsCauseOneFetchInAnIntervalOnAverage(t *testing.T) {
+	b := setup(t, nil)
+	b.control()
+	before := b.issuer.CallsTo(coretest.JWKSPath)
+	for i := range 300 {
+		b.clock.Advance(time.Second)
+		if i%60 == 0 {
+			b.control()
+		}
+		b.refuses("an unknown key id", b.sign(map[string]any{"kid": fmt.Sprint("x", i), "typ": "JWT"}, map[string]any{"exp": b.clock.Now().Unix() + 60}))
+	}
+	if n := b.issuer.CallsTo(coretest.JWKSPath) - before; n > 300/10+3 {
+		t.Errorf("%d fetches in 300 seconds", n)
+	}
+}
+
+func TestRotatedKeyWithoutAnIDIsFoundWhenTheSignatureFails(t *testing.T) {
+	for name, id := range map[string]string{"keys without ids": "", "tokens without ids": "one"} {
+		b := setup(t, nil)
+		first, second := coretest.NewKey(t, "", "ES256"), coretest.NewKey(t, "", "ES256")
+		first.ID, second.ID = id, id
+		b.issuer.Publish(first)
+		sign := func(k *coretest.Key) string {
+			return k.Sign(t, map[string]any{"kid": nil}, coretest.JSON(t, b.issuer.Claims(nil)))
+		}
+		b.accepts(name+": the first key", sign(first))
+		b.issuer.Publish(second)
+		b.clock.Advance(11 * time.Second)
+		b.accepts(name+": the second key", sign(second))
+		b.refuses(name+": the first key, withdrawn", sign(first))
+		before := b.issuer.CallsTo(coretest.JWKSPath)
+		for range 100 {
+			b.refuses(name+": a forged signature", sign(first))
+		}
+		if n := b.issuer.CallsTo(coretest.JWKSPath) - before; n > 1 {
+			t.Errorf("%s: 100 forged signatures caused %d fetches", name, n)
+		}
+	}
+}
+
+func TestForgedSignatureUnderAKnownKidCausesNoFetch(t *testing.T) {
+	b := setup(t, nil)
+	b.control()
+	before := b.issuer.Calls()
+	b.clock.Advance(11 * time.Second)
+	b.refuses("a forged signature", coretest.NewKey(t, "other", "RS256").Sign(t, map[string]any{"kid": "one"}, coretest.JSON(t, b.issuer.Claims(nil))))
+	if n := b.issuer.Calls() - before; n != 0 {
+		t.Errorf("%d fetches", n)
+	}
+}
+
+// RFC 9864 gives EdDSA with Ed25519 a name of its own; issuers change over one by one.
+func TestEd25519ByEitherName(t *testing.T) {
+	for _, configured := range []string{"EdDSA", "Ed25519"} {
+		b := setup(t, func(o *jwt.Options) { o.Issuers[0].Algorithms = []string{configured} })
+		k := coretest.NewKey(t, "ed", "EdDSA")
+		for _, published := range []any{"EdDSA", "Ed25519", nil} {
+			b.issuer.PublishRaw(coretest.Merged(k.JWK(t), map[string]any{"alg": published}))
+			b.clock.Advance(15 * time.Minute)
+			for _, used := range []string{"EdDSA", "Ed25519"} {
+				b.accepts(fmt.Sprint(configured, published, used), k.Sign(t, map[string]any{"alg": used}, coretest.JSON(t, b.issuer.Claims(nil))))
+			}
+			b.refuses("Ed448", k.Sign(t, map[string]any{"alg": "Ed448"}, coretest.JSON(t, b.issuer.Claims(nil))))
+		}
+	}
+}
+
+func TestSaltOfAnotherLengthIsRefused(t *testing.T) {
+	b := setup(t, func(o *jwt.Options) { o.Issuers[0].Algorithms = []string{"PS256", "PS384", "PS512"} })
+	k := coretest.NewKey(t, "one", "RS256")
+	b.issuer.PublishRaw(coretest.Merged(k.JWK(t), map[string]any{"alg": nil}))
+	for alg, hash := range map[string]crypto.Hash{"PS256": crypto.SHA256, "PS384": crypto.SHA384, "PS512": crypto.SHA512} {
+		sign := func(salt int) string {
+			signed := coretest.Encode(coretest.JSON(t, map[string]any{"alg": alg, "typ": "JWT", "kid": "one"})) + "." + coretest.Encode(coretest.JSON(t, b.issuer.Claims(nil)))
+			h := hash.New()
+			h.Write([]byte(signed))
+			signature, err := k.Private.Sign(rand.Reader, h.Sum(nil), &rsa.PSSOptions{SaltLength: salt, Hash: hash})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return signed + "." + coretest.Encode(string(signature))
+		}
+		b.accepts(alg, sign(hash.Size()))
+		// 0 stands for the longest that fits, with which some libraries sign by default.
+		for _, salt := range []int{rsa.PSSSaltLengthAuto, 1, hash.Size() - 1, hash.Size() + 1} {
+			b.refuses(fmt.Sprint(alg, " with a salt of ", salt), sign(salt))
+		}
+	}
+}
+
+func TestFailedKeyFetchNamesItsAddress(t *testing.T) {
+	b := setup(t, nil)
+	for want, break_ := range map[string]func(){
+		"/.well-known/openid-configuration responds with status 500": func() { b.issuer.Fail(500, "{}") },
+		"/.well-known/openid-configuration responds with status 307, a redirect to https://id.test/moved; redirects are not followed": func() {
+			b.issuer.Instead(func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "https://id.test/moved?token=secret", http.StatusTemporaryRedirect)
+			})
+		},
+		"there is no discovery document: " + b.issuer.URL + "/.well-known/openid-configuration and ": func() { b.issuer.Fail(404, "") },
+		coretest.JWKSPath + ": the JWKS holds no key":                                                func() { b.issuer.Heal(); b.issuer.PublishRaw() },
+	} {
+		break_()
+		b.clock.Advance(time.Minute)
+		if _, err := b.verify(b.issuer.Token(nil)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "%!") {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
 }
 
 // Many requests arrive before the keys are there; one fetch serves them all.
@@ -200,7 +333,7 @@ func TestJWKSWithoutAUsableKey(t *testing.T) {
 	b := setup(t, nil)
 	b.issuer.PublishRaw(map[string]any{"kty": "quantum"}, smallRSAKey(t).JWK(t))
 	_, err := b.verify(b.issuer.Token(nil))
-	want := "the JWKS holds no usable key: key 1 is not a key that can be read\n" +
+	want := b.issuer.URL + coretest.JWKSPath + ": the JWKS holds no usable key: key 1 is not a key that can be read\n" +
 		"key 2 is an RSA key of 1024 bits, which is not between 2048 and 8192"
 	if err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("got %v", err)

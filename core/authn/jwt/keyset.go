@@ -66,7 +66,10 @@ func parseJWKS(data []byte, allowed []string) (*keySet, error) {
 		}
 		set.keys = append(set.keys, k)
 	}
-	if len(set.keys) == 0 {
+	switch {
+	case len(document.Keys) == 0:
+		return nil, errors.New("the JWKS holds no key")
+	case len(set.keys) == 0:
 		return nil, fmt.Errorf("the JWKS holds no usable key: %w", errors.Join(reasons...))
 	}
 	return set, nil
@@ -122,6 +125,9 @@ func publicKey(block *pem.Block) (crypto.PublicKey, error) {
 // keys are not known.
 type keySource interface {
 	find(ctx context.Context, kid, alg string) ([]*key, error)
+	// replaced returns the keys that have taken the place of those that did not
+	// sign a token; none where there are no others.
+	replaced(ctx context.Context, kid, alg string, tried []*key) ([]*key, error)
 	// ready reports whether keys are at hand, and has them fetched if not.
 	ready() bool
 }
@@ -138,6 +144,8 @@ func (s staticKeys) find(_ context.Context, kid, alg string) ([]*key, error) {
 	}
 	return found, nil
 }
+
+func (staticKeys) replaced(context.Context, string, string, []*key) ([]*key, error) { return nil, nil }
 
 func readKeyFile(path string, allowed []string) (staticKeys, error) {
 	file, err := os.Open(path)

@@ -52,7 +52,7 @@ type Issuer struct {
 	// anyone who ever received one can then use here.
 	InsecureSkipAudience bool
 	// Algorithms that are accepted, out of RS256, RS384, RS512, PS256, PS384,
-	// PS512, ES256, ES384, ES512 and EdDSA. Default: RS256, PS256, ES256,
+	// PS512, ES256, ES384, ES512 and EdDSA, which is also called Ed25519. Default: RS256, PS256, ES256,
 	// EdDSA.
 	Algorithms []string
 	// Types are the accepted values of the typ header, whatever their case
@@ -74,8 +74,10 @@ type Issuer struct {
 	// how long tokens are accepted after the issuer went silent, and how long
 	// at most a withdrawn key still counts. Default 15 min.
 	MaxAge time.Duration
-	// MinInterval is the least time between two fetches, whatever tokens
-	// with unknown key ids arrive. Default 10 s.
+	// MinInterval is the least time between two fetches on average, whatever
+	// tokens with unknown key ids arrive. A few may follow each other sooner, so
+	// that one of them does not hide a rotation that comes right after it. Default
+	// 10 s.
 	MinInterval time.Duration
 }
 
@@ -99,6 +101,10 @@ func (o Options) withDefaults() Options {
 func (i Issuer) withDefaults() Issuer {
 	if i.Algorithms == nil {
 		i.Algorithms = []string{"RS256", "PS256", "ES256", "EdDSA"}
+	}
+	i.Algorithms = slices.Clone(i.Algorithms)
+	for n := range i.Algorithms {
+		i.Algorithms[n] = canonicalAlgorithm(i.Algorithms[n])
 	}
 	if i.Types == nil {
 		i.Types = []string{"JWT", "at+jwt"}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,7 +18,7 @@ import (
 )
 
 // remoteKeys are the keys that an issuer publishes. They are fetched when a
-// token needs them, one fetch at a time and never more often than MinInterval;
+// token needs them, one fetch at a time and on average no more often than MinInterval;
 // kept in spite of Cache-Control: no-store (Ory Hydra sends it), refreshed in
 // the background, and not believed beyond MaxAge.
 type remoteKeys struct {
@@ -30,9 +31,11 @@ type remoteKeys struct {
 	set      *keySet // of the last fetch that succeeded
 	fetched  time.Time
 	next     time.Time // no fetch before
-	failures int       // fetches that failed since one succeeded
-	err      error     // of the last fetch
-	fetching *fetch    // the fetch under way
+	spare    float64   // fetches that may begin, at refilled
+	refilled time.Time
+	failures int    // fetches that failed since one succeeded
+	err      error  // of the last fetch
+	fetching *fetch // the fetch under way
 }
 
 type fetch struct {
@@ -62,10 +65,27 @@ func (r *remoteKeys) find(ctx context.Context, kid, alg string) ([]*key, error) 
 	if err != nil {
 		return nil, fmt.Errorf("keys of issuer %s: %w", r.issuer.Issuer, err)
 	}
-	found, _ := set.candidates(kid, alg)
-	if len(found) == 0 {
+	found, known := set.candidates(kid, alg)
+	switch {
+	case len(found) > 0:
+		return found, nil
+	case known:
 		return nil, errNoKey(kid, alg)
 	}
+	return nil, fmt.Errorf("%w (%w)", errNoKey(kid, alg), core.ErrUnsettled)
+}
+
+// replaced looks for newer keys where a token does not say which key signed it,
+// or no key says which it is.
+func (r *remoteKeys) replaced(ctx context.Context, kid, alg string, tried []*key) ([]*key, error) {
+	if kid != "" && slices.ContainsFunc(tried, func(k *key) bool { return k.id == kid }) {
+		return nil, nil
+	}
+	set, err := r.refreshed(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("newer keys of issuer %s: %w", r.issuer.Issuer, err)
+	}
+	found, _ := set.candidates(kid, alg)
 	return found, nil
 }
 
@@ -79,7 +99,7 @@ func (r *remoteKeys) usable() *keySet {
 	}
 	now := r.now()
 	age := now.Sub(r.fetched)
-	if age >= r.issuer.RefreshAfter && r.fetching == nil && !now.Before(r.next) {
+	if age >= r.issuer.RefreshAfter && r.fetching == nil && r.mayFetch(now) {
 		r.start()
 	}
 	if age >= r.issuer.MaxAge {
@@ -95,7 +115,7 @@ func (r *remoteKeys) ready() bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.fetching == nil && !r.now().Before(r.next) {
+	if r.fetching == nil && r.mayFetch(r.now()) {
 		r.start()
 	}
 	return false
@@ -105,7 +125,7 @@ func (r *remoteKeys) ready() bool {
 // the last one is too recent to begin another, its outcome counts.
 func (r *remoteKeys) refreshed(ctx context.Context) (*keySet, error) {
 	r.mu.Lock()
-	if r.fetching == nil && r.now().Before(r.next) {
+	if r.fetching == nil && !r.mayFetch(r.now()) {
 		defer r.mu.Unlock()
 		return r.set, r.err
 	}
@@ -123,11 +143,29 @@ func (r *remoteKeys) refreshed(ctx context.Context) (*keySet, error) {
 	}
 }
 
+const (
+	// maxSpare is how many fetches may follow each other within MinInterval.
+	maxSpare = 3
+	// spacing is the time between those.
+	spacing = time.Second
+)
+
+// mayFetch keeps fetches apart. Callers hold mu.
+func (r *remoteKeys) mayFetch(now time.Time) bool {
+	r.spare += now.Sub(r.refilled).Seconds() / r.issuer.MinInterval.Seconds()
+	if r.spare > maxSpare || r.refilled.IsZero() {
+		r.spare = maxSpare
+	}
+	r.refilled = now
+	return r.spare >= 1 && !now.Before(r.next)
+}
+
 // start begins a fetch that outlives the request that caused it, because
 // others wait for it too. The HTTP client bounds its duration. Callers hold mu.
 func (r *remoteKeys) start() {
 	f := &fetch{done: make(chan struct{})}
 	r.fetching = f
+	r.spare--
 	go func() {
 		f.set, f.err = r.fetchSafely(context.Background())
 		r.finish(f)
@@ -148,9 +186,10 @@ func (r *remoteKeys) settle(f *fetch) (failures int) {
 	now := r.now()
 	if f.err == nil {
 		r.set, r.fetched, r.failures = f.set, now, 0
-		r.next = now.Add(r.issuer.MinInterval)
+		r.next = now.Add(min(r.issuer.MinInterval, spacing))
 	} else {
 		r.failures++
+		r.spare++ // the back-off alone keeps failures apart
 		r.next = now.Add(min(r.issuer.MinInterval, backOff(r.failures)))
 	}
 	r.err = f.err
@@ -187,9 +226,13 @@ func (r *remoteKeys) fetch(ctx context.Context) (*keySet, error) {
 		return nil, err
 	}
 	if response.Status != http.StatusOK {
-		return nil, fmt.Errorf("the JWKS is answered with status %d", response.Status)
+		return nil, fmt.Errorf("the JWKS: %w", response.Unexpected())
 	}
-	return parseJWKS(response.Body, r.issuer.Algorithms)
+	set, err := parseJWKS(response.Body, r.issuer.Algorithms)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", response.From, err)
+	}
+	return set, nil
 }
 
 func (r *remoteKeys) get(ctx context.Context, address, accept string, limit int64) (*idp.Response, error) {
@@ -219,11 +262,15 @@ func (r *remoteKeys) discover(ctx context.Context) (jwksURI string, err error) {
 			continue
 		}
 		if response.Status != http.StatusOK {
-			return "", fmt.Errorf("%s answers with status %d", address, response.Status)
+			return "", fmt.Errorf("the discovery document: %w", response.Unexpected())
 		}
-		return r.readDiscovery(response.Body)
+		uri, err := r.readDiscovery(response.Body)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", address, err)
+		}
+		return uri, nil
 	}
-	return "", errors.New("the issuer has neither /.well-known/openid-configuration nor /.well-known/oauth-authorization-server; give its JWKS URL")
+	return "", fmt.Errorf("there is no discovery document: %s are answered with status 404; set jwks_uri", strings.Join(discoveryURLs(r.issuer.Issuer), " and "))
 }
 
 // readDiscovery returns jwks_uri. The document must name the very issuer
@@ -235,7 +282,7 @@ func (r *remoteKeys) readDiscovery(body []byte) (string, error) {
 		return "", fmt.Errorf("the discovery document %w", err)
 	}
 	if name, _ := document["issuer"].(string); name != r.issuer.Issuer {
-		return "", fmt.Errorf("the discovery document is about the issuer %.200q", name)
+		return "", fmt.Errorf("the discovery document is about the issuer %.200q, not %.200q: issuer must be written exactly so", name, r.issuer.Issuer)
 	}
 	address, _ := document["jwks_uri"].(string)
 	u, err := idp.ParseURL(address)

@@ -117,7 +117,7 @@ func (t *token) readHeader(part string) error {
 	if t.alg, err = fields.Text("alg"); err != nil {
 		return err
 	}
-	if t.alg == "" {
+	if t.alg = canonicalAlgorithm(t.alg); t.alg == "" {
 		return errors.New("has no alg")
 	}
 	if t.typ, err = fields.Text("typ"); err != nil {

@@ -153,12 +153,20 @@ func (i *trusted) checkSignature(ctx context.Context, t *token) error {
 	if err != nil {
 		return err
 	}
-	for _, k := range keys {
-		if k.verify(t.alg, t.signed, t.signature) {
-			return nil
-		}
+	if t.signedByOneOf(keys) {
+		return nil
 	}
-	return invalid(fmt.Errorf("has a signature that does not hold"))
+	if keys, err = i.keys.replaced(ctx, t.kid, t.alg, keys); err != nil {
+		return err
+	}
+	if t.signedByOneOf(keys) {
+		return nil
+	}
+	return invalid(fmt.Errorf("has a signature that does not hold with the keys of issuer %s", i.Issuer.Issuer))
+}
+
+func (t *token) signedByOneOf(keys []*key) bool {
+	return slices.ContainsFunc(keys, func(k *key) bool { return k.verify(t.alg, t.signed, t.signature) })
 }
 
 // Principal checks the claims of a token whose signature is taken to hold, and

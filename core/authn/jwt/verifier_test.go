@@ -617,7 +617,7 @@ issuer "": is empty
 issuer "https://a.example.test": has no audience
 issuer "not a url": cannot be discovered, because it is not an absolute http or https URL
 issuer "https://user:xxxxx@b.example.test": cannot be discovered, because it holds a user name or a password; give credentials in their own setting
-issuer "https://c.example.test": algorithm "HS256" is not one of ES256, ES384, ES512, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512
+issuer "https://c.example.test": algorithm "HS256" is not one of ES256, ES384, ES512, Ed25519, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512
 issuer "https://d.example.test": the JWKS URL is not an absolute http or https URL
 issuer "https://e.example.test": has both a JWKS URL and a JWKS file
 issuer "https://f.example.test": stops believing keys (after 1m0s) before it fetches new ones (after 1h0m0s)

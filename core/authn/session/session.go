@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -165,7 +166,7 @@ func (a *Authenticator) refusal(response *idp.Response) error {
 			return &core.StepUp{AAL: "aal2"}
 		}
 	}
-	return fmt.Errorf("Kratos answers %s with status %d", a.whoami, response.Status)
+	return fmt.Errorf("Kratos: %w", response.Unexpected())
 }
 
 var errorID = claims.MustPaths("error.id")[0]
@@ -176,6 +177,9 @@ func decoded(body []byte) map[string]any {
 }
 
 func (a *Authenticator) principal(response *idp.Response) (*core.Principal, error) {
+	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, fmt.Errorf("Kratos: the response of %s has Content-Type %.60q, not application/json", response.From, response.Header.Get("Content-Type"))
+	}
 	document, err := claims.Decode(response.Body)
 	if err != nil {
 		return nil, fmt.Errorf("the session that Kratos sends %w", err)

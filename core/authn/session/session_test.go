@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -133,6 +134,24 @@ func TestRolesOfAnotherShapeGrantNothingInASession(t *testing.T) {
 	b.knows(odd)
 	if p, err := b.ask(core.SessionCookie); err != nil || len(p.Roles) != 1 || p.Roles[0] != "admin" {
 		t.Errorf("by the names in the object: %+v, %v", p, err)
+	}
+}
+
+// A page of a proxy in between is not what Kratos says.
+func TestSessionThatIsNotJSONByItsContentTypeIsRefused(t *testing.T) {
+	for contentType, good := range map[string]bool{
+		"application/json": true, "application/json; charset=utf-8": true,
+		"text/html": false, "text/plain": false, "": false, "application/jsonp": false,
+	} {
+		b := setup(t, nil)
+		b.kratos.Instead(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Content-Type"] = []string{contentType}
+			fmt.Fprintf(w, `{"active":true,"expires_at":%q,"identity":{"id":"ada","state":"active"}}`, time.Now().Add(time.Hour*24*3650).Format(time.RFC3339))
+		})
+		p, err := b.ask(core.SessionCookie)
+		if (err == nil) != good || errors.Is(err, core.ErrInvalid) {
+			t.Errorf("Content-Type %q: %+v, %v", contentType, p, err)
+		}
 	}
 }
 
