@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"time"
 
 	"gatehouse/core"
@@ -52,6 +53,9 @@ func (i *Introspection) check(v validator) {
 	}
 	if i.AuthMethod == "none" && i.ClientSecret != "" {
 		v.Add("introspection.introspection_endpoint_auth_method", "is none although client_secret is set; choose client_secret_basic or client_secret_post")
+	}
+	if strings.Contains(i.Issuer, "*") {
+		v.Add("introspection.issuer", "holds *, which is not a wildcard: iss is compared as it is")
 	}
 	v.audience("introspection", i.Audience, i.InsecureAnyAudience)
 	v.audienceClaim("introspection", i.AudienceClaim)

@@ -27,8 +27,9 @@ type JWT struct {
 
 // Issuer is one trusted authorization server.
 type Issuer struct {
-	Issuer              string   `config:"issuer" required:"true" doc:"The exact value of the iss claim (RFC 7519 section 4.1.1), with or without a trailing slash as the issuer writes it."`
-	JWKSURI             string   `config:"jwks_uri" starts_with:"http" doc:"URL of the issuer's key set. Without it and without jwks_file it is discovered from the issuer (OpenID Connect Discovery 1.0 section 4)."`
+	Issuer              string   `config:"issuer" required:"true" doc:"The exact value of the iss claim (RFC 7519 section 4.1.1), with or without a trailing slash as the issuer writes it. {tenant} stands for each of tenants, as in https://login.microsoftonline.com/{tenant}/v2.0."`
+	Tenants             []string `config:"tenants" doc:"Names of the tenants whose tokens are accepted, where issuer holds {tenant}. The tenant of a token is its claim tenant, whatever the token itself says."`
+	JWKSURI             string   `config:"jwks_uri" starts_with:"http" doc:"URL of the issuer's key set, in which {tenant} can stand, too. Without it and without jwks_file it is discovered from the issuer (OpenID Connect Discovery 1.0 section 4)."`
 	JWKSFile            string   `config:"jwks_file" doc:"Path of a file with the key set (RFC 7517), for issuers that publish none."`
 	Audience            []string `config:"audience" doc:"Accepted audiences; a token must name at least one of them (RFC 9068 section 4). Required unless insecure_any_audience is set."`
 	AudienceClaim       string   `config:"audience_claim" default:"aud" doc:"Claims that may hold the audience, separated by commas; the first that is present counts. For issuers that put no aud into access tokens and name the client instead, such as client_id or azp; audience then lists the clients."`
@@ -67,8 +68,9 @@ func (v validator) issuer(path string, issuer Issuer) {
 		v.Add(path+".jwks_file", "cannot be set beside jwks_uri")
 	}
 	if issuer.JWKSURI == "" && issuer.JWKSFile == "" && issuer.Issuer != "" {
-		v.URL(path+".issuer", issuer.Issuer)
+		v.URL(path+".issuer", strings.ReplaceAll(issuer.Issuer, tenantMark, "tenant"))
 	}
+	v.tenants(path, issuer)
 	if slices.Contains(issuer.TokenTypes, "") {
 		v.Add(path+".token_types", "write %s for tokens without a typ header, not an empty text", noType)
 	}
@@ -109,10 +111,17 @@ func (j *JWT) build(b *Builder, limits Cache) (*part, error) {
 	})
 }
 
+// maxNamed is how many issuers an error names.
+const maxNamed = 5
+
 func (j *JWT) route(v *jwt.Verifier) authn.Route {
-	issuers := make([]string, len(j.Issuers))
+	var issuers []string
 	for n, i := range j.Issuers {
-		issuers[n] = i.Issuer
+		if n == maxNamed {
+			issuers = append(issuers, fmt.Sprintf("%d further issuers", len(j.Issuers)-n))
+			break
+		}
+		issuers = append(issuers, i.Issuer)
 	}
 	return authn.Route{
 		Title:     "JWTs of " + strings.Join(issuers, " and "),
@@ -131,6 +140,7 @@ func (j *JWT) trusted() []jwt.Issuer {
 	for n, i := range j.Issuers {
 		issuers[n] = jwt.Issuer{
 			Issuer:               i.Issuer,
+			Tenant:               i.tenant(),
 			JWKSURL:              i.JWKSURI,
 			JWKSFile:             i.JWKSFile,
 			Audiences:            i.Audience,

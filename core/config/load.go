@@ -32,6 +32,9 @@ func Inspect(raw []byte) (*Config, []setting.Problem) {
 		return c, append(checker.Problems(), aloneWithFile(c)...)
 	}
 	validator{checker}.config(c)
+	if c.JWT != nil && len(checker.Problems()) == 0 {
+		c.JWT.expand()
+	}
 	return c, checker.Problems()
 }
 

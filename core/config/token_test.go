@@ -8,6 +8,8 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/jwt"
+	"gatehouse/core/coretest"
 )
 
 // issuerOf loads a configuration with one issuer of these settings.
@@ -81,6 +83,68 @@ func TestClaimOfAnotherShapeAtADefaultPathGrantsNothing(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: %s (%v), want %s", settings, got, err, want)
+		}
+	}
+}
+
+// A provider of many tenants signs for whoever has one.
+func TestOnlyListedTenantsOfAnIssuerAreAccepted(t *testing.T) {
+	clock := coretest.NewClock()
+	provider := coretest.NewIssuer(t, clock)
+	raw := coretest.JSON(t, map[string]any{
+		"permission_table": "public: [GET /]",
+		"jwt": map[string]any{"issuers": []any{map[string]any{
+			"issuer": "https://login.test/{tenant}/v2.0", "tenants": []string{"acme", "globex.example"},
+			"jwks_uri": provider.URL + coretest.JWKSPath, "audience": []string{coretest.Audience},
+		}}},
+	})
+	c, err := Load([]byte(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := jwt.New(jwt.Options{Issuers: c.JWT.trusted(), Client: coretest.Client(t), Now: clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for iss, want := range map[string]string{
+		"https://login.test/acme/v2.0":           "acme",
+		"https://login.test/globex.example/v2.0": "globex.example",
+		"https://login.test/evil/v2.0":           "",
+		"https://login.test/ACME/v2.0":           "",
+		"https://login.test/{tenant}/v2.0":       "",
+		"https://login.test/acme/v2.0/":          "",
+		"https://login.test//v2.0":               "",
+		"https://login.test/acme/../evil/v2.0":   "",
+	} {
+		token := provider.Token(map[string]any{"iss": iss, "tenant": "forged"})
+		p, err := v.AuthenticateToken(t.Context(), core.Credential{Place: core.BearerToken, Value: token})
+		if (err == nil) != (want != "") || err == nil && p.Claims["tenant"] != want {
+			t.Errorf("%s: %+v, %v", iss, p, err)
+		}
+	}
+	if n := provider.CallsTo(coretest.JWKSPath); n != 1 {
+		t.Errorf("%d fetches of one key set", n)
+	}
+}
+
+func TestTenantsThatCannotBeMeant(t *testing.T) {
+	for settings, want := range map[string]string{
+		`"issuer": "https://a.test/*/v2.0"`:                              "issuer: holds *, which is not a wildcard",
+		`"issuer": "https://*.a.test/"`:                                  "issuer: holds *, which is not a wildcard",
+		`"issuer": "https://a.test/{tenant}/v2.0"`:                       "tenants: is needed beside {tenant}",
+		`"issuer": "https://a.test/{tenant}/v2.0", "tenants": []`:        "tenants: is needed beside {tenant}",
+		`"issuer": "https://a.test/{tid}/v2.0", "tenants": ["a"]`:        "issuer: can hold {tenant} once and no other braces",
+		`"issuer": "https://a.test/{tenant}/{tenant}", "tenants": ["a"]`: "issuer: can hold {tenant} once and no other braces",
+		`"issuer": "https://a.test/v2.0", "tenants": ["a"]`:              "tenants: is for an issuer with {tenant} in it",
+		`"issuer": "https://a.test/{tenant}", "tenants": ["*"]`:          "tenants[0]: is not the name of a tenant",
+		`"issuer": "https://a.test/{tenant}", "tenants": ["a/b"]`:        "tenants[0]: is not the name of a tenant",
+		`"issuer": "https://a.test/{tenant}", "tenants": [".."]`:         "tenants[0]: is not the name of a tenant",
+		`"issuer": "https://a.test/{tenant}", "tenants": ["a", "a"]`:     "tenants[1]: is listed twice",
+		`"issuer": "{tenant}", "tenants": ["a"]`:                         "issuer: must be a complete http or https URL",
+	} {
+		_, err := Load([]byte(`{"permission_table": "public: [GET /]", "jwt": {"issuers": [{"audience": ["x"], ` + settings + `}]}}`))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", settings, err, want)
 		}
 	}
 }

@@ -36,6 +36,9 @@ type Options struct {
 type Issuer struct {
 	// Issuer is the exact value of iss.
 	Issuer string
+	// Tenant is whose issuer this is, where a provider has one for each tenant. It
+	// becomes the claim tenant; empty: none.
+	Tenant string
 	// JWKSURL is where the issuer's keys are. When it and JWKSFile are empty,
 	// OpenID Connect Discovery or RFC 8414 finds them.
 	JWKSURL string

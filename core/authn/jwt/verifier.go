@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -33,10 +34,18 @@ func New(o Options) (*Verifier, error) {
 		return nil, err
 	}
 	v := &Verifier{issuers: map[string]*trusted{}, leeway: o.Leeway, now: o.Now}
+	shared := map[string]keySource{}
 	for _, issuer := range o.Issuers {
 		keys, err := newKeySource(issuer, o.Client, o.Log, o.Now)
 		if err != nil {
 			return nil, fmt.Errorf("issuer %q: %w", issuer.Issuer, err)
+		}
+		if issuer.JWKSURL != "" { // tenants that share a key set share its fetches
+			k := fmt.Sprintf("%q %q %v %v %v", issuer.JWKSURL, issuer.Algorithms, issuer.RefreshAfter, issuer.MaxAge, issuer.MinInterval)
+			if known := shared[k]; known != nil {
+				keys = known
+			}
+			shared[k] = keys
 		}
 		v.issuers[issuer.Issuer] = &trusted{issuer, keys}
 	}
@@ -188,12 +197,19 @@ func (i *Issuer) Principal(set claims.Set, typ string, now time.Time, leeway tim
 	if err := i.checkKind(set, typ); err != nil {
 		return nil, err
 	}
+	if i.Tenant != "" {
+		set = maps.Clone(set)
+		set[tenantClaim] = i.Tenant // whatever the token says
+	}
 	p := &core.Principal{Kind: core.KindJWT, Issuer: i.Issuer, Expiry: expiry}
 	if err := set.Principal(i.Claims, p); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
+
+// tenantClaim holds the tenant of an issuer that has several.
+const tenantClaim = "tenant"
 
 func (i *Issuer) checkKind(set claims.Set, typ string) error {
 	if i.Strict {
