@@ -112,6 +112,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/login":               {"gatehouse/core", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/metadata":            {"gatehouse/core"},
 		"gatehouse/core/observe":             {"gatehouse/core"},
+		"gatehouse/core/setting":             {"gatehouse/core/permission/report"},
 		"gatehouse/core/coretest":            {"gatehouse/core", "gatehouse/core/authn/idp"},
 	}
 	for _, p := range packages(t, ".") {
@@ -196,7 +197,7 @@ func TestArrowsOfPermissionPointDown(t *testing.T) {
 // is hard to enter; some that are larger may not grow.
 const roomLines = 1500
 
-var largerRooms = map[string]int{"gatehouse/core": 1800, "gatehouse/core/config": 2600}
+var largerRooms = map[string]int{"gatehouse/core": 1800, "gatehouse/core/config": 1800}
 
 func TestNoRoomOfCoreIsTooLarge(t *testing.T) {
 	for _, p := range packages(t, ".") {
