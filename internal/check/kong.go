@@ -193,13 +193,22 @@ func (k *kongFile) gatehouse(p document.Node) {
 	k.protocols(p.Get("protocols"))
 	if name := p.Get("_config"); name.Present() {
 		if shared := k.shared.Get(name.Text()); shared.Present() {
-			k.kongGates[p.Node] = k.kongGate(merged{shared, p.Get("config")}, place)
+			k.kongGates[p.Node] = k.kongGate(sharedConfig(shared, p.Get("config")), place)
 			return
 		}
 		k.Add("plugin", name.Place(), "_plugin_configs has no %s", name.Text())
 		return
 	}
-	k.kongGates[p.Node] = k.kongGate(merged{p.Get("config"), document.Node{}}, place)
+	k.kongGates[p.Node] = k.kongGate(p.Get("config"), place)
+}
+
+// sharedConfig is what decK makes of a configuration that several plugins share,
+// and of what one of them sets over it.
+func sharedConfig(shared, own document.Node) document.Node {
+	if !own.Present() {
+		return shared
+	}
+	return own.Over(shared)
 }
 
 // consumerPlugins are those for which the plugin is refused.
@@ -211,19 +220,10 @@ func (k *kongFile) consumerPlugins(list document.Node) {
 	}
 }
 
-// merged is decK's configuration of a plugin: what several share, and what this
-// one sets over it.
-type merged struct{ base, over document.Node }
-
 // kongGate checks a configuration that stands in Kong's file, and returns its
 // name among the gates.
-func (c *checker) kongGate(m merged, place document.Place) string {
-	root := m.base
-	switch {
-	case m.over.Present():
-		c.Add("not-known", m.over.Place(), "decK lays this over what _plugin_configs has; the two together were not checked")
-		return ""
-	case root.IsUnknown():
+func (c *checker) kongGate(root document.Node, place document.Place) string {
+	if root.IsUnknown() {
 		c.Add("not-known", root.Place(), "the configuration is filled in later and was not checked")
 		return ""
 	}

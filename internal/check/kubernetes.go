@@ -119,7 +119,7 @@ func (c *checker) kongPlugin(n document.Node, name resource) {
 		c.cluster.fromSecret = append(c.cluster.fromSecret, secretRef{from.Place(), from.Get("secretKeyRef", "name").Text()})
 		return
 	}
-	set(&c.cluster.kongPlugins, name, closing{runs, c.kongGate(merged{n.Get("config"), document.Node{}}, kind.Place())})
+	set(&c.cluster.kongPlugins, name, closing{runs, c.kongGate(n.Get("config"), kind.Place())})
 }
 
 // pluginList reads plugins as the resources of APISIX list them. An entry of the

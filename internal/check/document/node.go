@@ -136,6 +136,18 @@ func (n Node) mergedPairs() []Pair {
 	return pairs
 }
 
+// Over is a map with the pairs of n, and with those of base whose keys n has not.
+// Both have to be of one text.
+func (n Node) Over(base Node) Node {
+	merged := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: n.Line, Column: n.Column}
+	for _, p := range append(n.Pairs(), base.Pairs()...) {
+		if !n.at(merged).Has(p.Key.Value) {
+			merged.Content = append(merged.Content, p.Key.Node, p.Value.Node)
+		}
+	}
+	return n.at(merged)
+}
+
 // Items lists a list.
 func (n Node) Items() []Node {
 	if !n.IsList() {
