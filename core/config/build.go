@@ -273,6 +273,7 @@ func (b *Builder) client(provider core.Kind, o Outbound) (*idp.Client, error) {
 		MaxConcurrent:      o.MaxConcurrent,
 		CAFile:             o.CAFile,
 		InsecureSkipVerify: !o.SSLVerify,
+		Now:                b.options.Now,
 	})
 }
 

@@ -99,14 +99,16 @@ func (Issuer) EntityChecks() []map[string]any {
 func (Introspection) EntityChecks() []map[string]any {
 	const method = "introspection_endpoint_auth_method"
 	named := map[string]any{"one_of": []string{"client_secret_basic", "client_secret_post"}}
-	needs := func(field string) map[string]any {
-		return map[string]any{"conditional": map[string]any{"if_field": method, "if_match": named, "then_field": field, "then_match": set()}}
+	secret := map[string]any{"one_of": []string{"client_secret_basic", "client_secret_post", "bearer", "header"}}
+	needs := func(methods map[string]any, field string) map[string]any {
+		return map[string]any{"conditional": map[string]any{"if_field": method, "if_match": methods, "then_field": field, "then_match": set()}}
 	}
-	return append(audienceChecks(), needs("client_id"), needs("client_secret"),
+	return append(audienceChecks(), needs(named, "client_id"), needs(secret, "client_secret"),
+		needs(map[string]any{"eq": "header"}, "introspection_endpoint_auth_header"),
 		map[string]any{"conditional": map[string]any{
 			"if_field": method, "if_match": map[string]any{"eq": "none"},
 			"then_field": "client_secret", "then_match": map[string]any{"eq": nil},
-			"then_err": "%s is none although client_secret is set; choose client_secret_basic or client_secret_post",
+			"then_err": "%s is none although client_secret is set; choose client_secret_basic, client_secret_post, bearer or header",
 		}})
 }
 

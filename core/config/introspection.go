@@ -15,9 +15,10 @@ import (
 // Introspection asks the authorization server about a token.
 type Introspection struct {
 	Endpoint            string          `config:"introspection_endpoint" required:"true" starts_with:"http" doc:"URL of the introspection endpoint (RFC 7662 section 2)."`
-	AuthMethod          string          `config:"introspection_endpoint_auth_method" default:"none" one_of:"none,client_secret_basic,client_secret_post" doc:"How the gateway authenticates at the endpoint (RFC 6749 section 2.3.1)."`
+	AuthMethod          string          `config:"introspection_endpoint_auth_method" default:"none" one_of:"none,client_secret_basic,client_secret_post,bearer,header" doc:"How the gateway authenticates at the endpoint: as a client with client_id and client_secret (RFC 6749 section 2.3.1), or with client_secret as a bearer token or in the header introspection_endpoint_auth_header."`
+	AuthHeader          string          `config:"introspection_endpoint_auth_header" doc:"Name of the header that holds client_secret, for the method header, such as X-Api-Key."`
 	ClientID            string          `config:"client_id" doc:"Client identifier of the gateway at the introspection endpoint."`
-	ClientSecret        setting.Secret  `config:"client_secret" secret:"true" doc:"Client secret of the gateway. Takes a literal value, $env://NAME or $file:///path."`
+	ClientSecret        setting.Secret  `config:"client_secret" secret:"true" doc:"Client secret of the gateway, or the key that the provider has given out. Takes a literal value, $env://NAME or $file:///path."`
 	JWT                 string          `config:"jwt_tokens" default:"unknown_issuer" one_of:"never,unknown_issuer,always" doc:"Which JWT-shaped tokens are introspected: never; those of issuers that are not configured under jwt; or always, so that a revoked JWT is refused at once."`
 	Issuer              string          `config:"issuer" doc:"Value that iss must have in the response; not checked if unset."`
 	Audience            []string        `config:"audience" doc:"Accepted audiences; the response must name at least one of them. Required unless insecure_any_audience is set."`
@@ -45,14 +46,18 @@ func (*Introspection) places() []core.Place { return nil }
 func (*Introspection) judgesBearer() bool   { return true }
 
 func (i *Introspection) check(v validator) {
-	if i.AuthMethod != "none" && i.ClientID == "" {
+	named := i.AuthMethod == string(introspection.AuthBasic) || i.AuthMethod == string(introspection.AuthPost)
+	if named && i.ClientID == "" {
 		v.Add("introspection.client_id", "is needed for %s", i.AuthMethod)
 	}
 	if i.AuthMethod != "none" && i.ClientSecret == "" {
 		v.Add("introspection.client_secret", "is needed for %s", i.AuthMethod)
 	}
 	if i.AuthMethod == "none" && i.ClientSecret != "" {
-		v.Add("introspection.introspection_endpoint_auth_method", "is none although client_secret is set; choose client_secret_basic or client_secret_post")
+		v.Add("introspection.introspection_endpoint_auth_method", "is none although client_secret is set; choose client_secret_basic, client_secret_post, bearer or header")
+	}
+	if isHeader := i.AuthMethod == string(introspection.AuthHeader); isHeader != (i.AuthHeader != "") {
+		v.Add("introspection.introspection_endpoint_auth_header", "is the name of a header for introspection_endpoint_auth_method header, and only for that")
 	}
 	if strings.Contains(i.Issuer, "*") {
 		v.Add("introspection.issuer", "holds *, which is not a wildcard: iss is compared as it is")
@@ -112,6 +117,7 @@ func (i *Introspection) options(client *idp.Client, secret string, now func() ti
 		Auth:                        introspection.Auth(i.AuthMethod),
 		ClientID:                    i.ClientID,
 		ClientSecret:                secret,
+		AuthHeaderName:              i.AuthHeader,
 		Issuer:                      i.Issuer,
 		Audiences:                   i.Audience,
 		AudienceClaims:              mustClaimPaths(i.AudienceClaim),

@@ -104,7 +104,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/authn/idp":           {"gatehouse/core"},
 		"gatehouse/core/authn/jwt":           {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
 		"gatehouse/core/authn/session":       {"gatehouse/core", "gatehouse/core/httpsyntax", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
-		"gatehouse/core/authn/introspection": {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
+		"gatehouse/core/authn/introspection": {"gatehouse/core", "gatehouse/core/httpsyntax", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
 		"gatehouse/core/cache":               {"gatehouse/core"},
 		"gatehouse/core/follow":              {},
 		"gatehouse/core/httpsyntax":          {},

@@ -31,6 +31,8 @@ type Options struct {
 	// Observe is called after every call, for metrics: with the time it took, waiting
 	// for a slot included, and whether there was a response. nil: none.
 	Observe func(took time.Duration, err error)
+	// Now is the clock for the pauses that providers ask for. Default time.Now.
+	Now func() time.Time
 }
 
 func (o Options) withDefaults() Options {
@@ -42,6 +44,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Observe == nil {
 		o.Observe = func(time.Duration, error) {}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	return o
 }
@@ -58,6 +63,8 @@ type Client struct {
 	timeout time.Duration
 	slots   chan struct{}
 	observe func(took time.Duration, err error)
+	now     func() time.Time
+	pauses  pauses
 }
 
 // New makes a client. Nothing is called yet.
@@ -92,6 +99,7 @@ func New(o Options) (*Client, error) {
 		timeout: o.Timeout,
 		slots:   make(chan struct{}, o.MaxConcurrent),
 		observe: o.Observe,
+		now:     o.Now,
 	}, nil
 }
 
@@ -166,10 +174,14 @@ func (c *Client) do(req *http.Request, limit int64) (*Response, error) {
 	if err := req.Context().Err(); err != nil { // select picks at random
 		return nil, err
 	}
+	if err := c.pauses.check(req.URL.Host, c.now()); err != nil {
+		return nil, err
+	}
 	response, err := c.http.Do(req)
 	if err != nil {
 		return nil, err
 	}
+	c.pauses.note(req.URL.Host, response, c.now())
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	if err != nil {

@@ -10,22 +10,28 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/idp"
+	"gatehouse/core/httpsyntax"
 )
 
 // Auth is how this client authenticates at the endpoint.
 type Auth string
 
-// The ways to authenticate (RFC 6749 section 2.3.1).
+// The ways to authenticate: those of RFC 6749 section 2.3.1, and a key that the
+// server has given out, as a bearer token (RFC 7662 section 2.1) or in a header of
+// its own.
 const (
-	AuthNone  Auth = "none"
-	AuthBasic Auth = "client_secret_basic"
-	AuthPost  Auth = "client_secret_post"
+	AuthNone   Auth = "none"
+	AuthBasic  Auth = "client_secret_basic"
+	AuthPost   Auth = "client_secret_post"
+	AuthBearer Auth = "bearer"
+	AuthHeader Auth = "header"
 )
 
 // Options of an Authenticator.
@@ -35,11 +41,13 @@ type Options struct {
 	URL string
 	// Client calls the endpoint.
 	Client *idp.Client
-	// Auth is AuthNone (the default), AuthBasic or AuthPost; the latter two
-	// need ClientID and ClientSecret.
-	Auth         Auth
-	ClientID     string
-	ClientSecret string
+	// Auth is how this client authenticates, by default AuthNone. AuthBasic and
+	// AuthPost need ClientID and ClientSecret, AuthBearer ClientSecret, which is
+	// the key, and AuthHeader also AuthHeaderName.
+	Auth           Auth
+	ClientID       string
+	ClientSecret   string
+	AuthHeaderName string
 
 	// Issuer, where given, must be the exact iss of the response.
 	Issuer string
@@ -91,12 +99,6 @@ func (o Options) validate() error {
 		return fmt.Errorf("the introspection URL %w", err)
 	case o.Client == nil:
 		return errors.New("no HTTP client")
-	case o.Auth != AuthNone && o.Auth != AuthBasic && o.Auth != AuthPost:
-		return fmt.Errorf("client authentication %q is not %s, %s or %s", o.Auth, AuthNone, AuthBasic, AuthPost)
-	case o.Auth == AuthNone && o.ClientSecret != "":
-		return fmt.Errorf("a client secret is given, but the client authentication is %s", AuthNone)
-	case o.Auth != AuthNone && (o.ClientID == "" || o.ClientSecret == ""):
-		return fmt.Errorf("%s needs a client id and a client secret", o.Auth)
 	case o.Leeway < 0 || o.Leeway > maxLenience:
 		return fmt.Errorf("leeway %s is not between 0s and %s", o.Leeway, maxLenience)
 	}
@@ -104,6 +106,52 @@ func (o Options) validate() error {
 		if audience == "" {
 			return errors.New("an audience is empty")
 		}
+	}
+	return o.validateAuth()
+}
+
+func (o Options) validateAuth() error {
+	switch o.Auth {
+	case AuthNone:
+		if o.ClientSecret != "" {
+			return fmt.Errorf("a client secret is given, but the client authentication is %s", AuthNone)
+		}
+		return nil
+	case AuthBasic, AuthPost:
+		if o.ClientID == "" {
+			return fmt.Errorf("%s needs a client id and a client secret", o.Auth)
+		}
+	case AuthHeader:
+		if err := checkAuthHeader(o.AuthHeaderName); err != nil {
+			return err
+		}
+	case AuthBearer:
+	default:
+		return fmt.Errorf("client authentication %q is not %s, %s, %s, %s or %s", o.Auth, AuthNone, AuthBasic, AuthPost, AuthBearer, AuthHeader)
+	}
+	switch {
+	case o.ClientSecret == "":
+		return fmt.Errorf("%s needs a client secret", o.Auth)
+	case (o.Auth == AuthBearer || o.Auth == AuthHeader) && strings.ContainsFunc(o.ClientSecret, notInHeader):
+		return errors.New("the client secret holds a character that no header can hold")
+	}
+	return nil
+}
+
+func notInHeader(r rune) bool { return r < ' ' || r >= 0x7f }
+
+// requestHeaders are set by this client itself or frame the request.
+var requestHeaders = []string{
+	"accept", "connection", "content-length", "content-type", "expect", "host", "idempotency-key", "te", "trailer",
+	"transfer-encoding", "upgrade", "user-agent",
+}
+
+func checkAuthHeader(name string) error {
+	if !httpsyntax.IsToken(name) {
+		return fmt.Errorf("%q is not the name of a header", name)
+	}
+	if slices.Contains(requestHeaders, httpsyntax.Fold(name)) {
+		return fmt.Errorf("the header %s cannot hold a key", name)
 	}
 	return nil
 }
@@ -198,10 +246,15 @@ func (a *Authenticator) request(ctx context.Context, token string) (*http.Reques
 	// when the server closes an idle connection just then. A nil value marks
 	// that without a header being sent.
 	req.Header["Idempotency-Key"] = nil
-	if a.options.Auth == AuthBasic {
+	switch a.options.Auth {
+	case AuthBasic:
 		// Form-encoded first, as RFC 6749 section 2.3.1 asks: a colon in the
 		// client id would otherwise move the boundary.
 		req.SetBasicAuth(url.QueryEscape(a.options.ClientID), url.QueryEscape(a.options.ClientSecret))
+	case AuthBearer:
+		req.Header.Set("Authorization", "Bearer "+a.options.ClientSecret)
+	case AuthHeader:
+		req.Header.Set(a.options.AuthHeaderName, a.options.ClientSecret)
 	}
 	return req, nil
 }

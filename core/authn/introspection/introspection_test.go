@@ -10,7 +10,9 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/introspection"
+	"gatehouse/core/cache"
 	"gatehouse/core/coretest"
 )
 
@@ -102,16 +104,23 @@ func TestIntrospectionRequest(t *testing.T) {
 		change func(*introspection.Options)
 		basic  string
 		form   string
+		header string
 	}{
-		"none": {nil, "", "token=" + token + "&token_type_hint=access_token"},
+		"none": {nil, "", "token=" + token + "&token_type_hint=access_token", ""},
+		"bearer": {func(o *introspection.Options) { o.Auth, o.ClientSecret = introspection.AuthBearer, clientSecret },
+			"", "token=" + token + "&token_type_hint=access_token", "Authorization: Bearer " + clientSecret},
+		"a header": {func(o *introspection.Options) {
+			o.Auth, o.ClientSecret, o.AuthHeaderName = introspection.AuthHeader, clientSecret, "X-Api-Key"
+		},
+			"", "token=" + token + "&token_type_hint=access_token", "X-Api-Key: " + clientSecret},
 		"basic": {func(o *introspection.Options) {
 			o.Auth, o.ClientID, o.ClientSecret = introspection.AuthBasic, "gate:way", clientSecret
 		},
-			"gate%3Away:p%40ss%3Aw%2Frd+%2B%26%25", "token=" + token + "&token_type_hint=access_token"},
+			"gate%3Away:p%40ss%3Aw%2Frd+%2B%26%25", "token=" + token + "&token_type_hint=access_token", ""},
 		"post": {func(o *introspection.Options) {
 			o.Auth, o.ClientID, o.ClientSecret = introspection.AuthPost, "gateway", clientSecret
 		},
-			"", "client_id=gateway&client_secret=p%40ss%3Aw%2Frd+%2B%26%25&token=" + token + "&token_type_hint=access_token"},
+			"", "client_id=gateway&client_secret=p%40ss%3Aw%2Frd+%2B%26%25&token=" + token + "&token_type_hint=access_token", ""},
 	} {
 		b := setup(t, test.change)
 		b.accepts(name, nil)
@@ -123,12 +132,82 @@ func TestIntrospectionRequest(t *testing.T) {
 		if form := sent.PostForm.Encode(); form != test.form {
 			t.Errorf("%s: form %q, want %q", name, form, test.form)
 		}
+		if name, value, _ := strings.Cut(test.header, ": "); name != "" && sent.Header.Get(name) != value {
+			t.Errorf("%s: %s: %q, want %q", test.header, name, sent.Header.Get(name), value)
+		}
 		if sent.Method != http.MethodPost || sent.URL.RequestURI() != "/introspect" {
 			t.Errorf("%s: %s %s", name, sent.Method, sent.URL)
 		}
 		if _, sent := sent.Header["Idempotency-Key"]; sent {
 			t.Errorf("%s: a header that only marks the request was sent", name)
 		}
+	}
+}
+
+func TestClientAuthenticationThatCannotWork(t *testing.T) {
+	for want, o := range map[string]introspection.Options{
+		"bearer needs a client secret":              {Auth: introspection.AuthBearer},
+		"header needs a client secret":              {Auth: introspection.AuthHeader, AuthHeaderName: "X-Api-Key"},
+		`"" is not the name of a header`:            {Auth: introspection.AuthHeader, ClientSecret: "k"},
+		`"X Key" is not the name of a header`:       {Auth: introspection.AuthHeader, ClientSecret: "k", AuthHeaderName: "X Key"},
+		"the header Content-Type cannot hold a key": {Auth: introspection.AuthHeader, ClientSecret: "k", AuthHeaderName: "Content-Type"},
+		"a character that no header can hold":       {Auth: introspection.AuthBearer, ClientSecret: "k\r\nX-Admin: 1"},
+		"a client id and a client secret":           {Auth: introspection.AuthBasic, ClientSecret: "k"},
+		"is not none,":                              {Auth: "basic", ClientSecret: "k"},
+	} {
+		o.URL, o.Client = "http://hydra.test/introspect", coretest.Client(t)
+		if _, err := introspection.New(o); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "Admin") {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// A provider that asks for a pause gets one; what is cached is served meanwhile.
+func TestCachedTokensAreServedWhileTheProviderAsksForAPause(t *testing.T) {
+	clock := coretest.NewClock()
+	server := coretest.NewFakeIntrospection(t)
+	client, err := idp.New(idp.Options{Now: clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth, err := introspection.New(introspection.Options{URL: server.URL, Client: client, Now: clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, _ := cache.NewMemory(100, clock.Now)
+	bad, _ := cache.NewMemory(100, clock.Now)
+	memo, err := cache.New(cache.Options{Next: auth, Positive: good, Negative: bad, Digest: "d", TTL: time.Minute, Now: clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(value string) error {
+		_, err := memo.AuthenticateToken(t.Context(), core.Credential{Place: core.BearerToken, Value: value})
+		return err
+	}
+	server.Know("cached", (&bench{clock: clock}).response(nil))
+	server.Know("other", (&bench{clock: clock}).response(nil))
+	if err := ask("cached"); err != nil {
+		t.Fatal(err)
+	}
+	server.Instead(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "20")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	for range 10 {
+		if err := ask("other"); err == nil || errors.Is(err, core.ErrInvalid) {
+			t.Errorf("a token that is not cached: %v", err)
+		}
+	}
+	if n := server.Calls(); n != 2 {
+		t.Errorf("%d calls, want that of the cached token and the one that was told to wait", n)
+	}
+	if err := ask("cached"); err != nil {
+		t.Errorf("a cached token: %v", err)
+	}
+	server.Heal()
+	clock.Advance(21 * time.Second)
+	if err := ask("other"); err != nil {
+		t.Errorf("after the pause: %v", err)
 	}
 }
 
