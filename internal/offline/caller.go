@@ -58,6 +58,7 @@ const (
 	// anyCaller is the subject of a caller who has none: every credential names
 	// a subject or a client.
 	anyCaller = "any-caller"
+	anyClient = "any-client"
 	anyIssuer = "https://any-issuer.invalid/"
 	// validFor is how long a credential that does not state it is valid.
 	validFor = time.Hour
@@ -179,13 +180,35 @@ func (g *Gate) introspectsAll() bool {
 // trusting is the configuration. Where none is given, any issuer is trusted.
 func (g *Gate) trusting(d *document) *config.Config {
 	name, _ := d.claims["iss"].(string)
-	if !g.isDefault || name == "" {
+	switch {
+	case d.anyAudience:
+		return g.ofAnyAudience()
+	case !g.isDefault || name == "":
 		return g.config
 	}
 	c, j := *g.config, *g.config.JWT
 	j.Issuers = slices.Clone(j.Issuers)
 	j.Issuers[0].Issuer = name
 	c.JWT = &j
+	return &c
+}
+
+// ofAnyAudience is the configuration without a check of the audience.
+func (g *Gate) ofAnyAudience() *config.Config {
+	c := *g.config
+	if c.JWT != nil {
+		j := *c.JWT
+		j.Issuers = slices.Clone(j.Issuers)
+		for n := range j.Issuers {
+			j.Issuers[n].Audience, j.Issuers[n].InsecureAnyAudience = nil, true
+		}
+		c.JWT = &j
+	}
+	if c.Introspection != nil {
+		i := *c.Introspection
+		i.Audience, i.InsecureAnyAudience = nil, true
+		c.Introspection = &i
+	}
 	return &c
 }
 
@@ -221,7 +244,7 @@ func (g *Gate) tokenType(document map[string]any) string {
 	}
 	issuer, _ := document["iss"].(string)
 	i := g.configured(issuer)
-	if i == nil {
+	if i == nil || i.Profile == profileRFC9068 {
 		return "at+jwt"
 	}
 	marked := func(typ string) bool {
@@ -240,6 +263,9 @@ type document struct {
 	claims map[string]any
 	// added are the claims that are not the caller's own.
 	added []string
+	// anyAudience says that the audience is taken to be accepted: it would be in a
+	// claim that only the configuration names.
+	anyAudience bool
 }
 
 // complete adds to the given claims what every valid credential of the kind has,
@@ -320,11 +346,47 @@ func (g *Gate) completeJWT(d *document, c *Caller) error {
 	}
 	d.add("iss", issuers[0].Issuer)
 	if name, ok := d.claims["iss"].(string); ok {
-		if i := g.configured(name); i != nil && !i.InsecureAnyAudience {
-			d.add("aud", i.Audience[0])
+		if i := g.configured(name); i != nil {
+			g.completeFor(i, d, c)
 		}
 	}
 	return nil
+}
+
+// profileRFC9068 accepts only tokens that are complete by RFC 9068.
+const profileRFC9068 = "rfc9068"
+
+func (g *Gate) completeFor(i *config.Issuer, d *document, c *Caller) {
+	if !i.InsecureAnyAudience {
+		d.audience(i.Audience[0], i.AudienceClaim)
+	}
+	if i.Profile != profileRFC9068 {
+		return
+	}
+	if c.Claims == nil {
+		d.add("sub", c.ClientID) // of a client that calls for itself
+	}
+	d.add("aud", anyIssuer)
+	d.add("client_id", anyClient)
+	d.add("jti", "any-id")
+	d.add("iat", json.Number(strconv.FormatInt(g.now().Unix(), 10)))
+}
+
+// audience adds an accepted one, unless a claim that may hold it is given.
+func (d *document) audience(accepted, claims string) {
+	if claims == "aud" {
+		d.add("aud", accepted)
+		return
+	}
+	for text := range strings.SplitSeq(claims, ",") {
+		if path, err := core.ParseClaimPath(strings.TrimSpace(text)); err == nil {
+			if _, given := path.Lookup(d.claims); given {
+				return
+			}
+		}
+	}
+	d.anyAudience = true
+	d.added = append(d.added, claims)
 }
 
 func (g *Gate) completeIntrospected(d *document, c *Caller) {
@@ -335,7 +397,7 @@ func (g *Gate) completeIntrospected(d *document, c *Caller) {
 		d.add("iss", i.Issuer)
 	}
 	if !i.InsecureAnyAudience {
-		d.add("aud", i.Audience[0])
+		d.audience(i.Audience[0], i.AudienceClaim)
 	}
 }
 

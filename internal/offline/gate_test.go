@@ -118,7 +118,8 @@ func (w *world) configuration() string {
 		line("jwt:\n  issuers:\n    - issuer: %s\n      jwks_uri: %s%s\n      roles_claim: %q", w.issuer.URL, w.issuer.URL, coretest.JWKSPath,
 			pick(w, "realm_access.roles", "roles", "", "roles,realm_access.roles"))
 		line("      scopes_claim: %s\n      permissions_claim: %s", pick(w, "scope", "scp,scope"), pick(w, "permissions", "ext.permissions"))
-		line("      %s", pick(w, "insecure_any_audience: true", "audience: ["+coretest.Audience+"]"))
+		line("      %s", pick(w, "insecure_any_audience: true", "audience: ["+coretest.Audience+"]", "audience: [web]\n      audience_claim: azp, client_id"))
+		line("      %s", pick(w, "profile: evidence", "profile: rfc9068", "insecure_id_tokens: true"))
 		if w.chance(30) {
 			line("    - {issuer: %q, jwks_uri: %s%s, insecure_any_audience: true, roles_claim: %q}", otherIssuer, w.issuer.URL, coretest.JWKSPath, pick(w, "realm_access.roles", "roles"))
 		}
@@ -261,10 +262,10 @@ const otherIssuer = "https://other.example.test/"
 
 // spoil makes a token one that a gate may refuse.
 func (w *world) spoil(claims map[string]any) {
-	name := pick(w, "aud", "exp", "iss", "typ", "nonce", "cnf", "sub", "nbf", "token_type", "active")
+	name := pick(w, "aud", "exp", "iss", "typ", "nonce", "cnf", "sub", "nbf", "token_type", "active", "jti", "client_id")
 	claims[name] = map[string]any{
 		"aud": "another", "exp": time.Now().Add(-time.Minute).Unix(), "iss": otherIssuer, "typ": "ID", "nonce": "x",
-		"cnf": map[string]any{"jkt": "x"}, "sub": "", "nbf": time.Now().Add(time.Hour).Unix(), "token_type": "DPoP", "active": false,
+		"cnf": map[string]any{"jkt": "x"}, "sub": "", "nbf": time.Now().Add(time.Hour).Unix(), "token_type": "DPoP", "active": false, "jti": "", "client_id": "other",
 	}[name]
 }
 
@@ -309,6 +310,14 @@ func (w *world) authenticated(r *core.Request, o *Outcome, c *Caller, settings *
 	return &with
 }
 
+// header is that of a token which the profile of the first issuer accepts.
+func (w *world) header(settings *config.Config) map[string]any {
+	if settings.JWT != nil && settings.JWT.Issuers[0].Profile == profileRFC9068 {
+		return map[string]any{"typ": "at+jwt"}
+	}
+	return nil
+}
+
 func (w *world) credentialOf(c *Caller, settings *config.Config) string {
 	w.credential++
 	name := fmt.Sprintf("credential-%d", w.credential)
@@ -316,7 +325,7 @@ func (w *world) credentialOf(c *Caller, settings *config.Config) string {
 		w.kratos.Know(name, coretest.FakeSession{Document: c.Claims})
 		return name
 	}
-	token := w.issuer.Key.Sign(w.t, nil, coretest.JSON(w.t, c.Claims))
+	token := w.issuer.Key.Sign(w.t, w.header(settings), coretest.JSON(w.t, c.Claims))
 	introspected := settings.Introspection != nil && (settings.JWT == nil || settings.Introspection.JWT == "always" ||
 		!slices.ContainsFunc(settings.JWT.Issuers, func(i config.Issuer) bool { return i.Issuer == c.Claims["iss"] }))
 	if c.Kind == core.KindIntrospection || c.Kind == "" && introspected {
@@ -353,4 +362,45 @@ func defaultGate(t *testing.T) *Gate {
 		t.Fatal(err)
 	}
 	return g
+}
+
+// What flags do not state is what every valid credential of the configuration has;
+// otherwise every caller would be denied whom the gate lets through.
+func TestFlagsAreEnoughWhateverTheConfigurationDemands(t *testing.T) {
+	file, err := tablefile.Parse("table", []byte("authenticated: [GET /me]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := permission.Compile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const endpoint, endpointLine = "http://127.0.0.1:1", "introspection: {introspection_endpoint: '%s', audience: [a]%s}"
+	for _, settings := range []string{"", "profile: rfc9068", "audience_claim: client_id", "audience_claim: 'client_id, resource.aud'", "insecure_id_tokens: true", "token_types: [none]", "{profile: rfc9068, audience_claim: azp}"} {
+		settings = strings.Trim(settings, "{}")
+		texts := []string{"jwt: {issuers: [{issuer: 'https://id.test/', audience: [a], " + settings + "}]}"}
+		if strings.HasPrefix(settings, "audience_claim") {
+			texts = append(texts, fmt.Sprintf(endpointLine, endpoint, ", "+settings))
+		}
+		for _, text := range texts {
+			c, err := config.Load([]byte(text + "\npermission_table: '{}'\n"))
+			if err != nil {
+				t.Fatalf("%s: %v", text, err)
+			}
+			g, err := New(c, core.PathOptions{}, inspect.New(table, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, caller := range []*Caller{{AuthAge: -1}, {AuthAge: -1, Claims: map[string]any{"sub": "ada"}}} {
+				o, err := g.Decide(t.Context(), &core.Request{Method: "GET", Target: "/me"}, caller)
+				if err != nil || !o.Allowed() || len(o.Assumed) == 0 && caller.Claims != nil {
+					t.Errorf("%s, claims %v: %v %v, assumed %q", text, caller.Claims, err, o.Cause, o.Assumed)
+				}
+			}
+			other := &Caller{AuthAge: -1, Claims: map[string]any{"sub": "ada", "aud": "other", "client_id": "other", "azp": "other"}}
+			if o, err := g.Decide(t.Context(), &core.Request{Method: "GET", Target: "/me"}, other); err != nil || o.Allowed() {
+				t.Errorf("%s, another audience: %v, %v", text, err, o.Outcome)
+			}
+		}
+	}
 }
