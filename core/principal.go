@@ -1,7 +1,7 @@
 package core
 
 import (
-	"fmt"
+	"gatehouse/core/claimpath"
 	"strconv"
 	"strings"
 	"time"
@@ -40,57 +40,16 @@ type Principal struct {
 // Actor is a party that acts for the subject of a credential.
 type Actor struct{ Subject, Issuer, ClientID string }
 
-// Strings reads a claim as a list of words: an array of strings as it is, a
-// single string split at spaces (the form of RFC 8693 section 4.2). Any other
-// shape is an error, because guessing at it would be granting by accident.
-func Strings(value any) ([]string, error) {
-	switch v := value.(type) {
-	case string:
-		return strings.FieldsFunc(v, func(r rune) bool { return r == ' ' }), nil
-	case []string:
-		return v, nil
-	case []any:
-		words := make([]string, 0, len(v))
-		for _, item := range v {
-			word, ok := item.(string)
-			if !ok {
-				return nil, fmt.Errorf("list holds %s where a string belongs%s", jsonType(item), hintAt(item))
-			}
-			words = append(words, word)
-		}
-		return words, nil
-	}
-	return nil, fmt.Errorf("value is %s, not a string or a list of strings%s", jsonType(value), hintAt(value))
-}
+// ClaimPath names a value inside a principal's claims.
+type ClaimPath = claimpath.Path
 
-// hintAt says how a claim path reads an object.
-func hintAt(value any) string {
-	if _, isObject := value.(map[string]any); isObject {
-		return "; NAME[].MEMBER reads a member of each object of a list, and keys(NAME) the names in an object"
-	}
-	return ""
-}
-
-func jsonType(v any) string {
-	switch v.(type) {
-	case nil:
-		return "null"
-	case bool:
-		return "a boolean"
-	case string:
-		return "a string"
-	case map[string]any:
-		return "an object"
-	case []any, []string:
-		return "a list"
-	}
-	return "a number"
-}
+// ParseClaimPath reads a claim path.
+func ParseClaimPath(text string) (ClaimPath, error) { return claimpath.Parse(text) }
 
 // Claim finds what an upstream may learn: the principal's own fields under their
 // registered names first, then the raw claims.
 func (p *Principal) Claim(path ClaimPath) (any, bool) {
-	value, own := p.Field(path.text)
+	value, own := p.Field(path.String())
 	if !own {
 		return path.Lookup(p.Claims)
 	}

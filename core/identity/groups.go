@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"gatehouse/core"
+	"gatehouse/core/claimpath"
 	"strings"
 )
 
@@ -42,7 +43,7 @@ func groupNames(claim any) ([]string, error) {
 	if name, ok := claim.(string); ok {
 		return []string{name}, checkGroup(name)
 	}
-	names, err := core.Strings(claim)
+	names, err := claimpath.Strings(claim)
 	for _, name := range names {
 		err = errors.Join(err, checkGroup(name))
 	}

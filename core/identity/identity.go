@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"gatehouse/core"
+	"gatehouse/core/claimpath"
 	"gatehouse/core/httpsyntax"
 	"maps"
 	"reflect"
@@ -395,7 +396,7 @@ func headerValue(claim any) (string, error) {
 	case []string:
 		return joined(v)
 	case []any:
-		if words, err := core.Strings(v); err == nil {
+		if words, err := claimpath.Strings(v); err == nil {
 			return joined(words)
 		}
 		return asJSON(v)

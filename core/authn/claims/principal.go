@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"gatehouse/core"
+	"gatehouse/core/claimpath"
 )
 
 // Paths say where a credential states what its holder may do. The first path
@@ -128,7 +129,7 @@ func (p Paths) Grants(s Set, to *core.Principal) (err error) {
 	if to.Roles, err = s.list(p.Roles, guessed(p.RolesGuessed, roles)); err != nil {
 		return err
 	}
-	to.Permissions, err = s.list(p.Permissions, guessed(p.PermissionsGuessed, core.Strings))
+	to.Permissions, err = s.list(p.Permissions, guessed(p.PermissionsGuessed, claimpath.Strings))
 	return err
 }
 
@@ -149,7 +150,7 @@ func guessed(yes bool, read func(any) ([]string, error)) func(any) ([]string, er
 // scopes splits at spaces alone (RFC 6749 section 3.3) and refuses a scope with
 // white space in it, which would be two wherever scopes are written in a row.
 func scopes(value any) ([]string, error) {
-	list, err := core.Strings(value)
+	list, err := claimpath.Strings(value)
 	if slices.ContainsFunc(list, func(s string) bool { return strings.ContainsFunc(s, unicode.IsSpace) }) {
 		return nil, errors.New("a scope holds white space")
 	}
@@ -162,5 +163,5 @@ func roles(value any) ([]string, error) {
 	if role, ok := value.(string); ok && role != "" {
 		return []string{role}, nil
 	}
-	return core.Strings(value)
+	return claimpath.Strings(value)
 }

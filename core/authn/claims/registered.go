@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/claimpath"
 )
 
 // Set is everything one credential claims, as Decode returns it.
@@ -89,7 +90,7 @@ func audience(name string, value any) ([]string, error) {
 	case string:
 		return []string{v}, nil
 	case []any:
-		list, err := core.Strings(v)
+		list, err := claimpath.Strings(v)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}

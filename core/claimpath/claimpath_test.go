@@ -1,11 +1,11 @@
-package core
+package claimpath
 
 import (
 	"encoding/json"
 	"testing"
 )
 
-func TestClaimPathTakesMembersKeysAndUnions(t *testing.T) {
+func TestPathTakesMembersKeysAndUnions(t *testing.T) {
 	var claims map[string]any
 	err := json.Unmarshal([]byte(`{
 		"roles": [{"name": "admin", "of": ["a", "b"]}, {"name": "clerk"}, {"id": 1}, "text", null, {"name": null}],
@@ -41,7 +41,7 @@ func TestClaimPathTakesMembersKeysAndUnions(t *testing.T) {
 		"no + empty":                                             `[]`,
 		"roles[].name + keys(urn:zitadel:iam:org:project:roles)": `["admin","clerk","reader","writer"]`,
 	} {
-		p, err := ParseClaimPath(path)
+		p, err := Parse(path)
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue
@@ -57,7 +57,7 @@ func TestClaimPathTakesMembersKeysAndUnions(t *testing.T) {
 	}
 }
 
-func TestClaimPathThatCannotBeRead(t *testing.T) {
+func TestPathThatCannotBeRead(t *testing.T) {
 	for text, want := range map[string]string{
 		"roles[0].name": `claim path "roles[0].name" has the step "roles[0]": only [] can follow a name, which takes every member of a list`,
 		"a.[].b":        `claim path "a.[].b" has an empty step`,
@@ -67,7 +67,7 @@ func TestClaimPathThatCannotBeRead(t *testing.T) {
 		"a + ":          `claim path "" has an empty step`,
 		"a[][]":         `claim path "a[][]" has the step "a[][]": only [] can follow a name, which takes every member of a list`,
 	} {
-		if _, err := ParseClaimPath(text); err == nil || err.Error() != want {
+		if _, err := Parse(text); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}
 	}

@@ -1,4 +1,5 @@
-package core
+// Package claimpath names values inside the claims of a credential, and reads them.
+package claimpath
 
 import (
 	"fmt"
@@ -7,26 +8,26 @@ import (
 	"strings"
 )
 
-// ClaimPath names a value inside a principal's claims: a dotted path such as
+// Path names a value inside a principal's claims: a dotted path such as
 // "identity.traits.email", or a JSON pointer (RFC 6901) such as
 // "/https:~1~1example.test~1roles" for names that hold dots.
 //
 // A step that ends with [] takes every member of a list: "roles[].name" are the
 // names of all roles. "keys(roles)" are the names of an object's members. Paths
 // joined by " + " are the union of what they name.
-type ClaimPath struct {
+type Path struct {
 	text  string
-	steps []claimStep
+	steps []pathStep
 	// keys takes the names of the object that the steps lead to.
 	keys bool
 	// union are the paths that are joined; the other fields but text are then
 	// empty.
-	union []ClaimPath
+	union []Path
 }
 
-// claimStep is a member of an object, or with each every member of the list that
+// pathStep is a member of an object, or with each every member of the list that
 // it is.
-type claimStep struct {
+type pathStep struct {
 	name string
 	each bool
 }
@@ -35,35 +36,35 @@ type claimStep struct {
 // and cannot have the spaces.
 const unionSign = " + "
 
-// ParseClaimPath reads a claim path.
-func ParseClaimPath(text string) (ClaimPath, error) {
+// Parse reads a claim path.
+func Parse(text string) (Path, error) {
 	if !strings.Contains(text, unionSign) {
 		return parseOnePath(text)
 	}
-	whole := ClaimPath{text: text}
+	whole := Path{text: text}
 	for part := range strings.SplitSeq(text, unionSign) {
 		path, err := parseOnePath(strings.TrimSpace(part))
 		if err != nil {
-			return ClaimPath{}, err
+			return Path{}, err
 		}
 		whole.union = append(whole.union, path)
 	}
 	return whole, nil
 }
 
-func parseOnePath(text string) (ClaimPath, error) {
-	path := ClaimPath{text: text}
+func parseOnePath(text string) (Path, error) {
+	path := Path{text: text}
 	inner := text
 	if rest, ok := strings.CutPrefix(text, "keys("); ok {
 		if inner, ok = strings.CutSuffix(rest, ")"); !ok {
-			return ClaimPath{}, fmt.Errorf("claim path %q has no closing parenthesis", text)
+			return Path{}, fmt.Errorf("claim path %q has no closing parenthesis", text)
 		}
 		path.keys = true
 	}
 	for _, step := range splitPath(inner) {
 		s, err := parseStep(step)
 		if err != nil {
-			return ClaimPath{}, fmt.Errorf("claim path %q %w", text, err)
+			return Path{}, fmt.Errorf("claim path %q %w", text, err)
 		}
 		path.steps = append(path.steps, s)
 	}
@@ -84,31 +85,31 @@ func splitPath(text string) []string {
 }
 
 // parseStep takes [*] for [], as in JSONPath and JMESPath.
-func parseStep(text string) (claimStep, error) {
+func parseStep(text string) (pathStep, error) {
 	name, each := strings.CutSuffix(strings.Replace(text, "[*]", "[]", 1), "[]")
 	switch {
 	case name == "":
-		return claimStep{}, fmt.Errorf("has an empty step")
+		return pathStep{}, fmt.Errorf("has an empty step")
 	case strings.HasSuffix(name, "]"):
-		return claimStep{}, fmt.Errorf("has the step %q: only [] can follow a name, which takes every member of a list", text)
+		return pathStep{}, fmt.Errorf("has the step %q: only [] can follow a name, which takes every member of a list", text)
 	}
-	return claimStep{name, each}, nil
+	return pathStep{name, each}, nil
 }
 
 // String returns the path as it was written.
-func (c ClaimPath) String() string { return c.text }
+func (c Path) String() string { return c.text }
 
 // Parts are the paths of a union, or the path itself.
-func (c ClaimPath) Parts() []ClaimPath {
+func (c Path) Parts() []Path {
 	if c.union == nil {
-		return []ClaimPath{c}
+		return []Path{c}
 	}
 	return c.union
 }
 
 // Lookup finds the value; ok is false where any step is absent, null or of
 // another shape than the step asks for. Of a union it is one list.
-func (c ClaimPath) Lookup(claims map[string]any) (value any, ok bool) {
+func (c Path) Lookup(claims map[string]any) (value any, ok bool) {
 	switch {
 	case c.union != nil:
 		return c.lookupUnion(claims)
@@ -130,7 +131,7 @@ func (c ClaimPath) Lookup(claims map[string]any) (value any, ok bool) {
 	return names, true
 }
 
-func (c ClaimPath) lookupUnion(claims map[string]any) (value any, ok bool) {
+func (c Path) lookupUnion(claims map[string]any) (value any, ok bool) {
 	list := []any{}
 	for _, path := range c.union {
 		part, present := path.Lookup(claims)
@@ -151,7 +152,7 @@ func appendMembers(list []any, value any) []any {
 	return append(list, value)
 }
 
-func follow(value any, steps []claimStep) (any, bool) {
+func follow(value any, steps []pathStep) (any, bool) {
 	for i, step := range steps {
 		object, isObject := value.(map[string]any)
 		if !isObject {
@@ -169,7 +170,7 @@ func follow(value any, steps []claimStep) (any, bool) {
 
 // followEach collects what the steps lead to from every member of a list. Members
 // from which they lead nowhere are left out.
-func followEach(value any, steps []claimStep) (any, bool) {
+func followEach(value any, steps []pathStep) (any, bool) {
 	members, isList := value.([]any)
 	if !isList {
 		return nil, false
@@ -181,4 +182,51 @@ func followEach(value any, steps []claimStep) (any, bool) {
 		}
 	}
 	return found, true
+}
+
+// Strings reads a claim as a list of words: an array of strings as it is, a
+// single string split at spaces (the form of RFC 8693 section 4.2). Any other
+// shape is an error, because guessing at it would be granting by accident.
+func Strings(value any) ([]string, error) {
+	switch v := value.(type) {
+	case string:
+		return strings.FieldsFunc(v, func(r rune) bool { return r == ' ' }), nil
+	case []string:
+		return v, nil
+	case []any:
+		words := make([]string, 0, len(v))
+		for _, item := range v {
+			word, ok := item.(string)
+			if !ok {
+				return nil, fmt.Errorf("list holds %s where a string belongs%s", jsonType(item), hintAt(item))
+			}
+			words = append(words, word)
+		}
+		return words, nil
+	}
+	return nil, fmt.Errorf("value is %s, not a string or a list of strings%s", jsonType(value), hintAt(value))
+}
+
+// hintAt says how a claim path reads an object.
+func hintAt(value any) string {
+	if _, isObject := value.(map[string]any); isObject {
+		return "; NAME[].MEMBER reads a member of each object of a list, and keys(NAME) the names in an object"
+	}
+	return ""
+}
+
+func jsonType(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case bool:
+		return "a boolean"
+	case string:
+		return "a string"
+	case map[string]any:
+		return "an object"
+	case []any, []string:
+		return "a list"
+	}
+	return "a number"
 }
