@@ -98,8 +98,14 @@ func (f kongFile) bound(route, service map[string]any) map[string]any {
 // runs reports whether a plugin is ours and runs whoever calls. Kong knows its
 // consumers only by its own plugins.
 func runs(plugin map[string]any) bool {
-	return plugin["name"] == pluginName && plugin["enabled"] != false &&
+	return plugin["name"] == pluginName && !isWord(plugin["enabled"], "false", "no", "n", "off") &&
 		plugin["consumer"] == nil && plugin["consumer_group"] == nil
+}
+
+// isWord finds a switch among words. Those of YAML 1.1, which gateways read, are
+// texts in the document.
+func isWord(value any, words ...string) bool {
+	return slices.Contains(words, strings.ToLower(text(value)))
 }
 
 // refersTo reports whether a reference is to an entity; one that is absent is to
@@ -226,7 +232,7 @@ func apisixChoice(document, route, service map[string]any) choice {
 
 // runnerConfig finds our configuration among those of a plugin runner.
 func runnerConfig(conf map[string]any) (any, bool) {
-	if mapping(conf["_meta"])["disable"] == true {
+	if isWord(mapping(conf["_meta"])["disable"], "true", "yes", "y", "on") {
 		return nil, false
 	}
 	for _, entry := range mappings(conf["conf"]) {

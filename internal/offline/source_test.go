@@ -44,7 +44,7 @@ func TestKongRunsThePluginThatIsBoundToMost(t *testing.T) {
 			"plugins": []any{map[string]any{"name": "other"}, map[string]any{"name": "gatehouse", "config": "nested in the service"}},
 			"routes": []any{
 				map[string]any{"name": "all", "plugins": []any{map[string]any{"name": "gatehouse", "config": "nested in the route"}}},
-				map[string]any{"name": "top"}, map[string]any{"name": "inherits"}, map[string]any{"id": "by-id", "plugins": []any{map[string]any{"name": "gatehouse", "enabled": false}}},
+				map[string]any{"name": "top"}, map[string]any{"name": "inherits"}, map[string]any{"id": "by-id", "plugins": []any{map[string]any{"name": "gatehouse", "enabled": false}, map[string]any{"name": "gatehouse", "enabled": "Off"}}},
 			},
 		}},
 		"routes": []any{
