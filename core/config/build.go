@@ -2,9 +2,6 @@ package config
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +19,7 @@ import (
 	"gatehouse/core/login"
 	"gatehouse/core/permission/live"
 	"gatehouse/core/setting"
+	"gatehouse/core/shared"
 )
 
 // BuilderOptions are what a host gives to every gate. A function that is nil is
@@ -51,10 +49,10 @@ type BuilderOptions struct {
 // kept here for as long as anything uses them.
 type Builder struct {
 	options BuilderOptions
-	gates   shared[core.Gate]
-	tables  shared[table]
-	parts   shared[part]
-	counted counted
+	gates   shared.Values[core.Gate]
+	tables  shared.Values[table]
+	parts   shared.Values[part]
+	counted cache.Totals
 }
 
 // NewBuilder makes a builder; a process needs one.
@@ -108,7 +106,7 @@ func (b *Builder) assemble(c *Config) (*core.Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.gates.get(contentKey(c, tableKey, authKey), func() (*core.Gate, error) {
+	return b.gates.Get(shared.KeyOf(c, tableKey, authKey), func() (*core.Gate, error) {
 		return b.build(c, authenticator, policy)
 	})
 }
@@ -185,22 +183,19 @@ func (l *Login) build() (core.Login, error) {
 	return &login.Page{URL: u, ReturnTo: l.ReturnToParameter, Scheme: l.Scheme}, nil
 }
 
-// key identifies a part by everything it was made of.
-type key = [32]byte
-
 // authenticator routes each credential to the section that judges it.
-func (b *Builder) authenticator(c *Config) (core.Authenticator, key, error) {
+func (b *Builder) authenticator(c *Config) (core.Authenticator, shared.Key, error) {
 	parts, err := b.partsOf(c)
 	if err != nil {
-		return nil, key{}, err
+		return nil, shared.Key{}, err
 	}
-	routes, keys := make([]authn.Route, len(parts)), make([]key, len(parts))
+	routes, keys := make([]authn.Route, len(parts)), make([]shared.Key, len(parts))
 	for i, p := range parts {
 		routes[i], keys[i] = p.route, p.key
 		routes[i].By = p // keeps the part in use
 	}
 	router, err := authn.New(routes...)
-	return router, contentKey(keys), err
+	return router, shared.KeyOf(keys), err
 }
 
 func (b *Builder) partsOf(c *Config) ([]*part, error) {
@@ -221,7 +216,7 @@ func (b *Builder) partsOf(c *Config) ([]*part, error) {
 }
 
 // memo puts a cache in front of an authenticator.
-func (b *Builder) memo(next core.TokenAuthenticator, k key, limits Cache, ttl, negative setting.Seconds, o Outbound) (*cache.Memo, error) {
+func (b *Builder) memo(next core.TokenAuthenticator, k shared.Key, limits Cache, ttl, negative setting.Seconds, o Outbound) (*cache.Memo, error) {
 	good, err := cache.NewMemory(limits.MaxEntries, b.options.Now)
 	if err != nil {
 		return nil, err
@@ -302,30 +297,4 @@ func mustClaimPaths(list string) []core.ClaimPath {
 		panic(err)
 	}
 	return paths
-}
-
-// contentKey identifies settings by what they say. Secrets hide from JSON, so
-// they are passed beside the settings they belong to.
-func contentKey(parts ...any) key {
-	texts := make([]string, len(parts))
-	for i, part := range parts {
-		text, err := json.Marshal(part)
-		if err != nil { // settings are strings, numbers, lists and maps of them
-			panic(err)
-		}
-		texts[i] = string(text)
-	}
-	return digest(texts...)
-}
-
-// digest hashes texts with their lengths, so that no two lists of texts are
-// hashed alike.
-func digest(texts ...string) (sum key) {
-	h := sha256.New()
-	for _, text := range texts {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text))))
-		h.Write([]byte(text))
-	}
-	h.Sum(sum[:0])
-	return sum
 }

@@ -10,6 +10,7 @@ import (
 	"gatehouse/core/authn/introspection"
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/setting"
+	"gatehouse/core/shared"
 )
 
 // Introspection asks the authorization server about a token.
@@ -77,8 +78,8 @@ func (i *Introspection) build(b *Builder, limits Cache) (*part, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := contentKey(i.kind(), i, secret, limits, trust)
-	return b.parts.get(k, func() (*part, error) {
+	k := shared.KeyOf(i.kind(), i, secret, limits, trust)
+	return b.parts.Get(k, func() (*part, error) {
 		client, err := b.client(i.kind(), i.Outbound)
 		if err != nil {
 			return nil, err

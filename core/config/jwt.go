@@ -11,6 +11,7 @@ import (
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/setting"
+	"gatehouse/core/shared"
 )
 
 // JWT verifies JWT access tokens.
@@ -92,8 +93,8 @@ func (j *JWT) build(b *Builder, limits Cache) (*part, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := contentKey(j.kind(), j, limits, files)
-	return b.parts.get(k, func() (*part, error) {
+	k := shared.KeyOf(j.kind(), j, limits, files)
+	return b.parts.Get(k, func() (*part, error) {
 		client, err := b.client(j.kind(), j.Outbound)
 		if err != nil {
 			return nil, err

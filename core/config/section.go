@@ -6,6 +6,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/authn"
 	"gatehouse/core/cache"
+	"gatehouse/core/shared"
 )
 
 // section is the part of a configuration that accepts one kind of credential (a
@@ -72,7 +73,7 @@ func fieldsOf[T any](c *Config) []T {
 type part struct {
 	*cache.Memo
 	kind  core.Kind
-	key   key
+	key   shared.Key
 	route authn.Route // without By, which is the part
 	order int
 	// waiting names the issuers whose keys are not loaded; nil: there are none.

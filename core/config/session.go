@@ -8,6 +8,7 @@ import (
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/session"
 	"gatehouse/core/setting"
+	"gatehouse/core/shared"
 )
 
 // Session verifies Ory Kratos sessions.
@@ -51,8 +52,8 @@ func (s *Session) build(b *Builder, limits Cache) (*part, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := contentKey(s.kind(), s, limits, trust)
-	return b.parts.get(k, func() (*part, error) {
+	k := shared.KeyOf(s.kind(), s, limits, trust)
+	return b.parts.Get(k, func() (*part, error) {
 		client, err := b.client(s.kind(), s.Outbound)
 		if err != nil {
 			return nil, err

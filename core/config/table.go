@@ -12,6 +12,7 @@ import (
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/tablefile"
 	"gatehouse/core/setting"
+	"gatehouse/core/shared"
 )
 
 // table is a permission table in use. Written inline it is fixed; in files it
@@ -24,14 +25,14 @@ type table struct {
 // table finds or makes the table of a configuration. One that does not load is
 // an error when it is inline, because only a new configuration can mend it. In
 // files it denies everything until the files are mended.
-func (b *Builder) table(c *Config) (*table, key, error) {
+func (b *Builder) table(c *Config) (*table, shared.Key, error) {
 	if c.PermissionTable != "" {
-		k := digest("inline", c.PermissionTable)
-		t, err := b.tables.get(k, func() (*table, error) { return b.inlineTable(c.PermissionTable) })
+		k := shared.Digest("inline", c.PermissionTable)
+		t, err := b.tables.Get(k, func() (*table, error) { return b.inlineTable(c.PermissionTable) })
 		return t, k, err
 	}
-	k := contentKey("files", c.PermissionTableFiles, c.ShadowTableFiles)
-	t, err := b.tables.get(k, func() (*table, error) { return b.liveTable(c), nil })
+	k := shared.KeyOf("files", c.PermissionTableFiles, c.ShadowTableFiles)
+	t, err := b.tables.Get(k, func() (*table, error) { return b.liveTable(c), nil })
 	return t, k, err
 }
 

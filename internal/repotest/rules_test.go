@@ -113,6 +113,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/login":               {"gatehouse/core", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/metadata":            {"gatehouse/core"},
 		"gatehouse/core/observe":             {"gatehouse/core"},
+		"gatehouse/core/shared":              {},
 		"gatehouse/core/setting":             {"gatehouse/core/permission/report"},
 		"gatehouse/core/coretest":            {"gatehouse/core", "gatehouse/core/authn/idp"},
 	}
@@ -198,7 +199,7 @@ func TestArrowsOfPermissionPointDown(t *testing.T) {
 // is hard to enter; some that are larger may not grow.
 const roomLines = 1500
 
-var largerRooms = map[string]int{"gatehouse/core": 1800, "gatehouse/core/config": 1800}
+var largerRooms = map[string]int{"gatehouse/core": 1600, "gatehouse/core/config": 1700}
 
 func TestNoRoomOfCoreIsTooLarge(t *testing.T) {
 	for _, p := range packages(t, ".") {
