@@ -193,6 +193,19 @@ func (e *Extractor) ambient(r *Request) (Credential, error) {
 	return Credential{}, ErrMissing
 }
 
+// HeaderNames are the headers in which a credential may be, Cookie among them if it
+// may be in a cookie.
+func (e *Extractor) HeaderNames() []string {
+	var names []string
+	for i := range e.headers {
+		names = append(names, e.headers[i].header)
+	}
+	if len(e.cookies) > 0 {
+		names = append(names, "Cookie")
+	}
+	return names
+}
+
 // HoldsHeader reports whether a credential may sit in a header of this name, as
 // the most forgiving upstream reads it.
 func (e *Extractor) HoldsHeader(name string) bool {

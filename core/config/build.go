@@ -117,13 +117,9 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 	if err != nil {
 		return nil, err
 	}
-	options := identity.Options{Claims: c.UpstreamHeaders, Strip: c.StripHeaders, Groups: mustClaimPaths(c.AuthenticatedGroupsClaim)}
-	if c.HideCredentials {
-		options.Hide = extractor
-	}
-	headers, err := identity.New(options)
+	headers, err := c.identity(extractor)
 	if err != nil {
-		return nil, fmt.Errorf("upstream_headers: %w", err)
+		return nil, err
 	}
 	endpoints, resources, err := c.endpoints()
 	if err != nil {
@@ -148,6 +144,19 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 		Recorder:       b.options.Recorder,
 		Now:            b.options.Now,
 	})
+}
+
+// identity is what the upstream learns of a caller.
+func (c *Config) identity(extractor *core.Extractor) (*identity.Headers, error) {
+	options := identity.Options{Claims: c.UpstreamHeaders, Strip: c.StripHeaders, Groups: mustClaimPaths(c.AuthenticatedGroupsClaim)}
+	if c.HideCredentials {
+		options.Hide = extractor
+	}
+	headers, err := identity.New(options)
+	if err != nil {
+		return nil, fmt.Errorf("upstream_headers: %w", err)
+	}
+	return headers, nil
 }
 
 // Extractor looks everywhere a credential may sit that this configuration can

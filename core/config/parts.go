@@ -41,6 +41,28 @@ func (c *Config) EndpointPaths() []string {
 	return paths
 }
 
+// HeaderNames are the names that a proxy in front of the gate has to be told.
+type HeaderNames struct {
+	// Identity are removed from every request and set for an admitted caller.
+	Identity []string
+	// Credentials are the headers in which a credential may be, with Cookie if it
+	// may be in a cookie.
+	Credentials []string
+}
+
+// HeaderNames are those of a configuration.
+func (c *Config) HeaderNames() (HeaderNames, error) {
+	extractor, err := c.Extractor()
+	if err != nil {
+		return HeaderNames{}, err
+	}
+	headers, err := c.identity(extractor)
+	if err != nil {
+		return HeaderNames{}, err
+	}
+	return HeaderNames{headers.Names(), extractor.HeaderNames()}, nil
+}
+
 // stub stands for the parts of a gate that are not looked at.
 type stub struct{}
 

@@ -290,6 +290,10 @@ func (h *Headers) Disguised(r *core.Request) (name string, found bool) {
 	return "", false
 }
 
+// Names are the names that are removed from every request, those that are set
+// among them.
+func (h *Headers) Names() []string { return slices.Clone(h.strip) }
+
 func (h *Headers) isIdentity(name string) bool {
 	return slices.ContainsFunc(h.strip, func(s string) bool { return httpsyntax.FoldEqual(s, name) })
 }

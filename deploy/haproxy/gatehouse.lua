@@ -12,6 +12,10 @@
 -- strip_headers of the gate name. The action removes them from the request, and
 -- sets those of Gatehouse's response.
 
+if core.httpclient == nil then
+  error("gatehouse.lua needs HAProxy 2.6 or newer: this one has no HTTP client for Lua")
+end
+
 -- Headers that belong to a connection, or that are set here. Trailer is passed
 -- on: Gatehouse refuses requests that announce trailer fields, because it would
 -- not see them.

@@ -17,7 +17,7 @@ var corsLines = map[string][]struct{ file, before, lines string }{
 	},
 	"haproxy": {{"haproxy.cfg", "    http-request lua.gatehouse", "    http-request return status 204 hdr Access-Control-Allow-Headers Authorization if METH_OPTIONS\n" +
 		"    http-after-response set-header Access-Control-Allow-Origin https://app.test\n"}},
-	"caddy": {{"Caddyfile", "\t\timport gatehouse", "\t\theader Access-Control-Allow-Origin https://app.test\n\t\t@preflight method OPTIONS\n" +
+	"caddy": {{"Caddyfile", "\t\timport ask_caddy", "\t\theader Access-Control-Allow-Origin https://app.test\n\t\t@preflight method OPTIONS\n" +
 		"\t\theader @preflight Access-Control-Allow-Headers Authorization\n\t\trespond @preflight 204\n"}},
 	"traefik": {
 		{"dynamic.yml", "        no-upgrade:\n", "        cors:\n            headers: {accessControlAllowOriginList: [https://app.test], accessControlAllowHeaders: [Authorization], accessControlAllowMethods: [GET, POST]}\n"},

@@ -1,9 +1,11 @@
 package forwardauth
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -118,5 +120,25 @@ func TestLongRequestDoesNotShedIdentityHeaders(t *testing.T) {
 	}
 	if statuses[200] == 0 || statuses[431] == 0 {
 		t.Errorf("responses by status: %v", statuses)
+	}
+}
+
+// TestOlderHAProxyDoesNotStart: without an HTTP client for Lua nothing would
+// decide.
+func TestOlderHAProxyDoesNotStart(t *testing.T) {
+	program, err := named(t, "haproxy").find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := site{dir: t.TempDir()}
+	lua, err := shipped("haproxy/gatehouse.lua")
+	config, err2 := shipped("haproxy/haproxy.cfg", "version_atleast(2.6)", "version_atleast(99.0)")
+	if err := errors.Join(err, err2, s.write("gatehouse.lua", lua), s.write("haproxy.cfg", config)); err != nil {
+		t.Fatal(err)
+	}
+	check := exec.Command(program, "-c", "-f", "haproxy.cfg")
+	check.Dir = s.dir
+	if out, err := check.CombinedOutput(); err == nil || !strings.Contains(string(out), "Gatehouse needs HAProxy 2.6 or newer") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

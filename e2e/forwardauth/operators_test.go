@@ -43,10 +43,13 @@ func TestForgedIdentityOnAnErrorPageBehindCaddy(t *testing.T) {
 	}
 }
 
-// TestForgedIdentityInAHeaderThatCaddyCopiesUnderTwoNames: copy_headers keeps the
-// last name of a header, and forgets to remove the others.
+// TestForgedIdentityInAHeaderThatCaddyCopiesUnderTwoNames: the operator adds the
+// second name to both snippets, as deploy/caddy says.
 func TestForgedIdentityInAHeaderThatCaddyCopiesUnderTwoNames(t *testing.T) {
-	b := newBench(t, changed(t, "caddy", change{"gatehouse.caddy", "copy_headers X-Auth-User ", "copy_headers X-Auth-User X-Auth-User>Remote-User "}), benchTable)
+	const set = "request_header @gatehouse_x_auth_user "
+	b := newBench(t, changed(t, "caddy",
+		change{"gatehouse_headers.caddy", "request_header -X-Auth-User\n", "request_header -X-Auth-User\nrequest_header -Remote-User\n"},
+		change{"gatehouse_headers.caddy", set, set + "Remote-User {http.reverse_proxy.header.X-Auth-User}\n" + set}), benchTable)
 	response, got := b.send(t, "GET", "/public", "X-Auth-User: root", "Remote-User: root")
 	if got == nil {
 		t.Fatalf("status %d", response.Status)

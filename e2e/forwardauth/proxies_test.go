@@ -141,6 +141,10 @@ func (s site) endpoints() []string {
 
 // nginx asks over the unix socket.
 func nginx(s site) ([]string, error) {
+	headers, err := shipped("nginx/gatehouse_headers.conf")
+	if err := errors.Join(err, s.write("gatehouse_headers.conf", headers)); err != nil {
+		return nil, err
+	}
 	var server strings.Builder
 	for _, e := range s.endpoints() {
 		ask, err := shipped("nginx/gatehouse.conf", "/_gatehouse", "/_"+e, "@gatehouse_refused", "@refused_"+e, "gatehouse/auth/nginx", "gatehouse/auth/"+e)
@@ -261,9 +265,18 @@ func traefik(s site) ([]string, error) {
 }
 
 func caddy(s site) ([]string, error) {
-	snippet, err := shipped("caddy/gatehouse.caddy")
+	headers, err := shipped("caddy/gatehouse_headers.caddy")
 	if err != nil {
 		return nil, err
+	}
+	const include = "import gatehouse_headers.caddy\n"
+	snippets := include
+	for _, e := range s.endpoints() {
+		snippet, err := shipped("caddy/gatehouse.caddy", include, "", "(gatehouse)", "(ask_"+e+")", "127.0.0.1:4180", s.ask, "/auth/caddy", "/auth/"+e)
+		if err != nil {
+			return nil, err
+		}
+		snippets += snippet
 	}
 	var routes strings.Builder
 	for i, path := range s.direct {
@@ -275,7 +288,7 @@ func caddy(s site) ([]string, error) {
 			fmt.Fprintf(&routes, "\t@%s path %s %s/*\n", r.name, r.prefix, r.prefix)
 			matcher = "@" + r.name
 		}
-		fmt.Fprintf(&routes, "\troute %s {\n\t\timport gatehouse %s /auth/%s\n\t\treverse_proxy %s\n\t}\n", matcher, s.ask, r.endpoint, r.upstream)
+		fmt.Fprintf(&routes, "\troute %s {\n\t\timport ask_%s\n\t\treverse_proxy %s\n\t}\n", matcher, r.endpoint, r.upstream)
 	}
 	text, err := shipped("caddy/Caddyfile", "http://:8000 {", "http://:"+s.listen[strings.LastIndexByte(s.listen, ':')+1:]+" {\n\tbind 127.0.0.1")
 	if err != nil {
@@ -283,5 +296,5 @@ func caddy(s site) ([]string, error) {
 	}
 	start, end := strings.Index(text, "\troute {\n"), strings.LastIndex(text, "}")
 	text = text[:start] + routes.String() + text[end:]
-	return []string{"run", "--config", "Caddyfile"}, errors.Join(s.write("gatehouse.caddy", snippet), s.write("Caddyfile", text))
+	return []string{"run", "--config", "Caddyfile"}, errors.Join(s.write("gatehouse_headers.caddy", headers), s.write("gatehouse.caddy", snippets), s.write("Caddyfile", text))
 }

@@ -408,17 +408,17 @@ func TestServiceThatHangsOpensNothing(t *testing.T) {
 // TestConnectionNamesAHeaderWithoutX: the names of identity headers are the
 // operator's choice.
 func TestConnectionNamesAHeaderWithoutX(t *testing.T) {
-	files := map[string]string{"nginx": "protect_nginx.conf", "haproxy": "haproxy.cfg", "caddy": "gatehouse.caddy", "traefik": "dynamic.yml"}
+	files := map[string]string{"nginx": "gatehouse_headers.conf", "haproxy": "haproxy.cfg", "caddy": "gatehouse_headers.caddy", "traefik": "dynamic.yml"}
+	times := map[string]int{"nginx": 1, "haproxy": 1, "caddy": 5, "traefik": 1}
 	for _, p := range proxies() {
 		configure := p.configure
 		p.configure = func(s site) ([]string, error) {
 			args, err := configure(s)
-			err = errors.Join(err, edit(filepath.Join(s.dir, files[p.name]), "X-User-Tenant", "Remote-User"))
-			switch p.name {
-			case "nginx":
-				err = errors.Join(err, edit(filepath.Join(s.dir, files[p.name]), "upstream_http_x_user_tenant", "upstream_http_remote_user"))
-			case "caddy": // names them twice
+			for range times[p.name] {
 				err = errors.Join(err, edit(filepath.Join(s.dir, files[p.name]), "X-User-Tenant", "Remote-User"))
+			}
+			if p.name == "nginx" {
+				err = errors.Join(err, edit(filepath.Join(s.dir, files[p.name]), "upstream_http_x_user_tenant", "upstream_http_remote_user"))
 			}
 			return args, err
 		}

@@ -15,6 +15,7 @@ import (
 	"gatehouse/core/permission/report"
 	"gatehouse/internal/cli/decide"
 	"gatehouse/internal/cli/matrix"
+	"gatehouse/internal/cli/snippet"
 	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/version"
 )
@@ -73,7 +74,7 @@ func rootCommand() *cobra.Command {
 	group(root, aboutTables,
 		decide.ExplainCommand(), decide.WhoCanCommand(), decide.WhatCanCommand(), matrix.Command(),
 		lintCommand(), decide.TestCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
-	group(root, configurations, checkCommand(), schemaCommand())
+	group(root, configurations, checkCommand(), schemaCommand(), snippet.Command())
 	return root
 }
 

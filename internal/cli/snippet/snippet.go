@@ -1,0 +1,96 @@
+// Package snippet has the command that writes the lists of headers which the
+// configuration of a proxy needs.
+package snippet
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/internal/offline"
+)
+
+// Command is gatehouse snippet.
+func Command() *cobra.Command {
+	var source offline.Source
+	c := &cobra.Command{
+		Use:   "snippet [flags] --config FILE PROXY",
+		Short: "Write the header lists of a proxy's configuration",
+		Long: `Write what the configuration of a proxy says about headers, for the gate of a
+configuration: every header of upstream_headers and strip_headers and, with
+hide_credentials, those of credentials. A header that the proxy's list lacks
+reaches the upstream as the client sent it, so renew the list when the gate's
+configuration changes.
+
+` + listed(),
+		Example: `  gatehouse snippet nginx --config gatehouse.yaml > gatehouse_headers.conf
+  gatehouse snippet caddy --config forwardauth.yaml --gate main > gatehouse_headers.caddy`,
+		ValidArgs: names(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := choose(args)
+			if err != nil {
+				return err
+			}
+			text, err := write(p, source)
+			if err == nil {
+				_, err = fmt.Fprint(cmd.OutOrStdout(), text)
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&source.File, "config", "", "`file` with the gate's configuration: gatehouse.yaml, or forwardauth.yaml that holds some")
+	c.Flags().StringVar(&source.Gate, "gate", "", "`name` of the gate of gatehouse-forwardauth, where the file holds several")
+	_ = c.MarkFlagFilename("config", "yaml", "yml", "json")
+	return c
+}
+
+func choose(args []string) (*proxy, error) {
+	if len(args) == 1 {
+		if at := slices.IndexFunc(proxies, func(p proxy) bool { return p.name == args[0] }); at >= 0 {
+			return &proxies[at], nil
+		}
+	}
+	return nil, fmt.Errorf("name one proxy: %s", strings.Join(names(), ", "))
+}
+
+func write(p *proxy, source offline.Source) (string, error) {
+	if source.File == "" {
+		return "", errors.New("name the gate's configuration with --config")
+	}
+	found, err := source.Find()
+	if err != nil {
+		return "", err
+	}
+	headers, err := found.HeaderNames()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", found.Name, err)
+	}
+	l := lists{Identity: headers.Identity, Copied: headers.Identity, Credentials: headers.Credentials}
+	if found.HideCredentials {
+		l.Copied = slices.Concat(headers.Identity, headers.Credentials)
+	}
+	if len(l.Copied) == 0 {
+		return "", fmt.Errorf("%s has no upstream_headers, strip_headers or hide_credentials: there is no header to list", found.Name)
+	}
+	return p.text(l)
+}
+
+func names() []string {
+	all := make([]string, len(proxies))
+	for i := range proxies {
+		all[i] = proxies[i].name
+	}
+	return all
+}
+
+// listed says what is written for each proxy.
+func listed() string {
+	var b strings.Builder
+	for _, p := range proxies {
+		fmt.Fprintf(&b, "  %-15s %s\n", p.name, p.what)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
