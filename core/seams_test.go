@@ -300,7 +300,7 @@ func (e echo) Respond(_ context.Context, call *Call, body []byte) (Response, err
 	return Response{Status: 200, Header: header, Body: append([]byte("got "), body...)}, e.fail
 }
 
-func TestEndpointIsAnsweredByTheGate(t *testing.T) {
+func TestEndpointIsServedByTheGate(t *testing.T) {
 	g, events := testGate(t, func(o *Options) {
 		o.Endpoints = []Endpoint{
 			{Path: "/callback", Methods: []string{"POST"}, MaxBody: 8, Handler: echo{}},

@@ -46,6 +46,22 @@ func TestSecretsInARefusedTargetStayOutOfTheLog(t *testing.T) {
 	}
 }
 
+func TestDecisionNamesIssuerClientAndActor(t *testing.T) {
+	r := &core.Request{Method: "GET", Target: "/"}
+	p := &core.Principal{
+		Subject: "ada", Issuer: "https://id.test/", ClientID: "assistant", Kind: core.KindJWT,
+		Actor: &core.Actor{Subject: "agent-7", Issuer: "https://agents.test/", ClientID: "runner"},
+	}
+	got := record(slog.LevelDebug, core.Event{Request: r, Decision: &core.Decision{Outcome: core.Allow, Principal: p}})
+	if want := "sub=ada kind=jwt iss=https://id.test/ client_id=assistant actor=agent-7 actor_iss=https://agents.test/ actor_client_id=runner\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	p.Issuer, p.ClientID, p.Actor = "", "", nil
+	if got := record(slog.LevelDebug, core.Event{Request: r, Decision: &core.Decision{Outcome: core.Allow, Principal: p}}); !strings.HasSuffix(got, "sub=ada kind=jwt\n") {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestFailuresWarnAndAdmissionsAreQuiet(t *testing.T) {
 	r := &core.Request{Method: "GET", Target: "/"}
 	if got := record(slog.LevelWarn, core.Event{Request: r, Decision: &core.Decision{Status: 503, Cause: errors.New("down")}}); !strings.Contains(got, "level=WARN") {

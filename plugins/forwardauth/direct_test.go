@@ -31,7 +31,7 @@ func bodyOf(t *testing.T, response *http.Response) string {
 
 // A response of the gate itself has the status 200, which in the response to an auth
 // request means that the request may pass.
-func TestOwnEndpointAnswerIsNoAdmission(t *testing.T) {
+func TestOwnEndpointResponseIsNoAdmission(t *testing.T) {
 	r := newRig(t, onLoopback+withDirect, metadata)
 	eachDialect(t, func(t *testing.T, d *dialect) {
 		for _, target := range []string{metadataPath, "/%2ewell-known/oauth-protected-resource/mcp", metadataPath + "?x=1"} {

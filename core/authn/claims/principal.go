@@ -109,6 +109,9 @@ func (s Set) actor() (*core.Actor, error) {
 			return nil, fmt.Errorf("act: %w", err)
 		}
 	}
+	if actor == (core.Actor{}) {
+		return nil, errors.New("act names no actor")
+	}
 	return &actor, nil
 }
 
