@@ -40,7 +40,8 @@ func (n Node) Place() Place {
 	return n.text.Place(n.Line, n.Column)
 }
 
-// IsMap, IsList and IsText tell what the value is.
+// IsMap reports whether the value is a map, IsList whether it is a list, and
+// IsText whether it is a text.
 func (n Node) IsMap() bool { return n.Node != nil && n.real().Kind == yaml.MappingNode }
 
 // IsList tells a list.
