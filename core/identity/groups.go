@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// GroupsHeader is how Kong's acl plugin tells the upstream of the
+// groupsHeader is how Kong's acl plugin tells the upstream of the
 // groups. Where there are groups, the client's own copies are removed.
-const GroupsHeader = "X-Authenticated-Groups"
+const groupsHeader = "X-Authenticated-Groups"
 
 // groupsOf reads the caller's groups from the first of the claims that is
 // present. Where groups are configured they are not nil: a caller without any is in no group, which is

@@ -63,7 +63,7 @@ type Options struct {
 	Hide *core.Extractor
 	// Groups are the claims that may hold the caller's groups, for plugins of
 	// the gateway itself; the first that is present counts. Empty: none. The
-	// name GroupsHeader is then removed from every request.
+	// name groupsHeader is then removed from every request.
 	Groups []core.ClaimPath
 }
 
@@ -79,7 +79,7 @@ const scopeClaim = "scope"
 func New(o Options) (*Headers, error) {
 	h := &Headers{hide: o.Hide, groups: o.Groups}
 	if len(o.Groups) > 0 {
-		o.Strip = append(slices.Clone(o.Strip), GroupsHeader)
+		o.Strip = append(slices.Clone(o.Strip), groupsHeader)
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Claims)) {
 		if err := checkHeaderName(name); err != nil {

@@ -208,7 +208,7 @@ func (a *activityCheck) checkRequirements() {
 	if problem := oneOfProblem(report.Quote(r.AAL), r.AAL, AssuranceLevels); r.AAL != "" && problem != "" {
 		a.problems.Add(a.part("require.aal"), "%s", problem)
 	}
-	if r.MaxAge != 0 && !IsAge(r.MaxAge) {
+	if r.MaxAge != 0 && !isAge(r.MaxAge) {
 		a.problems.Add(a.part("require.max_age"), "%s is not an age; use whole seconds, one at least", r.MaxAge)
 	}
 	if r.When != "" && a.parts.path != nil {
@@ -294,5 +294,5 @@ func oneOfProblem(what, word string, known []string) string {
 	return what + " is not known" + report.DidYouMean(word, known) + "; use one of " + strings.Join(known, ", ")
 }
 
-// IsAge reports whether a duration can be a Requirements.MaxAge.
-func IsAge(d time.Duration) bool { return d >= time.Second && d%time.Second == 0 }
+// isAge reports whether a duration can be a Requirements.MaxAge.
+func isAge(d time.Duration) bool { return d >= time.Second && d%time.Second == 0 }

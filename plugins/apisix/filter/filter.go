@@ -39,7 +39,13 @@ func (*Filter) Name() string { return "gatehouse" }
 
 // ParseConf finds or builds the gate of a configuration. APISIX sends it again for
 // every route after any edit, so gates are shared by content.
-func (f *Filter) ParseConf(in []byte) (any, error) { return f.gates.Gate(in) }
+func (f *Filter) ParseConf(in []byte) (any, error) {
+	gate, err := f.gates.Gate(in)
+	if err != nil {
+		return nil, err
+	}
+	return gate, checkAdded(gate.ResponseHeaders())
+}
 
 // RequestFilter decides one request. It goes on to the upstream unless a response is
 // written.
@@ -82,10 +88,20 @@ var notAdded = []string{
 	"Location", "Server", "Transfer-Encoding", "WWW-Authenticate",
 }
 
+// checkAdded refuses a gate that may set headers which APISIX leaves out.
+func checkAdded(names []string) error {
+	for _, set := range names {
+		if slices.ContainsFunc(notAdded, func(name string) bool { return strings.EqualFold(name, set) }) {
+			return fmt.Errorf("APISIX does not add the header %s to a response", set)
+		}
+	}
+	return nil
+}
+
 func addToResponse(r pkgHTTP.Request, lines []core.Header) error {
 	for _, h := range lines {
-		if slices.ContainsFunc(notAdded, func(name string) bool { return strings.EqualFold(name, h.Name) }) {
-			return fmt.Errorf("APISIX does not add the header %s to a response", h.Name)
+		if err := checkAdded([]string{h.Name}); err != nil {
+			return err
 		}
 		r.RespHeader().Add(h.Name, h.Value)
 	}
