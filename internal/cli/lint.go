@@ -11,6 +11,7 @@ import (
 )
 
 type lintCommandOptions struct {
+	table    tables.Flags
 	output   terminal.OutputFlags
 	rules    bool
 	silenced bool
@@ -19,11 +20,12 @@ type lintCommandOptions struct {
 func lintCommand() *cobra.Command {
 	var o lintCommandOptions
 	c := &cobra.Command{
-		Use:   "lint [flags] FILE...",
+		Use:   "lint [flags] [FILE...]",
 		Short: "Find probable mistakes in a permission table",
-		Long: `Find probable mistakes in a permission table: activities that are redundant or
-never decide, regexes that match more than they seem to, public activities that
-overlap guarded ones. Several files are merged into one table.
+		Long: `Find probable mistakes in a permission table: activities by which a call passes
+without the permission, requirement or condition that another one puts on it,
+activities that are redundant or never decide, regexes that match more than they
+seem to. Several files are merged into one table.
 
 Overlaps are found by intersecting the regexes, not by sampling. Each comes with
 a witness, a call that shows it; try it with gatehouse explain.
@@ -33,13 +35,15 @@ before:
 
     # lint:ignore crosses-segments: the importer owns everything below
     - POST /import/.*`,
-		Example: `  gatehouse lint permissions.yaml
+		Example: `  gatehouse lint
+  gatehouse lint --table permissions.yaml
   gatehouse lint base.yaml orders.yaml
   gatehouse lint --output json tables/
   gatehouse lint --rules`,
 		ValidArgsFunction: terminal.CompleteTables,
 		RunE:              o.run,
 	}
+	o.table.Register(c)
 	o.output.Register(c)
 	c.Flags().BoolVar(&o.rules, "rules", false, "list the rules and stop")
 	c.Flags().BoolVar(&o.silenced, "silenced", false, "print the silenced findings too, with their reasons")
@@ -50,10 +54,8 @@ func (o *lintCommandOptions) run(cmd *cobra.Command, args []string) error {
 	if o.rules {
 		return o.listRules(cmd)
 	}
-	if len(args) == 0 {
-		return fmt.Errorf("no file is named; give the files of one table, as in: gatehouse lint %s", tables.DefaultName)
-	}
-	t, err := tables.Load(cmd.InOrStdin(), args...)
+	o.table.Paths = append(o.table.Paths, args...)
+	t, err := o.table.Load(cmd)
 	if err != nil {
 		return err
 	}

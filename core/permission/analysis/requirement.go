@@ -34,6 +34,11 @@ func (a *Area) Demand() Demand {
 	return Demand{&a.Require, ""}
 }
 
+// Empty reports whether nothing is required.
+func (d Demand) Empty() bool {
+	return len(d.AllScopes)+len(d.AnyScope)+len(d.Credentials) == 0 && d.AAL == "" && d.MaxAge == 0 && d.When == ""
+}
+
 // Weaker reports whether every caller who meets b meets a too. Conditions that
 // are written differently are not compared: unknown.
 func Weaker(a, b Demand) Truth {

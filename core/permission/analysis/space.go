@@ -188,6 +188,11 @@ func (a *Area) CoversHost(host string) bool {
 	return len(a.Hosts) == 0 || slices.ContainsFunc(a.Hosts, func(p string) bool { return pattern.HostMatches(p, host) })
 }
 
+// Covers reports whether the activity covers a call.
+func (a *Area) Covers(c *Call) bool {
+	return a.CoversMethod(c.Method) && a.CoversHost(c.Host) && a.Regex.MatchString(c.Path)
+}
+
 func sharedHosts(a, b *Area) bool {
 	return len(a.Hosts) == 0 || len(b.Hosts) == 0 || sharedHost(a, b) != ""
 }

@@ -4,7 +4,6 @@ package lint
 import (
 	"cmp"
 	"errors"
-	"slices"
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
@@ -21,8 +20,9 @@ type LintRule struct {
 // LintRules lists everything that Lint looks for.
 var LintRules = []LintRule{
 	{"overlap-public", "a public activity covers calls that a permission or the authenticated section guards"},
-	{"also-opened-by", "a call with an activity of its own is opened by another permission's wildcard too"},
-	{"bypassed-requirement", "a call with a requirement is covered by an activity that lacks it"},
+	{"overlap-authenticated", "an authenticated activity overrides a permission"},
+	{"also-opened-by", "a call with a permission of its own is opened by another permission too"},
+	{"bypassed-requirement", "a call with a requirement or condition passes by an activity that lacks it"},
 	{"duplicate", "two activities of one owner cover exactly the same calls"},
 	{"redundant", "an activity covers nothing that the others of its owner do not"},
 	{"unreachable", "an activity covers nothing, or never has a say"},
@@ -68,7 +68,10 @@ func Lint(table *permission.Table, files []*permission.File, texts map[string][]
 	if err != nil {
 		return nil, err
 	}
-	l := &linter{table: table, files: files, all: all}
+	l := &linter{table: table, files: files, all: all, order: map[*analysis.Area]int{}}
+	for i, a := range all {
+		l.order[a] = i
+	}
 	l.names()
 	for _, a := range all {
 		l.regex(a)
@@ -83,6 +86,8 @@ type linter struct {
 	table    *permission.Table
 	files    []*permission.File
 	all      []*analysis.Area
+	order    map[*analysis.Area]int
+	near     map[*analysis.Area][]analysis.Neighbour
 	findings []Finding
 }
 
@@ -98,7 +103,8 @@ func (l *linter) calls() error {
 		l.add(Finding{Rule: "undecided", Place: p.A.PathPlace, home: p.A.Place, Other: &p.B.Place,
 			Text: "what the two regexes share is too large to decide; split them into several activities"})
 	}
-	flagged := map[*analysis.Area]bool{}
+	l.near = near
+	redundant := map[*analysis.Area]bool{}
 	for i := len(l.all) - 1; i >= 0; i-- {
 		a := l.all[i]
 		if a.Paths == nil {
@@ -106,21 +112,26 @@ func (l *linter) calls() error {
 				Text: "the regex is too large to compare with others; split it into several activities"})
 			continue
 		}
-		n := near[a]
-		for _, check := range []func(*analysis.Area, []analysis.Neighbour, map[*analysis.Area]bool) error{l.unreachable, l.redundant} {
-			if !flagged[a] {
-				if err := undecided(l, a, check(a, n, flagged)); err != nil {
-					return err
-				}
-			}
+		if err := undecided(l, a, l.activity(a, redundant)); err != nil {
+			return err
 		}
-		if flagged[a] {
-			continue
-		}
-		for _, check := range []func(*analysis.Area, []analysis.Neighbour) error{l.overlapPublic, l.bypassedRequirement, l.alsoOpenedBy} {
-			if err := undecided(l, a, check(a, n)); err != nil {
-				return err
-			}
+	}
+	return nil
+}
+
+// activity looks at one activity beside the others. One that is redundant is done
+// with: the others of its owner open and require the same.
+func (l *linter) activity(a *analysis.Area, redundant map[*analysis.Area]bool) error {
+	if never, err := l.unreachable(a); never || err != nil {
+		return errors.Join(err, l.bypassedRequirement(a))
+	}
+	var err error
+	if redundant[a], err = l.redundant(a, redundant); redundant[a] || err != nil {
+		return err
+	}
+	for _, check := range []func(*analysis.Area) error{l.overlapPublic, l.overlapAuthenticated, l.bypassedRequirement, l.alsoOpenedBy} {
+		if err := check(a); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -162,6 +173,12 @@ func beyond(a *analysis.Area, others []analysis.Neighbour) (call analysis.Call, 
 	return analysis.Call{}, false, nil
 }
 
+// within reports whether others cover every call that a covers.
+func within(a *analysis.Area, others ...analysis.Neighbour) (bool, error) {
+	_, more, err := beyond(a, others)
+	return !more, err
+}
+
 func those(list []analysis.Neighbour, keep func(analysis.Neighbour) bool) []analysis.Neighbour {
 	var kept []analysis.Neighbour
 	for _, n := range list {
@@ -170,153 +187,6 @@ func those(list []analysis.Neighbour, keep func(analysis.Neighbour) bool) []anal
 		}
 	}
 	return kept
-}
-
-func (l *linter) unreachable(a *analysis.Area, near []analysis.Neighbour, flagged map[*analysis.Area]bool) error {
-	if a.Paths.Empty() {
-		flagged[a] = true
-		l.add(Finding{Rule: "unreachable", Place: a.PathPlace, home: a.Place,
-			Text: "the regex matches no canonical path, so the activity covers nothing; mend it or remove it"})
-		return nil
-	}
-	over := those(near, func(n analysis.Neighbour) bool { return analysis.Outranks(n.Area, a) })
-	if len(over) == 0 {
-		return nil
-	}
-	if _, some, err := beyond(a, over); some || err != nil {
-		return err
-	}
-	flagged[a] = true
-	l.add(Finding{Rule: "unreachable", Place: a.Place, home: a.Place, Witness: &over[0].Shared, Other: &over[0].Place,
-		Text: "the " + a.Section.String() + " activity never has a say: " + owners(over) + " " + take(over) + " all its calls; remove it, or mark it override if it is the exception"})
-	return nil
-}
-
-func (l *linter) redundant(a *analysis.Area, near []analysis.Neighbour, flagged map[*analysis.Area]bool) error {
-	same := those(near, func(n analysis.Neighbour) bool {
-		return !flagged[n.Area] && n.Section == a.Section && n.Permission == a.Permission && n.Override == a.Override &&
-			analysis.Weaker(n.Demand(), a.Demand()) == analysis.Yes
-	})
-	if len(same) == 0 {
-		return nil
-	}
-	if _, some, err := beyond(a, same); some || err != nil {
-		return err
-	}
-	flagged[a] = true
-	f := Finding{Rule: "redundant", Place: a.Place, home: a.Place, Witness: &same[0].Shared, Other: &same[0].Place}
-	equal := func(n analysis.Neighbour) bool { return analysis.Weaker(a.Demand(), n.Demand()) == analysis.Yes }
-	for _, n := range same {
-		_, more, err := beyond(n.Area, []analysis.Neighbour{{Area: a}})
-		if err != nil {
-			return err
-		}
-		if !more && equal(n) {
-			f.Rule, f.Witness, f.Other = "duplicate", &n.Shared, &n.Place
-			f.Text = a.Owner() + " covers exactly the same calls at " + n.Place.String() + "; remove one of the two"
-			l.add(f)
-			return nil
-		}
-	}
-	switch {
-	case !slices.ContainsFunc(same, equal):
-		f.Rule = "bypassed-requirement"
-		f.Text = "the requirement never counts: " + a.Owner() + " covers the same calls without it at " + same[0].Place.String() + "; require it there too, or keep the calls out of it"
-	default:
-		f.Text = "the activity adds nothing to what " + a.Owner() + " covers otherwise; remove it"
-	}
-	l.add(f)
-	return nil
-}
-
-// overlapPublic looks at a public activity and what guards its calls.
-func (l *linter) overlapPublic(a *analysis.Area, near []analysis.Neighbour) error {
-	if a.Section != permission.InPublic {
-		return nil
-	}
-	guarded := those(near, func(n analysis.Neighbour) bool { return n.Section != permission.InPublic })
-	if len(guarded) == 0 {
-		return nil
-	}
-	n := guarded[0]
-	text := "not public after all where " + owners(guarded) + " " + cover(guarded) + " the call too; the stricter section decides"
-	if a.Override {
-		text = "overrides " + owners(guarded) + ": anybody may make the call"
-	}
-	l.add(Finding{Rule: "overlap-public", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place, Text: text})
-	return nil
-}
-
-// bypassedRequirement looks for ways around the requirement of an activity.
-func (l *linter) bypassedRequirement(a *analysis.Area, near []analysis.Neighbour) error {
-	around := those(near, func(n analysis.Neighbour) bool {
-		return n.Section == a.Section && n.Section != permission.InPublic && analysis.Weaker(a.Demand(), n.Demand()) == analysis.No
-	})
-	if len(around) == 0 {
-		return nil
-	}
-	n := around[0]
-	text := owners(around) + " " + cover(around) + " the call without the requirement; require it there too, or keep the call out of it"
-	l.add(Finding{Rule: "bypassed-requirement", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place, Text: text})
-	return nil
-}
-
-// alsoOpenedBy looks for words that pass for ids: /users/export next to
-// /users/[^/]+ of another permission.
-func (l *linter) alsoOpenedBy(a *analysis.Area, near []analysis.Neighbour) error {
-	if a.Section != permission.InPermission {
-		return nil
-	}
-	depth, ok, err := segments(a.Paths)
-	if !ok || err != nil {
-		return err
-	}
-	var wild []analysis.Neighbour
-	for _, n := range those(near, func(n analysis.Neighbour) bool {
-		return n.Section == permission.InPermission && n.Permission != a.Permission
-	}) {
-		opens, err := l.coversMore(n, a, depth)
-		if err != nil {
-			return err
-		}
-		if opens {
-			wild = append(wild, n)
-		}
-	}
-	if len(wild) == 0 {
-		return nil
-	}
-	n := wild[0]
-	l.add(Finding{Rule: "also-opened-by", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place,
-		Text: owners(wild) + " " + open(wild) + " the call too, by " + n.Activity.String() + "; leave it out of that regex, or say that it is meant"})
-	return nil
-}
-
-// coversMore reports whether all paths of a, and others, are matched by n, which
-// has the same number of segments and so was not meant to cover everything
-// below.
-func (l *linter) coversMore(n analysis.Neighbour, a *analysis.Area, depth int) (bool, error) {
-	d, ok, err := segments(n.Paths)
-	if !ok || d != depth || err != nil {
-		return false, err
-	}
-	if _, some, err := automaton.Beyond([]*automaton.Language{a.Paths}, n.Paths); some || err != nil {
-		return false, err
-	}
-	_, more, err := automaton.Beyond([]*automaton.Language{n.Paths}, a.Paths)
-	return more, err
-}
-
-// segments counts the segments of the paths of a language; ok is false where
-// they differ.
-func segments(paths *automaton.Language) (n int, ok bool, err error) {
-	path, ok, err := automaton.Witness(paths)
-	if !ok || err != nil {
-		return 0, false, err
-	}
-	n = countSlashes(path)
-	_, other, err := automaton.Beyond([]*automaton.Language{paths}, withSlashes(n))
-	return n, !other, err
 }
 
 // byPlace is the order in which people read findings.

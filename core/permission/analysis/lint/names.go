@@ -41,7 +41,7 @@ func (l *linter) permission(p *permission.Permission, granted map[string]bool) {
 		l.name("empty", p.Place, "permission "+quoted(p.Name)+" has no activity, so it allows nothing; give it one or remove it")
 	}
 	if !granted[p.Name] {
-		l.name("ungranted", p.Place, "no role and no scope grants permission "+quoted(p.Name)+", so only a credential that states it can use it; grant it or remove it")
+		l.name("ungranted", p.Place, "no role and no scope grants permission "+quoted(p.Name)+", so only a credential that states it can use it; grant it if others shall have it")
 	}
 }
 

@@ -2,12 +2,10 @@ package lint
 
 import (
 	"fmt"
-	"gatehouse/core/permission/analysis"
 	"slices"
-	"strconv"
 	"strings"
 
-	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/analysis"
 )
 
 // owners names those whom activities belong to, a few of them.
@@ -50,8 +48,3 @@ func quoted(s string) string { return `"` + s + `"` }
 func contains(list []string, s string) bool { return slices.Contains(list, s) }
 
 func countSlashes(path string) int { return strings.Count(path, "/") }
-
-// withSlashes is the language of all texts with n slashes.
-func withSlashes(n int) *automaton.Language {
-	return automaton.MustCompile(`(?s)[^/]*(?:/[^/]*){` + strconv.Itoa(min(n, 500)) + `}`)
-}
