@@ -22,7 +22,7 @@ func TestCheckFindsEveryOpenRoute(t *testing.T) {
 	open, closed := 0, 0
 	for range 1000 {
 		text := randomRoutes(r)
-		c, err := loadConfig(write(t, "apisix.yaml", text), 1, nil, environment(nil))
+		c, err := loadConfig(write(t, "apisix.yaml", text), 1, nil, environment(nil), false)
 		if err != nil {
 			t.Fatalf("%s\n%v", text, err)
 		}

@@ -24,6 +24,8 @@ type config struct {
 	upstreams     map[string]*upstream
 	pluginConfigs map[string]*pluginSet
 	globalRules   []*pluginSet
+	// skipped is what the file has beyond that.
+	skipped []leftOut
 	// referenced are the environment variables that the file refers to, as
 	// "NAME=value".
 	referenced []string
@@ -93,8 +95,9 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 // finished: APISIX does not apply it.
 var errNoEnd = errors.New(`the file does not end in "#END"; APISIX applies apisix.yaml only with that last line`)
 
-// loadConfig reads apisix.yaml. lookup finds environment variables.
-func loadConfig(file string, version int64, enabled map[string]bool, lookup func(string) (string, bool)) (*config, error) {
+// loadConfig reads apisix.yaml. lookup finds environment variables. With skip, what
+// is not supported is left out.
+func loadConfig(file string, version int64, enabled map[string]bool, lookup func(string) (string, bool), skip bool) (*config, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -110,6 +113,7 @@ func loadConfig(file string, version int64, enabled map[string]bool, lookup func
 	if err != nil {
 		return nil, err
 	}
+	r.skip = skip
 	cr := &configReader{reader: r, enabled: enabled, config: &config{
 		version: version, referenced: used, services: map[string]*service{}, upstreams: map[string]*upstream{}, pluginConfigs: map[string]*pluginSet{},
 	}}
@@ -117,6 +121,7 @@ func loadConfig(file string, version int64, enabled map[string]bool, lookup func
 	if err := r.err(); err != nil {
 		return nil, err
 	}
+	cr.config.skipped = r.skipped
 	return cr.config, nil
 }
 

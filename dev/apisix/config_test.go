@@ -128,7 +128,7 @@ func TestProblems(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, "apisix.yaml", c.text)
-			_, err := loadConfig(file, 1, nil, environment(nil))
+			_, err := loadConfig(file, 1, nil, environment(nil), false)
 			got := strings.ReplaceAll(fmt.Sprint(err), file, "FILE")
 			if got != c.want {
 				t.Errorf("got\n%s\nwant\n%s", got, c.want)
@@ -139,7 +139,7 @@ func TestProblems(t *testing.T) {
 
 func TestPluginThatConfigYAMLDoesNotEnable(t *testing.T) {
 	file := write(t, "apisix.yaml", "routes: [{uri: /, plugins: {cors: {}}}]\n#END")
-	_, err := loadConfig(file, 1, map[string]bool{"ext-plugin-pre-req": true}, environment(nil))
+	_, err := loadConfig(file, 1, map[string]bool{"ext-plugin-pre-req": true}, environment(nil), false)
 	if want := file + ":1:35: routes[0].plugins.cors: config.yaml does not enable this plugin"; fmt.Sprint(err) != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -151,7 +151,7 @@ routes:
   - {id: ${{ID}}, uri: "${{URI}}", priority: ${{PRIORITY:= 7 }}, upstream: {nodes: {"${{HOST:=127.0.0.1:1}}": 1}}}
 # the end may be followed by white space only
 #END  `+"\n")
-	c, err := loadConfig(file, 1, nil, environment(map[string]string{"ID": "a", "URI": "/x", "HOST": "up.test:81"}))
+	c, err := loadConfig(file, 1, nil, environment(map[string]string{"ID": "a", "URI": "/x", "HOST": "up.test:81"}), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ upstreams:
   - {id: list, nodes: [{host: a.test, port: 81, weight: 2}, {host: b.test, weight: 0}, {host: "::1", port: 82, weight: 1}]}
   - {id: none, nodes: {}}
 #END`)
-	c, err := loadConfig(file, 1, nil, environment(nil))
+	c, err := loadConfig(file, 1, nil, environment(nil), false)
 	if err != nil {
 		t.Fatal(err)
 	}

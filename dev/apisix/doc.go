@@ -24,7 +24,8 @@
 //     nginx_config.envs, the list of plugins, and the attributes that change
 //     nothing here. deployment must say standalone (config_provider yaml).
 //
-// Anything else is an error with its place and path. The real gateway ignores
+// Anything else is an error with its place and path, unless
+// [Options.SkipUnsupported] leaves it out. The real gateway ignores
 // much of it silently; a tool to develop with should not.
 //
 // # Differences that are meant

@@ -30,10 +30,14 @@ type Options struct {
 
 	// RunnerCommand starts the plugin runner (APISIX's ext-plugin.cmd): a program
 	// on PATH, an absolute path, or one relative to Dir. RunnerBinary is short for
-	// a command without arguments; a relative path is taken from here. They win
+	// a program with RunnerArgs; a relative path is taken from here. They win
 	// over config.yaml. Without any, requests that need the runner get 503.
 	RunnerCommand []string
 	RunnerBinary  string
+	RunnerArgs    []string
+	// SkipUnsupported leaves out what the local gateway does not run, such as other
+	// plugins and consumers, and says so in the log. Otherwise it is an error.
+	SkipUnsupported bool
 	// RunnerSocket is the socket of a runner that another process started
 	// (APISIX's ext-plugin.path_for_test). It is then neither started nor
 	// stopped here, and its end does not flush the tokens.
@@ -64,7 +68,7 @@ func (o Options) withDefaults() Options {
 	o.RespawnDelay = cmp.Or(o.RespawnDelay, 3*time.Second)
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if o.RunnerBinary != "" && len(o.RunnerCommand) == 0 {
-		o.RunnerCommand = []string{absolute(o.RunnerBinary)}
+		o.RunnerCommand = append([]string{absolute(o.RunnerBinary)}, o.RunnerArgs...)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -158,10 +162,11 @@ func (g *Gateway) load() (changed bool, err error) {
 		}
 		version = max(version, old.config.version+1)
 	}
-	config, err := loadConfig(g.opts.Config, version, g.enabled, os.LookupEnv)
+	config, err := loadConfig(g.opts.Config, version, g.enabled, os.LookupEnv, g.opts.SkipUnsupported)
 	if err != nil {
 		return false, err
 	}
+	g.report(config.skipped)
 	g.loaded = info
 	g.state.Store(newState(config))
 	return true, nil

@@ -65,7 +65,7 @@ func (g *Gateway) startRunner() error {
 		Path: command[0], Args: command[1:], Dir: cmp.Or(g.opts.Dir, filepath.Dir(g.opts.Config)),
 		Env:     runnerEnv(listed, g.runner.socket, os.LookupEnv),
 		Respawn: func(time.Duration) time.Duration { return g.opts.RespawnDelay },
-		Output:  func(pid int, line string) { g.log.Info("runner", "pid", pid, "line", line) },
+		Output:  child.LogTo(g.log, filepath.Base(command[0])),
 		Exited:  func(pid int, err error) { g.runnerExited(m, pid, err) },
 	})
 	if err != nil {

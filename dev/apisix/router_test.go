@@ -9,7 +9,7 @@ import (
 // load reads a configuration from its text.
 func load(t *testing.T, text string) *state {
 	t.Helper()
-	c, err := loadConfig(write(t, "apisix.yaml", text+"\n#END"), 7, nil, environment(nil))
+	c, err := loadConfig(write(t, "apisix.yaml", text+"\n#END"), 7, nil, environment(nil), false)
 	if err != nil {
 		t.Fatal(err)
 	}

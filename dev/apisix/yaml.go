@@ -16,6 +16,10 @@ import (
 type reader struct {
 	file     string
 	problems []error
+	// skip has what is not supported and changes no decision of the local gateway
+	// left out, which is an error otherwise.
+	skip    bool
+	skipped []leftOut
 }
 
 // field reads the value of one key.
@@ -47,6 +51,9 @@ func (r *reader) err() error { return errors.Join(r.problems...) }
 func (r *reader) object(n *yaml.Node, path string, fields map[string]field) {
 	r.pairs(n, path, func(key string, keyNode, value *yaml.Node) {
 		read, ok := fields[key]
+		if !ok && r.leaveOut(key, value, join(path, key)) {
+			return
+		}
 		if !ok {
 			r.problem(keyNode, join(path, key), "not supported by the local gateway; it knows %s",
 				strings.Join(slices.Sorted(maps.Keys(fields)), ", "))

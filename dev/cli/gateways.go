@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,13 +27,28 @@ development and tests, checked against recorded traffic of %[1]s, and not for
 production.`, gateway)
 }
 
+const (
+	skipHelp = "leave out plugins, consumers and the like that are not supported, and say so in the log"
+	argsHelp = "`arguments` of the plugin's process, separated by spaces, such as \"-admin 127.0.0.1:9464\""
+)
+
+// words is a flag of words; a second use adds some.
+type words []string
+
+func (w *words) String() string { return strings.Join(*w, " ") }
+func (w *words) Type() string   { return "words" }
+func (w *words) Set(text string) error {
+	*w = append(*w, strings.Fields(text)...)
+	return nil
+}
+
 func kongCommand() *cobra.Command {
 	o := kong.Options{}
 	c := &cobra.Command{
 		Use:     "kong --config kong.yml",
 		Short:   "Local Kong: DB-less configuration, ProtoBuf:1 plugin protocol",
 		Long:    standIn("Kong"),
-		Example: "  gatehouse-dev kong --config kong.yml --listen 127.0.0.1:8000",
+		Example: "  gatehouse-dev kong --config kong.yml --listen 127.0.0.1:8000\n  gatehouse-dev kong --config kong.yml --skip-unsupported --plugin-args '-admin 127.0.0.1:9464'",
 		Args:    cobra.NoArgs,
 		RunE: untilSignal(func(cmd *cobra.Command, _ []string) (err error) {
 			if o.PluginBinary, err = pluginBinary(o.PluginBinary, kongPlugin); err != nil {
@@ -43,6 +60,8 @@ func kongCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&o.Config, "config", "kong.yml", "declarative configuration `file`; reloaded when it changes")
 	c.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:8000", "`address` to listen on")
+	c.Flags().BoolVar(&o.SkipUnsupported, "skip-unsupported", false, skipHelp)
+	c.Flags().Var((*words)(&o.PluginArgs), "plugin-args", argsHelp)
 	c.Flags().StringVar(&o.PluginBinary, "plugin", "", "plugin `binary`; its name is the plugin's (default: "+kongPlugin+" beside this program)")
 	return c
 }
@@ -56,6 +75,9 @@ func apisixCommand() *cobra.Command {
 		Example: "  gatehouse-dev apisix --config apisix.yaml --listen 127.0.0.1:9080",
 		Args:    cobra.NoArgs,
 		RunE: untilSignal(func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Settings != "" && o.RunnerBinary == "" && len(o.RunnerArgs) > 0 {
+				return errors.New("--plugin-args goes with --runner; ext-plugin.cmd of the settings has its arguments itself")
+			}
 			if o.Settings == "" || o.RunnerBinary != "" {
 				if o.RunnerBinary, err = pluginBinary(o.RunnerBinary, apisixRunner); err != nil {
 					return err
@@ -68,6 +90,8 @@ func apisixCommand() *cobra.Command {
 	c.Flags().StringVar(&o.Config, "config", "apisix.yaml", "standalone configuration `file`; re-read when it changes")
 	c.Flags().StringVar(&o.Settings, "settings", "", "config.yaml, for its ext-plugin.cmd")
 	c.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:9080", "`address` to listen on")
+	c.Flags().BoolVar(&o.SkipUnsupported, "skip-unsupported", false, skipHelp)
+	c.Flags().Var((*words)(&o.RunnerArgs), "plugin-args", argsHelp)
 	c.Flags().StringVar(&o.RunnerBinary, "runner", "", "runner `binary` (default: "+apisixRunner+" beside this program)")
 	c.Flags().StringSliceVar(&o.Env, "env", nil, "`names` of environment variables to pass on to the runner")
 	return c

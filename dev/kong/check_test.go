@@ -30,7 +30,7 @@ func TestCheckFindsEveryOpenRoute(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := loadFile(file, plugin, noVault)
+		s, err := loadFile(file, plugin, noVault, false)
 		report := check.Files([]check.File{{Name: "kong.yml", Content: []byte(text)}}, check.Options{})
 		wrong := slices.ContainsFunc(report.Findings, func(f finding.Finding) bool { return f.Severity == finding.Error })
 		switch {

@@ -23,6 +23,8 @@ type snapshot struct {
 	plugins []*pluginConf
 	// order lists the names of the plugins, the highest priority first.
 	order []string
+	// skipped is what the file has beyond that.
+	skipped []leftOut
 }
 
 type service struct {
@@ -77,12 +79,15 @@ type loader struct {
 	routes    []*route
 	plugins   []*pluginConf
 	upstreams map[string]*upstream
+	// skipped collects what is left out; nil: that is an error.
+	skipped *[]leftOut
 	// ids finds entities by "kind/name" and "kind/id".
 	ids map[string]any
 }
 
-// loadFile reads a declarative config file for one plugin.
-func loadFile(file string, plugin *schema.Plugin, resolver schema.Resolver) (*snapshot, error) {
+// loadFile reads a declarative config file for one plugin. With skip, what is not
+// supported is left out.
+func loadFile(file string, plugin *schema.Plugin, resolver schema.Resolver, skip bool) (*snapshot, error) {
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -92,6 +97,10 @@ func loadFile(file string, plugin *schema.Plugin, resolver schema.Resolver) (*sn
 		return nil, err
 	}
 	l := &loader{tree: t, plugin: plugin, resolver: resolver, upstreams: map[string]*upstream{}, ids: map[string]any{}}
+	var skipped []leftOut
+	if skip {
+		l.skipped = &skipped
+	}
 	l.load()
 	if err := t.err(l.problems); err != nil {
 		return nil, err
@@ -100,7 +109,7 @@ func loadFile(file string, plugin *schema.Plugin, resolver schema.Resolver) (*sn
 	if err := t.err(problems); err != nil {
 		return nil, err
 	}
-	return &snapshot{router: router, plugins: l.plugins, order: pluginOrder(plugin)}, nil
+	return &snapshot{router: router, plugins: l.plugins, order: pluginOrder(plugin), skipped: skipped}, nil
 }
 
 func pluginOrder(plugin *schema.Plugin) []string {
@@ -130,7 +139,9 @@ func (l *loader) checkTopLevel() {
 		switch key {
 		case "_format_version", "_transform", "_comment", "_ignore", "upstreams", "targets", "services", "routes", "plugins":
 		default:
-			l.fail(key, "not supported by the local gateway")
+			if !l.leaveOut(key, key, harmlessSections) {
+				l.fail(key, "not supported by the local gateway")
+			}
 		}
 	}
 	if l.root["_format_version"] != "3.0" {
@@ -163,7 +174,7 @@ func (l *loader) each(path string, data map[string]any, kind string, visit func(
 // check validates an entity without its nested lists and references.
 func (l *loader) check(path string, e *schema.Entity, data map[string]any, without ...string) map[string]any {
 	own := maps.Clone(data)
-	for _, key := range append(without, "_ignore") {
+	for _, key := range slices.Concat(without, l.withoutHarmless(path, data), []string{"_ignore"}) {
 		delete(own, key)
 	}
 	full, problems := e.Check(path, own)
@@ -290,6 +301,9 @@ func (l *loader) loadPlugin(path string, data map[string]any, s *service, r *rou
 	plugin := own.schema
 	if name == l.plugin.Name {
 		plugin, isKongs = l.plugin, false
+	}
+	if (plugin == nil || isKongs && data["consumer"] != nil) && l.leaveOutPlugin(path, name, data) {
+		return
 	}
 	if plugin == nil {
 		known := strings.Join(slices.Sorted(maps.Keys(bundled())), ", ")

@@ -37,7 +37,7 @@ func loadText(t *testing.T, text string) (*snapshot, error) {
 	plugin := scriptSchema(t)
 	t.Chdir(t.TempDir())
 	writeConfig(t, "kong.yml", nil, text)
-	return loadFile("kong.yml", plugin, noVault)
+	return loadFile("kong.yml", plugin, noVault, false)
 }
 
 // TestProblemsAreNamedByLineAndPath: nothing that the gateway cannot do is

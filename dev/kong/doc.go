@@ -22,7 +22,8 @@
 //     config, globally, for a service, a route, or both
 //   - upstreams with round-robin targets
 //
-// Anything else is an error that names its line and path. So is a plugin
+// Anything else is an error that names its line and path, unless
+// [Options.SkipUnsupported] leaves it out. So is a plugin
 // config that the plugin's own schema does not allow. The file is read again
 // when it changes; a bad one is reported and the old one stays.
 //

@@ -25,6 +25,12 @@ type Options struct {
 	// PluginBinary is the plugin to run. Its base name names the socket, as in
 	// Kong. Required.
 	PluginBinary string
+	// PluginArgs are further arguments of the plugin server, as Kong's
+	// pluginserver_NAME_start_cmd has them.
+	PluginArgs []string
+	// SkipUnsupported leaves out what the local gateway does not run, such as other
+	// plugins and consumers, and says so in the log. Otherwise it is an error.
+	SkipUnsupported bool
 	// Listen is "host:port"; default "127.0.0.1:8000".
 	Listen string
 	// Prefix is Kong's prefix folder, where the socket is; it must exist. Default
@@ -122,7 +128,7 @@ func (g *Gateway) startPlugin(ctx context.Context, binary string) error {
 		return err
 	}
 	g.client = newClient(g.plugin.Name, socket)
-	if g.child, err = startServer(binary, prefix, g.opts.Env, g.log); err != nil {
+	if g.child, err = startServer(binary, g.opts.PluginArgs, prefix, g.opts.Env, g.log); err != nil {
 		return err
 	}
 	g.cleanups = append(g.cleanups, func() { g.child.Stop(2 * time.Second); g.client.closeIdle() })
@@ -188,7 +194,7 @@ func (g *Gateway) load() error {
 	next, err := loadFile(g.opts.Config, g.plugin, schema.Resolver{
 		LookupEnv: lookupIn(g.opts.Env),
 		Warn:      func(message string) { g.log.Warn(message) },
-	})
+	}, g.opts.SkipUnsupported)
 	if err != nil {
 		return fmt.Errorf("declarative config:\n%w", err)
 	}
@@ -196,6 +202,7 @@ func (g *Gateway) load() error {
 		g.sequence++ // every load renumbers every config
 		p.seq = g.sequence
 	}
+	g.report(next.skipped)
 	g.snapshot.Store(next)
 	return nil
 }

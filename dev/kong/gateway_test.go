@@ -236,7 +236,7 @@ func TestLogOfThePluginIsPassedOn(t *testing.T) {
 	g := startGateway(t, up, buildPlugin(t, "script"), scriptConfig)
 	do(t, g, up, "log hello", "")
 	g.log.await(t, "[script] hello", 1)
-	g.log.await(t, fmt.Sprintf("[script:%d] ", g.PluginPID()), 1)
+	g.log.await(t, fmt.Sprintf("process=script:%d", g.PluginPID()), 1)
 	g.log.await(t, "stderr says hello", 1)
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,12 +92,12 @@ func respawn(lived time.Duration) time.Duration {
 	return max(0, time.Second-lived)
 }
 
-// startServer runs "<binary> -kong-prefix <prefix>" and keeps it running.
-func startServer(binary, prefix string, env []string, log *slog.Logger) (*child.Child, error) {
+// startServer runs "<binary> <args> -kong-prefix <prefix>" and keeps it running.
+func startServer(binary string, args []string, prefix string, env []string, log *slog.Logger) (*child.Child, error) {
 	name := filepath.Base(binary)
 	return child.Start(child.Spec{
-		Path: binary, Args: []string{"-kong-prefix", prefix}, Env: env, Respawn: respawn,
-		Output: func(pid int, line string) { log.Info(fmt.Sprintf("[%s:%d] %s", name, pid, line)) },
+		Path: binary, Args: append(slices.Clone(args), "-kong-prefix", prefix), Env: env, Respawn: respawn,
+		Output: child.LogTo(log, name),
 		Exited: func(pid int, err error) {
 			log.Info("external pluginserver terminated", "plugin", name, "pid", pid, "reason", reason(err))
 		},

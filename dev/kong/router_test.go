@@ -12,7 +12,7 @@ func routesOf(t *testing.T, lines ...string) *router {
 	t.Helper()
 	file := t.TempDir() + "/kong.yml"
 	writeConfig(t, file, nil, "_format_version: \"3.0\"\nservices:\n- {name: s, host: h}\n- {name: disabled, host: h, enabled: false}\nroutes:\n- "+strings.Join(lines, "\n- ")+"\n")
-	snap, err := loadFile(file, scriptSchema(t), noVault)
+	snap, err := loadFile(file, scriptSchema(t), noVault, false)
 	if err != nil {
 		t.Fatal(err)
 	}
