@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -278,8 +279,15 @@ func (d *dialect) admitted(decision core.Decision, carried []core.Header) []core
 	return slices.Concat(lines, decision.Set, carried)
 }
 
+// errAdmits is for a decision that refuses a request with the status of an admission,
+// which no gate makes.
+var errAdmits = errors.New("a refusal has no status, or one that proxies read as an admission")
+
 // refused is the response that refuses a request.
 func (d *dialect) refused(decision core.Decision) core.Decision {
+	if decision.Status < http.StatusMultipleChoices {
+		decision = core.Refusal(&core.Request{}, errAdmits)
+	}
 	if d.refuse == nil {
 		return decision
 	}

@@ -179,3 +179,14 @@ func TestBodyOfADirectRequestIsBounded(t *testing.T) {
 		t.Errorf("a body that is cut short: %s", text)
 	}
 }
+
+// A refusal with a status of 2xx, or with none, would be an admission to a proxy.
+func TestRefusalWithoutAStatusOfOneIsNoAdmission(t *testing.T) {
+	for i := range dialects {
+		for _, status := range []int{0, 200, 204, 299} {
+			if d := dialects[i].refused(core.Decision{Status: status}); d.Outcome == core.Allow || d.Status < 400 {
+				t.Errorf("%s, %d: status %d", dialects[i].name, status, d.Status)
+			}
+		}
+	}
+}
