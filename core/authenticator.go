@@ -45,6 +45,13 @@ type Refresher interface {
 	Refresh(ctx context.Context, call *Call, c Credential) (Authentication, error)
 }
 
+// OthersJudge is an Authenticator that judges the further values of a credential
+// (Credential.Others), too. The gate refuses them for any other.
+type OthersJudge interface {
+	Authenticator
+	JudgesOthers()
+}
+
 // TokenAuthenticator judges a credential by its value alone, so that the result
 // may be cached (core/cache). The rules of Authenticator hold; what depends on
 // the call as well is checked after it, on every call.

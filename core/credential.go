@@ -17,6 +17,8 @@ const MaxCredential = 16 << 10
 type Credential struct {
 	Place PlaceName
 	Value string
+	// Others are further values in the same place, all to be judged, too; or empty.
+	Others [maxRepeats - 1]string
 	// Parsed is what whoever chose the authenticator has parsed of Value, so
 	// that the authenticator does not parse it again; usually nil. It is
 	// derived from Value alone.
@@ -33,6 +35,7 @@ const (
 	TokenCookie   PlaceName = "token_cookie"   // cookie that holds a bearer token
 	SessionToken  PlaceName = "session_token"  // X-Session-Token
 	BearerToken   PlaceName = "bearer"         // Authorization: Bearer
+	TokenHeader   PlaceName = "token_header"   // header of its own that holds a bearer token
 )
 
 // Place is where a credential may sit in a request.
@@ -48,6 +51,8 @@ type Place struct {
 	Scheme string
 	// Cookie that holds the credential; for a header empty.
 	Cookie string
+	// Chunked tells that the cookie may come in several, name.0, name.1 and so on.
+	Chunked bool
 }
 
 // SessionTokenPlace is where native apps send session tokens of Ory Kratos.
@@ -156,7 +161,7 @@ func (e *Extractor) explicit(r *Request) (c Credential, found bool, err error) {
 // place has is a credential that nothing here can verify: it counts as missing
 // and is explicit all the same.
 func (h *headerPlaces) read(value string) (Credential, error) {
-	value = strings.TrimSpace(value)
+	value = strings.Trim(value, " \t") // RFC 9110 section 5.5
 	if p := h.places[0]; p.Scheme == "" {
 		return checked(p.Name, value, h.header)
 	}
@@ -180,19 +185,6 @@ func (h *headerPlaces) schemes() string {
 	return strings.Join(names, " or ")
 }
 
-func (e *Extractor) ambient(r *Request) (Credential, error) {
-	for _, p := range e.cookies {
-		value, n := cookie(r, p.Cookie)
-		if n > 1 {
-			return Credential{}, badCredential("cookie %s is repeated", p.Cookie)
-		}
-		if n == 1 && value != "" {
-			return checked(p.Name, value, "cookie "+p.Cookie)
-		}
-	}
-	return Credential{}, ErrMissing
-}
-
 // HeaderNames are the headers in which a credential may be, Cookie among them if it
 // may be in a cookie.
 func (e *Extractor) HeaderNames() []string {
@@ -214,13 +206,11 @@ func (e *Extractor) HoldsHeader(name string) bool {
 
 // HoldsCookie reports whether a credential may sit in a cookie of this name.
 func (e *Extractor) HoldsCookie(name string) bool {
-	return slices.ContainsFunc(e.cookies, func(p Place) bool { return p.Cookie == name })
+	return slices.ContainsFunc(e.cookies, func(p Place) bool { return p.Cookie == name || p.Chunked && httpsyntax.IsChunk(name, p.Cookie) })
 }
 
-// checked admits only what a credential can be made of: the characters of
-// RFC 6750's b68token and of RFC 6265's cookie-octet share the visible ASCII
-// range. Anything else would travel on into a request to the identity
-// provider.
+// checked admits only what a credential can be made of. Anything else would travel
+// on into a request to the identity provider.
 func checked(place PlaceName, value, where string) (Credential, error) {
 	if value == "" {
 		return Credential{}, badCredential("%s holds no credential", where)
@@ -228,41 +218,12 @@ func checked(place PlaceName, value, where string) (Credential, error) {
 	if len(value) > MaxCredential {
 		return Credential{}, badCredential("%s is longer than %d bytes", where, MaxCredential)
 	}
-	for i := 0; i < len(value); i++ {
-		if c := value[i]; c <= ' ' || c >= 0x7f || c == '"' || c == ',' || c == ';' || c == '\\' {
-			return Credential{}, badCredential("%s holds a character that no credential has", where)
-		}
+	if strings.ContainsFunc(value, httpsyntax.NotInCredential) {
+		return Credential{}, badCredential("%s holds a character that no credential has", where)
 	}
 	return Credential{Place: place, Value: value}, nil
 }
 
 func badCredential(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrBadRequest}, args...)...)
-}
-
-// cookie returns the value of the first cookie of that name and how many
-// there are, over all Cookie lines.
-func cookie(r *Request, name string) (value string, n int) {
-	for i := range r.Header {
-		if !strings.EqualFold(r.Header[i].Name, "Cookie") {
-			continue
-		}
-		for pair := range strings.SplitSeq(r.Header[i].Value, ";") {
-			if v, ok := cookieValue(pair, name); ok {
-				if n == 0 {
-					value = v
-				}
-				n++
-			}
-		}
-	}
-	return value, n
-}
-
-// cookieValue trims what RFC 6265 section 5.2 does and no more: a browser takes
-// a name with another space in front for another name, whose prefix (__Host-)
-// does not restrict who may set it.
-func cookieValue(pair, name string) (string, bool) {
-	key, value, ok := strings.Cut(pair, "=")
-	return strings.Trim(value, " \t"), ok && strings.Trim(key, " \t") == name
 }

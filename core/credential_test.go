@@ -40,6 +40,12 @@ func TestExtractFindsTheOneThatCounts(t *testing.T) {
 		"token cookie":              {headers("Cookie", "jwt-token=t"), Credential{Place: TokenCookie, Value: "t"}},
 		"session before token":      {headers("Cookie", "jwt-token=t; ory_kratos_session=s"), Credential{Place: SessionCookie, Value: "s"}},
 		"explicit beats cookie":     {headers("Cookie", "ory_kratos_session=s", "Authorization", "Bearer abc"), Credential{Place: BearerToken, Value: "abc"}},
+		"white space of a header":   {headers("Authorization", " \tBearer abc\t "), Credential{Place: BearerToken, Value: "abc"}},
+		"cookie twice alike":        {headers("Cookie", "ory_kratos_session=s; a=1", "Cookie", "ory_kratos_session=s"), Credential{Place: SessionCookie, Value: "s"}},
+		"cookie of two values":      {headers("Cookie", "ory_kratos_session=a; ory_kratos_session=b; ory_kratos_session=a"), Credential{Place: SessionCookie, Value: "a", Others: [2]string{"b"}}},
+		"cookie of three values":    {headers("Cookie", "ory_kratos_session=a; ory_kratos_session=b", "Cookie", "ory_kratos_session=c"), Credential{Place: SessionCookie, Value: "a", Others: [2]string{"b", "c"}}},
+		"empty cookie and a good":   {headers("Cookie", "ory_kratos_session=; ory_kratos_session=b"), Credential{Place: SessionCookie, Value: "b"}},
+		"impossible one and a good": {headers("Cookie", `ory_kratos_session="x; ory_kratos_session=b`), Credential{Place: SessionCookie, Value: "b"}},
 		"session token over cookie": {headers("Cookie", "ory_kratos_session=s", "X-Session-Token", "st"), Credential{Place: SessionToken, Value: "st"}},
 	} {
 		got, err := everywhere.Extract(&Request{Header: c.header})
@@ -57,9 +63,13 @@ func TestDoubtfulCredentialIsRefused(t *testing.T) {
 		"two explicit credentials":         {headers("Authorization", "Bearer a", "X-Session-Token", "b"), ErrBadRequest},
 		"authorization repeated":           {headers("Authorization", "Bearer a", "authorization", "Bearer a"), ErrBadRequest},
 		"session token repeated":           {headers("X-Session-Token", "a", "x-session-token", "a"), ErrBadRequest},
-		"session cookie repeated":          {headers("Cookie", "ory_kratos_session=a; ory_kratos_session=b"), ErrBadRequest},
-		"session cookie on two lines":      {headers("Cookie", "ory_kratos_session=a", "Cookie", "ory_kratos_session=a"), ErrBadRequest},
-		"token cookie repeated":            {headers("Cookie", "jwt-token=a; jwt-token=a"), ErrBadRequest},
+		"four values of a session cookie":  {headers("Cookie", "ory_kratos_session=a; ory_kratos_session=b; ory_kratos_session=c", "Cookie", "ory_kratos_session=d"), ErrInvalid},
+		"two values, neither possible":     {headers("Cookie", `ory_kratos_session="a"; ory_kratos_session="b"`), ErrInvalid},
+		"another space before the scheme":  {headers("Authorization", "\u00a0Bearer a"), ErrMissing},
+		"another space in the credential":  {headers("Authorization", "Bearer \u2003a"), ErrBadRequest},
+		"line feed after the credential":   {headers("Authorization", "Bearer a\n"), ErrBadRequest},
+		"next line after the credential":   {headers("Authorization", "Bearer a\u0085"), ErrBadRequest},
+		"vertical tab after the token":     {headers("X-Session-Token", "a\v"), ErrBadRequest},
 		"oversized bearer":                 {headers("Authorization", "Bearer "+strings.Repeat("a", MaxCredential+1)), ErrBadRequest},
 		"oversized cookie":                 {headers("Cookie", "jwt-token="+strings.Repeat("a", MaxCredential+1)), ErrBadRequest},
 		"empty authorization, good cookie": {headers("Authorization", "", "Cookie", "ory_kratos_session=s"), ErrBadRequest},
@@ -97,6 +107,33 @@ func TestCookieWithAPrefixIsNotTossed(t *testing.T) {
 				t.Errorf("%q locks the true one out: %v, %v", name, c, err)
 			}
 		}
+	}
+}
+
+func TestTokenInSeveralCookies(t *testing.T) {
+	e := mustExtract(Place{Name: TokenCookie, Cookie: "auth", Chunked: true}, Place{Name: SessionCookie, Cookie: "sid"})
+	for name, c := range map[string]struct{ cookies, want string }{
+		"two chunks":             {"auth.1=b; auth.0=a", "ab"},
+		"eleven chunks":          {"auth.0=0; auth.1=1; auth.2=2; auth.3=3; auth.4=4; auth.5=5; auth.6=6; auth.7=7; auth.8=8; auth.9=9; auth.10=x", "0123456789"},
+		"a chunk is missing":     {"auth.0=a; auth.2=c", "a"},
+		"the first is missing":   {"auth.1=b", ""},
+		"the whole one counts":   {"auth=w; auth.0=a", "w"},
+		"a chunk twice alike":    {"auth.0=a; auth.0=a; auth.1=b", "ab"},
+		"a chunk of two values":  {"auth.0=a; auth.1=b; auth.1=c", "a"},
+		"chunks of another kind": {"sid.0=a", ""},
+	} {
+		got, err := e.Extract(&Request{Header: headers("Cookie", c.cookies)})
+		if got.Value != c.want || (err != nil) != (c.want == "") {
+			t.Errorf("%s: %q, %v; want %q", name, got.Value, err, c.want)
+		}
+	}
+	for name, held := range map[string]bool{"auth": true, "auth.0": true, "auth.17": true, "auth.": false, "auth.x": false, "authx0": false, "sid": true, "sid.0": false} {
+		if e.HoldsCookie(name) != held {
+			t.Errorf("%s is a credential: %v", name, !held)
+		}
+	}
+	if _, err := e.Extract(&Request{Header: headers("Cookie", "auth.0="+strings.Repeat("a", MaxCredential)+"; auth.1=a")}); !errors.Is(err, ErrBadRequest) {
+		t.Errorf("too long in all: %v", err)
 	}
 }
 

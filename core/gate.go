@@ -181,6 +181,9 @@ type authenticate func(context.Context, *Call, Credential) (Authentication, erro
 
 // authenticate keeps a principal only if it passes: a refusal has none.
 func (g *Gate) authenticate(ctx context.Context, call *Call, c Credential, by authenticate) (Authentication, error) {
+	if _, ok := g.options.Authenticator.(OthersJudge); c.Others[0] != "" && !ok {
+		return Authentication{}, fmt.Errorf("%w: a cookie is repeated (%s)", ErrInvalid, c.Place)
+	}
 	a, err := by(ctx, call, c)
 	if err == nil {
 		err = g.usable(a.Principal)

@@ -387,3 +387,12 @@ func lines(set []Header) string {
 	}
 	return b.String()
 }
+
+// An authenticator that looks at one value alone would pick the identity.
+func TestRepeatedCookieIsRefusedByAnAuthenticatorOfOneValue(t *testing.T) {
+	gate, _ := testGate(t, nil)
+	d := gate.Check(context.Background(), &Request{Method: "GET", Target: "/private", Header: headers("Cookie", "jwt-token=good; jwt-token=other")})
+	if d.Outcome == Allow || d.Status != 401 {
+		t.Errorf("%+v", d)
+	}
+}

@@ -56,27 +56,35 @@ func New(routes ...Route) (*Router, error) {
 
 // Authenticate calls the authenticator that judges the credential.
 func (r *Router) Authenticate(ctx context.Context, _ *core.Call, c core.Credential) (core.Authentication, error) {
+	return authentication(all(ctx, c, r.authenticate))
+}
+
+func (r *Router) authenticate(ctx context.Context, c core.Credential) (*core.Principal, error) {
 	for i := range r.routes {
 		route := &r.routes[i]
 		if p, ok := route.cached(ctx, c); ok {
-			return core.Authentication{Principal: p}, nil
+			return p, nil
 		}
 		if route.judges(&c) {
-			return authentication(route.By.AuthenticateToken(ctx, c))
+			return route.By.AuthenticateToken(ctx, c)
 		}
 	}
-	return core.Authentication{}, r.notAccepted(c)
+	return nil, r.notAccepted(c)
 }
 
 // Refresh does the same for a result that must be new. An authenticator that
 // caches nothing is called as always.
 func (r *Router) Refresh(ctx context.Context, _ *core.Call, c core.Credential) (core.Authentication, error) {
+	return authentication(all(ctx, c, r.refresh))
+}
+
+func (r *Router) refresh(ctx context.Context, c core.Credential) (*core.Principal, error) {
 	for i := range r.routes {
 		if route := &r.routes[i]; route.judges(&c) {
-			return authentication(route.refresh(ctx, c))
+			return route.refresh(ctx, c)
 		}
 	}
-	return core.Authentication{}, r.notAccepted(c)
+	return nil, r.notAccepted(c)
 }
 
 func authentication(p *core.Principal, err error) (core.Authentication, error) {
@@ -126,5 +134,5 @@ func (r *Router) notAccepted(c core.Credential) error {
 // IsBearer reports whether a credential is a bearer token (RFC 6750), wherever it
 // sat.
 func IsBearer(c core.Credential) bool {
-	return c.Place == core.BearerToken || c.Place == core.TokenCookie
+	return c.Place == core.BearerToken || c.Place == core.TokenCookie || c.Place == core.TokenHeader
 }

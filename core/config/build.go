@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/core"
@@ -148,7 +149,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 
 // identity is what the upstream learns of a caller.
 func (c *Config) identity(extractor *core.Extractor) (*identity.Headers, error) {
-	options := identity.Options{Claims: c.UpstreamHeaders, Strip: c.StripHeaders, Groups: mustClaimPaths(c.AuthenticatedGroupsClaim)}
+	options := identity.Options{Claims: c.UpstreamHeaders, Strip: c.stripped(), Groups: mustClaimPaths(c.AuthenticatedGroupsClaim)}
 	if c.HideCredentials {
 		options.Hide = extractor
 	}
@@ -167,9 +168,24 @@ func (c *Config) Extractor() (*core.Extractor, error) {
 		places = append(places, s.places()...)
 	}
 	if c.TokenCookie != "" {
-		places = append(places, core.Place{Name: core.TokenCookie, Cookie: c.TokenCookie})
+		places = append(places, core.Place{Name: core.TokenCookie, Cookie: c.TokenCookie, Chunked: true})
+	}
+	for _, h := range c.TokenHeaders {
+		places = append(places, core.Place{Name: core.TokenHeader, Header: h.Name, Scheme: h.Prefix})
 	}
 	return core.NewExtractor(places...)
+}
+
+// stripped are the headers that no upstream gets from a client. Token headers are
+// among them: an upstream behind Cloudflare or Google reads a caller out of them.
+func (c *Config) stripped() []string {
+	names := slices.Clone(c.StripHeaders)
+	for _, h := range c.TokenHeaders {
+		if !strings.EqualFold(h.Name, core.BearerTokenPlace.Header) { // that is left to hide_credentials
+			names = append(names, h.Name)
+		}
+	}
+	return names
 }
 
 // scheme is Bearer where a bearer token would help.

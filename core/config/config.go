@@ -19,7 +19,8 @@ type Config struct {
 	JWT           *JWT           `config:"jwt" doc:"JWT access tokens that are verified locally; leave out to accept none."`
 	Introspection *Introspection `config:"introspection" doc:"Tokens that are introspected (RFC 7662); leave out to introspect none."`
 
-	TokenCookie string `config:"token_cookie" doc:"Name of a cookie that holds a bearer token, for single sign-on across subdomains. A token in the Authorization header takes precedence."`
+	TokenCookie  string        `config:"token_cookie" doc:"Name of a cookie that holds a bearer token, for single sign-on across subdomains. A token in a header takes precedence. A token that is split into the cookies NAME.0, NAME.1 and so on (at most 10) is put together."`
+	TokenHeaders []TokenHeader `config:"token_headers" doc:"Headers beside Authorization that may hold a bearer token, such as Cf-Access-Jwt-Assertion. They are removed from every request to the upstream."`
 
 	PermissionTable      string   `config:"permission_table" doc:"The permission table itself, as YAML text."`
 	PermissionTableFiles []string `config:"permission_table_files" doc:"Paths of permission table files, which are merged. A changed file takes effect within seconds; while it has an error, the last good table stays in force."`
@@ -38,6 +39,12 @@ type Config struct {
 	Login *Login `config:"login" doc:"Where browsers without a valid session are sent; leave out to refuse browsers with 401, too."`
 	Path  Path   `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
 	Cache Cache  `config:"cache" doc:"Limits of the in-process cache."`
+}
+
+// TokenHeader is a header that may hold a bearer token.
+type TokenHeader struct {
+	Name   string `config:"name" required:"true" doc:"Name of the header, such as Cf-Access-Jwt-Assertion, X-Goog-IAP-JWT-Assertion or X-Api-Key."`
+	Prefix string `config:"prefix" doc:"Word that stands before the token, in any case, such as Bearer or Token. Without it the header holds nothing but the token."`
 }
 
 // Outbound is how an identity provider is called.

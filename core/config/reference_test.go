@@ -138,6 +138,7 @@ func reference() string {
 var places = map[core.PlaceName]string{
 	core.BearerToken:   "`Authorization: Bearer`",
 	core.TokenCookie:   "the cookie `token_cookie`",
+	core.TokenHeader:   "a header of `token_headers`",
 	core.SessionToken:  "`X-Session-Token`",
 	core.SessionCookie: "the cookie `session.cookie_name`",
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"gatehouse/core"
+	"gatehouse/core/httpsyntax"
 	"gatehouse/core/identity"
 	"gatehouse/core/setting"
 	"maps"
@@ -35,6 +36,7 @@ func (v validator) config(c *Config) {
 	if c.TokenCookie != "" && c.Session != nil && c.TokenCookie == c.Session.CookieName {
 		v.Add("token_cookie", "is the session cookie's name; use two names")
 	}
+	v.tokenHeaders(c)
 	v.upstreamHeaders(c)
 	v.claims("authenticated_groups_claim", c.AuthenticatedGroupsClaim)
 	for _, s := range c.sections() {
@@ -45,16 +47,36 @@ func (v validator) config(c *Config) {
 	}
 }
 
+func (v validator) tokenHeaders(c *Config) {
+	if len(c.TokenHeaders) > 0 && c.JWT == nil && c.Introspection == nil && (c.Session == nil || !c.Session.BearerToken) {
+		v.Add("token_headers", "needs jwt or introspection to verify the token")
+	}
+	for i, h := range c.TokenHeaders {
+		if _, err := identity.New(identity.Options{Strip: []string{h.Name}}); err != nil && h.Name != "" {
+			v.Add(item("token_headers", i)+".name", "%v", err)
+		}
+		if h.Prefix != "" && !httpsyntax.IsToken(h.Prefix) {
+			v.Add(item("token_headers", i)+".prefix", "is not one word; leave out the space behind it")
+		}
+	}
+	if v.Mentions("token_headers", "token_cookie", "session.cookie_name") {
+		return
+	}
+	if _, err := c.Extractor(); err != nil {
+		v.Add("token_headers", "%v", err)
+	}
+}
+
 func (v validator) upstreamHeaders(c *Config) {
 	for _, name := range slices.Sorted(maps.Keys(c.UpstreamHeaders)) {
 		if _, err := identity.New(identity.Options{Claims: map[string]string{name: c.UpstreamHeaders[name]}}); err != nil {
 			v.Add("upstream_headers", "%v", err)
 		}
 	}
-	if v.Mentions("upstream_headers", "strip_headers") {
+	if v.Mentions("upstream_headers", "strip_headers", "token_headers") {
 		return
 	}
-	if _, err := identity.New(identity.Options{Claims: c.UpstreamHeaders, Strip: c.StripHeaders}); err != nil {
+	if _, err := identity.New(identity.Options{Claims: c.UpstreamHeaders, Strip: c.stripped()}); err != nil {
 		v.Add("upstream_headers", "%v", err)
 	}
 }

@@ -88,3 +88,7 @@ func RequestLine(line string) (method, target string, err error) {
 	}
 	return method, rest[:end], nil
 }
+
+// NotInCredential reports whether no credential can hold a character: those of RFC
+// 6750's b68token and of RFC 6265's cookie-octet share the visible ASCII range.
+func NotInCredential(c rune) bool { return c <= ' ' || c >= 0x7f || strings.ContainsRune(`",;\`, c) }

@@ -101,7 +101,7 @@ func Judges(bearer bool) func(core.Credential) (parsed any, ok bool) {
 		switch c.Place {
 		case core.SessionCookie, core.SessionToken:
 			return nil, true
-		case core.BearerToken, core.TokenCookie:
+		case core.BearerToken, core.TokenCookie, core.TokenHeader:
 			return nil, bearer && strings.HasPrefix(c.Value, tokenPrefix)
 		}
 		return nil, false
@@ -131,7 +131,7 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential
 }
 
 func (a *Authenticator) request(ctx context.Context, c core.Credential) (*http.Request, error) {
-	if c.Value == "" || len(c.Value) > core.MaxCredential || strings.ContainsFunc(c.Value, notInCredential) {
+	if c.Value == "" || len(c.Value) > core.MaxCredential || strings.ContainsFunc(c.Value, httpsyntax.NotInCredential) {
 		return nil, fmt.Errorf("%w: not a session credential", core.ErrInvalid)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.whoami, nil)
@@ -145,11 +145,6 @@ func (a *Authenticator) request(ctx context.Context, c core.Credential) (*http.R
 		req.Header.Set("X-Session-Token", c.Value)
 	}
 	return req, nil
-}
-
-// notInCredential is what would end a cookie or a header line.
-func notInCredential(r rune) bool {
-	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`",;\`, r)
 }
 
 // refusal sorts every response but 200. Kratos says 401 to each kind of bad

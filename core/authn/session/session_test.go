@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/session"
 	"gatehouse/core/coretest"
 )
@@ -211,13 +212,20 @@ func TestOutageIsNotTheCallersFault(t *testing.T) {
 		"dropped":             func(k *coretest.FakeKratos) { k.Drop() },
 		"an endless answer":   func(k *coretest.FakeKratos) { k.Flood() },
 	} {
-		b := setup(t, nil)
+		clock := coretest.NewClock()
+		client, err := idp.New(idp.Options{Now: clock.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(client.Close)
+		b := setup(t, func(o *session.Options) { o.Client = client })
 		b.knows(nil)
 		break_(b.kratos)
 		if p, err := b.ask(core.SessionCookie); err == nil || errors.Is(err, core.ErrInvalid) {
 			t.Errorf("%s: %+v, %v", name, p, err)
 		}
 		b.kratos.Heal()
+		clock.Advance(time.Second) // of a pause that 429 asks for
 		if _, err := b.ask(core.SessionCookie); err != nil {
 			t.Errorf("after %s: %v", name, err)
 		}

@@ -1,0 +1,53 @@
+package core
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"gatehouse/core/httpsyntax"
+)
+
+// maxRepeats is how many values of one cookie are looked at.
+const maxRepeats = 3
+
+// ambient finds the credentials in the cookies of one name, which sites on a domain
+// and its subdomains can each set. Equal values are one credential. To pick one of
+// others would let such a site choose under which identity the browser acts.
+func (e *Extractor) ambient(r *Request) (Credential, error) {
+	for _, p := range e.cookies {
+		values := httpsyntax.Cookies(r.cookieLines(), p.Cookie, p.Chunked)
+		if len(values) == 1 {
+			return checked(p.Name, values[0], "cookie "+p.Cookie)
+		}
+		if len(values) > 1 {
+			return p.oneOf(values)
+		}
+	}
+	return Credential{}, ErrMissing
+}
+
+// oneOf leaves out what no credential can be.
+func (p Place) oneOf(values []string) (Credential, error) {
+	values = slices.DeleteFunc(values, func(value string) bool {
+		_, err := checked(p.Name, value, p.Cookie)
+		return err != nil
+	})
+	if len(values) == 0 || len(values) > maxRepeats {
+		return Credential{}, fmt.Errorf("%w: the cookie %s is repeated, and %d of its values can be credentials, not 1 to %d", ErrInvalid, p.Cookie, len(values), maxRepeats)
+	}
+	c := Credential{Place: p.Name, Value: values[0]}
+	copy(c.Others[:], values[1:])
+	return c, nil
+}
+
+func (r *Request) cookieLines() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range r.Header {
+			if strings.EqualFold(r.Header[i].Name, "Cookie") && !yield(r.Header[i].Value) {
+				return
+			}
+		}
+	}
+}

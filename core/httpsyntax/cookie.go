@@ -1,0 +1,69 @@
+package httpsyntax
+
+import (
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Cookies returns the distinct values of the cookies of a name that are not empty,
+// over all Cookie lines. Where chunked is set and there is none, it is the value of
+// the cookies name.0, name.1 and so on, into which frameworks split one that is too
+// long.
+func Cookies(lines iter.Seq[string], name string, chunked bool) []string {
+	values := distinct(lines, name)
+	if len(values) > 0 || !chunked {
+		return values
+	}
+	if whole := joined(lines, name); whole != "" {
+		return []string{whole}
+	}
+	return nil
+}
+
+func distinct(lines iter.Seq[string], name string) (values []string) {
+	for line := range lines {
+		for pair := range strings.SplitSeq(line, ";") {
+			if v, ok := cookieValue(pair, name); ok && v != "" && !slices.Contains(values, v) {
+				values = append(values, v)
+			}
+		}
+	}
+	return values
+}
+
+// cookieValue trims what RFC 6265 section 5.2 does and no more: a browser takes
+// a name with another space in front for another name, whose prefix (__Host-)
+// does not restrict who may set it.
+func cookieValue(pair, name string) (string, bool) {
+	key, value, ok := strings.Cut(pair, "=")
+	return strings.Trim(value, " \t"), ok && strings.Trim(key, " \t") == name
+}
+
+const (
+	// maxChunks bounds the cookies of one value.
+	maxChunks = 10
+	// chunkMark separates the name from the number of a chunk.
+	chunkMark = "."
+)
+
+// joined ends at a chunk that is absent or has two values.
+func joined(lines iter.Seq[string], name string) string {
+	var whole strings.Builder
+	for i := range maxChunks {
+		values := distinct(lines, name+chunkMark+strconv.Itoa(i))
+		if len(values) != 1 {
+			break
+		}
+		whole.WriteString(values[0])
+	}
+	return whole.String()
+}
+
+// IsChunk reports whether a cookie is one of the chunks of another, whatever its
+// number.
+func IsChunk(cookie, name string) bool {
+	number, ok := strings.CutPrefix(cookie, name+chunkMark)
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}
