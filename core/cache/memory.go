@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	gocache "github.com/patrickmn/go-cache"
 
@@ -41,117 +42,216 @@ type Store interface {
 type StoreStats struct {
 	// Entries that are held now, some perhaps past their time.
 	Entries int
+	// Bytes of memory that they take, as far as that can be estimated.
+	Bytes int
 	// Evictions is how many entries were dropped to make room.
 	Evictions uint64
 }
 
-// Memory is a Store in this process with a hard limit on entries, over
+// Limits bound a Memory.
+type Limits struct {
+	// Entries is how many are kept at most, at least 2.
+	Entries int
+	// Bytes is how much memory they take at most, as far as that can be
+	// estimated; 0: 64 MiB. An entry that would take more than half is not kept.
+	Bytes int
+}
+
+// Memory is a Store in this process with hard limits, over
 // github.com/patrickmn/go-cache.
 //
 // go-cache has no limit of its own and finds expired items by walking over all
 // of them. So there are two of them, a young generation and an old one, each
-// of at most half the limit. When the young one is full, the old one is
-// dropped as a whole and the young one takes its place; an entry that is used
-// moves back to the young one. Every operation takes constant time, nothing
-// runs in the background, and what was used lately survives.
+// of at most half the limits. When the young one is full, the old one is dropped
+// as a whole and the young one takes its place; an entry that is used moves back
+// to the young one. The same happens without need for room once all old entries
+// have expired and the young generation is older than its entries live. Every
+// operation takes constant time, what was used lately survives, and an expired
+// entry is gone after a few times the longest life of entries.
 type Memory struct {
-	half      int
+	half      Limits
 	now       func() time.Time
 	mu        sync.Mutex // held while writing
 	gen       atomic.Pointer[generations]
 	evictions atomic.Uint64
+	// renewing says that a timer is set to renew the generations.
+	renewing bool
 }
 
-type generations struct{ young, old *gocache.Cache }
+type generations struct{ young, old *generation }
+
+// generation is a go-cache without its janitor goroutine: entries carry their own
+// end, checked against the injected clock. Its other fields are for writers.
+type generation struct {
+	*gocache.Cache
+	bytes   atomic.Int64
+	since   time.Time
+	longest time.Duration // life of an entry
+	until   time.Time     // when the last entry expires
+}
 
 var _ Store = (*Memory)(nil)
 
-// NewMemory makes a store of at most limit entries, which is at least 2. now
-// is the clock; nil: time.Now.
-func NewMemory(limit int, now func() time.Time) (*Memory, error) {
-	if limit < 2 {
-		return nil, fmt.Errorf("a cache of %d entries: the least is 2", limit)
+const defaultBytes = 64 << 20
+
+// NewMemory makes a store. now is the clock; nil: time.Now.
+func NewMemory(l Limits, now func() time.Time) (*Memory, error) {
+	if l.Bytes == 0 {
+		l.Bytes = defaultBytes
+	}
+	if l.Entries < 2 || l.Bytes < 2*entryWeight {
+		return nil, fmt.Errorf("a cache of %d entries and %d bytes: the least is 2 entries and %d bytes", l.Entries, l.Bytes, 2*entryWeight)
 	}
 	if now == nil {
 		now = time.Now
 	}
-	m := &Memory{half: limit / 2, now: now}
-	m.gen.Store(&generations{young: newGeneration(), old: newGeneration()})
+	m := &Memory{half: Limits{l.Entries / 2, l.Bytes / 2}, now: now}
+	m.gen.Store(&generations{newGeneration(now()), newGeneration(now())})
 	return m, nil
 }
 
-// newGeneration makes a go-cache without its janitor goroutine: entries carry
-// their own end, checked against the injected clock.
-func newGeneration() *gocache.Cache { return gocache.New(gocache.NoExpiration, 0) }
+func newGeneration(since time.Time) *generation {
+	return &generation{Cache: gocache.New(gocache.NoExpiration, 0), since: since}
+}
 
 // Get returns an entry that still counts. It never fails.
 func (m *Memory) Get(_ context.Context, key Key) (Entry, bool, error) {
 	gen := m.gen.Load()
-	e, found := lookup(gen.young, key)
+	k, found := gen.young.lookup(key)
 	if found {
-		entry, found := m.current(e)
+		entry, found := m.current(k)
 		return entry, found, nil
 	}
-	if e, found = lookup(gen.old, key); !found {
+	if k, found = gen.old.lookup(key); !found {
 		return Entry{}, false, nil
 	}
-	entry, found := m.current(e)
+	entry, found := m.current(k)
 	if found {
-		m.keep(key, e)
+		m.keep(key, k)
 	}
 	return entry, found, nil
 }
 
-func lookup(c *gocache.Cache, key Key) (*Entry, bool) {
-	value, found := c.Get(string(key[:]))
+func (g *generation) lookup(key Key) (*kept, bool) {
+	value, found := g.Get(string(key[:]))
 	if !found {
 		return nil, false
 	}
-	return value.(*Entry), true // only put stores, and only this type
+	return value.(*kept), true // only put stores, and only this type
 }
 
-func (m *Memory) current(e *Entry) (Entry, bool) {
-	if !m.now().Before(e.Until) {
+func (m *Memory) current(k *kept) (Entry, bool) {
+	if !m.now().Before(k.entry.Until) {
 		return Entry{}, false
 	}
-	return *e, true
+	return k.unpack()
 }
 
 // Set keeps an entry until its time, or until it must make room. It never fails.
 func (m *Memory) Set(_ context.Context, key Key, e Entry) error {
+	k := pack(e)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.put(key, &e)
+	m.put(key, k)
 	return nil
 }
 
 // keep makes an old entry a young one, unless another has replaced it since it
 // was read.
-func (m *Memory) keep(key Key, e *Entry) {
+func (m *Memory) keep(key Key, k *kept) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if now, found := lookup(m.gen.Load().old, key); found && now == e {
-		m.put(key, e)
+	if now, found := m.gen.Load().old.lookup(key); found && now == k {
+		m.put(key, k)
 	}
 }
 
 // put must be called with m.mu held.
-func (m *Memory) put(key Key, e *Entry) {
-	gen := m.gen.Load()
-	if gen.young.ItemCount() >= m.half {
-		m.evictions.Add(uint64(gen.old.ItemCount()))
-		gen = &generations{young: newGeneration(), old: gen.young}
-		m.gen.Store(gen)
+func (m *Memory) put(key Key, k *kept) {
+	now := m.now()
+	gen := m.renew(now)
+	gen.young.remove(key)
+	gen.old.remove(key)
+	if k.weight > m.half.Bytes {
+		m.evictions.Add(1)
+		return
 	}
-	gen.young.Set(string(key[:]), e, gocache.NoExpiration)
-	gen.old.Delete(string(key[:]))
+	young := gen.young
+	if young.ItemCount() >= m.half.Entries || int(young.bytes.Load())+k.weight > m.half.Bytes {
+		m.evictions.Add(uint64(gen.old.ItemCount()))
+		young = m.turn(gen, now).young
+	}
+	young.add(key, k, now)
+	m.renewLater(young.longest)
 }
 
-// Stats counts entries and evictions.
+func (g *generation) add(key Key, k *kept, now time.Time) {
+	g.longest = max(g.longest, k.entry.Until.Sub(now))
+	if k.entry.Until.After(g.until) {
+		g.until = k.entry.Until
+	}
+	g.bytes.Add(int64(k.weight))
+	g.Set(string(key[:]), k, gocache.NoExpiration)
+}
+
+func (g *generation) remove(key Key) {
+	if k, found := g.lookup(key); found {
+		g.bytes.Add(-int64(k.weight))
+		g.Delete(string(key[:]))
+	}
+}
+
+// renew drops what has expired. It must be called with m.mu held.
+func (m *Memory) renew(now time.Time) *generations {
+	gen := m.gen.Load()
+	if gen.old.ItemCount() > 0 && !now.Before(gen.old.until) {
+		gen = &generations{gen.young, newGeneration(now)}
+		m.gen.Store(gen)
+	}
+	if gen.old.ItemCount() == 0 && gen.young.ItemCount() > 0 && now.Sub(gen.young.since) > gen.young.longest {
+		gen = m.turn(gen, now)
+	}
+	return gen
+}
+
+// turn drops the old generation and begins a young one. It must be called with
+// m.mu held.
+func (m *Memory) turn(gen *generations, now time.Time) *generations {
+	gen = &generations{newGeneration(now), gen.young}
+	m.gen.Store(gen)
+	return gen
+}
+
+// renewLater renews a store into which nothing is written any more, until it is
+// empty. It must be called with m.mu held.
+func (m *Memory) renewLater(after time.Duration) {
+	if m.renewing {
+		return
+	}
+	m.renewing = true
+	store := weak.Make(m) // a timer must not keep the store
+	time.AfterFunc(max(after, time.Second)+time.Millisecond, func() {
+		if m := store.Value(); m != nil {
+			m.renewInTime()
+		}
+	})
+}
+
+func (m *Memory) renewInTime() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.renewing = false
+	if gen := m.renew(m.now()); gen.young.ItemCount()+gen.old.ItemCount() > 0 {
+		m.renewLater(max(gen.young.longest, gen.old.longest))
+	}
+}
+
+// Stats counts entries, bytes and evictions.
 func (m *Memory) Stats() StoreStats {
 	gen := m.gen.Load()
 	return StoreStats{
 		Entries:   gen.young.ItemCount() + gen.old.ItemCount(),
+		Bytes:     int(gen.young.bytes.Load() + gen.old.bytes.Load()),
 		Evictions: m.evictions.Load(),
 	}
 }

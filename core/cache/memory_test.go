@@ -2,6 +2,8 @@ package cache_test
 
 import (
 	"encoding/binary"
+	"encoding/json"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -15,7 +17,7 @@ import (
 
 func memory(t testing.TB, limit int, now func() time.Time) *cache.Memory {
 	t.Helper()
-	m, err := cache.NewMemory(limit, now)
+	m, err := cache.NewMemory(cache.Limits{Entries: limit}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +53,7 @@ func TestMemoryIsNeverLargerThanItsLimit(t *testing.T) {
 		}
 	}
 	for _, limit := range []int{1, 0, -1} {
-		if _, err := cache.NewMemory(limit, nil); err == nil {
+		if _, err := cache.NewMemory(cache.Limits{Entries: limit}, nil); err == nil {
 			t.Errorf("a limit of %d was accepted", limit)
 		}
 	}
@@ -163,4 +165,138 @@ func TestMemoryFromManyGoroutines(t *testing.T) {
 	if n := m.Stats().Entries; n > 64 {
 		t.Errorf("%d entries", n)
 	}
+}
+
+// nested is a claim that takes far more memory decoded than as JSON.
+func nested(objects int) map[string]any {
+	list := make([]any, objects)
+	for i := range list {
+		list[i] = map[string]any{"a": "b"}
+	}
+	return map[string]any{"traits": list, "number": json.Number("9223372036854775807"), "flag": true, "none": nil}
+}
+
+func TestHugeTraitsDoNotFillTheCache(t *testing.T) {
+	clock := coretest.NewClock()
+	m, err := cache.NewMemory(cache.Limits{Entries: 10000, Bytes: 1 << 20}, clock.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := nested(3000) // about 30 kB of JSON, a megabyte decoded
+	for i := range 1000 {
+		e := entry("ada", clock.Now().Add(time.Hour))
+		e.Principal.Claims = want
+		m.Set(t.Context(), key(i), e)
+		if s := m.Stats(); s.Bytes > 1<<20 {
+			t.Fatalf("%d bytes after %d entries, with a limit of %d", s.Bytes, i, 1<<20)
+		}
+	}
+	e, found, _ := m.Get(t.Context(), key(999))
+	if !found || e.Principal.Subject != "ada" || !reflect.DeepEqual(e.Principal.Claims, want) {
+		t.Errorf("found %v: %d claims", found, len(e.Principal.Claims))
+	}
+	if s := m.Stats(); s.Entries < 10 || s.Evictions == 0 {
+		t.Errorf("%+v", s)
+	}
+	// One that alone is too large is not kept, and pushes nothing out.
+	huge := entry("huge", clock.Now().Add(time.Hour))
+	huge.Principal.Claims = map[string]any{"trait": strings.Repeat("x", 1<<20)}
+	before := m.Stats().Entries
+	m.Set(t.Context(), key(-1), huge)
+	if _, found, _ := m.Get(t.Context(), key(-1)); found || m.Stats().Entries != before {
+		t.Errorf("kept %v, %d entries, before %d", found, m.Stats().Entries, before)
+	}
+}
+
+// What the estimate says must not be far below what the process takes.
+func TestEstimateOfMemoryIsNotFarFromTheTruth(t *testing.T) {
+	for name, claims := range map[string]func() map[string]any{
+		"few claims": func() map[string]any {
+			return map[string]any{"sub": "user-1", "iss": "https://id.example.test/", "aud": []any{"https://api.example.test"}, "exp": json.Number("1767355500"), "scope": "a b c"}
+		},
+		"nested": func() map[string]any { return nested(1000) },
+		"long":   func() map[string]any { return map[string]any{"trait": strings.Repeat("x", 30000)} },
+	} {
+		const n = 200
+		m, err := cache.NewMemory(cache.Limits{Entries: 10 * n, Bytes: 1 << 30}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := heap()
+		for i := range n {
+			e := entry("ada", time.Now().Add(time.Hour))
+			e.Principal.Claims = claims()
+			m.Set(t.Context(), key(i), e)
+		}
+		taken, estimate := heap()-before, m.Stats().Bytes
+		if estimate < taken/2 || estimate > 4*taken {
+			t.Errorf("%s: estimated %d bytes, taken %d", name, estimate, taken)
+		}
+		runtime.KeepAlive(m)
+	}
+}
+
+func heap() int {
+	runtime.GC()
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return int(s.HeapAlloc)
+}
+
+func TestReplacedEntryIsCountedOnce(t *testing.T) {
+	clock := coretest.NewClock()
+	m := memory(t, 100, clock.Now)
+	for range 50 {
+		m.Set(t.Context(), key(1), entry("x", clock.Now().Add(time.Hour)))
+	}
+	one := m.Stats()
+	if one.Entries != 1 || one.Bytes > 2000 {
+		t.Errorf("%+v", one)
+	}
+}
+
+func TestExpiredEntriesAreDroppedInTime(t *testing.T) {
+	clock := coretest.NewClock()
+	m := memory(t, 10000, clock.Now)
+	for i := range 100 {
+		m.Set(t.Context(), key(i), entry("x", clock.Now().Add(30*time.Second)))
+	}
+	for i := range 10 { // a little traffic, far from filling the store
+		clock.Advance(15 * time.Second)
+		m.Set(t.Context(), key(1000+i), entry("x", clock.Now().Add(30*time.Second)))
+	}
+	if n := m.Stats().Entries; n > 10 {
+		t.Errorf("%d entries are left after five lives", n)
+	}
+	if s := m.Stats(); s.Evictions > 0 {
+		t.Errorf("%d evictions, with room for all", s.Evictions)
+	}
+}
+
+func TestEntryThatHasNotExpiredIsNotDroppedWithTheOthers(t *testing.T) {
+	clock := coretest.NewClock()
+	m := memory(t, 10000, clock.Now)
+	m.Set(t.Context(), key(1), entry("long", clock.Now().Add(time.Hour)))
+	for i := range 100 {
+		clock.Advance(20 * time.Second)
+		m.Set(t.Context(), key(100+i), entry("short", clock.Now().Add(5*time.Second)))
+	}
+	if _, found, _ := m.Get(t.Context(), key(1)); !found {
+		t.Error("a valid entry was dropped although there was room")
+	}
+}
+
+func TestIdleStoreForgetsWhatHasExpired(t *testing.T) {
+	m := memory(t, 100, nil)
+	for i := range 10 {
+		m.Set(t.Context(), key(i), entry("x", time.Now().Add(50*time.Millisecond)))
+	}
+	for range 100 {
+		if m.Stats().Entries == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Errorf("%d entries are left", m.Stats().Entries)
 }

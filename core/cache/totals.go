@@ -44,6 +44,7 @@ func (t *Totals) retire(live map[weak.Pointer[Memo]]count) {
 	for memo, was := range t.last {
 		if _, lives := live[memo]; !lives {
 			was.Positive.Entries, was.Negative.Entries = 0, 0
+			was.Positive.Bytes, was.Negative.Bytes = 0, 0
 			t.retired[was.name] = sum(t.retired[was.name], was.Stats)
 		}
 	}
@@ -66,5 +67,5 @@ func sum(a, b Stats) Stats {
 }
 
 func sumStore(a, b StoreStats) StoreStats {
-	return StoreStats{Entries: a.Entries + b.Entries, Evictions: a.Evictions + b.Evictions}
+	return StoreStats{Entries: a.Entries + b.Entries, Bytes: a.Bytes + b.Bytes, Evictions: a.Evictions + b.Evictions}
 }

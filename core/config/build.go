@@ -242,11 +242,11 @@ func (b *Builder) partsOf(c *Config) ([]*part, error) {
 
 // memo puts a cache in front of an authenticator.
 func (b *Builder) memo(next core.TokenAuthenticator, k shared.Key, limits Cache, ttl, negative setting.Seconds, o Outbound) (*cache.Memo, error) {
-	good, err := cache.NewMemory(limits.MaxEntries, b.options.Now)
+	good, err := cache.NewMemory(cache.Limits{Entries: limits.MaxEntries, Bytes: limits.MaxBytes}, b.options.Now)
 	if err != nil {
 		return nil, err
 	}
-	bad, err := cache.NewMemory(limits.MaxEntries, b.options.Now)
+	bad, err := cache.NewMemory(cache.Limits{Entries: limits.MaxEntries, Bytes: limits.MaxBytes}, b.options.Now)
 	if err != nil {
 		return nil, err
 	}

@@ -71,5 +71,6 @@ type Path struct {
 
 // Cache bounds the embedded cache.
 type Cache struct {
-	MaxEntries int `config:"max_entries" default:"10000" between:"100,10000000" doc:"Maximum number of cached credentials, separately for valid and invalid ones."`
+	MaxEntries int `config:"max_entries" default:"10000" between:"100,10000000" doc:"Maximum number of cached credentials, separately for valid and invalid ones of each section."`
+	MaxBytes   int `config:"max_bytes" default:"67108864" between:"1048576,68719476736" doc:"Maximum memory of cached credentials, in bytes as far as they can be estimated, separately for valid and invalid ones of each section. A credential with more than half of it in claims is not cached."`
 }

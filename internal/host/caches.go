@@ -20,6 +20,8 @@ var (
 	busy      = describe("gatehouse_cache_busy_total", "Credentials that could not be looked at because too many others were.")
 	panics    = describe("gatehouse_authenticator_panics_total", "Panics while a credential was looked at; each denied its request.")
 	entries   = describe("gatehouse_cache_entries", "Remembered credentials; store says whether valid ones or refused ones.", "store")
+	size      = describe("gatehouse_cache_bytes", "Memory of cached credentials, as far as it can be estimated.", "store")
+	failures  = describe("gatehouse_cache_store_errors_total", "Failures of the cache's store; each was a miss.")
 	evictions = describe("gatehouse_cache_evictions_total", "Entries dropped to make room.", "store")
 )
 
@@ -29,7 +31,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe lists the metrics.
 func (caches) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lookups, busy, panics, entries, evictions} {
+	for _, d := range []*prometheus.Desc{lookups, busy, panics, failures, entries, size, evictions} {
 		to <- d
 	}
 }
@@ -45,8 +47,10 @@ func (c caches) Collect(to chan<- prometheus.Metric) {
 		counter(lookups, stats.Misses, "miss")
 		counter(busy, stats.Busy)
 		counter(panics, stats.Panics)
+		counter(failures, stats.StoreErrors)
 		for store, s := range map[string]cache.StoreStats{"valid": stats.Positive, "refused": stats.Negative} {
 			to <- prometheus.MustNewConstMetric(entries, prometheus.GaugeValue, float64(s.Entries), provider, store)
+			to <- prometheus.MustNewConstMetric(size, prometheus.GaugeValue, float64(s.Bytes), provider, store)
 			counter(evictions, s.Evictions, store)
 		}
 	}

@@ -174,8 +174,8 @@ func TestCachedTokensAreServedWhileTheProviderAsksForAPause(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, _ := cache.NewMemory(100, clock.Now)
-	bad, _ := cache.NewMemory(100, clock.Now)
+	good, _ := cache.NewMemory(cache.Limits{Entries: 100}, clock.Now)
+	bad, _ := cache.NewMemory(cache.Limits{Entries: 100}, clock.Now)
 	memo, err := cache.New(cache.Options{Next: auth, Positive: good, Negative: bad, Digest: "d", TTL: time.Minute, Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)

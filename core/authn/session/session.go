@@ -257,17 +257,9 @@ func withoutSecrets(session claims.Set) map[string]any {
 	return session
 }
 
-// maxKept is the longest session that may be cached, in bytes. Traits are
-// the user's own: one who fills them and signs in again and again would fill a
-// cache that counts its entries, not their size.
-const maxKept = 32 << 10
-
 // freshUntil reads Ory-Session-Cache-For, the seconds for which Kratos allows
 // its response to be kept. A value that cannot be read allows none.
 func (a *Authenticator) freshUntil(response *idp.Response) time.Time {
-	if len(response.Body) > maxKept {
-		return a.options.Now()
-	}
 	text := response.Header.Get("Ory-Session-Cache-For")
 	if text == "" {
 		return time.Time{}

@@ -281,22 +281,6 @@ func TestCachingIsBoundedByKratos(t *testing.T) {
 	}
 }
 
-// A cache counts entries: large ones, which users can make as they like, would
-// fill the memory.
-func TestHugeTraitsDoNotFillTheCache(t *testing.T) {
-	b := setup(t, nil)
-	for size, kept := range map[int]bool{1 << 10: true, 33 << 10: false, 200 << 10: false} {
-		b.knows(map[string]any{"identity": map[string]any{"id": "ada", "state": "active", "traits": map[string]any{"name": strings.Repeat("a", size)}}})
-		p, err := b.ask(core.SessionCookie)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := p.FreshUntil.IsZero() || p.FreshUntil.After(b.clock.Now()); got != kept {
-			t.Errorf("a trait of %d bytes: fresh until %s", size, p.FreshUntil)
-		}
-	}
-}
-
 func TestTokensInsideTheSessionAreNotClaims(t *testing.T) {
 	b := setup(t, nil)
 	b.knows(map[string]any{"tokenized": "ey.secret", "token": "ory_st_secret", "identity": map[string]any{
