@@ -39,7 +39,7 @@ func (p *proxy) text(l lists) (string, error) {
 
 // ownVariables are those of deploy/nginx/gatehouse.conf and gatehouse_protect.conf,
 // without their prefix.
-var ownVariables = []string{"hosts", "status", "location", "body", "challenge"}
+var ownVariables = []string{"hosts", "version", "status", "location", "body", "challenge"}
 
 // variable is what nginx itself calls a header's variable, without its prefix.
 func variable(name string) string { return strings.ToLower(strings.ReplaceAll(name, "-", "_")) }
