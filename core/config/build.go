@@ -149,7 +149,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 
 // identity is what the upstream learns of a caller.
 func (c *Config) identity(extractor *core.Extractor) (*identity.Headers, error) {
-	options := identity.Options{Claims: c.UpstreamHeaders, Strip: c.stripped(), Groups: mustClaimPaths(c.AuthenticatedGroupsClaim)}
+	options := identity.Options{Claims: c.UpstreamHeaders, Join: c.HeaderLists, TooLong: c.HeaderTooLong, Strip: c.stripped(), Groups: mustClaimPaths(c.AuthenticatedGroupsClaim)}
 	if c.HideCredentials {
 		options.Hide = extractor
 	}

@@ -31,6 +31,8 @@ type Config struct {
 	ScopesRequired []string `config:"scopes_required" doc:"Scopes that every call needs unless it is public, in addition to what the permission table requires."`
 
 	UpstreamHeaders map[string]string `config:"upstream_headers" default:"X-User-Id=sub" doc:"Headers sent to the upstream, and the claim that each contains. Of several claims, separated by commas, the first that is present counts. A header whose claim is absent is not sent. Every header named here is first removed from the client's request, on public routes too."`
+	HeaderLists     string            `config:"upstream_header_lists" default:"comma" one_of:"comma,space,json" doc:"How a list is written into an upstream header: its members separated by commas or spaces, or as a JSON array. A separator within a member is percent-encoded, and so is the percent sign."`
+	HeaderTooLong   string            `config:"upstream_header_too_long" default:"refuse" one_of:"refuse,omit,truncate" doc:"What becomes of a value of more than 4096 bytes for an upstream header: the request is denied with 403, the header is left out, or the value is cut. A cut value ends with ..., a cut list with the member ...; objects are left out."`
 	StripHeaders    []string          `config:"strip_headers" doc:"Further headers that are removed from the client's request."`
 	HideCredentials bool              `config:"hide_credentials" default:"false" doc:"Whether the credential (Authorization, X-Session-Token, the session and token cookies) is removed from the request to the upstream."`
 
@@ -65,7 +67,7 @@ type Login struct {
 // Path relaxes the rules about request paths.
 type Path struct {
 	AllowSemicolon    bool `config:"allow_semicolon" default:"false" doc:"Treats ';' as an ordinary character. The upstream must not read path parameters."`
-	AllowDoubleSlash  bool `config:"allow_double_slash" default:"false" doc:"Treats '//' as '/'. The upstream must do so, too."`
+	AllowDoubleSlash  bool `config:"allow_double_slash" default:"false" doc:"Treats '//' as '/'. The upstream must do so, too. A path that begins with '//' is always refused."`
 	AllowEncodedSlash bool `config:"allow_encoded_slash" default:"false" doc:"Keeps %2F as data inside a segment. The upstream must not decode it into a separator."`
 }
 

@@ -102,8 +102,9 @@ the same for every kind of credential:
 | ` + "`permissions`" + ` | what the permission table grants the caller |
 | ` + "`aal`, `auth_time`" + ` | assurance level and time of the sign-in |
 
-Lists are joined by commas. If a claim cannot be written as a single header value (it has a control character, or a list member with a
-comma), the request is denied with 403.
+Lists are joined by commas, or as ` + "`upstream_header_lists`" + ` says. A comma within a member is written as ` + "`%2C`" + ` and a percent sign as ` + "`%25`" + `, so that
+no member reads as two; spaces stay. If a claim cannot be written as a header value (it has a control character, or begins or ends with white
+space), the request is denied with 403. One value has at most 4096 bytes (` + "`upstream_header_too_long`" + `); many upstreams read at most 8 KiB of headers.
 
 ## Access tokens and ID tokens
 

@@ -15,8 +15,8 @@ type PathOptions struct {
 	// AllowSemicolon keeps ";" (and %3B) as an ordinary character. The
 	// upstream must not treat it as the start of a path parameter.
 	AllowSemicolon bool
-	// AllowDoubleSlash merges runs of slashes before matching. The upstream
-	// must treat "//" as "/".
+	// AllowDoubleSlash merges runs of slashes before matching, but for those in
+	// front. The upstream must treat "//" as "/".
 	AllowDoubleSlash bool
 	// AllowEncodedSlash keeps %2F as data: the canonical path holds "%2F",
 	// which "[^/]+" matches. The upstream must not decode it into a separator.
@@ -53,6 +53,9 @@ func Canonical(target string, o PathOptions) (string, error) {
 		if path, err = decode(raw, o); err != nil {
 			return "", err
 		}
+	}
+	if strings.HasPrefix(path, "//") {
+		return "", refusePath("begins with a double slash, which URL parsers read as a host")
 	}
 	if o.AllowDoubleSlash {
 		path = mergeSlashes(path)

@@ -5,22 +5,14 @@ package identity
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"gatehouse/core"
-	"gatehouse/core/claimpath"
 	"gatehouse/core/httpsyntax"
 	"maps"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 )
-
-// maxIdentityValue bounds one identity header; upstreams answer 400 to header
-// blocks above 8 KiB, nginx and Node.js among them.
-const maxIdentityValue = 4 << 10
 
 // Headers are the headers that an upstream gets, and those it must not get.
 type Headers struct {
@@ -55,6 +47,9 @@ type Options struct {
 	// Claims maps header names to claim paths, separated by commas; the first
 	// claim that is present counts.
 	Claims map[string]string
+	// Join is how lists are written, and TooLong what becomes of a value that is too
+	// long; empty for the defaults.
+	Join, TooLong string
 	// Sources maps further header names to what makes their values.
 	Sources map[string]Source
 	// Strip are names that are removed from every request and never set.
@@ -89,7 +84,7 @@ func New(o Options) (*Headers, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		if err := h.add(name, claims); err != nil {
+		if err := h.add(name, claimSource{claims, format{o.Join, o.TooLong}}); err != nil {
 			return nil, err
 		}
 	}
@@ -153,8 +148,8 @@ func checkHeaderName(name string) error {
 	return nil
 }
 
-func parseClaimPaths(list string) (claimSource, error) {
-	var paths claimSource
+func parseClaimPaths(list string) ([]core.ClaimPath, error) {
+	var paths []core.ClaimPath
 	for text := range strings.SplitSeq(list, ",") {
 		path, err := core.ParseClaimPath(strings.TrimSpace(text))
 		if err != nil {
@@ -299,21 +294,24 @@ func (h *Headers) isIdentity(name string) bool {
 }
 
 // claimSource copies the first of some claims that is present.
-type claimSource []core.ClaimPath
+type claimSource struct {
+	paths []core.ClaimPath
+	as    format
+}
 
-var _ Source = claimSource(nil)
+var _ Source = claimSource{}
 
 func (s claimSource) Value(_ context.Context, _ *core.Call, p *core.Principal, policy core.Policy) (string, bool, error) {
-	for _, path := range s {
+	for _, path := range s.paths {
 		claim, ok := claimOf(p, path, policy)
 		if !ok {
 			continue
 		}
-		value, err := headerValue(claim)
+		value, ok, err := s.as.value(claim)
 		if err != nil {
 			return "", false, fmt.Errorf("%w: claim %s: %w", core.ErrForbidden, path, err)
 		}
-		if value != "" {
+		if ok {
 			return value, true, nil
 		}
 	}
@@ -381,67 +379,6 @@ func membersOf(path core.ClaimPath, claim any, p *core.Principal) []any {
 		return members
 	}
 	return []any{claim}
-}
-
-// headerValue writes a claim as text. What cannot be written so that it reads
-// back as the same thing is an error: a role called "user,admin" must not
-// become two roles.
-func headerValue(claim any) (string, error) {
-	value := ""
-	switch v := claim.(type) {
-	case string:
-		value = v
-	case bool:
-		value = strconv.FormatBool(v)
-	case json.Number:
-		value = v.String()
-	case float64:
-		value = strconv.FormatFloat(v, 'f', -1, 64)
-	case []string:
-		return joined(v)
-	case []any:
-		if words, err := claimpath.Strings(v); err == nil {
-			return joined(words)
-		}
-		return asJSON(v)
-	default:
-		return asJSON(v)
-	}
-	return value, checkValue(value)
-}
-
-func joined(words []string) (string, error) {
-	for _, word := range words {
-		if strings.ContainsAny(word, ", ") {
-			return "", fmt.Errorf("a list member holds a separator")
-		}
-	}
-	value := strings.Join(words, ",")
-	return value, checkValue(value)
-}
-
-func asJSON(v any) (string, error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return "", fmt.Errorf("cannot be written as JSON: %w", err)
-	}
-	return string(text), checkValue(string(text))
-}
-
-func checkValue(value string) error {
-	if len(value) > maxIdentityValue {
-		return fmt.Errorf("is longer than %d bytes", maxIdentityValue)
-	}
-	if !utf8.ValidString(value) {
-		return fmt.Errorf("is not valid UTF-8")
-	}
-	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return fmt.Errorf("holds a control character")
-	}
-	if strings.TrimSpace(value) != value {
-		return fmt.Errorf("begins or ends with white space")
-	}
-	return nil
 }
 
 // isCredential reports whether a header is kept from the upstream, which then

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"gatehouse/core"
 )
@@ -199,8 +200,10 @@ func TestClaimThatWouldForgeAHeaderIsRefused(t *testing.T) {
 		"second header line":             "ada\r\nX-Admin: 1",
 		"bare newline":                   "ada\nX-Admin: 1",
 		"NUL":                            "ada\x00",
-		"role that is two roles":         []any{"user,admin"},
-		"role with a space":              []any{"user admin"},
+		"C1 control character":           "ada\u0085X-Admin: 1",
+		"last C1 control character":      []any{"ada\u009f"},
+		"DEL":                            "ada\x7f",
+		"JSON with a C1 character":       map[string]any{"a": "\u0090"},
 		"role with a newline":            []any{"user\nadmin"},
 		"invalid UTF-8":                  "ada\xff",
 		"white space at the end":         "ada ",
@@ -209,6 +212,74 @@ func TestClaimThatWouldForgeAHeaderIsRefused(t *testing.T) {
 		d, err := upstream(h, &core.Request{}, &core.Principal{Claims: map[string]any{"claim": claim}}, noPolicy{})
 		if !errors.Is(err, core.ErrForbidden) {
 			t.Errorf("%s: %v, set %q", attack, err, d.Set)
+		}
+	}
+}
+
+// No member of a list may read as two, whatever the list is written as.
+func TestMemberOfAListIsNotTwoMembers(t *testing.T) {
+	roles := []any{"Domain Admins", "user,admin", "100%", "CN=a,OU=b c", "plain"}
+	for join, want := range map[string]string{
+		"":        "Domain Admins,user%2Cadmin,100%25,CN=a%2COU=b c,plain",
+		JoinComma: "Domain Admins,user%2Cadmin,100%25,CN=a%2COU=b c,plain",
+		JoinSpace: "Domain%20Admins user,admin 100%25 CN=a,OU=b%20c plain",
+		JoinJSON:  `["Domain Admins","user,admin","100%","CN=a,OU=b c","plain"]`,
+	} {
+		h := identity(t, Options{Claims: map[string]string{"X-Roles": "groups"}, Join: join})
+		u, err := upstream(h, &core.Request{}, &core.Principal{Claims: map[string]any{"groups": roles}}, nil)
+		if got := lines(u.Set); err != nil || got != "X-Roles: "+want+"\n" {
+			t.Errorf("%s: %q, %v", join, got, err)
+		}
+		separator := map[string]string{JoinSpace: " ", JoinJSON: `","`}[join]
+		if separator == "" {
+			separator = ","
+		}
+		if n := len(strings.Split(want, separator)); n != len(roles) {
+			t.Errorf("%s: %d members, want %d", join, n, len(roles))
+		}
+	}
+}
+
+func TestValueThatIsTooLong(t *testing.T) {
+	var many []any
+	for n := range 2000 {
+		many = append(many, fmt.Sprint("role-", n))
+	}
+	for name, claim := range map[string]any{
+		"text": strings.Repeat("a", 5000), "characters": strings.Repeat("\u00e4", 3000), "list": many, "one long member": []any{strings.Repeat("b", 5000)},
+		"object": map[string]any{"a": strings.Repeat("c", 5000)}, "list of objects": []any{map[string]any{"a": strings.Repeat("c", 5000)}},
+	} {
+		p := &core.Principal{Claims: map[string]any{"claim": claim}}
+		for _, join := range []string{JoinComma, JoinSpace, JoinJSON} {
+			made := func(tooLong string) (string, error) {
+				u, err := upstream(identity(t, Options{Claims: map[string]string{"X-Claim": "claim"}, Join: join, TooLong: tooLong}), &core.Request{}, p, nil)
+				return strings.TrimSuffix(strings.TrimPrefix(lines(u.Set), "X-Claim: "), "\n"), err
+			}
+			for _, refuse := range []string{"", TooLongRefuse} {
+				if _, err := made(refuse); !errors.Is(err, core.ErrForbidden) {
+					t.Errorf("%s, %s: %v", name, join, err)
+				}
+			}
+			if got, err := made(TooLongOmit); err != nil || got != "" {
+				t.Errorf("%s, %s: %.30q, %v", name, join, got, err)
+			}
+			got, err := made(TooLongTruncate)
+			if err != nil || len(got) > maxIdentityValue || !utf8.ValidString(got) {
+				t.Errorf("%s, %s: %d bytes, %v", name, join, len(got), err)
+			}
+			if strings.Contains(name, "object") {
+				if got != "" {
+					t.Errorf("%s, %s: a cut object %.30q", name, join, got)
+				}
+			} else if !strings.HasSuffix(strings.TrimSuffix(got, `"]`), "...") {
+				t.Errorf("%s, %s: ends without a mark: %q", name, join, got[max(0, len(got)-20):])
+			}
+			if name == "list" && join == JoinComma {
+				members := strings.Split(got, ",")
+				if len(got) < maxIdentityValue-30 || members[len(members)-1] != "..." || slices.Contains(members, "role-") {
+					t.Errorf("a list of %d bytes that ends with %q", len(got), members[len(members)-2:])
+				}
+			}
 		}
 	}
 }

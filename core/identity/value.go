@@ -1,0 +1,156 @@
+package identity
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"gatehouse/core/claimpath"
+)
+
+// maxIdentityValue bounds one identity header; upstreams answer 400 to header
+// blocks above 8 KiB, nginx and Node.js among them.
+const maxIdentityValue = 4 << 10
+
+// How lists are written. A separator within a member is percent-encoded (RFC 3986
+// section 2.1), and so is "%": a role called "user,admin" must not become two roles.
+const (
+	JoinComma = "comma" // the default
+	JoinSpace = "space"
+	JoinJSON  = "json"
+)
+
+// What becomes of a value that is too long.
+const (
+	TooLongRefuse   = "refuse" // the default: the request is denied
+	TooLongOmit     = "omit"   // the header is not sent
+	TooLongTruncate = "truncate"
+)
+
+// truncated stands at the end of a value that was cut, in a list as a member.
+const truncated = "..."
+
+// format says how claims are written.
+type format struct{ join, tooLong string }
+
+// value writes a claim. What cannot be written so that it reads back as the same
+// thing is an error; ok is false where it is left out.
+func (f format) value(claim any) (text string, ok bool, err error) {
+	text, list, err := f.text(claim)
+	if err != nil {
+		return "", false, err
+	}
+	if len(text) > maxIdentityValue {
+		switch f.tooLong {
+		case TooLongOmit:
+			return "", false, nil
+		case TooLongTruncate:
+			if text = f.truncate(text, list); text == "" {
+				return "", false, nil
+			}
+		}
+	}
+	return text, text != "", checkValue(text)
+}
+
+// text is the claim in full, and its members where it is a list of texts.
+func (f format) text(claim any) (text string, list []string, err error) {
+	switch v := claim.(type) {
+	case string:
+		return v, nil, nil
+	case bool:
+		return strconv.FormatBool(v), nil, nil
+	case json.Number:
+		return v.String(), nil, nil
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64), nil, nil
+	case []string:
+		list = f.members(v)
+		return f.joined(list), list, nil
+	case []any:
+		if words, err := claimpath.Strings(v); err == nil {
+			list = f.members(words)
+			return f.joined(list), list, nil
+		}
+	}
+	text, err = asJSON(claim)
+	return text, []string{}, err // an object that is cut is none
+}
+
+// members are the members of a list as they are written.
+func (f format) members(words []string) []string {
+	members := make([]string, len(words))
+	for i, word := range words {
+		switch f.join {
+		case JoinJSON:
+			members[i], _ = asJSON(word) // a text always encodes
+		case JoinSpace:
+			members[i] = strings.NewReplacer("%", "%25", " ", "%20").Replace(word)
+		default:
+			members[i] = strings.NewReplacer("%", "%25", ",", "%2C").Replace(word)
+		}
+	}
+	return members
+}
+
+func (f format) joined(members []string) string {
+	switch f.join {
+	case JoinJSON:
+		return "[" + strings.Join(members, ",") + "]"
+	case JoinSpace:
+		return strings.Join(members, " ")
+	}
+	return strings.Join(members, ",")
+}
+
+// truncate keeps whole members of a list, and whole characters of a text; of a
+// JSON object nothing.
+func (f format) truncate(text string, list []string) string {
+	if list == nil {
+		whole := strings.ToValidUTF8(text[:maxIdentityValue-len(truncated)], "")
+		return strings.TrimRightFunc(whole, unicode.IsSpace) + truncated
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	marker := f.members([]string{truncated})[0]
+	length := len("[]") + len(marker)
+	for n, member := range list {
+		if length += len(member) + len(","); length > maxIdentityValue {
+			return f.joined(append(list[:n:n], marker))
+		}
+	}
+	return f.joined(append(list, marker)) // not reached: the list is too long
+}
+
+// asJSON leaves <, > and & as they are, which only matter in HTML.
+func asJSON(v any) (string, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return "", fmt.Errorf("cannot be written as JSON: %w", err)
+	}
+	return strings.TrimSuffix(b.String(), "\n"), nil
+}
+
+func checkValue(value string) error {
+	if len(value) > maxIdentityValue {
+		return fmt.Errorf("is longer than %d bytes", maxIdentityValue)
+	}
+	if !utf8.ValidString(value) {
+		return errors.New("is not valid UTF-8")
+	}
+	if strings.ContainsFunc(value, unicode.IsControl) {
+		return errors.New("holds a control character")
+	}
+	if strings.TrimSpace(value) != value {
+		return errors.New("begins or ends with white space")
+	}
+	return nil
+}
