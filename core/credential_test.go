@@ -110,6 +110,23 @@ func TestCookieWithAPrefixIsNotTossed(t *testing.T) {
 	}
 }
 
+// A site on a sibling domain can set a whole cookie beside the chunks of the user's.
+func TestWholeCookieDoesNotDisplaceTheOneInChunks(t *testing.T) {
+	e := mustExtract(Place{Name: TokenCookie, Cookie: "auth", Chunked: true})
+	for cookies, others := range map[string]string{
+		"auth=eve; auth.0=a; auth.1=da":     "ada",
+		"auth.1=da; auth.0=a; auth=eve":     "ada",
+		"auth=eve; auth.0=ev; auth.1=e":     "",
+		"auth=eve; auth.0=a; auth.0=b":      "",
+		"auth=\"bad\"; auth.0=ev; auth.1=e": "",
+	} {
+		c, err := e.Extract(&Request{Header: headers("Cookie", cookies)})
+		if err != nil || c.Value != "eve" || c.Others[0] != others {
+			t.Errorf("%s: %q and %q, %v", cookies, c.Value, c.Others, err)
+		}
+	}
+}
+
 func TestTokenInSeveralCookies(t *testing.T) {
 	e := mustExtract(Place{Name: TokenCookie, Cookie: "auth", Chunked: true}, Place{Name: SessionCookie, Cookie: "sid"})
 	for name, c := range map[string]struct{ cookies, want string }{
@@ -117,7 +134,7 @@ func TestTokenInSeveralCookies(t *testing.T) {
 		"eleven chunks":          {"auth.0=0; auth.1=1; auth.2=2; auth.3=3; auth.4=4; auth.5=5; auth.6=6; auth.7=7; auth.8=8; auth.9=9; auth.10=x", "0123456789"},
 		"a chunk is missing":     {"auth.0=a; auth.2=c", "a"},
 		"the first is missing":   {"auth.1=b", ""},
-		"the whole one counts":   {"auth=w; auth.0=a", "w"},
+		"the whole one is first": {"auth=w; auth.0=a", "w"},
 		"a chunk twice alike":    {"auth.0=a; auth.0=a; auth.1=b", "ab"},
 		"a chunk of two values":  {"auth.0=a; auth.1=b; auth.1=c", "a"},
 		"chunks of another kind": {"sid.0=a", ""},

@@ -31,6 +31,7 @@ func TestValuesOfARepeatedCookieAreAllJudged(t *testing.T) {
 		By: people{
 			"ada": {Subject: "ada", AAL: "aal1"}, "ada2": {Subject: "ada", AAL: "aal2"}, "eve": {Subject: "eve"},
 			"other issuer": {Subject: "ada", Issuer: "https://b.test"}, "other client": {Subject: "ada", ClientID: "web"}, "other kind": {Subject: "ada", Kind: core.KindJWT},
+			"bot": {Subject: "ada", Actor: &core.Actor{Subject: "bot"}}, "bot2": {Subject: "ada", Actor: &core.Actor{Subject: "bot"}}, "other actor": {Subject: "ada", Actor: &core.Actor{Subject: "eve"}},
 		},
 	})
 	if err != nil {
@@ -48,6 +49,9 @@ func TestValuesOfARepeatedCookieAreAllJudged(t *testing.T) {
 		{"ada", "other issuer"}: invalid,
 		{"ada", "other client"}: invalid,
 		{"ada", "other kind"}:   invalid,
+		{"bot", "bot2"}:         identified,
+		{"ada", "bot"}:          invalid,
+		{"bot", "other actor"}:  invalid,
 		{"ada", "weak"}:         stronger,
 		{"weak", "bad"}:         stronger,
 		{"bad", "weak"}:         stronger,

@@ -8,18 +8,18 @@ import (
 )
 
 // Cookies returns the distinct values of the cookies of a name that are not empty,
-// over all Cookie lines. Where chunked is set and there is none, it is the value of
-// the cookies name.0, name.1 and so on, into which frameworks split one that is too
-// long.
+// over all Cookie lines. Where chunked is set, that of the cookies name.0, name.1 and
+// so on, into which frameworks split one that is too long, is one of them: a site on
+// a sibling domain can set a whole cookie beside the chunks of the user's.
 func Cookies(lines iter.Seq[string], name string, chunked bool) []string {
 	values := distinct(lines, name)
-	if len(values) > 0 || !chunked {
+	if !chunked {
 		return values
 	}
-	if whole := joined(lines, name); whole != "" {
-		return []string{whole}
+	if whole := joined(lines, name); whole != "" && !slices.Contains(values, whole) {
+		values = append(values, whole)
 	}
-	return nil
+	return values
 }
 
 func distinct(lines iter.Seq[string], name string) (values []string) {
