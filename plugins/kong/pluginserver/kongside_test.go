@@ -58,17 +58,21 @@ type running struct {
 }
 
 // serve starts a server that ends with the test.
-func serve(t *testing.T, p Plugin) *running {
+func serve(t *testing.T, p Plugin, change ...func(*pluginServer)) *running {
 	t.Helper()
-	return serveAt(t, p, filepath.Join(t.TempDir(), p.Name+".socket"))
+	return serveAt(t, p, filepath.Join(t.TempDir(), p.Name+".socket"), change...)
 }
 
-func serveAt(t *testing.T, p Plugin, path string) *running {
+// serveAt changes the server before it serves.
+func serveAt(t *testing.T, p Plugin, path string, change ...func(*pluginServer)) *running {
 	t.Helper()
 	r := &running{path: path, log: &coretest.Log{}}
 	var err error
 	if r.pluginServer, err = newPluginServer(p, slog.New(slog.NewTextHandler(r.log, nil))); err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range change {
+		c(r.pluginServer)
 	}
 	l, err := unixsocket.Listen(path, socketOptions)
 	if err != nil {

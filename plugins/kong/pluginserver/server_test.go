@@ -618,8 +618,7 @@ func TestStopLetsOpenEventsFinish(t *testing.T) {
 		entered <- true
 		<-leave
 		threeCalls(ctx, k)
-	}))
-	s.grace = time.Hour
+	}), func(s *pluginServer) { s.grace = time.Hour })
 	idle, busy := dial(t, s.path), dial(t, s.path)
 	id := idle.start("{}")
 	busy.begin(id, phaseAccess)
@@ -657,8 +656,7 @@ func TestStopCutsOffAHandlerThatHangs(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		ended.Store(true)
-	}))
-	s.grace = time.Millisecond
+	}), func(s *pluginServer) { s.grace = time.Millisecond })
 	c := dial(t, s.path)
 	c.begin(c.start("{}"), phaseAccess)
 	<-entered
