@@ -125,6 +125,22 @@ func (b *Browser) Text(selector string) string {
 	return strings.Join(strings.Fields(text), " ")
 }
 
+// Show lays the page out for a medium, such as screen or print, in a window of that
+// size.
+func (b *Browser) Show(medium string, width, height int64) {
+	b.t.Helper()
+	do(b, "size of the window", chromedp.EmulateViewport(width, height))
+	do(b, "medium "+medium, call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: medium}))
+}
+
+// Span is from where to where what a CSS selector finds reaches, in pixels from the
+// left of the window.
+func (b *Browser) Span(selector string) (left, right float64) {
+	b.t.Helper()
+	corners := do(b, "measure "+selector, chromedp.Dimensions(chromedp.CSS(selector))).Border
+	return corners[0], corners[2] // of the upper left and the upper right corner
+}
+
 // Screenshot keeps the page as e2e/artifacts/NAME.png of the checkout.
 func (b *Browser) Screenshot(name string) {
 	b.t.Helper()
