@@ -522,3 +522,17 @@ func TestADecisionAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// What the configuration reads out of a claim does not hide the claim itself.
+func TestConditionReadsRawClaims(t *testing.T) {
+	p := &core.Principal{Subject: "ada", Roles: []string{"clerk"}, Claims: map[string]any{"roles": []any{map[string]any{"name": "admin"}}, "sub": "raw", "none": nil}}
+	for when, want := range map[string]string{
+		"raw.roles.exists(r, r.name == 'admin')":  "allowed",
+		"'clerk' in claims.roles":                 "allowed",
+		"raw.sub == 'raw' && claims.sub == 'ada'": "allowed",
+		"raw.none == raw.none":                    `forbidden: condition "raw.none == raw.none" cannot be decided: the request has no raw['none']`,
+		"raw.kind != 'jwt'":                       `forbidden: condition "raw.kind != 'jwt'" cannot be decided: the request has no raw['kind']`,
+	} {
+		requireOutcome(t, conditional(t, "/x", when), call("GET", "/x"), p, want)
+	}
+}

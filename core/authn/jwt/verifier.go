@@ -152,7 +152,7 @@ func (i *trusted) checkHeader(t *token) error {
 	}
 	const expected = "issuer %s may use %s (token_types)"
 	if t.typ == "" {
-		return fmt.Errorf("header has no typ; "+expected+"; none among them accepts such tokens", i.Issuer.Issuer, i.typeNames())
+		return fmt.Errorf("header has no typ; "+expected+"; add none to accept tokens without typ", i.Issuer.Issuer, i.typeNames())
 	}
 	return fmt.Errorf("header has typ %.40q; "+expected, t.typ, i.Issuer.Issuer, i.typeNames())
 }

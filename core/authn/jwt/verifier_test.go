@@ -343,7 +343,7 @@ func TestTypesAreConfigurable(t *testing.T) {
 func TestTokenWithoutTypeNamesTheSettingThatAcceptsIt(t *testing.T) {
 	b := setup(t, nil)
 	_, err := b.verify(b.sign(map[string]any{"typ": nil}, nil))
-	if want := "header has no typ; issuer " + b.issuer.URL + " may use JWT, at+jwt (token_types); none among them accepts such tokens"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "header has no typ; issuer " + b.issuer.URL + " may use JWT, at+jwt (token_types); add none to accept tokens without typ"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

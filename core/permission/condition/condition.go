@@ -20,11 +20,12 @@ import (
 	"gatehouse/core/permission/report"
 )
 
-// The variables of a condition. The first four hold values by name, and the
+// The variables of a condition. The first five hold values by name, and the
 // names are always written out: what a condition depends on is known before
 // any request arrives.
 const (
 	claimsVar  = "claims"
+	rawVar     = "raw"
 	headersVar = "headers"
 	queryVar   = "query"
 	pathVar    = "path"
@@ -33,7 +34,7 @@ const (
 	methodVar  = "method"
 )
 
-var variables = []string{claimsVar, headersVar, queryVar, pathVar, peerVar, hostVar, methodVar}
+var variables = []string{claimsVar, rawVar, headersVar, queryVar, pathVar, peerVar, hostVar, methodVar}
 
 // Bounds of one condition. The cost is counted in the steps of the CEL
 // specification while a condition runs; going over it denies.
@@ -50,6 +51,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 	byName := func(values *cel.Type) *cel.Type { return cel.MapType(cel.StringType, values) }
 	return cel.NewEnv(
 		cel.Variable(claimsVar, byName(cel.DynType)),
+		cel.Variable(rawVar, byName(cel.DynType)),
 		cel.Variable(headersVar, byName(cel.StringType)),
 		cel.Variable(queryVar, byName(cel.StringType)),
 		cel.Variable(pathVar, byName(cel.StringType)),
@@ -228,7 +230,7 @@ func readByName(e ast.Expr) (variable, name string, ok bool) {
 		return "", "", false
 	}
 	switch of.AsIdent() {
-	case claimsVar, headersVar, queryVar, pathVar:
+	case claimsVar, rawVar, headersVar, queryVar, pathVar:
 		return of.AsIdent(), name, true
 	}
 	return "", "", false
@@ -272,7 +274,7 @@ func (r *reader) read(e ast.Expr, variable, name string) {
 
 func (r *reader) identifier(e ast.Expr, name string) {
 	switch name {
-	case claimsVar, headersVar, queryVar, pathVar:
+	case claimsVar, rawVar, headersVar, queryVar, pathVar:
 		r.refuse(e, "%s is read by name only; write %s['NAME'], has(%s.NAME) or 'NAME' in %s", name, name, name, name)
 	case peerVar, hostVar:
 		r.reads[name] = []string{name}

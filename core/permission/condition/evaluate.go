@@ -55,6 +55,8 @@ func (c *Condition) values(call *core.Call, p *core.Principal) (values map[strin
 		switch variable {
 		case claimsVar:
 			found = readClaims(p, names)
+		case rawVar:
+			found = readRaw(p, names)
 		case headersVar:
 			found, err = readHeaders(call.Request, names)
 		case queryVar:
@@ -106,6 +108,18 @@ func readClaims(p *core.Principal, names []string) map[string]any {
 			value = celValue(p.Claims[name])
 		}
 		if value != nil {
+			found[name] = value
+		}
+	}
+	return found
+}
+
+// readRaw returns claims by name as the credential states them, whatever the
+// configuration reads out of them.
+func readRaw(p *core.Principal, names []string) map[string]any {
+	found := make(map[string]any, len(names))
+	for _, name := range names {
+		if value := celValue(p.Claims[name]); value != nil {
 			found[name] = value
 		}
 	}
