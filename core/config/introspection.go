@@ -26,6 +26,7 @@ type Introspection struct {
 	AudienceClaim       string          `config:"audience_claim" default:"aud" doc:"Claims of the response that may hold the audience, separated by commas; the first that is present counts. For servers that report no aud and name the client instead: client_id; audience then lists the clients."`
 	InsecureAnyAudience bool            `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
 	InsecureNoExpiry    bool            `config:"insecure_no_expiry" default:"false" doc:"Accepts responses without exp; such a token is introspected again after cache_ttl."`
+	InsecureIDTokens    bool            `config:"insecure_id_tokens" default:"false" doc:"Accepts ID tokens, too, where the server says that they are active. For servers that report at_hash of access tokens."`
 	RolesClaim          string          `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
 	PermissionsClaim    string          `config:"permissions_claim" len_min:"0" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts. Empty for none."`
 	Leeway              setting.Seconds `config:"leeway" default:"10" between:"0,300" doc:"Tolerated clock difference for nbf and iat, in seconds; exp is exact."`
@@ -123,6 +124,7 @@ func (i *Introspection) options(client *idp.Client, secret string, now func() ti
 		Audiences:                   i.Audience,
 		AudienceClaims:              mustClaimPaths(i.AudienceClaim),
 		InsecureAcceptMissingExpiry: i.InsecureNoExpiry,
+		InsecureIDTokens:            i.InsecureIDTokens,
 		Leeway:                      exactly(i.Leeway),
 		Claims:                      grants(*i, i.RolesClaim, i.PermissionsClaim),
 		Now:                         now,

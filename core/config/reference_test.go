@@ -120,7 +120,7 @@ Every other token passes if its signature, issuer, audience and times are right.
 says nothing of its kind: it passes where ` + "`aud`" + ` is one of ` + "`audience`" + `. With ` + "`profile: rfc9068`" + ` nothing passes that is not complete by RFC 9068. For an
 issuer whose access tokens look like ID tokens, such as Dex with ` + "`at_hash`" + `, ` + "`insecure_id_tokens: true`" + ` accepts both.
 
-Introspected tokens are access tokens because the server says that they are active; the first three rules hold for them, too.
+Introspected tokens are access tokens because the server says that they are active; the second and the third rule hold for them, too.
 
 ## Roles and scopes
 

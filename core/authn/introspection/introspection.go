@@ -60,6 +60,8 @@ type Options struct {
 	// InsecureAcceptMissingExpiry accepts responds without exp, which RFC 7662
 	// leaves optional. They count for 30 s.
 	InsecureAcceptMissingExpiry bool
+	// InsecureIDTokens accepts responses that show an ID token, too.
+	InsecureIDTokens bool
 	// Leeway is how far the server's clock may be ahead of ours: for nbf and
 	// iat. exp gets none. Default 30 s; at most 5 min.
 	Leeway time.Duration
@@ -283,7 +285,11 @@ func (a *Authenticator) check(response claims.Set) (issuer string, err error) {
 	if kind != "" && !strings.EqualFold(kind, "Bearer") {
 		return "", errors.New("is not a bearer token (token_type)")
 	}
-	if err := response.CheckKind(claims.MarkedAccess); err != nil {
+	check := func() error { return response.CheckKind(claims.MarkedAccess) }
+	if a.options.InsecureIDTokens {
+		check = response.CheckKindOrIDToken
+	}
+	if err := check(); err != nil {
 		return "", err
 	}
 	if issuer, err = response.Text("iss"); err != nil {

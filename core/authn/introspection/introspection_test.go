@@ -303,6 +303,15 @@ func TestCredentialWithoutASubject(t *testing.T) {
 	b.accepts("a client for itself", map[string]any{"sub": nil})
 }
 
+func TestIntrospectedIDTokensPassOnlyWhereTheSettingsSaySo(t *testing.T) {
+	id := map[string]any{"at_hash": "x", "token_use": nil}
+	b := setup(t, nil)
+	b.refuses("at_hash", id)
+	b = setup(t, func(o *introspection.Options) { o.InsecureIDTokens = true })
+	b.accepts("at_hash, knowingly", id)
+	b.refuses("a refresh token", map[string]any{"token_use": "refresh_token"})
+}
+
 func TestRolesOfAnotherShape(t *testing.T) {
 	odd := map[string]any{"ext": map[string]any{"roles": 7}}
 	b := setup(t, nil)
