@@ -91,14 +91,14 @@ func (w *listWorld) compare(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.table = inspect.New(table, file)
-	examples, err := analysis.Examples(l.table.Activities(), core.PathOptions(c.Path))
+	decided, err := analysis.Decided(l.table.Activities(), core.PathOptions(c.Path))
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.read(t)
-	for i := range examples {
-		if examples[i].Found {
-			w.compareCall(t, l, &examples[i])
+	for i := range decided {
+		for n := range decided[i].List {
+			w.compareCall(t, l, &decided[i].List[n].Witness)
 		}
 	}
 }
@@ -115,7 +115,7 @@ type lists struct {
 
 type printedActivity struct {
 	Line, Column int
-	May          []bool
+	Cells        []struct{ May string }
 	Who          string
 	Names        struct{ Roles []string }
 }
@@ -160,7 +160,7 @@ func (l *lists) run(t *testing.T, into any, args ...string) {
 	}
 }
 
-func (w *listWorld) compareCall(t *testing.T, l *lists, example *analysis.Example) {
+func (w *listWorld) compareCall(t *testing.T, l *lists, example *analysis.Call) {
 	t.Helper()
 	r := &core.Request{Method: example.Method, Target: example.Target(), Host: "any-other-host.invalid"}
 	var deciding []string
@@ -173,8 +173,8 @@ func (w *listWorld) compareCall(t *testing.T, l *lists, example *analysis.Exampl
 	l.run(t, &who, "who-can", r.Method, r.Target)
 	for _, role := range listedRoles {
 		allowed := w.decide(t, l, r, role, l.scopes)
-		if shown := l.marked(role, deciding); shown != allowed {
-			t.Fatalf("the matrix shows %t, the gate decides %t: %s by role %q\n%s", shown, allowed, example, role, l.text)
+		if l.contradicts(role, deciding, allowed) {
+			t.Fatalf("the gate decides %t, the matrix says otherwise: %s by role %q\n%s", allowed, example, role, l.text)
 		}
 		if shown := slices.ContainsFunc(l.whatCan[role], func(a printedActivity) bool { return a.among(deciding) }); shown != allowed {
 			t.Fatalf("what-can shows %t, the gate decides %t: %s by role %q\n%s", shown, allowed, example, role, l.text)
@@ -193,14 +193,16 @@ func (a *printedActivity) among(places []string) bool {
 	return slices.Contains(places, fmt.Sprint(a.Line, a.Column))
 }
 
-// marked reports whether a column of the matrix has a mark at an activity that
-// decides a call.
-func (l *lists) marked(role string, deciding []string) bool {
+// contradicts reports whether a cell of the matrix, of an activity that decides a
+// call, says otherwise than the gate about a role.
+func (l *lists) contradicts(role string, deciding []string, allowed bool) bool {
 	column := slices.IndexFunc(l.matrix.Columns, func(c struct{ Kind, Name string }) bool { return c.Kind == "role" && c.Name == role })
 	if column < 0 { // no credential can state the role, or there is none
 		column = slices.IndexFunc(l.matrix.Columns, func(c struct{ Kind, Name string }) bool { return c.Kind == "credential" })
 	}
-	return slices.ContainsFunc(l.matrix.Activities, func(a printedActivity) bool { return a.among(deciding) && a.May[column] })
+	return slices.ContainsFunc(l.matrix.Activities, func(a printedActivity) bool {
+		return a.among(deciding) && a.Cells[column].May == map[bool]string{true: "no", false: "yes"}[allowed]
+	})
 }
 
 // decide has the gate of a host decide about a real token.

@@ -21,7 +21,7 @@ var bypasses = []string{"overlap-public", "overlap-authenticated", "bypassed-req
 // activity demands, lint must say so; and each of its witnesses must be such a call.
 func TestCallThatPassesWithoutADemandIsAFinding(t *testing.T) {
 	requests, callers := offlinetest.Requests(), offlinetest.Callers()
-	for seed := range uint64(3000) {
+	for seed := range uint64(2000) {
 		table := offlinetest.New(t, seed, 2+int(seed%3))
 		report, err := lint.Lint(table.Table, []*permission.File{table.File}, nil)
 		if err != nil {

@@ -7,6 +7,7 @@
 package offline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -170,6 +171,9 @@ func (g *Gate) ScopesRequired() []string { return g.config.ScopesRequired }
 // for every kind that the configuration accepts, an empty issuer for every one.
 func (g *Gate) CannotState(kind core.Kind, issuer string) (what []string) {
 	if g.isDefault {
+		if info, known := kind.Info(); known && !info.Scopes {
+			return []string{"scopes"}
+		}
 		return nil
 	}
 	stated := map[string]bool{}
@@ -186,6 +190,47 @@ func (g *Gate) CannotState(kind core.Kind, issuer string) (what []string) {
 		}
 	}
 	return what
+}
+
+// Variants are the callers that a description may stand for: one of each kind and
+// issuer that the gate accepts, where neither they nor claims are given.
+func (g *Gate) Variants(c *Caller) []*Caller {
+	variants := []*Caller{c}
+	if c.Anonymous || c.Claims != nil {
+		return variants
+	}
+	add := func(kind core.Kind, issuer string) {
+		if (c.Kind == "" || c.Kind == kind) && (c.Issuer == "" || issuer == "" || c.Issuer == issuer) {
+			one := *c
+			one.Kind, one.Issuer = kind, cmp.Or(issuer, c.Issuer)
+			variants = append(variants, &one)
+		}
+	}
+	if g.isDefault {
+		for _, info := range core.Kinds() {
+			add(info.Kind, "")
+		}
+		return variants
+	}
+	for _, s := range g.statements() {
+		add(s.kind, s.issuer)
+	}
+	return variants
+}
+
+// States reports whether a caller's credential can state all names that the
+// description gives them.
+func (g *Gate) States(c *Caller, p *core.Principal) bool {
+	if p == nil {
+		return false
+	}
+	cannot := g.CannotState(p.Kind, p.Issuer)
+	for what, names := range map[string][]string{"scopes": c.Scopes, "roles": c.Roles, "permissions": c.Permissions} {
+		if len(names) > 0 && slices.Contains(cannot, what) {
+			return false
+		}
+	}
+	return true
 }
 
 // statement says what the credentials of one section state.
@@ -274,10 +319,10 @@ func (a *activity) Rule() string                                  { return a.rul
 
 func (a *activity) Allows(_ context.Context, _ *core.Call, p *core.Principal) error {
 	if _, ok := a.table.GrantsOf(p, a.rule); !ok {
-		return fmt.Errorf("%w: %w", core.ErrForbidden, errNotGranted)
+		return fmt.Errorf("%w: %w", core.ErrForbidden, ErrNotGranted)
 	}
 	return nil
 }
 
-// errNotGranted is the refusal of an activity that nothing grants to a caller.
-var errNotGranted = errors.New("the activity is not granted")
+// ErrNotGranted is the refusal of an activity that nothing grants to a caller.
+var ErrNotGranted = errors.New("the activity is not granted")

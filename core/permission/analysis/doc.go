@@ -1,7 +1,6 @@
 // Package analysis compares the activities of permission tables by the calls that
-// they cover: which share calls ([Neighbours]), which take the decision from others
-// ([Guards]), which a service does not offer ([Cover]), and which request shows one
-// ([Examples]). Package lint finds what is wrong with a table, and package diff
+// they cover: which share calls ([Neighbours]), which decide the calls of each
+// ([Decided]), and which a service does not offer ([Cover]). Package lint finds what is wrong with a table, and package diff
 // what a change lets in and shuts out.
 //
 // Results about paths are exact. Regexes are compared as automata over the

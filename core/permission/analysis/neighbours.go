@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"gatehouse/core/permission"
 	"gatehouse/core/permission/automaton"
 )
 
@@ -108,4 +109,17 @@ func (p *pairing) pair(i, j int, path string) error {
 	p.near[a] = append(p.near[a], Neighbour{b, call})
 	p.near[b] = append(p.near[b], Neighbour{a, call})
 	return call.Check(a, b)
+}
+
+// Outranks reports whether a call that both cover is not decided by b.
+func Outranks(a, b *Area) bool {
+	switch {
+	case b.Override && b.Section == permission.InPublic:
+		return false
+	case a.Override && a.Section == permission.InPublic:
+		return true
+	case b.Override:
+		return false
+	}
+	return a.Section > b.Section
 }

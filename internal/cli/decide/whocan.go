@@ -12,7 +12,6 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
-	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/inspect"
 	"gatehouse/internal/cli/gates"
 	"gatehouse/internal/cli/tables"
@@ -130,28 +129,30 @@ func grantors(ctx context.Context, g *gates.Gate, r *core.Request, one *openActi
 		if one.Section == permission.InPublic {
 			base = &offline.Caller{Anonymous: true}
 		}
-		return g.Opens(ctx, r, &one.OwnedActivity, base)
+		return g.Admits(ctx, r, &one.OwnedActivity, base)
 	}
 	cannot := g.CannotState(base.Kind, base.Issuer)
-	refused = fmt.Errorf("%w: no credential that the gate accepts states %s", core.ErrForbidden, terminal.Listing(cannot, "or"))
-	keep := func(what string, names []string, with func(name string) *offline.Caller) (kept []string) {
+	if len(cannot) > 0 {
+		refused = fmt.Errorf("%w: no credential that the gate accepts states %s", core.ErrForbidden, terminal.Listing(cannot, "or"))
+	}
+	keep := func(names []string, with func(name string) *offline.Caller) (kept []string) {
 		for _, name := range names {
-			if err != nil || slices.Contains(cannot, what) {
-				continue
-			}
-			var why error
-			if why, err = g.Opens(ctx, r, &one.OwnedActivity, with(name)); why == nil {
+			why, failed := g.Admits(ctx, r, &one.OwnedActivity, with(name))
+			switch {
+			case failed != nil:
+				err = failed
+			case why == nil:
 				kept = append(kept, name)
-			} else {
+			case refused == nil || !errors.Is(why, offline.ErrNotGranted):
 				refused = why
 			}
 		}
 		return kept
 	}
 	all := one.Finding.Enough
-	one.Enough.Roles = keep("roles", all.Roles, func(name string) *offline.Caller { return base.With([]string{name}, nil, nil) })
-	one.Enough.Scopes = keep("scopes", all.Scopes, func(name string) *offline.Caller { return base.With(nil, []string{name}, nil) })
-	if len(keep("permissions", []string{all.Permission}, func(name string) *offline.Caller { return base.With(nil, nil, []string{name}) })) > 0 {
+	one.Enough.Roles = keep(all.Roles, func(name string) *offline.Caller { return base.With([]string{name}, nil, nil) })
+	one.Enough.Scopes = keep(all.Scopes, func(name string) *offline.Caller { return base.With(nil, []string{name}, nil) })
+	if len(keep([]string{all.Permission}, func(name string) *offline.Caller { return base.With(nil, nil, []string{name}) })) > 0 {
 		one.Enough.Permission = all.Permission
 	}
 	if len(one.Enough.Roles)+len(one.Enough.Scopes) > 0 || one.Enough.Permission != "" {
@@ -275,9 +276,9 @@ func WhatCanCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "what-can [flags]",
 		Short: "List what a caller may do",
-		Long: `List every activity that is open to a caller, by what, and what it requires
-beside. Where a stricter part of the table takes calls from an activity, an
-example of such a call is shown. The exit status is 1 when nothing is open.
+		Long: `List every activity that opens calls to a caller, by what, and what it requires
+beside. Where other activities decide calls of it that stay closed, an example of
+such a call is shown. The exit status is 1 when nothing is open.
 
 With --config, the gate is that of a configuration: an activity is open if the
 gate lets the caller through with a request that it covers.`,
@@ -331,13 +332,10 @@ func (o *whatCanOptions) run(cmd *cobra.Command) error {
 	return err
 }
 
-// openRule is an activity that is open to a caller.
+// openRule is an activity that opens calls to a caller.
 type openRule struct {
 	permission.OwnedActivity
-	Grants []string
-	// Except are activities that take calls from this one and that the caller
-	// may not perform.
-	Except []analysis.Guard
+	*gates.Verdict
 }
 
 // refusals count the activities that the table opens and the gate does not, by
@@ -360,24 +358,19 @@ func openTo(ctx context.Context, a *gates.Activities, caller *offline.Caller) ([
 	var open []openRule
 	refused := refusals{}
 	for i, r := range a.Rules {
-		grants, ok := a.Gate.GrantsOf(p, &r)
-		if !ok {
-			continue
-		}
-		switch why, err := a.Refuses(ctx, i, caller); {
-		case err != nil:
+		v, err := a.Verdict(ctx, i, caller)
+		if err != nil {
 			return nil, nil, err
-		case why != nil:
-			refused[why.Error()]++
-			continue
 		}
-		o := openRule{OwnedActivity: r, Grants: grants}
-		for _, g := range a.Guards[i] {
-			if _, also := a.Gate.GrantsOf(p, &g.OwnedActivity); !also || tables.Requirements(&g.Require) != "" {
-				o.Except = append(o.Except, g)
-			}
+		_, granted := a.Gate.GrantsOf(p, &r)
+		switch {
+		case v.Own:
+			open = append(open, openRule{r, v})
+		case granted && !a.Reachable(i):
+			refused[gates.ErrUnreachable.Error()]++
+		case granted && v.Refused != nil:
+			refused[v.Refused.Error()]++
 		}
-		open = append(open, o)
 	}
 	return open, refused, nil
 }
@@ -401,7 +394,7 @@ func printOpen(p *terminal.Printer, open []openRule) {
 			p.Printf("    requires %s\n", need)
 		}
 		if len(o.Except) > 0 {
-			p.Printf("    except %s\n", gates.Exception(o.Except))
+			p.Printf("    except %s\n", o.Exception())
 		}
 	}
 }
@@ -429,8 +422,8 @@ func whatCanForJSON(open []openRule) []openJSON {
 	out := []openJSON{}
 	for i := range open {
 		o := openJSON{ActivityJSON: tables.ActivityForJSON(&open[i].OwnedActivity), Grants: open[i].Grants}
-		for _, g := range open[i].Except {
-			o.Except = append(o.Except, exceptJSON{g.Owner(), tables.WitnessForJSON(&g.Shared)})
+		for _, owner := range open[i].Except {
+			o.Except = append(o.Except, exceptJSON{owner, tables.WitnessForJSON(&open[i].Closed)})
 		}
 		out = append(out, o)
 	}

@@ -37,9 +37,10 @@ func Command() *cobra.Command {
 a pull request, CSV for a spreadsheet, JSON, or one HTML file to publish.
 
 A cell is the decision of the gate about a caller with that role and nothing else,
-for one request that the activity covers. A number in a cell points to a note:
-what the activity requires beside the grant, or which of its calls a stricter part
-of the table guards. Such a cell holds for some calls or callers only.
+for all calls that the activity covers, by whatever activity they are decided: a
+mark for all of them, ~ for a part, and nothing where none is allowed. A number
+points to a note: what is required beside the grant, what else opens the calls, or
+which of them stay closed.
 
 With --config, the gate is that of a configuration. The flags that describe a
 caller say what every caller but "anybody" has beside the role, such as a scope
@@ -119,23 +120,31 @@ type matrixGroup struct {
 
 type matrixRow struct {
 	Rule permission.OwnedActivity
-	// Notes are the numbers of the notes for those who may.
+	// Cells has one for each column.
+	Cells []matrixCell
+}
+
+// matrixCell is what one caller may do.
+type matrixCell struct {
+	May gates.May
+	// Notes are numbers of notes.
 	Notes []int
-	May   []bool
 }
 
 // Mark is the text of a cell.
-func (r matrixRow) Mark(column int) string {
-	if !r.May[column] {
-		return ""
-	}
-	return "✓" + r.NoteNumbers()
+func (c matrixCell) Mark() string {
+	return c.Sign() + c.NoteNumbers()
 }
 
-// NoteNumbers are the notes of a row as raised numbers would show them.
-func (r matrixRow) NoteNumbers() string {
-	numbers := make([]string, len(r.Notes))
-	for i, n := range r.Notes {
+// Sign is the text of a cell without its notes.
+func (c matrixCell) Sign() string {
+	return map[gates.May]string{gates.MayAll: "✓", gates.MaySome: "~", gates.MayUnknown: "?"}[c.May]
+}
+
+// NoteNumbers are the notes of a cell as raised numbers would show them.
+func (c matrixCell) NoteNumbers() string {
+	numbers := make([]string, len(c.Notes))
+	for i, n := range c.Notes {
 		numbers[i] = strconv.Itoa(n)
 	}
 	return strings.Join(numbers, ",")
@@ -172,7 +181,26 @@ func newMatrix(ctx context.Context, a *gates.Activities, base *offline.Caller, w
 		}
 		m.group(a.Gate.Table, &r).Rows = append(m.group(a.Gate.Table, &r).Rows, row)
 	}
+	for _, sign := range []struct {
+		may  gates.May
+		text string
+	}{{gates.MaySome, "~ is allowed for a part of the calls only"}, {gates.MayUnknown, "? could not be decided"}} {
+		if m.has(sign.may) {
+			m.Legend = append(m.Legend, sign.text)
+		}
+	}
 	return m, nil
+}
+
+func (m *matrix) has(may gates.May) bool {
+	for _, g := range m.Groups {
+		for _, r := range g.Rows {
+			if slices.ContainsFunc(r.Cells, func(c matrixCell) bool { return c.May == may }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // legend says what the configuration adds to the table.
@@ -207,38 +235,20 @@ func (m *matrix) group(t *tables.Table, r *permission.OwnedActivity) *matrixGrou
 func (m *matrix) row(ctx context.Context, a *gates.Activities, i int) (matrixRow, error) {
 	row := matrixRow{Rule: a.Rules[i]}
 	for _, c := range m.Columns {
-		refused, err := a.Refuses(ctx, i, c.caller)
+		v, err := a.Verdict(ctx, i, c.caller)
 		if err != nil {
 			return row, err
 		}
-		row.May = append(row.May, refused == nil)
+		cell := matrixCell{May: v.May}
+		for _, text := range v.Notes {
+			cell.Notes = append(cell.Notes, m.note(text))
+		}
+		row.Cells = append(row.Cells, cell)
 	}
-	if !a.Examples[i].Found && !a.Examples[i].TooLarge {
+	if !a.Reachable(i) {
 		m.Legend = append(m.Legend, tables.Describe(&row.Rule)+" is open to nobody: "+gates.ErrUnreachable.Error())
 	}
-	if !slices.Contains(row.May, true) {
-		return row, nil // a note would belong to no cell
-	}
-	for _, text := range notesOf(a, i) {
-		row.Notes = append(row.Notes, m.note(text))
-	}
 	return row, nil
-}
-
-// notesOf says what an activity requires beside the grant, and which of its calls
-// are not open to those whom it is granted to.
-func notesOf(a *gates.Activities, i int) []string {
-	var notes []string
-	if need := tables.Requirements(&a.Rules[i].Require); need != "" {
-		notes = append(notes, "requires "+need)
-	}
-	if len(a.Guards[i]) > 0 {
-		notes = append(notes, "except "+gates.Exception(a.Guards[i]))
-	}
-	if a.Examples[i].TooLarge {
-		notes = append(notes, "the regex is too large to tell which of its calls a gate refuses for their paths")
-	}
-	return notes
 }
 
 // note returns the number of a note, which it adds if it is new.
@@ -264,7 +274,7 @@ func (m *matrix) text(p *terminal.Printer) {
 		for _, r := range g.Rows {
 			row := []terminal.Cell{terminal.Plain("  " + tables.Describe(&r.Rule))}
 			for i := range m.Columns {
-				row = append(row, terminal.Cell{Text: r.Mark(i), Paint: "32"})
+				row = append(row, terminal.Cell{Text: r.Cells[i].Mark(), Paint: "32"})
 			}
 			rows = append(rows, row)
 		}
@@ -298,7 +308,7 @@ func (m *matrix) markdown(w io.Writer) error {
 		for _, r := range g.Rows {
 			b.WriteString("| " + markdownCode(tables.Describe(&r.Rule)) + " |")
 			for i := range m.Columns {
-				b.WriteString(" " + m.markdownMark(&r, i) + " |")
+				b.WriteString(" " + markdownMark(r.Cells[i]) + " |")
 			}
 			b.WriteString("\n")
 		}
@@ -316,11 +326,11 @@ func (m *matrix) markdown(w io.Writer) error {
 	return err
 }
 
-func (m *matrix) markdownMark(r *matrixRow, column int) string {
-	if !r.May[column] || len(r.Notes) == 0 {
-		return r.Mark(column)
+func markdownMark(c matrixCell) string {
+	if len(c.Notes) == 0 {
+		return c.Sign()
 	}
-	return "✓<sup>" + r.NoteNumbers() + "</sup>"
+	return c.Sign() + "<sup>" + c.NoteNumbers() + "</sup>"
 }
 
 func dash(text string) string {
@@ -371,15 +381,38 @@ func (m *matrix) csv(w io.Writer) error {
 }
 
 func (m *matrix) csvRow(g *matrixGroup, r *matrixRow) []string {
-	notes := make([]string, len(r.Notes))
-	for i, n := range r.Notes {
-		notes[i] = m.Notes[n-1]
-	}
-	row := []string{g.Owner, g.Description, strings.Join(r.Rule.Methods, " "), r.Rule.Path, strings.Join(r.Rule.Hosts, " "), strings.Join(notes, "; ")}
-	for _, may := range r.May {
-		row = append(row, map[bool]string{true: "yes", false: "no"}[may])
+	row := []string{g.Owner, g.Description, strings.Join(r.Rule.Methods, " "), r.Rule.Path, strings.Join(r.Rule.Hosts, " "), m.csvNotes(r)}
+	for _, c := range r.Cells {
+		row = append(row, string(c.May))
 	}
 	return row
+}
+
+// csvNotes lists the notes of a row, each with its columns unless it is about all
+// that may.
+func (m *matrix) csvNotes(r *matrixRow) string {
+	var order []int
+	columns := map[int][]string{}
+	may := 0
+	for i, c := range r.Cells {
+		if c.May != gates.MayNone {
+			may++
+		}
+		for _, n := range c.Notes {
+			if columns[n] == nil {
+				order = append(order, n)
+			}
+			columns[n] = append(columns[n], m.Columns[i].Label())
+		}
+	}
+	notes := make([]string, len(order))
+	for i, n := range order {
+		notes[i] = m.Notes[n-1]
+		if len(columns[n]) < may {
+			notes[i] = terminal.Listing(columns[n], "and") + ": " + notes[i]
+		}
+	}
+	return strings.Join(notes, "; ")
 }
 
 // inert keeps a spreadsheet from taking a text for a formula.
@@ -416,9 +449,17 @@ type matrixColumnJSON struct {
 
 type matrixRowJSON struct {
 	tables.ActivityJSON
+	// Notes are those of all cells.
 	Notes []string `json:"notes,omitempty"`
-	// May has a value for each column.
+	// May has a value for each column: whether any of the calls is allowed.
 	May []bool `json:"may"`
+	// Cells has the decision for each column.
+	Cells []matrixCellJSON `json:"cells"`
+}
+
+type matrixCellJSON struct {
+	May   gates.May `json:"may"`
+	Notes []string  `json:"notes,omitempty"`
 }
 
 func (m *matrix) forJSON() matrixJSON {
@@ -428,9 +469,17 @@ func (m *matrix) forJSON() matrixJSON {
 	}
 	for _, g := range m.Groups {
 		for _, r := range g.Rows {
-			row := matrixRowJSON{ActivityJSON: tables.ActivityForJSON(&r.Rule), May: r.May}
-			for _, n := range r.Notes {
-				row.Notes = append(row.Notes, m.Notes[n-1])
+			row := matrixRowJSON{ActivityJSON: tables.ActivityForJSON(&r.Rule)}
+			for _, c := range r.Cells {
+				cell := matrixCellJSON{May: c.May}
+				for _, n := range c.Notes {
+					cell.Notes = append(cell.Notes, m.Notes[n-1])
+					if !slices.Contains(row.Notes, m.Notes[n-1]) {
+						row.Notes = append(row.Notes, m.Notes[n-1])
+					}
+				}
+				row.Cells = append(row.Cells, cell)
+				row.May = append(row.May, c.May != gates.MayNone)
 			}
 			out.Activities = append(out.Activities, row)
 		}

@@ -91,8 +91,8 @@ func Compile(t testing.TB, text string) *Table {
 func Requests() []*core.Request {
 	var all []*core.Request
 	for _, path := range Paths {
-		for _, method := range []string{"GET", "POST"} {
-			for _, host := range []string{"h.test", "other.example"} {
+		for _, method := range []string{"GET", "POST", "PUT"} {
+			for _, host := range []string{"h.test", "i.test", "other.example"} {
 				all = append(all, &core.Request{Method: method, Target: path, Host: host})
 			}
 		}
@@ -104,14 +104,21 @@ func Requests() []*core.Request {
 // for each way to meet or to lack a requirement.
 func Callers() []*offline.Caller {
 	all := []*offline.Caller{{Anonymous: true}}
-	for _, base := range []*offline.Caller{
-		{Kind: core.KindSession, AAL: "aal2", Subject: "u"}, {Kind: core.KindJWT, AAL: "aal2", Subject: "v"},
-		{Kind: core.KindJWT, AAL: "aal1", Subject: "u"}, {Kind: core.KindSession, AAL: "aal1", Subject: "v"}, {Kind: core.KindJWT, AAL: "aal2", Subject: "u"},
-	} {
+	for _, base := range Bases() {
 		all = append(all, base, base.With([]string{"r"}, nil, nil), base.With(nil, nil, []string{"q"}), base.With([]string{"both"}, nil, nil))
 		if base.Kind != core.KindSession {
 			all = append(all, base.With(nil, []string{"s"}, nil), base.With([]string{"r"}, []string{"q"}, nil), base.With(nil, []string{"s", "q", "p"}, nil))
 		}
 	}
 	return all
+}
+
+// Bases are callers without any name, one for each way to meet or to lack a
+// requirement that is no scope.
+func Bases() []*offline.Caller {
+	return []*offline.Caller{
+		{Kind: core.KindSession, AAL: "aal2", Subject: "u"}, {Kind: core.KindJWT, AAL: "aal2", Subject: "v"},
+		{Kind: core.KindJWT, AAL: "aal1", Subject: "u"}, {Kind: core.KindSession, AAL: "aal1", Subject: "v"},
+		{Kind: core.KindJWT, AAL: "aal2", Subject: "u"},
+	}
 }

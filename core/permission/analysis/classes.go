@@ -1,0 +1,140 @@
+package analysis
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"gatehouse/core"
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/automaton"
+)
+
+// Class is calls of an activity that the same activities decide, and one of them.
+type Class struct {
+	Witness Call
+	// Deciding are activities by their number.
+	Deciding []int
+}
+
+// Classes are the calls of one activity, by what decides them.
+type Classes struct {
+	List []Class
+	// TooLarge says that there may be more.
+	TooLarge bool
+}
+
+// Decided finds for each activity what decides its calls, those aside that a gate
+// with these path options refuses for their path.
+func Decided(rules []permission.OwnedActivity, o core.PathOptions) ([]Classes, error) {
+	all, err := Areas(rules)
+	if err != nil {
+		return nil, err
+	}
+	near, unclear, err := Neighbours(all)
+	if err != nil {
+		return nil, err
+	}
+	d := &decider{all: all, number: map[*Area]int{}, near: near, refused: refusedPaths(o), classes: make([]Classes, len(all))}
+	for i, a := range all {
+		d.number[a] = i
+	}
+	for _, u := range unclear {
+		d.classes[d.number[u.A]].TooLarge = true
+		d.classes[d.number[u.B]].TooLarge = true
+	}
+	for i, a := range all {
+		if a.Paths == nil {
+			d.tooLarge(a)
+		} else if err := d.decide(i); errors.Is(err, automaton.ErrTooLarge) {
+			d.classes[i].TooLarge = true
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return d.classes, nil
+}
+
+type decider struct {
+	all     []*Area
+	number  map[*Area]int
+	near    map[*Area][]Neighbour
+	refused []*automaton.Language
+	classes []Classes
+}
+
+// tooLarge marks all activities that may share calls with one that cannot be
+// compared.
+func (d *decider) tooLarge(a *Area) {
+	for i, other := range d.all {
+		if other == a || a.Near(other) {
+			d.classes[i].TooLarge = true
+		}
+	}
+}
+
+// decide walks through the calls of one activity.
+func (d *decider) decide(i int) error {
+	a := d.all[i]
+	paths, err := a.Paths.Minus(d.refused...)
+	if err != nil {
+		return err
+	}
+	others := make([]*Area, len(d.near[a]))
+	for n := range others {
+		others[n] = d.near[a][n].Area
+	}
+	known := map[string]bool{}
+	for _, host := range HostClasses(append([]*Area{a}, others...)) {
+		if !a.CoversHost(host) {
+			continue
+		}
+		for _, method := range MethodClasses(a, others) {
+			covering := slices.DeleteFunc(slices.Clone(others), func(o *Area) bool { return !o.CoversMethod(method) || !o.CoversHost(host) })
+			languages := make([]*automaton.Language, len(covering))
+			for n, o := range covering {
+				languages[n] = o.Paths
+			}
+			err := automaton.Explore([]*automaton.Language{paths}, languages, func(members []int, path string) bool {
+				matched := []*Area{a}
+				for _, m := range members {
+					matched = append(matched, covering[m])
+				}
+				deciding := d.deciding(matched)
+				if key := fmt.Sprint(deciding); !known[key] {
+					known[key] = true
+					d.classes[i].List = append(d.classes[i].List, Class{Call{method, host, path}, deciding})
+				}
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// deciding are those that decide a call which all of them cover.
+func (d *decider) deciding(matched []*Area) []int {
+	var deciding []int
+	for _, a := range matched {
+		if !slices.ContainsFunc(matched, func(o *Area) bool { return Outranks(o, a) }) {
+			deciding = append(deciding, d.number[a])
+		}
+	}
+	slices.Sort(deciding)
+	return deciding
+}
+
+// refusedPaths are the canonical paths that only a gate with further options has.
+func refusedPaths(o core.PathOptions) []*automaton.Language {
+	var refused []*automaton.Language
+	if !o.AllowSemicolon {
+		refused = append(refused, automaton.MustCompile(`(?s).*;.*`))
+	}
+	if !o.AllowEncodedSlash {
+		refused = append(refused, automaton.MustCompile(`(?s).*%2F.*`))
+	}
+	return refused
+}
