@@ -237,6 +237,12 @@ func (c *checker) external(name string, p document.Pair) closing {
 	return runs
 }
 
+// isBehind tells a priority below that of the plugin itself.
+func isBehind(priority document.Node) bool {
+	n, err := strconv.ParseFloat(priority.Text(), 64)
+	return err == nil && n < preReqPriority
+}
+
 // extPlugin checks what the runner is to run, and tells whether Gatehouse is in
 // it and is run for every request.
 func (c *checker) extPlugin(p document.Pair) closing {
@@ -249,6 +255,9 @@ func (c *checker) extPlugin(p document.Pair) closing {
 	}
 	if filter := p.Value.Get("_meta").Pair("filter"); filter.Value.Present() {
 		c.Add("plugin-filtered", filter.Key.Place(), "_meta.filter: requests that it does not match pass without Gatehouse; use the permission table instead")
+	}
+	if priority := p.Value.Get("_meta").Pair("priority"); p.Key.Text() == preReq && isBehind(priority.Value) {
+		c.Add("after-other-plugins", priority.Key.Place(), "_meta.priority puts Gatehouse behind plugins that may have responded or changed the request; leave it out")
 	}
 	if body := p.Value.Get("_meta").Pair("error_response"); body.Value.Present() {
 		c.Add("replaced-body", body.Key.Place(), "_meta.error_response takes the place of the body of a refusal, with the request id that names it in the log")

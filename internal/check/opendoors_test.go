@@ -68,6 +68,8 @@ func TestFileThatOnlyLooksGuardedIsNotClean(t *testing.T) {
 		"APISIX, plugins without ours":      {apisixWith("plugins: [{name: limit-count}]\n", ""), []string{"plugin-not-enabled"}},
 		"APISIX, disabled by yes":           {apisixWith("", "_meta: {disable: yes}, "), []string{"unguarded-route", "plugin-disabled"}},
 		"APISIX, degradation by on":         {apisixWith("", "allow_degradation: on, "), []string{"allow-degradation"}},
+		"APISIX, behind other plugins":      {apisixWith("", "_meta: {priority: 1}, "), []string{"after-other-plugins"}},
+		"APISIX, before other plugins":      {apisixWith("", "_meta: {priority: 20000}, "), nil},
 		"APISIX, a switch that is a text":   {apisixWith("", "allow_degradation: 'true', "), []string{"plugin"}},
 		"APISIX, a function that denies":    {"global_rules: [{id: 1, plugins: {serverless-pre-function: {functions: ['return deny_without(\"gatehouse\")']}}}]\nroutes: [{uri: /a}]\n#END\n", nil},
 		"APISIX, a function with a comment": {"global_rules: [{id: 1, plugins: {serverless-pre-function: {functions: ['return function() end -- gatehouse']}}}]\nroutes: [{uri: /a}]\n#END\n", []string{"unguarded-route"}},
