@@ -102,9 +102,9 @@ the same for every kind of credential:
 | ` + "`permissions`" + ` | what the permission table grants the caller |
 | ` + "`aal`, `auth_time`" + ` | assurance level and time of the sign-in |
 
-Lists are joined by commas, or as ` + "`upstream_header_lists`" + ` says. A comma within a member is written as ` + "`%2C`" + ` and a percent sign as ` + "`%25`" + `, so that
-no member reads as two; spaces stay. If a claim cannot be written as a header value (it has a control character, or begins or ends with white
-space), the request is denied with 403. One value has at most 4096 bytes (` + "`upstream_header_too_long`" + `); many upstreams read at most 8 KiB of headers.
+Lists are joined by commas, in which members may hold spaces (` + "`Domain Admins`" + `), or as ` + "`upstream_header_lists`" + ` says. If a claim cannot be written
+so that it reads back as the same (it has a control character, begins or ends with white space, or is a list with the separator in a member),
+the request is denied with 403. For members with commas, such as LDAP names, use ` + "`json`" + `. One value has at most 4096 bytes (` + "`upstream_header_too_long`" + `); many upstreams read at most 8 KiB of headers.
 
 ## Access tokens and ID tokens
 

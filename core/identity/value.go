@@ -17,8 +17,8 @@ import (
 // blocks above 8 KiB, nginx and Node.js among them.
 const maxIdentityValue = 4 << 10
 
-// How lists are written. A separator within a member is percent-encoded (RFC 3986
-// section 2.1), and so is "%": a role called "user,admin" must not become two roles.
+// How lists are written. A member that holds the separator is an error, but for JSON:
+// a role called "user,admin" must not become two roles.
 const (
 	JoinComma = "comma" // the default
 	JoinSpace = "space"
@@ -70,12 +70,12 @@ func (f format) text(claim any) (text string, list []string, err error) {
 	case float64:
 		return strconv.FormatFloat(v, 'f', -1, 64), nil, nil
 	case []string:
-		list = f.members(v)
-		return f.joined(list), list, nil
+		list, err = f.members(v)
+		return f.joined(list), list, err
 	case []any:
 		if words, err := claimpath.Strings(v); err == nil {
-			list = f.members(words)
-			return f.joined(list), list, nil
+			list, err = f.members(words)
+			return f.joined(list), list, err
 		}
 	}
 	text, err = asJSON(claim)
@@ -83,29 +83,36 @@ func (f format) text(claim any) (text string, list []string, err error) {
 }
 
 // members are the members of a list as they are written.
-func (f format) members(words []string) []string {
-	members := make([]string, len(words))
+func (f format) members(words []string) (members []string, err error) {
+	members = make([]string, len(words))
 	for i, word := range words {
-		switch f.join {
-		case JoinJSON:
-			members[i], _ = asJSON(word) // a text always encodes
-		case JoinSpace:
-			members[i] = strings.NewReplacer("%", "%25", " ", "%20").Replace(word)
+		switch {
+		case f.join == JoinJSON:
+			if members[i], err = asJSON(word); err != nil {
+				return nil, err
+			}
+		case strings.Contains(word, f.separator()):
+			return nil, fmt.Errorf("a list member holds the separator %q; upstream_header_lists: json can write it", f.separator())
 		default:
-			members[i] = strings.NewReplacer("%", "%25", ",", "%2C").Replace(word)
+			members[i] = word
 		}
 	}
-	return members
+	return members, nil
+}
+
+func (f format) separator() string {
+	if f.join == JoinSpace {
+		return " "
+	}
+	return ","
 }
 
 func (f format) joined(members []string) string {
-	switch f.join {
-	case JoinJSON:
-		return "[" + strings.Join(members, ",") + "]"
-	case JoinSpace:
-		return strings.Join(members, " ")
+	text := strings.Join(members, f.separator())
+	if f.join == JoinJSON {
+		return "[" + text + "]"
 	}
-	return strings.Join(members, ",")
+	return text
 }
 
 // truncate keeps whole members of a list, and whole characters of a text; of a
@@ -118,7 +125,10 @@ func (f format) truncate(text string, list []string) string {
 	if len(list) == 0 {
 		return ""
 	}
-	marker := f.members([]string{truncated})[0]
+	marker := truncated
+	if f.join == JoinJSON {
+		marker = `"` + truncated + `"`
+	}
 	length := len("[]") + len(marker)
 	for n, member := range list {
 		if length += len(member) + len(","); length > maxIdentityValue {
