@@ -3,6 +3,7 @@ package forwardauth
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -29,6 +30,8 @@ type bench struct {
 	foo     *upstream.Server
 	address string
 	dir     string
+	// gate has further settings of the gate.
+	gate map[string]any
 }
 
 // identityHeaders are those that the files of deploy/ name.
@@ -53,7 +56,15 @@ func newBench(t *testing.T, p proxy, table string) *bench {
 // newBenchBefore is a bench with an upstream of the test's own.
 func newBenchBefore(t *testing.T, p proxy, table, upstream string) *bench {
 	t.Helper()
-	b := &bench{proxy: p.name, issuer: coretest.NewIssuer(t, coretest.NewClock()), dir: t.TempDir()}
+	b := &bench{}
+	b.start(t, p, table, upstream)
+	return b
+}
+
+// start starts the service and the proxy.
+func (b *bench) start(t *testing.T, p proxy, table, upstream string) {
+	t.Helper()
+	b.proxy, b.issuer, b.dir = p.name, coretest.NewIssuer(t, coretest.NewClock()), t.TempDir()
 	addresses, err := ports.Addresses(2)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +82,6 @@ func newBenchBefore(t *testing.T, p proxy, table, upstream string) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(running.stop)
-	return b
 }
 
 func (b *bench) startService(t *testing.T, dialect, table, address, socket string) {
@@ -82,16 +92,18 @@ func (b *bench) startService(t *testing.T, dialect, table, address, socket strin
 	}
 	headers["X-Auth-User"], headers["X-User-Id"], headers["X-User-Email"] = "name,sub", "sub", "email"
 	headers["Remote-User"] = "sub" // for the proxies that are told of it
+	gate := map[string]any{
+		"jwt":              map[string]any{"issuers": []any{map[string]any{"issuer": b.issuer.URL, "audience": []any{coretest.Audience}}}},
+		"upstream_headers": headers,
+		"login":            map[string]any{"url": "https://login.test/"},
+		"permission_table": table,
+	}
+	maps.Copy(gate, b.gate)
 	text, err := yaml.Marshal(map[string]any{
 		"listen":          []any{map[string]any{"address": address}, map[string]any{"address": "unix:" + socket, "trusted": true}},
 		"trusted_proxies": []any{"127.0.0.1"},
 		"endpoints":       []any{map[string]any{"path": "/auth/" + dialect, "dialect": dialect, "gate": "main"}},
-		"gates": map[string]any{"main": map[string]any{
-			"jwt":              map[string]any{"issuers": []any{map[string]any{"issuer": b.issuer.URL, "audience": []any{coretest.Audience}}}},
-			"upstream_headers": headers,
-			"login":            map[string]any{"url": "https://login.test/"},
-			"permission_table": table,
-		}},
+		"gates":           map[string]any{"main": gate},
 	})
 	if err != nil {
 		t.Fatal(err)
