@@ -313,9 +313,12 @@ func (c *Checker) otherFiles(s Settings, cfg *config.Config) {
 		return
 	}
 	authorities("jwt", cfg.JWT.Outbound)
-	for i, issuer := range s.Root.Get("jwt", "issuers").Items() {
-		if i < len(cfg.JWT.Issuers) && cfg.JWT.Issuers[i].JWKSFile != "" {
-			c.keys(issuer.Get("jwks_file").Place(), cfg.JWT.Issuers[i])
+	for _, issuer := range s.Root.Get("jwt", "issuers").Items() {
+		file := issuer.Get("jwks_file")
+		// Found by its file: an issuer of several tenants is several by now.
+		n := slices.IndexFunc(cfg.JWT.Issuers, func(i config.Issuer) bool { return i.JWKSFile != "" && i.JWKSFile == file.Text() })
+		if n >= 0 {
+			c.keys(file.Place(), cfg.JWT.Issuers[n])
 		}
 	}
 }
