@@ -17,7 +17,6 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config"
-	"gatehouse/plugins/kong/pluginserver"
 )
 
 // kongSide responds to the PDK calls of one request and remembers them.
@@ -286,18 +285,6 @@ func TestFullHeaderMapIsRefused(t *testing.T) {
 	s.access(t, testHandler(t))
 	if s.exit.Status != 431 {
 		t.Errorf("status %d, want 431", s.exit.Status)
-	}
-}
-
-// The schema is made from the configuration; what it lost, Kong would refuse
-// or silently not offer.
-func TestSchemaLosesNoSetting(t *testing.T) {
-	schema, err := pluginserver.Schema("gatehouse", config.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if gaps, err := pluginserver.SchemaGaps(config.Config{}, schema); err != nil || len(gaps) > 0 {
-		t.Errorf("lost: %v, %v", gaps, err)
 	}
 }
 

@@ -201,15 +201,15 @@ func sharedHosts(a, b *Area) bool {
 // names one.
 func sharedHost(a, b *Area) string {
 	for _, host := range HostClasses([]*Area{a, b}) {
-		if host != OtherHost && a.CoversHost(host) && b.CoversHost(host) {
+		if host != otherHost && a.CoversHost(host) && b.CoversHost(host) {
 			return host
 		}
 	}
 	return ""
 }
 
-// OtherHost is an example of a host that no activity names.
-const OtherHost = "other.example"
+// otherHost is an example of a host that no activity names.
+const otherHost = "other.example"
 
 // HostClasses lists one host for each class of hosts that the activities tell
 // apart. A host is told by its name or by the longest domain above it.
@@ -239,7 +239,7 @@ func HostClasses(list []*Area) []string {
 
 // unnamed is an example of a host that no pattern covers.
 func unnamed(patterns []string) string {
-	for _, host := range []string{OtherHost, "other.test", "other.invalid"} {
+	for _, host := range []string{otherHost, "other.test", "other.invalid"} {
 		if !slices.ContainsFunc(patterns, func(p string) bool { return pattern.HostMatches(p, host) }) {
 			return host
 		}

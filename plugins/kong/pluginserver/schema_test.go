@@ -2,6 +2,7 @@ package pluginserver
 
 import (
 	"encoding/json"
+	"gatehouse/core/config"
 	"slices"
 	"strings"
 	"testing"
@@ -242,7 +243,7 @@ func TestSchemaGapsFindsEveryLoss(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gaps, err := SchemaGaps(testConfig{}, schema)
+	gaps, err := schemaGaps(testConfig{}, schema)
 	if err != nil || len(gaps) > 0 {
 		t.Fatalf("a whole schema has gaps: %v, %v", gaps, err)
 	}
@@ -285,8 +286,20 @@ func wantGap(t *testing.T, schema, want string) {
 	if err := json.Unmarshal([]byte(schema), &damaged); err != nil {
 		t.Fatal(err)
 	}
-	gaps, err := SchemaGaps(testConfig{}, damaged)
+	gaps, err := schemaGaps(testConfig{}, damaged)
 	if err != nil || !slices.Contains(gaps, want) {
 		t.Errorf("gaps are %q, %v; want %q", gaps, err, want)
+	}
+}
+
+// The schema is made from the configuration; what it lost, Kong would refuse
+// or silently not offer.
+func TestSchemaLosesNoSetting(t *testing.T) {
+	schema, err := Schema("gatehouse", config.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gaps, err := schemaGaps(config.Config{}, schema); err != nil || len(gaps) > 0 {
+		t.Errorf("lost: %v, %v", gaps, err)
 	}
 }

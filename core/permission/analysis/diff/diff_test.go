@@ -138,7 +138,7 @@ func callers(w Who) []*core.Principal {
 func allowed(v Version, c analysis.Call, p *core.Principal) bool {
 	host := c.Host
 	if host == "" {
-		host = analysis.OtherHost
+		host = "other.example"
 	}
 	call := &core.Call{Request: &core.Request{Method: c.Method, Target: c.Target(), Host: host}, Path: c.Path}
 	access := v.Table.Match(context.Background(), call)

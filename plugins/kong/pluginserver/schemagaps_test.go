@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// SchemaGaps compares a schema, as it is after JSON, with the configuration
+// schemaGaps compares a schema, as it is after JSON, with the configuration
 // struct that it was made from, and returns what the schema does not say: one
 // line for each field that is missing or of another type, and for each tag that
 // left no trace. It reads the struct on its own, so that a test can hold it
-// against what [Schema] returned.
-func SchemaGaps(config any, schema map[string]any) ([]string, error) {
+// against what Schema returned.
+func schemaGaps(config any, schema map[string]any) ([]string, error) {
 	data, err := json.Marshal(schema)
 	if err != nil {
 		return nil, err
