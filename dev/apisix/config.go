@@ -348,7 +348,7 @@ func (r *configReader) upstream(n *yaml.Node, path string) *upstream {
 	kind, scheme := "roundrobin", "http"
 	r.object(n, path, described(map[string]field{
 		"name":          ignored,
-		"type":          r.text(&kind),
+		"type":          r.balancing(&kind),
 		"nodes":         r.nodes(&u.nodes),
 		"scheme":        r.text(&scheme),
 		"pass_host":     r.text(&u.passHost),
@@ -367,6 +367,17 @@ func (r *configReader) upstream(n *yaml.Node, path string) *upstream {
 		}
 	}
 	return u
+}
+
+// balancing is how an upstream's node is chosen; another way than in turn can be left
+// out.
+func (r *reader) balancing(to *string) field {
+	return func(n *yaml.Node, path string) {
+		var kind string
+		if r.text(&kind)(n, path); kind == *to || !r.leaveOut("type", n, path) {
+			*to = kind
+		}
+	}
 }
 
 func (r *reader) oneOf(n *yaml.Node, path, value string, accepted ...string) {

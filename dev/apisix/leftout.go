@@ -30,7 +30,7 @@ var otherSections = []string{"consumers", "consumer_groups", "credentials"}
 
 // harmlessFields are those of routes, services and upstreams that only say how the
 // upstream is reached.
-var harmlessFields = []string{"checks", "hash_on", "keepalive_pool", "key", "retries", "retry_timeout", "tls"}
+var harmlessFields = []string{"checks", "hash_on", "keepalive_pool", "key", "retries", "retry_timeout", "tls", "type"}
 
 var (
 	pluginPath = regexp.MustCompile(`(^|\.)plugins\.[^.]+$`)

@@ -19,7 +19,7 @@ routes:
       ip-restriction: {_meta: {disable: true}, whitelist: [10.0.0.1]}
     upstream: {retries: 2, checks: {active: {http_path: /}}, nodes: {"h:80": 1}}
 upstreams:
-  - {id: 1, key: remote_addr, nodes: {"h:80": 1}}
+  - {id: 1, type: chash, key: remote_addr, nodes: {"h:80": 1}}
 consumers: [{username: bob, plugins: {key-auth: {key: k}}}]
 global_rules:
   - {id: 1, plugins: {key-auth: {}}}
@@ -45,7 +45,8 @@ func TestSkippedPartsOfAFileAreNamed(t *testing.T) {
 		":8:23 routes[0].plugins.ip-restriction ip-restriction opens=false",
 		":9:25 routes[0].upstream.retries retries opens=false",
 		":9:36 routes[0].upstream.checks checks opens=false",
-		":11:18 upstreams[0].key key opens=false",
+		":11:19 upstreams[0].type type opens=false",
+		":11:31 upstreams[0].key key opens=false",
 		":12:12 consumers consumers opens=true",
 		":14:33 global_rules[0].plugins.key-auth key-auth opens=true",
 		":15:18 plugin_metadata plugin_metadata opens=false",

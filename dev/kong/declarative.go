@@ -302,7 +302,8 @@ func (l *loader) loadPlugin(path string, data map[string]any, s *service, r *rou
 	if name == l.plugin.Name {
 		plugin, isKongs = l.plugin, false
 	}
-	if (plugin == nil || isKongs && data["consumer"] != nil) && l.leaveOutPlugin(path, name, data) {
+	ofConsumers := data["consumer"] != nil || data["consumer_group"] != nil
+	if (plugin == nil || isKongs && ofConsumers) && l.leaveOutPlugin(path, name, data) {
 		return
 	}
 	if plugin == nil {

@@ -41,6 +41,7 @@ services:
 plugins:
   - {name: prometheus}
   - {name: rate-limiting, consumer: bob, config: {minute: 5, policy: local}}
+  - {name: acl, consumer_group: gold, config: {allow: [a]}}
 `
 
 func TestSkippedPartsOfAFileAreNamed(t *testing.T) {
@@ -69,6 +70,7 @@ func TestSkippedPartsOfAFileAreNamed(t *testing.T) {
 		"kong.yml:20:9 services[0].plugins[4] ip-restriction opens=false",
 		"kong.yml:22:5 plugins[0] prometheus opens=false",
 		"kong.yml:23:5 plugins[1] rate-limiting opens=true",
+		"kong.yml:24:5 plugins[2] acl opens=true",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -87,6 +89,7 @@ func TestSkippingWidensNoRoute(t *testing.T) {
 		`{name: s, host: h, routes: [{name: r, paths: [/r], protocols: [tls]}]}`,
 		`{name: s, host: h, plugins: [{name: script, config: {nonsense: 1}}]}`,
 		`{name: s, host: h, plugins: [{name: script, consumer: bob}]}`,
+		`{name: s, host: h, plugins: [{name: script, consumer_group: gold}]}`,
 	} {
 		if _, err := loadSkipping(t, "_format_version: \"3.0\"\nservices: ["+service+"]\n"); err == nil {
 			t.Errorf("%s loads", service)
