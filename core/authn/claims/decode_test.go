@@ -345,6 +345,12 @@ func TestNameWithASpaceIsNotTwoNames(t *testing.T) {
 		`{"sub":"u","scope":"a b"}`:                     `[["a","b"],null]`,
 		`{"sub":"u","scp":["a b"]}`:                     `error`,
 		`{"sub":"u","scp":["a\u00a0b"]}`:                `error`,
+		`{"sub":"u","scope":"a\u00a0b"}`:                `error`, // only a space separates (RFC 6749 section 3.3)
+		`{"sub":"u","scope":"a\u2003b c"}`:              `error`,
+		`{"sub":"u","scope":"a\nb"}`:                    `error`,
+		`{"sub":"u","scope":"a\tb"}`:                    `error`,
+		`{"sub":"u","scope":"a\u0085b"}`:                `error`,
+		`{"sub":"u","scope":"  a   b "}`:                `[["a","b"],null]`,
 		`{"sub":"u","scp":["a","b"]}`:                   `[["a","b"],null]`,
 	} {
 		p := &core.Principal{}

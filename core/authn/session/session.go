@@ -157,7 +157,7 @@ func (a *Authenticator) refusal(response *idp.Response) error {
 	case http.StatusUnauthorized:
 		return fmt.Errorf("%w: Kratos knows no such session", core.ErrInvalid)
 	case http.StatusForbidden:
-		if id, ok := errorID.Lookup(decoded(response.Body)); ok && id == "session_aal2_required" {
+		if id, ok := errorID.Lookup(decoded(response.Body)); ok && isJSON(response) && id == "session_aal2_required" {
 			return &core.StepUp{AAL: "aal2"}
 		}
 	}
@@ -172,7 +172,7 @@ func decoded(body []byte) map[string]any {
 }
 
 func (a *Authenticator) principal(response *idp.Response) (*core.Principal, error) {
-	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+	if !isJSON(response) {
 		return nil, fmt.Errorf("Kratos: the response of %s has Content-Type %.60q, not application/json", response.From, response.Header.Get("Content-Type"))
 	}
 	document, err := claims.Decode(response.Body)
@@ -185,6 +185,11 @@ func (a *Authenticator) principal(response *idp.Response) (*core.Principal, erro
 	}
 	p.FreshUntil = a.freshUntil(response)
 	return p, nil
+}
+
+func isJSON(response *idp.Response) bool {
+	kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	return err == nil && kind == "application/json"
 }
 
 // Principal checks a session document of Kratos and reads whose session it is.
