@@ -39,6 +39,11 @@ func (Config) EntityChecks() []map[string]any {
 			"then_err":             "token_cookie needs one of %s to verify the token",
 		}},
 	}
+	checks = append(checks, map[string]any{"conditional_at_least_one_of": map[string]any{
+		"if_field": "token_headers", "if_match": filled(),
+		"then_at_least_one_of": []string{"jwt", "introspection", "session"},
+		"then_err":             "token_headers needs one of %s to verify the token",
+	}})
 	return append(checks, aloneWithFileChecks()...)
 }
 
@@ -91,7 +96,12 @@ func leftAlone(path string, field reflect.StructField) []map[string]any {
 
 // EntityChecks are the rules across the fields of an issuer.
 func (Issuer) EntityChecks() []map[string]any {
-	return append(audienceChecks(), map[string]any{"mutually_exclusive": []string{"jwks_uri", "jwks_file"}})
+	return append(audienceChecks(), map[string]any{"mutually_exclusive": []string{"jwks_uri", "jwks_file"}},
+		map[string]any{"conditional": map[string]any{
+			"if_field": "profile", "if_match": map[string]any{"eq": profileRFC9068},
+			"then_field": "insecure_id_tokens", "then_match": map[string]any{"eq": false},
+			"then_err": "%s is rfc9068, which insecure_id_tokens contradicts; remove one of them",
+		}})
 }
 
 // EntityChecks are the rules across the fields of the introspection endpoint. A
@@ -105,6 +115,9 @@ func (Introspection) EntityChecks() []map[string]any {
 	}
 	return append(audienceChecks(), needs(named, "client_id"), needs(secret, "client_secret"),
 		needs(map[string]any{"eq": "header"}, "introspection_endpoint_auth_header"),
+		map[string]any{"conditional": map[string]any{
+			"if_field": "introspection_endpoint_auth_header", "if_match": set(), "then_field": method, "then_match": map[string]any{"eq": "header"},
+		}},
 		map[string]any{"conditional": map[string]any{
 			"if_field": method, "if_match": map[string]any{"eq": "none"},
 			"then_field": "client_secret", "then_match": map[string]any{"eq": nil},

@@ -93,6 +93,11 @@ func TestKongRefusesWhatWouldBe503(t *testing.T) {
 		introspection(`"client_secret": "s", ` + audience):                                                              "introspection_endpoint_auth_method is none although client_secret is set",
 		introspection(`"introspection_endpoint_auth_method": "client_secret_post", "client_id": "c", ` + audience):      "required field missing",
 		introspection(`"introspection_endpoint_auth_method": "client_secret_basic", "client_secret": "s", ` + audience): "required field missing",
+		introspection(`"introspection_endpoint_auth_method": "bearer", ` + audience):                                    "required field missing",
+		introspection(`"introspection_endpoint_auth_method": "header", "client_secret": "s", ` + audience):              "required field missing",
+		introspection(`"introspection_endpoint_auth_method": "bearer", "client_secret": "s", "introspection_endpoint_auth_header": "X-A", ` + audience): "value must be header",
+		jwt(`"profile": "rfc9068", "insecure_id_tokens": true, ` + audience):                                                                            "profile is rfc9068, which insecure_id_tokens contradicts",
+		jwt(`"token_types": [], ` + audience): "length must be at least 1",
 	} {
 		var values map[string]any
 		if err := json.Unmarshal([]byte(settings), &values); err != nil {
@@ -161,6 +166,7 @@ func randomSettings(r *rand.Rand, file string) map[string]any {
 	choose(r, s, "permission_table_files", nil, nil, []any{}, []any{"/t"})
 	choose(r, s, "shadow_table_files", nil, nil, []any{}, []any{"/s"})
 	choose(r, s, "token_cookie", nil, nil, nil, "c")
+	choose(r, s, "token_headers", nil, nil, nil, []any{}, []any{map[string]any{"name": "X-Key"}})
 	choose(r, s, "resource_metadata", nil, nil, nil, []any{}, []any{map[string]any{"resource": "https://a/mcp"}})
 	choose(r, s, "jwt", nil, nil, map[string]any{"issuers": randomIssuers(r)})
 	choose(r, s, "introspection", nil, nil, randomIntrospection(r))
@@ -173,6 +179,8 @@ func randomIssuers(r *rand.Rand) []any {
 		issuer := map[string]any{"issuer": []string{"https://a", "b"}[i]}
 		choose(r, issuer, "jwks_uri", nil, "https://a/k", "ftp://a")
 		choose(r, issuer, "jwks_file", nil, "/k")
+		choose(r, issuer, "profile", nil, nil, "evidence", "rfc9068")
+		choose(r, issuer, "insecure_id_tokens", nil, nil, false, true)
 		randomAudience(r, issuer)
 		issuers = append(issuers, issuer)
 	}
@@ -186,7 +194,8 @@ func randomAudience(r *rand.Rand, to map[string]any) {
 
 func randomIntrospection(r *rand.Rand) map[string]any {
 	i := map[string]any{"introspection_endpoint": "http://h"}
-	choose(r, i, "introspection_endpoint_auth_method", nil, "none", "client_secret_basic", "client_secret_post")
+	choose(r, i, "introspection_endpoint_auth_method", nil, "none", "client_secret_basic", "client_secret_post", "bearer", "header")
+	choose(r, i, "introspection_endpoint_auth_header", nil, nil, "X-Key")
 	choose(r, i, "client_id", nil, "c")
 	choose(r, i, "client_secret", nil, "s", "s", "{vault://env/x}")
 	randomAudience(r, i)
