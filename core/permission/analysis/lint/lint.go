@@ -23,6 +23,7 @@ var LintRules = []LintRule{
 	{"overlap-authenticated", "an authenticated activity overrides a permission"},
 	{"also-opened-by", "a call with a permission of its own is opened by another permission too"},
 	{"bypassed-requirement", "a call with a requirement or condition passes by an activity that lacks it"},
+	{"path-variant", "an open path is a guarded one in another case or with a suffix, which many upstreams do not tell apart"},
 	{"duplicate", "two activities of one owner cover exactly the same calls"},
 	{"redundant", "an activity covers nothing that the others of its owner do not"},
 	{"unreachable", "an activity covers nothing, or never has a say"},
@@ -77,6 +78,9 @@ func Lint(table *permission.Table, files []*permission.File, texts map[string][]
 		l.regex(a)
 	}
 	if err := l.calls(); err != nil {
+		return nil, err
+	}
+	if err := l.variants(); err != nil {
 		return nil, err
 	}
 	return silence(l.findings, texts, files), nil
