@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,6 +43,11 @@ func (f *documentFlags) read(cmd *cobra.Command, name string) (*openapi.Document
 		}
 		options.BasePath = &f.base
 	}
+	if name != "-" {
+		options.Open = func(file string) ([]byte, error) {
+			return terminal.ReadInput(nil, filepath.Join(filepath.Dir(name), filepath.FromSlash(file)), openapi.MaxDocument)
+		}
+	}
 	text, err := terminal.ReadInput(cmd.InOrStdin(), name, openapi.MaxDocument)
 	if err != nil {
 		return nil, err
@@ -63,6 +69,9 @@ Its security requirements become scopes: alternatives stay alternatives, and
 scopes that are asked for together are asked for together. An operation with
 "security: []" is public. One about which the document says nothing is not: it
 gets a permission that nobody has.
+
+References are followed, also to files beside the document. An operation that
+refers to what cannot be read is left out and listed.
 
 What a table cannot say is decided the stricter way and listed on top of the
 table and on standard error; the exit status is then 1.`,

@@ -9,6 +9,7 @@ package openapi
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +35,9 @@ type Options struct {
 	BasePath *string
 	// Path says how gates read paths.
 	Path core.PathOptions
+	// Open reads a file that the document refers to, by its name relative to the
+	// document. Where it is nil, no such file is read.
+	Open func(name string) ([]byte, error)
 }
 
 // Document is what matters here of an OpenAPI document.
@@ -55,6 +59,8 @@ type Operation struct {
 	Regex string
 	ID    string
 	Tag   string
+	// Summary says in a few words what the operation does.
+	Summary string
 	// Place is where the operation stands.
 	Place string
 	// Declared is false where the document says nothing about security.
@@ -96,12 +102,15 @@ func Read(name string, text []byte, o Options) (*Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	r := &reader{Options: o, name: name, root: root, document: &Document{}, ids: map[string]string{}, noted: map[string]bool{}}
+	r := &reader{Options: o, name: name, root: root, document: &Document{}, ids: map[string]string{}, noted: map[string]int{}, formats: map[string]string{}}
+	r.files = files{open: o.Open, roots: map[string]*yaml.Node{"": root}, owner: map[*yaml.Node]string{}}
 	if err := r.version(); err != nil {
 		return nil, err
 	}
 	r.document.Title = value(get(get(root, "info"), "title"))
 	r.paths()
+	r.guardClosed()
+	r.foldNotes()
 	if len(r.document.Operations)+len(r.document.Missing) == 0 {
 		return nil, fmt.Errorf("%s: the document has no operation under paths", name)
 	}
@@ -136,9 +145,19 @@ type reader struct {
 	root     *yaml.Node
 	document *Document
 	// ids holds where an operationId was seen first.
-	ids   map[string]string
-	noted map[string]bool
+	ids map[string]string
+	// noted counts the notes of each kind, which kinds has the first of.
+	noted map[string]int
+	kinds []noteKind
+	// formats has the kind of each note.
+	formats map[string]string
+	files   files
+	// closed is what is left out.
+	closed []closed
 }
+
+// noteKind is the first note of a kind.
+type noteKind struct{ format, first string }
 
 func (r *reader) version() error {
 	switch version := value(get(r.root, "openapi")); {
@@ -153,22 +172,50 @@ func (r *reader) version() error {
 }
 
 func (r *reader) place(n *yaml.Node) string {
-	if n == nil || n.Line == 0 {
-		return r.name
+	name := r.name
+	if file := r.files.owner[n]; file != "" {
+		name = file
 	}
-	return fmt.Sprintf("%s:%d", r.name, n.Line)
+	if n == nil || n.Line == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s:%d", name, n.Line)
 }
 
 func (r *reader) missing(n *yaml.Node, format string, args ...any) {
 	r.document.Missing = append(r.document.Missing, r.place(n)+": "+fmt.Sprintf(format, args...))
 }
 
-// note keeps a message once.
+// note keeps a message, of each kind the first one.
 func (r *reader) note(n *yaml.Node, format string, args ...any) {
 	text := r.place(n) + ": " + fmt.Sprintf(format, args...)
-	if !r.noted[text] {
-		r.noted[text] = true
-		r.document.Notes = append(r.document.Notes, text)
+	if slices.Contains(r.document.Notes, text) {
+		return
+	}
+	r.document.Notes = append(r.document.Notes, text)
+	r.formats[text] = format
+	if r.noted[format]++; r.noted[format] == 1 {
+		r.kinds = append(r.kinds, noteKind{format, text})
+	}
+}
+
+// foldNotes leaves the first of many notes of one kind.
+func (r *reader) foldNotes() {
+	const few = 3
+	for _, k := range r.kinds {
+		more := r.noted[k.format] - 1
+		if more < few {
+			continue
+		}
+		kept := false
+		r.document.Notes = slices.DeleteFunc(r.document.Notes, func(text string) bool {
+			of := r.formats[text] == k.format
+			drop := of && kept
+			kept = kept || of
+			return drop
+		})
+		at := slices.Index(r.document.Notes, k.first)
+		r.document.Notes[at] += fmt.Sprintf(" (and %d more like this)", more)
 	}
 }
 
@@ -179,7 +226,11 @@ var methods = []string{"get", "put", "post", "delete", "options", "head", "patch
 func (r *reader) paths() {
 	base := r.base(get(r.root, "servers"), "")
 	seen := map[string]bool{}
-	for _, path := range entries(get(r.root, "paths")) {
+	paths, err := r.files.follow(get(r.root, "paths"))
+	if err != nil {
+		r.missing(get(r.root, "paths"), "paths refers to what cannot be read: %v", err)
+	}
+	for _, path := range entries(paths) {
 		template := path.Value
 		if strings.HasPrefix(template, "x-") {
 			continue
@@ -188,9 +239,13 @@ func (r *reader) paths() {
 			r.note(path.Node, "%s occurs twice; both are read, and most tools read the last one only", template)
 		}
 		seen[template] = true
-		item := r.follow(path.value)
-		if item == nil {
-			r.missing(path.value, "the path %s refers to something that is not in this document; its operations are missing here", template)
+		if !strings.HasPrefix(template, "/") {
+			r.missing(path.Node, "%s under paths is no path; what it stands for is missing here", template)
+			continue
+		}
+		item, err := r.files.follow(path.value)
+		if err != nil {
+			r.leaveOut(closed{path.value, "", template}, "the path refers to what cannot be read: "+err.Error())
 			continue
 		}
 		if item != path.value && len(entries(path.value)) > 1 {
@@ -198,15 +253,36 @@ func (r *reader) paths() {
 		}
 		itemBase := r.base(get(item, "servers"), base)
 		for _, method := range methods {
-			if operation := get(item, method); operation != nil && operation.Kind == yaml.MappingNode {
-				r.operation(strings.ToUpper(method), r.base(get(operation, "servers"), itemBase), template, operation)
-			}
+			r.method(path.value, item, method, itemBase, template)
 		}
 	}
 }
 
+// method reads one method of a path, which may be a reference to item.
+func (r *reader) method(path, item *yaml.Node, method, base, template string) {
+	written := get(item, method)
+	beside := get(path, method)
+	if written == nil && beside == nil {
+		return
+	}
+	out := closed{cmp.Or(written, beside), strings.ToUpper(method), template}
+	operation, err := r.files.follow(out.node)
+	switch {
+	case item != path && beside != nil:
+		r.leaveOut(out, "it stands beside a $ref of the path, and readers differ about which of the two counts")
+	case err != nil:
+		r.leaveOut(out, "it refers to what cannot be read: "+err.Error())
+	case operation.Kind != yaml.MappingNode:
+		r.leaveOut(out, "it is no mapping")
+	case operation != out.node && len(entries(out.node)) > 1:
+		r.leaveOut(out, "keys stand beside its $ref, and readers differ about which of the two count")
+	default:
+		r.operation(out.method, r.base(get(operation, "servers"), base), template, operation)
+	}
+}
+
 func (r *reader) operation(method, base, template string, n *yaml.Node) {
-	o := &Operation{Method: method, Template: base + template, ID: value(get(n, "operationId")), Place: r.place(n)}
+	o := &Operation{Method: method, Template: base + template, ID: value(get(n, "operationId")), Summary: strings.Join(strings.Fields(value(get(n, "summary"))), " "), Place: r.place(n)}
 	if tags := get(n, "tags"); tags != nil && len(tags.Content) > 0 {
 		o.Tag = value(tags.Content[0])
 	}
@@ -222,7 +298,9 @@ func (r *reader) operation(method, base, template string, n *yaml.Node) {
 		}
 	}
 	security := get(n, "security")
-	if security == nil {
+	if own := r.files.roots[r.files.owner[n]]; security == nil && own != r.root && get(own, "security") != nil {
+		r.note(n, "%s says nothing about security, and the file that it stands in has rules of its own; the table lets nobody in", o)
+	} else if security == nil {
 		security = get(r.root, "security")
 	}
 	if o.Declared = security != nil && security.Kind == yaml.SequenceNode; o.Declared {
@@ -362,8 +440,23 @@ func (r *reader) alternative(o *Operation, n *yaml.Node) Alternative {
 	return a
 }
 
+// component finds a component, whose table may be a reference.
+func (r *reader) component(table, name string) *yaml.Node {
+	n := r.root
+	for _, key := range []string{"components", table, name} {
+		var err error
+		if n, err = r.files.follow(get(n, key)); err != nil {
+			return nil
+		}
+	}
+	return n
+}
+
 func (r *reader) scheme(o *Operation, s entry, names []string, a *Alternative) {
-	scheme := r.follow(get(get(get(r.root, "components"), "securitySchemes"), s.Value))
+	scheme, err := r.files.follow(r.component("securitySchemes", s.Value))
+	if err != nil {
+		scheme = nil
+	}
 	kind := value(get(scheme, "type"))
 	if kind == "http" {
 		kind += " " + strings.ToLower(value(get(scheme, "scheme")))
@@ -405,13 +498,35 @@ type entry struct {
 	value *yaml.Node
 }
 
-func entries(n *yaml.Node) []entry {
-	if n = resolve(n); n == nil || n.Kind != yaml.MappingNode {
+func entries(n *yaml.Node) []entry { return entriesWithin(n, deepestReference) }
+
+// entriesWithin also reads merge keys (<<), to a depth: an anchor may contain
+// itself.
+func entriesWithin(n *yaml.Node, depth int) []entry {
+	if n = resolve(n); n == nil || n.Kind != yaml.MappingNode || depth == 0 {
 		return nil
 	}
-	var list []entry
+	var merged, list []entry
 	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Tag == "!!merge" {
+			merged = append(merged, mergedEntries(resolve(n.Content[i+1]), depth-1)...)
+			continue
+		}
 		list = append(list, entry{n.Content[i], resolve(n.Content[i+1])})
+	}
+	return append(slices.DeleteFunc(merged, func(m entry) bool {
+		return slices.ContainsFunc(list, func(e entry) bool { return e.Value == m.Value })
+	}), list...)
+}
+
+// mergedEntries are those of one mapping, or of several of which the first counts.
+func mergedEntries(n *yaml.Node, depth int) []entry {
+	if n == nil || n.Kind != yaml.SequenceNode {
+		return entriesWithin(n, depth)
+	}
+	var list []entry
+	for i := len(n.Content) - 1; i >= 0; i-- {
+		list = append(list, entriesWithin(n.Content[i], depth)...)
 	}
 	return list
 }
@@ -441,30 +556,3 @@ func resolve(n *yaml.Node) *yaml.Node {
 	}
 	return n
 }
-
-// follow follows $ref within the document, or returns nil.
-func (r *reader) follow(n *yaml.Node) *yaml.Node {
-	const deepest = 16
-	for range deepest {
-		ref := value(get(n, "$ref"))
-		if ref == "" {
-			return n
-		}
-		pointer, local := strings.CutPrefix(ref, "#/")
-		if !local {
-			return nil
-		}
-		n = r.root
-		for name := range strings.SplitSeq(pointer, "/") {
-			n = get(n, unpointer.Replace(name))
-		}
-		if n == nil {
-			return nil
-		}
-	}
-	return nil
-}
-
-// unpointer undoes RFC 6901 section 3, and the braces and slashes that a URI
-// fragment has to encode.
-var unpointer = strings.NewReplacer("~1", "/", "~0", "~", "%7B", "{", "%7D", "}", "%7b", "{", "%7d", "}", "%2F", "/")

@@ -190,6 +190,9 @@ func (b *builder) writeOwned(p *placed, activity func() *draft.Activity) {
 		}
 	}
 	owner.Activities = append(owner.Activities, p.rows...)
+	if b.by == ByOperation && owner.Description == "" {
+		owner.Description = p.Summary
+	}
 }
 
 func sameSet(a, b []string) bool {
