@@ -43,8 +43,9 @@ func (c *Config) EndpointPaths() []string {
 
 // HeaderNames are the names that a proxy in front of the gate has to be told.
 type HeaderNames struct {
-	// Identity are removed from every request and set for an admitted caller.
-	Identity []string
+	// Stripped are removed from every request; those of upstream_headers are set for
+	// an admitted caller. A header of Credentials may be among them.
+	Stripped []string
 	// Credentials are the headers in which a credential may be, with Cookie if it
 	// may be in a cookie.
 	Credentials []string

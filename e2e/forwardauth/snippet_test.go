@@ -88,6 +88,7 @@ func TestHeaderListsOfASnippet(t *testing.T) {
 		"strip_headers":    []any{"X-Old-User"},
 		"hide_credentials": true,
 		"token_cookie":     "jwt-token",
+		"token_headers":    []any{map[string]any{"name": "X-Assertion"}},
 	}
 	asked := map[string]any{"permission_table": benchTable, "jwt": map[string]any{"issuers": []any{map[string]any{"issuer": "https://issuer.test/", "audience": []any{"a"}}}}}
 	for name, value := range gate {
@@ -110,13 +111,14 @@ func TestHeaderListsOfASnippet(t *testing.T) {
 				"public, forged":    {"/public", "", "theme=dark", []string{"Cookie: theme=dark"}},
 				"token in a header": {"/private", "user-1", "theme=dark", []string{"Authorization: Bearer " + token, "Cookie: theme=dark"}},
 				"token in a cookie": {"/private", "user-1", "theme=dark", []string{"Cookie: jwt-token=" + token + "; theme=dark"}},
+				"token elsewhere":   {"/private", "user-1", "theme=dark", []string{"X-Assertion: " + token, "Cookie: theme=dark"}},
 				"only that cookie":  {"/private", "user-1", "", []string{"Cookie: jwt-token=" + token}},
 			} {
 				response, got := b.send(t, "GET", c.target, append(c.lines, "Remote-User: root", "X-Tenant: root", "X-Old-User: root")...)
 				if got == nil {
 					t.Fatalf("%s: status %d", what, response.Status)
 				}
-				for header, want := range map[string]string{"Remote-User": c.user, "X-Tenant": "", "X-Old-User": "", "Authorization": "", "Cookie": c.cookie} {
+				for header, want := range map[string]string{"Remote-User": c.user, "X-Tenant": "", "X-Old-User": "", "X-Assertion": "", "Authorization": "", "Cookie": c.cookie} {
 					var lines []string
 					if want != "" {
 						lines = []string{want}

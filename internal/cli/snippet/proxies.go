@@ -9,10 +9,11 @@ import (
 
 // lists are the headers that a proxy's configuration names.
 type lists struct {
-	// Identity are removed from every request before the auth request.
-	Identity []string
+	// Removed are removed from every request before the auth request, which needs
+	// the credentials.
+	Removed []string
 	// Copied replace the client's by those of the auth response, or remove them if
-	// the response lacks them: Identity, and with hide_credentials Credentials.
+	// the response lacks them.
 	Copied []string
 	// Credentials are those that the decision depends on.
 	Credentials []string
@@ -99,7 +100,7 @@ const nginxFastCGI = `# Written by: gatehouse snippet nginx-fastcgi
 const caddy = `# Written by: gatehouse snippet caddy
 # What the client sent under these names is removed before the auth request.
 (gatehouse_remove) {
-{{range .Identity}}	request_header -{{.}}
+{{range .Removed}}	request_header -{{.}}
 {{end}}}
 
 # A header is set only if Gatehouse's response has it. Older versions of Caddy

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/core/httpsyntax"
 	"gatehouse/internal/offline"
 )
 
@@ -20,10 +21,10 @@ func Command() *cobra.Command {
 		Use:   "snippet [flags] --config FILE PROXY",
 		Short: "Write the header lists of a proxy's configuration",
 		Long: `Write what the configuration of a proxy says about headers, for the gate of a
-configuration: every header of upstream_headers and strip_headers and, with
-hide_credentials, those of credentials. A header that the proxy's list lacks
-reaches the upstream as the client sent it, so renew the list when the gate's
-configuration changes.
+configuration: every header of upstream_headers, strip_headers and token_headers
+and, with hide_credentials, the other headers of credentials. A header that the
+proxy's list lacks reaches the upstream as the client sent it, so renew the list
+when the gate's configuration changes.
 
 ` + listed(),
 		Example: `  gatehouse snippet nginx --config gatehouse.yaml > gatehouse_headers.conf
@@ -68,14 +69,21 @@ func write(p *proxy, source offline.Source) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", found.Name, err)
 	}
-	l := lists{Identity: headers.Identity, Copied: headers.Identity, Credentials: headers.Credentials}
+	l := lists{Removed: without(headers.Stripped, headers.Credentials), Copied: headers.Stripped, Credentials: headers.Credentials}
 	if found.HideCredentials {
-		l.Copied = slices.Concat(headers.Identity, headers.Credentials)
+		l.Copied = slices.Concat(headers.Stripped, without(headers.Credentials, headers.Stripped))
 	}
 	if len(l.Copied) == 0 {
 		return "", fmt.Errorf("%s has no upstream_headers, strip_headers or hide_credentials: there is no header to list", found.Name)
 	}
 	return p.text(l)
+}
+
+// without are the names that are none of others.
+func without(names, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return slices.ContainsFunc(others, func(other string) bool { return httpsyntax.FoldEqual(name, other) })
+	})
 }
 
 func names() []string {

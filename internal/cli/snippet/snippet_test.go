@@ -103,9 +103,16 @@ hide_credentials: true
 // TestCredentialsReachTheAuthRequest: with hide_credentials they are replaced after
 // it, never removed before.
 func TestCredentialsReachTheAuthRequest(t *testing.T) {
-	before, after, _ := strings.Cut(written(t, "caddy", config(t, "hide_credentials: true\n")), "(gatehouse_copy)")
-	if strings.Contains(before, "-Cookie") || !strings.Contains(after, "-Cookie") {
-		t.Errorf("before the auth request:\n%s\nafter it:\n%s", before, after)
+	for gate, header := range map[string]string{
+		"hide_credentials: true\n":           "-Cookie\n",
+		"strip_headers: [x-session-token]\n": "-x-session-token\n",
+		"jwt: {issuers: [{issuer: 'https://a.test/', audience: [b]}]}\ntoken_headers: [{name: X-Assertion}]\n": "-X-Assertion\n",
+	} {
+		text := written(t, "caddy", config(t, gate))
+		before, after, _ := strings.Cut(text, "(gatehouse_copy)")
+		if strings.Contains(before, header) || strings.Count(after, header) != 1 {
+			t.Errorf("%s%s", gate, text)
+		}
 	}
 }
 
