@@ -115,17 +115,21 @@ func (j *JWT) build(b *Builder, limits Cache) (*part, error) {
 // maxNamed is how many issuers an error names.
 const maxNamed = 5
 
-func (j *JWT) route(v *jwt.Verifier) authn.Route {
-	var issuers []string
+func (j *JWT) issuerNames() string {
+	var names []string
 	for n, i := range j.Issuers {
 		if n == maxNamed {
-			issuers = append(issuers, fmt.Sprintf("%d further issuers", len(j.Issuers)-n))
+			names = append(names, fmt.Sprintf("%d further issuers", len(j.Issuers)-n))
 			break
 		}
-		issuers = append(issuers, i.Issuer)
+		names = append(names, i.Issuer)
 	}
+	return strings.Join(names, " and ")
+}
+
+func (j *JWT) route(v *jwt.Verifier) authn.Route {
 	return authn.Route{
-		Title:     "JWTs of " + strings.Join(issuers, " and "),
+		Title:     "JWTs of " + j.issuerNames(),
 		Candidate: func(c core.Credential) bool { return authn.IsBearer(c) && jwt.Candidate(c) },
 		Judges: func(c core.Credential) (any, bool) {
 			if !authn.IsBearer(c) {
@@ -225,7 +229,7 @@ func (j *JWT) principal(b *Builder, document map[string]any, typ string) (*core.
 	}
 	n := slices.IndexFunc(j.Issuers, func(i Issuer) bool { return i.Issuer == name })
 	if n < 0 {
-		return nil, fmt.Errorf("%w: JWT is from another issuer: iss is %.200q", core.ErrInvalid, name)
+		return nil, fmt.Errorf("%w: JWT is from another issuer: iss is %.200q; accepted are %s", core.ErrInvalid, name, j.issuerNames())
 	}
 	issuer := j.trusted()[n]
 	p, err := issuer.Principal(set, typ, b.options.Now(), exactly(j.Leeway))

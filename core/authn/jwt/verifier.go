@@ -138,7 +138,7 @@ func (v *Verifier) issuerOf(t *token) (*trusted, error) {
 	}
 	issuer, known := v.issuers[name]
 	if !known {
-		return nil, fmt.Errorf("is from another issuer (%.200q)", name)
+		return nil, fmt.Errorf("is from another issuer: iss is %.200q, which is not one of the %d that are accepted", name, len(v.issuers))
 	}
 	return issuer, nil
 }
