@@ -76,13 +76,20 @@ func hasCloseFactors(n *big.Int) bool {
 	one, square, root := big.NewInt(1), new(big.Int), new(big.Int)
 	for range fermatRounds {
 		if square.Mul(a, a).Cmp(n) >= 0 {
-			b2 := square.Sub(square, n)
-			root.Sqrt(b2)
-			if new(big.Int).Mul(root, root).Cmp(b2) == 0 {
+			if b2 := square.Sub(square, n); mayBeSquare(b2) && new(big.Int).Mul(root.Sqrt(b2), root).Cmp(b2) == 0 {
 				return true
 			}
 		}
 		a.Add(a, one)
+	}
+	return false
+}
+
+// mayBeSquare rules out most numbers by their last four bits.
+func mayBeSquare(n *big.Int) bool {
+	switch n.Uint64() & 15 {
+	case 0, 1, 4, 9:
+		return true
 	}
 	return false
 }
