@@ -118,7 +118,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 	if err != nil {
 		return nil, err
 	}
-	headers, err := c.identity(extractor)
+	headers, err := c.identity(extractor, b.headerAbsent)
 	if err != nil {
 		return nil, err
 	}
@@ -148,8 +148,8 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 }
 
 // identity is what the upstream learns of a caller.
-func (c *Config) identity(extractor *core.Extractor) (*identity.Headers, error) {
-	options := identity.Options{Claims: c.UpstreamHeaders, Join: c.HeaderLists, TooLong: c.HeaderTooLong, Strip: c.stripped(), Groups: mustClaimPaths(c.AuthenticatedGroupsClaim)}
+func (c *Config) identity(extractor *core.Extractor, absent func(header, claims string)) (*identity.Headers, error) {
+	options := identity.Options{Claims: c.UpstreamHeaders, Join: c.HeaderLists, TooLong: c.HeaderTooLong, Absent: absent, Strip: c.stripped(), Groups: mustClaimPaths(c.AuthenticatedGroupsClaim)}
 	if c.HideCredentials {
 		options.Hide = extractor
 	}
@@ -158,6 +158,11 @@ func (c *Config) identity(extractor *core.Extractor) (*identity.Headers, error) 
 		return nil, fmt.Errorf("upstream_headers: %w", err)
 	}
 	return headers, nil
+}
+
+// headerAbsent tells of a claim that may be misspelt.
+func (b *Builder) headerAbsent(header, claims string) {
+	b.options.Log.Warn("an upstream header is not sent: the credential has none of its claims; this is said once", "header", header, "claims", claims)
 }
 
 // Extractor looks everywhere a credential may sit that this configuration can

@@ -57,7 +57,7 @@ func (c *Config) HeaderNames() (HeaderNames, error) {
 	if err != nil {
 		return HeaderNames{}, err
 	}
-	headers, err := c.identity(extractor)
+	headers, err := c.identity(extractor, nil)
 	if err != nil {
 		return HeaderNames{}, err
 	}

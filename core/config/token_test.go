@@ -1,7 +1,9 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -125,6 +127,28 @@ func TestTokenInAConfiguredHeaderCountsAndNeverReachesTheUpstream(t *testing.T) 
 	two := []core.Header{{Name: "Cf-Access-Jwt-Assertion", Value: token}, {Name: "Authorization", Value: "Bearer " + token}}
 	if d := gate.Check(t.Context(), &core.Request{Method: "GET", Target: "/private", Header: two}); d.Status != 400 {
 		t.Errorf("two credentials: %d, %v", d.Status, d.Cause)
+	}
+}
+
+// A misspelt claim is absent for ever.
+func TestMisspeltClaimOfAnUpstreamHeaderIsLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	issuer := coretest.NewIssuer(t, coretest.NewClock())
+	gate, err := NewBuilder(BuilderOptions{Now: issuer.Clock.Now, Log: slog.New(slog.NewTextHandler(&log, nil))}).Gate([]byte(coretest.JSON(t, map[string]any{
+		"permission_table": "authenticated: [GET /private]", "upstream_headers": map[string]any{"X-User-Id": "subject"},
+		"jwt": map[string]any{"issuers": []any{map[string]any{"issuer": issuer.URL, "audience": []string{coretest.Audience}}}},
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		line := core.Header{Name: "Authorization", Value: "Bearer " + issuer.Token(nil)}
+		if d := gate.Check(t.Context(), &core.Request{Method: "GET", Target: "/private", Header: []core.Header{line}}); d.Outcome != core.Allow {
+			t.Fatalf("%+v", d)
+		}
+	}
+	if n := strings.Count(log.String(), "header=X-User-Id claims=subject"); n != 1 {
+		t.Errorf("logged %d times: %s", n, log.String())
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Headers are the headers that an upstream gets, and those it must not get.
@@ -21,6 +22,9 @@ type Headers struct {
 	strip []string
 	// hide knows the places that credentials are removed from; nil: they stay.
 	hide *core.Extractor
+	// absent is told of headers without a value, and their claims.
+	absent func(header, claims string)
+	claims map[string]string
 	// groups are the claims that may hold groups.
 	groups []core.ClaimPath
 }
@@ -28,8 +32,9 @@ type Headers struct {
 var _ core.Identity = (*Headers)(nil)
 
 type header struct {
-	name string
-	from Source
+	name   string
+	from   Source
+	absent *sync.Once // nil: nothing is said of an absent value
 }
 
 // Source makes the value of an upstream header for an admitted caller. It
@@ -50,6 +55,10 @@ type Options struct {
 	// Join is how lists are written, and TooLong what becomes of a value that is too
 	// long; empty for the defaults.
 	Join, TooLong string
+	// Absent, where given, is called once for each header of Claims: when the first
+	// caller comes whose credential has none of its claims. A misspelt claim would
+	// otherwise be absent for ever and never be noticed.
+	Absent func(header, claims string)
 	// Sources maps further header names to what makes their values.
 	Sources map[string]Source
 	// Strip are names that are removed from every request and never set.
@@ -72,7 +81,7 @@ const scopeClaim = "scope"
 // New compiles the options. Every name in them is removed from
 // every request.
 func New(o Options) (*Headers, error) {
-	h := &Headers{hide: o.Hide, groups: o.Groups}
+	h := &Headers{hide: o.Hide, groups: o.Groups, absent: o.Absent, claims: o.Claims}
 	if len(o.Groups) > 0 {
 		o.Strip = append(slices.Clone(o.Strip), groupsHeader)
 	}
@@ -86,6 +95,9 @@ func New(o Options) (*Headers, error) {
 		}
 		if err := h.add(name, claimSource{claims, format{o.Join, o.TooLong}}); err != nil {
 			return nil, err
+		}
+		if o.Absent != nil {
+			h.headers[len(h.headers)-1].absent = new(sync.Once)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Sources)) {
@@ -111,7 +123,7 @@ func (h *Headers) add(name string, from Source) error {
 	if other, twice := h.named(name); twice {
 		return fmt.Errorf("%s and %s are one header to many upstreams", other, name)
 	}
-	h.headers = append(h.headers, header{name, from})
+	h.headers = append(h.headers, header{name: name, from: from})
 	h.strip = append(h.strip, name)
 	return nil
 }
@@ -192,6 +204,8 @@ func (h *Headers) set(ctx context.Context, call *core.Call, p *core.Principal, p
 		}
 		if ok {
 			set = append(set, core.Header{Name: name, Value: value})
+		} else if once := h.headers[i].absent; once != nil {
+			once.Do(func() { h.absent(name, h.claims[name]) })
 		}
 	}
 	return set, nil

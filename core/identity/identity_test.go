@@ -235,6 +235,25 @@ func TestMemberOfAListIsNotTwoMembers(t *testing.T) {
 	}
 }
 
+func TestHeaderWhoseClaimIsAbsentIsReportedOnce(t *testing.T) {
+	var said []string
+	h := identity(t, Options{
+		Claims: map[string]string{"X-User-Id": "subject, user", "X-Kind": "kind"},
+		Absent: func(header, claims string) { said = append(said, header+" of "+claims) },
+	})
+	for range 3 {
+		if _, err := upstream(h, &core.Request{}, &core.Principal{Subject: "ada", Kind: core.KindJWT}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := upstream(h, &core.Request{}, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Join(said, "; "); got != "X-User-Id of subject, user" {
+		t.Errorf("said %q", got)
+	}
+}
+
 func TestValueThatIsTooLong(t *testing.T) {
 	var many []any
 	for n := range 2000 {
