@@ -218,7 +218,7 @@ func checked(place PlaceName, value, where string) (Credential, error) {
 	if len(value) > MaxCredential {
 		return Credential{}, badCredential("%s is longer than %d bytes", where, MaxCredential)
 	}
-	if strings.ContainsFunc(value, httpsyntax.NotInCredential) {
+	if !httpsyntax.IsCredential(value) {
 		return Credential{}, badCredential("%s holds a character that no credential has", where)
 	}
 	return Credential{Place: place, Value: value}, nil

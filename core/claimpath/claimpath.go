@@ -99,6 +99,9 @@ func parseStep(text string) (pathStep, error) {
 // String returns the path as it was written.
 func (c Path) String() string { return c.text }
 
+// IsUnion reports whether several paths are joined.
+func (c Path) IsUnion() bool { return c.union != nil }
+
 // Parts are the paths of a union, or the path itself.
 func (c Path) Parts() []Path {
 	if c.union == nil {

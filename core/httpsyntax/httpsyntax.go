@@ -89,6 +89,14 @@ func RequestLine(line string) (method, target string, err error) {
 	return method, rest[:end], nil
 }
 
-// NotInCredential reports whether no credential can hold a character: those of RFC
-// 6750's b68token and of RFC 6265's cookie-octet share the visible ASCII range.
-func NotInCredential(c rune) bool { return c <= ' ' || c >= 0x7f || strings.ContainsRune(`",;\`, c) }
+// IsCredential reports whether a credential can have this text: the characters of
+// RFC 6750's b68token and of RFC 6265's cookie-octet share the visible ASCII range.
+// It runs over every token, so it looks at bytes.
+func IsCredential(text string) bool {
+	for i := 0; i < len(text); i++ {
+		if c := text[i]; c <= ' ' || c >= 0x7f || c == '"' || c == ',' || c == ';' || c == '\\' {
+			return false
+		}
+	}
+	return text != ""
+}

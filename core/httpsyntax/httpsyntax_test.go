@@ -81,3 +81,16 @@ func TestHexByte(t *testing.T) {
 		}
 	}
 }
+
+func TestCharacterThatNoCredentialHas(t *testing.T) {
+	for c := range 256 {
+		text := "a" + string([]byte{byte(c)}) + "b"
+		want := c > ' ' && c < 0x7f && !strings.ContainsRune(`",;\`, rune(c))
+		if httpsyntax.IsCredential(text) != want {
+			t.Errorf("%q: want %v", text, want)
+		}
+	}
+	if httpsyntax.IsCredential("") {
+		t.Error("an empty text is a credential")
+	}
+}

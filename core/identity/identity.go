@@ -240,6 +240,9 @@ var (
 func (h *Headers) checkOverrides(r *core.Request) error {
 	for i := range r.Header {
 		name, value := r.Header[i].Name, r.Header[i].Value
+		if name == "" || name[0]|0x20 != 'x' {
+			continue // every name below begins with X
+		}
 		same := func(s string) bool { return httpsyntax.FoldEqual(s, name) }
 		differs := slices.ContainsFunc(methodOverrides, same) && !strings.EqualFold(value, r.Method) ||
 			slices.ContainsFunc(pathOverrides, same) && !isTarget(value, r)
@@ -349,12 +352,11 @@ func (s checkedSource) Value(ctx context.Context, call *core.Call, p *core.Princ
 // claimOf finds a claim of the principal, or the permissions that the policy
 // gives it.
 func claimOf(p *core.Principal, path core.ClaimPath, policy core.Policy) (any, bool) {
-	parts := path.Parts()
-	if len(parts) == 1 {
+	if !path.IsUnion() {
 		return oneClaimOf(p, path, policy)
 	}
 	union, found := []any{}, false
-	for _, part := range parts {
+	for _, part := range path.Parts() {
 		claim, ok := oneClaimOf(p, part, policy)
 		if !ok {
 			continue

@@ -131,7 +131,7 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential
 }
 
 func (a *Authenticator) request(ctx context.Context, c core.Credential) (*http.Request, error) {
-	if c.Value == "" || len(c.Value) > core.MaxCredential || strings.ContainsFunc(c.Value, httpsyntax.NotInCredential) {
+	if len(c.Value) > core.MaxCredential || !httpsyntax.IsCredential(c.Value) {
 		return nil, fmt.Errorf("%w: not a session credential", core.ErrInvalid)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.whoami, nil)
