@@ -18,8 +18,9 @@ type pauses struct {
 const (
 	// defaultPause is for a 429 that does not say how long.
 	defaultPause = time.Second
-	// maxPause bounds what a provider can ask for.
-	maxPause = 5 * time.Minute
+	// maxPause bounds what a provider can ask for. A client can provoke a 429 with
+	// garbage tokens, and a pause holds for all clients.
+	maxPause = 30 * time.Second
 	// maxPaused bounds the hosts, of which a client calls few.
 	maxPaused = 100
 )

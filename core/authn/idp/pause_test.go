@@ -22,7 +22,7 @@ func TestProviderThatAsksForAPauseIsNotCalledMeanwhile(t *testing.T) {
 		"429 without a time":     {429, "", time.Second},
 		"429 with nonsense":      {429, "soon", time.Second},
 		"429 with a past date":   {429, "Mon, 02 Jan 2006 15:04:05 GMT", time.Second},
-		"429 with a year":        {429, "31536000", 5 * time.Minute},
+		"429 with a year":        {429, "31536000", 30 * time.Second},
 		"503 with seconds":       {503, "7", 7 * time.Second},
 		"503 without a time":     {503, "", 0},
 		"500 with seconds":       {500, "30", 0},
