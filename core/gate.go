@@ -247,7 +247,7 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 	var scopes []string
 	if access != nil {
 		d.Rule = access.Rule()
-		scopes = access.Scopes()
+		scopes = access.Scopes(call, a.Principal)
 	}
 	if g.options.Login != nil && f.status == http.StatusUnauthorized && g.mayLogIn(call.Request) {
 		if location, ok := g.options.Login.Location(call.Request, err); ok {

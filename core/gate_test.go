@@ -30,7 +30,7 @@ func (p paths) Match(_ context.Context, c *Call) Access {
 func (paths) Permissions(*Principal) []string                  { return nil }
 func (r rule) Public() bool                                    { return r.public }
 func (r rule) Allows(context.Context, *Call, *Principal) error { return r.err }
-func (r rule) Scopes() []string                                { return r.scopes }
+func (r rule) Scopes(*Call, *Principal) []string               { return r.scopes }
 func (r rule) Rule() string                                    { return "a rule" }
 
 // credentials is an authenticator that knows some values.

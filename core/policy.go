@@ -20,8 +20,9 @@ type Access interface {
 	// means "could not tell". It may call out, within the time that the context
 	// gives.
 	Allows(ctx context.Context, call *Call, p *Principal) error
-	// Scopes that would be enough, for the WWW-Authenticate header.
-	Scopes() []string
+	// Scopes that would be enough, for the WWW-Authenticate header. The principal
+	// is nil for a caller without a valid credential.
+	Scopes(call *Call, p *Principal) []string
 	// Rule names what matched, for the log.
 	Rule() string
 }

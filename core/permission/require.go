@@ -15,6 +15,12 @@ import (
 // for last: it would be in vain where something else is missing too.
 func (a *compiledActivity) allows(t *Table, call *core.Call, p *core.Principal) error {
 	if a.section == InPermission && !t.holds(p, a.permission) {
+		// A permission would be in vain where the condition does not hold.
+		if a.require != nil {
+			if err := a.require.checkOthers(call, p); err != nil {
+				return err
+			}
+		}
 		return t.lacks(a)
 	}
 	if a.require == nil {
@@ -40,16 +46,34 @@ func newRequirements(r *Requirements, c *condition.Condition) *requirements {
 }
 
 func (r *requirements) check(call *core.Call, p *core.Principal, enough []string, now time.Time) error {
-	if len(r.Credentials) > 0 && !slices.Contains(r.Credentials, string(p.Kind)) {
-		return fmt.Errorf("%w: the credential is of kind %s, and only %s will do", core.ErrForbidden, p.Kind, strings.Join(r.Credentials, ", "))
+	if err := r.checkOthers(call, p); err != nil {
+		return err
 	}
 	if err := r.checkScopes(p, enough); err != nil {
 		return err
 	}
-	if err := r.checkCondition(call, p); err != nil {
-		return err
-	}
 	return r.checkStepUp(p, now)
+}
+
+// checkOthers checks what neither a scope nor another sign-in changes.
+func (r *requirements) checkOthers(call *core.Call, p *core.Principal) error {
+	if len(r.Credentials) > 0 && !slices.Contains(r.Credentials, string(p.Kind)) {
+		return fmt.Errorf("%w: the credential is of kind %s, and only %s will do", core.ErrForbidden, p.Kind, strings.Join(r.Credentials, ", "))
+	}
+	return r.checkCondition(call, p)
+}
+
+// ruledOut reports whether no scope opens a call, whatever the caller has beside.
+// The principal is nil where there is none yet: then only what the call itself
+// contradicts is ruled out.
+func (r *requirements) ruledOut(call *core.Call, p *core.Principal) bool {
+	switch {
+	case r == nil:
+		return false
+	case p != nil:
+		return r.checkOthers(call, p) != nil
+	}
+	return r.When != "" && (r.condition == nil || r.condition.RuledOut(call))
 }
 
 func (r *Requirements) checkScopes(p *core.Principal, enough []string) error {

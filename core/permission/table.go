@@ -224,10 +224,11 @@ func deciding(matched []*compiledActivity) []*compiledActivity {
 // Public reports whether anybody may make the call.
 func (a *Access) Public() bool { return a.public }
 
-// Scopes that would be enough for the first activity that a scope can open.
-func (a *Access) Scopes() []string {
+// Scopes that would be enough for the first activity that a scope can open. One
+// whose condition does not hold is opened by none.
+func (a *Access) Scopes(call *core.Call, p *core.Principal) []string {
 	for _, activity := range a.decides {
-		if activity.scopes != nil {
+		if activity.scopes != nil && !activity.require.ruledOut(call, p) {
 			return activity.scopes
 		}
 	}

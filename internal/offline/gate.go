@@ -297,9 +297,9 @@ func (everythingPublic) Permissions(*core.Principal) []string          { return 
 
 type publicAccess struct{}
 
-func (publicAccess) Public() bool     { return true }
-func (publicAccess) Scopes() []string { return nil }
-func (publicAccess) Rule() string     { return "public" }
+func (publicAccess) Public() bool                                { return true }
+func (publicAccess) Scopes(*core.Call, *core.Principal) []string { return nil }
+func (publicAccess) Rule() string                                { return "public" }
 func (publicAccess) Allows(context.Context, *core.Call, *core.Principal) error {
 	return nil
 }
@@ -314,7 +314,7 @@ type activity struct {
 func (a *activity) Match(context.Context, *core.Call) core.Access { return a }
 func (a *activity) Permissions(p *core.Principal) []string        { return a.table.Permissions(p) }
 func (a *activity) Public() bool                                  { return a.rule.Section == permission.InPublic }
-func (a *activity) Scopes() []string                              { return nil }
+func (a *activity) Scopes(*core.Call, *core.Principal) []string   { return nil }
 func (a *activity) Rule() string                                  { return a.rule.Owner() }
 
 func (a *activity) Allows(_ context.Context, _ *core.Call, p *core.Principal) error {

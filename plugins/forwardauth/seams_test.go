@@ -57,7 +57,7 @@ func (anyCall) Match(context.Context, *core.Call) core.Access             { retu
 func (anyCall) Permissions(*core.Principal) []string                      { return nil }
 func (anyCall) Public() bool                                              { return false }
 func (anyCall) Allows(context.Context, *core.Call, *core.Principal) error { return nil }
-func (anyCall) Scopes() []string                                          { return nil }
+func (anyCall) Scopes(*core.Call, *core.Principal) []string               { return nil }
 func (anyCall) Rule() string                                              { return "any" }
 
 func gateOf(t *testing.T, by core.Authenticator, endpoints ...core.Endpoint) *gate {

@@ -42,6 +42,24 @@ func (c *Condition) Holds(call *core.Call, p *core.Principal) error {
 		core.ErrForbidden, report.Quote(c.text), maxCost)
 }
 
+// RuledOut reports whether the condition holds for no caller who makes the call.
+// It may say false where only a caller's claims could tell.
+func (c *Condition) RuledOut(call *core.Call) bool {
+	values, _, err := c.values(call, &core.Principal{})
+	if err != nil {
+		return true
+	}
+	// Without a value, what reads claims is an error, and an error counts only
+	// where the rest does not decide.
+	delete(values, claimsVar)
+	delete(values, rawVar)
+	result, _, err := c.program.Eval(values)
+	if c.reads[claimsVar] != nil || c.reads[rawVar] != nil {
+		return err == nil && result != types.True
+	}
+	return err != nil || result != types.True
+}
+
 // values gathers what the condition reads, and only that. Names that the
 // request lacks are left out, so that reading one is an error.
 func (c *Condition) values(call *core.Call, p *core.Principal) (values map[string]any, absent []string, err error) {

@@ -155,9 +155,9 @@ type notLoaded struct{ *follower }
 
 var _ core.Access = notLoaded{}
 
-func (notLoaded) Public() bool     { return false }
-func (notLoaded) Scopes() []string { return nil }
-func (notLoaded) Rule() string     { return "" }
+func (notLoaded) Public() bool                                { return false }
+func (notLoaded) Scopes(*core.Call, *core.Principal) []string { return nil }
+func (notLoaded) Rule() string                                { return "" }
 
 func (n notLoaded) Allows(context.Context, *core.Call, *core.Principal) error {
 	return fmt.Errorf("the permission table has not loaded: %w", n.failure())

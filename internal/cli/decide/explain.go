@@ -349,7 +349,7 @@ func (x Explanation) enough() {
 		if !f.Decides {
 			continue
 		}
-		need := ways(f)
+		need := ways(f, x.Caller != nil)
 		if len(scopes) > 0 {
 			need = append(need, gates.ScopesRequiredText(scopes))
 		}
@@ -357,9 +357,15 @@ func (x Explanation) enough() {
 	}
 }
 
-// ways lists what an activity still wants.
-func ways(f *inspect.Finding) []string {
+// ways lists what an activity still wants. Of one whose condition does not hold for
+// a known caller, only that counts: no grant would open it.
+func ways(f *inspect.Finding, known bool) []string {
 	var need []string
+	for _, c := range f.Checks {
+		if known && c.Name == "when" && c.Err != nil {
+			return []string{tables.RequirementText(c.Name, c.Want)}
+		}
+	}
 	if !f.Holds {
 		need = append(need, grantorsText(f.Enough))
 	}
