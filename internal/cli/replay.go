@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -27,18 +26,24 @@ type replayCommandOptions struct {
 	userField    string
 	users        []string
 	samples      int
+	incomplete   bool
 	output       terminal.OutputFlags
 }
 
 func replayCommand() *cobra.Command {
 	var o replayCommandOptions
 	c := &cobra.Command{
-		Use:   "replay [flags] LOGFILE --old TABLE --new TABLE",
+		Use:   "replay [flags] LOGFILE [--old TABLE] --new TABLE",
 		Short: "Show which logged requests a new table decides differently",
 		Long: `Read an access log and show which of its requests the new table would decide
 differently from the old one. LOGFILE is the access log of nginx (combined), Kong
 or APISIX in its default format, or JSON lines as Kong's logging plugins write
-them; each line tells its format. - is standard input.
+them; each line tells its format, as do JSON lines of Caddy, Traefik and Envoy. - is
+standard input. Without --old, the requests that the new table refuses are shown.
+
+Lines that cannot be read, requests without a host where a table names hosts, and
+requests that other conditions decide are counted; the exit status is then 1,
+unless --allow-incomplete is given.
 
 A log rarely says who called. Unless the flags name a caller, each request
 is decided for one without a credential, for one with nothing but a valid
@@ -52,10 +57,10 @@ carry no claims, so conditions that read claims deny them in both tables.
 		Args: terminal.OneArgument("LOGFILE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
-	c.Flags().StringVar(&o.older, "old", "", "`table` in force: a file, a folder, or several separated by commas")
+	c.Flags().StringVar(&o.older, "old", "", "`table` in force: a file, a folder, or several separated by commas (default: one that allows everything)")
 	c.Flags().StringVar(&o.newer, "new", "", "`table` to compare with it")
+	_ = c.MarkFlagRequired("new")
 	for _, name := range []string{"old", "new"} {
-		_ = c.MarkFlagRequired(name)
 		_ = c.MarkFlagFilename(name, "yaml", "yml")
 	}
 	o.caller.Register(c)
@@ -67,6 +72,7 @@ carry no claims, so conditions that read claims deny them in both tables.
 	o.path.Register(c)
 	c.Flags().StringVar(&o.host, "host", "", "`name` of the host that is called where the log does not say (default: one that no table names)")
 	c.Flags().IntVar(&o.samples, "samples", 3, "`number` of requests to show of each kind")
+	c.Flags().BoolVar(&o.incomplete, "allow-incomplete", false, "exit with 0 although lines or hosts could not be compared")
 	o.output.Register(c)
 	return c
 }
@@ -93,7 +99,7 @@ func (o *replayCommandOptions) run(cmd *cobra.Command, name string) error {
 	} else {
 		replayPrinter{differencePrinter{o.output.Printer(cmd)}}.print(report)
 	}
-	if err == nil && report.Different > 0 {
+	if err == nil && (report.Different > 0 || !report.Complete() && !o.incomplete) {
 		err = terminal.ErrNo
 	}
 	return err
@@ -106,7 +112,7 @@ func (o *replayCommandOptions) options(cmd *cobra.Command, log string) (*replay.
 	if o.samples < 1 || o.samples > 1000 {
 		return nil, fmt.Errorf("--samples is %d; use a number from 1 to 1000", o.samples)
 	}
-	older, err := tables.Load(cmd.InOrStdin(), strings.Split(o.older, ",")...)
+	older, err := o.oldTable(cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +122,21 @@ func (o *replayCommandOptions) options(cmd *cobra.Command, log string) (*replay.
 	}
 	out := &replay.Options{
 		Old: older.Inspector, New: newer.Inspector, UserField: o.userField,
-		Host: cmp.Or(o.host, gates.AnyHost), Path: o.path.PathOptions, MaxSamples: o.samples,
+		Host: o.host, Path: o.path.PathOptions, MaxSamples: o.samples,
 	}
 	if out.Callers, err = o.callers(cmd, older, newer); err != nil {
 		return nil, err
 	}
 	out.Users, err = o.userRoles()
 	return out, err
+}
+
+// oldTable is the table in force, or one that shows what the new one refuses.
+func (o *replayCommandOptions) oldTable(cmd *cobra.Command) (*tables.Table, error) {
+	if o.older == "" {
+		return tables.New([]tables.Text{{Name: "everything", Content: []byte("public: [\"ANY /.*\"]\n")}})
+	}
+	return tables.Load(cmd.InOrStdin(), strings.Split(o.older, ",")...)
 }
 
 func (o *replayCommandOptions) callers(cmd *cobra.Command, older, newer *tables.Table) ([]replay.Caller, error) {
@@ -232,6 +246,9 @@ func (p replayPrinter) replaySide(when string, rules []permission.OwnedActivity)
 
 func (p replayPrinter) summary(r *replay.Report) {
 	verdict := p.Good("no request is decided otherwise")
+	if !r.Complete() {
+		verdict = p.Warn("no difference was found, but not everything was compared")
+	}
 	if r.Different > 0 {
 		verdict = fmt.Sprintf("%s decided otherwise: %d let in, %d shut out", terminal.Plural(r.Different, "request", "requests"), r.LetIn, r.ShutOut)
 	}
@@ -241,6 +258,12 @@ func (p replayPrinter) summary(r *replay.Report) {
 	}
 	if r.Conditions > 0 {
 		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s an activity with a condition, which was asked with what the log and the flags say", terminal.Plural(r.Conditions, "request falls under", "requests fall under"))))
+	}
+	if r.Unsure > 0 {
+		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s decided by other conditions than before, which may make a difference that the log does not show", terminal.Plural(r.Unsure, "request is", "requests are"))))
+	}
+	if r.Hostless > 0 {
+		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s no host in the log, and the tables name hosts: not compared for these; name one with --host, or log it", terminal.Plural(r.Hostless, "request has", "requests have"))))
 	}
 	for _, s := range r.Skipped {
 		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s not read, the first is line %d: %s", terminal.Plural(s.Lines, "line was", "lines were"), s.First, s.Reason)))
@@ -257,6 +280,9 @@ type replayJSON struct {
 	ShutOut    int                `json:"shut_out"`
 	Ungrouped  int                `json:"not_shown"`
 	Conditions int                `json:"conditional"`
+	Unsure     int                `json:"unsure"`
+	Hostless   int                `json:"without_host"`
+	Complete   bool               `json:"complete"`
 	Groups     []replayGroupJSON  `json:"groups"`
 	Refused    []refusedPathsJSON `json:"refused"`
 	Skipped    []skippedLinesJSON `json:"skipped"`
@@ -292,7 +318,7 @@ type skippedLinesJSON struct {
 func replayForJSON(r *replay.Report) replayJSON {
 	out := replayJSON{
 		Lines: r.Lines, Requests: r.Requests, Different: r.Different, LetIn: r.LetIn, ShutOut: r.ShutOut,
-		Ungrouped: r.Ungrouped, Conditions: r.Conditions,
+		Ungrouped: r.Ungrouped, Conditions: r.Conditions, Unsure: r.Unsure, Hostless: r.Hostless, Complete: r.Complete(),
 		Groups: []replayGroupJSON{}, Refused: []refusedPathsJSON{}, Skipped: []skippedLinesJSON{},
 	}
 	for _, g := range r.Groups {

@@ -3,6 +3,7 @@ package replay
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -174,7 +175,8 @@ func parseJSON(line []byte, userField string) (*Entry, error) {
 		// and the path would look sound although a gate refuses it.
 		e.Target = strings.ReplaceAll(e.Target, string(utf8.RuneError), "\xff")
 	}
-	e.Peer, _ = netip.ParseAddr(firstText(fields, "client_ip", "remote_addr"))
+	request, _ := fields["request"].(map[string]any)
+	e.Peer, _ = netip.ParseAddr(cmp.Or(firstText(fields, "client_ip", "remote_addr", "ClientHost"), firstText(request, "client_ip", "remote_ip")))
 	if userField != "" {
 		e.User = words(lookup(fields, userField))
 	}
@@ -191,6 +193,8 @@ func jsonRequest(fields map[string]any) (*Entry, error) {
 		e.Header = jsonHeaders(headers)
 		if host := words(headers["host"]); len(host) == 1 {
 			e.Host = host[0]
+		} else {
+			e.Host = firstText(request, "host") // Caddy
 		}
 		return e, e.check()
 	case string:
@@ -201,9 +205,9 @@ func jsonRequest(fields map[string]any) (*Entry, error) {
 		return e, err
 	}
 	e := &Entry{
-		Method: firstText(fields, "request_method", "method"),
-		Target: firstText(fields, "request_uri"),
-		Host:   firstText(fields, "http_host", "host"),
+		Method: firstText(fields, "request_method", "method", "RequestMethod"),
+		Target: firstText(fields, "request_uri", "RequestPath", "x-envoy-origin-path", "path"),
+		Host:   firstText(fields, "http_host", "host", "RequestHost", "authority", ":authority"),
 	}
 	return e, e.check()
 }

@@ -35,7 +35,8 @@ type Options struct {
 	// Users gives the roles of the users in that field. A user who is not in
 	// it, or everybody where it is nil, has the role of that name.
 	Users map[string][]string
-	// Host is assumed where the log does not say.
+	// Host is assumed where the log does not say. Where it is empty, a host that no
+	// table names is.
 	Host string
 	Path core.PathOptions
 	// MaxSamples is how many requests are kept of each group, MaxGroups how
@@ -80,8 +81,20 @@ type Report struct {
 	Refused []*Refused
 	// Skipped are lines without a request.
 	Skipped []*Skipped
-	// Conditions counts requests that an activity with a condition decides.
-	Conditions int
+	// Conditions counts requests that an activity with a condition decides, and
+	// Unsure those of them that other conditions decide in the newer table: what a
+	// log does not say may make a difference.
+	Conditions, Unsure int
+	// Hostless counts requests without a host, where a table names hosts and none
+	// was given: they were decided as if on a host that no table names.
+	Hostless int
+}
+
+// Complete reports whether every request of the log was compared as it was made. A
+// line of a client that sent no HTTP request has none.
+func (r *Report) Complete() bool {
+	unread := slices.ContainsFunc(r.Skipped, func(s *Skipped) bool { return s.Reason != errNoCall.Error() })
+	return !unread && r.Unsure == 0 && r.Hostless == 0
 }
 
 // Group is requests that the same activities decide, with the same change.
@@ -122,7 +135,8 @@ func Run(log io.Reader, o Options) (*Report, error) {
 	}
 	c := &comparison{
 		Options: o, known: map[string]difference{},
-		groups: map[string]*Group{}, refused: map[string]*Refused{}, skipped: map[string]*Skipped{},
+		namesHosts: namesHosts(o.Old) || namesHosts(o.New),
+		groups:     map[string]*Group{}, refused: map[string]*Refused{}, skipped: map[string]*Skipped{},
 	}
 	err := lines(log, c.line)
 	return c.finish(), err
@@ -132,6 +146,8 @@ type comparison struct {
 	Options
 	// known holds outcomes by the activities that decide.
 	known map[string]difference
+	// namesHosts reports whether a table decides by hosts.
+	namesHosts bool
 
 	report  Report
 	groups  map[string]*Group
@@ -148,13 +164,23 @@ func (c *comparison) line(line []byte) {
 	}
 	c.report.Requests++
 	call := &core.Call{Request: &core.Request{
-		Method: e.Method, Target: e.Target, Header: e.Header, Peer: e.Peer, Host: cmp.Or(e.Host, c.Host),
+		Method: e.Method, Target: e.Target, Header: e.Header, Peer: e.Peer, Host: cmp.Or(e.Host, c.Host, anyHost),
 	}}
+	if c.namesHosts && e.Host == "" && c.Host == "" {
+		c.report.Hostless++
+	}
 	if call.Path, err = core.Canonical(e.Target, c.Path); err != nil {
 		c.refuse(call, err)
 		return
 	}
 	c.compare(call, c.callers(e))
+}
+
+// anyHost is one that no table names.
+const anyHost = "any-other-host.invalid"
+
+func namesHosts(t *inspect.Inspector) bool {
+	return slices.ContainsFunc(t.Activities(), func(a permission.OwnedActivity) bool { return len(a.Hosts) > 0 })
 }
 
 func (c *comparison) skip(reason string) {
@@ -238,6 +264,10 @@ func (c *comparison) outcomes(older, newer *decider, callers []Caller) differenc
 	was, is := older.rules(), newer.rules()
 	if conditional(was) || conditional(is) {
 		c.report.Conditions++
+		known := func(c Caller) bool { return c.Principal != nil }
+		if slices.ContainsFunc(callers, known) && conditionsOf(was) != conditionsOf(is) {
+			c.report.Unsure++
+		}
 		return compareOutcomes(older, newer, callers)
 	}
 	if c.UserField != "" {
@@ -303,6 +333,16 @@ func (d *decider) rules() []permission.OwnedActivity {
 
 func conditional(rules []permission.OwnedActivity) bool {
 	return slices.ContainsFunc(rules, func(r permission.OwnedActivity) bool { return r.Require.When != "" })
+}
+
+// conditionsOf is equal where the same conditions decide for the same grants.
+func conditionsOf(rules []permission.OwnedActivity) string {
+	var keys []string
+	for _, r := range rules {
+		keys = append(keys, fmt.Sprintf("%q %q %q %q", r.Owner(), r.Path, r.Require.When, fmt.Sprint(r.Require)))
+	}
+	slices.Sort(keys)
+	return strings.Join(slices.Compact(keys), "\n")
 }
 
 func (d *decider) outcome(c *Caller) Outcome {
