@@ -36,10 +36,10 @@ func replayCommand() *cobra.Command {
 		Use:   "replay [flags] LOGFILE [--old TABLE] --new TABLE",
 		Short: "Show which logged requests a new table decides differently",
 		Long: `Read an access log and show which of its requests the new table would decide
-differently from the old one. LOGFILE is the access log of nginx (combined), Kong
-or APISIX in its default format, or JSON lines as Kong's logging plugins write
-them; each line tells its format, as do JSON lines of Caddy, Traefik and Envoy. - is
-standard input. Without --old, the requests that the new table refuses are shown.
+differently from the old one. LOGFILE is the access log of nginx (combined),
+ingress-nginx, Kong, APISIX, Traefik, Envoy, HAProxy (httplog), AWS ALB or Apache
+(vhost_combined) in its default format, or JSON lines of Kong's logging plugins,
+Caddy, Traefik or Envoy; each line tells its format. - is standard input. Without --old, the requests that the new table refuses are shown.
 
 Lines that cannot be read, requests without a host where a table names hosts, and
 requests that other conditions decide are counted; the exit status is then 1,
@@ -182,7 +182,7 @@ func (o *replayCommandOptions) noRequests(name string, r *replay.Report) error {
 	if r.Lines == 0 {
 		return fmt.Errorf("%s: the log is empty", tables.ShownName(name))
 	}
-	return fmt.Errorf("%s: no line holds a request that can be read (line %d: %s); give an access log of nginx, Kong or APISIX in its default format, or JSON lines of Kong's logging plugins",
+	return fmt.Errorf("%s: no line holds a request that can be read (line %d: %s); give an access log in one of the formats that gatehouse help replay lists",
 		tables.ShownName(name), r.Skipped[0].First, r.Skipped[0].Reason)
 }
 

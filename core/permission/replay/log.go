@@ -90,7 +90,7 @@ var textLine = regexp.MustCompile(`^([^" ]+) - ((?:[^"\\]|\\.)*) \[[^\]"]*\](?: 
 func parseText(line, userField string) (*Entry, error) {
 	m := textLine.FindStringSubmatch(line + " ")
 	if m == nil {
-		return nil, errNoLog
+		return parseProxy(line)
 	}
 	e, err := parseRequest(unescape(m[4]))
 	if err != nil {
@@ -206,7 +206,7 @@ func jsonRequest(fields map[string]any) (*Entry, error) {
 	}
 	e := &Entry{
 		Method: firstText(fields, "request_method", "method", "RequestMethod"),
-		Target: firstText(fields, "request_uri", "RequestPath", "x-envoy-origin-path", "path"),
+		Target: firstText(fields, "request_uri", "RequestPath", "x-envoy-original-path", "path"),
 		Host:   firstText(fields, "http_host", "host", "RequestHost", "authority", ":authority"),
 	}
 	return e, e.check()
