@@ -27,6 +27,7 @@ type replayCommandOptions struct {
 	users        []string
 	samples      int
 	incomplete   bool
+	format       string
 	output       terminal.OutputFlags
 }
 
@@ -72,6 +73,7 @@ carry no claims, so conditions that read claims deny them in both tables.
 	o.path.Register(c)
 	c.Flags().StringVar(&o.host, "host", "", "`name` of the host that is called where the log does not say (default: one that no table names)")
 	c.Flags().IntVar(&o.samples, "samples", 3, "`number` of requests to show of each kind")
+	c.Flags().StringVar(&o.format, "format", "", "`pattern` of the lines, as in log_format of nginx: '$host \"$request\" $status' (default: each line tells its format)")
 	c.Flags().BoolVar(&o.incomplete, "allow-incomplete", false, "exit with 0 although lines or hosts could not be compared")
 	o.output.Register(c)
 	return c
@@ -123,6 +125,11 @@ func (o *replayCommandOptions) options(cmd *cobra.Command, log string) (*replay.
 	out := &replay.Options{
 		Old: older.Inspector, New: newer.Inspector, UserField: o.userField,
 		Host: o.host, Path: o.path.PathOptions, MaxSamples: o.samples,
+	}
+	if o.format != "" {
+		if out.Format, err = replay.NewFormat(o.format); err != nil {
+			return nil, fmt.Errorf("--format: %w", err)
+		}
 	}
 	if out.Callers, err = o.callers(cmd, older, newer); err != nil {
 		return nil, err

@@ -35,6 +35,8 @@ type Options struct {
 	// Users gives the roles of the users in that field. A user who is not in
 	// it, or everybody where it is nil, has the role of that name.
 	Users map[string][]string
+	// Format of the lines; nil where each line tells its own.
+	Format *Format
 	// Host is assumed where the log does not say. Where it is empty, a host that no
 	// table names is.
 	Host string
@@ -157,7 +159,11 @@ type comparison struct {
 
 func (c *comparison) line(line []byte) {
 	c.report.Lines++
-	e, err := parse(line, c.UserField)
+	read := parse
+	if c.Format != nil {
+		read = c.Format.parse
+	}
+	e, err := read(line, c.UserField)
 	if err != nil {
 		c.skip(err.Error())
 		return
