@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/core/permission/idset"
 	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pathindex"
 	"gatehouse/core/permission/report"
@@ -123,7 +124,7 @@ func (c *compiler) suggestPermission(name string) string {
 // roles gives each role everything it grants, included roles and all.
 func (c *compiler) roles() {
 	seen := defined{}
-	r := &roleResolver{compiler: c, roles: map[string]definedRole{}, done: map[string]permissionSet{}}
+	r := &roleResolver{compiler: c, roles: map[string]definedRole{}, done: map[string]idset.Set{}}
 	for _, f := range c.files {
 		for i := range f.Roles {
 			if name := f.Roles[i].Name; c.define(seen, "role", name, f.rolePlace(i)) {
@@ -152,11 +153,11 @@ type roleResolver struct {
 	*compiler
 	roles map[string]definedRole
 	names []string
-	done  map[string]permissionSet
+	done  map[string]idset.Set
 	path  []string
 }
 
-func (r *roleResolver) resolve(name string) permissionSet {
+func (r *roleResolver) resolve(name string) idset.Set {
 	if ids, ok := r.done[name]; ok {
 		return ids
 	}
@@ -165,24 +166,24 @@ func (r *roleResolver) resolve(name string) permissionSet {
 	ids := r.grants("role", name, role.Grants, role.grantPlace)
 	for i, g := range role.Grants {
 		if g.Role {
-			ids = r.include(&role, i).appendTo(ids)
+			ids = r.include(&role, i).AppendTo(ids)
 		}
 	}
 	r.path = r.path[:len(r.path)-1]
-	r.done[name] = newPermissionSet(ids)
+	r.done[name] = idset.New(ids)
 	return r.done[name]
 }
 
-func (r *roleResolver) include(role *definedRole, grant int) permissionSet {
+func (r *roleResolver) include(role *definedRole, grant int) idset.Set {
 	g := role.Grants[grant]
 	if _, ok := r.roles[g.Name]; !ok {
 		r.problems.Add(role.grantPlace(grant), "role %s: there is no role %s%s; define it or remove it here", report.Quote(role.Name), report.Quote(g.Name), r.suggestRole(g.Name))
-		return permissionSet{}
+		return idset.Set{}
 	}
 	if start := slices.Index(r.path, g.Name); start >= 0 {
 		cycle := append(slices.Clone(r.path[start:]), g.Name)
 		r.problems.Add(role.grantPlace(grant), "role %s includes itself: %s; remove one of the inclusions", report.Quote(g.Name), strings.Join(cycle, " -> "))
-		return permissionSet{}
+		return idset.Set{}
 	}
 	return r.resolve(g.Name)
 }
@@ -190,7 +191,7 @@ func (r *roleResolver) include(role *definedRole, grant int) permissionSet {
 func (c *compiler) scopes() {
 	t := c.table
 	seen := defined{}
-	t.scopes = map[string]permissionSet{}
+	t.scopes = map[string]idset.Set{}
 	t.implicitScopes = true
 	var stated *Switch
 	var statedAt report.Place
@@ -201,7 +202,7 @@ func (c *compiler) scopes() {
 				continue
 			}
 			at := func(grant int) report.Place { return f.scopeGrantPlace(i, grant) }
-			t.scopes[s.Name] = newPermissionSet(c.grants("scope", s.Name, s.Grants, at))
+			t.scopes[s.Name] = idset.New(c.grants("scope", s.Name, s.Grants, at))
 		}
 		switch {
 		case f.ImplicitScopes == nil:
@@ -278,9 +279,9 @@ func (c *compiler) enoughScopes() []string {
 	least := make([]int, len(t.permissions))
 	for _, scope := range slices.Sorted(maps.Keys(t.scopes)) {
 		granted := t.scopes[scope]
-		for _, id := range granted.appendTo(nil) {
-			if enough[id] == "" || granted.len() < least[id] {
-				enough[id], least[id] = scope, granted.len()
+		for _, id := range granted.AppendTo(nil) {
+			if enough[id] == "" || granted.Len() < least[id] {
+				enough[id], least[id] = scope, granted.Len()
 			}
 		}
 	}

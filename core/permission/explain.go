@@ -143,7 +143,7 @@ func (t *Table) Grantors(permission string) (g Grantors, ok bool) {
 	}
 	g.Permission = permission
 	for scope, granted := range t.scopes {
-		if granted.has(id) {
+		if granted.Has(id) {
 			g.Scopes = append(g.Scopes, scope)
 		}
 	}
@@ -151,7 +151,7 @@ func (t *Table) Grantors(permission string) (g Grantors, ok bool) {
 		g.Scopes = append(g.Scopes, permission)
 	}
 	for role, granted := range t.roles {
-		if granted.has(id) {
+		if granted.Has(id) {
 			g.Roles = append(g.Roles, role)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/permission/idset"
 	"gatehouse/core/permission/pathindex"
 )
 
@@ -17,8 +18,8 @@ type Table struct {
 	now         func() time.Time
 	permissions []string // sorted; a permissionID is an index
 	ids         map[string]permissionID
-	roles       map[string]permissionSet // everything a role grants
-	scopes      map[string]permissionSet // the entries under "scopes"
+	roles       map[string]idset.Set // everything a role grants
+	scopes      map[string]idset.Set // the entries under "scopes"
 	// implicitScopes lets a scope grant the permission it is named like,
 	// unless scopes has an entry for it.
 	implicitScopes bool
@@ -29,7 +30,7 @@ type Table struct {
 var _ core.Policy = (*Table)(nil)
 
 // permissionID numbers the permissions of a table in the order of their names.
-type permissionID uint32
+type permissionID = idset.ID
 
 const noPermission = ^permissionID(0)
 
@@ -63,11 +64,11 @@ func (t *Table) Permissions(p *core.Principal) []string {
 		}
 	}
 	for _, role := range p.Roles {
-		ids = t.roles[role].appendTo(ids)
+		ids = t.roles[role].AppendTo(ids)
 	}
 	for _, scope := range p.Scopes {
 		if granted, explicit := t.scopes[scope]; explicit {
-			ids = granted.appendTo(ids)
+			ids = granted.AppendTo(ids)
 		} else if id, ok := t.ids[scope]; ok && t.implicitScopes {
 			ids = append(ids, id)
 		}
@@ -87,7 +88,7 @@ func (t *Table) holds(p *core.Principal, id permissionID) bool {
 		return true
 	}
 	for _, role := range p.Roles {
-		if t.roles[role].has(id) {
+		if t.roles[role].Has(id) {
 			return true
 		}
 	}
@@ -104,26 +105,26 @@ func (t *Table) holds(p *core.Principal, id permissionID) bool {
 const fewPermissions = 16
 
 // holdsAny reports whether a principal has a permission of a set.
-func (t *Table) holdsAny(p *core.Principal, set permissionSet) bool {
-	if set.bits == nil && len(set.list) <= fewPermissions {
-		return slices.ContainsFunc(set.list, func(id permissionID) bool { return t.holds(p, id) })
+func (t *Table) holdsAny(p *core.Principal, set idset.Set) bool {
+	if few, ok := set.Few(fewPermissions); ok {
+		return slices.ContainsFunc(few, func(id permissionID) bool { return t.holds(p, id) })
 	}
 	for _, name := range p.Permissions {
-		if id, ok := t.ids[name]; ok && set.has(id) {
+		if id, ok := t.ids[name]; ok && set.Has(id) {
 			return true
 		}
 	}
 	for _, role := range p.Roles {
-		if set.intersects(t.roles[role]) {
+		if set.Intersects(t.roles[role]) {
 			return true
 		}
 	}
 	for _, scope := range p.Scopes {
 		granted, explicit := t.scopes[scope]
-		if set.intersects(granted) {
+		if set.Intersects(granted) {
 			return true
 		}
-		if id, ok := t.ids[scope]; ok && !explicit && t.implicitScopes && set.has(id) {
+		if id, ok := t.ids[scope]; ok && !explicit && t.implicitScopes && set.Has(id) {
 			return true
 		}
 	}
@@ -137,7 +138,7 @@ func (t *Table) scopeGrants(scope string, id permissionID) bool {
 	if !explicit {
 		return t.implicitScopes && scope == t.permissions[id]
 	}
-	return granted.has(id)
+	return granted.Has(id)
 }
 
 // Access is the part of a table that covers one call.
@@ -158,7 +159,7 @@ type covering struct {
 	matched, decides []*compiledActivity
 	// plain are the permissions whose activities require nothing further, if
 	// there are several, and demanding the activities that do.
-	plain     *permissionSet
+	plain     *idset.Set
 	demanding []*compiledActivity
 	// anyone says that an authenticated caller needs nothing further.
 	anyone bool
@@ -188,7 +189,7 @@ func newAccess(t *Table, matched []*compiledActivity) Access {
 	case 1:
 		access.only = plain[0]
 	default:
-		set := newPermissionSet(plain)
+		set := idset.New(plain)
 		c.plain = &set
 	}
 	return access
