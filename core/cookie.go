@@ -17,6 +17,11 @@ const maxRepeats = 3
 // others would let such a site choose under which identity the browser acts.
 func (e *Extractor) ambient(r *Request) (Credential, error) {
 	for _, p := range e.cookies {
+		if value, ok := p.single(r); ok && value != "" {
+			return checked(p.Name, value, "cookie "+p.Cookie)
+		} else if ok {
+			continue
+		}
 		values := httpsyntax.Cookies(r.cookieLines(), p.Cookie, p.Chunked)
 		if len(values) == 1 {
 			return checked(p.Name, values[0], "cookie "+p.Cookie)
@@ -26,6 +31,30 @@ func (e *Extractor) ambient(r *Request) (Credential, error) {
 		}
 	}
 	return Credential{}, ErrMissing
+}
+
+// single finds the value of a cookie that has one, as nearly every request's does,
+// without a list of values. It is empty where there is none; ok is false where there
+// are several or chunks.
+func (p Place) single(r *Request) (value string, ok bool) {
+	for i := range r.Header {
+		if !strings.EqualFold(r.Header[i].Name, "Cookie") {
+			continue
+		}
+		for pairs := r.Header[i].Value; pairs != ""; {
+			var pair string
+			pair, pairs, _ = strings.Cut(pairs, ";")
+			name, v, isPair := httpsyntax.CookiePair(pair)
+			switch {
+			case !isPair || v == "":
+			case name == p.Cookie && value != "" && v != value, p.Chunked && httpsyntax.IsChunk(name, p.Cookie):
+				return "", false
+			case name == p.Cookie:
+				value = v
+			}
+		}
+	}
+	return value, true
 }
 
 // oneOf leaves out what no credential can be.

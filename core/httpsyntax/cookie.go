@@ -33,12 +33,17 @@ func distinct(lines iter.Seq[string], name string) (values []string) {
 	return values
 }
 
-// cookieValue trims what RFC 6265 section 5.2 does and no more: a browser takes
-// a name with another space in front for another name, whose prefix (__Host-)
-// does not restrict who may set it.
 func cookieValue(pair, name string) (string, bool) {
-	key, value, ok := strings.Cut(pair, "=")
-	return strings.Trim(value, " \t"), ok && strings.Trim(key, " \t") == name
+	key, value, ok := CookiePair(pair)
+	return value, ok && key == name
+}
+
+// CookiePair splits a pair of a Cookie line. It trims what RFC 6265 section 5.2
+// does and no more: a browser takes a name with another space in front for another
+// name, whose prefix (__Host-) does not restrict who may set it.
+func CookiePair(pair string) (name, value string, ok bool) {
+	name, value, ok = strings.Cut(pair, "=")
+	return strings.Trim(name, " \t"), strings.Trim(value, " \t"), ok
 }
 
 const (

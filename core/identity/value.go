@@ -83,21 +83,27 @@ func (f format) text(claim any) (text string, list []string, err error) {
 }
 
 // members are the members of a list as they are written.
-func (f format) members(words []string) (members []string, err error) {
-	members = make([]string, len(words))
+func (f format) members(words []string) ([]string, error) {
+	if f.join != JoinJSON {
+		return words, f.checkSeparator(words)
+	}
+	members := make([]string, len(words))
 	for i, word := range words {
-		switch {
-		case f.join == JoinJSON:
-			if members[i], err = asJSON(word); err != nil {
-				return nil, err
-			}
-		case strings.Contains(word, f.separator()):
-			return nil, fmt.Errorf("a list member holds the separator %q; upstream_header_lists: json can write it", f.separator())
-		default:
-			members[i] = word
+		var err error
+		if members[i], err = asJSON(word); err != nil {
+			return nil, err
 		}
 	}
 	return members, nil
+}
+
+func (f format) checkSeparator(words []string) error {
+	for _, word := range words {
+		if strings.Contains(word, f.separator()) {
+			return fmt.Errorf("a list member holds the separator %q; upstream_header_lists: json can write it", f.separator())
+		}
+	}
+	return nil
 }
 
 func (f format) separator() string {
