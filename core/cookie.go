@@ -37,24 +37,13 @@ func (e *Extractor) ambient(r *Request) (Credential, error) {
 // without a list of values. It is empty where there is none; ok is false where there
 // are several or chunks.
 func (p Place) single(r *Request) (value string, ok bool) {
+	ok = true
 	for i := range r.Header {
-		if !strings.EqualFold(r.Header[i].Name, "Cookie") {
-			continue
-		}
-		for pairs := r.Header[i].Value; pairs != ""; {
-			var pair string
-			pair, pairs, _ = strings.Cut(pairs, ";")
-			name, v, isPair := httpsyntax.CookiePair(pair)
-			switch {
-			case !isPair || v == "":
-			case name == p.Cookie && value != "" && v != value, p.Chunked && httpsyntax.IsChunk(name, p.Cookie):
-				return "", false
-			case name == p.Cookie:
-				value = v
-			}
+		if ok && strings.EqualFold(r.Header[i].Name, "Cookie") {
+			value, ok = httpsyntax.SingleCookie(r.Header[i].Value, p.Cookie, p.Chunked, value)
 		}
 	}
-	return value, true
+	return value, ok
 }
 
 // oneOf leaves out what no credential can be.

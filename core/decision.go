@@ -3,6 +3,7 @@ package core
 import (
 	"encoding/json"
 	"errors"
+	"gatehouse/core/httpsyntax"
 	"net/http"
 	"strconv"
 	"strings"
@@ -161,28 +162,28 @@ const (
 // challenge is the WWW-Authenticate header that RFC 9110 section 11.6.1 wants
 // with every 401 and RFC 6750 section 3 with refused tokens.
 func (g *Gate) challenge(call *Call, f refusal, err error, scopes []string) string {
-	c := string(g.options.Scheme) + " realm=" + quote(g.options.Realm)
+	c := string(g.options.Scheme) + " realm=" + httpsyntax.Quote(g.options.Realm)
 	if f.code != "" {
-		c += ", error=" + quote(f.code) + ", error_description=" + quote(f.detail)
+		c += ", error=" + httpsyntax.Quote(f.code) + ", error_description=" + httpsyntax.Quote(f.detail)
 	}
 	var insufficient *InsufficientScope
 	if errors.As(err, &insufficient) {
 		scopes = insufficient.Scopes
 	}
-	if list := scopeList(scopes); list != "" {
-		c += ", scope=" + quote(list)
+	if list := httpsyntax.ScopeList(scopes); list != "" {
+		c += ", scope=" + httpsyntax.Quote(list)
 	}
 	var stepUp *StepUp
 	if errors.As(err, &stepUp) {
 		if stepUp.AAL != "" {
-			c += ", acr_values=" + quote(stepUp.AAL)
+			c += ", acr_values=" + httpsyntax.Quote(stepUp.AAL)
 		}
 		if stepUp.MaxAge > 0 {
-			c += ", max_age=" + quote(strconv.Itoa(int(stepUp.MaxAge.Seconds())))
+			c += ", max_age=" + httpsyntax.Quote(strconv.Itoa(int(stepUp.MaxAge.Seconds())))
 		}
 	}
 	if metadata := metadataOf(g.options.Resources, call.Path); metadata != "" {
-		c += ", resource_metadata=" + quote(metadata)
+		c += ", resource_metadata=" + httpsyntax.Quote(metadata)
 	}
 	return c
 }
@@ -208,20 +209,3 @@ func metadataOf(resources []Resource, path string) string {
 	}
 	return metadata
 }
-
-// scopeList joins the scopes that have the form of RFC 6749 section 3.3.
-func scopeList(scopes []string) string {
-	valid := make([]string, 0, len(scopes))
-	for _, s := range scopes {
-		outside := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' || r == '\\' }
-		if s != "" && !strings.ContainsFunc(s, outside) {
-			valid = append(valid, s)
-		}
-	}
-	return strings.Join(valid, " ")
-}
-
-// quote writes a quoted-string of RFC 9110 section 5.6.4.
-func quote(s string) string { return `"` + quoted.Replace(s) + `"` }
-
-var quoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`)

@@ -146,7 +146,7 @@ func (r *Request) Identify() string {
 	if r.ID == "" && r.AskID != nil {
 		r.ID, r.AskID = asked(r.AskID), nil
 	}
-	if !isID(r.ID) {
+	if !httpsyntax.IsRequestID(r.ID) {
 		r.ID = randomID()
 	}
 	return r.ID
@@ -156,18 +156,6 @@ func (r *Request) Identify() string {
 func asked(id func() string) string {
 	defer func() { _ = recover() }()
 	return id()
-}
-
-// maxID bounds an id; gateways use 32 or 36 characters.
-const maxID = 128
-
-// isID holds an id to letters, digits and the punctuation that base64, UUIDs
-// and trace ids need, so that it reads the same in every log and body.
-func isID(id string) bool {
-	other := func(c rune) bool {
-		return c >= 0x80 || !httpsyntax.IsAlphanumeric(byte(c)) && !strings.ContainsRune("-_.:=+/@", c)
-	}
-	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, other)
 }
 
 // randomID has the form of nginx's $request_id: 128 bits as 32 digits.

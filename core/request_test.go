@@ -1,6 +1,7 @@
 package core
 
 import (
+	"gatehouse/core/httpsyntax"
 	"net/netip"
 	"strings"
 	"testing"
@@ -49,7 +50,7 @@ func TestIDThatForgesALogLineIsReplaced(t *testing.T) {
 		"terminal":      {ID: "x\x1b[2K"},
 		"not ASCII":     {ID: "ｘ"},
 		"not UTF-8":     {ID: "\xff"},
-		"far too long":  {ID: strings.Repeat("a", maxID+1)},
+		"far too long":  {ID: strings.Repeat("a", httpsyntax.MaxRequestID+1)},
 	} {
 		id, again := r.Identify(), r.Identify()
 		if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" || id != again {

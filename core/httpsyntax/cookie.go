@@ -22,6 +22,25 @@ func Cookies(lines iter.Seq[string], name string, chunked bool) []string {
 	return values
 }
 
+// SingleCookie looks for a cookie in a Cookie line, where the lines before had this
+// value of it or none. ok is false for a second value and for chunks.
+func SingleCookie(line, name string, chunked bool, before string) (value string, ok bool) {
+	value = before
+	for line != "" {
+		var pair string
+		pair, line, _ = strings.Cut(line, ";")
+		key, v, isPair := CookiePair(pair)
+		switch {
+		case !isPair || v == "":
+		case key == name && value != "" && v != value, chunked && IsChunk(key, name):
+			return "", false
+		case key == name:
+			value = v
+		}
+	}
+	return value, true
+}
+
 func distinct(lines iter.Seq[string], name string) (values []string) {
 	for line := range lines {
 		for pair := range strings.SplitSeq(line, ";") {

@@ -100,3 +100,32 @@ func IsCredential(text string) bool {
 	}
 	return text != ""
 }
+
+// ScopeList joins the scopes that have the form of RFC 6749 section 3.3.
+func ScopeList(scopes []string) string {
+	valid := make([]string, 0, len(scopes))
+	for _, s := range scopes {
+		outside := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' || r == '\\' }
+		if s != "" && !strings.ContainsFunc(s, outside) {
+			valid = append(valid, s)
+		}
+	}
+	return strings.Join(valid, " ")
+}
+
+// Quote writes a quoted-string of RFC 9110 section 5.6.4.
+func Quote(s string) string { return `"` + quoted.Replace(s) + `"` }
+
+var quoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
+// MaxRequestID bounds an id; gateways use 32 or 36 characters.
+const MaxRequestID = 128
+
+// IsRequestID holds an id to letters, digits and the punctuation that base64, UUIDs
+// and trace ids need, so that it reads the same in every log and body.
+func IsRequestID(id string) bool {
+	other := func(c rune) bool {
+		return c >= 0x80 || !IsAlphanumeric(byte(c)) && !strings.ContainsRune("-_.:=+/@", c)
+	}
+	return id != "" && len(id) <= MaxRequestID && !strings.ContainsFunc(id, other)
+}
