@@ -15,7 +15,11 @@ import (
 // A step that ends with [] takes every member of a list: "roles[].name" are the
 // names of all roles. "keys(roles)" are the names of an object's members. Paths
 // joined by " + " are the union of what they name.
-type Path struct {
+//
+// It is one pointer, because every upstream header of every request hands one on.
+type Path struct{ *path }
+
+type path struct {
 	text  string
 	steps []pathStep
 	// keys takes the names of the object that the steps lead to.
@@ -41,34 +45,34 @@ func Parse(text string) (Path, error) {
 	if !strings.Contains(text, unionSign) {
 		return parseOnePath(text)
 	}
-	whole := Path{text: text}
+	whole := Path{&path{text: text}}
 	for part := range strings.SplitSeq(text, unionSign) {
-		path, err := parseOnePath(strings.TrimSpace(part))
+		one, err := parseOnePath(strings.TrimSpace(part))
 		if err != nil {
 			return Path{}, err
 		}
-		whole.union = append(whole.union, path)
+		whole.union = append(whole.union, one)
 	}
 	return whole, nil
 }
 
 func parseOnePath(text string) (Path, error) {
-	path := Path{text: text}
+	one := Path{&path{text: text}}
 	inner := text
 	if rest, ok := strings.CutPrefix(text, "keys("); ok {
 		if inner, ok = strings.CutSuffix(rest, ")"); !ok {
 			return Path{}, fmt.Errorf("claim path %q has no closing parenthesis", text)
 		}
-		path.keys = true
+		one.keys = true
 	}
 	for _, step := range splitPath(inner) {
 		s, err := parseStep(step)
 		if err != nil {
 			return Path{}, fmt.Errorf("claim path %q %w", text, err)
 		}
-		path.steps = append(path.steps, s)
+		one.steps = append(one.steps, s)
 	}
-	return path, nil
+	return one, nil
 }
 
 func splitPath(text string) []string {
@@ -97,14 +101,19 @@ func parseStep(text string) (pathStep, error) {
 }
 
 // String returns the path as it was written.
-func (c Path) String() string { return c.text }
+func (c Path) String() string {
+	if c.path == nil {
+		return ""
+	}
+	return c.text
+}
 
 // IsUnion reports whether several paths are joined.
-func (c Path) IsUnion() bool { return c.union != nil }
+func (c Path) IsUnion() bool { return c.path != nil && c.union != nil }
 
 // Parts are the paths of a union, or the path itself.
 func (c Path) Parts() []Path {
-	if c.union == nil {
+	if !c.IsUnion() {
 		return []Path{c}
 	}
 	return c.union
@@ -114,10 +123,10 @@ func (c Path) Parts() []Path {
 // another shape than the step asks for. Of a union it is one list.
 func (c Path) Lookup(claims map[string]any) (value any, ok bool) {
 	switch {
+	case c.path == nil:
+		return nil, false
 	case c.union != nil:
 		return c.lookupUnion(claims)
-	case len(c.steps) == 0:
-		return nil, false
 	}
 	value, ok = follow(claims, c.steps)
 	if !ok || !c.keys {
