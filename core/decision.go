@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Outcome says whether a request may go on to the upstream.
@@ -85,6 +86,8 @@ func refusalFor(err error) refusal {
 		return refusal{http.StatusRequestEntityTooLarge, "body_too_large", "", "The request content is too large."}
 	case errors.Is(err, ErrTooLarge):
 		return refusal{http.StatusRequestHeaderFieldsTooLarge, "too_many_headers", "", "The request has too many header fields."}
+	case errors.Is(err, ErrTooMany):
+		return refusal{http.StatusTooManyRequests, "too_many_attempts", "", "Too many attempts. Try again later."}
 	case errors.Is(err, ErrMissing):
 		return refusal{http.StatusUnauthorized, "no_credential", "", "Authentication is needed."}
 	case errors.Is(err, ErrInvalid):
@@ -127,12 +130,17 @@ func Refusal(r *Request, err error) Decision { return refusalFor(err).decision(r
 // decision denies r. Its header begins with refusalHeaders lines that describe
 // the body.
 func (f refusal) decision(r *Request, err error) Decision {
+	header, later := responseHeaders(problemType), (*Later)(nil)
+	if (f.status == http.StatusTooManyRequests || f.status == http.StatusServiceUnavailable) && errors.As(err, &later) {
+		seconds := max(1, int((later.Wait+time.Second-1)/time.Second))
+		header = append(header, Header{"Retry-After", strconv.Itoa(seconds)})
+	}
 	return Decision{
 		Outcome: Deny,
 		Status:  f.status,
 		Reason:  f.reason,
 		Cause:   err,
-		Header:  responseHeaders(problemType),
+		Header:  header,
 		Body:    Problem(f.status, f.code, f.detail, r.Identify()),
 	}
 }

@@ -24,7 +24,18 @@ var (
 	ErrTooLarge = errors.New("request header fields too large")
 	// ErrBodyTooLarge: more of a body than an endpoint takes (413).
 	ErrBodyTooLarge = errors.New("request content too large")
+	// ErrTooMany: a client that has to wait (429).
+	ErrTooMany = errors.New("too many attempts")
 )
+
+// Later is an error that says, in the Retry-After of 429 and 503, when to try again.
+type Later struct {
+	Err  error
+	Wait time.Duration
+}
+
+func (e *Later) Error() string { return e.Err.Error() }
+func (e *Later) Unwrap() error { return e.Err }
 
 // InsufficientScope is an ErrForbidden that knows which scopes would have
 // been enough; RFC 6750 section 3.1 lets the client read them.

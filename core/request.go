@@ -1,9 +1,7 @@
 package core
 
 import (
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"gatehouse/core/httpsyntax"
@@ -147,7 +145,7 @@ func (r *Request) Identify() string {
 		r.ID, r.AskID = asked(r.AskID), nil
 	}
 	if !httpsyntax.IsRequestID(r.ID) {
-		r.ID = randomID()
+		r.ID = httpsyntax.RandomRequestID()
 	}
 	return r.ID
 }
@@ -156,13 +154,6 @@ func (r *Request) Identify() string {
 func asked(id func() string) string {
 	defer func() { _ = recover() }()
 	return id()
-}
-
-// randomID has the form of nginx's $request_id: 128 bits as 32 digits.
-func randomID() string {
-	var bits [16]byte
-	rand.Read(bits[:]) // never fails
-	return hex.EncodeToString(bits[:])
 }
 
 // PeerAddr returns the address of the directly connected client, or the zero

@@ -428,3 +428,36 @@ func TestKindsHaveEachARowAndAPlace(t *testing.T) {
 		t.Errorf("names %s", got)
 	}
 }
+
+// waits is an authenticator that asks every client to come back later.
+type waits struct{ err error }
+
+func (w waits) Authenticate(context.Context, *Call, Credential) (Authentication, error) {
+	return Authentication{}, w.err
+}
+
+func TestRefusalSaysWhenTryingAgainCanHelp(t *testing.T) {
+	for name, c := range map[string]struct {
+		err    error
+		status int
+		reason string
+		after  string
+	}{
+		"too many attempts": {&Later{ErrTooMany, 1500 * time.Millisecond}, 429, "too_many_attempts", "2"},
+		"a moment":          {fmt.Errorf("peer 192.0.2.1: %w", &Later{ErrTooMany, 0}), 429, "too_many_attempts", "1"},
+		"provider pauses":   {fmt.Errorf("POST https://id.test/: %w", &Later{errors.New("not called"), 30 * time.Second}), 503, "unavailable", "30"},
+		"provider is down":  {errors.New("connection refused"), 503, "unavailable", ""},
+		"also invalid":      {fmt.Errorf("%w: %w", ErrInvalid, &Later{ErrTooMany, time.Second}), 429, "too_many_attempts", "1"},
+		"invalid":           {fmt.Errorf("%w: %w", ErrInvalid, &Later{errors.New("busy"), time.Second}), 401, "invalid_credential", ""},
+		"forbidden":         {fmt.Errorf("%w: %w", ErrForbidden, &Later{errors.New("busy"), time.Second}), 403, "forbidden", ""},
+	} {
+		g, _ := testGate(t, func(o *Options) { o.Authenticator = waits{c.err} })
+		d := g.Check(t.Context(), get("/private", "Authorization", "Bearer any", "Accept", "text/html"))
+		if d.Status != c.status || d.Reason != c.reason || header(d, "Retry-After") != c.after {
+			t.Errorf("%s: %d %s Retry-After %q", name, d.Status, d.Reason, header(d, "Retry-After"))
+		}
+		if challenge := header(d, "WWW-Authenticate"); d.Status == 429 && challenge != "" {
+			t.Errorf("%s: 429 with the challenge %q", name, challenge)
+		}
+	}
+}

@@ -4,6 +4,8 @@
 package httpsyntax
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"strings"
 )
@@ -128,4 +130,11 @@ func IsRequestID(id string) bool {
 		return c >= 0x80 || !IsAlphanumeric(byte(c)) && !strings.ContainsRune("-_.:=+/@", c)
 	}
 	return id != "" && len(id) <= MaxRequestID && !strings.ContainsFunc(id, other)
+}
+
+// RandomRequestID has the form of nginx's $request_id: 128 bits as 32 digits.
+func RandomRequestID() string {
+	var bits [16]byte
+	rand.Read(bits[:]) // never fails
+	return hex.EncodeToString(bits[:])
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"gatehouse/core"
 )
 
 // pauses are the times until which providers have asked to be left alone. Calls in
@@ -33,7 +35,8 @@ func (p *pauses) check(host string, now time.Time) error {
 		delete(p.until, host)
 		return nil
 	}
-	return fmt.Errorf("not called before %s, as the provider asked (Retry-After)", until.UTC().Format(time.RFC3339))
+	err := fmt.Errorf("not called before %s, as the provider asked (Retry-After)", until.UTC().Format(time.RFC3339))
+	return &core.Later{Err: err, Wait: until.Sub(now)}
 }
 
 // note reads 429 and 503 (RFC 6585 section 4, RFC 9110 section 10.2.3).

@@ -1,11 +1,13 @@
 package idp_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"gatehouse/core"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/coretest"
 )
@@ -51,6 +53,10 @@ func TestProviderThatAsksForAPauseIsNotCalledMeanwhile(t *testing.T) {
 				_, err := get(t, calling, server.URL, 5)
 				if err == nil || !strings.Contains(err.Error(), "as the provider asked (Retry-After)") || server.Calls() != 1 {
 					t.Errorf("within the pause: %v, %d calls", err, server.Calls())
+				}
+				var later *core.Later
+				if !errors.As(err, &later) || later.Wait <= 0 || later.Wait > c.pause {
+					t.Errorf("the end of the pause is %+v", later)
 				}
 				other := coretest.NewServer(t, http.HandlerFunc(hello))
 				if _, err := get(t, calling, other.URL, 5); err != nil {
