@@ -6,16 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/authn"
-	"gatehouse/core/authn/claims"
-	"gatehouse/core/authn/idp"
 	"gatehouse/core/cache"
+	"gatehouse/core/config/section"
 	"gatehouse/core/identity"
 	"gatehouse/core/login"
 	"gatehouse/core/permission/live"
@@ -49,11 +47,11 @@ type BuilderOptions struct {
 // reload; key sets, caches and compiled tables must outlive that, so they are
 // kept here for as long as anything uses them.
 type Builder struct {
-	options BuilderOptions
-	gates   shared.Values[core.Gate]
-	tables  shared.Values[table]
-	parts   shared.Values[part]
-	counted cache.Totals
+	options  BuilderOptions
+	gates    shared.Values[core.Gate]
+	tables   shared.Values[table]
+	sections *section.Builder
+	counted  cache.Totals
 }
 
 // NewBuilder makes a builder; a process needs one.
@@ -70,7 +68,7 @@ func NewBuilder(o BuilderOptions) *Builder {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Builder{options: o}
+	return &Builder{options: o, sections: section.NewBuilder(section.Options{Log: o.Log, Calls: o.Calls, Now: o.Now})}
 }
 
 // Recorder follows every decision; nil: none.
@@ -149,7 +147,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 
 // identity is what the upstream learns of a caller.
 func (c *Config) identity(extractor *core.Extractor, absent func(header, claims string)) (*identity.Headers, error) {
-	options := identity.Options{Claims: c.UpstreamHeaders, Join: c.HeaderLists, TooLong: c.HeaderTooLong, Absent: absent, Strip: c.stripped(), Groups: mustClaimPaths(c.AuthenticatedGroupsClaim)}
+	options := identity.Options{Claims: c.UpstreamHeaders, Join: c.HeaderLists, TooLong: c.HeaderTooLong, Absent: absent, Strip: c.stripped(), Groups: section.MustClaimPaths(c.AuthenticatedGroupsClaim)}
 	if c.HideCredentials {
 		options.Hide = extractor
 	}
@@ -170,7 +168,7 @@ func (b *Builder) headerAbsent(header, claims string) {
 func (c *Config) Extractor() (*core.Extractor, error) {
 	var places []core.Place
 	for _, s := range c.sections() {
-		places = append(places, s.places()...)
+		places = append(places, s.Places()...)
 	}
 	if c.TokenCookie != "" {
 		places = append(places, core.Place{Name: core.TokenCookie, Cookie: c.TokenCookie, Chunked: true})
@@ -195,7 +193,7 @@ func (c *Config) stripped() []string {
 
 // scheme is Bearer where a bearer token would help.
 func (c *Config) scheme() core.Scheme {
-	if slices.ContainsFunc(c.sections(), section.judgesBearer) {
+	if slices.ContainsFunc(c.sections(), section.Section.JudgesBearer) {
 		return core.SchemeBearer
 	}
 	return core.SchemeSession
@@ -221,110 +219,26 @@ func (b *Builder) authenticator(c *Config) (core.Authenticator, shared.Key, erro
 	}
 	routes, keys := make([]authn.Route, len(parts)), make([]shared.Key, len(parts))
 	for i, p := range parts {
-		routes[i], keys[i] = p.route, p.key
+		routes[i], keys[i] = p.Route, p.Key
 		routes[i].By = p // keeps the part in use
 	}
 	router, err := authn.New(routes...)
 	return router, shared.KeyOf(keys), err
 }
 
-func (b *Builder) partsOf(c *Config) ([]*part, error) {
-	var parts []*part
+func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
+	var parts []*section.Part
 	for _, s := range c.sections() {
-		p, err := s.build(b, c.Cache)
+		p, err := s.Build(b.sections, c.Cache)
 		var complete *setting.Error
 		switch {
 		case errors.As(err, &complete):
 			return nil, err
 		case err != nil:
-			return nil, fmt.Errorf("%s: %w", s.kind(), err)
+			return nil, fmt.Errorf("%s: %w", s.Kind(), err)
 		}
 		parts = append(parts, p)
 	}
-	slices.SortStableFunc(parts, func(a, b *part) int { return cmp.Compare(a.order, b.order) })
+	slices.SortStableFunc(parts, func(a, b *section.Part) int { return cmp.Compare(a.Order, b.Order) })
 	return parts, nil
-}
-
-// memo puts a cache in front of an authenticator.
-func (b *Builder) memo(next core.TokenAuthenticator, k shared.Key, limits Cache, ttl, negative setting.Seconds, o Outbound) (*cache.Memo, error) {
-	good, err := cache.NewMemory(cache.Limits{Entries: limits.MaxEntries, Bytes: limits.MaxBytes}, b.options.Now)
-	if err != nil {
-		return nil, err
-	}
-	bad, err := cache.NewMemory(cache.Limits{Entries: limits.MaxEntries, Bytes: limits.MaxBytes}, b.options.Now)
-	if err != nil {
-		return nil, err
-	}
-	return cache.New(cache.Options{
-		Next:        next,
-		Positive:    good,
-		Negative:    bad,
-		Digest:      string(k[:]),
-		TTL:         exactly(ttl),
-		NegativeTTL: exactly(negative),
-		Timeout:     callsPerToken * o.Timeout.Duration(),
-		MaxCalls:    max(minCalls, 2*o.MaxConcurrent),
-		Now:         b.options.Now,
-	})
-}
-
-const (
-	// callsPerToken is how many calls to a provider, one after the other,
-	// the result for one credential may take: discovery by two standards, and
-	// the key set.
-	callsPerToken = 3
-	// minCalls is how many unknown credentials may be looked at at once. Most
-	// of them wait for a provider, JWTs only for a processor.
-	minCalls = 1024
-)
-
-// trust is the text of the file with the trusted authorities, so that an
-// edited file makes another client.
-func (o Outbound) trust() (string, error) {
-	if o.CAFile == "" {
-		return "", nil
-	}
-	text, err := setting.ReadBounded(o.CAFile, setting.MaxDocument)
-	if err != nil {
-		return "", fmt.Errorf("http.ca_file: %w", err)
-	}
-	return string(text), nil
-}
-
-func (b *Builder) client(provider core.Kind, o Outbound) (*idp.Client, error) {
-	return idp.New(idp.Options{
-		Observe:            func(took time.Duration, err error) { b.options.Calls(string(provider), took, err) },
-		Timeout:            o.Timeout.Duration(),
-		MaxConcurrent:      o.MaxConcurrent,
-		CAFile:             o.CAFile,
-		InsecureSkipVerify: !o.SSLVerify,
-		Now:                b.options.Now,
-	})
-}
-
-// exactly keeps a zero from being read as "unset" by the packages that have
-// defaults of their own.
-func exactly(s setting.Seconds) time.Duration { return max(s.Duration(), time.Nanosecond) }
-
-// grants are where a section's credentials state roles and permissions. Paths that
-// are the section's default are a guess; gateways fill it in, so that a path that
-// somebody wrote cannot be told from it otherwise.
-func grants(section any, roles, permissions string) claims.Paths {
-	normal := func(name, text string) bool {
-		field, _ := reflect.TypeOf(section).FieldByName(name)
-		return field.Tag.Get("default") == text
-	}
-	return claims.Paths{
-		Roles: mustClaimPaths(roles), RolesGuessed: normal("RolesClaim", roles),
-		Permissions: mustClaimPaths(permissions), PermissionsGuessed: normal("PermissionsClaim", permissions),
-	}
-}
-
-// mustClaimPaths reads what validate has checked.
-func mustClaimPaths(list string) []core.ClaimPath {
-	paths, err := claimPaths(list)
-	if err != nil {
-		panic(err)
-	}
-	return paths
 }

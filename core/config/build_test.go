@@ -92,7 +92,7 @@ func TestCountersOutliveTheirConfiguration(t *testing.T) {
 	for left := 2; left > 1; {
 		runtime.GC()
 		left = 0
-		for range b.parts.All() {
+		for range b.sections.Parts() {
 			left++
 		}
 	}

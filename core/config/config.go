@@ -6,7 +6,7 @@
 // together the parts that package core describes.
 package config
 
-import "gatehouse/core/setting"
+import "gatehouse/core/config/section"
 
 // Config is what an operator writes. Its tags are the single source of the
 // defaults, of the checks, of Kong's schema and of the reference in docs/.
@@ -15,9 +15,9 @@ type Config struct {
 
 	Realm string `config:"realm" default:"gatehouse" doc:"Realm of the WWW-Authenticate header (RFC 9110 section 11.5)."`
 
-	Session       *Session       `config:"session" doc:"Ory Kratos sessions; leave out to accept none."`
-	JWT           *JWT           `config:"jwt" doc:"JWT access tokens that are verified locally; leave out to accept none."`
-	Introspection *Introspection `config:"introspection" doc:"Tokens that are introspected (RFC 7662); leave out to introspect none."`
+	Session       *section.Session       `config:"session" doc:"Ory Kratos sessions; leave out to accept none."`
+	JWT           *section.JWT           `config:"jwt" doc:"JWT access tokens that are verified locally; leave out to accept none."`
+	Introspection *section.Introspection `config:"introspection" doc:"Tokens that are introspected (RFC 7662); leave out to introspect none."`
 
 	TokenCookie  string        `config:"token_cookie" doc:"Name of a cookie that holds a bearer token, for single sign-on across subdomains. A token in a header takes precedence. A token that is split into the cookies NAME.0, NAME.1 and so on (at most 10) is put together."`
 	TokenHeaders []TokenHeader `config:"token_headers" doc:"Headers beside Authorization that may hold a bearer token, such as Cf-Access-Jwt-Assertion. They are removed from every request to the upstream."`
@@ -38,23 +38,15 @@ type Config struct {
 
 	AuthenticatedGroupsClaim string `config:"authenticated_groups_claim" doc:"Kong only: the claim with the caller's groups, for Kong's acl plugin; such as roles, scope, permissions or the name of any other claim. Of several claims, separated by commas, the first that is present counts. X-Authenticated-Groups is then removed from the client's request."`
 
-	Login *Login `config:"login" doc:"Where browsers without a valid session are sent; leave out to refuse browsers with 401, too."`
-	Path  Path   `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
-	Cache Cache  `config:"cache" doc:"Limits of the in-process cache."`
+	Login *Login        `config:"login" doc:"Where browsers without a valid session are sent; leave out to refuse browsers with 401, too."`
+	Path  Path          `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
+	Cache section.Cache `config:"cache" doc:"Limits of the in-process cache."`
 }
 
 // TokenHeader is a header that may hold a bearer token.
 type TokenHeader struct {
 	Name   string `config:"name" required:"true" doc:"Name of the header, such as Cf-Access-Jwt-Assertion, X-Goog-IAP-JWT-Assertion or X-Api-Key."`
 	Prefix string `config:"prefix" doc:"Word that stands before the token, in any case, such as Bearer or Token. Without it the header holds nothing but the token."`
-}
-
-// Outbound is how an identity provider is called.
-type Outbound struct {
-	Timeout       setting.Seconds `config:"timeout" default:"3" between:"0.05,30" doc:"Time limit of one call to the identity provider, in seconds."`
-	SSLVerify     bool            `config:"ssl_verify" default:"true" doc:"Whether the identity provider's certificate is verified. Switch off in development only."`
-	CAFile        string          `config:"ca_file" doc:"Path of a PEM file with the certificate authorities to trust instead of the system's."`
-	MaxConcurrent int             `config:"max_concurrent" default:"128" between:"1,10000" doc:"Maximum number of concurrent calls to the identity provider; requests that need a further one get 503."`
 }
 
 // Login is where browsers go to sign in.
@@ -69,10 +61,4 @@ type Path struct {
 	AllowSemicolon    bool `config:"allow_semicolon" default:"false" doc:"Treats ';' as an ordinary character. The upstream must not read path parameters."`
 	AllowDoubleSlash  bool `config:"allow_double_slash" default:"false" doc:"Treats '//' as '/'. The upstream must do so, too. A path that begins with '//' is always refused."`
 	AllowEncodedSlash bool `config:"allow_encoded_slash" default:"false" doc:"Keeps %2F as data inside a segment. The upstream must not decode it into a separator."`
-}
-
-// Cache bounds the embedded cache.
-type Cache struct {
-	MaxEntries int `config:"max_entries" default:"10000" between:"100,10000000" doc:"Maximum number of cached credentials, separately for valid and invalid ones of each section."`
-	MaxBytes   int `config:"max_bytes" default:"67108864" between:"1048576,68719476736" doc:"Maximum memory of cached credentials, in bytes as far as they can be estimated, separately for valid and invalid ones of each section. A credential with more than half of it in claims is not cached."`
 }

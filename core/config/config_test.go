@@ -2,13 +2,14 @@ package config
 
 import (
 	"errors"
-	"gatehouse/core/setting"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"gatehouse/core/setting"
 )
 
 // smallest is a configuration with nothing but what must be there.

@@ -1,8 +1,10 @@
 package config
 
 import (
-	"gatehouse/core/setting"
 	"reflect"
+
+	"gatehouse/core/config/section"
+	"gatehouse/core/setting"
 )
 
 // Each EntityChecks states the rules across the fields of one section in the
@@ -16,12 +18,6 @@ import (
 // For Kong a field that has a default is never absent, and null where there is
 // none. {"required": true} therefore matches a field that is set.
 
-// set matches a field that has a value.
-func set() map[string]any { return map[string]any{"required": true} }
-
-// filled matches a list with something in it.
-func filled() map[string]any { return map[string]any{"required": true, "len_min": 1} }
-
 // EntityChecks are the rules across the top level of a configuration.
 func (Config) EntityChecks() []map[string]any {
 	checks := []map[string]any{
@@ -29,18 +25,18 @@ func (Config) EntityChecks() []map[string]any {
 		{"at_least_one_of": []string{"file", "session", "jwt", "introspection"}},
 		{"mutually_exclusive": []string{"permission_table", "permission_table_files"}},
 		{"conditional_at_least_one_of": map[string]any{
-			"if_field": "shadow_table_files", "if_match": filled(),
+			"if_field": "shadow_table_files", "if_match": section.Filled(),
 			"then_at_least_one_of": []string{"permission_table_files"},
 			"then_err":             "shadow_table_files needs %s to be compared with",
 		}},
 		{"conditional_at_least_one_of": map[string]any{
-			"if_field": "token_cookie", "if_match": set(),
+			"if_field": "token_cookie", "if_match": section.Set(),
 			"then_at_least_one_of": []string{"jwt", "introspection"},
 			"then_err":             "token_cookie needs one of %s to verify the token",
 		}},
 	}
 	checks = append(checks, map[string]any{"conditional_at_least_one_of": map[string]any{
-		"if_field": "token_headers", "if_match": filled(),
+		"if_field": "token_headers", "if_match": section.Filled(),
 		"then_at_least_one_of": []string{"jwt", "introspection", "session"},
 		"then_err":             "token_headers needs one of %s to verify the token",
 	}})
@@ -86,58 +82,10 @@ func leftAlone(path string, field reflect.StructField) []map[string]any {
 	case reflect.Bool, reflect.Int, reflect.Float64, reflect.String:
 		normal := setting.Default(field.Type, field.Tag.Get("default")).Interface()
 		return []map[string]any{{"conditional": map[string]any{
-			"if_field": "file", "if_match": set(),
+			"if_field": "file", "if_match": section.Set(),
 			"then_field": path, "then_match": map[string]any{"eq": normal},
 			"then_err": path + " cannot be set beside %s; move it to that file",
 		}}}
 	}
 	return nil
-}
-
-// EntityChecks are the rules across the fields of an issuer.
-func (Issuer) EntityChecks() []map[string]any {
-	return append(audienceChecks(), map[string]any{"mutually_exclusive": []string{"jwks_uri", "jwks_file"}},
-		map[string]any{"conditional": map[string]any{
-			"if_field": "profile", "if_match": map[string]any{"eq": profileRFC9068},
-			"then_field": "insecure_id_tokens", "then_match": map[string]any{"eq": false},
-			"then_err": "%s is rfc9068, which insecure_id_tokens contradicts; remove one of them",
-		}})
-}
-
-// EntityChecks are the rules across the fields of the introspection endpoint. A
-// secret that is a vault reference is not known to Kong yet, and passes.
-func (Introspection) EntityChecks() []map[string]any {
-	const method = "introspection_endpoint_auth_method"
-	named := map[string]any{"one_of": []string{"client_secret_basic", "client_secret_post"}}
-	secret := map[string]any{"one_of": []string{"client_secret_basic", "client_secret_post", "bearer", "header"}}
-	needs := func(methods map[string]any, field string) map[string]any {
-		return map[string]any{"conditional": map[string]any{"if_field": method, "if_match": methods, "then_field": field, "then_match": set()}}
-	}
-	return append(audienceChecks(), needs(named, "client_id"), needs(secret, "client_secret"),
-		needs(map[string]any{"eq": "header"}, "introspection_endpoint_auth_header"),
-		map[string]any{"conditional": map[string]any{
-			"if_field": "introspection_endpoint_auth_header", "if_match": set(), "then_field": method, "then_match": map[string]any{"eq": "header"},
-		}},
-		map[string]any{"conditional": map[string]any{
-			"if_field": method, "if_match": map[string]any{"eq": "none"},
-			"then_field": "client_secret", "then_match": map[string]any{"eq": nil},
-			"then_err": "%s is none although client_secret is set; choose client_secret_basic, client_secret_post, bearer or header",
-		}})
-}
-
-// audienceChecks are those of every section whose tokens have an audience.
-func audienceChecks() []map[string]any {
-	const anyAudience = "insecure_any_audience"
-	return []map[string]any{
-		{"conditional_at_least_one_of": map[string]any{
-			"if_field": anyAudience, "if_match": map[string]any{"eq": false},
-			"then_at_least_one_of": []string{"audience"},
-			"then_err":             "%s is needed, so that a token for another service does not pass; or set " + anyAudience,
-		}},
-		{"conditional": map[string]any{
-			"if_field": anyAudience, "if_match": map[string]any{"eq": true},
-			"then_field": "audience", "then_match": map[string]any{"len_eq": 0},
-			"then_err": "%s contradicts audience; remove one of them",
-		}},
-	}
 }

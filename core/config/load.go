@@ -1,8 +1,10 @@
 package config
 
 import (
-	"gatehouse/core/setting"
 	"reflect"
+
+	"gatehouse/core/config/section"
+	"gatehouse/core/setting"
 )
 
 // Load reads a configuration given inline, as YAML or JSON, follows its file
@@ -31,9 +33,9 @@ func Inspect(raw []byte) (*Config, []setting.Problem) {
 	case c.File != "":
 		return c, append(checker.Problems(), aloneWithFile(c)...)
 	}
-	validator{checker}.config(c)
+	validator{section.Validator{Checker: checker}}.config(c)
 	if c.JWT != nil && len(checker.Problems()) == 0 {
-		c.JWT.expand()
+		c.JWT.Expand()
 	}
 	return c, checker.Problems()
 }

@@ -27,8 +27,8 @@ func (b *Builder) GateWith(c *Config, authenticator core.Authenticator, policy c
 // of a JWT's header.
 func (b *Builder) Principal(c *Config, kind core.Kind, document map[string]any, typ string) (*core.Principal, error) {
 	for _, s := range c.sections() {
-		if s.kind() == kind {
-			return s.principal(b, document, typ)
+		if s.Kind() == kind {
+			return s.Principal(b.sections, document, typ)
 		}
 	}
 	return nil, fmt.Errorf("%w: the configuration has no section %s", core.ErrInvalid, kind)
@@ -39,13 +39,13 @@ func (b *Builder) Principal(c *Config, kind core.Kind, document map[string]any, 
 // configuration accepts no such credential.
 func (c *Config) PlaceOf(kind core.Kind) (place core.Place, found bool) {
 	for _, s := range c.sections() {
-		if s.kind() != kind {
+		if s.Kind() != kind {
 			continue
 		}
-		if places := s.places(); len(places) > 0 {
+		if places := s.Places(); len(places) > 0 {
 			return places[0], true
 		}
-		return core.BearerTokenPlace, s.judgesBearer()
+		return core.BearerTokenPlace, s.JudgesBearer()
 	}
 	return core.Place{}, false
 }

@@ -17,8 +17,8 @@ func (c *Config) Refused(name string) []setting.Problem {
 		_, err = NewBuilder(BuilderOptions{}).GateWith(c, stub{}, stub{})
 	}
 	for _, s := range c.sections() {
-		if string(s.kind()) == name {
-			err = s.refused()
+		if string(s.Kind()) == name {
+			err = s.Refused()
 		}
 	}
 	if err != nil {

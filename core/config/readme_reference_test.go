@@ -2,11 +2,12 @@ package config
 
 import (
 	"fmt"
-	"gatehouse/core/setting"
 	"os"
 	"reflect"
 	"strings"
 	"testing"
+
+	"gatehouse/core/setting"
 )
 
 // readme is a page whose table of settings is generated, in the form that its

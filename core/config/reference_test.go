@@ -3,12 +3,13 @@ package config
 import (
 	"flag"
 	"fmt"
-	"gatehouse/core"
-	"gatehouse/core/setting"
 	"os"
 	"reflect"
 	"strings"
 	"testing"
+
+	"gatehouse/core"
+	"gatehouse/core/setting"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/configuration.md")

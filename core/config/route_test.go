@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn"
+	"gatehouse/core/config/section"
 	"gatehouse/core/coretest"
 )
 
@@ -32,8 +33,8 @@ func routed(t *testing.T, b *Builder, text string, place core.PlaceName, value s
 	}
 	var routes []authn.Route
 	for _, p := range parts {
-		route := p.route
-		route.By = judge(p.kind)
+		route := p.Route
+		route.By = judge(p.Kind)
 		routes = append(routes, route)
 	}
 	router, err := authn.New(routes...)
@@ -122,10 +123,10 @@ func TestCredentialOfNoSectionIsRefused(t *testing.T) {
 // Every kind of core.Kinds is a section of Config by its name, so that the table
 // of kinds says the truth about the configuration.
 func TestEveryKindIsASection(t *testing.T) {
-	c := &Config{Session: &Session{}, JWT: &JWT{}, Introspection: &Introspection{}}
+	c := &Config{Session: &section.Session{}, JWT: &section.JWT{}, Introspection: &section.Introspection{}}
 	var names []string
 	for _, s := range c.sections() {
-		names = append(names, string(s.kind()))
+		names = append(names, string(s.Kind()))
 	}
 	if want := core.KindNames(); strings.Join(names, " ") != strings.Join(want, " ") {
 		t.Errorf("sections %v, kinds %v", names, want)

@@ -16,11 +16,11 @@ func (b *Builder) Waiting() []string {
 			waiting = append(waiting, "permission table "+strings.Join(t.live.Names(), ", "))
 		}
 	}
-	for p := range b.parts.All() {
-		if p.waiting == nil {
+	for p := range b.sections.Parts() {
+		if p.Waiting == nil {
 			continue
 		}
-		for _, issuer := range p.waiting() {
+		for _, issuer := range p.Waiting() {
 			waiting = append(waiting, "keys of issuer "+issuer)
 		}
 	}
@@ -43,8 +43,8 @@ func (b *Builder) Tables() []live.Loaded {
 // CacheStats are the caches' counters by the section that configures them.
 func (b *Builder) CacheStats() map[string]cache.Stats {
 	caches := map[*cache.Memo]string{}
-	for p := range b.parts.All() {
-		caches[p.Memo] = string(p.kind)
+	for p := range b.sections.Parts() {
+		caches[p.Memo] = string(p.Kind)
 	}
 	return b.counted.Sum(caches)
 }

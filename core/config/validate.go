@@ -1,17 +1,18 @@
 package config
 
 import (
-	"gatehouse/core"
-	"gatehouse/core/httpsyntax"
-	"gatehouse/core/identity"
-	"gatehouse/core/setting"
 	"maps"
 	"slices"
 	"strings"
+
+	"gatehouse/core"
+	"gatehouse/core/config/section"
+	"gatehouse/core/httpsyntax"
+	"gatehouse/core/identity"
 )
 
 // validator checks a configuration beyond its tags.
-type validator struct{ *setting.Checker }
+type validator struct{ section.Validator }
 
 // config checks what no single tag can say.
 func (v validator) config(c *Config) {
@@ -38,9 +39,9 @@ func (v validator) config(c *Config) {
 	}
 	v.tokenHeaders(c)
 	v.upstreamHeaders(c)
-	v.claims("authenticated_groups_claim", c.AuthenticatedGroupsClaim)
+	v.Claims("authenticated_groups_claim", c.AuthenticatedGroupsClaim)
 	for _, s := range c.sections() {
-		s.check(v)
+		s.Check(v.Validator)
 	}
 	for _, s := range fieldsOf[endpointSection](c) {
 		s.checkEndpoints(v)
@@ -53,10 +54,10 @@ func (v validator) tokenHeaders(c *Config) {
 	}
 	for i, h := range c.TokenHeaders {
 		if _, err := identity.New(identity.Options{Strip: []string{h.Name}}); err != nil && h.Name != "" {
-			v.Add(item("token_headers", i)+".name", "%v", err)
+			v.Add(section.Item("token_headers", i)+".name", "%v", err)
 		}
 		if h.Prefix != "" && !httpsyntax.IsToken(h.Prefix) {
-			v.Add(item("token_headers", i)+".prefix", "is not one word; leave out the space behind it")
+			v.Add(section.Item("token_headers", i)+".prefix", "is not one word; leave out the space behind it")
 		}
 	}
 	if v.Mentions("token_headers", "token_cookie", "session.cookie_name") {
@@ -81,46 +82,8 @@ func (v validator) upstreamHeaders(c *Config) {
 	}
 }
 
-func (v validator) claims(path, list string) {
-	if _, err := claimPaths(list); err != nil {
-		v.Add(path, "%v", err)
-	}
-}
-
-func (v validator) audience(path string, audience []string, insecure bool) {
-	if len(audience) == 0 && !insecure {
-		v.Add(path+".audience", "is needed, so that a token for another service does not pass; or set insecure_any_audience")
-	}
-	if len(audience) > 0 && insecure {
-		v.Add(path+".insecure_any_audience", "contradicts audience; remove one of them")
-	}
-}
-
-func (v validator) audienceClaim(path, list string) {
-	v.claims(path+".audience_claim", list)
-	if paths, err := claimPaths(list); err == nil && len(paths) == 0 {
-		v.Add(path+".audience_claim", "names no claim; leave it out for aud")
-	}
-}
-
 // alternatives joins names as in "a, b or c".
 func alternatives(names []string) string {
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " or " + names[last]
-}
-
-// claimPaths reads a list of claim paths, separated by commas.
-func claimPaths(list string) ([]core.ClaimPath, error) {
-	paths := []core.ClaimPath{} // not nil: the authenticators would read that as their default
-	for text := range strings.SplitSeq(list, ",") {
-		if text = strings.TrimSpace(text); text == "" {
-			continue
-		}
-		path, err := core.ParseClaimPath(text)
-		if err != nil {
-			return nil, err
-		}
-		paths = append(paths, path)
-	}
-	return paths, nil
 }

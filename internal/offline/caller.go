@@ -12,6 +12,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
 	"gatehouse/core/config"
+	"gatehouse/core/config/section"
 )
 
 // Caller describes who calls. The zero value has a valid credential that states
@@ -227,7 +228,7 @@ func (g *Gate) knows(issuer string) bool {
 	return issuer == "" || g.configured(issuer) != nil
 }
 
-func (g *Gate) configured(issuer string) *config.Issuer {
+func (g *Gate) configured(issuer string) *section.Issuer {
 	for i := range g.config.JWT.Issuers {
 		if known := &g.config.JWT.Issuers[i]; known.Issuer == issuer {
 			return known
@@ -356,7 +357,7 @@ func (g *Gate) completeJWT(d *document, c *Caller) error {
 // profileRFC9068 accepts only tokens that are complete by RFC 9068.
 const profileRFC9068 = "rfc9068"
 
-func (g *Gate) completeFor(i *config.Issuer, d *document, c *Caller) {
+func (g *Gate) completeFor(i *section.Issuer, d *document, c *Caller) {
 	if !i.InsecureAnyAudience {
 		d.audience(i.Audience[0], i.AudienceClaim)
 	}

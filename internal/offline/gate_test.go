@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config"
+	"gatehouse/core/config/section"
 	"gatehouse/core/coretest"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
@@ -327,7 +328,7 @@ func (w *world) credentialOf(c *Caller, settings *config.Config) string {
 	}
 	token := w.issuer.Key.Sign(w.t, w.header(settings), coretest.JSON(w.t, c.Claims))
 	introspected := settings.Introspection != nil && (settings.JWT == nil || settings.Introspection.JWT == "always" ||
-		!slices.ContainsFunc(settings.JWT.Issuers, func(i config.Issuer) bool { return i.Issuer == c.Claims["iss"] }))
+		!slices.ContainsFunc(settings.JWT.Issuers, func(i section.Issuer) bool { return i.Issuer == c.Claims["iss"] }))
 	if c.Kind == core.KindIntrospection || c.Kind == "" && introspected {
 		w.endpoint.Know(name, c.Claims)
 		return name

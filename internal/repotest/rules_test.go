@@ -69,11 +69,13 @@ func layer(path string) (rank int, beside bool) {
 	case path == "gatehouse/core":
 		return 1, false
 	case path == "gatehouse/core/config":
+		return 4, false
+	case path == "gatehouse/core/config/section":
 		return 3, false
 	case strings.HasPrefix(path, "gatehouse/core/"):
 		return 2, true
 	}
-	return 4, true
+	return 5, true
 }
 
 func TestImportsPointOneWay(t *testing.T) {
@@ -118,7 +120,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/coretest":            {"gatehouse/core", "gatehouse/core/authn/idp"},
 	}
 	for _, p := range packages(t, ".") {
-		if p.ImportPath == "gatehouse/core/config" || !strings.HasPrefix(p.ImportPath, "gatehouse/core/") || (p.ImportPath == "gatehouse/core/permission" || strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/")) {
+		if p.ImportPath == "gatehouse/core/config" || p.ImportPath == "gatehouse/core/config/section" || !strings.HasPrefix(p.ImportPath, "gatehouse/core/") || (p.ImportPath == "gatehouse/core/permission" || strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/")) {
 			continue
 		}
 		for _, path := range p.Imports {
@@ -197,10 +199,10 @@ func TestArrowsOfPermissionPointDown(t *testing.T) {
 }
 
 // roomLines is how many lines without tests a package of core may have before it
-// is hard to enter; some that are larger may not grow.
+// is hard to enter; the one that is larger may not grow.
 const roomLines = 1500
 
-var largerRooms = map[string]int{"gatehouse/core": 1600, "gatehouse/core/config": 1800}
+var largerRooms = map[string]int{"gatehouse/core": 1600}
 
 func TestNoRoomOfCoreIsTooLarge(t *testing.T) {
 	for _, p := range packages(t, ".") {

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/config"
+	"gatehouse/core/config/section"
 	"gatehouse/core/permission"
 	"gatehouse/core/setting"
 	"gatehouse/internal/check/document"
@@ -302,7 +303,7 @@ func (c *Checker) Open(at document.Place, path string) *document.Text {
 
 // otherFiles looks into the files that are neither a configuration nor a table.
 func (c *Checker) otherFiles(s Settings, cfg *config.Config) {
-	authorities := func(section string, o config.Outbound) { c.Authorities(s.at(section+".http.ca_file"), o.CAFile) }
+	authorities := func(section string, o section.Outbound) { c.Authorities(s.at(section+".http.ca_file"), o.CAFile) }
 	if cfg.Session != nil {
 		authorities("session", cfg.Session.Outbound)
 	}
@@ -316,7 +317,7 @@ func (c *Checker) otherFiles(s Settings, cfg *config.Config) {
 	for _, issuer := range s.Root.Get("jwt", "issuers").Items() {
 		file := issuer.Get("jwks_file")
 		// Found by its file: an issuer of several tenants is several by now.
-		n := slices.IndexFunc(cfg.JWT.Issuers, func(i config.Issuer) bool { return i.JWKSFile != "" && i.JWKSFile == file.Text() })
+		n := slices.IndexFunc(cfg.JWT.Issuers, func(i section.Issuer) bool { return i.JWKSFile != "" && i.JWKSFile == file.Text() })
 		if n >= 0 {
 			c.keys(file.Place(), cfg.JWT.Issuers[n])
 		}
@@ -332,7 +333,7 @@ func (c *Checker) Authorities(at document.Place, path string) {
 }
 
 // keys reads a key set as the verifier of that issuer does.
-func (c *Checker) keys(at document.Place, issuer config.Issuer) {
+func (c *Checker) keys(at document.Place, issuer section.Issuer) {
 	text := c.Open(at, issuer.JWKSFile)
 	if text == nil {
 		return

@@ -1,4 +1,4 @@
-package config
+package section
 
 import (
 	"strings"
@@ -41,13 +41,13 @@ const (
 	introspectAlways = "always"
 )
 
-var _ section = (*Introspection)(nil)
+var _ Section = (*Introspection)(nil)
 
-func (*Introspection) kind() core.Kind      { return core.KindIntrospection }
-func (*Introspection) places() []core.Place { return nil }
-func (*Introspection) judgesBearer() bool   { return true }
+func (*Introspection) Kind() core.Kind      { return core.KindIntrospection }
+func (*Introspection) Places() []core.Place { return nil }
+func (*Introspection) JudgesBearer() bool   { return true }
 
-func (i *Introspection) check(v validator) {
+func (i *Introspection) Check(v Validator) {
 	named := i.AuthMethod == string(introspection.AuthBasic) || i.AuthMethod == string(introspection.AuthPost)
 	if named && i.ClientID == "" {
 		v.Add("introspection.client_id", "is needed for %s", i.AuthMethod)
@@ -66,11 +66,11 @@ func (i *Introspection) check(v validator) {
 	}
 	v.audience("introspection", i.Audience, i.InsecureAnyAudience)
 	v.audienceClaim("introspection", i.AudienceClaim)
-	v.claims("introspection.roles_claim", i.RolesClaim)
-	v.claims("introspection.permissions_claim", i.PermissionsClaim)
+	v.Claims("introspection.roles_claim", i.RolesClaim)
+	v.Claims("introspection.permissions_claim", i.PermissionsClaim)
 }
 
-func (i *Introspection) build(b *Builder, limits Cache) (*part, error) {
+func (i *Introspection) Build(b *Builder, limits Cache) (*Part, error) {
 	secret, err := setting.Resolve(string(i.ClientSecret))
 	if err != nil {
 		return nil, &setting.Error{Problems: []setting.Problem{{Path: "introspection.client_secret", Text: err.Error()}}}
@@ -79,9 +79,9 @@ func (i *Introspection) build(b *Builder, limits Cache) (*part, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := shared.KeyOf(i.kind(), i, secret, limits, trust)
-	return b.parts.Get(k, func() (*part, error) {
-		client, err := b.client(i.kind(), i.Outbound)
+	k := shared.KeyOf(i.Kind(), i, secret, limits, trust)
+	return b.parts.Get(k, func() (*Part, error) {
+		client, err := b.client(i.Kind(), i.Outbound)
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +93,7 @@ func (i *Introspection) build(b *Builder, limits Cache) (*part, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &part{Memo: memo, kind: i.kind(), key: k, order: i.order(), route: authn.Route{Title: "opaque tokens", Judges: i.judges}}, nil
+		return &Part{Memo: memo, Kind: i.Kind(), Key: k, Order: i.order(), Route: authn.Route{Title: "opaque tokens", Judges: i.judges}}, nil
 	})
 }
 
@@ -122,7 +122,7 @@ func (i *Introspection) options(client *idp.Client, secret string, now func() ti
 		AuthHeaderName:              i.AuthHeader,
 		Issuer:                      i.Issuer,
 		Audiences:                   i.Audience,
-		AudienceClaims:              mustClaimPaths(i.AudienceClaim),
+		AudienceClaims:              MustClaimPaths(i.AudienceClaim),
 		InsecureAcceptMissingExpiry: i.InsecureNoExpiry,
 		InsecureIDTokens:            i.InsecureIDTokens,
 		Leeway:                      exactly(i.Leeway),
@@ -144,12 +144,12 @@ func (i *Introspection) uncalled(now func() time.Time) (*introspection.Authentic
 	return introspection.New(i.options(unused, secret, now))
 }
 
-func (i *Introspection) refused() error {
+func (i *Introspection) Refused() error {
 	_, err := i.uncalled(time.Now)
 	return err
 }
 
-func (i *Introspection) principal(b *Builder, document map[string]any, _ string) (*core.Principal, error) {
+func (i *Introspection) Principal(b *Builder, document map[string]any, _ string) (*core.Principal, error) {
 	a, err := i.uncalled(b.options.Now)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package config
+package section
 
 import (
 	"fmt"
@@ -44,15 +44,15 @@ type Issuer struct {
 	PermissionsClaim    string   `config:"permissions_claim" len_min:"0" default:"permissions,ext.permissions" doc:"Claims that may hold permissions, separated by commas; the first that is present counts. Empty for none."`
 }
 
-var _ section = (*JWT)(nil)
+var _ Section = (*JWT)(nil)
 
-func (*JWT) kind() core.Kind      { return core.KindJWT }
-func (*JWT) places() []core.Place { return nil }
-func (*JWT) judgesBearer() bool   { return true }
+func (*JWT) Kind() core.Kind      { return core.KindJWT }
+func (*JWT) Places() []core.Place { return nil }
+func (*JWT) JudgesBearer() bool   { return true }
 
-func (j *JWT) check(v validator) { v.issuers(j.Issuers) }
+func (j *JWT) Check(v Validator) { v.issuers(j.Issuers) }
 
-func (v validator) issuers(issuers []Issuer) {
+func (v Validator) issuers(issuers []Issuer) {
 	seen := map[string]int{}
 	for i, issuer := range issuers {
 		path := fmt.Sprintf("jwt.issuers[%d]", i)
@@ -64,7 +64,7 @@ func (v validator) issuers(issuers []Issuer) {
 	}
 }
 
-func (v validator) issuer(path string, issuer Issuer) {
+func (v Validator) issuer(path string, issuer Issuer) {
 	if issuer.JWKSURI != "" && issuer.JWKSFile != "" {
 		v.Add(path+".jwks_file", "cannot be set beside jwks_uri")
 	}
@@ -83,19 +83,19 @@ func (v validator) issuer(path string, issuer Issuer) {
 	}
 	v.audience(path, issuer.Audience, issuer.InsecureAnyAudience)
 	v.audienceClaim(path, issuer.AudienceClaim)
-	v.claims(path+".scopes_claim", issuer.ScopesClaim)
-	v.claims(path+".roles_claim", issuer.RolesClaim)
-	v.claims(path+".permissions_claim", issuer.PermissionsClaim)
+	v.Claims(path+".scopes_claim", issuer.ScopesClaim)
+	v.Claims(path+".roles_claim", issuer.RolesClaim)
+	v.Claims(path+".permissions_claim", issuer.PermissionsClaim)
 }
 
-func (j *JWT) build(b *Builder, limits Cache) (*part, error) {
+func (j *JWT) Build(b *Builder, limits Cache) (*Part, error) {
 	files, err := j.files()
 	if err != nil {
 		return nil, err
 	}
-	k := shared.KeyOf(j.kind(), j, limits, files)
-	return b.parts.Get(k, func() (*part, error) {
-		client, err := b.client(j.kind(), j.Outbound)
+	k := shared.KeyOf(j.Kind(), j, limits, files)
+	return b.parts.Get(k, func() (*Part, error) {
+		client, err := b.client(j.Kind(), j.Outbound)
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +108,7 @@ func (j *JWT) build(b *Builder, limits Cache) (*part, error) {
 			return nil, err
 		}
 		next.Waiting() // has the keys fetched before the first token comes
-		return &part{Memo: memo, kind: j.kind(), key: k, order: jwtsNext, waiting: next.Waiting, route: j.route(next)}, nil
+		return &Part{Memo: memo, Kind: j.Kind(), Key: k, Order: jwtsNext, Waiting: next.Waiting, Route: j.route(next)}, nil
 	})
 }
 
@@ -149,7 +149,7 @@ func (j *JWT) trusted() []jwt.Issuer {
 			JWKSURL:              i.JWKSURI,
 			JWKSFile:             i.JWKSFile,
 			Audiences:            i.Audience,
-			AudienceClaims:       mustClaimPaths(i.AudienceClaim),
+			AudienceClaims:       MustClaimPaths(i.AudienceClaim),
 			InsecureSkipAudience: i.InsecureAnyAudience,
 			Algorithms:           i.Algorithms,
 			Types:                i.types(),
@@ -166,7 +166,7 @@ func (j *JWT) trusted() []jwt.Issuer {
 
 func (i Issuer) claims() claims.Paths {
 	paths := grants(i, i.RolesClaim, i.PermissionsClaim)
-	paths.Scopes = mustClaimPaths(i.ScopesClaim)
+	paths.Scopes = MustClaimPaths(i.ScopesClaim)
 	return paths
 }
 
@@ -206,7 +206,7 @@ func (j *JWT) files() ([]string, error) {
 }
 
 // refused makes the verifier without its key files.
-func (j *JWT) refused() error {
+func (j *JWT) Refused() error {
 	unused, err := idp.New(idp.Options{})
 	if err != nil {
 		return err
@@ -221,7 +221,7 @@ func (j *JWT) refused() error {
 	return err
 }
 
-func (j *JWT) principal(b *Builder, document map[string]any, typ string) (*core.Principal, error) {
+func (j *JWT) Principal(b *Builder, document map[string]any, typ string) (*core.Principal, error) {
 	set := claims.Set(document)
 	name, err := set.Text("iss")
 	if err != nil {

@@ -1,4 +1,4 @@
-package config
+package section
 
 import (
 	"time"
@@ -25,11 +25,11 @@ type Session struct {
 	Outbound         Outbound        `config:"http" doc:"How Kratos is called."`
 }
 
-var _ section = (*Session)(nil)
+var _ Section = (*Session)(nil)
 
-func (*Session) kind() core.Kind { return core.KindSession }
+func (*Session) Kind() core.Kind { return core.KindSession }
 
-func (s *Session) places() []core.Place {
+func (s *Session) Places() []core.Place {
 	var places []core.Place
 	if s.CookieName != "" {
 		places = append(places, core.Place{Name: core.SessionCookie, Cookie: s.CookieName})
@@ -40,21 +40,21 @@ func (s *Session) places() []core.Place {
 	return places
 }
 
-func (s *Session) judgesBearer() bool { return s.BearerToken }
+func (s *Session) JudgesBearer() bool { return s.BearerToken }
 
-func (s *Session) check(v validator) {
-	v.claims("session.roles_claim", s.RolesClaim)
-	v.claims("session.permissions_claim", s.PermissionsClaim)
+func (s *Session) Check(v Validator) {
+	v.Claims("session.roles_claim", s.RolesClaim)
+	v.Claims("session.permissions_claim", s.PermissionsClaim)
 }
 
-func (s *Session) build(b *Builder, limits Cache) (*part, error) {
+func (s *Session) Build(b *Builder, limits Cache) (*Part, error) {
 	trust, err := s.Outbound.trust()
 	if err != nil {
 		return nil, err
 	}
-	k := shared.KeyOf(s.kind(), s, limits, trust)
-	return b.parts.Get(k, func() (*part, error) {
-		client, err := b.client(s.kind(), s.Outbound)
+	k := shared.KeyOf(s.Kind(), s, limits, trust)
+	return b.parts.Get(k, func() (*Part, error) {
+		client, err := b.client(s.Kind(), s.Outbound)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +66,7 @@ func (s *Session) build(b *Builder, limits Cache) (*part, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &part{Memo: memo, kind: s.kind(), key: k, order: sessionsFirst, route: authn.Route{Title: "sessions", Judges: session.Judges(s.BearerToken)}}, nil
+		return &Part{Memo: memo, Kind: s.Kind(), Key: k, Order: sessionsFirst, Route: authn.Route{Title: "sessions", Judges: session.Judges(s.BearerToken)}}, nil
 	})
 }
 
@@ -90,12 +90,12 @@ func (s *Session) uncalled(now func() time.Time) (*session.Authenticator, error)
 	return session.New(s.options(unused, now))
 }
 
-func (s *Session) refused() error {
+func (s *Session) Refused() error {
 	_, err := s.uncalled(time.Now)
 	return err
 }
 
-func (s *Session) principal(b *Builder, document map[string]any, _ string) (*core.Principal, error) {
+func (s *Session) Principal(b *Builder, document map[string]any, _ string) (*core.Principal, error) {
 	a, err := s.uncalled(b.options.Now)
 	if err != nil {
 		return nil, err

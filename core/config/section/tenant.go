@@ -1,9 +1,8 @@
-package config
+package section
 
 import (
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -18,7 +17,7 @@ var tenantName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?
 
 // tenants checks an issuer of several tenants. Whoever can make a tenant of their
 // own gets tokens from such an issuer, so that the tenants have to be listed.
-func (v validator) tenants(path string, i Issuer) {
+func (v Validator) tenants(path string, i Issuer) {
 	pattern := strings.Contains(i.Issuer, tenantMark)
 	rest := strings.Replace(i.Issuer, tenantMark, "", 1)
 	switch {
@@ -38,19 +37,16 @@ func (v validator) tenants(path string, i Issuer) {
 	}
 	for n, tenant := range i.Tenants {
 		if !tenantName.MatchString(tenant) {
-			v.Add(item(path+".tenants", n), "is not the name of a tenant: use letters, digits, '.', '_' and '-'; * is not a wildcard")
+			v.Add(Item(path+".tenants", n), "is not the name of a tenant: use letters, digits, '.', '_' and '-'; * is not a wildcard")
 		}
 		if slices.Index(i.Tenants, tenant) != n {
-			v.Add(item(path+".tenants", n), "is listed twice")
+			v.Add(Item(path+".tenants", n), "is listed twice")
 		}
 	}
 }
 
-// item is the path of a member of a list.
-func item(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
-
-// expand puts one issuer for each tenant in the place of an issuer of several.
-func (j *JWT) expand() {
+// Expand puts one issuer for each tenant in the place of an issuer of several.
+func (j *JWT) Expand() {
 	var all []Issuer
 	for _, i := range j.Issuers {
 		if !strings.Contains(i.Issuer, tenantMark) {

@@ -1,0 +1,123 @@
+package section
+
+import (
+	"fmt"
+	"iter"
+	"log/slog"
+	"reflect"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/idp"
+	"gatehouse/core/cache"
+	"gatehouse/core/setting"
+	"gatehouse/core/shared"
+)
+
+// Options are what every authenticator is built with.
+type Options struct {
+	// Log gets lines about what happens outside of requests.
+	Log *slog.Logger
+	// Calls is called after every call to an identity provider, which is named
+	// after the section that configures it.
+	Calls func(provider string, took time.Duration, err error)
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Builder makes authenticators, each once per content.
+type Builder struct {
+	options Options
+	parts   shared.Values[Part]
+}
+
+// NewBuilder makes a builder.
+func NewBuilder(o Options) *Builder { return &Builder{options: o} }
+
+// Parts are those in use.
+func (b *Builder) Parts() iter.Seq[*Part] { return b.parts.All() }
+
+// memo puts a cache in front of an authenticator.
+func (b *Builder) memo(next core.TokenAuthenticator, k shared.Key, limits Cache, ttl, negative setting.Seconds, o Outbound) (*cache.Memo, error) {
+	good, err := cache.NewMemory(cache.Limits{Entries: limits.MaxEntries, Bytes: limits.MaxBytes}, b.options.Now)
+	if err != nil {
+		return nil, err
+	}
+	bad, err := cache.NewMemory(cache.Limits{Entries: limits.MaxEntries, Bytes: limits.MaxBytes}, b.options.Now)
+	if err != nil {
+		return nil, err
+	}
+	return cache.New(cache.Options{
+		Next:        next,
+		Positive:    good,
+		Negative:    bad,
+		Digest:      string(k[:]),
+		TTL:         exactly(ttl),
+		NegativeTTL: exactly(negative),
+		Timeout:     callsPerToken * o.Timeout.Duration(),
+		MaxCalls:    max(minCalls, 2*o.MaxConcurrent),
+		Now:         b.options.Now,
+	})
+}
+
+const (
+	// callsPerToken is how many calls to a provider, one after the other,
+	// the result for one credential may take: discovery by two standards, and
+	// the key set.
+	callsPerToken = 3
+	// minCalls is how many unknown credentials may be looked at at once. Most
+	// of them wait for a provider, JWTs only for a processor.
+	minCalls = 1024
+)
+
+// trust is the text of the file with the trusted authorities, so that an
+// edited file makes another client.
+func (o Outbound) trust() (string, error) {
+	if o.CAFile == "" {
+		return "", nil
+	}
+	text, err := setting.ReadBounded(o.CAFile, setting.MaxDocument)
+	if err != nil {
+		return "", fmt.Errorf("http.ca_file: %w", err)
+	}
+	return string(text), nil
+}
+
+func (b *Builder) client(provider core.Kind, o Outbound) (*idp.Client, error) {
+	return idp.New(idp.Options{
+		Observe:            func(took time.Duration, err error) { b.options.Calls(string(provider), took, err) },
+		Timeout:            o.Timeout.Duration(),
+		MaxConcurrent:      o.MaxConcurrent,
+		CAFile:             o.CAFile,
+		InsecureSkipVerify: !o.SSLVerify,
+		Now:                b.options.Now,
+	})
+}
+
+// exactly keeps a zero from being read as "unset" by the packages that have
+// defaults of their own.
+func exactly(s setting.Seconds) time.Duration { return max(s.Duration(), time.Nanosecond) }
+
+// grants are where a section's credentials state roles and permissions. Paths that
+// are the section's default are a guess; gateways fill it in, so that a path that
+// somebody wrote cannot be told from it otherwise.
+func grants(section any, roles, permissions string) claims.Paths {
+	normal := func(name, text string) bool {
+		field, _ := reflect.TypeOf(section).FieldByName(name)
+		return field.Tag.Get("default") == text
+	}
+	return claims.Paths{
+		Roles: MustClaimPaths(roles), RolesGuessed: normal("RolesClaim", roles),
+		Permissions: MustClaimPaths(permissions), PermissionsGuessed: normal("PermissionsClaim", permissions),
+	}
+}
+
+// MustClaimPaths reads what validate has checked.
+func MustClaimPaths(list string) []core.ClaimPath {
+	paths, err := ClaimPaths(list)
+	if err != nil {
+		panic(err)
+	}
+	return paths
+}

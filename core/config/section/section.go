@@ -1,0 +1,54 @@
+// Package section has the parts of a configuration that accept one kind of
+// credential each: their settings, how they are checked, and the authenticator
+// that is built of them, behind its cache.
+package section
+
+import (
+	"gatehouse/core"
+	"gatehouse/core/authn"
+	"gatehouse/core/cache"
+	"gatehouse/core/shared"
+)
+
+// Section is the part of a configuration that accepts one kind of credential (a
+// row of core.Kinds). Each is a pointer field of Config under the kind's name.
+type Section interface {
+	Kind() core.Kind
+	// Places are where its credentials may sit, beside the places of bearer
+	// tokens.
+	Places() []core.Place
+	// JudgesBearer reports whether a bearer token can be such a credential.
+	JudgesBearer() bool
+	// Check reports what no single tag can say.
+	Check(v Validator)
+	// Build finds or makes the authenticator.
+	Build(b *Builder, limits Cache) (*Part, error)
+	// Refused returns why the authenticator cannot be made of these settings; no
+	// file is read and no secret is resolved.
+	Refused() error
+	// Principal reads whom a verified document speaks of, without any call.
+	Principal(b *Builder, document map[string]any, typ string) (*core.Principal, error)
+}
+
+// Part is the authenticator of a section behind its cache. Gates whose sections
+// have the same content share it.
+type Part struct {
+	*cache.Memo
+	Kind  core.Kind
+	Key   shared.Key
+	Route authn.Route // without By, which is the part
+	// Order is the place among the routes.
+	Order int
+	// Waiting names the issuers whose keys are not loaded; nil: there are none.
+	Waiting func() []string
+}
+
+// The order in which routes are asked, see Part.Order: a session token has a
+// prefix of its own; introspection accepts every token that no other route does,
+// or every JWT before it is verified locally.
+const (
+	sessionsFirst = iota
+	introspectionNext
+	jwtsNext
+	introspectionLast
+)
