@@ -18,13 +18,13 @@ const maxRepeats = 3
 func (e *Extractor) ambient(r *Request) (Credential, error) {
 	for _, p := range e.cookies {
 		if value, ok := p.single(r); ok && value != "" {
-			return checked(p.Name, value, "cookie "+p.Cookie)
+			return p.held(value)
 		} else if ok {
 			continue
 		}
 		values := httpsyntax.Cookies(r.cookieLines(), p.Cookie, p.Chunked)
 		if len(values) == 1 {
-			return checked(p.Name, values[0], "cookie "+p.Cookie)
+			return p.held(values[0])
 		}
 		if len(values) > 1 {
 			return p.oneOf(values)
@@ -46,11 +46,19 @@ func (p Place) single(r *Request) (value string, ok bool) {
 	return value, ok
 }
 
+// held is the credential in a cookie. One that cannot be a credential is an invalid
+// one: signing in replaces it, while 400 would lock the browser out.
+func (p Place) held(value string) (Credential, error) {
+	if fault := httpsyntax.CredentialFault(value, MaxCredential); fault != "" {
+		return Credential{}, fmt.Errorf("%w: the cookie %s %s", ErrInvalid, p.Cookie, fault)
+	}
+	return Credential{Place: p.Name, Value: value}, nil
+}
+
 // oneOf leaves out what no credential can be.
 func (p Place) oneOf(values []string) (Credential, error) {
 	values = slices.DeleteFunc(values, func(value string) bool {
-		_, err := checked(p.Name, value, p.Cookie)
-		return err != nil
+		return httpsyntax.CredentialFault(value, MaxCredential) != ""
 	})
 	if len(values) == 0 || len(values) > maxRepeats {
 		return Credential{}, fmt.Errorf("%w: the cookie %s is repeated, and %d of its values can be credentials, not 1 to %d", ErrInvalid, p.Cookie, len(values), maxRepeats)

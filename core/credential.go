@@ -212,14 +212,8 @@ func (e *Extractor) HoldsCookie(name string) bool {
 // checked admits only what a credential can be made of. Anything else would travel
 // on into a request to the identity provider.
 func checked(place PlaceName, value, where string) (Credential, error) {
-	if value == "" {
-		return Credential{}, badCredential("%s holds no credential", where)
-	}
-	if len(value) > MaxCredential {
-		return Credential{}, badCredential("%s is longer than %d bytes", where, MaxCredential)
-	}
-	if !httpsyntax.IsCredential(value) {
-		return Credential{}, badCredential("%s holds a character that no credential has", where)
+	if fault := httpsyntax.CredentialFault(value, MaxCredential); fault != "" {
+		return Credential{}, badCredential("%s %s", where, fault)
 	}
 	return Credential{Place: place, Value: value}, nil
 }

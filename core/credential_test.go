@@ -71,12 +71,12 @@ func TestDoubtfulCredentialIsRefused(t *testing.T) {
 		"next line after the credential":   {headers("Authorization", "Bearer a\u0085"), ErrBadRequest},
 		"vertical tab after the token":     {headers("X-Session-Token", "a\v"), ErrBadRequest},
 		"oversized bearer":                 {headers("Authorization", "Bearer "+strings.Repeat("a", MaxCredential+1)), ErrBadRequest},
-		"oversized cookie":                 {headers("Cookie", "jwt-token="+strings.Repeat("a", MaxCredential+1)), ErrBadRequest},
+		"oversized cookie":                 {headers("Cookie", "jwt-token="+strings.Repeat("a", MaxCredential+1)), ErrInvalid},
 		"empty authorization, good cookie": {headers("Authorization", "", "Cookie", "ory_kratos_session=s"), ErrBadRequest},
 		"bearer without a token":           {headers("Authorization", "Bearer ", "Cookie", "ory_kratos_session=s"), ErrBadRequest},
 		"list in authorization":            {headers("Authorization", "Bearer a, Bearer b"), ErrBadRequest},
 		"control character":                {headers("X-Session-Token", "a\x01b"), ErrBadRequest},
-		"header injection by cookie":       {headers("Cookie", "jwt-token=a\r\nX-User: root"), ErrBadRequest},
+		"header injection by cookie":       {headers("Cookie", "jwt-token=a\r\nX-User: root"), ErrInvalid},
 		"other scheme, good cookie":        {headers("Authorization", "Basic dTpw", "Cookie", "ory_kratos_session=s"), ErrMissing},
 		"underscore is not the header":     {headers("X_Session_Token", "a"), ErrMissing},
 		"cookie name is a prefix":          {headers("Cookie", "ory_kratos_session2=a; xory_kratos_session=b"), ErrMissing},
@@ -149,7 +149,7 @@ func TestTokenInSeveralCookies(t *testing.T) {
 			t.Errorf("%s is a credential: %v", name, !held)
 		}
 	}
-	if _, err := e.Extract(&Request{Header: headers("Cookie", "auth.0="+strings.Repeat("a", MaxCredential)+"; auth.1=a")}); !errors.Is(err, ErrBadRequest) {
+	if _, err := e.Extract(&Request{Header: headers("Cookie", "auth.0="+strings.Repeat("a", MaxCredential)+"; auth.1=a")}); !errors.Is(err, ErrInvalid) {
 		t.Errorf("too long in all: %v", err)
 	}
 }
@@ -214,5 +214,25 @@ func TestPlacesThatCannotBeToldApartAreRefused(t *testing.T) {
 		if e, err := NewExtractor(places...); err == nil {
 			t.Errorf("%s: %+v", name, e)
 		}
+	}
+}
+
+// A cookie is what a server or another site of the domain left in the browser. Its
+// user can do nothing about a 400, while signing in again replaces it.
+func TestMalformedCookieLocksNoBrowserOut(t *testing.T) {
+	g, _ := testGate(t, nil)
+	for _, cookies := range []string{
+		`ory_kratos_session="s"`, "ory_kratos_session=a b", "ory_kratos_session=a\\b", "ory_kratos_session=a,b", "ory_kratos_session=\x7f", "ory_kratos_session=caf\xe9",
+		"ory_kratos_session=a\x00b", "ory_kratos_session=" + strings.Repeat("a", MaxCredential+1), `jwt-token="t"`, "jwt-token=a\tb", "jwt-token=\u00e9",
+	} {
+		if d := g.Check(t.Context(), get("/private", "Cookie", cookies, "Accept", "text/html")); d.Status != 302 {
+			t.Errorf("%.30q: a browser gets %d, want the login page", cookies, d.Status)
+		}
+		if d := g.Check(t.Context(), get("/private", "Cookie", cookies)); d.Status != 401 || !strings.Contains(header(d, "WWW-Authenticate"), `error="invalid_token"`) {
+			t.Errorf("%.30q: a program gets %d %s", cookies, d.Status, header(d, "WWW-Authenticate"))
+		}
+	}
+	if d := g.Check(t.Context(), get("/private", "Authorization", "Bearer a b", "Accept", "text/html")); d.Status != 400 {
+		t.Errorf("a malformed header, which a program has sent, gets %d", d.Status)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -101,6 +102,19 @@ func IsCredential(text string) bool {
 		}
 	}
 	return text != ""
+}
+
+// CredentialFault says why a text can be no credential; empty: it can be one.
+func CredentialFault(text string, limit int) string {
+	switch {
+	case text == "":
+		return "holds no credential"
+	case len(text) > limit:
+		return fmt.Sprintf("is longer than %d bytes", limit)
+	case !IsCredential(text):
+		return "holds a character that no credential has"
+	}
+	return ""
 }
 
 // ScopeList joins the scopes that have the form of RFC 6749 section 3.3.
