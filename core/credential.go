@@ -1,24 +1,22 @@
 package core
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-
-	"gatehouse/core/httpsyntax"
-)
-
 // MaxCredential is the longest credential that is looked at, in bytes. It is
 // well above a JWT with a 4096-bit signature and below what nginx accepts as
 // one header line.
 const MaxCredential = 16 << 10
 
+// MaxRepeats is how many values of one cookie are looked at.
+const MaxRepeats = 3
+
 // Credential is what a client presented, not yet verified.
 type Credential struct {
 	Place PlaceName
 	Value string
+	// Explicit says that a program put it there on purpose. It counts beside an
+	// error, too: such a client has no use for a sign-in page.
+	Explicit bool
 	// Others are further values in the same place, all to be judged, too; or empty.
-	Others [maxRepeats - 1]string
+	Others [MaxRepeats - 1]string
 	// Parsed is what whoever chose the authenticator has parsed of Value, so
 	// that the authenticator does not parse it again; usually nil. It is
 	// derived from Value alone.
@@ -38,186 +36,9 @@ const (
 	TokenHeader   PlaceName = "token_header"   // header of its own that holds a bearer token
 )
 
-// Place is where a credential may sit in a request.
-//
-// A header is explicit: a program put the credential there on purpose. A cookie
-// is ambient: the browser sends it, whoever caused the request.
-type Place struct {
-	Name PlaceName
-	// Header that holds the credential; for a cookie empty.
-	Header string
-	// Scheme that stands before the credential in Header (RFC 9110 section
-	// 11.4), in any case; empty where the header holds nothing else.
-	Scheme string
-	// Cookie that holds the credential; for a header empty.
-	Cookie string
-	// Chunked tells that the cookie may come in several, name.0, name.1 and so on.
-	Chunked bool
-}
-
-// SessionTokenPlace is where native apps send session tokens of Ory Kratos.
-var SessionTokenPlace = Place{Name: SessionToken, Header: "X-Session-Token"}
-
-// BearerTokenPlace is where every gate looks for a token (RFC 6750 section 2.1).
-var BearerTokenPlace = Place{Name: BearerToken, Header: "Authorization", Scheme: "Bearer"}
-
-// Extractor finds the one credential that counts. An explicit credential
-// beats an ambient cookie, and a bad one never falls back to it: otherwise a
-// request forged across sites could choose which identity it runs under. For
-// the same reason "Authorization: Bearer" (RFC 6750 section 2.1) is looked at
-// always, also where nothing can verify what is in it.
-type Extractor struct {
-	headers []headerPlaces
-	cookies []Place
-}
-
-// headerPlaces are the places in one header, which differ by their scheme.
-type headerPlaces struct {
-	header string
-	places []Place
-}
-
-// NewExtractor looks at the given places beside "Authorization: Bearer". Of
-// cookies the first in this order counts.
-func NewExtractor(places ...Place) (*Extractor, error) {
-	e := &Extractor{headers: []headerPlaces{{BearerTokenPlace.Header, []Place{BearerTokenPlace}}}}
-	for _, p := range places {
-		if err := e.add(p); err != nil {
-			return nil, err
-		}
-	}
-	return e, nil
-}
-
-func (e *Extractor) add(p Place) error {
-	switch {
-	case (p.Header == "") == (p.Cookie == ""):
-		return fmt.Errorf("place %s: want a header or a cookie, and one of them", p.Name)
-	case p.Cookie != "" && e.HoldsCookie(p.Cookie):
-		return fmt.Errorf("place %s: the cookie %s already holds another credential", p.Name, p.Cookie)
-	case p.Cookie != "":
-		e.cookies = append(e.cookies, p)
-		return nil
-	}
-	for i := range e.headers {
-		h := &e.headers[i]
-		if strings.EqualFold(h.header, p.Header) {
-			h.places = append(h.places, p)
-			return h.distinct()
-		}
-		if httpsyntax.FoldEqual(h.header, p.Header) {
-			return fmt.Errorf("place %s: %s and %s are one header to many upstreams", p.Name, h.header, p.Header)
-		}
-	}
-	e.headers = append(e.headers, headerPlaces{p.Header, []Place{p}})
-	return nil
-}
-
-// distinct refuses a last place that cannot be distinguished from another one.
-func (h *headerPlaces) distinct() error {
-	last := h.places[len(h.places)-1]
-	for _, p := range h.places[:len(h.places)-1] {
-		if p.Scheme == "" || last.Scheme == "" || strings.EqualFold(p.Scheme, last.Scheme) {
-			return fmt.Errorf("place %s: the header %s already holds another credential", last.Name, h.header)
-		}
-	}
-	return nil
-}
-
-// Extract returns the credential of a request, ErrMissing when there is none
-// and ErrBadRequest when there is more than one or a malformed one.
-func (e *Extractor) Extract(r *Request) (Credential, error) {
-	explicit, found, err := e.explicit(r)
-	if err != nil || found {
-		return explicit, err
-	}
-	return e.ambient(r)
-}
-
-// explicit finds a credential in a header. found is true also where the
-// credential is bad, which keeps the cookies out of play.
-func (e *Extractor) explicit(r *Request) (c Credential, found bool, err error) {
-	where := ""
-	for i := range e.headers {
-		h := &e.headers[i]
-		value, lines := r.Lookup(h.header)
-		switch {
-		case lines == 0:
-			continue
-		case where != "":
-			return Credential{}, true, badCredential("both %s and %s are present", where, h.header)
-		case lines > 1:
-			return Credential{}, true, badCredential("%s is repeated", h.header)
-		}
-		where = h.header
-		if c, err = h.read(value); err != nil {
-			return Credential{}, true, err
-		}
-	}
-	return c, where != "", nil
-}
-
-// read takes the credential out of the header's one value. A scheme that no
-// place has is a credential that nothing here can verify: it counts as missing
-// and is explicit all the same.
-func (h *headerPlaces) read(value string) (Credential, error) {
-	value = strings.Trim(value, " \t") // RFC 9110 section 5.5
-	if p := h.places[0]; p.Scheme == "" {
-		return checked(p.Name, value, h.header)
-	}
-	scheme, token, _ := strings.Cut(value, " ")
-	if scheme == "" {
-		return Credential{}, badCredential("%s is empty", h.header)
-	}
-	for _, p := range h.places {
-		if strings.EqualFold(scheme, p.Scheme) {
-			return checked(p.Name, strings.TrimLeft(token, " "), h.header)
-		}
-	}
-	return Credential{}, fmt.Errorf("%w: the %s scheme is not %s", ErrMissing, h.header, h.schemes())
-}
-
-func (h *headerPlaces) schemes() string {
-	names := make([]string, len(h.places))
-	for i, p := range h.places {
-		names[i] = p.Scheme
-	}
-	return strings.Join(names, " or ")
-}
-
-// HeaderNames are the headers in which a credential may be, Cookie among them if it
-// may be in a cookie.
-func (e *Extractor) HeaderNames() []string {
-	var names []string
-	for i := range e.headers {
-		names = append(names, e.headers[i].header)
-	}
-	if len(e.cookies) > 0 {
-		names = append(names, "Cookie")
-	}
-	return names
-}
-
-// HoldsHeader reports whether a credential may sit in a header of this name, as
-// the most forgiving upstream reads it.
-func (e *Extractor) HoldsHeader(name string) bool {
-	return slices.ContainsFunc(e.headers, func(h headerPlaces) bool { return httpsyntax.FoldEqual(h.header, name) })
-}
-
-// HoldsCookie reports whether a credential may sit in a cookie of this name.
-func (e *Extractor) HoldsCookie(name string) bool {
-	return slices.ContainsFunc(e.cookies, func(p Place) bool { return p.Cookie == name || p.Chunked && httpsyntax.IsChunk(name, p.Cookie) })
-}
-
-// checked admits only what a credential can be made of. Anything else would travel
-// on into a request to the identity provider.
-func checked(place PlaceName, value, where string) (Credential, error) {
-	if fault := httpsyntax.CredentialFault(value, MaxCredential); fault != "" {
-		return Credential{}, badCredential("%s %s", where, fault)
-	}
-	return Credential{Place: place, Value: value}, nil
-}
-
-func badCredential(format string, args ...any) error {
-	return fmt.Errorf("%w: "+format, append([]any{ErrBadRequest}, args...)...)
+// Extractor finds the one credential of a request that counts. The error wraps
+// ErrMissing where there is none, and ErrBadRequest where there is more than one or a
+// malformed one.
+type Extractor interface {
+	Extract(r *Request) (Credential, error)
 }

@@ -15,7 +15,7 @@ type Options struct {
 	Path PathOptions
 	// Endpoints are what the gate answers itself.
 	Endpoints     []Endpoint
-	Extractor     *Extractor
+	Extractor     Extractor
 	Authenticator Authenticator
 	Policy        Policy
 	// ScopesRequired must all be held on every call that is not public.
@@ -263,8 +263,8 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 // mayLogIn reports whether logging in could help: the request did not come with a
 // credential that a program put there.
 func (g *Gate) mayLogIn(r *Request) bool {
-	_, found, err := g.options.Extractor.explicit(r)
-	return err == nil && !found
+	c, _ := g.options.Extractor.Extract(r)
+	return !c.Explicit
 }
 
 // redirect turns a refusal into a way to the login page. Cookies that the

@@ -1,4 +1,4 @@
-package core
+package core_test
 
 import (
 	"context"
@@ -8,9 +8,31 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	. "gatehouse/core"
+	"gatehouse/core/extract"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+// everywhere looks at every place there is.
+var everywhere = func() Extractor {
+	e, err := extract.New(
+		extract.Place{Name: SessionCookie, Cookie: "ory_kratos_session"}, extract.SessionTokenPlace, extract.Place{Name: TokenCookie, Cookie: "jwt-token"},
+	)
+	if err != nil {
+		panic(err)
+	}
+	return e
+}()
+
+func headers(pairs ...string) []Header {
+	var list []Header
+	for i := 0; i+1 < len(pairs); i += 2 {
+		list = append(list, Header{pairs[i], pairs[i+1]})
+	}
+	return list
+}
 
 // paths is a policy of exact paths.
 type paths map[string]rule
@@ -394,5 +416,25 @@ func TestRepeatedCookieIsRefusedByAnAuthenticatorOfOneValue(t *testing.T) {
 	d := gate.Check(context.Background(), &Request{Method: "GET", Target: "/private", Header: headers("Cookie", "jwt-token=good; jwt-token=other")})
 	if d.Outcome == Allow || d.Status != 401 {
 		t.Errorf("%+v", d)
+	}
+}
+
+// A cookie is what a server or another site of the domain left in the browser. Its
+// user can do nothing about a 400, while signing in again replaces it.
+func TestMalformedCookieLocksNoBrowserOut(t *testing.T) {
+	g, _ := testGate(t, nil)
+	for _, cookies := range []string{
+		`ory_kratos_session="s"`, "ory_kratos_session=a b", "ory_kratos_session=a\\b", "ory_kratos_session=a,b", "ory_kratos_session=\x7f", "ory_kratos_session=caf\xe9",
+		"ory_kratos_session=a\x00b", "ory_kratos_session=" + strings.Repeat("a", MaxCredential+1), `jwt-token="t"`, "jwt-token=a\tb", "jwt-token=\u00e9",
+	} {
+		if d := g.Check(t.Context(), get("/private", "Cookie", cookies, "Accept", "text/html")); d.Status != 302 {
+			t.Errorf("%.30q: a browser gets %d, want the login page", cookies, d.Status)
+		}
+		if d := g.Check(t.Context(), get("/private", "Cookie", cookies)); d.Status != 401 || !strings.Contains(header(d, "WWW-Authenticate"), `error="invalid_token"`) {
+			t.Errorf("%.30q: a program gets %d %s", cookies, d.Status, header(d, "WWW-Authenticate"))
+		}
+	}
+	if d := g.Check(t.Context(), get("/private", "Authorization", "Bearer a b", "Accept", "text/html")); d.Status != 400 {
+		t.Errorf("a malformed header, which a program has sent, gets %d", d.Status)
 	}
 }

@@ -522,7 +522,7 @@ func FuzzKeyCollision(f *testing.F) {
 		for _, c := range []core.Credential{{Place: core.PlaceName(place1), Value: value1}, {Place: core.PlaceName(place2), Value: value2}} {
 			p, err := m.AuthenticateToken(t.Context(), c)
 			if err != nil || p.Subject != string(c.Place) || p.ClientID != c.Value {
-				t.Fatalf("%q got %+v, %v", c, p, err)
+				t.Fatalf("%q in %q got %+v, %v", c.Value, c.Place, p, err)
 			}
 		}
 	})

@@ -14,6 +14,7 @@ import (
 	"gatehouse/core/authn"
 	"gatehouse/core/cache"
 	"gatehouse/core/config/section"
+	"gatehouse/core/extract"
 	"gatehouse/core/identity"
 	"gatehouse/core/login"
 	"gatehouse/core/permission/live"
@@ -146,7 +147,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 }
 
 // identity is what the upstream learns of a caller.
-func (c *Config) identity(extractor *core.Extractor, absent func(header, claims string)) (*identity.Headers, error) {
+func (c *Config) identity(extractor *extract.Extractor, absent func(header, claims string)) (*identity.Headers, error) {
 	options := identity.Options{Claims: c.UpstreamHeaders, Join: c.HeaderLists, TooLong: c.HeaderTooLong, Absent: absent, Strip: c.stripped(), Groups: section.MustClaimPaths(c.AuthenticatedGroupsClaim)}
 	if c.HideCredentials {
 		options.Hide = extractor
@@ -165,18 +166,18 @@ func (b *Builder) headerAbsent(header, claims string) {
 
 // Extractor looks everywhere a credential may sit that this configuration can
 // verify.
-func (c *Config) Extractor() (*core.Extractor, error) {
-	var places []core.Place
+func (c *Config) Extractor() (*extract.Extractor, error) {
+	var places []extract.Place
 	for _, s := range c.sections() {
 		places = append(places, s.Places()...)
 	}
 	if c.TokenCookie != "" {
-		places = append(places, core.Place{Name: core.TokenCookie, Cookie: c.TokenCookie, Chunked: true})
+		places = append(places, extract.Place{Name: core.TokenCookie, Cookie: c.TokenCookie, Chunked: true})
 	}
 	for _, h := range c.TokenHeaders {
-		places = append(places, core.Place{Name: core.TokenHeader, Header: h.Name, Scheme: h.Prefix})
+		places = append(places, extract.Place{Name: core.TokenHeader, Header: h.Name, Scheme: h.Prefix})
 	}
-	return core.NewExtractor(places...)
+	return extract.New(places...)
 }
 
 // stripped are the headers that no upstream gets from a client. Token headers are
@@ -184,7 +185,7 @@ func (c *Config) Extractor() (*core.Extractor, error) {
 func (c *Config) stripped() []string {
 	names := slices.Clone(c.StripHeaders)
 	for _, h := range c.TokenHeaders {
-		if !strings.EqualFold(h.Name, core.BearerTokenPlace.Header) { // that is left to hide_credentials
+		if !strings.EqualFold(h.Name, extract.BearerTokenPlace.Header) { // that is left to hide_credentials
 			names = append(names, h.Name)
 		}
 	}

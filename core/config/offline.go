@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"gatehouse/core"
+	"gatehouse/core/extract"
 )
 
 // GateWith returns the gate of a configuration with an authenticator and a
@@ -37,7 +38,7 @@ func (b *Builder) Principal(c *Config, kind core.Kind, document map[string]any, 
 // PlaceOf is where a client puts a credential of a kind: the first place of the
 // kind's section, else that of bearer tokens. It is not found where the
 // configuration accepts no such credential.
-func (c *Config) PlaceOf(kind core.Kind) (place core.Place, found bool) {
+func (c *Config) PlaceOf(kind core.Kind) (place extract.Place, found bool) {
 	for _, s := range c.sections() {
 		if s.Kind() != kind {
 			continue
@@ -45,7 +46,7 @@ func (c *Config) PlaceOf(kind core.Kind) (place core.Place, found bool) {
 		if places := s.Places(); len(places) > 0 {
 			return places[0], true
 		}
-		return core.BearerTokenPlace, s.JudgesBearer()
+		return extract.BearerTokenPlace, s.JudgesBearer()
 	}
-	return core.Place{}, false
+	return extract.Place{}, false
 }

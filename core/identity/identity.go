@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"gatehouse/core"
+	"gatehouse/core/extract"
 	"gatehouse/core/httpsyntax"
 	"maps"
 	"reflect"
@@ -21,7 +22,7 @@ type Headers struct {
 	// strip is every configured name plus the extra ones, in order.
 	strip []string
 	// hide knows the places that credentials are removed from; nil: they stay.
-	hide *core.Extractor
+	hide *extract.Extractor
 	// absent is told of headers without a value, and their claims.
 	absent func(header, claims string)
 	claims map[string]string
@@ -64,7 +65,7 @@ type Options struct {
 	// Strip are names that are removed from every request and never set.
 	Strip []string
 	// Hide, where given, removes credentials from what the upstream receives.
-	Hide *core.Extractor
+	Hide *extract.Extractor
 	// Groups are the claims that may hold the caller's groups, for plugins of
 	// the gateway itself; the first that is present counts. Empty: none. The
 	// name groupsHeader is then removed from every request.

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/core"
+	"gatehouse/core/extract"
 )
 
 // noPolicy holds the permissions of every caller.
@@ -48,10 +49,10 @@ func get(target string, pairs ...string) *core.Request {
 }
 
 // everywhere looks at every place there is.
-func everywhere(t *testing.T) *core.Extractor {
+func everywhere(t *testing.T) *extract.Extractor {
 	t.Helper()
-	e, err := core.NewExtractor(
-		core.Place{Name: core.SessionCookie, Cookie: "ory_kratos_session"}, core.SessionTokenPlace, core.Place{Name: core.TokenCookie, Cookie: "jwt-token"},
+	e, err := extract.New(
+		extract.Place{Name: core.SessionCookie, Cookie: "ory_kratos_session"}, extract.SessionTokenPlace, extract.Place{Name: core.TokenCookie, Cookie: "jwt-token"},
 	)
 	if err != nil {
 		t.Fatal(err)

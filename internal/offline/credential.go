@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/extract"
 )
 
 // identity is what the authenticator says of the caller.
@@ -70,7 +71,7 @@ func (g *Gate) withCredential(r *core.Request, who *identity) *core.Request {
 func (g *Gate) credentialHeader(kind core.Kind) []core.Header {
 	place, found := g.config.PlaceOf(kind)
 	if info, _ := kind.Info(); !found && len(info.Places) > 0 && info.Places[0] == core.BearerToken {
-		place, found = core.BearerTokenPlace, true
+		place, found = extract.BearerTokenPlace, true
 	}
 	switch {
 	case !found:

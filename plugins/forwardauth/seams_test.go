@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/coretest"
+	"gatehouse/core/extract"
 	"gatehouse/core/identity"
 	"gatehouse/plugins/forwardauth/settings"
 )
@@ -66,7 +67,7 @@ func gateOf(t *testing.T, by core.Authenticator, endpoints ...core.Endpoint) *ga
 	if err != nil {
 		t.Fatal(err)
 	}
-	extractor, err := core.NewExtractor()
+	extractor, err := extract.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/introspection"
 	"gatehouse/core/authn/jwt"
+	"gatehouse/core/extract"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
 )
@@ -43,9 +44,9 @@ const (
 
 var _ Section = (*Introspection)(nil)
 
-func (*Introspection) Kind() core.Kind      { return core.KindIntrospection }
-func (*Introspection) Places() []core.Place { return nil }
-func (*Introspection) JudgesBearer() bool   { return true }
+func (*Introspection) Kind() core.Kind         { return core.KindIntrospection }
+func (*Introspection) Places() []extract.Place { return nil }
+func (*Introspection) JudgesBearer() bool      { return true }
 
 func (i *Introspection) Check(v Validator) {
 	named := i.AuthMethod == string(introspection.AuthBasic) || i.AuthMethod == string(introspection.AuthPost)

@@ -10,6 +10,7 @@ import (
 	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/jwt"
+	"gatehouse/core/extract"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
 )
@@ -46,9 +47,9 @@ type Issuer struct {
 
 var _ Section = (*JWT)(nil)
 
-func (*JWT) Kind() core.Kind      { return core.KindJWT }
-func (*JWT) Places() []core.Place { return nil }
-func (*JWT) JudgesBearer() bool   { return true }
+func (*JWT) Kind() core.Kind         { return core.KindJWT }
+func (*JWT) Places() []extract.Place { return nil }
+func (*JWT) JudgesBearer() bool      { return true }
 
 func (j *JWT) Check(v Validator) { v.issuers(j.Issuers) }
 

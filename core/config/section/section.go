@@ -7,6 +7,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/authn"
 	"gatehouse/core/cache"
+	"gatehouse/core/extract"
 	"gatehouse/core/shared"
 )
 
@@ -16,7 +17,7 @@ type Section interface {
 	Kind() core.Kind
 	// Places are where its credentials may sit, beside the places of bearer
 	// tokens.
-	Places() []core.Place
+	Places() []extract.Place
 	// JudgesBearer reports whether a bearer token can be such a credential.
 	JudgesBearer() bool
 	// Check reports what no single tag can say.

@@ -7,6 +7,7 @@ import (
 	"gatehouse/core/authn"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/session"
+	"gatehouse/core/extract"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
 )
@@ -29,13 +30,13 @@ var _ Section = (*Session)(nil)
 
 func (*Session) Kind() core.Kind { return core.KindSession }
 
-func (s *Session) Places() []core.Place {
-	var places []core.Place
+func (s *Session) Places() []extract.Place {
+	var places []extract.Place
 	if s.CookieName != "" {
-		places = append(places, core.Place{Name: core.SessionCookie, Cookie: s.CookieName})
+		places = append(places, extract.Place{Name: core.SessionCookie, Cookie: s.CookieName})
 	}
 	if s.SessionToken {
-		places = append(places, core.SessionTokenPlace)
+		places = append(places, extract.SessionTokenPlace)
 	}
 	return places
 }

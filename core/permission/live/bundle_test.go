@@ -18,6 +18,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/coretest"
+	"gatehouse/core/extract"
 	"gatehouse/core/identity"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/report"
@@ -180,7 +181,7 @@ func run(t *testing.T, source, shadow Source) *running {
 		OnReload:     func(reload Reload) { r.reloads <- reload },
 		OnDifference: func(d Difference) { r.differences <- d },
 	})
-	extractor, err := core.NewExtractor()
+	extractor, err := extract.New()
 	if err != nil {
 		t.Fatal(err)
 	}
