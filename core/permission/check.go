@@ -14,6 +14,7 @@ import (
 	"gatehouse/core/permission/pathindex"
 	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/require"
 )
 
 // Compile checks each file by itself before it puts them together: a model that
@@ -146,7 +147,7 @@ func (a *activityCheck) check() {
 	if a.section == InPermission && a.Override {
 		a.problems.Add(a.part("override"), "an activity of a permission overrides nothing; leave override out")
 	}
-	if a.Require.empty() {
+	if a.Require.Empty() {
 		return
 	}
 	if a.section == InPublic {
@@ -205,7 +206,7 @@ func (a *activityCheck) checkRequirements() {
 			}
 		}
 	}
-	if problem := oneOfProblem(report.Quote(r.AAL), r.AAL, AssuranceLevels); r.AAL != "" && problem != "" {
+	if problem := oneOfProblem(report.Quote(r.AAL), r.AAL, require.AssuranceLevels); r.AAL != "" && problem != "" {
 		a.problems.Add(a.part("require.aal"), "%s", problem)
 	}
 	if r.MaxAge != 0 && !isAge(r.MaxAge) {
@@ -283,9 +284,6 @@ func (f *File) grantPlace(at report.Place, list, name string, i, grant int) repo
 }
 
 // --- what a value may be; each problem follows the value
-
-// AssuranceLevels are the values of Requirements.AAL, the least first.
-var AssuranceLevels = []string{"aal1", "aal2", "aal3"}
 
 func oneOfProblem(what, word string, known []string) string {
 	if slices.Contains(known, word) {

@@ -11,6 +11,7 @@ import (
 	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pathindex"
 	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/require"
 )
 
 // Options are what a table needs from outside. The zero value is ready.
@@ -240,8 +241,8 @@ func (c *compiler) activities() {
 		if a.Section == InAuthenticated || scope != "" {
 			c.table.activities[i].scopes = scopesFor(scope, &a.Require)
 		}
-		if !a.Require.empty() {
-			c.table.activities[i].require = newRequirements(&a.Require, c.parts[i].condition)
+		if !a.Require.Empty() {
+			c.table.activities[i].require = require.New(&a.Require, c.parts[i].condition)
 		}
 		c.entries[i] = pathindex.Entry{Methods: a.Methods, Hosts: a.Hosts, Path: c.parts[i].path}
 	}
@@ -294,7 +295,7 @@ func (c *compiler) enoughScopes() []string {
 }
 
 // scopesFor lists the scopes that would be enough for an activity.
-func scopesFor(enough string, r *Requirements) []string {
+func scopesFor(enough string, r *require.Requirements) []string {
 	var scopes []string
 	add := func(s string) {
 		if s != "" && !slices.Contains(scopes, s) {

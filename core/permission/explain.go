@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission/condition"
+	"gatehouse/core/permission/require"
 )
 
 // What package inspect needs to take a decision apart. Activities are numbered as
@@ -65,13 +66,13 @@ func (t *Table) Checks(activity int, call *core.Call, p *core.Principal) []Check
 		return nil
 	}
 	var checks []Check
-	for _, part := range r.parts() {
+	for _, part := range partsOf(r) {
 		c := Check{Name: part.name, Want: part.want, Err: core.ErrMissing}
 		if p != nil {
-			c.Err = part.requirements.check(call, p, nil, t.now())
+			c.Err = part.Check(call, p, nil, t.now())
 		}
-		if part.condition != nil {
-			c.Reads = part.condition.Reads(call, p)
+		if part.Condition != nil {
+			c.Reads = part.Condition.Reads(call, p)
 		}
 		checks = append(checks, c)
 	}
@@ -81,19 +82,20 @@ func (t *Table) Checks(activity int, call *core.Call, p *core.Principal) []Check
 // requirementPart is one requirement alone.
 type requirementPart struct {
 	name, want string
-	requirements
+	require.Compiled
 }
 
-func (r *requirements) parts() []requirementPart {
+func partsOf(r *require.Compiled) []requirementPart {
+	only := func(r require.Requirements) require.Compiled { return require.Compiled{Requirements: r} }
 	all := []requirementPart{
-		{"credentials", strings.Join(r.Credentials, " or "), requirements{Requirements: Requirements{Credentials: r.Credentials}}},
-		{"all_scopes", strings.Join(r.AllScopes, " and "), requirements{Requirements: Requirements{AllScopes: r.AllScopes}}},
-		{"any_scope", strings.Join(r.AnyScope, " or "), requirements{Requirements: Requirements{AnyScope: r.AnyScope}}},
-		{"when", r.When, requirements{Requirements{When: r.When}, r.condition}},
-		{"aal", r.AAL, requirements{Requirements: Requirements{AAL: r.AAL}}},
-		{"max_age", ShortDuration(r.MaxAge), requirements{Requirements: Requirements{MaxAge: r.MaxAge}}},
+		{"credentials", strings.Join(r.Credentials, " or "), only(require.Requirements{Credentials: r.Credentials})},
+		{"all_scopes", strings.Join(r.AllScopes, " and "), only(require.Requirements{AllScopes: r.AllScopes})},
+		{"any_scope", strings.Join(r.AnyScope, " or "), only(require.Requirements{AnyScope: r.AnyScope})},
+		{"when", r.When, require.Compiled{Requirements: require.Requirements{When: r.When}, Condition: r.Condition}},
+		{"aal", r.AAL, only(require.Requirements{AAL: r.AAL})},
+		{"max_age", ShortDuration(r.MaxAge), only(require.Requirements{MaxAge: r.MaxAge})},
 	}
-	return slices.DeleteFunc(all, func(p requirementPart) bool { return p.empty() })
+	return slices.DeleteFunc(all, func(p requirementPart) bool { return p.Empty() })
 }
 
 // ShortDuration writes a duration without the parts that are zero: 15m.

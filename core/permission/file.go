@@ -2,11 +2,11 @@ package permission
 
 import (
 	"strings"
-	"time"
 
 	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/require"
 )
 
 // File is a part of a table: plain data, read from text or built by code. The
@@ -68,7 +68,7 @@ type Activity struct {
 	PathPlace report.Place
 	// Hosts is empty when the activity covers every host.
 	Hosts   []string
-	Require Requirements
+	Require require.Requirements
 	// Override takes the activity out of the order of sections.
 	Override bool
 
@@ -81,25 +81,6 @@ type Activity struct {
 
 // AnyMethod in an activity stands for every method.
 const AnyMethod = pattern.AnyMethod
-
-// Requirements are what a call needs in addition to the permission. All that are
-// set must hold; the zero value requires nothing.
-type Requirements struct {
-	AllScopes []string
-	AnyScope  []string
-	// AAL is the least assurance level, such as "aal2".
-	AAL string
-	// MaxAge is the greatest age of the authentication.
-	MaxAge time.Duration
-	// Credentials are the kinds of authentication that are good enough.
-	Credentials []string
-	// When is a CEL condition.
-	When string
-}
-
-func (r *Requirements) empty() bool {
-	return len(r.AllScopes)+len(r.AnyScope)+len(r.Credentials) == 0 && r.AAL == "" && r.MaxAge == 0 && r.When == ""
-}
 
 // String writes an activity in the short form of the file format.
 func (a *Activity) String() string {
@@ -139,9 +120,9 @@ func (a *Activity) compileCondition(path *pattern.Path) (*condition.Condition, [
 	return condition.Compile(a.Require.When, path)
 }
 
-// ConditionReadsPath reports whether the condition reads named groups of the
+// conditionReadsPath reports whether the condition reads named groups of the
 // path, so that its meaning depends on the path regex too.
-func (a *Activity) ConditionReadsPath() bool {
+func (a *Activity) conditionReadsPath() bool {
 	if a.Require.When == "" {
 		return false
 	}
@@ -151,6 +132,14 @@ func (a *Activity) ConditionReadsPath() bool {
 	}
 	c, problems := a.compileCondition(path)
 	return len(problems) == 0 && c.ReadsPath()
+}
+
+// Demand is what the activity requires, for a comparison with another.
+func (a *Activity) Demand() require.Demand {
+	if a.conditionReadsPath() {
+		return require.Demand{Requirements: &a.Require, Path: a.Path}
+	}
+	return require.Demand{Requirements: &a.Require}
 }
 
 // OwnedActivity is an activity together with what it belongs to.

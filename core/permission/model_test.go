@@ -11,6 +11,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/tablefile"
 )
 
@@ -36,13 +37,13 @@ func TestModelBuiltByCodeIsCheckedWholly(t *testing.T) {
 			{Name: ""}, {Name: "role:x"}, {Name: long},
 		},
 		Authenticated: []permission.Activity{
-			{Methods: []string{"ANY"}, Path: "/c", Require: permission.Requirements{
+			{Methods: []string{"ANY"}, Path: "/c", Require: require.Requirements{
 				AllScopes: []string{"a b"}, AnyScope: []string{"s", "s"}, AAL: "aal4", MaxAge: -time.Second,
 				Credentials: []string{"jwt", "password"}, When: "claims.x ==",
 			}},
-			{Methods: []string{"GET"}, Path: "/(?P<id>.*)", Require: permission.Requirements{When: "path.user == '7'"}},
+			{Methods: []string{"GET"}, Path: "/(?P<id>.*)", Require: require.Requirements{When: "path.user == '7'"}},
 		},
-		Public: []permission.Activity{{Methods: []string{"GET"}, Path: "/d", Require: permission.Requirements{AAL: "aal1"}}},
+		Public: []permission.Activity{{Methods: []string{"GET"}, Path: "/d", Require: require.Requirements{AAL: "aal1"}}},
 		Roles:  []permission.Role{{Name: " clerk", Grants: []permission.Grant{{Name: "q"}, {Name: "q"}}}, {Name: "\xff"}},
 		Scopes: []permission.Scope{{Name: "s", Grants: []permission.Grant{{Name: "clerk", Role: true}}}},
 	}, nil)
@@ -117,7 +118,7 @@ func TestModelThatIsChangedAfterParsingIsCompiledAsItIs(t *testing.T) {
 func TestTableDoesNotChangeWithItsModel(t *testing.T) {
 	file := &permission.File{Authenticated: []permission.Activity{{
 		Methods: []string{"GET"}, Path: "/a", Hosts: []string{"api.example.com"},
-		Require: permission.Requirements{AllScopes: []string{"s"}, Credentials: []string{"jwt"}},
+		Require: require.Requirements{AllScopes: []string{"s"}, Credentials: []string{"jwt"}},
 	}}}
 	table, err := compileAtNoon(file)
 	if err != nil {
@@ -289,12 +290,12 @@ func (g *modelMaker) activities(s permission.Section) []permission.Activity {
 	return list
 }
 
-func (g *modelMaker) requirements(path string) permission.Requirements {
+func (g *modelMaker) requirements(path string) require.Requirements {
 	conditions := []string{"", "", "claims.x == 'y'", "headers['x-a'] == \"b\"", "host == 'a.test'", "method\n== 'GET'", "claims.n > 3"}
 	if strings.Contains(path, "?P<id>") {
 		conditions = append(conditions, "path.id == 'a'")
 	}
-	r := permission.Requirements{
+	r := require.Requirements{
 		AllScopes:   g.some(1, scopeNames, badNames...),
 		AnyScope:    g.some(2, scopeNames, badNames...),
 		AAL:         g.pick([]string{"", "aal1", "aal2"}, "aal9", "AAL1"),

@@ -10,6 +10,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission/idset"
 	"gatehouse/core/permission/pathindex"
+	"gatehouse/core/permission/require"
 )
 
 // Table is a compiled permission table. It is immutable and safe for
@@ -40,8 +41,8 @@ type compiledActivity struct {
 	section    Section
 	override   bool
 	permission permissionID
-	require    *requirements // nil for none
-	scopes     []string      // that would be enough
+	require    *require.Compiled // nil for none
+	scopes     []string          // that would be enough
 	name       string
 }
 
@@ -229,7 +230,7 @@ func (a *Access) Public() bool { return a.public }
 // whose condition does not hold is opened by none.
 func (a *Access) Scopes(call *core.Call, p *core.Principal) []string {
 	for _, activity := range a.decides {
-		if activity.scopes != nil && !activity.require.ruledOut(call, p) {
+		if activity.scopes != nil && !activity.require.RuledOut(call, p) {
 			return activity.scopes
 		}
 	}
@@ -278,4 +279,33 @@ func (a *Access) lacksPlain() error {
 
 func (t *Table) lacks(a *compiledActivity) error {
 	return &core.InsufficientScope{Scopes: a.scopes, Detail: "permission " + t.permissions[a.permission] + " is not granted"}
+}
+
+// allows decides one activity for one principal. Logging in again is asked
+// for last: it would be in vain where something else is missing too.
+func (a *compiledActivity) allows(t *Table, call *core.Call, p *core.Principal) error {
+	if a.section == InPermission && !t.holds(p, a.permission) {
+		// A permission would be in vain where the condition does not hold.
+		if a.require != nil {
+			if err := a.require.CheckOthers(call, p); err != nil {
+				return err
+			}
+		}
+		return t.lacks(a)
+	}
+	if a.require == nil {
+		return nil
+	}
+	return a.require.Check(call, p, a.scopes, t.now())
+}
+
+// rank orders refusals by how little is left to be done.
+func rank(err error) int {
+	switch err.(type) {
+	case *core.StepUp:
+		return 2
+	case *core.InsufficientScope:
+		return 1
+	}
+	return 0
 }

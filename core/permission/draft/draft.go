@@ -12,6 +12,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/tablefile"
 )
 
@@ -168,7 +169,7 @@ func activities(list []*Activity, c tablefile.Comments) []permission.Activity {
 	all := make([]permission.Activity, len(list))
 	for i, a := range list {
 		all[i] = permission.Activity{Methods: a.Methods, Path: a.Path, Override: a.Override,
-			Require: permission.Requirements{AllScopes: a.AllScopes, AnyScope: a.AnyScope}}
+			Require: require.Requirements{AllScopes: a.AllScopes, AnyScope: a.AnyScope}}
 		c.Activities[&all[i]] = a.Comment
 	}
 	return all

@@ -14,6 +14,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/strictyaml"
 )
 
@@ -299,7 +300,7 @@ func (p *parser) who(n *yaml.Node) (c Caller) {
 		case "kind":
 			c.Kind = core.Kind(p.OneOf(e.Value, "who: kind", core.KindNames()))
 		case "aal":
-			c.AAL = p.OneOf(e.Value, "who: aal", permission.AssuranceLevels)
+			c.AAL = p.OneOf(e.Value, "who: aal", require.AssuranceLevels)
 		case "authenticated_ago":
 			c.AuthenticatedAgo = p.Duration(e.Value, "who: authenticated_ago")
 		case "claims":

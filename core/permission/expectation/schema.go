@@ -5,7 +5,7 @@ import (
 	"maps"
 
 	"gatehouse/core"
-	"gatehouse/core/permission"
+	"gatehouse/core/permission/require"
 )
 
 // schema is a fragment of a JSON Schema (draft 2020-12).
@@ -58,4 +58,4 @@ func whoSchema() schema {
 
 func kindSchema() schema { return oneOf(core.KindNames()...) }
 
-func levelSchema() schema { return oneOf(permission.AssuranceLevels...) }
+func levelSchema() schema { return oneOf(require.AssuranceLevels...) }

@@ -2,7 +2,7 @@ package tablefile
 
 import (
 	"gatehouse/core"
-	"gatehouse/core/permission"
+	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/strictyaml"
 )
 
@@ -49,7 +49,7 @@ var publicKeys = strictyaml.Keys{activityKeys[0], activityKeys[1], activityKeys[
 var requireKeys = strictyaml.Keys{
 	{Name: "all_scopes", Schema: nonEmptyListOf(text("A scope.")), Doc: "Scopes that the token must all carry, whatever else it may."},
 	{Name: "any_scope", Schema: nonEmptyListOf(text("A scope.")), Doc: "Scopes of which the token must carry at least one."},
-	{Name: "aal", Schema: oneOf(permission.AssuranceLevels...), Doc: "The least authenticator assurance level. A credential that states none fails."},
+	{Name: "aal", Schema: oneOf(require.AssuranceLevels...), Doc: "The least authenticator assurance level. A credential that states none fails."},
 	{Name: "max_age", Schema: text("A duration such as 90s, 15m or 12h."),
 		Doc: "The greatest age of the authentication, in whole seconds. A credential that does not say when its user authenticated fails."},
 	{Name: "credentials", Schema: nonEmptyListOf(oneOf(core.KindNames()...)), Doc: "The kinds of authentication that are good enough."},

@@ -12,6 +12,7 @@ import (
 	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/strictyaml"
 )
 
@@ -262,7 +263,7 @@ func (p *parser) hosts(n *yaml.Node, what string) []string {
 
 // requirements also returns the node of the condition, which can be checked
 // only when the path is known.
-func (p *parser) requirements(n *yaml.Node, what string) (r permission.Requirements, when *yaml.Node) {
+func (p *parser) requirements(n *yaml.Node, what string) (r require.Requirements, when *yaml.Node) {
 	what += ": require"
 	entries := p.Fixed(n, what, requireKeys)
 	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
@@ -276,7 +277,7 @@ func (p *parser) requirements(n *yaml.Node, what string) (r permission.Requireme
 		case "any_scope":
 			r.AnyScope = p.scopeList(e.Value, what)
 		case "aal":
-			r.AAL = p.OneOf(e.Value, what, permission.AssuranceLevels)
+			r.AAL = p.OneOf(e.Value, what, require.AssuranceLevels)
 		case "max_age":
 			r.MaxAge = p.Duration(e.Value, what)
 		case "credentials":

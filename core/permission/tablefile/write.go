@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/names"
+	"gatehouse/core/permission/require"
 )
 
 // Comments stand above parts of a file. Text from anywhere stays inside of them.
@@ -125,7 +126,7 @@ func activity(a *permission.Activity) *yaml.Node {
 // isShort reports whether a path can stand behind its methods in one text.
 func isShort(path string) bool { return !strings.Contains(path, " ") && !strings.HasPrefix(path, ",") }
 
-func requirements(r *permission.Requirements) *yaml.Node {
+func requirements(r *require.Requirements) *yaml.Node {
 	n := newMapping()
 	addTexts(n, "all_scopes", r.AllScopes)
 	addTexts(n, "any_scope", r.AnyScope)

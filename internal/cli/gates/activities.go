@@ -10,6 +10,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
+	"gatehouse/core/permission/require"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
@@ -149,7 +150,7 @@ func (v *verdict) opening(c *analysis.Class, by []int) {
 	alone := slices.Contains(by, v.activity)
 	for _, i := range by {
 		other := &v.Rules[i]
-		if i == v.activity || alone && analysis.Weaker(demand(own), demand(other)) == analysis.Yes {
+		if i == v.activity || alone && require.Weaker(own.Demand(), other.Demand()) == require.Yes {
 			continue
 		}
 		text := fmt.Sprintf("via %s: %s, such as %s", other.Owner(), tables.Describe(other), c.Witness.String())
@@ -160,11 +161,6 @@ func (v *verdict) opening(c *analysis.Class, by []int) {
 			v.others = append(v.others, text)
 		}
 	}
-}
-
-func demand(r *permission.OwnedActivity) analysis.Demand {
-	area := analysis.Area{OwnedActivity: *r}
-	return area.Demand()
 }
 
 func (v *verdict) conclude(classes int, tooLarge bool) {
@@ -269,7 +265,7 @@ func (g *Gate) admitsAny(ctx context.Context, r *core.Request, rule *permission.
 }
 
 // cannotMeet is why no credential of the kind that a caller has meets a requirement.
-func (g *Gate) cannotMeet(need *permission.Requirements, p *core.Principal) error {
+func (g *Gate) cannotMeet(need *require.Requirements, p *core.Principal) error {
 	switch {
 	case p == nil:
 	case len(need.Credentials) > 0 && !slices.Contains(need.Credentials, string(p.Kind)):

@@ -6,6 +6,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/require"
 	"gatehouse/internal/cli/terminal"
 )
 
@@ -25,7 +26,7 @@ func Describe(r *permission.OwnedActivity) string {
 }
 
 // Requirements writes everything that an activity requires on one line.
-func Requirements(r *permission.Requirements) string {
+func Requirements(r *require.Requirements) string {
 	var parts []string
 	add := func(name string, list []string, word string) {
 		if len(list) > 0 {

@@ -1,27 +1,27 @@
 package diff
 
 import (
-	"gatehouse/core/permission/analysis"
 	"slices"
 
 	"gatehouse/core"
+	"gatehouse/core/permission/require"
 )
 
 // compareDemands says what becomes of callers when the ways into a call are
 // replaced by others.
-func compareDemands(was, is []analysis.Demand) []Direction {
+func compareDemands(was, is []require.Demand) []Direction {
 	was, is = withoutChoices(was), withoutChoices(is)
 	in, out := met(is, was), met(was, is)
 	switch {
-	case in == analysis.Yes && out == analysis.Yes:
+	case in == require.Yes && out == require.Yes:
 		return nil
-	case in == analysis.No && out == analysis.No:
+	case in == require.No && out == require.No:
 		return []Direction{LetsIn, ShutsOut}
-	case in == analysis.No && out == analysis.Unknown, in == analysis.No && out == analysis.Yes:
+	case in == require.No && out == require.Unknown, in == require.No && out == require.Yes:
 		return []Direction{LetsIn}
-	case out == analysis.No && in == analysis.Yes:
+	case out == require.No && in == require.Yes:
 		return []Direction{ShutsOut}
-	case out == analysis.No:
+	case out == require.No:
 		return []Direction{MayDiffer, ShutsOut}
 	}
 	return []Direction{MayDiffer}
@@ -30,8 +30,8 @@ func compareDemands(was, is []analysis.Demand) []Direction {
 // withoutChoices writes each choice of scopes and of kinds out as demands of
 // their own. What is left has one least caller who meets it, so that whoever
 // meets one of several demands is compared with each of them alone.
-func withoutChoices(list []analysis.Demand) []analysis.Demand {
-	var plain []analysis.Demand
+func withoutChoices(list []require.Demand) []require.Demand {
+	var plain []require.Demand
 	for _, d := range list {
 		kinds := d.Credentials
 		if len(kinds) == 0 {
@@ -48,7 +48,7 @@ func withoutChoices(list []analysis.Demand) []analysis.Demand {
 			for _, kind := range kinds {
 				one := *d.Requirements
 				one.AllScopes, one.AnyScope, one.Credentials = scopes, nil, []string{kind}
-				plain = append(plain, analysis.Demand{Requirements: &one, Path: d.Path})
+				plain = append(plain, require.Demand{Requirements: &one, Path: d.Path})
 			}
 		}
 	}
@@ -56,12 +56,12 @@ func withoutChoices(list []analysis.Demand) []analysis.Demand {
 }
 
 // met reports whether whoever meets one of list meets one of others too.
-func met(list, others []analysis.Demand) analysis.Truth {
-	all := analysis.Yes
+func met(list, others []require.Demand) require.Truth {
+	all := require.Yes
 	for _, d := range list {
-		one := analysis.No
+		one := require.No
 		for _, o := range others {
-			one = max(one, analysis.Weaker(o, d))
+			one = max(one, require.Weaker(o, d))
 		}
 		all = min(all, one)
 	}
@@ -69,15 +69,15 @@ func met(list, others []analysis.Demand) analysis.Truth {
 }
 
 // least leaves out the demands that another one makes needless.
-func least(list []analysis.Demand) []analysis.Demand {
-	var kept []analysis.Demand
+func least(list []require.Demand) []require.Demand {
+	var kept []require.Demand
 	for i, d := range list {
 		needless := false
 		for j, o := range list {
-			if i == j || analysis.Weaker(o, d) != analysis.Yes {
+			if i == j || require.Weaker(o, d) != require.Yes {
 				continue
 			}
-			needless = needless || analysis.Weaker(d, o) != analysis.Yes || j < i
+			needless = needless || require.Weaker(d, o) != require.Yes || j < i
 		}
 		if !needless {
 			kept = append(kept, d)
@@ -86,7 +86,7 @@ func least(list []analysis.Demand) []analysis.Demand {
 	return kept
 }
 
-func keys(list []analysis.Demand) []string {
+func keys(list []require.Demand) []string {
 	out := make([]string, len(list))
 	for i, d := range list {
 		out[i] = d.Key()

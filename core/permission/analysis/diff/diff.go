@@ -13,6 +13,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/require"
 )
 
 // Version is one side of a comparison.
@@ -388,12 +389,12 @@ func (d *differ) compare(call analysis.Call, methods []string, older, newer []*a
 		for _, direction := range directions {
 			d.note(Change{Who: p.who, Direction: direction, Witness: call, Methods: methods, Old: p.deciders(older, 0), New: p.deciders(newer, 1)})
 		}
-		opened = opened || p.who.Name == "" && len(directions) > 0 && len(is) == 1 && analysis.Weaker(is[0], free) == analysis.Yes
+		opened = opened || p.who.Name == "" && len(directions) > 0 && len(is) == 1 && require.Weaker(is[0], free) == require.Yes
 	}
 }
 
 // free is the demand that everybody meets.
-var free = analysis.Demand{Requirements: &permission.Requirements{}}
+var free = require.Demand{Requirements: &require.Requirements{}}
 
 // concerned are those for whom the activities can make a difference: nobody in
 // particular, and whoever holds one of their permissions.
@@ -416,11 +417,11 @@ func (d *differ) concerned(lists ...[]*analysis.Area) []*person {
 
 // may lists what a person must meet to make a call: nothing (nil) where the
 // person may not, whatever they meet.
-func (p *person) may(deciding []*analysis.Area, version int) []analysis.Demand {
-	var open []analysis.Demand
+func (p *person) may(deciding []*analysis.Area, version int) []require.Demand {
+	var open []require.Demand
 	for _, a := range deciding {
 		if a.Section == permission.InPublic {
-			return []analysis.Demand{free}
+			return []require.Demand{free}
 		}
 		if p.granted(a, version) {
 			open = append(open, a.Demand())

@@ -9,6 +9,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
+	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/tablefile"
 )
 
@@ -62,13 +63,13 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 	}
 	for i, a := range list {
 		for j, b := range list {
-			implied := analysis.Yes
+			implied := require.Yes
 			for k := range callers {
 				if meets[j][k] && !meets[i][k] {
-					implied = analysis.No
+					implied = require.No
 				}
 			}
-			if got := analysis.Weaker(a.Demand(), b.Demand()); got != implied {
+			if got := require.Weaker(a.Demand(), b.Demand()); got != implied {
 				t.Errorf("%+v weaker than %+v: %d, want %d", a.Require, b.Require, got, implied)
 			}
 		}
@@ -76,35 +77,35 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 }
 
 func TestCompareDemands(t *testing.T) {
-	need := func(list ...permission.Requirements) (demands []analysis.Demand) {
+	need := func(list ...require.Requirements) (demands []require.Demand) {
 		for i := range list {
-			demands = append(demands, analysis.Demand{Requirements: &list[i]})
+			demands = append(demands, require.Demand{Requirements: &list[i]})
 		}
 		return demands
 	}
-	when := func(text string) []analysis.Demand {
-		return []analysis.Demand{{Requirements: &permission.Requirements{When: text}}}
+	when := func(text string) []require.Demand {
+		return []require.Demand{{Requirements: &require.Requirements{When: text}}}
 	}
 	for _, tt := range []struct {
-		was, is []analysis.Demand
+		was, is []require.Demand
 		want    string
 	}{
 		{nil, nil, "[]"},
-		{nil, []analysis.Demand{free}, "[lets_in]"},
-		{[]analysis.Demand{free}, nil, "[shuts_out]"},
+		{nil, []require.Demand{free}, "[lets_in]"},
+		{[]require.Demand{free}, nil, "[shuts_out]"},
 		{when("a"), when("a"), "[]"},
 		{when("a"), when("b"), "[may_differ]"},
-		{when("a"), []analysis.Demand{free}, "[lets_in]"},
-		{[]analysis.Demand{free}, when("a"), "[shuts_out]"},
+		{when("a"), []require.Demand{free}, "[lets_in]"},
+		{[]require.Demand{free}, when("a"), "[shuts_out]"},
 		{when("a"), append(when("a"), when("b")...), "[may_differ]"},
-		{need(permission.Requirements{AAL: "aal2"}), need(permission.Requirements{MaxAge: time.Minute}), "[lets_in shuts_out]"},
+		{need(require.Requirements{AAL: "aal2"}), need(require.Requirements{MaxAge: time.Minute}), "[lets_in shuts_out]"},
 		// A choice may be written as two activities.
-		{need(permission.Requirements{AnyScope: []string{"a", "b"}}),
-			need(permission.Requirements{AllScopes: []string{"a"}}, permission.Requirements{AllScopes: []string{"b"}}), "[]"},
-		{need(permission.Requirements{Credentials: []string{"jwt", "session"}}),
-			need(permission.Requirements{Credentials: []string{"jwt"}}, permission.Requirements{Credentials: []string{"session"}}), "[]"},
-		{need(permission.Requirements{}),
-			need(permission.Requirements{Credentials: []string{"jwt"}}, permission.Requirements{Credentials: []string{"session"}}), "[shuts_out]"},
+		{need(require.Requirements{AnyScope: []string{"a", "b"}}),
+			need(require.Requirements{AllScopes: []string{"a"}}, require.Requirements{AllScopes: []string{"b"}}), "[]"},
+		{need(require.Requirements{Credentials: []string{"jwt", "session"}}),
+			need(require.Requirements{Credentials: []string{"jwt"}}, require.Requirements{Credentials: []string{"session"}}), "[]"},
+		{need(require.Requirements{}),
+			need(require.Requirements{Credentials: []string{"jwt"}}, require.Requirements{Credentials: []string{"session"}}), "[shuts_out]"},
 	} {
 		if got := fmt.Sprint(compareDemands(tt.was, tt.is)); got != tt.want {
 			t.Errorf("%v to %v: %s, want %s", keys(tt.was), keys(tt.is), got, tt.want)

@@ -6,6 +6,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/require"
 )
 
 // unreachable looks for an activity that decides no call.
@@ -67,7 +68,7 @@ func ofOneOwner(a, b *analysis.Area) bool {
 // implies reports whether every caller who meets the requirements of b meets those
 // of a. Conditions that are written differently do not imply each other.
 func implies(a, b *analysis.Area) bool {
-	return analysis.Weaker(a.Demand(), b.Demand()) == analysis.Yes
+	return require.Weaker(a.Demand(), b.Demand()) == require.Yes
 }
 
 // grants reports whether every caller who has the scopes that an activity requires

@@ -1,11 +1,10 @@
-package analysis
+package require
 
 import (
 	"fmt"
 	"slices"
 
 	"gatehouse/core"
-	"gatehouse/core/permission"
 )
 
 // Truth is the result of a comparison that is not always possible.
@@ -20,23 +19,10 @@ const (
 
 // Demand is what an activity requires.
 type Demand struct {
-	*permission.Requirements
+	*Requirements
 	// Path is set where the condition reads the named groups of the path: then
 	// the same condition may mean something else behind another regex.
 	Path string
-}
-
-// Demand is what the activity requires.
-func (a *Area) Demand() Demand {
-	if a.ConditionReadsPath() {
-		return Demand{&a.Require, a.Path}
-	}
-	return Demand{&a.Require, ""}
-}
-
-// Empty reports whether nothing is required.
-func (d Demand) Empty() bool {
-	return len(d.AllScopes)+len(d.AnyScope)+len(d.Credentials) == 0 && d.AAL == "" && d.MaxAge == 0 && d.When == ""
 }
 
 // Weaker reports whether every caller who meets b meets a too. Conditions that
@@ -54,7 +40,7 @@ func Weaker(a, b Demand) Truth {
 	return Unknown
 }
 
-func weakerScopes(a, b *permission.Requirements) bool {
+func weakerScopes(a, b *Requirements) bool {
 	allA, anyA := scopes(a)
 	allB, anyB := scopes(b)
 	if !within(allA, allB) {
@@ -65,14 +51,14 @@ func weakerScopes(a, b *permission.Requirements) bool {
 }
 
 // scopes returns all_scopes and any_scope, where a choice of one is none.
-func scopes(r *permission.Requirements) (all, any []string) {
+func scopes(r *Requirements) (all, any []string) {
 	if len(r.AnyScope) == 1 {
 		return append(slices.Clone(r.AllScopes), r.AnyScope...), nil
 	}
 	return r.AllScopes, r.AnyScope
 }
 
-func weakerAuthentication(a, b *permission.Requirements) bool {
+func weakerAuthentication(a, b *Requirements) bool {
 	switch {
 	case a.AAL > b.AAL: // aal1 < aal2 < aal3, and none is ""
 		return false

@@ -1,4 +1,6 @@
-package permission
+// Package require holds what a call needs beside a permission: checked for one
+// caller, and compared with what another activity requires.
+package require
 
 import (
 	"fmt"
@@ -11,42 +13,49 @@ import (
 	"gatehouse/core/permission/report"
 )
 
-// allows decides one activity for one principal. Logging in again is asked
-// for last: it would be in vain where something else is missing too.
-func (a *compiledActivity) allows(t *Table, call *core.Call, p *core.Principal) error {
-	if a.section == InPermission && !t.holds(p, a.permission) {
-		// A permission would be in vain where the condition does not hold.
-		if a.require != nil {
-			if err := a.require.checkOthers(call, p); err != nil {
-				return err
-			}
-		}
-		return t.lacks(a)
-	}
-	if a.require == nil {
-		return nil
-	}
-	return a.require.check(call, p, a.scopes, t.now())
+// Requirements are what a call needs in addition to the permission. All that are
+// set must hold; the zero value requires nothing.
+type Requirements struct {
+	AllScopes []string
+	AnyScope  []string
+	// AAL is the least assurance level, such as "aal2".
+	AAL string
+	// MaxAge is the greatest age of the authentication.
+	MaxAge time.Duration
+	// Credentials are the kinds of authentication that are good enough.
+	Credentials []string
+	// When is a CEL condition.
+	When string
 }
 
-// requirements are compiled requirements.
-type requirements struct {
+// Empty reports whether nothing is required.
+func (r *Requirements) Empty() bool {
+	return len(r.AllScopes)+len(r.AnyScope)+len(r.Credentials) == 0 && r.AAL == "" && r.MaxAge == 0 && r.When == ""
+}
+
+// AssuranceLevels are the values of Requirements.AAL, the least first.
+var AssuranceLevels = []string{"aal1", "aal2", "aal3"}
+
+// Compiled are compiled requirements.
+type Compiled struct {
 	Requirements
-	condition *condition.Condition
+	Condition *condition.Condition
 }
 
-// newRequirements copies, so that a later change to the model does not reach the
+// New copies, so that a later change to the model does not reach the
 // table.
-func newRequirements(r *Requirements, c *condition.Condition) *requirements {
-	compiled := &requirements{*r, c}
+func New(r *Requirements, c *condition.Condition) *Compiled {
+	compiled := &Compiled{*r, c}
 	for _, list := range []*[]string{&compiled.AllScopes, &compiled.AnyScope, &compiled.Credentials} {
 		*list = slices.Clone(*list)
 	}
 	return compiled
 }
 
-func (r *requirements) check(call *core.Call, p *core.Principal, enough []string, now time.Time) error {
-	if err := r.checkOthers(call, p); err != nil {
+// Check returns nil when a principal meets everything; enough are the scopes that
+// a refusal for a scope names.
+func (r *Compiled) Check(call *core.Call, p *core.Principal, enough []string, now time.Time) error {
+	if err := r.CheckOthers(call, p); err != nil {
 		return err
 	}
 	if err := r.checkScopes(p, enough); err != nil {
@@ -55,25 +64,25 @@ func (r *requirements) check(call *core.Call, p *core.Principal, enough []string
 	return r.checkStepUp(p, now)
 }
 
-// checkOthers checks what neither a scope nor another sign-in changes.
-func (r *requirements) checkOthers(call *core.Call, p *core.Principal) error {
+// CheckOthers checks what neither a scope nor another sign-in changes.
+func (r *Compiled) CheckOthers(call *core.Call, p *core.Principal) error {
 	if len(r.Credentials) > 0 && !slices.Contains(r.Credentials, string(p.Kind)) {
 		return fmt.Errorf("%w: the credential is of kind %s, and only %s will do", core.ErrForbidden, p.Kind, strings.Join(r.Credentials, ", "))
 	}
 	return r.checkCondition(call, p)
 }
 
-// ruledOut reports whether no scope opens a call, whatever the caller has beside.
+// RuledOut reports whether no scope opens a call, whatever the caller has beside.
 // The principal is nil where there is none yet: then only what the call itself
 // contradicts is ruled out.
-func (r *requirements) ruledOut(call *core.Call, p *core.Principal) bool {
+func (r *Compiled) RuledOut(call *core.Call, p *core.Principal) bool {
 	switch {
 	case r == nil:
 		return false
 	case p != nil:
-		return r.checkOthers(call, p) != nil
+		return r.CheckOthers(call, p) != nil
 	}
-	return r.When != "" && (r.condition == nil || r.condition.RuledOut(call))
+	return r.When != "" && (r.Condition == nil || r.Condition.RuledOut(call))
 }
 
 func (r *Requirements) checkScopes(p *core.Principal, enough []string) error {
@@ -89,14 +98,14 @@ func (r *Requirements) checkScopes(p *core.Principal, enough []string) error {
 	return nil
 }
 
-func (r *requirements) checkCondition(call *core.Call, p *core.Principal) error {
+func (r *Compiled) checkCondition(call *core.Call, p *core.Principal) error {
 	switch {
 	case r.When == "":
 		return nil
-	case r.condition == nil: // a condition that was not compiled cannot hold
+	case r.Condition == nil: // a condition that was not compiled cannot hold
 		return fmt.Errorf("%w: condition %s was not compiled", core.ErrForbidden, report.Quote(r.When))
 	}
-	return r.condition.Holds(call, p)
+	return r.Condition.Holds(call, p)
 }
 
 // clockSkew is how far ahead an identity provider's clock may be.
@@ -121,14 +130,3 @@ func (r *Requirements) checkStepUp(p *core.Principal, now time.Time) error {
 
 // level orders assurance levels; one that is not known is below all.
 func level(aal string) int { return slices.Index(AssuranceLevels, aal) }
-
-// rank orders refusals by how little is left to be done.
-func rank(err error) int {
-	switch err.(type) {
-	case *core.StepUp:
-		return 2
-	case *core.InsufficientScope:
-		return 1
-	}
-	return 0
-}
