@@ -133,7 +133,7 @@ func (f refusal) decision(r *Request, err error) Decision {
 	header, later := responseHeaders(problemType), (*Later)(nil)
 	if (f.status == http.StatusTooManyRequests || f.status == http.StatusServiceUnavailable) && errors.As(err, &later) {
 		seconds := max(1, int((later.Wait+time.Second-1)/time.Second))
-		header = append(header, Header{"Retry-After", strconv.Itoa(seconds)})
+		header = append(header, Header{Name: "Retry-After", Value: strconv.Itoa(seconds)})
 	}
 	return Decision{
 		Outcome: Deny,
@@ -153,7 +153,7 @@ const refusalHeaders = 2
 // responseHeaders go on what Gatehouse itself responds. A cache that kept a
 // refusal or a login redirect would serve it to the next user.
 func responseHeaders(contentType string) []Header {
-	return []Header{{"Content-Type", contentType}, {"Cache-Control", "no-store"}}
+	return []Header{{Name: "Content-Type", Value: contentType}, {Name: "Cache-Control", Value: "no-store"}}
 }
 
 // Scheme names what a client without a credential should bring.

@@ -255,7 +255,7 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 		}
 	}
 	if f.status == http.StatusUnauthorized || f.code != "" {
-		d.Header = append(d.Header, Header{"WWW-Authenticate", g.challenge(call, f, err, scopes)})
+		d.Header = append(d.Header, Header{Name: "WWW-Authenticate", Value: g.challenge(call, f, err, scopes)})
 	}
 	return d
 }
@@ -272,7 +272,7 @@ func (g *Gate) mayLogIn(r *Request) bool {
 func redirect(d Decision, location string) Decision {
 	d.Status = http.StatusFound
 	d.Header = append(responseHeaders("text/plain; charset=utf-8"), d.Header[refusalHeaders:]...)
-	d.Header = append(d.Header, Header{"Location", location})
+	d.Header = append(d.Header, Header{Name: "Location", Value: location})
 	d.Body = []byte("Sign in to continue.\n")
 	return d
 }

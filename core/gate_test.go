@@ -29,7 +29,7 @@ var everywhere = func() Extractor {
 func headers(pairs ...string) []Header {
 	var list []Header
 	for i := 0; i+1 < len(pairs); i += 2 {
-		list = append(list, Header{pairs[i], pairs[i+1]})
+		list = append(list, Header{Name: pairs[i], Value: pairs[i+1]})
 	}
 	return list
 }
@@ -74,7 +74,7 @@ func (userID) Upstream(_ context.Context, _ *Call, p *Principal, _ Policy) (Upst
 	if p == nil {
 		return Upstream{Strip: []string{"X-User-Id"}}, nil
 	}
-	return Upstream{Set: []Header{{"X-User-Id", p.Subject}}}, nil
+	return Upstream{Set: []Header{{Name: "X-User-Id", Value: p.Subject}}}, nil
 }
 func (userID) Disguised(*Request) (string, bool) { return "", false }
 

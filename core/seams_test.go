@@ -65,7 +65,7 @@ func tlsHost(t *testing.T, g *Gate) *httptest.Server {
 		request := &Request{Method: r.Method, Target: r.RequestURI, Host: r.Host}
 		for name, values := range r.Header {
 			for _, value := range values {
-				request.Header = append(request.Header, Header{name, value})
+				request.Header = append(request.Header, Header{Name: name, Value: value})
 			}
 		}
 		request.AskTLS = func() (*ClientTLS, error) { return &ClientTLS{Chain: r.TLS.PeerCertificates}, nil }
@@ -236,7 +236,7 @@ func (f refreshing) Authenticate(_ context.Context, _ *Call, c Credential) (Auth
 func (refreshing) ResponseHeaders() []string { return []string{"Set-Cookie"} }
 
 func TestRefreshedCookieGoesToTheClient(t *testing.T) {
-	cookie := Header{"Set-Cookie", "sid=new; Secure; HttpOnly"}
+	cookie := Header{Name: "Set-Cookie", Value: "sid=new; Secure; HttpOnly"}
 	for value, want := range map[string]int{"live": 0, "dead": 302} {
 		g, _ := testGate(t, func(o *Options) { o.Authenticator = refreshing{cookie} })
 		d := g.Check(context.Background(), get("/private", "Cookie", "ory_kratos_session="+value, "Accept", "text/html"))
@@ -251,7 +251,7 @@ func TestRefreshedCookieGoesToTheClient(t *testing.T) {
 			t.Errorf("the redirect is %v", d.Header)
 		}
 	}
-	for _, bad := range []Header{{"Set-Cookie", "sid=a\r\nX-Admin: 1"}, {"Set-Cookie: a", "b"}, {"", "x"}, {"X-Not-Named", "x"}} {
+	for _, bad := range []Header{{Name: "Set-Cookie", Value: "sid=a\r\nX-Admin: 1"}, {Name: "Set-Cookie: a", Value: "b"}, {Name: "", Value: "x"}, {Name: "X-Not-Named", Value: "x"}} {
 		g, _ := testGate(t, func(o *Options) { o.Authenticator = refreshing{bad} })
 		for _, value := range []string{"live", "dead"} {
 			d := g.Check(context.Background(), get("/private", "Cookie", "ory_kratos_session="+value))
@@ -266,13 +266,13 @@ func TestRefreshedCookieGoesToTheClient(t *testing.T) {
 type rotating struct{ refreshing }
 
 func (rotating) Refresh(context.Context, *Call, Credential) (Authentication, error) {
-	return Authentication{ResponseHeader: []Header{{"Set-Cookie", "second"}}}, fmt.Errorf("%w: signed out", ErrInvalid)
+	return Authentication{ResponseHeader: []Header{{Name: "Set-Cookie", Value: "second"}}}, fmt.Errorf("%w: signed out", ErrInvalid)
 }
 
 // The cookie of the first call has replaced the client's already.
 func TestRefreshedCookieSurvivesAStepUp(t *testing.T) {
 	g, _ := testGate(t, func(o *Options) {
-		o.Authenticator = rotating{refreshing{Header{"Set-Cookie", "first"}}}
+		o.Authenticator = rotating{refreshing{Header{Name: "Set-Cookie", Value: "first"}}}
 		o.Policy = paths{"GET /private": {err: &StepUp{AAL: "aal2"}}}
 	})
 	d := g.Check(context.Background(), get("/private", "Cookie", "ory_kratos_session=live"))
@@ -294,7 +294,7 @@ func (e echo) Respond(_ context.Context, call *Call, body []byte) (Response, err
 	if call.Query() == "panic" {
 		panic("boom")
 	}
-	header := []Header{{"Content-Type", "text/plain"}}
+	header := []Header{{Name: "Content-Type", Value: "text/plain"}}
 	if call.Query() == "inject" {
 		header[0].Value = "a\r\nX-Admin: 1"
 	}
