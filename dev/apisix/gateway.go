@@ -58,6 +58,9 @@ type Options struct {
 	// default 60 s. RespawnDelay is the pause before a runner that ended is
 	// started again; default 3 s.
 	ReadTimeout, RespawnDelay time.Duration
+	// WorkerStart is how long new workers take, at a reload, until they start the
+	// next runner; default 300 ms.
+	WorkerStart time.Duration
 	// Now tells the time; default [time.Now].
 	Now func() time.Time
 }
@@ -66,6 +69,7 @@ func (o Options) withDefaults() Options {
 	o.Listen = cmp.Or(o.Listen, "127.0.0.1:9080")
 	o.ReadTimeout = cmp.Or(o.ReadTimeout, 60*time.Second)
 	o.RespawnDelay = cmp.Or(o.RespawnDelay, 3*time.Second)
+	o.WorkerStart = cmp.Or(o.WorkerStart, 300*time.Millisecond)
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if o.RunnerBinary != "" && len(o.RunnerCommand) == 0 {
 		o.RunnerCommand = append([]string{absolute(o.RunnerBinary)}, o.RunnerArgs...)
@@ -99,6 +103,7 @@ type Gateway struct {
 	enabled   map[string]bool
 	loaded    os.FileInfo // of apisix.yaml as it is served
 	process   *managedRunner
+	ending    sync.WaitGroup // of runners before this one
 	stopWatch func()
 	stopped   bool
 }
@@ -235,9 +240,9 @@ func (g *Gateway) RunnerPID() int {
 	return g.process.PID()
 }
 
-// Reload is what "apisix reload" does: the configuration is read again and a
-// new runner takes the place of the old one, while the shared memory with its
-// tokens stays. A changed apisix.yaml alone needs no Reload.
+// Reload is what "apisix reload" does: the configuration is read again, the runner
+// is told to end, new workers start, and only then a new runner. The shared memory
+// with its tokens stays. A changed apisix.yaml alone needs no Reload.
 func (g *Gateway) Reload() error {
 	if _, err := g.load(); err != nil {
 		return err
@@ -247,7 +252,10 @@ func (g *Gateway) Reload() error {
 	if g.stopped {
 		return errors.New("the gateway is stopped")
 	}
-	g.retireRunner()
+	if old := g.retired(); old != nil {
+		g.ending.Go(func() { old.Stop(runnerGrace) })
+		time.Sleep(g.opts.WorkerStart)
+	}
 	return g.startRunner()
 }
 
@@ -269,7 +277,10 @@ func (g *Gateway) Stop() error {
 		defer cancel()
 		err = g.server.Shutdown(ctx)
 	}
-	g.retireRunner()
+	if runner := g.retired(); runner != nil {
+		runner.Stop(runnerGrace)
+	}
+	g.ending.Wait()
 	if g.tmp != "" {
 		err = errors.Join(err, os.RemoveAll(g.tmp))
 	}

@@ -2,6 +2,7 @@ package apisix
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -60,6 +61,7 @@ func (g *Gateway) startRunner() error {
 		return nil
 	}
 	m := &managedRunner{ended: make(chan struct{}, 1)}
+	before, _ := os.Lstat(g.runner.socket) // of the runner that ends
 	listed := slices.Concat(g.opts.Env, g.state.Load().config.referenced)
 	process, err := child.Start(child.Spec{
 		Path: command[0], Args: command[1:], Dir: cmp.Or(g.opts.Dir, filepath.Dir(g.opts.Config)),
@@ -73,7 +75,7 @@ func (g *Gateway) startRunner() error {
 	}
 	m.Child = process
 	g.process = m
-	g.awaitRunner(m)
+	g.awaitRunner(m, before)
 	return nil
 }
 
@@ -95,13 +97,12 @@ const (
 	startPause = 5 * time.Millisecond
 )
 
-// awaitRunner waits until the runner listens.
-func (g *Gateway) awaitRunner(m *managedRunner) {
+// awaitRunner waits until the runner listens, on another socket than the one before.
+func (g *Gateway) awaitRunner(m *managedRunner, before os.FileInfo) {
 	limit := time.After(startLimit)
 	for {
-		conn, err := net.Dial("unix", g.runner.socket)
+		err := tryRunner(g.runner.socket, before)
 		if err == nil {
-			_ = conn.Close()
 			return
 		}
 		select {
@@ -115,18 +116,36 @@ func (g *Gateway) awaitRunner(m *managedRunner) {
 	}
 }
 
+var errOldSocket = errors.New("the socket is still that of the runner before")
+
+func tryRunner(socket string, before os.FileInfo) error {
+	now, err := os.Lstat(socket)
+	switch {
+	case err != nil:
+		return err
+	case before != nil && os.SameFile(before, now) && before.ModTime().Equal(now.ModTime()):
+		return errOldSocket
+	}
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
 // runnerGrace is what APISIX gives a runner between SIGTERM and SIGKILL.
 const runnerGrace = time.Second
 
-// retireRunner closes the idle connections first: a runner may wait for them.
-func (g *Gateway) retireRunner() {
+// retired is the runner, which is from now on to end, or nil. The idle connections
+// are closed first: new workers have none, and a runner may wait for them.
+func (g *Gateway) retired() *managedRunner {
 	if g.runner != nil {
 		g.runner.forget()
 	}
-	if g.process == nil {
-		return
+	runner := g.process
+	if runner != nil {
+		runner.retired.Store(true)
+		g.process = nil
 	}
-	g.process.retired.Store(true)
-	g.process.Stop(runnerGrace)
-	g.process = nil
+	return runner
 }

@@ -30,6 +30,9 @@ type runnerClient struct {
 
 	mu   sync.Mutex
 	idle []idleConn
+	// workers counts how often they were replaced: connections of those before do
+	// not become idle ones of theirs.
+	workers int
 }
 
 type idleConn struct {
@@ -54,7 +57,7 @@ func (c *runnerClient) call(x *exchange, e *extPlugin) (*decision, error) {
 
 // withConn returns a connection to the pool only after success.
 func withConn[T any](c *runnerClient, work func(net.Conn) (T, error)) (T, error) {
-	conn, err := c.get()
+	conn, workers, err := c.get()
 	if err != nil {
 		var none T
 		return none, err
@@ -64,7 +67,7 @@ func withConn[T any](c *runnerClient, work func(net.Conn) (T, error)) (T, error)
 		_ = conn.Close()
 		return result, err
 	}
-	c.put(conn)
+	c.put(conn, workers)
 	return result, nil
 }
 
@@ -193,50 +196,50 @@ func (c *runnerClient) receive(conn net.Conn, want byte) ([]byte, error) {
 }
 
 // get takes the connection that was used last and is still open, or dials.
-func (c *runnerClient) get() (net.Conn, error) {
+func (c *runnerClient) get() (_ net.Conn, workers int, err error) {
 	for {
-		conn, ok := c.pop()
-		if !ok {
-			break
-		}
-		if c.now().Sub(conn.since) < idleTimeout && isOpen(conn.Conn) {
-			return conn.Conn, nil
+		conn, workers, ok := c.pop()
+		switch {
+		case !ok:
+			dialed, err := net.DialTimeout("unix", c.socket, connectTimeout)
+			if err != nil {
+				return nil, 0, fmt.Errorf("failed to connect to the runner: %w", err)
+			}
+			return dialed, workers, nil
+		case c.now().Sub(conn.since) < idleTimeout && isOpen(conn.Conn):
+			return conn.Conn, workers, nil
 		}
 		_ = conn.Close()
 	}
-	conn, err := net.DialTimeout("unix", c.socket, connectTimeout)
-	if err != nil {
-		return nil, fmt.Errorf("failed to connect to the runner: %w", err)
-	}
-	return conn, nil
 }
 
-func (c *runnerClient) pop() (idleConn, bool) {
+func (c *runnerClient) pop() (_ idleConn, workers int, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.idle) == 0 {
-		return idleConn{}, false
+		return idleConn{}, c.workers, false
 	}
 	last := len(c.idle) - 1
 	conn := c.idle[last]
 	c.idle = slices.Delete(c.idle, last, last+1)
-	return conn, true
+	return conn, c.workers, true
 }
 
-func (c *runnerClient) put(conn net.Conn) {
+func (c *runnerClient) put(conn net.Conn, workers int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.idle) >= maxIdle {
+	if len(c.idle) >= maxIdle || workers != c.workers {
 		_ = conn.Close()
 		return
 	}
 	c.idle = append(c.idle, idleConn{conn, c.now()})
 }
 
-// forget closes the idle connections.
+// forget closes the idle connections, also those that are in use now once they are.
 func (c *runnerClient) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.workers++
 	for _, conn := range c.idle {
 		_ = conn.Close()
 	}

@@ -3,6 +3,7 @@ package apisix
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,6 +56,74 @@ func (r *rig) reload(t *testing.T) {
 	}
 	if r.RunnerPID() == old {
 		t.Fatal("the runner was not replaced")
+	}
+}
+
+// clients send one request after another, and count the responses by status.
+type clients struct {
+	mu     sync.Mutex
+	status map[string]int
+	stop   func()
+}
+
+func startClients(t *testing.T, g *Gateway, path string) *clients {
+	t.Helper()
+	c := &clients{status: map[string]int{}}
+	ended := make(chan struct{})
+	var running sync.WaitGroup
+	for range 4 {
+		running.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				got, err := trySend(g, request("GET", path))
+				if err != nil {
+					got = &response{status: err.Error()}
+				}
+				c.mu.Lock()
+				c.status[got.status]++
+				c.mu.Unlock()
+			}
+		})
+	}
+	c.stop = sync.OnceFunc(func() { close(ended); running.Wait() })
+	t.Cleanup(c.stop)
+	return c
+}
+
+func (c *clients) count() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.status)
+}
+
+func (c *clients) right() int { return c.count()[statusLine(401)] }
+
+// TestReloadUnderLoad: the new workers start the next runner when the old one has been
+// told to end. The stock runner removes its socket at once.
+func TestReloadUnderLoad(t *testing.T) {
+	for _, role := range []string{"stock", "ours"} {
+		t.Run(role, func(t *testing.T) {
+			r := start(t, role, denyThenAllow)
+			c := startClients(t, r.Gateway, "/guarded")
+			for range 3 {
+				before := c.right()
+				eventually(t, "right responses between the reloads", func() bool { return c.right() > before+50 })
+				r.reload(t)
+			}
+			c.stop()
+			got := c.count()
+			wrong := len(got) - 1
+			if role == "stock" && got[statusLine(503)] == 0 {
+				t.Errorf("%v: no request was refused, the test does not show the gap", got)
+			}
+			if role == "ours" && wrong != 0 {
+				t.Errorf("%v, want 401 only", got)
+			}
+		})
 	}
 }
 
@@ -334,13 +403,6 @@ func startExternal(t *testing.T, role, socket string) (stop func()) {
 		_, _ = process.Wait()
 	})
 	t.Cleanup(stop)
-	client := newRunnerClient(socket, time.Second, newTokens(time.Now), time.Now)
-	eventually(t, "the external runner", func() bool {
-		conn, err := client.get()
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	})
+	eventually(t, "the external runner", func() bool { return tryRunner(socket, nil) == nil })
 	return stop
 }

@@ -35,7 +35,7 @@ type Listener struct {
 	err  error
 }
 
-var _ net.Listener = (*Listener)(nil)
+var _ Socket = (*Listener)(nil)
 
 // fresh is the name under which a socket is made, in the folder of its path. It
 // is short because the path of a socket is.
@@ -154,6 +154,23 @@ func (l *Listener) Removed() bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
+// Current reports whether the path leads to this socket.
+func (l *Listener) Current() bool {
+	now, err := os.Lstat(l.path)
+	return err == nil && os.SameFile(l.file, now)
+}
+
+// backlogTime is how long a withdrawn socket waits for a client that was about to
+// connect. Those that have connected are accepted at once.
+const backlogTime = 20 * time.Millisecond
+
+// Withdraw removes the socket's file, unless it is another server's by now, and
+// lets Accept return what waits on the socket, for a moment.
+func (l *Listener) Withdraw() {
+	l.remove()
+	_ = l.SetDeadline(time.Now().Add(backlogTime)) // fails on a closed socket only
+}
+
 // Close removes the socket's file, unless it is another server's by now, and
 // stops listening. It does so once: afterwards the path may lead to a successor
 // with the same inode.
@@ -163,13 +180,19 @@ func (l *Listener) Close() error {
 }
 
 func (l *Listener) close() error {
+	l.remove()
+	return l.UnixListener.Close()
+}
+
+// remove may be called while the socket is open: until then its inode is not used
+// again.
+func (l *Listener) remove() {
 	if unlock, err := lockFolder(filepath.Dir(l.path)); err == nil {
 		defer unlock()
 	}
-	if now, err := os.Lstat(l.path); err == nil && os.SameFile(l.file, now) {
+	if l.Current() {
 		_ = os.Remove(l.path)
 	}
-	return l.UnixListener.Close()
 }
 
 // lockTime is how long another process may hold the lock on a folder. It needs it

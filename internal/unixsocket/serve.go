@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -14,7 +16,8 @@ type Connection interface {
 	// Serve responds to calls until the client hangs up. It returns after a call
 	// during which the server began to stop; see [Server.Stopping].
 	Serve(context.Context)
-	// CloseIdle closes the connection if no call is open on it.
+	// CloseIdle closes the connection if no call is open on it and none waits; see
+	// [Waits].
 	CloseIdle()
 	Close() error
 }
@@ -28,6 +31,10 @@ type Server struct {
 	Limit int
 	// Grace is how long open calls may take after the stop.
 	Grace time.Duration
+	// Linger is how long after the stop, within Grace, connections are accepted
+	// and calls served as before, while the path of the listener still leads to it:
+	// for gateways that end a server before they start its successor.
+	Linger time.Duration
 	// Failed gets every error of accepting a connection, Full every connection
 	// over the limit, Cut whether calls are cut off because Grace is over. Each
 	// is for the log.
@@ -36,24 +43,57 @@ type Server struct {
 
 	stopping atomic.Bool
 	mu       sync.Mutex
-	conns    map[Connection]struct{}
+	conns    map[Connection]time.Time // when they were accepted
 	open     sync.WaitGroup
 }
 
 // Serve accepts connections until ctx ends, which is a graceful stop and no error:
-// the listener is closed, idle connections are too, open calls get the time of
+// after the time of Linger the path is given up, what clients have connected to
+// until then is accepted, idle connections are closed, open calls get the rest of
 // Grace, then their contexts end and their connections are closed.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+func (s *Server) Serve(ctx context.Context, l Socket) error {
 	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	accepting, withdrawn := context.WithCancel(calls)
+	defer withdrawn()
+	var end time.Time // of Grace
 	defer context.AfterFunc(ctx, func() {
+		end = time.Now().Add(s.Grace)
+		s.linger(l)
 		s.stopping.Store(true)
-		l.Close()
+		l.Withdraw()
+		withdrawn()
 	})()
-	err := s.accept(ctx, calls, l)
+	err := s.accept(accepting, calls, l)
+	if err == nil {
+		<-accepting.Done() // end is set
+	} else {
+		end = time.Now().Add(s.Grace)
+	}
 	l.Close()
-	s.drain(cancel)
+	s.drain(cancel, time.Until(end))
 	return err
+}
+
+// Socket is a [Listener].
+type Socket interface {
+	net.Listener
+	// Current reports whether the path of the socket still leads to it.
+	Current() bool
+	// Withdraw removes the path, unless it is another server's by now. Accept then
+	// returns what clients have connected to before, and after that an error that
+	// wraps [os.ErrDeadlineExceeded].
+	Withdraw()
+}
+
+// lingerCheck is how often a server that lingers looks whether its path has been
+// taken over.
+const lingerCheck = 5 * time.Millisecond
+
+func (s *Server) linger(l Socket) {
+	for end := time.Now().Add(s.Linger); time.Now().Before(end) && l.Current(); {
+		time.Sleep(lingerCheck)
+	}
 }
 
 // Stopping reports whether the server is to stop.
@@ -62,6 +102,7 @@ func (s *Server) Stopping() bool { return s.stopping.Load() }
 // longestPause is the longest wait after a connection could not be accepted.
 const longestPause = time.Second
 
+// accept returns nil when the listener is withdrawn and nothing waits on it.
 func (s *Server) accept(ctx, calls context.Context, l net.Listener) error {
 	wait := time.Duration(0)
 	for {
@@ -70,7 +111,7 @@ func (s *Server) accept(ctx, calls context.Context, l net.Listener) error {
 		case err == nil:
 			wait = 0
 			s.start(calls, c)
-		case ctx.Err() != nil:
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
@@ -114,9 +155,9 @@ func (s *Server) add(c Connection) bool {
 		return false
 	}
 	if s.conns == nil {
-		s.conns = map[Connection]struct{}{}
+		s.conns = map[Connection]time.Time{}
 	}
-	s.conns[c] = struct{}{}
+	s.conns[c] = time.Now()
 	s.open.Add(1)
 	return true
 }
@@ -128,31 +169,61 @@ func (s *Server) remove(c Connection) {
 	s.open.Done()
 }
 
+// firstCallTime is how long after it was accepted a connection without a call is
+// taken for one whose first call is on its way.
+const firstCallTime = 50 * time.Millisecond
+
 // drain closes idle connections at once and busy ones after their call, or when
 // time is up. What a call does after that is cut off with the process.
-func (s *Server) drain(cancel context.CancelFunc) {
+func (s *Server) drain(cancel context.CancelFunc, grace time.Duration) {
 	s.stopping.Store(true)
-	s.each(Connection.CloseIdle)
 	done := make(chan struct{})
 	go func() {
 		s.open.Wait()
 		close(done)
 	}()
-	if within(done, s.Grace) {
+	early := min(firstCallTime, grace)
+	s.each(Connection.CloseIdle, firstCallTime)
+	if within(done, early) {
+		return
+	}
+	s.each(Connection.CloseIdle, 0)
+	if within(done, grace-early) {
 		return
 	}
 	s.Cut()
 	cancel()
-	s.each(func(c Connection) { c.Close() })
+	s.each(func(c Connection) { c.Close() }, 0)
 	within(done, time.Second)
 }
 
-func (s *Server) each(do func(Connection)) {
+// each does something to the connections that have been open for a time.
+func (s *Server) each(do func(Connection), open time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c := range s.conns {
-		do(c)
+	for c, accepted := range s.conns {
+		if time.Since(accepted) >= open {
+			do(c)
+		}
 	}
+}
+
+// Waits reports whether bytes have come on a connection that nobody has read yet:
+// a call that CloseIdle has to let happen.
+func Waits(c net.Conn) (waits bool) {
+	socket, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = raw.Control(func(fd uintptr) {
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		waits = err == nil && n > 0
+	})
+	return err == nil && waits
 }
 
 func within(done <-chan struct{}, d time.Duration) bool {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -67,7 +69,7 @@ type echoServer struct {
 	done   chan error
 }
 
-func serveEcho(t *testing.T, limit int, grace time.Duration) *echoServer {
+func serveEcho(t *testing.T, limit int, grace time.Duration, change ...func(*Server)) *echoServer {
 	t.Helper()
 	s := &echoServer{path: socketPath(t), done: make(chan error, 1)}
 	s.Server = Server{
@@ -76,6 +78,9 @@ func serveEcho(t *testing.T, limit int, grace time.Duration) *echoServer {
 		Failed: func(error) { s.failed.Add(1) },
 		Full:   func() { s.full.Add(1) },
 		Cut:    func() { s.cut.Add(1) },
+	}
+	for _, c := range change {
+		c(&s.Server)
 	}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(t.Context())
@@ -135,7 +140,7 @@ func TestCallThatOutlastsTheGraceIsCutOff(t *testing.T) {
 			e.(*echo).mu.Lock()
 			busy = e.(*echo).busy
 			e.(*echo).mu.Unlock()
-		})
+		}, 0)
 	}
 	s.stop()
 	if err := <-s.done; err != nil {
@@ -184,9 +189,101 @@ func TestConnectionThatIsNotStartedIsClosed(t *testing.T) {
 	}
 }
 
+// lingering is a server that goes on until its path is taken over.
+func lingering(t *testing.T) *echoServer {
+	t.Helper()
+	return serveEcho(t, 0, time.Hour, func(s *Server) { s.Linger = time.Hour })
+}
+
+// The gateway ends a server before it starts the next one. Meanwhile the first one
+// serves, also clients that connect only now.
+func TestServerServesAfterTheStopUntilAnotherHasTakenThePathOver(t *testing.T) {
+	s := lingering(t)
+	before := dial(t, s.path)
+	s.stop()
+	for range 3 {
+		for _, c := range []net.Conn{before, dial(t, s.path)} {
+			if b, err := call(c, 'a'); b != 'a' || err != nil {
+				t.Fatal(b, err)
+			}
+		}
+	}
+	successor := mustListen(t, s.path, replacing)
+	if err := <-s.done; err != nil {
+		t.Error(err)
+	}
+	if !successor.Current() {
+		t.Error("the path of the other server was removed")
+	}
+	if _, err := before.Read(make([]byte, 1)); err == nil {
+		t.Error("an idle connection is open after another server has taken over")
+	}
+}
+
+func TestServerWhoseTimeIsUpRemovesItsPath(t *testing.T) {
+	s := serveEcho(t, 0, time.Hour, func(s *Server) { s.Linger = time.Millisecond })
+	s.stop()
+	if err := <-s.done; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(s.path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+}
+
+// The path leads to the next server, but clients wait on the socket of this one.
+func TestClientsThatHadConnectedBeforeTheTakeoverAreServed(t *testing.T) {
+	path := socketPath(t)
+	l := mustListen(t, path, replacing)
+	var clients []net.Conn
+	for range 5 {
+		clients = append(clients, dial(t, path))
+	}
+	mustListen(t, path, replacing)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s := &Server{Grace: time.Minute, Linger: time.Minute}
+	s.Start = func(c net.Conn) Connection { return &echo{Conn: c, server: s, ended: make(chan struct{})} }
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	for i, c := range clients {
+		if b, err := call(c, 'a'); b != 'a' || err != nil {
+			t.Errorf("client %d: %q, %v", i, b, err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCallThatWaitsOnAConnectionKeepsItFromBeingClosed(t *testing.T) {
+	path := socketPath(t)
+	l := mustListen(t, path, replacing)
+	client := dial(t, path)
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if Waits(c) {
+		t.Error("a connection without a byte has one waiting")
+	}
+	client.Write([]byte("ab"))
+	if !Waits(c) || !Waits(c) {
+		t.Error("two bytes do not wait, or were read")
+	}
+	if got, err := io.ReadAll(io.LimitReader(c, 2)); string(got) != "ab" || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+	client.Close()
+	if Waits(c) {
+		t.Error("the end of a connection is a byte that waits")
+	}
+}
+
 // failing runs out of file descriptors a few times.
 type failing struct {
-	net.Listener
+	*Listener
 	left atomic.Int32
 }
 

@@ -293,10 +293,10 @@ func (s *server) expiredFrame(call pendingCall) []byte {
 	return frame
 }
 
-// CloseIdle closes the connection if no call is open on it.
+// CloseIdle closes the connection if no call is open on it and none waits.
 func (c *conn) CloseIdle() {
 	now := c.phase.Load()
-	if now&phaseBits == phaseIdle && c.phase.CompareAndSwap(now, now|phaseBits) {
+	if now&phaseBits == phaseIdle && !unixsocket.Waits(c.Conn) && c.phase.CompareAndSwap(now, now|phaseBits) {
 		c.Close()
 	}
 }

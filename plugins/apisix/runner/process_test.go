@@ -40,6 +40,8 @@ func TestMain(m *testing.M) {
 		runStock(zapcore.ErrorLevel)
 	case oursChild:
 		Main(testPlugins()...)
+	case patientChild:
+		runPatient()
 	}
 }
 
@@ -186,9 +188,19 @@ func (c *child) kill() {
 // stop makes the runner exit, as APISIX does on a reload.
 func (c *child) stop(t testing.TB) {
 	t.Helper()
+	c.signal(t)
+	c.awaitEnd(t)
+}
+
+func (c *child) signal(t testing.TB) {
+	t.Helper()
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (c *child) awaitEnd(t testing.TB) {
+	t.Helper()
 	select {
 	case err := <-c.exited:
 		c.exited <- err

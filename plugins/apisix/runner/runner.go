@@ -42,8 +42,10 @@ type options struct {
 	// up at 60 s.
 	filterTimeout time.Duration
 	// stopTimeout is how long a stopping runner waits for open requests: APISIX
-	// kills it after 1 s.
-	stopTimeout time.Duration
+	// kills it after 1 s. lingerTime is how long of that it goes on as before, until
+	// a successor has taken its socket over: "apisix reload" ends a runner before it
+	// starts the next.
+	stopTimeout, lingerTime time.Duration
 
 	// maxConfs bounds the loaded configs; beyond it the least recently used
 	// one is forgotten, and loaded again when it is needed.
@@ -65,7 +67,8 @@ func (o options) withDefaults() options {
 	orElse(&o.log, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	orElse(&o.confExpire, time.Hour)
 	orElse(&o.filterTimeout, 30*time.Second)
-	orElse(&o.stopTimeout, 900*time.Millisecond)
+	orElse(&o.stopTimeout, 950*time.Millisecond)
+	orElse(&o.lingerTime, 850*time.Millisecond)
 	orElse(&o.maxConfs, 1<<16)
 	orElse(&o.maxConns, 1<<14)
 	if o.now == nil {
@@ -136,7 +139,7 @@ const spareHeap = 16 << 20
 func Main(plugins ...Plugin) {
 	spare := make([]byte, spareHeap)
 	defer runtime.KeepAlive(spare)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signalled()
 	defer stop()
 	o, err := fromEnv(os.Getenv)
 	if err == nil {
@@ -149,7 +152,12 @@ func Main(plugins ...Plugin) {
 	}
 }
 
-// run serves APISIX until ctx is done; then it finishes the open requests.
+func signalled() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+}
+
+// run serves APISIX until ctx is done, and after that for a while in which its
+// successor may take over; then it finishes the open requests.
 func run(ctx context.Context, o options) error {
 	s, err := newServer(o)
 	if err != nil {
@@ -192,9 +200,10 @@ func newServer(o options) (*server, error) {
 	s.notes = newNotes(o.log, o.now)
 	s.confs = newConfs(&o, s.load)
 	s.connections = unixsocket.Server{
-		Start: s.start,
-		Limit: o.maxConns,
-		Grace: o.stopTimeout,
+		Start:  s.start,
+		Limit:  o.maxConns,
+		Grace:  o.stopTimeout,
+		Linger: min(o.lingerTime, o.stopTimeout),
 		Failed: func(err error) {
 			s.notes.error("accept", "runner: cannot accept a connection", "cause", err)
 		},
@@ -206,7 +215,7 @@ func newServer(o options) (*server, error) {
 	return s, nil
 }
 
-func (s *server) serve(ctx context.Context, l net.Listener) error {
+func (s *server) serve(ctx context.Context, l unixsocket.Socket) error {
 	go s.sweep(ctx)
 	if err := s.connections.Serve(ctx, l); err != nil {
 		return fmt.Errorf("the socket is lost: %w", err)

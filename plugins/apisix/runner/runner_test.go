@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
 
@@ -27,6 +28,7 @@ func startRunner(t testing.TB, o options) *running {
 	t.Helper()
 	r := &running{socket: socketPath(t), log: &coretest.Log{}, done: make(chan error, 1)}
 	o.address = "unix:" + r.socket
+	orElse(&o.lingerTime, time.Nanosecond)
 	o.log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s, err := newServer(o)
 	if err != nil {

@@ -60,9 +60,9 @@ func (c *connection) Serve(ctx context.Context) {
 	}
 }
 
-// CloseIdle closes the connection if no call is open on it.
+// CloseIdle closes the connection if no call is open on it and none waits.
 func (c *connection) CloseIdle() {
-	if c.state.CompareAndSwap(idle, closing) {
+	if !unixsocket.Waits(c.net) && c.state.CompareAndSwap(idle, closing) {
 		c.net.Close()
 	}
 }

@@ -94,12 +94,12 @@ func serveAt(t *testing.T, p Plugin, path string, change ...func(*pluginServer))
 }
 
 type countingListener struct {
-	net.Listener
+	unixsocket.Socket
 	*running
 }
 
 func (l countingListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
+	c, err := l.Socket.Accept()
 	if err != nil {
 		return nil, err
 	}

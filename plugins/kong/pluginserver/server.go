@@ -36,7 +36,7 @@ func newPluginServer(p Plugin, log *slog.Logger) (*pluginServer, error) {
 
 // serve serves Kong until ctx ends, which is a graceful stop and no error: open
 // events get the time of grace. A server serves once.
-func (s *pluginServer) serve(ctx context.Context, l net.Listener) error {
+func (s *pluginServer) serve(ctx context.Context, l unixsocket.Socket) error {
 	s.connections.Grace = s.grace
 	return s.connections.Serve(ctx, l)
 }
