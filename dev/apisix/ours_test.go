@@ -2,7 +2,9 @@ package apisix
 
 import (
 	"net/http"
+	"os"
 
+	"gatehouse/internal/logqueue"
 	"gatehouse/plugins/apisix/runner"
 
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
@@ -11,7 +13,7 @@ import (
 
 // runOurs is a runner built on our own runner library, with the plugins of the
 // stock one and the probe of the captures.
-func runOurs() { runner.Main(&denyAll{}, &allowAll{}, &recPlugin{}) }
+func runOurs() { runner.Main(logqueue.New(os.Stderr), &denyAll{}, &allowAll{}, &recPlugin{}) }
 
 // recPlugin is the probe of the captures as a plugin.
 type recPlugin struct{ stockplugin.DefaultPlugin }

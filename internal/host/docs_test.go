@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"regexp"
@@ -14,12 +15,14 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission/live"
+	"gatehouse/internal/logqueue"
 )
 
 // exercised is a host on which everything that is counted has happened.
 func exercised(t *testing.T) *Host {
 	t.Helper()
 	h := New(slog.New(slog.DiscardHandler))
+	h.CountDropped(logqueue.New(io.Discard))
 	gate, err := h.Gates.Gate([]byte(`
 session: {kratos_url: "http://127.0.0.1:1"}
 permission_table_files: [` + tableFile(t, "authenticated: [GET /]") + `]

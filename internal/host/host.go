@@ -13,6 +13,7 @@ import (
 	"gatehouse/core/config"
 	"gatehouse/core/observe"
 	"gatehouse/core/permission/live"
+	"gatehouse/internal/logqueue"
 	"gatehouse/internal/version"
 )
 
@@ -50,6 +51,9 @@ func New(log *slog.Logger) *Host {
 	metrics.MustRegister(tables{h.Gates})
 	return h
 }
+
+// CountDropped has the metrics tell which lines of a log were dropped.
+func (h *Host) CountDropped(log *logqueue.Queue) { h.Metrics.MustRegister(droppedLines{log}) }
 
 // ServeAdmin serves health, readiness and metrics in the background, if an
 // address is given. A process that cannot do so still decides requests, and

@@ -308,3 +308,33 @@ func TestNoMachinePaths(t *testing.T) {
 		}
 	}
 }
+
+// What decides requests logs through internal/logqueue: a write to the standard error
+// waits for whoever reads it.
+func TestNothingThatDecidesRequestsWritesToTheStandardErrorItself(t *testing.T) {
+	direct := regexp.MustCompile(`\bos\.Std(err|out)\b|\bfmt\.Print|\bprintln?\(|\blog\.(Print|Fatal|Panic|Default|New)\b`)
+	beforeServing := map[string]bool{
+		"plugins/kong/main.go": true, "plugins/forwardauth/main.go": true, // hand over the files
+		"plugins/apisix/command/command.go": true, // flags
+		"internal/logqueue/queue.go":        true,
+	}
+	for _, p := range packages(t, ".") {
+		part, _, _ := strings.Cut(strings.TrimPrefix(p.ImportPath, "gatehouse/"), "/")
+		if part == "cmd" || p.ImportPath == "gatehouse/internal/cli" || strings.HasPrefix(p.ImportPath, "gatehouse/internal/cli/") {
+			continue
+		}
+		for _, file := range p.GoFiles {
+			path := filepath.Join(p.Dir, file)
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n, line := range strings.Split(string(text), "\n") {
+				code, _, _ := strings.Cut(line, "//")
+				if direct.MatchString(code) && !beforeServing[strings.TrimPrefix(p.ImportPath, "gatehouse/")+"/"+file] && !strings.Contains(code, "log.New(logWriter{") {
+					t.Errorf("%s:%d writes to the standard output or error: %s", path, n+1, strings.TrimSpace(code))
+				}
+			}
+		}
+	}
+}

@@ -13,8 +13,10 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"gatehouse/internal/host"
+	"gatehouse/internal/logqueue"
 	"gatehouse/internal/version"
 )
 
@@ -23,6 +25,9 @@ func main() {
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
+
+// flushTime is how long the last log lines may take.
+const flushTime = time.Second
 
 const defaultSettings = "/etc/gatehouse/forwardauth.yaml"
 
@@ -48,29 +53,32 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "gatehouse-forwardauth", version.Version)
 		return 0
 	}
-	log := logger(stderr, *verbose)
-	h := host.New(log)
+	log := logqueue.New(stderr)
+	defer log.Flush(flushTime)
+	h := host.New(log.Logger(level(*verbose)))
+	h.CountDropped(log)
 	s, err := newService(*settings, h.Gates)
 	if err != nil {
-		fmt.Fprintln(stderr, err)
+		fmt.Fprintln(log, err)
 		return 1
 	}
 	if *check {
 		fmt.Fprintln(stdout, *settings, "loads")
 		return 0
 	}
-	outliveHangups(ctx, log)
+	log.TakeOver()
+	outliveHangups(ctx, h.Gates.Log())
 	h.ServeAdmin(ctx, *admin)
-	return start(ctx, s, stderr)
+	return start(ctx, s, log)
 }
 
-func start(ctx context.Context, s *service, stderr io.Writer) int {
+func start(ctx context.Context, s *service, log io.Writer) int {
 	listeners, err := s.listen()
 	if err == nil {
 		err = s.serve(ctx, listeners)
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, err)
+		fmt.Fprintln(log, err)
 		return 1
 	}
 	return 0
@@ -94,10 +102,9 @@ func outliveHangups(ctx context.Context, log *slog.Logger) {
 	}()
 }
 
-func logger(to io.Writer, verbose bool) *slog.Logger {
-	level := slog.LevelInfo
+func level(verbose bool) slog.Level {
 	if verbose {
-		level = slog.LevelDebug
+		return slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level}))
+	return slog.LevelInfo
 }

@@ -8,9 +8,11 @@ import (
 	"flag"
 	"log/slog"
 	"os"
+	"time"
 
 	"gatehouse/core/config"
 	"gatehouse/internal/host"
+	"gatehouse/internal/logqueue"
 	"gatehouse/internal/version"
 	"gatehouse/plugins/kong/pluginserver"
 )
@@ -20,13 +22,25 @@ import (
 // preflights that carry no credential.
 const priority = 1050
 
+// flushTime is how long the last log lines may take. Kong kills a plugin server that
+// does not end.
+const flushTime = time.Second
+
 func main() {
-	h := host.New(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	log := logqueue.New(os.Stderr)
+	h := host.New(log.Logger(slog.LevelInfo))
+	h.CountDropped(log)
 	p := plugin(h.Gates)
+	p.Log = h.Gates.Log()
 	var admin *string
 	p.Flags = func(f *flag.FlagSet) { admin = host.AdminFlag(f) }
-	p.Start = func() { h.ServeAdmin(context.Background(), *admin) }
-	os.Exit(pluginserver.Main(p, os.Args[1:], os.Stdout, os.Stderr))
+	p.Start = func() {
+		log.TakeOver()
+		h.ServeAdmin(context.Background(), *admin)
+	}
+	status := pluginserver.Main(p, os.Args[1:], os.Stdout, log)
+	log.Flush(flushTime)
+	os.Exit(status)
 }
 
 func plugin(gates *config.Builder) pluginserver.Plugin {

@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"gatehouse/internal/host"
+	"gatehouse/internal/logqueue"
 	"gatehouse/internal/version"
 	"gatehouse/plugins/apisix/filter"
 	"gatehouse/plugins/apisix/runner"
@@ -34,7 +35,9 @@ func Main(own ...runner.Plugin) {
 		fmt.Fprintf(os.Stderr, "gatehouse-runner: unexpected argument %q; see -help\n", flags.Arg(0))
 		os.Exit(2)
 	}
-	h := host.New(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	log := logqueue.New(os.Stderr)
+	h := host.New(log.Logger(slog.LevelInfo))
+	h.CountDropped(log)
 	h.ServeAdmin(context.Background(), *admin)
-	runner.Main(append([]runner.Plugin{filter.New(h.Gates)}, own...)...)
+	runner.Main(log, append([]runner.Plugin{filter.New(h.Gates)}, own...)...)
 }

@@ -22,6 +22,7 @@ import (
 	"gatehouse/core/config"
 	"gatehouse/core/coretest"
 	"gatehouse/core/observe"
+	"gatehouse/internal/logqueue"
 	"gatehouse/plugins/apisix/filter"
 	"gatehouse/plugins/apisix/runner"
 )
@@ -113,8 +114,9 @@ const asRunner = "FILTER_TEST_AS_RUNNER"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asRunner) != "" {
-		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-		runner.Main(filter.New(config.NewBuilder(config.BuilderOptions{Log: log, Recorder: observe.NewLog(log)})))
+		queue := logqueue.New(os.Stderr)
+		log := queue.Logger(slog.LevelInfo)
+		runner.Main(queue, filter.New(config.NewBuilder(config.BuilderOptions{Log: log, Recorder: observe.NewLog(log)})))
 		os.Exit(0)
 	}
 	os.Exit(m.Run())

@@ -5,7 +5,7 @@
 // side, because APISIX has exactly one runner:
 //
 //	func main() {
-//		runner.Main(&mine.Plugin{}, &theirs.Plugin{})
+//		runner.Main(logqueue.New(os.Stderr), &mine.Plugin{}, &theirs.Plugin{})
 //	}
 //
 // Plugins are handed over here and not registered: the stock library's

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"gatehouse/core/coretest"
+	"gatehouse/internal/logqueue"
 )
 
 // The same plugins run in two processes: in the stock library's runner and in
@@ -39,7 +40,7 @@ func TestMain(m *testing.M) {
 	case quietChild:
 		runStock(zapcore.ErrorLevel)
 	case oursChild:
-		Main(testPlugins()...)
+		Main(logqueue.New(os.Stderr), testPlugins()...)
 	case patientChild:
 		runPatient()
 	}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"gatehouse/internal/logqueue"
 	"gatehouse/internal/unixsocket"
 )
 
@@ -31,7 +32,7 @@ type options struct {
 	address string
 	// plugins are the ones that a route's conf may name.
 	plugins []Plugin
-	// log is text on stderr by default, which APISIX puts into its error log.
+	// log goes to the standard error, which APISIX puts into its error log.
 	log *slog.Logger
 
 	// confExpire is for how long APISIX remembers a conf token, as in
@@ -64,7 +65,6 @@ type options struct {
 const socketMode fs.FileMode = 0o666
 
 func (o options) withDefaults() options {
-	orElse(&o.log, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	orElse(&o.confExpire, time.Hour)
 	orElse(&o.filterTimeout, 30*time.Second)
 	orElse(&o.stopTimeout, 950*time.Millisecond)
@@ -134,20 +134,28 @@ func fromEnv(getenv func(string) string) (options, error) {
 // second under load, for 8 % of the runner's CPU time.
 const spareHeap = 16 << 20
 
-// Main is the main function of a runner that APISIX starts. It returns after
-// SIGTERM or SIGINT and exits with status 1 if the runner cannot start.
-func Main(plugins ...Plugin) {
+// flushTime is how long the last log lines may take beside stopTimeout.
+const flushTime = 50 * time.Millisecond
+
+// Main is the main function of a runner that APISIX starts, with a log in front of
+// the standard error. It returns after SIGTERM or SIGINT and exits with status 1 if
+// the runner cannot start.
+func Main(log *logqueue.Queue, plugins ...Plugin) {
 	spare := make([]byte, spareHeap)
 	defer runtime.KeepAlive(spare)
 	ctx, stop := signalled()
 	defer stop()
 	o, err := fromEnv(os.Getenv)
 	if err == nil {
-		o.plugins = plugins
+		log.TakeOver()
+		o.plugins, o.log = plugins, log.Logger(slog.LevelInfo)
 		err = run(ctx, o)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "runner:", err)
+		fmt.Fprintln(log, "runner:", err)
+	}
+	log.Flush(flushTime)
+	if err != nil {
 		os.Exit(1)
 	}
 }

@@ -1,6 +1,7 @@
 package pluginserver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -103,10 +104,7 @@ func (o *options) socketPath(p Plugin) string {
 }
 
 func (o *options) serve(p Plugin, stderr io.Writer) error {
-	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	// Libraries write what they received to the standard logger, header
-	// values among it.
-	log.SetOutput(io.Discard)
+	logger := cmp.Or(p.Log, slog.New(slog.NewTextHandler(stderr, nil)))
 	if err := newKongEvidence(o.prefix).tooOld(); err != nil {
 		// To exit would make this very Kong let every request through.
 		logger.Error("every request is denied", "error", err)
@@ -129,6 +127,9 @@ func (o *options) serve(p Plugin, stderr io.Writer) error {
 	if p.Start != nil {
 		p.Start()
 	}
+	// Libraries write what they received to the standard logger, header
+	// values among it.
+	log.SetOutput(io.Discard)
 	go stopWhenReplaced(ctx, cancel, l, orphaned(), socketCheck, logger)
 	logger.Info("serving", "plugin", p.Name, "version", p.Version, "socket", l.Path())
 	return s.serve(ctx, l)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 
 	"github.com/Kong/go-pdk"
 
@@ -34,6 +35,8 @@ type Plugin struct {
 	// such a request the id, the request line and the host are known, where Kong
 	// knows them.
 	Recorder core.Recorder
+	// Log gets lines about what the server does; nil: text on the standard error.
+	Log *slog.Logger
 	// Flags adds the program's own to its command line; nil: none.
 	Flags func(*flag.FlagSet)
 	// Start is called before the plugin is served, and not for -dump and
