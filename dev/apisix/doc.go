@@ -35,7 +35,8 @@
 //   - Regular expressions are RE2, not PCRE: look-around and back-references
 //     are refused when the file is loaded.
 //   - The file's version is its modification time in seconds, as in APISIX, but
-//     a second edit within the same second is also seen.
+//     a second edit within the same second is also seen. A file that is put back
+//     with its old time has its old version: its routes keep the tokens of then.
 //   - One worker; connections to upstreams are not kept alive; a request body
 //     is read whole before it goes upstream, and has at most 64 MiB.
 //   - A response always has a Date.

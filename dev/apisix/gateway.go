@@ -151,8 +151,8 @@ func (g *Gateway) readSettings() error {
 }
 
 // load reads apisix.yaml if it changed and, if it is sound, serves by it from
-// the next request on. The version always grows with a change, so that every
-// route is prepared anew; without one the routes keep their tokens.
+// the next request on. The version is the time of the change, so that every
+// route is prepared anew; without a change the routes keep their tokens.
 func (g *Gateway) load() (changed bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -165,7 +165,9 @@ func (g *Gateway) load() (changed bool, err error) {
 		if sameVersion(g.loaded, info) {
 			return false, nil
 		}
-		version = max(version, old.config.version+1)
+		if !info.ModTime().Before(g.loaded.ModTime()) {
+			version = max(version, old.config.version+1)
+		}
 	}
 	config, err := loadConfig(g.opts.Config, version, g.enabled, os.LookupEnv, g.opts.SkipUnsupported)
 	if err != nil {

@@ -246,8 +246,17 @@ func start(t *testing.T, role, config string, change ...func(*Options)) *rig {
 // write replaces apisix.yaml in one step.
 func (r *rig) write(t *testing.T, config string) {
 	t.Helper()
+	r.writeAt(t, config, time.Now())
+}
+
+// writeAt gives the file a time of modification.
+func (r *rig) writeAt(t *testing.T, config string, modified time.Time) {
+	t.Helper()
 	text := strings.ReplaceAll(config, "UPSTREAM", r.up.addr())
 	if err := os.WriteFile(r.file+".new", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(r.file+".new", modified, modified); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(r.file+".new", r.file); err != nil {

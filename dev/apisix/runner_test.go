@@ -59,6 +59,38 @@ func (r *rig) reload(t *testing.T) {
 	}
 }
 
+// TestConfigurationPutBackWithItsOldTime: APISIX asks the runner for a token once for a
+// route and the time of the file. A file with that time again, but another content, is
+// decided by what it said then, until the runner no longer knows the token.
+func TestConfigurationPutBackWithItsOldTime(t *testing.T) {
+	config := func(plugin string) string {
+		return "routes:\n  - {id: a, uri: /a, upstream: {nodes: {\"UPSTREAM\": 1}}, plugins: {ext-plugin-pre-req: {conf: [{name: " + plugin + ", value: \"\"}]}}}\n#END\n"
+	}
+	for _, role := range []string{"stock", "ours"} {
+		t.Run(role, func(t *testing.T) {
+			r := start(t, role, config("allow"), func(o *Options) {
+				o.Env = append(o.Env, "APISIX_CONF_EXPIRE_TIME=12") // the runner's tokens are good for a twelfth
+			})
+			for i, step := range []struct {
+				plugin  string
+				time    int64
+				decided int
+			}{{"allow", 1700000000, 200}, {"deny", 1700000100, 401}, {"allow", 1700000200, 200}, {"deny", 1700000000, 0}} {
+				r.writeAt(t, config(step.plugin), time.Unix(step.time, 0))
+				await(t, r.log, "config file reloaded", i+1)
+				if step.decided != 0 {
+					wantStatus(t, get(t, r.Gateway, "/a"), step.decided)
+				}
+			}
+			if role == "stock" {
+				wantStatus(t, get(t, r.Gateway, "/a"), 200) // by the first file
+				return
+			}
+			eventually(t, "a decision by the file as it is", func() bool { return get(t, r.Gateway, "/a").status == statusLine(401) })
+		})
+	}
+}
+
 // clients send one request after another, and count the responses by status.
 type clients struct {
 	mu     sync.Mutex

@@ -3,6 +3,7 @@ package runner
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,21 +28,30 @@ type loadedPlugin struct {
 type confs struct {
 	load   func(prepareConf) *routeConf
 	expire time.Duration
-	limit  int
-	now    func() time.Time
-	tokens *tokens
+	// tokenLife is how long a token is good for. Then APISIX sends the config again.
+	tokenLife time.Duration
+	limit     int
+	now       func() time.Time
+	tokens    *tokens
 	// loading makes one load of requests for the same config at the same time.
 	loading singleflight.Group
 
 	mu       sync.RWMutex
-	byToken  map[uint32]*confEntry
+	byToken  map[uint32]issued
 	byDigest map[digest]*confEntry
 }
 
+// issued is what a token stands for, and since when.
+type issued struct {
+	*confEntry
+	at time.Time
+}
+
 type confEntry struct {
-	token  uint32
 	digest digest
 	conf   *routeConf
+	// tokens are those that were issued for it, the newest last.
+	tokens []uint32
 	// used is when it was last used, in Unix nanoseconds.
 	used atomic.Int64
 }
@@ -50,13 +60,14 @@ type digest [sha256.Size]byte
 
 func newConfs(o *options, load func(prepareConf) *routeConf) *confs {
 	return &confs{
-		load:     load,
-		expire:   confLifetime(o.confExpire),
-		limit:    o.maxConfs,
-		now:      o.now,
-		tokens:   newTokens(o.now, o.confExpire),
-		byToken:  map[uint32]*confEntry{},
-		byDigest: map[digest]*confEntry{},
+		load:      load,
+		expire:    confLifetime(o.confExpire),
+		tokenLife: tokenLifetime(o.confExpire),
+		limit:     o.maxConfs,
+		now:       o.now,
+		tokens:    newTokens(o.now, o.confExpire),
+		byToken:   map[uint32]issued{},
+		byDigest:  map[digest]*confEntry{},
 	}
 }
 
@@ -65,15 +76,22 @@ func newConfs(o *options, load func(prepareConf) *routeConf) *confs {
 // it there for once the expiry more.
 func confLifetime(expire time.Duration) time.Duration { return 2 * expire }
 
+// tokenLifetime is how long a token is good for: 5 minutes of an hour. APISIX
+// remembers a token for a route and the version of its configuration, which is the
+// time at which apisix.yaml was modified. It would go on with it for hours where that
+// time comes again: in a file that is put back with its old time, say, but with another
+// content. An unknown token makes it send what it has now.
+func tokenLifetime(expire time.Duration) time.Duration { return max(expire/12, time.Second) }
+
 // find returns nil for a token that means nothing, here and now.
 func (c *confs) find(token uint32, now time.Time) *routeConf {
 	c.mu.RLock()
-	e := c.byToken[token]
+	t, known := c.byToken[token]
 	c.mu.RUnlock()
-	if e == nil || !e.alive(c.expire, now) {
+	if !known || now.Sub(t.at) > c.tokenLife || !t.alive(c.expire, now) {
 		return nil
 	}
-	return e.conf
+	return t.conf
 }
 
 // alive reports whether the entry has not expired, and counts as a use then.
@@ -86,16 +104,21 @@ func (e *confEntry) alive(expire time.Duration, now time.Time) bool {
 	return true
 }
 
-// prepare loads a config and returns its token. The same key and content keep
-// the token that they have. The stock library goes by the key alone.
+// prepare loads a config and returns a token for it. The same key and content keep
+// the token that they have for a while, and are not loaded again unless they did not
+// load. The stock library goes by the key alone.
 func (c *confs) prepare(msg prepareConf) (uint32, error) {
 	d := digestOf(msg)
-	if token, ok := c.known(d); ok {
+	if _, token := c.known(d); token != 0 {
 		return token, nil
 	}
 	token, err, _ := c.loading.Do(string(d[:]), func() (any, error) {
-		if token, ok := c.known(d); ok {
+		e, token := c.known(d)
+		switch {
+		case token != 0:
 			return token, nil
+		case e != nil && !e.conf.denied:
+			return c.issue(e)
 		}
 		return c.add(d, c.load(msg))
 	})
@@ -105,14 +128,21 @@ func (c *confs) prepare(msg prepareConf) (uint32, error) {
 	return token.(uint32), nil
 }
 
-func (c *confs) known(d digest) (token uint32, ok bool) {
+// known returns the entry of a config, if there is one, and its token, if that is good
+// for long enough.
+func (c *confs) known(d digest) (*confEntry, uint32) {
+	now := c.now()
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	e := c.byDigest[d]
-	if e == nil || !e.alive(c.expire, c.now()) {
-		return 0, false
+	if e == nil || !e.alive(c.expire, now) {
+		return nil, 0
 	}
-	return e.token, true
+	token := e.tokens[len(e.tokens)-1]
+	if t, kept := c.byToken[token]; !kept || now.Sub(t.at) > c.tokenLife/2 {
+		return e, 0
+	}
+	return e, token
 }
 
 func (c *confs) add(d digest, conf *routeConf) (uint32, error) {
@@ -121,27 +151,57 @@ func (c *confs) add(d digest, conf *routeConf) (uint32, error) {
 	if old := c.byDigest[d]; old != nil {
 		c.remove(old)
 	}
-	if len(c.byToken) >= c.limit {
+	if len(c.byDigest) >= c.limit {
 		c.remove(c.leastUsed())
 	}
-	token, err := c.tokens.issue(func(t uint32) bool { return c.byToken[t] != nil })
+	e := &confEntry{digest: d, conf: conf}
+	e.used.Store(c.now().UnixNano())
+	token, err := c.issueLocked(e)
+	if err == nil {
+		c.byDigest[d] = e
+	}
+	return token, err
+}
+
+// issue gives a config a further token.
+func (c *confs) issue(e *confEntry) (uint32, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.issueLocked(e)
+}
+
+func (c *confs) issueLocked(e *confEntry) (uint32, error) {
+	token, err := c.tokens.issue(func(t uint32) bool { _, taken := c.byToken[t]; return taken })
 	if err != nil {
 		return 0, err
 	}
-	e := &confEntry{token: token, digest: d, conf: conf}
-	e.used.Store(c.now().UnixNano())
-	c.byToken[token], c.byDigest[d] = e, e
+	now := c.now()
+	e.tokens = slices.DeleteFunc(e.tokens, func(token uint32) bool { return c.over(token, now) })
+	c.byToken[token] = issued{e, now}
+	e.tokens = append(e.tokens, token)
 	return token, nil
 }
 
+// over reports whether the life of a token is over, and forgets it then.
+func (c *confs) over(token uint32, now time.Time) bool {
+	t, kept := c.byToken[token]
+	if kept && now.Sub(t.at) <= c.tokenLife {
+		return false
+	}
+	delete(c.byToken, token)
+	return true
+}
+
 func (c *confs) remove(e *confEntry) {
-	delete(c.byToken, e.token)
+	for _, token := range e.tokens {
+		delete(c.byToken, token)
+	}
 	delete(c.byDigest, e.digest)
 }
 
 func (c *confs) leastUsed() *confEntry {
 	var oldest *confEntry
-	for _, e := range c.byToken {
+	for _, e := range c.byDigest {
 		if oldest == nil || e.used.Load() < oldest.used.Load() {
 			oldest = e
 		}
@@ -153,11 +213,15 @@ func (c *confs) leastUsed() *confEntry {
 func (c *confs) sweep() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	oldest := c.now().Add(-c.expire).UnixNano()
-	for _, e := range c.byToken {
+	now := c.now()
+	oldest := now.Add(-c.expire).UnixNano()
+	for _, e := range c.byDigest {
 		if e.used.Load() < oldest {
 			c.remove(e)
 		}
+	}
+	for token := range c.byToken {
+		c.over(token, now)
 	}
 }
 

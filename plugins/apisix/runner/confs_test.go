@@ -53,23 +53,82 @@ func TestConfTokenIsOfKeyAndContent(t *testing.T) {
 
 func TestConfsExpire(t *testing.T) {
 	clock := newClock()
-	c, _ := confsFor(clock, 100)
-	used, unused := mustPrepare(t, c, msg("used", "")), mustPrepare(t, c, msg("unused", ""))
+	c, loads := confsFor(clock, 100)
+	mustPrepare(t, c, msg("used", ""))
+	unused := mustPrepare(t, c, msg("unused", ""))
 	for range 30 { // longer than APISIX may keep a token without sending the conf again
 		clock.advance(5 * time.Minute)
-		if c.find(used, clock.now()) == nil {
-			t.Fatal("a config in use was forgotten")
-		}
+		mustPrepare(t, c, msg("used", ""))
 	}
-	if c.find(unused, clock.now()) != nil {
-		t.Error("an expired config is still found")
+	if *loads != 2 {
+		t.Errorf("loaded %d times, want each config once while it is in use", *loads)
 	}
+	clock.advance(time.Second)
 	c.sweep()
 	if len(c.byToken) != 1 || len(c.byDigest) != 1 {
 		t.Errorf("%d tokens and %d digests after the sweep", len(c.byToken), len(c.byDigest))
 	}
 	if again := mustPrepare(t, c, msg("unused", "")); again == unused {
 		t.Error("a token came back to life")
+	}
+}
+
+// APISIX goes on with a token where the modification time of apisix.yaml comes again,
+// or the version of a route, whatever the configuration says now. It sends that again
+// for a token which the runner does not know.
+func TestConfigKeptByAnEqualModificationTimeIsAskedForAgain(t *testing.T) {
+	clock := newClock()
+	c, loads := confsFor(clock, 100)
+	token := mustPrepare(t, c, msg("route#1#ext-plugin-pre-req#1700000000", "public"))
+	start := clock.now()
+	for c.find(token, clock.now()) != nil { // in use all the time
+		clock.advance(time.Second)
+	}
+	if after := clock.now().Sub(start); after > 5*time.Minute+time.Second {
+		t.Errorf("a token in use is good for %v", after)
+	}
+	again := mustPrepare(t, c, msg("route#1#ext-plugin-pre-req#1700000000", "public"))
+	if again == token || *loads != 1 {
+		t.Errorf("token %d again, loaded %d times", again, *loads)
+	}
+}
+
+// APISIX forgets all its tokens when it is told that one is unknown. Those of the other
+// routes must not run out one by one, each with that effect.
+func TestTokensThatAreHandedOutAgainLastAWhile(t *testing.T) {
+	clock := newClock()
+	c, _ := confsFor(clock, 100)
+	old := mustPrepare(t, c, msg("k", ""))
+	clock.advance(c.tokenLife - time.Second)
+	fresh := mustPrepare(t, c, msg("k", ""))
+	if c.find(old, clock.now()) == nil {
+		t.Error("a worker that still has the token before got an error")
+	}
+	clock.advance(c.tokenLife - time.Second)
+	if c.find(old, clock.now()) != nil || c.find(fresh, clock.now()) == nil {
+		t.Error("the lives of the two tokens are not apart")
+	}
+}
+
+// What a configuration needs may be there by now, such as a file.
+func TestConfigThatDidNotLoadIsLoadedAgain(t *testing.T) {
+	clock := newClock()
+	c, loads := confsFor(clock, 100)
+	c.load = func(prepareConf) *routeConf { *loads++; return &routeConf{denied: *loads == 1} }
+	token := mustPrepare(t, c, msg("k", ""))
+	if conf := c.find(token, clock.now()); !conf.denied {
+		t.Fatal("loaded at once")
+	}
+	mustPrepare(t, c, msg("k", ""))
+	if *loads != 1 {
+		t.Error("loaded for each PrepareConf")
+	}
+	clock.advance(c.tokenLife)
+	if conf := c.find(mustPrepare(t, c, msg("k", "")), clock.now()); conf.denied {
+		t.Error("not loaded again")
+	}
+	if len(c.byDigest) != 1 || len(c.byToken) != 1 {
+		t.Errorf("%d configs and %d tokens", len(c.byDigest), len(c.byToken))
 	}
 }
 
