@@ -54,7 +54,7 @@ type Decision struct {
 
 	// Reason is a short stable word for metrics, such as "invalid_token".
 	Reason string
-	// Cause explains a refusal in full.
+	// Cause explains a refusal in full, or why a credential was ignored.
 	Cause error
 	// Rule names the rule that covered the call, if any did.
 	Rule string

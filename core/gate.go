@@ -146,15 +146,24 @@ func (g *Gate) check(ctx context.Context, call *Call) Decision {
 	if access.Public() {
 		return g.admit(ctx, call, access, Authentication{})
 	}
-	c, err := g.options.Extractor.Extract(call.Request)
-	if err != nil {
-		return g.refuse(call, access, Authentication{}, err)
-	}
-	a, err := g.permit(ctx, call, access, c)
+	a, err := g.identify(ctx, call, access)
 	if err != nil {
 		return g.refuse(call, access, a, err)
 	}
 	return g.admit(ctx, call, access, a)
+}
+
+// identify finds out who makes a call, and whether they may. The principal is nil
+// for a caller who may make it without a name.
+func (g *Gate) identify(ctx context.Context, call *Call, access Access) (a Authentication, err error) {
+	c, err := g.options.Extractor.Extract(call.Request)
+	if err == nil {
+		a, err = g.permit(ctx, call, access, c)
+	}
+	if err != nil && a.Principal == nil {
+		err = g.anonymous(ctx, call, access, c, err)
+	}
+	return a, err
 }
 
 // permit authenticates and authorises. When a stronger sign-in is wanted than
@@ -227,14 +236,23 @@ func (g *Gate) admit(ctx context.Context, call *Call, access Access, a Authentic
 	if err != nil {
 		return g.refuse(call, access, a, err)
 	}
-	reason := "allowed"
-	if a.Principal == nil {
-		reason = "public"
-	}
 	return Decision{
 		Outcome: Allow, Upstream: upstream, ResponseHeader: a.ResponseHeader,
-		Reason: reason, Rule: access.Rule(), Principal: a.Principal,
+		Reason: admission(call, a.Principal), Cause: call.Ignored, Rule: access.Rule(), Principal: a.Principal,
 	}
+}
+
+// admission is the log's word for why a request goes on.
+func admission(call *Call, p *Principal) string {
+	switch {
+	case p != nil:
+		return "allowed"
+	case call.Ignored != nil:
+		return "credential_ignored"
+	case call.Anonymous:
+		return "anonymous"
+	}
+	return "public"
 }
 
 func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) Decision {

@@ -6,7 +6,7 @@ import "context"
 // forging it.
 type Identity interface {
 	// Upstream is called for every call that is to be admitted; p is nil on a
-	// public one. It may call out, within the time that the context gives. An
+	// public one, and where the call is Anonymous. It may call out, within the time that the context gives. An
 	// error refuses the call.
 	Upstream(ctx context.Context, call *Call, p *Principal, policy Policy) (Upstream, error)
 	// Disguised returns the name of a header that many upstreams would take for

@@ -36,6 +36,9 @@ type Request struct {
 	// HeaderCut says that the host may not have seen all header lines. Such
 	// a request is refused: the hidden part could hold a forged identity.
 	HeaderCut bool
+	// StripsListed says that the host can remove only headers that it was given the
+	// names of in advance.
+	StripsListed bool
 	// Peer is the address of the directly connected client, when known.
 	Peer netip.Addr
 	// AskPeer finds it out on hosts where knowing it has a price; nil where
@@ -160,6 +163,12 @@ type Call struct {
 	*Request
 	// Path is the decoded path that every rule is matched against.
 	Path string
+	// Anonymous is set where the call goes on without a name although a credential
+	// was looked for. Ignored says what is wrong with the one that the request has, or
+	// is nil where it has none; it must not reach the upstream, which would take it
+	// for a verified one.
+	Anonymous bool
+	Ignored   error
 }
 
 // Lookup returns the first value of a header and the number of lines that

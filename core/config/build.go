@@ -148,7 +148,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 
 // identity is what the upstream learns of a caller.
 func (c *Config) identity(extractor *extract.Extractor, absent func(header, claims string)) (*identity.Headers, error) {
-	options := identity.Options{Claims: c.UpstreamHeaders, Join: c.HeaderLists, TooLong: c.HeaderTooLong, Absent: absent, Strip: c.stripped(), Groups: section.MustClaimPaths(c.AuthenticatedGroupsClaim)}
+	options := identity.Options{Claims: c.UpstreamHeaders, Join: c.HeaderLists, TooLong: c.HeaderTooLong, Absent: absent, Strip: c.stripped(), Groups: section.MustClaimPaths(c.AuthenticatedGroupsClaim), Ignored: extractor, Anonymous: c.AnonymousHeader}
 	if c.HideCredentials {
 		options.Hide = extractor
 	}

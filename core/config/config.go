@@ -36,6 +36,8 @@ type Config struct {
 	StripHeaders    []string          `config:"strip_headers" doc:"Further headers that are removed from the client's request."`
 	HideCredentials bool              `config:"hide_credentials" default:"false" doc:"Whether the credential (Authorization, X-Session-Token, the session and token cookies) is removed from the request to the upstream."`
 
+	AnonymousHeader string `config:"anonymous_header" doc:"Name of a header that is sent to the upstream as true where a credential was looked for and the call goes on without an identity: activities under optional, and permissions of anonymous. It is first removed from the client's request, like the headers of upstream_headers."`
+
 	AuthenticatedGroupsClaim string `config:"authenticated_groups_claim" doc:"Kong only: the claim with the caller's groups, for Kong's acl plugin; such as roles, scope, permissions or the name of any other claim. Of several claims, separated by commas, the first that is present counts. X-Authenticated-Groups is then removed from the client's request."`
 
 	Login *Login        `config:"login" doc:"Where browsers without a valid session are sent; leave out to refuse browsers with 401, too."`

@@ -79,6 +79,10 @@ func (v validator) upstreamHeaders(c *Config) {
 	}
 	if _, err := identity.New(identity.Options{Claims: c.UpstreamHeaders, Strip: c.stripped()}); err != nil {
 		v.Add("upstream_headers", "%v", err)
+		return
+	}
+	if _, err := identity.New(identity.Options{Claims: c.UpstreamHeaders, Strip: c.stripped(), Anonymous: c.AnonymousHeader}); err != nil {
+		v.Add("anonymous_header", "%v", err)
 	}
 }
 

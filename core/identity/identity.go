@@ -22,7 +22,10 @@ type Headers struct {
 	// strip is every configured name plus the extra ones, in order.
 	strip []string
 	// hide knows the places that credentials are removed from; nil: they stay.
-	hide *extract.Extractor
+	// ignored knows them where a credential was ignored.
+	hide, ignored *extract.Extractor
+	// anonymous is the header that tells of a caller without a name; empty: none.
+	anonymous string
 	// absent is told of headers without a value, and their claims.
 	absent func(header, claims string)
 	claims map[string]string
@@ -66,6 +69,11 @@ type Options struct {
 	Strip []string
 	// Hide, where given, removes credentials from what the upstream receives.
 	Hide *extract.Extractor
+	// Ignored knows the places that a credential is removed from which was ignored.
+	Ignored *extract.Extractor
+	// Anonymous is a header that is set to "true" where a credential was looked for
+	// and the call goes on without a name; empty: none.
+	Anonymous string
 	// Groups are the claims that may hold the caller's groups, for plugins of
 	// the gateway itself; the first that is present counts. Empty: none. The
 	// name groupsHeader is then removed from every request.
@@ -82,7 +90,7 @@ const scopeClaim = "scope"
 // New compiles the options. Every name in them is removed from
 // every request.
 func New(o Options) (*Headers, error) {
-	h := &Headers{hide: o.Hide, groups: o.Groups, absent: o.Absent, claims: o.Claims}
+	h := &Headers{hide: o.Hide, ignored: o.Ignored, anonymous: o.Anonymous, groups: o.Groups, absent: o.Absent, claims: o.Claims}
 	if len(o.Groups) > 0 {
 		o.Strip = append(slices.Clone(o.Strip), groupsHeader)
 	}
@@ -108,6 +116,9 @@ func New(o Options) (*Headers, error) {
 		if err := h.add(name, checkedSource{o.Sources[name]}); err != nil {
 			return nil, err
 		}
+	}
+	if err := h.addAnonymous(); err != nil {
+		return nil, err
 	}
 	for _, name := range o.Strip {
 		if err := checkHeaderName(name); err != nil {
@@ -174,13 +185,17 @@ func parseClaimPaths(list string) ([]core.ClaimPath, error) {
 }
 
 // Upstream decides what the host removes from and adds to the request of a
-// caller; p is nil on a public call. Removal takes every spelling: upstreams
+// caller; p is nil on a public and on an anonymous call. Removal takes every spelling: upstreams
 // that follow CGI read X_User-Id and x-user-id as one variable.
 func (h *Headers) Upstream(ctx context.Context, call *core.Call, p *core.Principal, policy core.Policy) (u core.Upstream, err error) {
 	if err := h.checkConnection(call.Request); err != nil {
 		return core.Upstream{}, err
 	}
 	if err := h.checkOverrides(call.Request); err != nil {
+		return core.Upstream{}, err
+	}
+	hide, err := h.hidden(call)
+	if err != nil {
 		return core.Upstream{}, err
 	}
 	if p != nil {
@@ -191,8 +206,11 @@ func (h *Headers) Upstream(ctx context.Context, call *core.Call, p *core.Princip
 			return core.Upstream{}, err
 		}
 	}
-	u.Strip = h.stripped(call.Request, u.Set)
-	h.hideCookies(&u, call.Request)
+	if h.anonymous != "" && p == nil && call.Anonymous {
+		u.Set = append(u.Set, core.Header{Name: h.anonymous, Value: "true"})
+	}
+	u.Strip = h.stripped(call.Request, u.Set, hide)
+	hideCookies(&u, call.Request, hide)
 	return u, nil
 }
 
@@ -266,7 +284,7 @@ func isTarget(text string, r *core.Request) bool {
 //
 // An upgrade to h2c is removed too, which ignores it as any server may: APISIX
 // passes it on where a route allows WebSocket.
-func (h *Headers) stripped(r *core.Request, set []core.Header) []string {
+func (h *Headers) stripped(r *core.Request, set []core.Header, hide *extract.Extractor) []string {
 	var names []string
 	add := func(name string) {
 		isSet := func(s core.Header) bool { return strings.EqualFold(s.Name, name) }
@@ -279,7 +297,7 @@ func (h *Headers) stripped(r *core.Request, set []core.Header) []string {
 		add(name)
 	}
 	for i := range r.Header {
-		if name := r.Header[i].Name; h.isIdentity(name) || h.isCredential(name) {
+		if name := r.Header[i].Name; h.isIdentity(name) || hide != nil && hide.HoldsHeader(name) {
 			add(name)
 		}
 		if r.Header[i].OpensTunnel() {
@@ -398,15 +416,9 @@ func membersOf(path core.ClaimPath, claim any, p *core.Principal) []any {
 	return []any{claim}
 }
 
-// isCredential reports whether a header is kept from the upstream, which then
-// can neither leak nor replay what it holds.
-func (h *Headers) isCredential(name string) bool {
-	return h.hide != nil && h.hide.HoldsHeader(name)
-}
-
 // hideCookies removes the credential cookies and keeps the others.
-func (h *Headers) hideCookies(u *core.Upstream, r *core.Request) {
-	if h.hide == nil {
+func hideCookies(u *core.Upstream, r *core.Request, hide *extract.Extractor) {
+	if hide == nil {
 		return
 	}
 	var kept []string
@@ -418,7 +430,7 @@ func (h *Headers) hideCookies(u *core.Upstream, r *core.Request) {
 		for pair := range strings.SplitSeq(r.Header[i].Value, ";") {
 			name, _, _ := strings.Cut(pair, "=")
 			name = strings.TrimSpace(name)
-			if h.hide.HoldsCookie(name) {
+			if hide.HoldsCookie(name) {
 				hidden = true
 				continue
 			}
