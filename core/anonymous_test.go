@@ -144,6 +144,6 @@ func TestIgnoredCredentialKeepsTheHeaderOfTheResponse(t *testing.T) {
 type forgets struct{}
 
 func (forgets) Authenticate(context.Context, *Call, Credential) (Authentication, error) {
-	return Authentication{ResponseHeader: []Header{{"Set-Cookie", "s=; Max-Age=0"}}}, ErrInvalid
+	return Authentication{ResponseHeader: []Header{{Name: "Set-Cookie", Value: "s=; Max-Age=0"}}}, ErrInvalid
 }
 func (forgets) ResponseHeaders() []string { return []string{"Set-Cookie"} }
