@@ -152,11 +152,14 @@ func parseTarget(target string, r *Request) error {
 	return nil
 }
 
-// cutAbsolute splits "scheme://host[:port]/path".
+// cutAbsolute splits "scheme://host[:port]/path", where the path may be left out.
 func cutAbsolute(target string) (host, path string, ok bool) {
 	scheme, rest, ok := strings.Cut(target, "://")
 	if !ok || !isScheme(scheme) {
 		return "", "", false
+	}
+	if !strings.ContainsAny(rest, "/?#") {
+		rest += "/"
 	}
 	slash := strings.IndexByte(rest, '/')
 	if slash < 0 {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/httpsyntax"
 	"gatehouse/dev/demo/upstream"
 )
 
@@ -38,6 +39,7 @@ func Request(raw []byte) (*core.Request, error) {
 func checkFraming(r *core.Request) error {
 	var hosts int
 	r.Host, hosts = r.Lookup("Host")
+	r.Target = httpsyntax.OriginForm(r.Target, r.Host)
 	_, lengths := r.Lookup("Content-Length")
 	_, encodings := r.Lookup("Transfer-Encoding")
 	if hosts != 1 || lengths+encodings > 1 {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/httpsyntax"
 	"gatehouse/dev/demo/upstream"
 )
 
@@ -137,7 +138,7 @@ func (j *judge) upstream(request []byte) {
 	if other, ok := j.vector.UpstreamOn[j.host]; ok {
 		want = other
 	}
-	j.equal("upstream", got.Service+" "+got.Method+" "+got.Target, want)
+	j.equal("upstream", got.Service+" "+got.Method+" "+strings.ToValidUTF8(got.Target, "\ufffd"), want)
 	j.samePath(request, got.Target)
 	j.identity(got)
 	for _, line := range j.vector.Forwards {
@@ -158,7 +159,7 @@ func (j *judge) upstream(request []byte) {
 func (j *judge) samePath(request []byte, served string) {
 	_, rest, _ := strings.Cut(string(request), " ")
 	asked, _, _ := strings.Cut(rest, " ")
-	a, errA := core.Canonical(asked, core.PathOptions{})
+	a, errA := core.Canonical(httpsyntax.OriginForm(asked, j.values["host"]), core.PathOptions{})
 	b, errB := core.Canonical(served, core.PathOptions{})
 	if errA != nil || errB != nil || a != b {
 		j.fail("decided on %q (%v), and the upstream was served %q (%v)", a, errA, b, errB)

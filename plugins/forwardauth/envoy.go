@@ -63,13 +63,11 @@ func (a *authorization) Check(ctx context.Context, check *authv3.CheckRequest) (
 	if err == nil {
 		err = unknown
 	}
-	if err == nil && g.hides {
-		err = cookiesAreText(request)
-	}
 	if err != nil {
 		return denied(g.Refuse(ctx, request, err)), nil
 	}
 	d := g.check(ctx, request)
+	cookiesAsText(&d.Upstream)
 	if err := isText(d); err != nil {
 		return denied(g.Refuse(ctx, request, err)), nil
 	}
@@ -99,15 +97,20 @@ func isText(d core.Decision) error {
 	return nil
 }
 
-// cookiesAreText refuses cookies that a CheckResponse could not carry without the
-// credential: its strings are UTF-8.
-func cookiesAreText(request *core.Request) error {
-	for _, h := range request.Header {
-		if strings.EqualFold(h.Name, "Cookie") && !utf8.ValidString(h.Value) {
-			return fmt.Errorf("%w: Cookie is not UTF-8, and Envoy cannot be told what to leave of it", core.ErrBadRequest)
+// cookiesAsText leaves out the cookies that a CheckResponse cannot hold, where the
+// credential is taken out of Cookie. They may be another site's on a sibling domain, which
+// must not lock a user out; and to send all of them on would leave the credential in.
+func cookiesAsText(u *core.Upstream) {
+	for i, h := range u.Set {
+		if !strings.EqualFold(h.Name, "Cookie") || utf8.ValidString(h.Value) {
+			continue
 		}
+		pairs := slices.DeleteFunc(strings.Split(h.Value, "; "), func(pair string) bool { return !utf8.ValidString(pair) })
+		if u.Set[i].Value = strings.Join(pairs, "; "); len(pairs) == 0 {
+			u.Set, u.Strip = slices.Delete(u.Set, i, i+1), append(u.Strip, h.Name)
+		}
+		return // there is one
 	}
-	return nil
 }
 
 // gateFor returns the endpoint's gate with the error, for the refusal.
@@ -141,7 +144,7 @@ func (a *authorization) original(attributes *authv3.AttributeContext) (*core.Req
 	if announcesTrailers(request.Header) {
 		return request, errTrailers
 	}
-	return request, agree(r)
+	return request, asReceived(request, r)
 }
 
 // clientTLS is the certificate of Envoy's TLS connection, where its filter has
@@ -167,16 +170,34 @@ func streamID(r *authv3.AttributeContext_HttpRequest) string {
 	return r.GetId()
 }
 
-// agree compares the pseudo-headers, where Envoy sends them, with the fields
-// of the same meaning: in those it writes "!" for bytes that are no UTF-8, and
-// the upstream would be served another path than the one decided on.
-func agree(r *authv3.AttributeContext_HttpRequest) error {
-	for name, field := range map[string]string{":path": r.GetPath(), ":method": r.GetMethod(), ":authority": r.GetHost()} {
-		if value, found := header(r, name); found && value != field {
+// asReceived takes the pseudo-headers, where Envoy sends them, for the fields of the
+// same meaning: in those it writes "!" for bytes that are no UTF-8, and the upstream
+// would be served another path than the one decided on.
+func asReceived(request *core.Request, r *authv3.AttributeContext_HttpRequest) error {
+	for name, field := range map[string]*string{":path": &request.Target, ":method": &request.Method, ":authority": &request.Host} {
+		value, found := header(r, name)
+		if !found {
+			continue
+		}
+		if !describes(*field, value) {
 			return fmt.Errorf("%w: Envoy describes the request with two values of %s", core.ErrBadRequest, name)
 		}
+		*field = value
 	}
 	return nil
+}
+
+// describes reports whether a field is what Envoy makes of a value.
+func describes(field, value string) bool {
+	if len(field) != len(value) {
+		return false
+	}
+	for i := range len(field) {
+		if field[i] != value[i] && (field[i] != '!' || value[i] < utf8.RuneSelf) {
+			return false
+		}
+	}
+	return true
 }
 
 func header(r *authv3.AttributeContext_HttpRequest, name string) (string, bool) {

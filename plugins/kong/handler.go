@@ -12,6 +12,7 @@ import (
 	"github.com/Kong/go-pdk"
 
 	"gatehouse/core"
+	"gatehouse/core/httpsyntax"
 	"gatehouse/internal/clientcert"
 	"gatehouse/plugins/kong/pluginserver"
 )
@@ -52,7 +53,7 @@ func passOn(k *pdk.PDK, d core.Decision) error {
 		}
 	}
 	for _, h := range d.ResponseHeader {
-		if err := k.Response.AddHeader(h.Name, h.Value); err != nil {
+		if err := pluginserver.AddResponseHeader(k, h); err != nil {
 			return fmt.Errorf("Kong did not take the response header %s: %w", h.Name, err)
 		}
 	}
@@ -76,9 +77,8 @@ func setGroups(k *pdk.PDK, groups []string) error {
 // full map may hide more, so it is refused.
 const maxHeaders = 1000
 
-// readRequest requests from Kong what the gate needs. Kong cannot hand over header
-// lines or a request line that are not UTF-8, and says so with an error that
-// must not read as "absent". The request is never nil.
+// readRequest requests from Kong what the gate needs. An error of Kong must not read as
+// "absent". The request is never nil.
 func readRequest(k *pdk.PDK) (*core.Request, error) {
 	r := &core.Request{
 		AskID:   func() string { return pluginserver.RequestID(k) },
@@ -90,18 +90,12 @@ func readRequest(k *pdk.PDK) (*core.Request, error) {
 	if r.Method, r.Target, err = pluginserver.RequestLine(k); err != nil {
 		return r, err
 	}
-	headers, err := k.Request.GetHeaders(maxHeaders)
-	if err != nil {
+	if r.Header, err = pluginserver.Headers(k, maxHeaders); err != nil {
 		return r, fmt.Errorf("%w: Kong cannot hand over the headers: %w", core.ErrBadRequest, err)
-	}
-	r.Header = make([]core.Header, 0, len(headers))
-	for name, values := range headers {
-		for _, value := range values {
-			r.Header = append(r.Header, core.Header{Name: name, Value: value})
-		}
 	}
 	r.HeaderCut = len(r.Header) >= maxHeaders
 	r.Host, _ = r.Lookup("Host")
+	r.Target = httpsyntax.OriginForm(r.Target, r.Host) // which is what Kong serves
 	return r, nil
 }
 
@@ -119,14 +113,14 @@ func peer(k *pdk.PDK) netip.Addr {
 // clientTLS is one further exchange for a client without a certificate, and two for
 // one with a certificate. Kong shows the client's own certificate and not its chain.
 func clientTLS(k *pdk.PDK) (*core.ClientTLS, error) {
-	certificate, err := k.Nginx.GetVar("ssl_client_raw_cert")
+	certificate, err := pluginserver.Var(k, "ssl_client_raw_cert")
 	if err != nil {
 		return nil, fmt.Errorf("Kong cannot hand over the client's certificate: %w", err)
 	}
 	if certificate == "" {
 		return &core.ClientTLS{}, nil
 	}
-	verify, err := k.Nginx.GetVar("ssl_client_verify")
+	verify, err := pluginserver.Var(k, "ssl_client_verify")
 	if err != nil {
 		return nil, fmt.Errorf("Kong cannot hand over whether it verified the client's certificate: %w", err)
 	}
@@ -145,7 +139,7 @@ func setHeaders(k *pdk.PDK, d core.Decision) error {
 	for _, h := range d.Set {
 		headers[h.Name] = []string{h.Value}
 	}
-	return k.ServiceRequest.SetHeaders(headers)
+	return pluginserver.SetHeaders(k, headers)
 }
 
 // ownSettings drops what Kong adds to a configuration: what the plugin is

@@ -138,6 +138,7 @@ func read(r pkgHTTP.Request) (*core.Request, error) {
 	if _, request.Target, err = httpsyntax.RequestLine(line); err != nil {
 		return request, fmt.Errorf("%w: %w", core.ErrBadRequest, err)
 	}
+	request.Target = httpsyntax.OriginForm(request.Target, request.Host) // which is what APISIX serves
 	return request, nil
 }
 

@@ -117,12 +117,12 @@ const hostVar = "http_host"
 // request was refused. What Kong does not know stays empty.
 func describeRequest(r *core.Request, k *pdk.PDK) {
 	r.Method, r.Target, _ = RequestLine(k)
-	r.Host, _ = k.Nginx.GetVar(hostVar)
+	r.Host, _ = Var(k, hostVar)
 }
 
 // RequestLine requests from Kong the method and the target as they were received.
 func RequestLine(k *pdk.PDK) (method, target string, err error) {
-	line, err := k.Nginx.GetVar("request")
+	line, err := Var(k, "request")
 	if err != nil {
 		return "", "", fmt.Errorf("%w: Kong cannot hand over the request line: %w", core.ErrBadRequest, err)
 	}
@@ -130,15 +130,6 @@ func RequestLine(k *pdk.PDK) (method, target string, err error) {
 		return "", "", fmt.Errorf("%w: %w", core.ErrBadRequest, err)
 	}
 	return method, target, nil
-}
-
-// Exit makes Kong respond to the client as decided.
-func Exit(k *pdk.PDK, d core.Decision) {
-	header := make(map[string][]string, len(d.Header))
-	for _, h := range d.Header {
-		header[h.Name] = append(header[h.Name], h.Value)
-	}
-	k.Response.Exit(d.Status, d.Body, header)
 }
 
 // requestIDVar holds the id that Kong 3.5 and newer give to a request: in their
@@ -149,7 +140,7 @@ const requestIDVar = "kong_request_id"
 // RequestID requests the request's id from Kong, in one call; it is empty if Kong
 // does not know it.
 func RequestID(k *pdk.PDK) string {
-	id, err := k.Nginx.GetVar(requestIDVar)
+	id, err := Var(k, requestIDVar)
 	if err != nil {
 		return ""
 	}

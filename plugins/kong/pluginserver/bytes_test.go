@@ -1,0 +1,128 @@
+package pluginserver
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/Kong/go-pdk"
+	pb "github.com/Kong/go-pdk/server/kong_plugin_protocol"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"gatehouse/core"
+)
+
+// What HTTP carries in bytes that are not UTF-8 arrives and leaves as it is.
+func TestTextsThatAreNoUTF8PassBothWays(t *testing.T) {
+	var line, host string
+	var headers []core.Header
+	s := serve(t, plugin(func(_ context.Context, k *pdk.PDK) {
+		var err error
+		if line, err = Var(k, "request"); err != nil {
+			t.Error(err)
+		}
+		if headers, err = Headers(k, 1000); err != nil {
+			t.Error(err)
+		}
+		host, _ = Var(k, hostVar)
+		if err := SetHeaders(k, map[string][]string{"x-\xe9": {}, "Cookie": {"a=\xff"}, "X-Two": {"1", "\xe9"}, "X-Empty": {""}}); err != nil {
+			t.Error(err)
+		}
+		if err := AddResponseHeader(k, core.Header{Name: "Set-Cookie", Value: "a=\xff"}); err != nil {
+			t.Error(err)
+		}
+	}))
+	sent := map[string][]string{"cookie": {"caf\xe9=1"}, "x-two": {"1", "\xff"}, "x-\xe9": {"a"}, "x-empty": {""}}
+	c := dial(t, s.path)
+	o := c.access(c.start("{}"), func(method string, args []byte) proto.Message {
+		switch method {
+		case "kong.request.get_headers":
+			single := appendEntry(nil, "referer", appendText(nil, valueString, "/caf\xe9"))
+			noValue := appendEntry(nil, "x-none", nil)
+			return message(appendHeaders(appendText(appendText(nil, 1, string(single)), 1, string(noValue)), sent))
+		case "kong.nginx.get_var":
+			return &pb.ByteString{V: []byte("GET /?q=\xe9 HTTP/1.1")}
+		}
+		return &pb.String{}
+	})
+	if !o.passed || line != "GET /?q=\xe9 HTTP/1.1" || host != line {
+		t.Errorf("passed %v, %q, %q", o.passed, line, host)
+	}
+	got := map[string][]string{}
+	for _, h := range headers {
+		got[h.Name] = append(got[h.Name], h.Value)
+	}
+	want := maps.Clone(sent)
+	want["referer"], want["x-none"] = []string{"/caf\xe9"}, []string{""}
+	if !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("headers %q, want %q", got, want)
+	}
+	set, err := decodeHeaders(o.calls[3].args)
+	if want := (core.Header{Name: "Cookie", Value: "a=\xff"}); err != nil || !slices.Contains(set, want) || len(set) != 4 {
+		t.Errorf("set %q, %v", set, err)
+	}
+	if added := string(o.calls[4].args); added != string(appendEntry(nil, "Set-Cookie", appendText(nil, valueString, "a=\xff"))) {
+		t.Errorf("added %q", added)
+	}
+}
+
+// Where a text is UTF-8, the calls are what the PDK makes of them.
+func TestCallsAreThoseOfThePDK(t *testing.T) {
+	d := core.Decision{Status: 401, Body: []byte("no"), Header: []core.Header{{Name: "Set-Cookie", Value: "a"}, {Name: "Set-Cookie", Value: "b"}, {Name: "X", Value: ""}}}
+	header := map[string][]string{"Set-Cookie": {"a", "b"}, "X": {""}}
+	calls := func(ours bool) (all []pdkCall) {
+		for _, exits := range []bool{false, true} {
+			s := serve(t, plugin(func(_ context.Context, k *pdk.PDK) {
+				switch {
+				case exits && ours:
+					Exit(k, d)
+				case exits:
+					k.Response.Exit(401, []byte("no"), header)
+				case ours:
+					_ = SetHeaders(k, header)
+					_ = AddResponseHeader(k, core.Header{Name: "N", Value: "v"})
+				default:
+					_ = k.ServiceRequest.SetHeaders(header)
+					_ = k.Response.AddHeader("N", "v")
+				}
+			}))
+			c := dial(t, s.path)
+			all = append(all, c.access(c.start("{}"), ordinary).calls...)
+		}
+		return all
+	}
+	ours, theirs := calls(true), calls(false)
+	messages := []func() proto.Message{
+		func() proto.Message { return &structpb.Struct{} }, func() proto.Message { return &pb.KV{} }, func() proto.Message { return &pb.ExitArgs{} },
+	}
+	for i, empty := range messages {
+		a, b := empty(), empty()
+		if err := proto.Unmarshal(ours[i].args, a); err != nil {
+			t.Fatal(err)
+		}
+		if err := proto.Unmarshal(theirs[i].args, b); err != nil {
+			t.Fatal(err)
+		}
+		if ours[i].method != theirs[i].method || !proto.Equal(a, b) {
+			t.Errorf("%s %v, the PDK calls %s %v", ours[i].method, a, theirs[i].method, b)
+		}
+	}
+}
+
+// What is no header must not read as none.
+func TestHeadersOfAnotherShapeAreAnError(t *testing.T) {
+	nested := appendText(nil, valueList, string(appendText(nil, 1, string(appendText(nil, valueList, "")))))
+	for name, b := range map[string][]byte{
+		"a list in a list": appendText(nil, 1, string(appendEntry(nil, "a", nested))),
+		"a struct":         appendText(nil, 1, string(appendEntry(nil, "a", appendText(nil, 5, "")))),
+		"a number":         appendText(nil, 1, string(appendEntry(nil, "a", []byte{4 << 3, 1}))),
+		"cut off":          appendText(nil, 1, string(appendEntry(nil, "a", []byte{byte(valueString<<3 | 2), 9, 'x'}))),
+		"no message":       {0xff, 0xff, 0xff},
+	} {
+		if lines, err := decodeHeaders(b); err == nil {
+			t.Errorf("%s: %q", name, lines)
+		}
+	}
+}
