@@ -32,7 +32,7 @@ type options struct {
 	address string
 	// plugins are the ones that a route's conf may name.
 	plugins []Plugin
-	// log goes to the standard error, which APISIX puts into its error log.
+	// log goes to the standard error, which APISIX puts into its error log; default none.
 	log *slog.Logger
 
 	// confExpire is for how long APISIX remembers a conf token, as in
@@ -65,6 +65,7 @@ type options struct {
 const socketMode fs.FileMode = 0o666
 
 func (o options) withDefaults() options {
+	orElse(&o.log, slog.New(slog.DiscardHandler))
 	orElse(&o.confExpire, time.Hour)
 	orElse(&o.filterTimeout, 30*time.Second)
 	orElse(&o.stopTimeout, 950*time.Millisecond)
