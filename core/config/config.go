@@ -6,7 +6,11 @@
 // together the parts that package core describes.
 package config
 
-import "gatehouse/core/config/section"
+import (
+	"gatehouse/core/config/foreign"
+	"gatehouse/core/config/section"
+	"gatehouse/core/setting"
+)
 
 // Config is what an operator writes. Its tags are the single source of the
 // defaults, of the checks, of Kong's schema and of the reference in docs/.
@@ -50,6 +54,9 @@ type TokenHeader struct {
 	Name   string `config:"name" required:"true" doc:"Name of the header, such as Cf-Access-Jwt-Assertion, X-Goog-IAP-JWT-Assertion or X-Api-Key."`
 	Prefix string `config:"prefix" doc:"Word that stands before the token, in any case, such as Bearer or Token. Without it the header holds nothing but the token."`
 }
+
+// ForeignNames are those that users of other gateways' plugins know.
+func (Config) ForeignNames() []setting.Foreign { return foreign.Names }
 
 // Login is where browsers go to sign in.
 type Login struct {

@@ -59,7 +59,7 @@ jwt: {issuers: {issuer: x}}
   jwt.issuers: must be a list, not a map
   permission_table: is needed, or permission_table_files: without a table every request is denied
   relm: is not a setting; did you mean realm?
-  session.cookie: is not a setting
+  session.cookie: is not a setting; did you mean session.cookie_name? token_cookie holds a token, session.cookie_name a Kratos session.
   session.http.ssl_verify: must be true or false, not a string
   session.http.timeout: must be a number, not a string
   session.kratos_url: must be a string, not a number`},

@@ -1,9 +1,9 @@
 package config
 
 import (
+	"gatehouse/core/setting"
 	"maps"
 	"slices"
-	"strings"
 
 	"gatehouse/core"
 	"gatehouse/core/config/section"
@@ -17,7 +17,7 @@ type validator struct{ section.Validator }
 // config checks what no single tag can say.
 func (v validator) config(c *Config) {
 	if len(c.sections()) == 0 && !v.Mentions(core.KindNames()...) {
-		v.Add("", "no way to authenticate: set %s", alternatives(core.KindNames()))
+		v.Add("", "no way to authenticate: set %s", setting.Alternatives(core.KindNames()))
 	}
 	if c.Realm == "" {
 		v.Add("realm", "is empty; leave it out, or name what the gate protects")
@@ -84,10 +84,4 @@ func (v validator) upstreamHeaders(c *Config) {
 	if _, err := identity.New(identity.Options{Claims: c.UpstreamHeaders, Strip: c.stripped(), Anonymous: c.AnonymousHeader}); err != nil {
 		v.Add("anonymous_header", "%v", err)
 	}
-}
-
-// alternatives joins names as in "a, b or c".
-func alternatives(names []string) string {
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " or " + names[last]
 }

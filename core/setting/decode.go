@@ -5,15 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"gatehouse/core/permission/report"
 	"io"
 	"math"
 	"os"
 	"reflect"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -73,7 +72,7 @@ func Fill(raw []byte, into any) (c *Checker, ok bool) {
 		return &Checker{problems: syntaxProblems(err)}, false
 	}
 	settings := reflect.ValueOf(into).Elem()
-	d := decoder{keys: allKeys(settings.Type())}
+	d := decoder{guide: sync.OnceValue(func() *guide { return newGuide(settings.Type(), values) })}
 	d.section("", settings, values)
 	c = &Checker{problems: d.problems, unread: d.problems}
 	c.section("", settings)
@@ -158,8 +157,7 @@ func withoutQuotes(text string) string {
 // fills them in (absent and null alike, in every section that is present),
 // exact types, and every problem with its path. Values are never printed.
 type decoder struct {
-	// keys are all settings there are, to find what a misspelt one was to be.
-	keys     []string
+	guide    func() *guide
 	problems []Problem
 }
 
@@ -183,7 +181,7 @@ func (d *decoder) section(path string, into reflect.Value, values map[string]any
 	for key := range values {
 		if !known[key] {
 			key = shownKey(key)
-			d.add(Join(path, key), "is not a setting%s", d.suggestion(strings.TrimSuffix(key, keyCut)))
+			d.add(Join(path, key), "is not a setting%s", d.guide().hint(path, strings.TrimSuffix(key, keyCut)))
 		}
 	}
 }
@@ -369,28 +367,4 @@ func Default(t reflect.Type, text string) reflect.Value {
 		value.SetString(text)
 	}
 	return value
-}
-
-// suggestion finds the setting that an unknown key was probably meant to be.
-func (d *decoder) suggestion(key string) string {
-	best := report.Closest(key, slices.Sorted(slices.Values(d.keys)), 2)
-	if best == "" {
-		return ""
-	}
-	return "; did you mean " + best + "?"
-}
-
-func allKeys(t reflect.Type) []string {
-	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
-		t = t.Elem()
-	}
-	if t.Kind() != reflect.Struct {
-		return nil
-	}
-	var keys []string
-	for i := range t.NumField() {
-		keys = append(keys, Key(t.Field(i)))
-		keys = append(keys, allKeys(t.Field(i).Type)...)
-	}
-	return keys
 }

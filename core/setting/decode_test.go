@@ -34,7 +34,7 @@ func TestHostsDecodeTheirOwnSettings(t *testing.T) {
 		},
 		"every mistake": {
 			text:    "listen: [{adress: a}]\ngates: [main]\ndrain_timeout: soon",
-			mistake: "FILE: configuration has 4 mistake(s)\n  drain_timeout: must be a number, not a string\n  gates: must be a map, not a list\n  listen[0].address: is required: The address.\n  listen[0].adress: is not a setting; did you mean address?",
+			mistake: "FILE: configuration has 4 mistake(s)\n  drain_timeout: must be a number, not a string\n  gates: must be a map, not a list\n  listen[0].address: is required: The address.\n  listen[0].adress: is not a setting; did you mean listen[0].address?",
 		},
 		"tags": {
 			text:    "listen: [{mode: '0777'}]\ndrain_timeout: 61",

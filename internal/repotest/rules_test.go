@@ -108,6 +108,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/authn/session":       {"gatehouse/core", "gatehouse/core/httpsyntax", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
 		"gatehouse/core/authn/introspection": {"gatehouse/core", "gatehouse/core/httpsyntax", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp"},
 		"gatehouse/core/cache":               {"gatehouse/core"},
+		"gatehouse/core/config/foreign":      {"gatehouse/core/setting"},
 		"gatehouse/core/follow":              {},
 		"gatehouse/core/claimpath":           {},
 		"gatehouse/core/httpsyntax":          {},

@@ -44,8 +44,8 @@ func TestEveryErrorOfTheSettingsIsReported(t *testing.T) {
 		"misspelt": {"listen: [{adress: x}]\ntrusted_proxy: []\n" + gateMain, `FILE: configuration has 4 mistake(s)
   endpoints: is required: The path and dialect of each proxy's auth requests, and the gate that decides.
   listen[0].address: is required: host:port, or unix: and the path of a socket. HTTP/1.1 and HTTP/2 are spoken on each, HTTP/2 without TLS with prior knowledge (RFC 9113 section 3.3).
-  listen[0].adress: is not a setting; did you mean address?
-  trusted_proxy: is not a setting
+  listen[0].adress: is not a setting; did you mean listen[0].address?
+  trusted_proxy: is not a setting; did you mean trusted_proxies? It lists the addresses of the proxies; what other peers send is refused.
 `},
 		"all kinds": {`
 listen:

@@ -72,6 +72,9 @@ type Reader struct {
 	report.Collector
 	// File is the name that problems are reported under.
 	File string
+	// Elsewhere says where a key belongs that a mapping does not know, in a sentence;
+	// empty if it does not know either. Nil: nowhere.
+	Elsewhere func(key string) string
 }
 
 // At is the place of a node.
@@ -188,7 +191,7 @@ func (r *Reader) Fixed(n *yaml.Node, what string, known Keys) []Entry {
 	var entries []Entry
 	for _, e := range r.mapping(n, what, "the keys "+strings.Join(names, ", ")) {
 		if !slices.Contains(names, e.Name) {
-			r.Refuse(e.Key, "%s: unknown key %s%s; known keys are %s", what, report.Quote(e.Name), report.DidYouMean(e.Name, names), strings.Join(names, ", "))
+			r.Refuse(e.Key, "%s: unknown key %s%s; known keys are %s", what, report.Quote(e.Name), r.meant(e.Name, names), strings.Join(names, ", "))
 			continue
 		}
 		entries = append(entries, e)
@@ -200,6 +203,17 @@ func (r *Reader) Fixed(n *yaml.Node, what string, known Keys) []Entry {
 		}
 	}
 	return entries
+}
+
+// meant ends a message about an unknown key with what it was probably meant to be.
+func (r *Reader) meant(key string, names []string) string {
+	if hint := report.DidYouMean(key, names); hint != "" || r.Elsewhere == nil {
+		return hint
+	}
+	if where := r.Elsewhere(key); where != "" {
+		return "; " + where
+	}
+	return ""
 }
 
 // Named returns the entries of a mapping whose keys are chosen by the author.

@@ -20,7 +20,7 @@ import (
 // normally the path. The error, if any, is a report.Problems that holds every
 // error of the file.
 func Parse(name string, content []byte) (*permission.File, error) {
-	p := &parser{Reader: strictyaml.Reader{File: name}, file: &permission.File{Name: name}}
+	p := &parser{Reader: strictyaml.Reader{File: name, Elsewhere: elsewhere}, file: &permission.File{Name: name}}
 	if root := p.Document(content, emptyTable); root != nil {
 		p.table(root)
 	}

@@ -1,0 +1,55 @@
+package tablefile
+
+import (
+	"slices"
+	"strings"
+
+	"gatehouse/core/permission/strictyaml"
+)
+
+// mappings are those of a table that have keys of their own.
+var mappings = []struct {
+	where string
+	keys  strictyaml.Keys
+}{
+	{"the table", tableKeys},
+	{"a permission", permissionKeys},
+	{"an activity of a permission or of authenticated", activityKeys},
+	{"an activity of authenticated or public", overridableKeys},
+	{"require of an activity", requireKeys},
+}
+
+// otherwise are names for what a table says otherwise, with what that is.
+var otherwise = map[string]string{
+	"rules, allow, allowed, acl, policies, routes, endpoints, paths, uris, uri, url, urls, match, resources": `calls are listed under activities of a permission, as in "GET /users/[^/]+"`,
+	"method, verbs, verb, http_methods": "an activity names methods",
+	"host, domain, domains":             "an activity names hosts",
+	"anonymous, optional_auth, noop, skip_auth_routes, skip_auth, unauthenticated, open, bypass":                            "calls that anybody may make are listed under public",
+	"any, everybody, logged_in, signed_in, default, users":                                                                  "calls that every caller may make who has a credential are listed under authenticated",
+	"deny, denied, forbid, blacklist, block":                                                                                "a call that no activity covers is denied, and nothing else is",
+	"scope, required_scopes, scopes_required, required_scope, mandatory_scope":                                              "an activity names scopes in require, as all_scopes or any_scope",
+	"role, required_roles, required_role, roles_required, groups, group, allowed_roles, allowed_groups, allow_groups, acls": "roles list the permissions that they grant, under roles",
+	"condition, conditions, if, claims, claim, claims_to_verify, auth_jwt_require, expression, filter, cel":                 "an activity states a condition in require, as when",
+	"acr, acr_values, mfa, level, required_aal":                                                                             "an activity demands an assurance level in require, as aal",
+	"max_auth_age, auth_time, reauthenticate, refresh":                                                                      "an activity demands a recent sign-in in require, as max_age",
+	"authenticators, authenticator, kind, kinds, credential, auth_methods":                                                  "an activity demands a kind of credential in require, as credentials",
+	"includes, inherits, extends, parents":                                                                                  "a role includes another one by role:NAME in its list",
+	"title, summary, name, comment, doc":                                                                                    "a permission has a description",
+	"config, file, realm, session, jwt, introspection, login, cache, path_options, upstream_headers, permission_table, permission_table_files, issuers, issuer, audience, token_cookie, file_version, version, kratos_url, hide_credentials": "settings are in the configuration of the gate and not in a table",
+}
+
+// elsewhere says where a key of a table belongs that stands in the wrong place.
+func elsewhere(key string) string {
+	for _, m := range mappings {
+		if slices.Contains(m.keys.Names(), key) {
+			return key + " is a key of " + m.where
+		}
+	}
+	name := strings.ToLower(strings.ReplaceAll(key, "-", "_"))
+	for names, what := range otherwise {
+		if slices.Contains(strings.Split(names, ", "), name) {
+			return what
+		}
+	}
+	return ""
+}
