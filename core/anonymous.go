@@ -16,7 +16,7 @@ type AnonymousAccess interface {
 	AllowsAnonymous(ctx context.Context, call *Call) error
 	// IgnoresInvalid reports whether a credential that does not hold counts as none;
 	// explicit tells whether it sits in a header. Otherwise it is refused.
-	IgnoresInvalid(explicit bool) bool
+	IgnoresInvalid(call *Call, explicit bool) bool
 }
 
 // anonymous decides a call whose caller was not found out for the reason that
@@ -31,7 +31,7 @@ func (g *Gate) anonymous(ctx context.Context, call *Call, access Access, c Crede
 	var ignored error
 	switch {
 	case !c.Explicit && c.Value == "" && errors.Is(refusal, ErrMissing):
-	case !open.IgnoresInvalid(c.Explicit) || !doesNotHold(refusal):
+	case !doesNotHold(refusal) || !open.IgnoresInvalid(call, c.Explicit):
 		return refusal
 	default:
 		ignored = refusal

@@ -17,7 +17,7 @@ type openRule struct {
 }
 
 func (r openRule) AllowsAnonymous(context.Context, *Call) error { return r.anonymous }
-func (r openRule) IgnoresInvalid(explicit bool) bool {
+func (r openRule) IgnoresInvalid(_ *Call, explicit bool) bool {
 	if explicit {
 		return r.headers
 	}

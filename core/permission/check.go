@@ -33,12 +33,16 @@ func (c *compiler) check() {
 			c.checkPermission(f, i)
 		}
 		c.checkActivities(f, InAuthenticated, f.Authenticated, InAuthenticated.String)
+		c.checkActivities(f, InOptional, f.Optional, InOptional.String)
 		c.checkActivities(f, InPublic, f.Public, InPublic.String)
 		for i := range f.Roles {
 			c.checkRole(f, i)
 		}
 		for i := range f.Scopes {
 			c.checkScope(f, i)
+		}
+		if f.Anonymous != nil {
+			c.checkAnonymous(f)
 		}
 	}
 }
@@ -73,6 +77,23 @@ func (c *compiler) checkScope(f *File, i int) {
 		}
 	}
 	c.checkGrants(what, s.Grants, at)
+}
+
+func (c *compiler) checkAnonymous(f *File) {
+	a := f.Anonymous
+	for i, g := range a.Grants {
+		problem := names.PermissionProblem("anonymous: permission "+report.Quote(g.Name), g.Name)
+		if g.Role {
+			problem = names.RoleProblem("anonymous: role "+report.Quote(g.Name), g.Name)
+		}
+		if problem != "" {
+			c.problems.Add(f.anonymousGrantPlace(i), "%s", problem)
+		}
+	}
+	c.checkGrants("anonymous", a.Grants, f.anonymousGrantPlace)
+	if problem := oneOfProblem(report.Quote(a.InvalidCredential), a.InvalidCredential, InvalidCredentials); a.InvalidCredential != "" && problem != "" {
+		c.problems.Add(f.place(a.Place, "anonymous.invalid_credential"), "%s", problem)
+	}
 }
 
 // checkGrants refuses what is listed twice. Names that are not defined are
@@ -150,8 +171,11 @@ func (a *activityCheck) check() {
 	if a.Require.Empty() {
 		return
 	}
-	if a.section == InPublic {
+	switch a.section {
+	case InPublic:
 		a.problems.Add(a.part("require"), "a public activity requires nothing; move it to authenticated, or leave the requirements out")
+	case InOptional:
+		a.problems.Add(a.part("require"), "an optional activity requires nothing, because a caller without a credential meets no requirement; give it to a permission that anonymous holds, move it to authenticated, or leave the requirements out")
 	}
 	a.checkRequirements()
 }
@@ -248,6 +272,10 @@ func (f *File) rolePlace(i int) report.Place {
 
 func (f *File) scopePlace(i int) report.Place {
 	return f.namedPlace(f.Scopes[i].Place, "scopes", f.Scopes[i].Name, i)
+}
+
+func (f *File) anonymousGrantPlace(i int) report.Place {
+	return f.place(f.Anonymous.Grants[i].Place, "anonymous[%d]", i)
 }
 
 func (f *File) namedPlace(at report.Place, list, name string, i int) report.Place {

@@ -58,6 +58,7 @@ func (c *compiler) names() {
 	c.permissions()
 	c.roles()
 	c.scopes()
+	c.anonymous()
 }
 
 // defined keeps the place of each name and refuses the second one.
@@ -94,7 +95,7 @@ func (c *compiler) permissions() {
 }
 
 // grants resolves the permissions of a grant list that stands at a place.
-func (c *compiler) grants(kind, name string, list []Grant, at func(grant int) report.Place) []permissionID {
+func (c *compiler) grants(what string, list []Grant, at func(grant int) report.Place) []permissionID {
 	var ids []permissionID
 	for i, g := range list {
 		if g.Role {
@@ -102,7 +103,7 @@ func (c *compiler) grants(kind, name string, list []Grant, at func(grant int) re
 		}
 		id, ok := c.table.ids[g.Name]
 		if !ok {
-			c.problems.Add(at(i), "%s %s: there is no permission %s%s; define it or remove it here", kind, report.Quote(name), report.Quote(g.Name), c.suggestPermission(g.Name))
+			c.problems.Add(at(i), "%s: there is no permission %s%s; define it or remove it here", what, report.Quote(g.Name), c.suggestPermission(what, g.Name))
 			continue
 		}
 		ids = append(ids, id)
@@ -110,12 +111,15 @@ func (c *compiler) grants(kind, name string, list []Grant, at func(grant int) re
 	return ids
 }
 
-func (c *compiler) suggestPermission(name string) string {
+func (c *compiler) suggestPermission(what, name string) string {
 	if c.problems.Full() {
 		return ""
 	}
 	for _, f := range c.files {
-		if slices.ContainsFunc(f.Roles, func(r Role) bool { return r.Name == name }) {
+		switch is := slices.ContainsFunc(f.Roles, func(r Role) bool { return r.Name == name }); {
+		case is && what == "anonymous":
+			return "; to include the role list it under roles"
+		case is:
 			return "; to include the role write " + report.Quote(names.RolePrefix+name)
 		}
 	}
@@ -164,7 +168,7 @@ func (r *roleResolver) resolve(name string) idset.Set {
 	}
 	role := r.roles[name]
 	r.path = append(r.path, name)
-	ids := r.grants("role", name, role.Grants, role.grantPlace)
+	ids := r.grants("role "+report.Quote(name), role.Grants, role.grantPlace)
 	for i, g := range role.Grants {
 		if g.Role {
 			ids = r.include(&role, i).AppendTo(ids)
@@ -189,6 +193,34 @@ func (r *roleResolver) include(role *definedRole, grant int) idset.Set {
 	return r.resolve(g.Name)
 }
 
+// anonymous is what every caller may do, one without a credential among them.
+func (c *compiler) anonymous() {
+	t := c.table
+	var stated *File
+	for _, f := range c.files {
+		if f.Anonymous == nil {
+			continue
+		}
+		at := f.place(f.Anonymous.Place, "anonymous")
+		if stated != nil {
+			c.problems.Add(at, "anonymous is defined twice, first at %s; it holds for the whole table, so keep one", stated.place(stated.Anonymous.Place, "anonymous"))
+			continue
+		}
+		stated = f
+		ids := c.grants("anonymous", f.Anonymous.Grants, f.anonymousGrantPlace)
+		for i, g := range f.Anonymous.Grants {
+			granted, known := t.roles[g.Name]
+			if g.Role && !known {
+				c.problems.Add(f.anonymousGrantPlace(i), "anonymous: there is no role %s%s; define it or remove it here", report.Quote(g.Name), report.DidYouMean(strings.TrimPrefix(g.Name, names.RolePrefix), slices.Sorted(maps.Keys(t.roles))))
+			}
+			if g.Role {
+				ids = granted.AppendTo(ids)
+			}
+		}
+		t.anonymous, t.invalid = idset.New(ids), f.Anonymous.InvalidCredential
+	}
+}
+
 func (c *compiler) scopes() {
 	t := c.table
 	seen := defined{}
@@ -203,7 +235,7 @@ func (c *compiler) scopes() {
 				continue
 			}
 			at := func(grant int) report.Place { return f.scopeGrantPlace(i, grant) }
-			t.scopes[s.Name] = idset.New(c.grants("scope", s.Name, s.Grants, at))
+			t.scopes[s.Name] = idset.New(c.grants("scope "+report.Quote(s.Name), s.Grants, at))
 		}
 		switch {
 		case f.ImplicitScopes == nil:

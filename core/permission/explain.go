@@ -44,6 +44,9 @@ func (t *Table) Len() int { return len(t.activities) }
 // ActivityAllows returns nil when an activity by itself lets the principal make
 // a call that it covers.
 func (t *Table) ActivityAllows(activity int, call *core.Call, p *core.Principal) error {
+	if p == nil {
+		return t.activities[activity].allowsAnonymous(t, call)
+	}
 	return t.activities[activity].allows(t, call, p)
 }
 
@@ -59,17 +62,22 @@ type Check struct {
 }
 
 // Checks checks every requirement of an activity by itself. The principal is nil
-// for a caller without a credential; none holds then.
+// for a caller without a credential; none holds then unless such callers may perform
+// the activity.
 func (t *Table) Checks(activity int, call *core.Call, p *core.Principal) []Check {
 	r := t.activities[activity].require
 	if r == nil {
 		return nil
 	}
+	caller := p
+	if p == nil && t.open(&t.activities[activity]) {
+		caller = nobody
+	}
 	var checks []Check
 	for _, part := range partsOf(r) {
 		c := Check{Name: part.name, Want: part.want, Err: core.ErrMissing}
-		if p != nil {
-			c.Err = part.Check(call, p, nil, t.now())
+		if caller != nil {
+			c.Err = part.Check(call, caller, nil, t.now())
 		}
 		if part.Condition != nil {
 			c.Reads = part.Condition.Reads(call, p)
@@ -134,6 +142,8 @@ func (t *Table) Names() (permissions, roles, scopes []string) {
 type Grantors struct {
 	Permission    string
 	Scopes, Roles []string
+	// Anonymous says that every caller holds it, also one without a credential.
+	Anonymous bool
 }
 
 // Grantors lists what grants a permission; ok is false for one that the table
@@ -143,7 +153,7 @@ func (t *Table) Grantors(permission string) (g Grantors, ok bool) {
 	if !ok {
 		return Grantors{}, false
 	}
-	g.Permission = permission
+	g.Permission, g.Anonymous = permission, t.anonymous.Has(id)
 	for scope, granted := range t.scopes {
 		if granted.Has(id) {
 			g.Scopes = append(g.Scopes, scope)
@@ -162,8 +172,12 @@ func (t *Table) Grantors(permission string) (g Grantors, ok bool) {
 	return g, true
 }
 
-// Holds reports whether a principal has a permission of the table.
+// Holds reports whether a principal has a permission of the table; nil is a caller
+// without a credential.
 func (t *Table) Holds(p *core.Principal, permission string) bool {
+	if p == nil {
+		p = nobody
+	}
 	id, ok := t.ids[permission]
 	return ok && t.holds(p, id)
 }

@@ -19,7 +19,10 @@ type File struct {
 	Roles         []Role
 	Scopes        []Scope
 	Authenticated []Activity
+	Optional      []Activity
 	Public        []Activity
+	// Anonymous is nil when the file does not say.
+	Anonymous *Anonymous
 	// ImplicitScopes is nil when the file does not say.
 	ImplicitScopes *Switch
 }
@@ -52,6 +55,21 @@ type Scope struct {
 	Name   string
 	Grants []Grant
 }
+
+// Anonymous is what a caller without a credential may do beside public and optional
+// activities. Every other caller may do it, too.
+type Anonymous struct {
+	Place  report.Place
+	Grants []Grant
+	// InvalidCredential is one of InvalidCredentials: what becomes of a credential
+	// that does not hold, where a caller without one may make the call. Empty: the
+	// first.
+	InvalidCredential string
+}
+
+// InvalidCredentials are the values of Anonymous.InvalidCredential: the request is
+// refused, or the credential counts as none if it is in a cookie, or wherever it is.
+var InvalidCredentials = []string{"refuse", "ignore_cookie", "ignore"}
 
 // Switch is a true or false with its place.
 type Switch struct {
@@ -172,6 +190,7 @@ func Activities(files ...*File) []OwnedActivity {
 			add(f.Permissions[i].Activities, InPermission, f.Permissions[i].Name)
 		}
 		add(f.Authenticated, InAuthenticated, "")
+		add(f.Optional, InOptional, "")
 		add(f.Public, InPublic, "")
 	}
 	return all

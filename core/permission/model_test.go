@@ -43,11 +43,17 @@ func TestModelBuiltByCodeIsCheckedWholly(t *testing.T) {
 			}},
 			{Methods: []string{"GET"}, Path: "/(?P<id>.*)", Require: require.Requirements{When: "path.user == '7'"}},
 		},
-		Public: []permission.Activity{{Methods: []string{"GET"}, Path: "/d", Require: require.Requirements{AAL: "aal1"}}},
-		Roles:  []permission.Role{{Name: " clerk", Grants: []permission.Grant{{Name: "q"}, {Name: "q"}}}, {Name: "\xff"}},
-		Scopes: []permission.Scope{{Name: "s", Grants: []permission.Grant{{Name: "clerk", Role: true}}}},
+		Optional:  []permission.Activity{{Methods: []string{"GET"}, Path: "/o", Require: require.Requirements{When: "has(claims.sub)"}}},
+		Public:    []permission.Activity{{Methods: []string{"GET"}, Path: "/d", Require: require.Requirements{AAL: "aal1"}}},
+		Anonymous: &permission.Anonymous{Grants: []permission.Grant{{Name: "a b"}, {Name: "", Role: true}, {Name: "p"}, {Name: "p"}}, InvalidCredential: "ignored"},
+		Roles:     []permission.Role{{Name: " clerk", Grants: []permission.Grant{{Name: "q"}, {Name: "q"}}}, {Name: "\xff"}},
+		Scopes:    []permission.Scope{{Name: "s", Grants: []permission.Grant{{Name: "clerk", Role: true}}}},
 	}, nil)
-	want := `authenticated[0].require.aal: "aal4" is not known; did you mean "aal1"?; use one of aal1, aal2, aal3
+	want := `anonymous.invalid_credential: "ignored" is not known; did you mean "ignore"?; use one of refuse, ignore_cookie, ignore
+anonymous[0]: anonymous: permission "a b" is not a name that a scope may have (RFC 6749 section 3.3); use visible ASCII characters other than " \ and ,
+anonymous[1]: anonymous: role "" names no role, or one with white space around it; write the name as it is
+anonymous[3]: anonymous: "p" is listed twice, first at anonymous[2]; remove one
+authenticated[0].require.aal: "aal4" is not known; did you mean "aal1"?; use one of aal1, aal2, aal3
 authenticated[0].require.all_scopes: "a b" is not a name that a scope may have (RFC 6749 section 3.3); use visible ASCII characters other than " \ and ,
 authenticated[0].require.any_scope: "s" is listed twice; remove one
 authenticated[0].require.credentials: "password" is not known; use one of session, jwt, introspection
@@ -55,6 +61,7 @@ authenticated[0].require.max_age: -1s is not an age; use whole seconds, one at l
 authenticated[0].require.when: when not a valid condition: Syntax error: mismatched input '<EOF>'
 authenticated[1].require.when: when the path has no group named user; add (?P<user>…) to the path
 files[1]: the file is nil; leave it out
+optional[0].require: an optional activity requires nothing, because a caller without a credential meets no requirement; give it to a permission that anonymous holds, move it to authenticated, or leave the requirements out
 permissions.role:x: permission "role:x": a name may not begin with "role:", which includes a role in a role; choose another name
 permissions.users:read.activities[0].path: path "/users([" is not a regular expression: missing closing ] in "["; see https://github.com/google/re2/wiki/Syntax
 permissions.users:read.activities[1].methods: methods is empty; list at least one, or ANY for every method
@@ -79,9 +86,12 @@ scopes.s[0]: scope "s": "role:clerk" is a role, and a scope grants permissions o
 func TestModelBuiltByCodeNamesBothPlacesOfAConflict(t *testing.T) {
 	one := &permission.File{Name: "one", Permissions: []permission.Permission{{Name: "a"}}}
 	two := &permission.File{Name: "two", Permissions: []permission.Permission{{Name: "a"}},
-		Roles: []permission.Role{{Name: "r", Grants: []permission.Grant{{Name: "r", Role: true}, {Name: "b"}}}}}
+		Roles:     []permission.Role{{Name: "r", Grants: []permission.Grant{{Name: "r", Role: true}, {Name: "b"}}}},
+		Anonymous: &permission.Anonymous{Grants: []permission.Grant{{Name: "b"}, {Name: "role:r", Role: true}}}}
 	_, err := compileAtNoon(one, two)
-	want := `two: permissions.a: permission "a" is defined twice, first at one: permissions.a; keep one, or give one of them another name
+	want := `two: anonymous[0]: anonymous: there is no permission "b"; did you mean "a"?; define it or remove it here
+two: anonymous[1]: anonymous: there is no role "role:r"; did you mean "r"?; define it or remove it here
+two: permissions.a: permission "a" is defined twice, first at one: permissions.a; keep one, or give one of them another name
 two: roles.r[0]: role "r" includes itself: r -> r; remove one of the inclusions
 two: roles.r[1]: role "r": there is no permission "b"; did you mean "a"?; define it or remove it here`
 	if err == nil || err.Error() != want {
@@ -137,7 +147,7 @@ func FuzzModelBuiltByCode(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) {
-		g := &modelMaker{rand.New(rand.NewPCG(seed, 3)), seed%3 == 0}
+		g := newModelMaker(seed)
 		file := g.file()
 		table, err := compileAtNoon(file)
 		var problems report.Problems
@@ -172,6 +182,9 @@ func FuzzModelBuiltByCode(f *testing.F) {
 			if got, want := decide(table, c, p), decide(same, c, p); got != want {
 				t.Errorf("%s %s%s %+v: the model decides %s, its text %s\n%s", c.Method, c.Host, c.Path, p, got, want, text)
 			}
+			if got, want := decideNobody(table, c), decideNobody(same, c); got != want {
+				t.Errorf("%s %s%s of nobody: the model decides %s, its text %s\n%s", c.Method, c.Host, c.Path, got, want, text)
+			}
 		}
 	})
 }
@@ -181,7 +194,7 @@ func FuzzModelBuiltByCode(f *testing.F) {
 func TestMadeModelsAreGoodAndBad(t *testing.T) {
 	good := 0
 	for seed := range uint64(300) {
-		g := &modelMaker{rand.New(rand.NewPCG(seed, 3)), seed%3 == 0}
+		g := newModelMaker(seed)
 		if _, err := compileAtNoon(g.file()); err == nil {
 			good++
 		}
@@ -195,6 +208,10 @@ func TestMadeModelsAreGoodAndBad(t *testing.T) {
 type modelMaker struct {
 	*rand.Rand
 	spoil bool
+}
+
+func newModelMaker(seed uint64) *modelMaker {
+	return &modelMaker{rand.New(rand.NewPCG(seed, 3)), seed%3 == 0}
 }
 
 func (g *modelMaker) pick(good []string, bad ...string) string {
@@ -229,7 +246,7 @@ func (g *modelMaker) file() *permission.File {
 		f.Permissions = append(f.Permissions, permission.Permission{Name: name, Description: g.pick([]string{"", "see: it", "two\nlines", "# x"}),
 			Activities: g.activities(permission.InPermission)})
 	}
-	f.Authenticated, f.Public = g.activities(permission.InAuthenticated), g.activities(permission.InPublic)
+	f.Authenticated, f.Optional, f.Public = g.activities(permission.InAuthenticated), g.activities(permission.InOptional), g.activities(permission.InPublic)
 	for _, name := range g.some(3, roleNames, "", " r", "\x00", "\xfe") {
 		f.Roles = append(f.Roles, permission.Role{Name: name, Grants: g.grants(f)})
 	}
@@ -241,6 +258,9 @@ func (g *modelMaker) file() *permission.File {
 			}
 		}
 		f.Scopes = append(f.Scopes, s)
+	}
+	if g.IntN(2) == 0 {
+		f.Anonymous = &permission.Anonymous{Grants: g.grants(f), InvalidCredential: g.pick([]string{"", "refuse", "ignore_cookie", "ignore"}, "no", "IGNORE")}
 	}
 	if g.IntN(3) == 0 {
 		f.ImplicitScopes = &permission.Switch{On: g.IntN(2) == 0}
@@ -282,7 +302,7 @@ func (g *modelMaker) activities(s permission.Section) []permission.Activity {
 		if s != permission.InPermission && g.IntN(4) == 0 || g.spoil && g.IntN(20) == 0 {
 			a.Override = true
 		}
-		if s != permission.InPublic && g.IntN(2) == 0 || g.spoil && g.IntN(20) == 0 {
+		if s > permission.InOptional && g.IntN(2) == 0 || g.spoil && g.IntN(20) == 0 {
 			a.Require = g.requirements(a.Path)
 		}
 		list = append(list, a)

@@ -7,6 +7,8 @@ type Section uint8
 // The sections, from the laxest to the strictest.
 const (
 	InPublic Section = iota + 1
+	// InOptional: anybody may call, and who comes with a credential is named.
+	InOptional
 	InAuthenticated
 	InPermission
 )
@@ -15,6 +17,8 @@ func (s Section) String() string {
 	switch s {
 	case InPublic:
 		return "public"
+	case InOptional:
+		return "optional"
 	case InAuthenticated:
 		return "authenticated"
 	case InPermission:

@@ -24,8 +24,12 @@ type Table struct {
 	// implicitScopes lets a scope grant the permission it is named like,
 	// unless scopes has an entry for it.
 	implicitScopes bool
-	activities     []compiledActivity
-	index          *pathindex.Index[Access]
+	// anonymous are held by every caller, also by one without a credential.
+	anonymous idset.Set
+	// invalid is Anonymous.InvalidCredential.
+	invalid    string
+	activities []compiledActivity
+	index      *pathindex.Index[Access]
 }
 
 var _ core.Policy = (*Table)(nil)
@@ -58,7 +62,7 @@ func (t *Table) Match(_ context.Context, call *core.Call) core.Access {
 // holds. Names that the table does not define are left out: they open nothing
 // here and would tell an upstream more than this table vouches for.
 func (t *Table) Permissions(p *core.Principal) []string {
-	var ids []permissionID
+	ids := t.anonymous.AppendTo(nil)
 	for _, name := range p.Permissions {
 		if id, ok := t.ids[name]; ok {
 			ids = append(ids, id)
@@ -93,6 +97,9 @@ func (t *Table) holds(p *core.Principal, id permissionID) bool {
 			return true
 		}
 	}
+	if t.anonymous.Has(id) {
+		return true
+	}
 	for _, scope := range p.Scopes {
 		if t.scopeGrants(scope, id) {
 			return true
@@ -109,6 +116,9 @@ const fewPermissions = 16
 func (t *Table) holdsAny(p *core.Principal, set idset.Set) bool {
 	if few, ok := set.Few(fewPermissions); ok {
 		return slices.ContainsFunc(few, func(id permissionID) bool { return t.holds(p, id) })
+	}
+	if set.Intersects(t.anonymous) {
+		return true
 	}
 	for _, name := range p.Permissions {
 		if id, ok := t.ids[name]; ok && set.Has(id) {
@@ -162,11 +172,12 @@ type covering struct {
 	// there are several, and demanding the activities that do.
 	plain     *idset.Set
 	demanding []*compiledActivity
-	// anyone says that an authenticated caller needs nothing further.
-	anyone bool
+	// anyone says that an authenticated caller needs nothing further, and nobody that
+	// a caller without a credential needs nothing either.
+	anyone, nobody bool
 }
 
-var _ core.Access = (*Access)(nil)
+var _ core.AnonymousAccess = (*Access)(nil)
 
 // newAccess picks the section that decides. The strictest one does, so that a
 // broad public regex never opens what a permission guards; an activity that
@@ -178,6 +189,8 @@ func newAccess(t *Table, matched []*compiledActivity) Access {
 		switch {
 		case a.require != nil:
 			c.demanding = append(c.demanding, a)
+		case t.open(a):
+			c.anyone, c.nobody = true, true
 		case a.section == InPermission:
 			plain = append(plain, a.permission)
 		default:
@@ -208,10 +221,13 @@ func newUnion(list []*Access) Access {
 
 func deciding(matched []*compiledActivity) []*compiledActivity {
 	strictest := InPublic
-	for i, a := range matched {
-		if a.override && a.section == InPublic {
+	for _, open := range []Section{InPublic, InOptional} {
+		overrides := func(a *compiledActivity) bool { return a.override && a.section == open }
+		if i := slices.IndexFunc(matched, overrides); i >= 0 {
 			return matched[i : i+1]
 		}
+	}
+	for _, a := range matched {
 		strictest = max(strictest, a.section)
 	}
 	counts := func(a *compiledActivity) bool {

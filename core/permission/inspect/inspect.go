@@ -17,12 +17,16 @@ type Inspector struct {
 	*permission.Table
 	activities []permission.OwnedActivity
 	roles      map[string]*permission.Role
+	anonymous  []permission.Grant
 }
 
 // New needs the files that the table was compiled from.
 func New(t *permission.Table, files ...*permission.File) *Inspector {
-	x := &Inspector{t, permission.Activities(files...), map[string]*permission.Role{}}
+	x := &Inspector{t, permission.Activities(files...), map[string]*permission.Role{}, nil}
 	for _, f := range files {
+		if f.Anonymous != nil {
+			x.anonymous = f.Anonymous.Grants
+		}
 		for i := range f.Roles {
 			x.roles[f.Roles[i].Name] = &f.Roles[i]
 		}
@@ -35,8 +39,11 @@ func (x *Inspector) Activities() []permission.OwnedActivity { return x.activitie
 
 // Explanation is a decision taken apart.
 type Explanation struct {
-	Public  bool
-	Allowed bool
+	Public bool
+	// Optional says that a caller without a credential may make the call, too, and
+	// one with a credential is named.
+	Optional bool
+	Allowed  bool
 	// Refusal is what the log would say; nil when allowed.
 	Refusal error
 	// Matched are all activities that cover the call.
@@ -65,11 +72,12 @@ func (x *Inspector) Explain(call *core.Call, p *core.Principal) *Explanation {
 	if access == nil {
 		return &Explanation{Refusal: fmt.Errorf("%w: no activity covers the call", core.ErrForbidden)}
 	}
-	e := &Explanation{Public: access.Public()}
+	anonymous := access.(core.AnonymousAccess).AllowsAnonymous(context.Background(), call)
+	e := &Explanation{Public: access.Public(), Optional: !access.Public() && anonymous == nil}
 	switch {
 	case e.Public:
 	case p == nil:
-		e.Refusal = core.ErrMissing
+		e.Refusal = anonymous
 	default:
 		e.Refusal = access.Allows(context.Background(), call, p)
 	}
@@ -86,18 +94,26 @@ func (x *Inspector) finding(i int, decides bool, call *core.Call, p *core.Princi
 	f := Finding{OwnedActivity: a, Decides: decides, Holds: true, Checks: x.Checks(i, call, p)}
 	if a.Section == permission.InPermission {
 		f.Enough, _ = x.Grantors(a.Permission)
-		f.Holds = p != nil && x.Holds(p, a.Permission)
-		if p != nil {
-			f.Grants = x.grantsOf(p, a.Permission)
-		}
+		f.Holds = x.Holds(p, a.Permission)
+		f.Grants = x.grantsOf(p, a.Permission)
 	}
-	f.Allows = a.Section == permission.InPublic || p != nil && x.ActivityAllows(i, call, p) == nil
+	f.Allows = x.ActivityAllows(i, call, p) == nil
 	return f
 }
 
-// grantsOf lists by what a principal holds a permission.
+// grantsOf lists by what a caller holds a permission; nil is one without a credential.
 func (x *Inspector) grantsOf(p *core.Principal, name string) []string {
 	var by []string
+	for _, g := range x.anonymous {
+		if !g.Role && g.Name == name {
+			by = append(by, "anonymous -> "+name)
+		} else if chain := x.chain(g.Name, name); g.Role && chain != nil {
+			by = append(by, "anonymous -> role "+strings.Join(chain, " -> role ")+" -> "+name)
+		}
+	}
+	if p == nil {
+		return by
+	}
 	if slices.Contains(p.Permissions, name) {
 		by = append(by, "permission "+name)
 	}
@@ -153,13 +169,11 @@ func unwind(came map[string]string, from, to string) []string {
 // aside; ok is false where it is not. The principal is nil for a caller
 // without a credential.
 func (x *Inspector) GrantsOf(p *core.Principal, a *permission.OwnedActivity) (grants []string, ok bool) {
-	switch {
-	case a.Section == permission.InPublic:
+	switch a.Section {
+	case permission.InPublic, permission.InOptional:
 		return nil, true
-	case p == nil:
-		return nil, false
-	case a.Section == permission.InAuthenticated:
-		return nil, true
+	case permission.InAuthenticated:
+		return nil, p != nil
 	}
 	if !x.Holds(p, a.Permission) {
 		return nil, false

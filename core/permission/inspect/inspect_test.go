@@ -67,12 +67,20 @@ func TestActivitiesAreNumberedLikeThoseOfTheTable(t *testing.T) {
 }
 
 func TestExplainSaysWhatTheTableDecides(t *testing.T) {
-	x := inspectorOf(t, plainest(t)+"  - GET /users\nauthenticated:\n  - methods: [GET]\n    path: /users/me\n    override: true\n")
+	x := inspectorOf(t, plainest(t)+"  - GET /users\nauthenticated:\n  - methods: [GET]\n    path: /users/me\n    override: true\n"+
+		"optional: [GET /]\nanonymous: {roles: [manager]}\n")
+	explainsAsDecided(t, x)
+	explainsAsDecided(t, inspectorOf(t, plainest(t)+"  - GET /users\noptional:\n  - {methods: [GET], path: /users/me, override: true}\n"))
+	explainsAsDecided(t, inspectorOf(t, plainest(t)+"  - GET /users\nauthenticated:\n  - methods: [GET]\n    path: /users/me\n    override: true\n"))
+}
+
+func explainsAsDecided(t *testing.T, x *Inspector) {
+	t.Helper()
 	principals := map[string]*core.Principal{
 		"anonymous": nil, "bare": {}, "clerk": {Roles: []string{"clerk"}}, "manager": {Roles: []string{"manager"}, AAL: "aal2"},
 		"scope": {Scopes: []string{"o:cancel", "users:read"}}, "permission": {Permissions: []string{"users:read"}},
 	}
-	for _, target := range []string{"/users", "/users/me", "/users/1", "/healthz", "/nothing", "/orders/1/cancel"} {
+	for _, target := range []string{"/users", "/", "/users/me", "/users/1", "/healthz", "/nothing", "/orders/1/cancel"} {
 		for name, p := range principals {
 			c := call("GET", target)
 			if strings.HasPrefix(target, "/orders") {
@@ -84,7 +92,9 @@ func TestExplainSaysWhatTheTableDecides(t *testing.T) {
 			case access == nil:
 			case access.Public():
 				want = true
-			case p != nil:
+			case p == nil:
+				want = access.(core.AnonymousAccess).AllowsAnonymous(context.Background(), c) == nil
+			default:
 				want = access.Allows(context.Background(), c, p) == nil
 			}
 			if e.Allowed != want || e.Allowed != (e.Refusal == nil) {
@@ -111,7 +121,7 @@ func TestExplainNamesTheWayOfAGrant(t *testing.T) {
 	if got, want := strings.Join(f.Grants, "; "), "permission users:read; role manager -> role clerk -> users:read; scope users:read"; got != want {
 		t.Errorf("got %s", got)
 	}
-	if got, want := fmt.Sprint(f.Enough), "{users:read [users:read] [clerk manager]}"; got != want {
+	if got, want := fmt.Sprint(f.Enough), "{users:read [users:read] [clerk manager] false}"; got != want {
 		t.Errorf("got %s", got)
 	}
 	e := x.Explain(call("POST", "/orders/1/cancel"), p)
@@ -124,5 +134,19 @@ func TestExplainNamesTheWayOfAGrant(t *testing.T) {
 	}
 	if got := strings.Join(checks, " "); got != "when=false claims['tenant']:false headers['x-tenant']:false aal=false max_age=false" {
 		t.Errorf("got %s", got)
+	}
+}
+
+func TestExplainNamesWhatEverybodyHolds(t *testing.T) {
+	x := inspectorOf(t, plainest(t)+"anonymous: {permissions: [users:read], roles: [manager]}\n")
+	for name, p := range map[string]*core.Principal{"nobody": nil, "somebody": {Subject: "ada"}} {
+		e := x.Explain(call("GET", "/users"), p)
+		if got := strings.Join(e.Matched[0].Grants, "; "); !e.Optional || got != "anonymous -> users:read; anonymous -> role manager -> role clerk -> users:read" {
+			t.Errorf("%s: optional %t, grants %s", name, e.Optional, got)
+		}
+		e = x.Explain(call("POST", "/orders/1/cancel"), p)
+		if e.Optional || e.Allowed || !e.Matched[0].Holds || e.Matched[0].Allows {
+			t.Errorf("%s: %+v", name, e)
+		}
 	}
 }

@@ -344,6 +344,74 @@ authenticated: [GET /covered]
 	}
 }
 
+// What callers without a credential may do is compared, too.
+func TestShadowTableIsComparedForCallersWithoutACredential(t *testing.T) {
+	const enforced = `
+permissions:
+  a: {activities: [GET /granted, GET /taken, GET /same, GET /ignored]}
+optional: [GET /optional, GET /named, GET /gone]
+public: [GET /public]
+anonymous: {permissions: [a], invalid_credential: ignore}
+`
+	const shadow = `
+permissions:
+  a: {activities: [GET /same, GET /named, GET /new, GET /ignored]}
+  b: {activities: [GET /taken]}
+optional: [GET /public]
+public: [GET /optional]
+anonymous: {permissions: [a]}
+`
+	live, differences, _ := withShadow(t, enforced, shadow)
+	for _, tt := range []struct {
+		path    string
+		ignored bool
+		want    error
+		was     Outcome
+		would   Outcome
+	}{
+		{"/same", false, nil, "", ""},
+		{"/named", false, nil, "", ""},
+		{"/taken", false, nil, Anonymous, NeedsCredential},
+		{"/granted", false, nil, Anonymous, Uncovered},
+		{"/gone", false, nil, Anonymous, Uncovered},
+		{"/optional", false, nil, Anonymous, Public},
+		{"/public", false, nil, Public, Anonymous},
+		{"/new", false, core.ErrForbidden, Uncovered, Anonymous},
+		{"/ignored", true, nil, Anonymous, Denied},
+	} {
+		*differences = nil
+		c := call("GET", tt.path)
+		access := live.Match(context.Background(), c)
+		err := core.ErrForbidden
+		if access != nil {
+			err = nil
+		}
+		if open, ok := access.(core.AnonymousAccess); ok && !access.Public() {
+			if tt.ignored && !open.IgnoresInvalid(c, true) {
+				t.Errorf("%s: not ignored", tt.path)
+			}
+			err = open.AllowsAnonymous(context.Background(), c)
+		}
+		if err != tt.want {
+			t.Errorf("%s: %v", tt.path, err)
+		}
+		if len(*differences) > 1 || (tt.was == "") != (len(*differences) == 0) || len(*differences) == 1 && ((*differences)[0].Enforced != tt.was || (*differences)[0].Shadow != tt.would) {
+			t.Errorf("%s: reported %+v", tt.path, *differences)
+		}
+	}
+	live, differences, _ = withShadow(t, "authenticated: [GET /a, GET /b]\n", "optional: [GET /a]\n")
+	for path, would := range map[string]Outcome{"/a": Anonymous, "/b": ""} {
+		*differences = nil
+		c := call("GET", path)
+		if err := live.Match(context.Background(), c).(core.AnonymousAccess).AllowsAnonymous(context.Background(), c); err != core.ErrMissing {
+			t.Errorf("%s: the shadow table let nobody in: %v", path, err)
+		}
+		if (len(*differences) == 1) != (would != "") || len(*differences) == 1 && ((*differences)[0].Enforced != NeedsCredential || (*differences)[0].Shadow != would) {
+			t.Errorf("%s: reported %+v", path, *differences)
+		}
+	}
+}
+
 func TestRequestsCannotFloodTheLogThroughTheShadowTable(t *testing.T) {
 	live, differences, log := withShadow(t, "public: [GET /x]\n", "public: [GET /x, 'GET /[0-9]+']\n")
 	for i := range 500 {

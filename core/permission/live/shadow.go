@@ -28,6 +28,7 @@ type Outcome string
 const (
 	Uncovered       Outcome = "uncovered"
 	Public          Outcome = "public"
+	Anonymous       Outcome = "anonymous" // allowed without a credential, which is looked for
 	Allowed         Outcome = "allowed"
 	Denied          Outcome = "denied"
 	NeedsCredential Outcome = "needs_credential"
@@ -39,14 +40,21 @@ const (
 // that the shadow table does, or fails to do, changes the decision.
 func (l *Live) compare(ctx context.Context, call *core.Call, enforced core.Access, table *permission.Table) core.Access {
 	var shadow core.Access
-	if !completes(func() { shadow = table.Match(ctx, call) }) {
-		l.differs(call, enforced, nil, withoutCaller(enforced), Failed)
-		return enforced
+	would := Failed
+	was := withoutCaller(ctx, call, enforced)
+	if !completes(func() {
+		shadow = table.Match(ctx, call)
+		would = withoutCaller(ctx, call, shadow)
+	}) {
+		shadow, would = nil, Failed
 	}
-	was, would := withoutCaller(enforced), withoutCaller(shadow)
 	switch {
-	case was == NeedsCredential && would != Public:
-		return &comparedAccess{enforced, shadow, l}
+	case (was == NeedsCredential || was == Anonymous) && would != Public && would != Failed:
+		compared := &comparedAccess{enforced, shadow, l}
+		if open, ok := enforced.(core.AnonymousAccess); ok {
+			return &comparedAnonymous{compared, open}
+		}
+		return compared
 	case was != would:
 		l.differs(call, enforced, shadow, was, would)
 	}
@@ -54,12 +62,15 @@ func (l *Live) compare(ctx context.Context, call *core.Call, enforced core.Acces
 }
 
 // withoutCaller is the outcome of an access before the caller is known.
-func withoutCaller(a core.Access) Outcome {
-	switch {
-	case a == nil:
+func withoutCaller(ctx context.Context, call *core.Call, a core.Access) Outcome {
+	if a == nil {
 		return Uncovered
-	case a.Public():
+	}
+	if a.Public() {
 		return Public
+	}
+	if open, ok := a.(core.AnonymousAccess); ok && open.AllowsAnonymous(ctx, call) == nil {
+		return Anonymous
 	}
 	return NeedsCredential
 }
@@ -84,6 +95,49 @@ func (c *comparedAccess) Allows(ctx context.Context, call *core.Call, p *core.Pr
 		c.live.differs(call, c.Access, c.shadow, was, would)
 	}
 	return err
+}
+
+// comparedAnonymous is a comparedAccess that a caller without a credential may have.
+type comparedAnonymous struct {
+	*comparedAccess
+	enforced core.AnonymousAccess
+}
+
+var _ core.AnonymousAccess = (*comparedAnonymous)(nil)
+
+// AllowsAnonymous decides by the enforced access.
+func (c *comparedAnonymous) AllowsAnonymous(ctx context.Context, call *core.Call) error {
+	err := c.enforced.AllowsAnonymous(ctx, call)
+	was, would := NeedsCredential, Uncovered
+	if err == nil {
+		was = Anonymous
+	}
+	if c.shadow != nil && !completes(func() { would = withoutCaller(ctx, call, c.shadow) }) {
+		would = Failed
+	}
+	if (was == Anonymous) != (would == Anonymous) || would == Failed {
+		c.live.differs(call, c.Access, c.shadow, was, would)
+	}
+	return err
+}
+
+// IgnoresInvalid decides by the enforced access. That only one of the two ignores a
+// credential is a difference where a caller without one may make the call.
+func (c *comparedAnonymous) IgnoresInvalid(call *core.Call, explicit bool) bool {
+	ignores := c.enforced.IgnoresInvalid(call, explicit)
+	shadow, ok := c.shadow.(core.AnonymousAccess)
+	if !ok || shadow.IgnoresInvalid(call, explicit) == ignores {
+		return ignores
+	}
+	was, would, open := Denied, Anonymous, shadow
+	if ignores {
+		was, would, open = Anonymous, Denied, c.enforced
+	}
+	allowed := false
+	if completes(func() { allowed = open.AllowsAnonymous(context.Background(), call) == nil }) && allowed {
+		c.live.differs(call, c.Access, c.shadow, was, would)
+	}
+	return ignores
 }
 
 func outcomeOf(err error) Outcome {

@@ -2,6 +2,7 @@ package tablefile
 
 import (
 	"gatehouse/core"
+	"gatehouse/core/permission"
 	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/strictyaml"
 )
@@ -20,8 +21,19 @@ var tableKeys = strictyaml.Keys{
 		Doc: "Whether a scope that is named like a permission grants it."},
 	{Name: "authenticated", Schema: listOf(activitySchema(overridableKeys)),
 		Doc: "Activities that every authenticated caller may perform, whatever their permissions."},
+	{Name: "optional", Schema: listOf(activitySchema(publicKeys)),
+		Doc: "Activities that anybody may perform; a caller who comes with a valid credential is identified."},
 	{Name: "public", Schema: listOf(activitySchema(publicKeys)),
-		Doc: "Activities that anybody may perform without a credential."},
+		Doc: "Activities that anybody may perform without a credential. None is looked for, so the upstream learns of no caller."},
+	{Name: "anonymous", Schema: anonymousKeys.JSONSchema(),
+		Doc: "What a caller without a credential may do in addition. Every other caller may do it, too."},
+}
+
+var anonymousKeys = strictyaml.Keys{
+	{Name: "permissions", Schema: listOf(text("A permission.")), Doc: "Permissions that everybody holds."},
+	{Name: "roles", Schema: listOf(text("A role.")), Doc: "Roles whose permissions everybody holds."},
+	{Name: "invalid_credential", Schema: schema{"type": "string", "enum": permission.InvalidCredentials, "default": permission.InvalidCredentials[0]},
+		Doc: "What becomes of a credential that is not valid where a caller without one may make the call: refuse refuses the request, ignore_cookie lets one in a cookie count as none, ignore lets any count as none."},
 }
 
 var permissionKeys = strictyaml.Keys{

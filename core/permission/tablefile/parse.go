@@ -30,7 +30,7 @@ func Parse(name string, content []byte) (*permission.File, error) {
 	return p.file, nil
 }
 
-const emptyTable = "the table is empty; give it permissions, authenticated or public"
+const emptyTable = "the table is empty; give it permissions, authenticated, optional or public"
 
 // parser turns YAML nodes into a File and collects what is wrong with them.
 type parser struct {
@@ -66,6 +66,10 @@ func (p *parser) table(root *yaml.Node) {
 			}
 		case "authenticated":
 			p.file.Authenticated = p.activities(e.Value, "authenticated", overridableKeys)
+		case "optional":
+			p.file.Optional = p.activities(e.Value, "optional", publicKeys)
+		case "anonymous":
+			p.anonymous(e)
 		case "public":
 			p.file.Public = p.activities(e.Value, "public", publicKeys)
 		}
@@ -120,6 +124,32 @@ func (p *parser) scope(e strictyaml.Entry) {
 		scope.Grants = append(scope.Grants, permission.Grant{Place: p.At(item.Value), Name: item.Name})
 	}
 	p.file.Scopes = append(p.file.Scopes, scope)
+}
+
+func (p *parser) anonymous(e strictyaml.Entry) {
+	a := &permission.Anonymous{Place: p.At(e.Key)}
+	for _, e := range p.Fixed(e.Value, "anonymous", anonymousKeys) {
+		what := "anonymous: " + e.Name
+		switch e.Name {
+		case "permissions":
+			for _, item := range p.Words(e.Value, what, "permissions") {
+				if role, isRole := strings.CutPrefix(item.Name, names.RolePrefix); isRole {
+					p.Refuse(item.Value, "%s: %q is a role; list %s under roles", what, item.Name, report.Quote(role))
+					continue
+				}
+				a.Grants = append(a.Grants, permission.Grant{Place: p.At(item.Value), Name: item.Name})
+			}
+		case "roles":
+			for _, item := range p.Words(e.Value, what, "roles") {
+				if p.roleName(item.Value, what+": "+report.Quote(item.Name), item.Name) {
+					a.Grants = append(a.Grants, permission.Grant{Place: p.At(item.Value), Name: item.Name, Role: true})
+				}
+			}
+		case "invalid_credential":
+			a.InvalidCredential = p.OneOf(e.Value, what, permission.InvalidCredentials)
+		}
+	}
+	p.file.Anonymous = a
 }
 
 // --- activities

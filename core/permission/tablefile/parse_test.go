@@ -95,6 +95,14 @@ func TestConflictsNameBothPlaces(t *testing.T) {
 1.yaml:5:7: role "d" includes itself: d -> d; remove one of the inclusions`},
 		{"cycle over files", []string{"roles: {a: [role:b]}", "roles: {b: [role:a]}"},
 			`2.yaml:1:13: role "a" includes itself: a -> b -> a; remove one of the inclusions`},
+		{"anonymous", []string{"anonymous: {}", "anonymous: {invalid_credential: ignore}"},
+			`2.yaml:1:1: anonymous is defined twice, first at 1.yaml:1:1; it holds for the whole table, so keep one`},
+		{"role and permission of anonymous", []string{"permissions: {users:read: {}}\nroles: {guest: []}", "anonymous: {permissions: [users:reed, guest], roles: [gest, role:guest, users:read]}"},
+			`2.yaml:1:27: anonymous: there is no permission "users:reed"; did you mean "users:read"?; define it or remove it here
+2.yaml:1:39: anonymous: there is no permission "guest"; to include the role list it under roles; define it or remove it here
+2.yaml:1:55: anonymous: there is no role "gest"; did you mean "guest"?; define it or remove it here
+2.yaml:1:61: anonymous: there is no role "role:guest"; did you mean "guest"?; define it or remove it here
+2.yaml:1:73: anonymous: there is no role "users:read"; define it or remove it here`},
 		{"methods", []string{manyMethods(64)},
 			`1.yaml:65:5: method M63 is one too many; a table may name 63 different methods`},
 	} {

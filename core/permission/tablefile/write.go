@@ -39,7 +39,7 @@ type writer struct{ comments Comments }
 
 func (w writer) file(f *permission.File) *yaml.Node {
 	root := newMapping()
-	if len(f.Permissions) > 0 || len(f.Authenticated)+len(f.Public) == 0 {
+	if len(f.Permissions) > 0 || len(f.Authenticated)+len(f.Optional)+len(f.Public) == 0 {
 		permissions := newMapping()
 		for i := range f.Permissions {
 			p := &f.Permissions[i]
@@ -67,10 +67,38 @@ func (w writer) file(f *permission.File) *yaml.Node {
 	if len(f.Authenticated) > 0 {
 		add(root, "authenticated", w.activities(f.Authenticated), "")
 	}
+	if len(f.Optional) > 0 {
+		add(root, "optional", w.activities(f.Optional), "")
+	}
 	if len(f.Public) > 0 {
 		add(root, "public", w.activities(f.Public), "")
 	}
+	if f.Anonymous != nil {
+		add(root, "anonymous", anonymous(f.Anonymous), "")
+	}
 	return root
+}
+
+func anonymous(a *permission.Anonymous) *yaml.Node {
+	n := newMapping()
+	var permissions, roles []string
+	for _, g := range a.Grants {
+		if g.Role {
+			roles = append(roles, g.Name)
+		} else {
+			permissions = append(permissions, g.Name)
+		}
+	}
+	if len(permissions) > 0 {
+		add(n, "permissions", newTexts(permissions), "")
+	}
+	if len(roles) > 0 {
+		add(n, "roles", newTexts(roles), "")
+	}
+	if a.InvalidCredential != "" {
+		add(n, "invalid_credential", newText(a.InvalidCredential), "")
+	}
+	return n
 }
 
 func grants(list []permission.Grant) *yaml.Node {
