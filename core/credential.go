@@ -34,6 +34,9 @@ const (
 	SessionToken  PlaceName = "session_token"  // X-Session-Token
 	BearerToken   PlaceName = "bearer"         // Authorization: Bearer
 	TokenHeader   PlaceName = "token_header"   // header of its own that holds a bearer token
+	// TokenParameter is a query parameter that holds a bearer token, in WebSocket
+	// handshakes.
+	TokenParameter PlaceName = "token_parameter"
 )
 
 // Extractor finds the one credential of a request that counts. The error wraps

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gatehouse/core/httpsyntax"
 )
 
 // Options are the parts of a Gate.
@@ -21,6 +23,11 @@ type Options struct {
 	// ScopesRequired must all be held on every call that is not public.
 	ScopesRequired []string
 	Identity       Identity
+	// TokenParameter is the query parameter that may hold a credential; it is
+	// removed from every request. Empty: none.
+	TokenParameter string
+	// RepeatedHeaders says that Identity sets headers on several lines.
+	RepeatedHeaders bool
 	// Realm and scheme of the WWW-Authenticate header.
 	Realm  string
 	Scheme Scheme
@@ -65,6 +72,7 @@ func (g *Gate) Check(ctx context.Context, r *Request) (d Decision) {
 	start := g.options.Now()
 	call := Call{Request: r}
 	defer refusePanic(r, &d) // of the recorder
+	g.takeParameter(r)
 	ctx = g.begin(ctx, r)
 	defer func() { g.end(ctx, Event{r, call.Path, &d, g.options.Now().Sub(start)}) }()
 	defer refusePanic(r, &d)
@@ -81,9 +89,22 @@ func refusePanic(r *Request, d *Decision) {
 // Refuse denies a request that a host cannot hand to Check, or cannot let go on
 // as Check decided, and records it like any other.
 func (g *Gate) Refuse(ctx context.Context, r *Request, err error) Decision {
+	g.takeParameter(r)
 	d := Refusal(r, err)
 	Record(ctx, g.options.Recorder, Event{Request: r, Decision: &d})
 	return d
+}
+
+// Demands are those of the gate on its host.
+func (g *Gate) Demands() Demands {
+	return Demands{RepeatedHeaders: g.options.RepeatedHeaders, Target: g.options.TokenParameter != ""}
+}
+
+// takeParameter removes the credential from the target before anything reads it.
+func (g *Gate) takeParameter(r *Request) {
+	if g.options.TokenParameter != "" && r.Parameter.Count == 0 {
+		r.Target, r.Parameter = httpsyntax.TakeParameter(r.Target, g.options.TokenParameter)
+	}
 }
 
 func (g *Gate) begin(ctx context.Context, r *Request) context.Context {
@@ -132,6 +153,9 @@ func (g *Gate) check(ctx context.Context, call *Call) Decision {
 		return g.refuse(call, nil, Authentication{}, fmt.Errorf("%w: the gateway shows only part of them", ErrTooLarge))
 	}
 	path, err := Canonical(call.Target, g.options.Path)
+	if err == nil && call.Parameter.Stuck {
+		err = fmt.Errorf("%w: the query parameter %s %s", ErrBadRequest, g.options.TokenParameter, call.Parameter.Fault)
+	}
 	if err != nil {
 		return g.refuse(call, nil, Authentication{}, err)
 	}
@@ -235,6 +259,9 @@ func (g *Gate) admit(ctx context.Context, call *Call, access Access, a Authentic
 	upstream, err := g.options.Identity.Upstream(ctx, call, a.Principal, g.options.Policy)
 	if err != nil {
 		return g.refuse(call, access, a, err)
+	}
+	if call.Parameter.Count > 0 {
+		upstream.Target = call.Target
 	}
 	return Decision{
 		Outcome: Allow, Upstream: upstream, ResponseHeader: a.ResponseHeader,

@@ -17,10 +17,23 @@ type Identity interface {
 // Upstream is what a host does to the request of an admitted call.
 type Upstream struct {
 	// Strip is removed from the request, then Set is added. A name stands for
-	// every line that carries it, whatever its case.
+	// every line that carries it, whatever its case. Lines of one name in Set are
+	// added together, in their order; see Demands.
 	Strip []string
 	Set   []Header
+	// Target is the request target without the credential that was in it. Empty:
+	// the request goes on with the client's.
+	Target string
 	// Groups are what the gateway's own plugins get to know of a caller, where
 	// the host can tell them; nil: nothing.
 	Groups []string
+}
+
+// Demands are what a host must be able to do to the request of an admitted call. A
+// host that cannot refuses the gate when it is loaded.
+type Demands struct {
+	// RepeatedHeaders is to set a header on several lines.
+	RepeatedHeaders bool
+	// Target is to send the upstream another request target than the client's.
+	Target bool
 }

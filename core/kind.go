@@ -34,15 +34,15 @@ type KindInfo struct {
 var kinds = []KindInfo{
 	{
 		Kind: KindSession, Title: "Ory Kratos session", Proof: "Kratos, asked for the session",
-		Places: []PlaceName{SessionCookie, SessionToken, BearerToken, TokenCookie, TokenHeader},
+		Places: []PlaceName{SessionCookie, SessionToken, BearerToken, TokenCookie, TokenHeader, TokenParameter},
 	},
 	{
 		Kind: KindJWT, Title: "JWT access token", Proof: "the issuer's signature, checked with its key set",
-		Places: []PlaceName{BearerToken, TokenCookie, TokenHeader}, Scopes: true,
+		Places: []PlaceName{BearerToken, TokenCookie, TokenHeader, TokenParameter}, Scopes: true,
 	},
 	{
 		Kind: KindIntrospection, Title: "opaque access token", Proof: "the authorization server, asked by introspection (RFC 7662)",
-		Places: []PlaceName{BearerToken, TokenCookie, TokenHeader}, Scopes: true,
+		Places: []PlaceName{BearerToken, TokenCookie, TokenHeader, TokenParameter}, Scopes: true,
 	},
 }
 

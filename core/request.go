@@ -26,6 +26,9 @@ type Request struct {
 	// Target is the request target exactly as it stood on the request line,
 	// before any decoding by the gateway.
 	Target string
+	// Parameter is what the gate has taken out of Target: a credential that must
+	// not go on to the upstream nor into a log.
+	Parameter httpsyntax.Parameter
 	// Host is the authority the client asked for (Host header or :authority).
 	Host string
 	// Scheme under which the client reached the gateway, "http" or "https",

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	. "gatehouse/core"
+	"gatehouse/core/extract"
 )
 
 // boundToken is an authenticator of one token that is bound to a certificate
@@ -452,4 +453,58 @@ func TestRefusalSaysWhenTryingAgainCanHelp(t *testing.T) {
 			t.Errorf("%s: 429 with the challenge %q", name, challenge)
 		}
 	}
+}
+
+// A token in a query stays out of the upstream, of every event and of the address that
+// a login page leads back to.
+func TestTokenInTheQueryGoesNoFurther(t *testing.T) {
+	login := &asked{}
+	g, events := testGate(t, func(o *Options) {
+		var err error
+		o.TokenParameter, o.Login = "access_token", login
+		if o.Extractor, err = extract.New(extract.Place{Name: TokenParameter, Parameter: "access_token"}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if want := (Demands{Target: true}); g.Demands() != want {
+		t.Errorf("demands %+v", g.Demands())
+	}
+	handshake := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
+	for name, c := range map[string]struct {
+		request *Request
+		status  int
+		target  string
+	}{
+		"a handshake":              {get("/private?b=%20&access_token=good&a=1", handshake...), 0, "/private?b=%20&a=1"},
+		"nothing but the token":    {get("/private?access_token=good", handshake...), 0, "/private"},
+		"a public path":            {get("/public?a=1&access_token=good&access_token=x"), 0, "/public?a=1"},
+		"no token, public":         {get("/public?a=1"), 0, ""},
+		"a token that is not good": {get("/private?access_token=bad", handshake...), 401, ""},
+		"no handshake":             {get("/private?access_token=good", "Accept", "text/html"), 400, ""},
+		"stuck, public":            {get("/public?x;access_token=good"), 400, ""},
+		"no such path":             {get("/nowhere?access_token=good", handshake...), 403, ""},
+		"a path of two readings":   {get("/private/../x?access_token=good", handshake...), 400, ""},
+	} {
+		d := g.Check(t.Context(), c.request)
+		if d.Status != c.status || (d.Outcome == Allow) != (c.status == 0) || d.Upstream.Target != c.target {
+			t.Errorf("%s: %d %v, target %q", name, d.Status, d.Cause, d.Upstream.Target)
+		}
+	}
+	g.Refuse(t.Context(), get("/private?access_token=good"), ErrBadRequest)
+	for _, e := range *events {
+		if target := e.Request.Target; strings.Contains(target, "access_token=") && !strings.Contains(target, ";") {
+			t.Errorf("recorded with the token: %s", target)
+		}
+	}
+	if d := g.Check(t.Context(), get("/private?a=1", "Accept", "text/html")); d.Status != 302 || login.target != "/private?a=1" {
+		t.Errorf("%d, login for %q", d.Status, login.target)
+	}
+}
+
+// asked remembers for which target a login page was asked.
+type asked struct{ target string }
+
+func (a *asked) Location(r *Request, _ error) (string, bool) {
+	a.target = r.Target
+	return "https://login.test/", true
 }

@@ -134,5 +134,9 @@ func (r *Router) notAccepted(c core.Credential) error {
 // IsBearer reports whether a credential is a bearer token (RFC 6750), wherever it
 // sat.
 func IsBearer(c core.Credential) bool {
-	return c.Place == core.BearerToken || c.Place == core.TokenCookie || c.Place == core.TokenHeader
+	switch c.Place {
+	case core.BearerToken, core.TokenCookie, core.TokenHeader, core.TokenParameter:
+		return true
+	}
+	return false
 }

@@ -130,19 +130,21 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 		return nil, err
 	}
 	return core.New(core.Options{
-		Path:           core.PathOptions(c.Path),
-		Endpoints:      endpoints,
-		Extractor:      extractor,
-		Authenticator:  authenticator,
-		Policy:         policy,
-		ScopesRequired: c.ScopesRequired,
-		Identity:       headers,
-		Realm:          c.Realm,
-		Scheme:         c.scheme(),
-		Resources:      resources,
-		Login:          loginPage,
-		Recorder:       b.options.Recorder,
-		Now:            b.options.Now,
+		Path:            core.PathOptions(c.Path),
+		Endpoints:       endpoints,
+		Extractor:       extractor,
+		Authenticator:   authenticator,
+		Policy:          policy,
+		ScopesRequired:  c.ScopesRequired,
+		Identity:        headers,
+		TokenParameter:  c.TokenParameter,
+		RepeatedHeaders: c.Demands().RepeatedHeaders,
+		Realm:           c.Realm,
+		Scheme:          c.scheme(),
+		Resources:       resources,
+		Login:           loginPage,
+		Recorder:        b.options.Recorder,
+		Now:             b.options.Now,
 	})
 }
 
@@ -176,6 +178,9 @@ func (c *Config) Extractor() (*extract.Extractor, error) {
 	}
 	for _, h := range c.TokenHeaders {
 		places = append(places, extract.Place{Name: core.TokenHeader, Header: h.Name, Scheme: h.Prefix})
+	}
+	if c.TokenParameter != "" {
+		places = append(places, extract.Place{Name: core.TokenParameter, Parameter: c.TokenParameter})
 	}
 	return extract.New(places...)
 }

@@ -23,8 +23,9 @@ type Config struct {
 	JWT           *section.JWT           `config:"jwt" doc:"JWT access tokens that are verified locally; leave out to accept none."`
 	Introspection *section.Introspection `config:"introspection" doc:"Tokens that are introspected (RFC 7662); leave out to introspect none."`
 
-	TokenCookie  string        `config:"token_cookie" doc:"Name of a cookie that holds a bearer token, for single sign-on across subdomains. A token in a header takes precedence. A token that is split into the cookies NAME.0, NAME.1 and so on (at most 10) is put together."`
-	TokenHeaders []TokenHeader `config:"token_headers" doc:"Headers beside Authorization that may hold a bearer token, such as Cf-Access-Jwt-Assertion. They are removed from every request to the upstream."`
+	TokenCookie    string        `config:"token_cookie" doc:"Name of a cookie that holds a bearer token, for single sign-on across subdomains. A token in a header takes precedence. A token that is split into the cookies NAME.0, NAME.1 and so on (at most 10) is put together."`
+	TokenHeaders   []TokenHeader `config:"token_headers" doc:"Headers beside Authorization that may hold a bearer token, such as Cf-Access-Jwt-Assertion. They are removed from every request to the upstream."`
+	TokenParameter string        `config:"token_query_parameter" doc:"Name of a query parameter that may hold the bearer token of a WebSocket handshake (RFC 6455), because browsers cannot add headers to one. It counts in no other request, is removed from every request to the upstream, and is never logged by Gatehouse; but the gateway's own access log has it. Kong and Envoy by gRPC only: other hosts refuse the configuration because they cannot remove it."`
 
 	PermissionTable      string   `config:"permission_table" doc:"The permission table itself, as YAML text."`
 	PermissionTableFiles []string `config:"permission_table_files" doc:"Paths of permission table files, which are merged. A changed file takes effect within seconds; while it has an error, the last good table stays in force."`
@@ -35,8 +36,8 @@ type Config struct {
 	ScopesRequired []string `config:"scopes_required" doc:"Scopes that every call needs unless it is public, in addition to what the permission table requires."`
 
 	UpstreamHeaders map[string]string `config:"upstream_headers" default:"X-User-Id=sub" doc:"Headers sent to the upstream, and the claim that each contains. Of several claims, separated by commas, the first that is present counts. A header whose claim is absent is not sent. Every header named here is first removed from the client's request, on public routes too."`
-	HeaderLists     string            `config:"upstream_header_lists" default:"comma" one_of:"comma,space,json" doc:"How a list is written into an upstream header: its members separated by commas or spaces, or as a JSON array. A member that holds the separator denies the request, but for json."`
-	HeaderTooLong   string            `config:"upstream_header_too_long" default:"refuse" one_of:"refuse,omit,truncate" doc:"What becomes of a value of more than 4096 bytes for an upstream header: the request is denied with 403, the header is left out, or the value is cut. A cut value ends with ..., a cut list with the member ...; objects are left out."`
+	HeaderLists     string            `config:"upstream_header_lists" default:"comma" one_of:"comma,space,json,repeat" doc:"How a list is written into an upstream header: its members separated by commas or spaces, as a JSON array, or one header line for each member (at most 64). A member that holds the separator denies the request, but for json and repeat. repeat works with Kong, Traefik and Envoy by gRPC; other hosts refuse the configuration. Upstreams that join lines of one name read a member with a comma as two."`
+	HeaderTooLong   string            `config:"upstream_header_too_long" default:"refuse" one_of:"refuse,omit,truncate" doc:"What becomes of a value of more than 4096 bytes for an upstream header, or a list of more than 64 lines: the request is denied with 403, the header is left out, or the value is cut. A cut value ends with ..., a cut list with the member ...; objects are left out."`
 	StripHeaders    []string          `config:"strip_headers" doc:"Further headers that are removed from the client's request."`
 	HideCredentials bool              `config:"hide_credentials" default:"false" doc:"Whether the credential (Authorization, X-Session-Token, the session and token cookies) is removed from the request to the upstream."`
 

@@ -35,11 +35,14 @@ func (Config) EntityChecks() []map[string]any {
 			"then_err":             "token_cookie needs one of %s to verify the token",
 		}},
 	}
-	checks = append(checks, map[string]any{"conditional_at_least_one_of": map[string]any{
-		"if_field": "token_headers", "if_match": section.Filled(),
-		"then_at_least_one_of": []string{"jwt", "introspection", "session"},
-		"then_err":             "token_headers needs one of %s to verify the token",
-	}})
+	verified := func(field string, present map[string]any) map[string]any {
+		return map[string]any{"conditional_at_least_one_of": map[string]any{
+			"if_field": field, "if_match": present,
+			"then_at_least_one_of": []string{"jwt", "introspection", "session"},
+			"then_err":             field + " needs one of %s to verify the token",
+		}}
+	}
+	checks = append(checks, verified("token_headers", section.Filled()), verified("token_query_parameter", section.Set()))
 	return append(checks, aloneWithFileChecks()...)
 }
 

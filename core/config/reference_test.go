@@ -105,7 +105,20 @@ the same for every kind of credential:
 
 Lists are joined by commas, in which members may hold spaces (` + "`Domain Admins`" + `), or as ` + "`upstream_header_lists`" + ` says. If a claim cannot be written
 so that it reads back as the same (it has a control character, begins or ends with white space, or is a list with the separator in a member),
-the request is denied with 403. For members with commas, such as LDAP names, use ` + "`json`" + `. One value has at most 4096 bytes (` + "`upstream_header_too_long`" + `); many upstreams read at most 8 KiB of headers.
+the request is denied with 403. For members with commas, such as LDAP names, use ` + "`json`" + `, or
+` + "`repeat`" + ` where the gateway can write a line for each member and the upstream does not join lines. One value has at most 4096 bytes (` + "`upstream_header_too_long`" + `); many upstreams read at most 8 KiB of headers.
+
+## Tokens of WebSocket handshakes
+
+A script in a browser cannot add a header to a WebSocket handshake. If it has no cookie, the token can only be in the query. With
+` + "`token_query_parameter: access_token`" + `, Gatehouse accepts ` + "`GET /live?room=1&access_token=TOKEN`" + ` if the request is a WebSocket handshake (RFC 6455 section 4.2.1: ` + "`GET`, `Upgrade: websocket`, `Connection: Upgrade`, `Sec-WebSocket-Version: 13` and a `Sec-WebSocket-Key`" + ` of 16 bytes).
+
+- The parameter is removed from every request to the upstream, on public routes too. All other bytes of the target stay as they are.
+- A request with the parameter and another explicit credential, with the parameter twice, or in another spelling (` + "`%61ccess_token`, `Access_Token`, `access_token[]`" + `),
+  is refused with 400, and so is a request with the parameter that is no handshake. A plus sign in the token has to be written ` + "`%2B`" + `.
+- Gatehouse logs no query. **The gateway's own access log still has the token**, and so has every proxy before it: leave the query out of
+  its log format. Use tokens that expire soon.
+- It works with Kong and with Envoy by gRPC. APISIX and all other proxies cannot remove one parameter, and refuse the configuration.
 
 ## Access tokens and ID tokens
 
@@ -138,11 +151,12 @@ func reference() string {
 
 // places says where the places of a credential are.
 var places = map[core.PlaceName]string{
-	core.BearerToken:   "`Authorization: Bearer`",
-	core.TokenCookie:   "the cookie `token_cookie`",
-	core.TokenHeader:   "a header of `token_headers`",
-	core.SessionToken:  "`X-Session-Token`",
-	core.SessionCookie: "the cookie `session.cookie_name`",
+	core.BearerToken:    "`Authorization: Bearer`",
+	core.TokenCookie:    "the cookie `token_cookie`",
+	core.TokenHeader:    "a header of `token_headers`",
+	core.TokenParameter: "the parameter `token_query_parameter` of a WebSocket handshake",
+	core.SessionToken:   "`X-Session-Token`",
+	core.SessionCookie:  "the cookie `session.cookie_name`",
 }
 
 func kindRows() string {

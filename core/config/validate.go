@@ -4,6 +4,7 @@ import (
 	"gatehouse/core/setting"
 	"maps"
 	"slices"
+	"strings"
 
 	"gatehouse/core"
 	"gatehouse/core/config/section"
@@ -38,6 +39,7 @@ func (v validator) config(c *Config) {
 		v.Add("token_cookie", "is the session cookie's name; use two names")
 	}
 	v.tokenHeaders(c)
+	v.tokenParameter(c)
 	v.upstreamHeaders(c)
 	v.Claims("authenticated_groups_claim", c.AuthenticatedGroupsClaim)
 	for _, s := range c.sections() {
@@ -48,10 +50,24 @@ func (v validator) config(c *Config) {
 	}
 }
 
-func (v validator) tokenHeaders(c *Config) {
-	if len(c.TokenHeaders) > 0 && c.JWT == nil && c.Introspection == nil && (c.Session == nil || !c.Session.BearerToken) {
-		v.Add("token_headers", "needs jwt or introspection to verify the token")
+// needsVerifier reports a place for tokens that nothing verifies.
+func (v validator) needsVerifier(c *Config, path string, used bool) {
+	if used && c.JWT == nil && c.Introspection == nil && (c.Session == nil || !c.Session.BearerToken) {
+		v.Add(path, "needs jwt or introspection to verify the token")
 	}
+}
+
+// tokenParameter wants a name that has one spelling in a query.
+func (v validator) tokenParameter(c *Config) {
+	v.needsVerifier(c, "token_query_parameter", c.TokenParameter != "")
+	odd := func(r rune) bool { return r >= 0x80 || !httpsyntax.IsAlphanumeric(byte(r)) && r != '-' && r != '_' }
+	if strings.ContainsFunc(c.TokenParameter, odd) {
+		v.Add("token_query_parameter", "is not a name of letters, digits, '-' and '_'")
+	}
+}
+
+func (v validator) tokenHeaders(c *Config) {
+	v.needsVerifier(c, "token_headers", len(c.TokenHeaders) > 0)
 	for i, h := range c.TokenHeaders {
 		if _, err := identity.New(identity.Options{Strip: []string{h.Name}}); err != nil && h.Name != "" {
 			v.Add(section.Item("token_headers", i)+".name", "%v", err)

@@ -26,6 +26,9 @@ type Place struct {
 	Cookie string
 	// Chunked tells that the cookie may come in several, name.0, name.1 and so on.
 	Chunked bool
+	// Parameter is the query parameter that holds the credential of a WebSocket
+	// handshake; explicit like a header, and beside neither a header nor a cookie.
+	Parameter string
 }
 
 // SessionTokenPlace is where native apps send session tokens of Ory Kratos.
@@ -42,6 +45,8 @@ var BearerTokenPlace = Place{Name: core.BearerToken, Header: "Authorization", Sc
 type Extractor struct {
 	headers []headerPlaces
 	cookies []Place
+	// parameter is the query parameter; empty: none.
+	parameter string
 }
 
 var _ core.Extractor = (*Extractor)(nil)
@@ -66,8 +71,10 @@ func New(places ...Place) (*Extractor, error) {
 
 func (e *Extractor) add(p Place) error {
 	switch {
-	case (p.Header == "") == (p.Cookie == ""):
-		return fmt.Errorf("place %s: want a header or a cookie, and one of them", p.Name)
+	case p.Parameter != "" && p.Header == "" && p.Cookie == "":
+		return e.addParameter(p)
+	case (p.Header == "") == (p.Cookie == "") || p.Parameter != "":
+		return fmt.Errorf("place %s: want a header, a cookie or a parameter, and one of them", p.Name)
 	case p.Cookie != "" && e.HoldsCookie(p.Cookie):
 		return fmt.Errorf("place %s: the cookie %s already holds another credential", p.Name, p.Cookie)
 	case p.Cookie != "":
@@ -128,6 +135,13 @@ func (e *Extractor) explicit(r *core.Request) (c core.Credential, found bool, er
 		if c, err = h.read(value); err != nil {
 			return core.Credential{}, true, err
 		}
+	}
+	if taken := e.taken(r); taken.Count > 0 {
+		if where != "" {
+			return core.Credential{}, true, badCredential("both %s and the query parameter %s are present", where, e.parameter)
+		}
+		c, err = e.readParameter(r, taken)
+		return c, true, err
 	}
 	return c, where != "", nil
 }

@@ -214,6 +214,8 @@ func TestPlacesThatCannotBeToldApartAreRefused(t *testing.T) {
 		"one header to many upstreams":   {{Name: "a", Header: "X-Key"}, {Name: "b", Header: "X_Key"}},
 		"neither a header nor a cookie":  {{Name: "a"}},
 		"a header and a cookie":          {{Name: "a", Header: "X-Key", Cookie: "sid"}},
+		"a parameter and a cookie":       {{Name: "a", Parameter: "t", Cookie: "sid"}},
+		"two parameters":                 {{Name: "a", Parameter: "t"}, {Name: "b", Parameter: "u"}},
 	} {
 		if e, err := New(places...); err == nil {
 			t.Errorf("%s: %+v", name, e)

@@ -222,7 +222,9 @@ func (h *Headers) set(ctx context.Context, call *core.Call, p *core.Principal, p
 			return nil, fmt.Errorf("header %s: %w", name, err)
 		}
 		if ok {
-			set = append(set, core.Header{Name: name, Value: value})
+			for line := range strings.SplitSeq(value, lineBreak) {
+				set = append(set, core.Header{Name: name, Value: line})
+			}
 		} else if once := h.headers[i].absent; once != nil {
 			once.Do(func() { h.absent(name, h.claims[name]) })
 		}

@@ -17,12 +17,17 @@ import (
 // blocks above 8 KiB, nginx and Node.js among them.
 const maxIdentityValue = 4 << 10
 
-// How lists are written. A member that holds the separator is an error, but for JSON:
-// a role called "user,admin" must not become two roles.
+// maxLines bounds the lines of one header; Apache httpd answers 400 to requests with
+// more than 100 lines.
+const maxLines = 64
+
+// How lists are written. A member that holds the separator is an error, but for JSON
+// and lines of their own: a role called "user,admin" must not become two roles.
 const (
-	JoinComma = "comma" // the default
-	JoinSpace = "space"
-	JoinJSON  = "json"
+	JoinComma  = "comma" // the default
+	JoinSpace  = "space"
+	JoinJSON   = "json"
+	JoinRepeat = "repeat" // a header line for each member
 )
 
 // What becomes of a value that is too long.
@@ -45,6 +50,9 @@ func (f format) value(claim any) (text string, ok bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
+	if f.join == JoinRepeat && len(list) > 0 {
+		return f.lines(list)
+	}
 	if len(text) > maxIdentityValue {
 		switch f.tooLong {
 		case TooLongOmit:
@@ -56,6 +64,47 @@ func (f format) value(claim any) (text string, ok bool, err error) {
 		}
 	}
 	return text, text != "", checkValue(text)
+}
+
+// lineBreak separates the lines of one header; no value holds a control character.
+const lineBreak = "\n"
+
+// lines writes each member of a list for a header line of its own.
+func (f format) lines(list []string) (text string, ok bool, err error) {
+	if n := fitting(list); n < len(list) {
+		switch f.tooLong {
+		case TooLongOmit:
+			return "", false, nil
+		case TooLongTruncate:
+			list = append(list[:n:n], truncated)
+		default:
+			return "", false, fmt.Errorf("is a list of more than %d lines or %d bytes", maxLines, maxIdentityValue)
+		}
+	}
+	for _, member := range list {
+		if err := checkValue(member); err != nil {
+			return "", false, fmt.Errorf("a list member %w", err)
+		}
+		if member == "" {
+			return "", false, errors.New("a list member is empty")
+		}
+	}
+	return strings.Join(list, lineBreak), true, nil
+}
+
+// fitting is the number of members if all can be written, else of those that can with
+// a mark behind them.
+func fitting(list []string) (n int) {
+	length := 0
+	for i, member := range list {
+		if length += len(member) + 1; i >= maxLines || length > maxIdentityValue {
+			return n
+		}
+		if i+1 < maxLines && length+len(truncated) <= maxIdentityValue {
+			n = i + 1
+		}
+	}
+	return len(list)
 }
 
 // text is the claim in full, and its members where it is a list of texts.
@@ -84,7 +133,11 @@ func (f format) text(claim any) (text string, list []string, err error) {
 
 // members are the members of a list as they are written.
 func (f format) members(words []string) ([]string, error) {
-	if f.join != JoinJSON {
+	switch f.join {
+	case JoinRepeat:
+		return words, nil
+	case JoinJSON:
+	default:
 		return words, f.checkSeparator(words)
 	}
 	members := make([]string, len(words))
@@ -100,7 +153,7 @@ func (f format) members(words []string) ([]string, error) {
 func (f format) checkSeparator(words []string) error {
 	for _, word := range words {
 		if strings.Contains(word, f.separator()) {
-			return fmt.Errorf("a list member holds the separator %q; upstream_header_lists: json can write it", f.separator())
+			return fmt.Errorf("a list member holds the separator %q; upstream_header_lists: json or repeat can write it", f.separator())
 		}
 	}
 	return nil

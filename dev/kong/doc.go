@@ -40,8 +40,8 @@
 // kong.ctx.shared, kong.ip, kong.log (levels),
 // kong.nginx (get_var for the variables of a request, contexts), kong.request
 // (all but the parsed query and the captures), kong.response (exit
-// and the header setters), and kong.service.request (the header setters). Any
-// other call, and any problem in one, is a 500.
+// and the header setters), and kong.service.request (the header setters and
+// set_raw_query). Any other call, and any problem in one, is a 500.
 //
 // # Differences from Kong
 //

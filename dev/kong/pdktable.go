@@ -70,11 +70,18 @@ func pdkTable() map[string]pdkCall {
 		"kong.response.set_headers":  setTable(setResponseHeaders),
 		"kong.response.clear_header": lookupText(func(x *exchange, name string) (string, error) { x.response.Clear(name); return "", nil }),
 
-		"kong.service.request.set_header":   setKV(setRequestHeader),
-		"kong.service.request.add_header":   setKV(addRequestHeader),
-		"kong.service.request.set_headers":  setTable(setRequestHeaders),
-		"kong.service.request.clear_header": lookupText(func(x *exchange, name string) (string, error) { x.headers.Clear(name); return "", nil }),
+		"kong.service.request.set_header":    setKV(setRequestHeader),
+		"kong.service.request.add_header":    setKV(addRequestHeader),
+		"kong.service.request.set_headers":   setTable(setRequestHeaders),
+		"kong.service.request.set_raw_query": lookupText(setRawQuery),
+		"kong.service.request.clear_header":  lookupText(func(x *exchange, name string) (string, error) { x.headers.Clear(name); return "", nil }),
 	}
+}
+
+// setRawQuery replaces what the upstream gets behind the path, as it is.
+func setRawQuery(x *exchange, query string) (string, error) {
+	x.req.Args, x.req.HasArgs = query, query != ""
+	return "", nil
 }
 
 var nodeID = stableID("nodes", "local gateway")

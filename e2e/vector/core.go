@@ -1,6 +1,7 @@
 package vector
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -81,9 +82,9 @@ func passOn(r *core.Request, d core.Decision, service string) *upstream.Request 
 	}
 	for _, h := range d.Set {
 		remove(h.Name)
-		headers = append(headers, h)
 	}
-	received := &upstream.Request{Service: service, Method: r.Method, Target: r.Target}
+	headers = append(headers, d.Set...)
+	received := &upstream.Request{Service: service, Method: r.Method, Target: cmp.Or(d.Target, r.Target)}
 	for _, h := range headers {
 		received.Headers = append(received.Headers, h.Name+": "+h.Value)
 	}

@@ -319,7 +319,7 @@ func (c *checker) valueOf(value document.Pair) string {
 	if len(problems) > 0 {
 		return ""
 	}
-	s := gate.Settings{Raw: []byte(text.Content), Place: value.Key.Place(), Reader: gate.ByAPISIX}
+	s := gate.Settings{Raw: []byte(text.Content), Place: value.Key.Place(), Reader: gate.ByAPISIX, Hosts: []gate.Host{{Name: "APISIX"}}}
 	if len(nodes) > 0 {
 		s.Root = nodes[0]
 	}

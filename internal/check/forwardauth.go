@@ -31,7 +31,7 @@ func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 	}
 	served := map[string][]string{}
 	for _, named := range root.Get("gates").Pairs() {
-		paths := c.namedGate(named)
+		paths := c.namedGate(named, service)
 		served[named.Key.Value] = paths
 		direct := slices.ContainsFunc(service.Endpoints, func(e forwardauth.Endpoint) bool {
 			return e.Dialect == forwardauth.Direct && e.Gate == named.Key.Value
@@ -63,7 +63,7 @@ func unsaid(first, second []setting.Problem) []setting.Problem {
 }
 
 // namedGate checks a gate and returns the paths that it serves itself.
-func (c *checker) namedGate(named document.Pair) []string {
+func (c *checker) namedGate(named document.Pair, of *forwardauth.Settings) []string {
 	if !named.Value.IsMap() {
 		c.Add("config", named.Key.Place(), "gates.%s: must be a map of settings", named.Key.Value)
 		return nil
@@ -73,7 +73,14 @@ func (c *checker) namedGate(named document.Pair) []string {
 		c.Add("config", named.Key.Place(), "gates.%s: %v", named.Key.Value, err)
 		return nil
 	}
-	return c.Check(gate.Settings{Root: named.Value, Raw: raw, Place: named.Key.Place()})
+	var hosts []gate.Host
+	for _, e := range of.Endpoints {
+		host := gate.Host{Name: e.Proxy(), Can: e.Can()}
+		if e.Gate == named.Key.Value && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return c.Check(gate.Settings{Root: named.Value, Raw: raw, Place: named.Key.Place(), Hosts: hosts})
 }
 
 // certificate checks the files of a listener, if all of them are here.

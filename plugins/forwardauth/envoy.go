@@ -91,8 +91,8 @@ func (a *authorization) refusePanic(response **authv3.CheckResponse) {
 func isText(d core.Decision) error {
 	all := slices.Concat(d.Header, d.Set, d.ResponseHeader)
 	odd := func(h core.Header) bool { return !utf8.ValidString(h.Name) || !utf8.ValidString(h.Value) }
-	if slices.ContainsFunc(all, odd) || !utf8.Valid(d.Body) {
-		return errors.New("a header or the body is not UTF-8, and Envoy cannot be sent it")
+	if slices.ContainsFunc(all, odd) || !utf8.Valid(d.Body) || !utf8.ValidString(d.Target) {
+		return errors.New("a header, the target or the body is not UTF-8, and Envoy cannot be sent it")
 	}
 	return nil
 }
@@ -256,7 +256,7 @@ func allowed(d core.Decision) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		Status: &statuspb.Status{Code: int32(codes.OK)},
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
-			Headers: options(d.Set), HeadersToRemove: d.Strip, ResponseHeadersToAdd: additions(d.ResponseHeader),
+			Headers: lines(withTarget(d.Upstream)), HeadersToRemove: d.Strip, ResponseHeadersToAdd: additions(d.ResponseHeader),
 		}},
 	}
 }
@@ -270,9 +270,13 @@ func denied(d core.Decision) *authv3.CheckResponse {
 	}
 }
 
-// options replace every copy of a header.
-func options(headers []core.Header) []*corev3.HeaderValueOption {
-	return valueOptions(headers, func(int) bool { return false })
+// withTarget are the headers to set, :path among them where the upstream gets another
+// target than the client's.
+func withTarget(u core.Upstream) []core.Header {
+	if u.Target == "" {
+		return u.Set
+	}
+	return append(slices.Clone(u.Set), core.Header{Name: ":path", Value: u.Target})
 }
 
 // additions leave every copy of a header.
@@ -280,8 +284,8 @@ func additions(headers []core.Header) []*corev3.HeaderValueOption {
 	return valueOptions(headers, func(int) bool { return true })
 }
 
-// lines replace what Envoy writes itself, such as Content-Type, and may have a name
-// several times, such as Set-Cookie.
+// lines replace every copy of a header, also what Envoy writes itself, such as
+// Content-Type, and may have a name several times, such as Set-Cookie.
 func lines(headers []core.Header) []*corev3.HeaderValueOption {
 	return valueOptions(headers, func(i int) bool {
 		return slices.ContainsFunc(headers[:i], func(h core.Header) bool { return strings.EqualFold(h.Name, headers[i].Name) })

@@ -66,6 +66,7 @@ func (s *service) addEndpoints(gates map[string]*gate) (problems []setting.Probl
 			s.addOwn(&endpoint{at, &direct, gates[at.Gate]})
 		}
 	}
+	problems = append(problems, s.settings.DemandProblems(func(name string) core.Demands { return gates[name].Demands() })...)
 	return append(problems, s.settings.OwnProblems(func(name string) ([]string, bool) { return gates[name].Endpoints(), true })...)
 }
 

@@ -45,7 +45,8 @@ func (h handler) Access(ctx context.Context, k *pdk.PDK) {
 }
 
 // passOn gives Kong what goes with an admitted request. Groups are a further
-// exchange, where they are configured, and so is each header of the response.
+// exchange, where they are configured, and so are a query without its credential and
+// each header of the response.
 func passOn(k *pdk.PDK, d core.Decision) error {
 	if d.Groups != nil {
 		if err := setGroups(k, d.Groups); err != nil {
@@ -55,6 +56,12 @@ func passOn(k *pdk.PDK, d core.Decision) error {
 	for _, h := range d.ResponseHeader {
 		if err := pluginserver.AddResponseHeader(k, h); err != nil {
 			return fmt.Errorf("Kong did not take the response header %s: %w", h.Name, err)
+		}
+	}
+	if d.Target != "" {
+		_, query, _ := strings.Cut(d.Target, "?")
+		if err := k.ServiceRequest.SetRawQuery(query); err != nil {
+			return fmt.Errorf("Kong did not take the query without the credential: %w", err)
 		}
 	}
 	if err := setHeaders(k, d); err != nil {
@@ -137,7 +144,7 @@ func setHeaders(k *pdk.PDK, d core.Decision) error {
 		headers[name] = []string{}
 	}
 	for _, h := range d.Set {
-		headers[h.Name] = []string{h.Value}
+		headers[h.Name] = append(headers[h.Name], h.Value)
 	}
 	return pluginserver.SetHeaders(k, headers)
 }

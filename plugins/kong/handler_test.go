@@ -31,6 +31,8 @@ type kongSide struct {
 	calls []string
 	exit  exit
 	set   map[string]any
+	// query is what the upstream gets behind the path.
+	query string
 	// added are the headers that the response to the client will have.
 	added []core.Header
 	// vars are the variables of nginx, body is what get_raw_body returns.
@@ -102,6 +104,8 @@ func (s *kongSide) respond(call string, args []byte) []byte {
 		return encodeString("10.1.2.3")
 	case "kong.service.request.set_headers":
 		s.set = decode(args, &structpb.Struct{}).AsMap()
+	case setQuery:
+		s.query = decode(args, &pb.String{}).GetV()
 	case "kong.ctx.shared.set":
 		kv := decode(args, &pb.KV{})
 		s.shared = map[string]any{kv.GetK(): kv.GetV().AsInterface()}

@@ -101,7 +101,7 @@ func Judges(bearer bool) func(core.Credential) (parsed any, ok bool) {
 		switch c.Place {
 		case core.SessionCookie, core.SessionToken:
 			return nil, true
-		case core.BearerToken, core.TokenCookie, core.TokenHeader:
+		case core.BearerToken, core.TokenCookie, core.TokenHeader, core.TokenParameter:
 			return nil, bearer && strings.HasPrefix(c.Value, tokenPrefix)
 		}
 		return nil, false

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/core"
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/config"
 	"gatehouse/core/config/section"
@@ -34,13 +35,13 @@ type Checker struct {
 	Roots offline.Roots
 	// Gates are those that were found.
 	Gates []Gate
-	// served are the paths that a gate serves itself, by its file.
-	served map[string][]string
+	// configs are those that hold a whole configuration, by their file.
+	configs map[string]*config.Config
 }
 
 // New makes a checker.
 func New(to *finding.Collector, roots offline.Roots) *Checker {
-	return &Checker{Collector: to, Roots: roots, served: map[string][]string{}}
+	return &Checker{Collector: to, Roots: roots, configs: map[string]*config.Config{}}
 }
 
 // Settings are the configuration of a gate, wherever it is written.
@@ -54,6 +55,14 @@ type Settings struct {
 	Reader Reader
 	// Secret tells that the whole is kept as a secret.
 	Secret bool
+	// Hosts are those that load the gate and may not do all that it asks for.
+	Hosts []Host
+}
+
+// Host is what loads a gate.
+type Host struct {
+	Name string
+	Can  core.Demands
 }
 
 // Reader is a gateway with rules of its own about values.
@@ -68,6 +77,20 @@ const (
 // Check checks a configuration and follows the files that it names. It returns
 // the paths that the gate serves itself.
 func (c *Checker) Check(s Settings) []string {
+	cfg := c.config(s)
+	if cfg == nil {
+		return nil
+	}
+	for _, host := range s.Hosts {
+		for _, p := range config.Unmet(cfg.Demands(), host.Can, host.Name) {
+			c.Setting(s, p)
+		}
+	}
+	return cfg.EndpointPaths()
+}
+
+// config is the whole configuration; nil where it has errors.
+func (c *Checker) config(s Settings) *config.Config {
 	before := c.Errors()
 	cfg, problems := config.Inspect(s.Raw)
 	for _, p := range problems {
@@ -90,7 +113,7 @@ func (c *Checker) Check(s Settings) []string {
 	if c.Errors() == before {
 		c.Gates = append(c.Gates, Gate{s.Place, cfg, tables})
 	}
-	return cfg.EndpointPaths()
+	return cfg
 }
 
 // parts has the sections that are right by themselves made, without any call.
@@ -251,13 +274,13 @@ func (c *Checker) emptyTexts(n document.Node, t reflect.Type, path string) {
 
 // gateFile checks the file that holds a whole configuration, once however many
 // routes name it.
-func (c *Checker) gateFile(at document.Place, path string) []string {
+func (c *Checker) gateFile(at document.Place, path string) *config.Config {
 	text := c.Open(at, path)
 	if text == nil {
 		return nil
 	}
 	if !c.First("gate", text.File) {
-		return c.served[text.File]
+		return c.configs[text.File]
 	}
 	nodes, problems := document.Parse(text)
 	for _, p := range problems {
@@ -270,9 +293,9 @@ func (c *Checker) gateFile(at document.Place, path string) []string {
 		c.Add("config", file.Key.Place(), "file: a configuration file cannot name another one; put the settings here")
 		return nil
 	}
-	paths := c.Check(Settings{Root: nodes[0], Raw: []byte(text.Content), Place: nodes[0].Place()})
-	c.served[text.File] = paths
-	return paths
+	cfg := c.config(Settings{Root: nodes[0], Raw: []byte(text.Content), Place: nodes[0].Place()})
+	c.configs[text.File] = cfg
+	return cfg
 }
 
 // Open reads a file that a configuration names; nil if it cannot be read here.

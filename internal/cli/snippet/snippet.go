@@ -10,8 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/core"
+	"gatehouse/core/config"
 	"gatehouse/core/httpsyntax"
 	"gatehouse/internal/offline"
+	"gatehouse/plugins/forwardauth/settings"
 )
 
 // Command is gatehouse snippet.
@@ -69,6 +72,9 @@ func write(p *proxy, source offline.Source) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", found.Name, err)
 	}
+	if err := p.can(found.Demands()); err != nil {
+		return "", fmt.Errorf("%s: %w", found.Name, err)
+	}
 	l := lists{Removed: without(headers.Stripped, headers.Credentials), Copied: headers.Stripped, Credentials: headers.Credentials}
 	if found.HideCredentials {
 		l.Copied = slices.Concat(headers.Stripped, without(headers.Credentials, headers.Stripped))
@@ -77,6 +83,16 @@ func write(p *proxy, source offline.Source) (string, error) {
 		return "", fmt.Errorf("%s has no upstream_headers, strip_headers or hide_credentials: there is no header to list", found.Name)
 	}
 	return p.text(l)
+}
+
+// can refuses a gate that the service would not load for the proxy.
+func (p *proxy) can(of core.Demands) error {
+	dialect, _, _ := strings.Cut(p.name, "-")
+	e := settings.Endpoint{Dialect: dialect}
+	if unmet := config.Unmet(of, e.Can(), e.Proxy()); len(unmet) > 0 {
+		return errors.New(unmet[0].String())
+	}
+	return nil
 }
 
 // without are the names that are none of others.

@@ -72,7 +72,7 @@ func TestExamplesHaveTheHeadersOfTheirConfiguration(t *testing.T) {
 	}
 }
 
-func config(t *testing.T, text string) string {
+func gateConfig(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "gatehouse.yaml")
 	if err := os.WriteFile(path, []byte("permission_table: 'public: [GET /]'\nsession: {kratos_url: 'http://kratos:4433'}\n"+text), 0o600); err != nil {
@@ -84,7 +84,7 @@ func config(t *testing.T, text string) string {
 // TestForgedHeaderIsInEveryList: a header that a proxy's list lacks reaches the
 // upstream as the client sent it.
 func TestForgedHeaderIsInEveryList(t *testing.T) {
-	gate := config(t, `
+	gate := gateConfig(t, `
 upstream_headers: {X-Made: sub}
 strip_headers: [X-Stripped]
 authenticated_groups_claim: groups
@@ -108,7 +108,7 @@ func TestCredentialsReachTheAuthRequest(t *testing.T) {
 		"strip_headers: [x-session-token]\n": "-x-session-token\n",
 		"jwt: {issuers: [{issuer: 'https://a.test/', audience: [b]}]}\ntoken_headers: [{name: X-Assertion}]\n": "-X-Assertion\n",
 	} {
-		text := written(t, "caddy", config(t, gate))
+		text := written(t, "caddy", gateConfig(t, gate))
 		before, after, _ := strings.Cut(text, "(gatehouse_copy)")
 		if strings.Contains(before, header) || strings.Count(after, header) != 1 {
 			t.Errorf("%s%s", gate, text)
@@ -117,7 +117,7 @@ func TestCredentialsReachTheAuthRequest(t *testing.T) {
 }
 
 func TestHeaderCalledLikeAVariableOfTheExample(t *testing.T) {
-	text := written(t, "nginx", config(t, "upstream_headers: {Status: sub}\n"))
+	text := written(t, "nginx", gateConfig(t, "upstream_headers: {Status: sub}\n"))
 	if !strings.Contains(text, "auth_request_set $gatehouse_header_status $upstream_http_status;\n") || !strings.Contains(text, "proxy_set_header Status $gatehouse_header_status;\n") {
 		t.Error(text)
 	}
@@ -131,7 +131,7 @@ func TestHeaderCalledLikeAVariableOfTheExample(t *testing.T) {
 }
 
 func TestAPISIXPluginIsJSON(t *testing.T) {
-	if text := written(t, "apisix", config(t, "")); !json.Valid([]byte(text)) {
+	if text := written(t, "apisix", gateConfig(t, "")); !json.Valid([]byte(text)) {
 		t.Errorf("not JSON:\n%s", text)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/config"
 	"gatehouse/core/httpsyntax"
+	"gatehouse/core/setting"
 	"gatehouse/plugins/apisix/runner"
 )
 
@@ -38,11 +39,16 @@ func New(gates *config.Builder) *Filter { return &Filter{gates: gates} }
 func (*Filter) Name() string { return "gatehouse" }
 
 // ParseConf finds or builds the gate of a configuration. APISIX sends it again for
-// every route after any edit, so gates are shared by content.
+// every route after any edit, so gates are shared by content. A gate is refused if it
+// asks for what APISIX cannot do: of the lines of one header it keeps the last, and it
+// writes a query anew, in another order, if one parameter is removed.
 func (f *Filter) ParseConf(in []byte) (any, error) {
 	gate, err := f.gates.Gate(in)
 	if err != nil {
 		return nil, err
+	}
+	if unmet := config.Unmet(gate.Demands(), core.Demands{}, "APISIX"); len(unmet) > 0 {
+		return nil, &setting.Error{Problems: unmet}
 	}
 	return gate, checkAdded(gate.ResponseHeaders())
 }

@@ -78,6 +78,23 @@ func TestEveryResponseHeaderArrives(t *testing.T) {
 	}
 }
 
+// What the protocol of APISIX's runners cannot say must not be left out without a word.
+func TestGateThatAsksForMoreThanAPISIXCanDoIsRefusedAtLoad(t *testing.T) {
+	for setting, want := range map[string]string{
+		"upstream_header_lists: repeat":       "upstream_header_lists: repeat does not work with APISIX",
+		"token_query_parameter: access_token": "token_query_parameter: does not work with APISIX",
+		"upstream_header_lists: json":         "",
+	} {
+		_, err := filter.New(config.NewBuilder(config.BuilderOptions{})).ParseConf([]byte(`
+session: {kratos_url: "http://127.0.0.1:1", bearer_token: true}
+permission_table: "public: [GET /]"
+` + setting))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", setting, err)
+		}
+	}
+}
+
 func TestResourceMetadataIsServedByAPISIX(t *testing.T) {
 	c := dial(t, io.Discard)
 	conf := exchange(t, c, prepareConf, confMessage("gatehouse", `

@@ -5,7 +5,6 @@ package settings
 import (
 	"errors"
 	"fmt"
-	"gatehouse/core/setting"
 	"io/fs"
 	"maps"
 	"net"
@@ -14,6 +13,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"gatehouse/core"
+	"gatehouse/core/config"
+	"gatehouse/core/setting"
 )
 
 // Settings are those of the service itself. The gates' configurations are the same
@@ -53,6 +56,7 @@ type Endpoint struct {
 
 // Dialects whose endpoints have no path, or another meaning of it.
 const (
+	traefik   = "traefik"
 	Envoy     = "envoy" // its paths begin with that of the endpoint
 	EnvoyGRPC = "envoy-grpc"
 	Direct    = "direct"
@@ -191,6 +195,31 @@ func (s *Settings) OwnProblems(of func(gate string) (paths []string, known bool)
 				add("gate %s serves %s, where auth requests are decided: choose another path for these", e.Gate, path)
 			}
 			by[path] = e.Gate
+		}
+	}
+	return found
+}
+
+// Can is what the proxy of an endpoint can do to a request that it lets pass. Traefik
+// copies every line of a header from the auth response, the others one line or all
+// joined. None but Envoy by gRPC takes another request target.
+func (e Endpoint) Can() core.Demands {
+	return core.Demands{
+		RepeatedHeaders: e.Dialect == traefik || e.Dialect == EnvoyGRPC || e.Dialect == Direct,
+		Target:          e.Dialect == EnvoyGRPC || e.Dialect == Direct,
+	}
+}
+
+// Proxy is what messages call the proxy of an endpoint.
+func (e Endpoint) Proxy() string { return "a proxy of the dialect " + e.Dialect }
+
+// DemandProblems are those of endpoints whose gates ask for more than the proxy can
+// do.
+func (s *Settings) DemandProblems(of func(gate string) core.Demands) []setting.Problem {
+	var found []setting.Problem
+	for i, e := range s.Endpoints {
+		for _, p := range config.Unmet(of(e.Gate), e.Can(), e.Proxy()) {
+			found = append(found, setting.Problem{Path: fmt.Sprintf("endpoints[%d]", i), Text: fmt.Sprintf("gate %s: %s", e.Gate, p)})
 		}
 	}
 	return found

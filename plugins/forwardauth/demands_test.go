@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"gatehouse/core"
+	"gatehouse/core/config"
+	"gatehouse/plugins/forwardauth/settings"
+)
+
+// withRoles knows everybody, who has two roles.
+type withRoles struct{}
+
+func (withRoles) Authenticate(context.Context, *core.Call, core.Credential) (core.Authentication, error) {
+	return core.Authentication{Principal: &core.Principal{Subject: "ada", Roles: []string{"a,b", "c d"}, Expiry: time.Now().Add(time.Hour)}}, nil
+}
+
+func gateWith(t *testing.T, more string) *gate {
+	t.Helper()
+	c, err := config.Load([]byte(`
+session: {kratos_url: "http://127.0.0.1:1", bearer_token: true}
+upstream_headers: {X-Auth-User: sub, X-Auth-Roles: roles}
+permission_table: "authenticated: [GET /ws]\npublic: [GET /open]"
+` + more))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := config.NewBuilder(config.BuilderOptions{}).GateWith(c, withRoles{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &gate{Gate: g}
+}
+
+func TestGateThatAsksForMoreThanAProxyCanDoIsRefusedAtLoad(t *testing.T) {
+	repeat, parameter, plain := gateWith(t, "upstream_header_lists: repeat"), gateWith(t, "token_query_parameter: access_token"), gateWith(t, "")
+	for _, dialect := range append(slices.Clone(dialects), dialectOf(settings.EnvoyGRPC), direct) {
+		s := &settings.Settings{Endpoints: []settings.Endpoint{{Dialect: dialect.name, Gate: "main"}}}
+		problems := func(g *gate) string {
+			return fmt.Sprint(s.DemandProblems(func(string) core.Demands { return g.Demands() }))
+		}
+		byItself := dialect.name == settings.EnvoyGRPC || dialect.name == settings.Direct
+		if got := problems(repeat); (got == "[]") != (byItself || dialect.name == "traefik") ||
+			got != "[]" && !strings.Contains(got, "endpoints[0]: gate main: upstream_header_lists: repeat does not work with a proxy of the dialect "+dialect.name) {
+			t.Errorf("%s, repeat: %v", dialect.name, got)
+		}
+		if got := problems(parameter); (got == "[]") != byItself ||
+			got != "[]" && !strings.Contains(got, "endpoints[0]: gate main: token_query_parameter: does not work with a proxy of the dialect "+dialect.name) {
+			t.Errorf("%s, a token in the query: %v", dialect.name, got)
+		}
+		if got := problems(plain); got != "[]" {
+			t.Errorf("%s, without any: %v", dialect.name, got)
+		}
+	}
+}
+
+func dialectOf(name string) dialect { return dialect{name: name} }
+
+func TestEnvoyTakesTheTokenOutOfTheQuery(t *testing.T) {
+	g := gateWith(t, "token_query_parameter: access_token\nupstream_header_lists: json")
+	r := startRig(t, onLoopback+everyDialect, func(s *service) { s.grpc = newGRPC(&authorization{gate: g}) })
+	handshake := map[string]string{"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="}
+	for target, want := range map[string][]string{
+		"/ws?b=%20&access_token=good&a=1":         {"/ws?b=%20&a=1"},
+		"/ws?access_token=good":                   {"/ws"},
+		"/open?access_token=good&a=1":             {"/open?a=1"},
+		"/open?a=1":                               nil,
+		"/open?a=\xff&access_token=good&a":        nil, // gRPC cannot carry it: denied
+		"/ws?access_token=good&access_token=good": nil,
+	} {
+		if strings.Contains(target, "\xff") {
+			d := core.Decision{Upstream: core.Upstream{Target: target}}
+			if isText(d) == nil {
+				t.Error("a target that is no UTF-8 would be an error of the protocol")
+			}
+			continue
+		}
+		response := r.check(t, checkRequest("GET", target, handshake))
+		if got := option(response.GetOkResponse().GetHeaders(), ":path"); !slices.Equal(got, want) {
+			t.Errorf("%s: %d, :path %q, want %q", target, outcome(response), got, want)
+		}
+	}
+}
+
+func TestEnvoyAddsALineForEachMember(t *testing.T) {
+	g := gateWith(t, "upstream_header_lists: repeat")
+	r := startRig(t, onLoopback+everyDialect, func(s *service) { s.grpc = newGRPC(&authorization{gate: g}) })
+	response := r.check(t, checkRequest("GET", "/ws", map[string]string{"authorization": "Bearer good", "x-auth-roles": "root"}))
+	var actions []corev3.HeaderValueOption_HeaderAppendAction
+	for _, o := range response.GetOkResponse().GetHeaders() {
+		if o.GetHeader().GetKey() == "X-Auth-Roles" {
+			actions = append(actions, o.GetAppendAction())
+		}
+	}
+	want := []corev3.HeaderValueOption_HeaderAppendAction{corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD, corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD}
+	if got := option(response.GetOkResponse().GetHeaders(), "X-Auth-Roles"); !slices.Equal(got, []string{"a,b", "c d"}) || !slices.Equal(actions, want) {
+		t.Errorf("%q, %v", got, actions)
+	}
+}
