@@ -16,6 +16,8 @@ permissions:
 roles: {r: [p, "role:s"], s: [q]}
 authenticated: [GET /c]
 public: [GET /d]
+optional: [GET /e]
+anonymous: {permissions: [q], roles: [s], invalid_credential: ignore}
 `
 	if _, err := Parse("follows", []byte(follows)); err != nil {
 		t.Fatal(err)
