@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/core/permission/idset"
+	"gatehouse/core/permission/model"
 	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pathindex"
 	"gatehouse/core/permission/report"
@@ -30,8 +31,8 @@ func (o Options) Compile(files ...*File) (*Table, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	c := &compiler{files: files, table: &Table{now: o.Now}, methods: map[string]bool{}}
-	for _, step := range []func(){c.check, c.names, c.activities, c.index} {
+	c := &compiler{files: files, table: &Table{now: o.Now}}
+	for _, step := range []func(){c.check, c.names, c.activities, c.index, c.guards} {
 		step()
 		if err := c.problems.Err(); err != nil {
 			return nil, err
@@ -45,13 +46,14 @@ type compiler struct {
 	files    []*File
 	problems report.Collector
 	table    *Table
-	methods  map[string]bool
 	// entries are the table's activities for its index. The table itself needs
 	// no more of them.
 	entries []pathindex.Entry
 	// parts are those of each activity, in the order of Activities.
-	parts []parts
+	parts []model.Parts
 }
+
+func (c *compiler) check() { c.files, c.parts = model.Check(c.files, &c.problems) }
 
 // names resolves everything that has a name.
 func (c *compiler) names() {
@@ -79,7 +81,7 @@ func (c *compiler) permissions() {
 	seen := defined{}
 	for _, f := range c.files {
 		for i := range f.Permissions {
-			c.define(seen, "permission", f.Permissions[i].Name, f.permissionPlace(i))
+			c.define(seen, "permission", f.Permissions[i].Name, f.PermissionPlace(i))
 		}
 	}
 	t := c.table
@@ -132,7 +134,7 @@ func (c *compiler) roles() {
 	r := &roleResolver{compiler: c, roles: map[string]definedRole{}, done: map[string]idset.Set{}}
 	for _, f := range c.files {
 		for i := range f.Roles {
-			if name := f.Roles[i].Name; c.define(seen, "role", name, f.rolePlace(i)) {
+			if name := f.Roles[i].Name; c.define(seen, "role", name, f.RolePlace(i)) {
 				r.roles[name] = definedRole{&f.Roles[i], f, i}
 				r.names = append(r.names, name)
 			}
@@ -151,7 +153,7 @@ type definedRole struct {
 	index int
 }
 
-func (r *definedRole) grantPlace(i int) report.Place { return r.file.roleGrantPlace(r.index, i) }
+func (r *definedRole) grantPlace(i int) report.Place { return r.file.RoleGrantPlace(r.index, i) }
 
 // roleResolver walks the inclusion of roles depth first.
 type roleResolver struct {
@@ -201,17 +203,17 @@ func (c *compiler) anonymous() {
 		if f.Anonymous == nil {
 			continue
 		}
-		at := f.place(f.Anonymous.Place, "anonymous")
+		at := f.PlaceOf(f.Anonymous.Place, "anonymous")
 		if stated != nil {
-			c.problems.Add(at, "anonymous is defined twice, first at %s; it holds for the whole table, so keep one", stated.place(stated.Anonymous.Place, "anonymous"))
+			c.problems.Add(at, "anonymous is defined twice, first at %s; it holds for the whole table, so keep one", stated.PlaceOf(stated.Anonymous.Place, "anonymous"))
 			continue
 		}
 		stated = f
-		ids := c.grants("anonymous", f.Anonymous.Grants, f.anonymousGrantPlace)
+		ids := c.grants("anonymous", f.Anonymous.Grants, f.AnonymousGrantPlace)
 		for i, g := range f.Anonymous.Grants {
 			granted, known := t.roles[g.Name]
 			if g.Role && !known {
-				c.problems.Add(f.anonymousGrantPlace(i), "anonymous: there is no role %s%s; define it or remove it here", report.Quote(g.Name), report.DidYouMean(strings.TrimPrefix(g.Name, names.RolePrefix), slices.Sorted(maps.Keys(t.roles))))
+				c.problems.Add(f.AnonymousGrantPlace(i), "anonymous: there is no role %s%s; define it or remove it here", report.Quote(g.Name), report.DidYouMean(strings.TrimPrefix(g.Name, names.RolePrefix), slices.Sorted(maps.Keys(t.roles))))
 			}
 			if g.Role {
 				ids = granted.AppendTo(ids)
@@ -231,20 +233,20 @@ func (c *compiler) scopes() {
 	for _, f := range c.files {
 		for i := range f.Scopes {
 			s := &f.Scopes[i]
-			if !c.define(seen, "scope", s.Name, f.scopePlace(i)) {
+			if !c.define(seen, "scope", s.Name, f.ScopePlace(i)) {
 				continue
 			}
-			at := func(grant int) report.Place { return f.scopeGrantPlace(i, grant) }
+			at := func(grant int) report.Place { return f.ScopeGrantPlace(i, grant) }
 			t.scopes[s.Name] = idset.New(c.grants("scope "+report.Quote(s.Name), s.Grants, at))
 		}
 		switch {
 		case f.ImplicitScopes == nil:
 		case stated != nil && stated.On != f.ImplicitScopes.On:
-			c.problems.Add(f.place(f.ImplicitScopes.Place, "implicit_scopes"),
+			c.problems.Add(f.PlaceOf(f.ImplicitScopes.Place, "implicit_scopes"),
 				"implicit_scopes is %t here and %t at %s; it holds for the whole table, so state it once", f.ImplicitScopes.On, stated.On, statedAt)
 		default:
 			stated = f.ImplicitScopes
-			statedAt = f.place(stated.Place, "implicit_scopes")
+			statedAt = f.PlaceOf(stated.Place, "implicit_scopes")
 			t.implicitScopes = stated.On
 		}
 	}
@@ -274,9 +276,9 @@ func (c *compiler) activities() {
 			c.table.activities[i].scopes = scopesFor(scope, &a.Require)
 		}
 		if !a.Require.Empty() {
-			c.table.activities[i].require = require.New(&a.Require, c.parts[i].condition)
+			c.table.activities[i].require = require.New(&a.Require, c.parts[i].Condition)
 		}
-		c.entries[i] = pathindex.Entry{Methods: a.Methods, Hosts: a.Hosts, Path: c.parts[i].path}
+		c.entries[i] = pathindex.Entry{Methods: a.Methods, Hosts: a.Hosts, Path: c.parts[i].Path}
 	}
 }
 
@@ -289,7 +291,7 @@ func (c *compiler) index() {
 		for i, e := range entries {
 			matched[i] = &t.activities[e]
 		}
-		return newAccess(t, matched)
+		return newAccess(t, matched, deciding(matched))
 	}, newUnion)
 	if err == nil {
 		return

@@ -2,12 +2,9 @@ package permission
 
 import (
 	"slices"
-	"strings"
-	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/permission/condition"
-	"gatehouse/core/permission/require"
 )
 
 // What package inspect needs to take a decision apart. Activities are numbered as
@@ -74,8 +71,8 @@ func (t *Table) Checks(activity int, call *core.Call, p *core.Principal) []Check
 		caller = nobody
 	}
 	var checks []Check
-	for _, part := range partsOf(r) {
-		c := Check{Name: part.name, Want: part.want, Err: core.ErrMissing}
+	for _, part := range r.Parts() {
+		c := Check{Name: part.Name, Want: part.Want, Err: core.ErrMissing}
 		if caller != nil {
 			c.Err = part.Check(call, caller, nil, t.now())
 		}
@@ -85,37 +82,6 @@ func (t *Table) Checks(activity int, call *core.Call, p *core.Principal) []Check
 		checks = append(checks, c)
 	}
 	return checks
-}
-
-// requirementPart is one requirement alone.
-type requirementPart struct {
-	name, want string
-	require.Compiled
-}
-
-func partsOf(r *require.Compiled) []requirementPart {
-	only := func(r require.Requirements) require.Compiled { return require.Compiled{Requirements: r} }
-	all := []requirementPart{
-		{"credentials", strings.Join(r.Credentials, " or "), only(require.Requirements{Credentials: r.Credentials})},
-		{"all_scopes", strings.Join(r.AllScopes, " and "), only(require.Requirements{AllScopes: r.AllScopes})},
-		{"any_scope", strings.Join(r.AnyScope, " or "), only(require.Requirements{AnyScope: r.AnyScope})},
-		{"when", r.When, require.Compiled{Requirements: require.Requirements{When: r.When}, Condition: r.Condition}},
-		{"aal", r.AAL, only(require.Requirements{AAL: r.AAL})},
-		{"max_age", ShortDuration(r.MaxAge), only(require.Requirements{MaxAge: r.MaxAge})},
-	}
-	return slices.DeleteFunc(all, func(p requirementPart) bool { return p.Empty() })
-}
-
-// ShortDuration writes a duration without the parts that are zero: 15m.
-func ShortDuration(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }
 
 // Names lists everything that grants permissions.

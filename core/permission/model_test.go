@@ -13,6 +13,7 @@ import (
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/tablefile"
+	"gatehouse/core/permission/variant"
 )
 
 func compileAtNoon(files ...*permission.File) (*permission.Table, error) {
@@ -264,6 +265,10 @@ func (g *modelMaker) file() *permission.File {
 	}
 	if g.IntN(3) == 0 {
 		f.ImplicitScopes = &permission.Switch{On: g.IntN(2) == 0}
+	}
+	if g.IntN(3) == 0 {
+		rules := variant.Rules{Case: g.IntN(2) == 0, TrailingSlash: g.IntN(2) == 0, Suffixes: g.some(2, []string{".json", ".*", ". x", "é"}, "", "/", "*", "\xff")}
+		f.PathVariants = &permission.PathVariants{Rules: rules}
 	}
 	return f
 }

@@ -1,7 +1,6 @@
 package permission
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -30,6 +29,7 @@ type Table struct {
 	invalid    string
 	activities []compiledActivity
 	index      *pathindex.Index[Access]
+	guards     *guards // nil where the table refuses no variants of paths
 }
 
 var _ core.Policy = (*Table)(nil)
@@ -50,12 +50,17 @@ type compiledActivity struct {
 	name       string
 }
 
-// Match finds the activities that cover a call, or nil when none does.
+// Match finds the activities that cover a call, or nil when none does, or when the
+// path is a variant of a guarded one that the table refuses.
 func (t *Table) Match(_ context.Context, call *core.Call) core.Access {
-	if access := t.index.Match(call.Method, call.Host, call.Path); access != nil {
-		return access
+	access := t.index.Match(call.Method, call.Host, call.Path)
+	if access != nil && t.guards != nil {
+		access = t.left(access, call)
 	}
-	return nil
+	if access == nil {
+		return nil
+	}
+	return access
 }
 
 // Permissions lists, sorted, every permission of the table that the principal
@@ -179,11 +184,9 @@ type covering struct {
 
 var _ core.AnonymousAccess = (*Access)(nil)
 
-// newAccess picks the section that decides. The strictest one does, so that a
-// broad public regex never opens what a permission guards; an activity that
-// says "override" is the exception its author asked for.
-func newAccess(t *Table, matched []*compiledActivity) Access {
-	c := &covering{matched: matched, decides: deciding(matched)}
+// newAccess sorts the activities that decide by what they ask for.
+func newAccess(t *Table, matched, decides []*compiledActivity) Access {
+	c := &covering{matched: matched, decides: decides}
 	var plain []permissionID
 	for _, a := range c.decides {
 		switch {
@@ -215,10 +218,14 @@ func newUnion(list []*Access) Access {
 	for _, a := range list {
 		matched = append(matched, a.matched...)
 	}
-	slices.SortFunc(matched, func(a, b *compiledActivity) int { return cmp.Compare(a.order, b.order) })
-	return newAccess(list[0].table, slices.Compact(matched))
+	slices.SortFunc(matched, byOrder)
+	matched = slices.Compact(matched)
+	return newAccess(list[0].table, matched, deciding(matched))
 }
 
+// deciding picks the section that decides. The strictest one does, so that a
+// broad public regex never opens what a permission guards; an activity that
+// says "override" is the exception its author asked for.
 func deciding(matched []*compiledActivity) []*compiledActivity {
 	strictest := InPublic
 	for _, open := range []Section{InPublic, InOptional} {

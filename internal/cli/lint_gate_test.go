@@ -20,7 +20,7 @@ var bypasses = []string{"overlap-public", "overlap-authenticated", "bypassed-req
 // random tables for every caller. Where one passes who does not meet what an
 // activity demands, lint must say so; and each of its witnesses must be such a call.
 func TestCallThatPassesWithoutADemandIsAFinding(t *testing.T) {
-	requests, callers := offlinetest.Requests(), offlinetest.Callers()
+	callers := offlinetest.Callers()
 	for seed := range uint64(2000) {
 		table := offlinetest.New(t, seed, 2+int(seed%3))
 		report, err := lint.Lint(table.Table, []*permission.File{table.File}, nil)
@@ -29,7 +29,7 @@ func TestCallThatPassesWithoutADemandIsAFinding(t *testing.T) {
 		}
 		found := slices.DeleteFunc(report.Findings, func(f lint.Finding) bool { return !slices.Contains(bypasses, f.Rule) })
 		two := len(table.Inspect.Activities()) == 2
-		for _, r := range requests {
+		for _, r := range table.Requests() {
 			for _, c := range callers {
 				passed, lacking := passesWithout(t, table, r, c)
 				for _, a := range lacking {
@@ -67,7 +67,7 @@ func about(f *lint.Finding, a *permission.OwnedActivity, table *offlinetest.Tabl
 func passesWithout(t *testing.T, table *offlinetest.Table, r *core.Request, c *offline.Caller) (passed bool, lacking []permission.OwnedActivity) {
 	t.Helper()
 	call := table.Gate.Call(r)
-	if access := table.Table.Match(context.Background(), call); access == nil || len(permission.Covering(access)) < 2 {
+	if access, _ := table.Table.Covered(context.Background(), call); access == nil || len(permission.Covering(access)) < 2 {
 		return false, nil
 	}
 	d, err := table.Gate.Decide(context.Background(), r, c)

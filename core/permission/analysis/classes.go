@@ -13,8 +13,10 @@ import (
 // Class is calls of an activity that the same activities decide, and one of them.
 type Class struct {
 	Witness Call
-	// Deciding are activities by their number.
+	// Deciding are activities by their number. It is empty where the table refuses
+	// the calls as variants of those that Refusing guards.
 	Deciding []int
+	Refusing []int
 }
 
 // Classes are the calls of one activity, by what decides them.
@@ -46,13 +48,15 @@ func Decided(rules []permission.OwnedActivity, o core.PathOptions) ([]Classes, e
 	for i, a := range all {
 		if a.Paths == nil {
 			d.tooLarge(a)
+		} else if a.Guard != nil {
+			continue
 		} else if err := d.decide(i); errors.Is(err, automaton.ErrTooLarge) {
 			d.classes[i].TooLarge = true
 		} else if err != nil {
 			return nil, err
 		}
 	}
-	return d.classes, nil
+	return d.classes[:len(rules)], nil
 }
 
 type decider struct {
@@ -100,10 +104,11 @@ func (d *decider) decide(i int) error {
 				for _, m := range members {
 					matched = append(matched, covering[m])
 				}
-				deciding := d.deciding(matched)
-				if key := fmt.Sprint(deciding); !known[key] {
+				c := d.deciding(matched)
+				if key := fmt.Sprint(c.Deciding, c.Refusing); !known[key] {
 					known[key] = true
-					d.classes[i].List = append(d.classes[i].List, Class{Call{method, host, path}, deciding})
+					c.Witness = Call{method, host, path}
+					d.classes[i].List = append(d.classes[i].List, c)
 				}
 				return true
 			})
@@ -115,16 +120,30 @@ func (d *decider) decide(i int) error {
 	return nil
 }
 
-// deciding are those that decide a call which all of them cover.
-func (d *decider) deciding(matched []*Area) []int {
-	var deciding []int
-	for _, a := range matched {
-		if !slices.ContainsFunc(matched, func(o *Area) bool { return Outranks(o, a) }) {
-			deciding = append(deciding, d.number[a])
+// deciding finds what decides a call which all of them cover.
+func (d *decider) deciding(matched []*Area) Class {
+	var c Class
+	for _, a := range Deciding(matched) {
+		c.Deciding = append(c.Deciding, d.number[a])
+	}
+	if len(c.Deciding) == 0 {
+		for _, a := range matched {
+			if a.Guard != nil {
+				c.Refusing = append(c.Refusing, d.number[a.Guard])
+			}
 		}
 	}
-	slices.Sort(deciding)
-	return deciding
+	slices.Sort(c.Deciding)
+	slices.Sort(c.Refusing)
+	return c
+}
+
+// Deciding are those that decide a call which all of them cover; none where the
+// table refuses it.
+func Deciding(covering []*Area) []*Area {
+	return slices.DeleteFunc(slices.Clone(covering), func(a *Area) bool {
+		return a.Guard != nil || slices.ContainsFunc(covering, func(o *Area) bool { return Outranks(o, a) })
+	})
 }
 
 // refusedPaths are the canonical paths that only a gate with further options has.

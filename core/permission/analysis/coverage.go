@@ -58,9 +58,12 @@ func Cover(rules []permission.OwnedActivity, operations []Operation) (*Coverage,
 	}
 	c := &coverage{}
 	for _, a := range list {
-		if a.Paths == nil {
+		switch {
+		case a.Paths == nil:
 			c.result.Undecided = append(c.result.Undecided, a.OwnedActivity)
-		} else {
+		case a.Guard != nil:
+			c.refused = append(c.refused, a)
+		default:
 			c.areas = append(c.areas, a)
 		}
 	}
@@ -86,6 +89,7 @@ func Cover(rules []permission.OwnedActivity, operations []Operation) (*Coverage,
 
 type coverage struct {
 	areas      []*Area
+	refused    []*Area // by the table, on every host
 	operations []offered
 	result     Coverage
 }
@@ -117,9 +121,16 @@ func (c *coverage) operation(o *offered) error {
 		if err != nil && !errors.Is(err, automaton.ErrTooLarge) {
 			return err
 		}
-		if meets {
-			covering = append(covering, a.Paths)
+		if !meets {
+			continue
 		}
+		open, err := c.left(o.Method, a)
+		if errors.Is(err, automaton.ErrTooLarge) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		covering = append(covering, open)
 	}
 	path, open, err := automaton.Beyond([]*automaton.Language{o.paths}, covering...)
 	if errors.Is(err, automaton.ErrTooLarge) && len(covering) > 0 {
@@ -135,6 +146,18 @@ func (c *coverage) operation(o *offered) error {
 		c.result.Partly = append(c.result.Partly, gap)
 	}
 	return nil
+}
+
+// left are the paths of an activity that the table does not refuse.
+func (c *coverage) left(method string, a *Area) (*automaton.Language, error) {
+	paths := a.Paths
+	var err error
+	for _, r := range c.refused {
+		if err == nil && r.CoversMethod(method) && len(r.Hosts) == 0 && Outranks(r, a) {
+			paths, err = paths.Minus(r.Paths)
+		}
+	}
+	return paths, err
 }
 
 // activity looks for the methods of an activity among the operations. HEAD is

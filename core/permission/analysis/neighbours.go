@@ -112,8 +112,13 @@ func (p *pairing) pair(i, j int, path string) error {
 }
 
 // Outranks reports whether a call that both cover is not decided by b.
+// What the table refuses outranks all that is less strict than its guard.
 func Outranks(a, b *Area) bool {
 	switch {
+	case a.Guard != nil:
+		return b.Guard == nil && !b.AsStrict(&a.Guard.OwnedActivity)
+	case b.Guard != nil:
+		return false
 	case b.Override && b.Section == permission.InPublic:
 		return false
 	case a.Override && a.Section == permission.InPublic:

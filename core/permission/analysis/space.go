@@ -11,6 +11,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/automaton"
 	"gatehouse/core/permission/pattern"
+	"gatehouse/core/permission/variant"
 )
 
 // Call is a concrete request, the witness of a claim.
@@ -45,9 +46,14 @@ type Area struct {
 	Regex  *regexp.Regexp
 	Tree   *syntax.Regexp // of regex
 	prefix string
+	// Guard is set where the area is no activity: the table refuses its calls, as
+	// variants of those of the guard, unless an activity that demands at least as
+	// much covers them.
+	Guard *Area
 }
 
-// Areas prepares activities for comparison. Equal regexes share their automata.
+// Areas prepares activities for comparison. Behind them stand the areas that the
+// table refuses. Equal regexes share their automata.
 func Areas(rules []permission.OwnedActivity) ([]*Area, error) {
 	known := map[string]*Area{}
 	list := make([]*Area, len(rules))
@@ -61,7 +67,53 @@ func Areas(rules []permission.OwnedActivity) ([]*Area, error) {
 		known[r.Path] = a
 		list[i] = a
 	}
+	return appendRefused(list)
+}
+
+// appendRefused adds the variants that each guard has the table refuse.
+func appendRefused(list []*Area) ([]*Area, error) {
+	type key struct {
+		rules *variant.Rules
+		path  string
+	}
+	known := map[key]*Area{}
+	for _, guard := range list {
+		if guard.Variants == nil {
+			continue
+		}
+		refused := &Area{OwnedActivity: guard.OwnedActivity, Guard: guard}
+		k := key{guard.Variants, guard.Path}
+		if same := known[k]; same != nil {
+			refused.Paths, refused.Regex, refused.Tree, refused.prefix = same.Paths, same.Regex, same.Tree, same.prefix
+		} else if err := refused.compileVariants(); err != nil {
+			return nil, fmt.Errorf("%s: variants of path %q: %w", guard.PathPlace, guard.Path, err)
+		}
+		known[k] = refused
+		list = append(list, refused)
+	}
 	return list, nil
+}
+
+func (a *Area) compileVariants() error {
+	path, err := a.Pattern()
+	if err != nil {
+		return err
+	}
+	all := a.Variants.Of(path)
+	if a.Regex, err = regexp.Compile(`\A(?:` + all.Text + `)\z`); err != nil {
+		return err
+	}
+	a.Tree, a.prefix = all.Tree, literalPrefix(all.Tree)
+	if a.Guard.Paths == nil {
+		return nil
+	}
+	if a.Paths, err = Canonical(all.Tree); err == nil {
+		a.Paths, err = a.Paths.Minus(a.Guard.Paths)
+	}
+	if errors.Is(err, automaton.ErrTooLarge) {
+		a.Paths, err = nil, nil
+	}
+	return err
 }
 
 func (a *Area) compile() (err error) {
@@ -123,11 +175,16 @@ func (a *Area) Near(b *Area) bool {
 // Check holds a witness against the regex engine.
 func (c *Call) Check(covering ...*Area) error {
 	for _, a := range covering {
-		if !a.Regex.MatchString(c.Path) {
+		if !a.holds(c.Path) {
 			return fmt.Errorf("%s: %s: %w", a.Place, c, errNoWitness)
 		}
 	}
 	return nil
+}
+
+// holds reports whether a path is one of the area.
+func (a *Area) holds(path string) bool {
+	return a.Regex.MatchString(path) && (a.Guard == nil || !a.Guard.Regex.MatchString(path))
 }
 
 // --- methods
@@ -190,7 +247,7 @@ func (a *Area) CoversHost(host string) bool {
 
 // Covers reports whether the activity covers a call.
 func (a *Area) Covers(c *Call) bool {
-	return a.CoversMethod(c.Method) && a.CoversHost(c.Host) && a.Regex.MatchString(c.Path)
+	return a.CoversMethod(c.Method) && a.CoversHost(c.Host) && a.holds(c.Path)
 }
 
 func sharedHosts(a, b *Area) bool {

@@ -12,7 +12,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/core"
-	"gatehouse/core/permission"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/strictyaml"
@@ -355,7 +354,7 @@ func (c *Caller) String() string {
 		parts = append(parts, c.AAL)
 	}
 	if c.AuthenticatedAgo > 0 {
-		parts = append(parts, "authenticated "+permission.ShortDuration(c.AuthenticatedAgo)+" ago")
+		parts = append(parts, "authenticated "+require.ShortDuration(c.AuthenticatedAgo)+" ago")
 	}
 	if c.Claims != nil {
 		parts = append(parts, "claims "+string(c.Claims))

@@ -48,6 +48,9 @@ type Explanation struct {
 	Refusal error
 	// Matched are all activities that cover the call.
 	Matched []Finding
+	// VariantOf are the activities that guard a path of which the call's path is a
+	// variant, so that the table refuses what would decide the call otherwise.
+	VariantOf []permission.OwnedActivity
 }
 
 // Finding is one activity of a decision.
@@ -68,12 +71,29 @@ type Finding struct {
 // Explain takes the decision about a call apart. The principal is nil for a
 // caller without a credential.
 func (x *Inspector) Explain(call *core.Call, p *core.Principal) *Explanation {
+	e := &Explanation{}
 	access := x.Match(context.Background(), call)
-	if access == nil {
-		return &Explanation{Refusal: fmt.Errorf("%w: no activity covers the call", core.ErrForbidden)}
+	covering, variantOf := x.Covered(context.Background(), call)
+	for _, i := range variantOf {
+		e.VariantOf = append(e.VariantOf, x.activities[i])
 	}
+	if access == nil {
+		e.Refusal = fmt.Errorf("%w: no activity covers the call", core.ErrForbidden)
+	} else {
+		x.decide(e, access, call, p)
+	}
+	e.Allowed = e.Refusal == nil
+	deciding := permission.Deciding(access)
+	for _, i := range permission.Covering(covering) {
+		e.Matched = append(e.Matched, x.finding(i, slices.Contains(deciding, i), call, p))
+	}
+	return e
+}
+
+func (x *Inspector) decide(e *Explanation, access core.Access, call *core.Call, p *core.Principal) {
 	anonymous := access.(core.AnonymousAccess).AllowsAnonymous(context.Background(), call)
-	e := &Explanation{Public: access.Public(), Optional: !access.Public() && anonymous == nil}
+	e.Public = access.Public()
+	e.Optional = !e.Public && anonymous == nil
 	switch {
 	case e.Public:
 	case p == nil:
@@ -81,12 +101,6 @@ func (x *Inspector) Explain(call *core.Call, p *core.Principal) *Explanation {
 	default:
 		e.Refusal = access.Allows(context.Background(), call, p)
 	}
-	e.Allowed = e.Refusal == nil
-	deciding := permission.Deciding(access)
-	for _, i := range permission.Covering(access) {
-		e.Matched = append(e.Matched, x.finding(i, slices.Contains(deciding, i), call, p))
-	}
-	return e
 }
 
 func (x *Inspector) finding(i int, decides bool, call *core.Call, p *core.Principal) Finding {

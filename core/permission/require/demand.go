@@ -25,6 +25,17 @@ type Demand struct {
 	Path string
 }
 
+// Demand is what is required, for a comparison; nothing where r is nil.
+func (r *Compiled) Demand() Demand {
+	switch {
+	case r == nil:
+		return Demand{Requirements: &Requirements{}}
+	case r.Condition != nil && r.Condition.ReadsPath():
+		return Demand{&r.Requirements, r.Condition.Path().Text}
+	}
+	return Demand{Requirements: &r.Requirements}
+}
+
 // Weaker reports whether every caller who meets b meets a too. Conditions that
 // are written differently are not compared: unknown.
 func Weaker(a, b Demand) Truth {

@@ -130,3 +130,36 @@ func (r *Requirements) checkStepUp(p *core.Principal, now time.Time) error {
 
 // level orders assurance levels; one that is not known is below all.
 func level(aal string) int { return slices.Index(AssuranceLevels, aal) }
+
+// Part is one requirement alone.
+type Part struct {
+	// Name is the key in the file, Want its value.
+	Name, Want string
+	Compiled
+}
+
+// Parts are the requirements that are set, each alone.
+func (r *Compiled) Parts() []Part {
+	only := func(r Requirements) Compiled { return Compiled{Requirements: r} }
+	all := []Part{
+		{"credentials", strings.Join(r.Credentials, " or "), only(Requirements{Credentials: r.Credentials})},
+		{"all_scopes", strings.Join(r.AllScopes, " and "), only(Requirements{AllScopes: r.AllScopes})},
+		{"any_scope", strings.Join(r.AnyScope, " or "), only(Requirements{AnyScope: r.AnyScope})},
+		{"when", r.When, Compiled{Requirements: Requirements{When: r.When}, Condition: r.Condition}},
+		{"aal", r.AAL, only(Requirements{AAL: r.AAL})},
+		{"max_age", ShortDuration(r.MaxAge), only(Requirements{MaxAge: r.MaxAge})},
+	}
+	return slices.DeleteFunc(all, func(p Part) bool { return p.Empty() })
+}
+
+// ShortDuration writes a duration without the parts that are zero: 15m.
+func ShortDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}

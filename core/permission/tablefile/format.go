@@ -19,6 +19,8 @@ var tableKeys = strictyaml.Keys{
 		Doc: "OAuth 2.0 scopes by name, each with the permissions it grants. An entry here replaces the grant that a scope has by being named like a permission."},
 	{Name: "implicit_scopes", Schema: boolean(true),
 		Doc: "Whether a scope that is named like a permission grants it."},
+	{Name: "path_variants", Schema: variantKeys.JSONSchema(),
+		Doc: "Which paths an upstream may take for those that an activity of a permission or of authenticated covers. A call to such a path is denied, unless an activity that demands at least as much covers it."},
 	{Name: "authenticated", Schema: listOf(activitySchema(overridableKeys)),
 		Doc: "Activities that every authenticated caller may perform, whatever their permissions."},
 	{Name: "optional", Schema: listOf(activitySchema(publicKeys)),
@@ -35,6 +37,16 @@ var anonymousKeys = strictyaml.Keys{
 	{Name: "invalid_credential", Schema: schema{"type": "string", "enum": permission.InvalidCredentials, "default": permission.InvalidCredentials[0]},
 		Doc: "What becomes of a credential that is not valid where a caller without one may make the call: refuse refuses the request, ignore_cookie lets one in a cookie count as none, ignore lets any count as none."},
 }
+
+// variantKeys are how an upstream may read paths.
+var variantKeys = strictyaml.Keys{
+	{Name: "case", Schema: variantSchema, Doc: "What becomes of a guarded path in another case."},
+	{Name: "trailing_slash", Schema: variantSchema, Doc: "What becomes of a guarded path with a slash more or less at its end."},
+	{Name: "suffixes", Schema: nonEmptyListOf(text("A suffix such as .json, or .* for every extension.")),
+		Doc: "Suffixes with which a guarded path is refused."},
+}
+
+const refuse, allow = "refuse", "allow"
 
 var permissionKeys = strictyaml.Keys{
 	{Name: "description", Schema: text(""), Doc: "What the permission lets its holder do, for people."},

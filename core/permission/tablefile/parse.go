@@ -64,6 +64,8 @@ func (p *parser) table(root *yaml.Node) {
 			if on, ok := p.Boolean(e.Value, "implicit_scopes"); ok {
 				p.file.ImplicitScopes = &permission.Switch{Place: p.At(e.Value), On: on}
 			}
+		case "path_variants":
+			p.pathVariants(e.Value)
 		case "authenticated":
 			p.file.Authenticated = p.activities(e.Value, "authenticated", overridableKeys)
 		case "optional":
@@ -74,6 +76,33 @@ func (p *parser) table(root *yaml.Node) {
 			p.file.Public = p.activities(e.Value, "public", publicKeys)
 		}
 	}
+}
+
+func (p *parser) pathVariants(n *yaml.Node) {
+	const what = "path_variants"
+	v := &permission.PathVariants{Place: p.At(n)}
+	refused := func(e strictyaml.Entry) bool {
+		return p.OneOf(e.Value, what+": "+e.Name, []string{refuse, allow}) == refuse
+	}
+	for _, e := range p.Fixed(n, what, variantKeys) {
+		switch e.Name {
+		case "case":
+			v.Case = refused(e)
+		case "trailing_slash":
+			v.TrailingSlash = refused(e)
+		case "suffixes":
+			for _, w := range p.NonEmptyWords(e.Value, what+": suffixes", "suffixes such as .json") {
+				v.Suffixes = append(v.Suffixes, w.Name)
+			}
+		}
+	}
+	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
+		p.Refuse(n, "%s is empty; say what is refused, as in {case: refuse, suffixes: [.json]}, or leave the key out", what)
+	}
+	for _, problem := range v.Problems() {
+		p.Refuse(n, "%s: %s", what, problem)
+	}
+	p.file.PathVariants = v
 }
 
 func (p *parser) permission(e strictyaml.Entry) {

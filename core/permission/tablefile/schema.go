@@ -50,6 +50,7 @@ func oneOf(words ...string) schema { return schema{"type": "string", "enum": wor
 
 var (
 	methodsSchema = nonEmptyListOf(schema{"type": "string", "pattern": "^" + pattern.MethodPattern + "$"})
+	variantSchema = schema{"type": "string", "enum": []string{refuse, allow}, "default": allow}
 	pathSchema    = schema{"type": "string", "minLength": 1, "maxLength": pattern.MaxPath}
 )
 

@@ -50,6 +50,9 @@ func (w writer) file(f *permission.File) *yaml.Node {
 	if f.ImplicitScopes != nil {
 		add(root, "implicit_scopes", newBoolean(f.ImplicitScopes.On), "")
 	}
+	if f.PathVariants != nil {
+		add(root, "path_variants", pathVariants(f.PathVariants), "")
+	}
 	if len(f.Scopes) > 0 {
 		scopes := newMapping()
 		for i := range f.Scopes {
@@ -98,6 +101,18 @@ func anonymous(a *permission.Anonymous) *yaml.Node {
 	if a.InvalidCredential != "" {
 		add(n, "invalid_credential", newText(a.InvalidCredential), "")
 	}
+	return n
+}
+
+func pathVariants(v *permission.PathVariants) *yaml.Node {
+	n := newMapping()
+	if v.Case || v.Empty() {
+		add(n, "case", newText(map[bool]string{true: refuse, false: allow}[v.Case]), "")
+	}
+	if v.TrailingSlash {
+		add(n, "trailing_slash", newText(refuse), "")
+	}
+	addTexts(n, "suffixes", v.Suffixes)
 	return n
 }
 
@@ -162,7 +177,7 @@ func requirements(r *require.Requirements) *yaml.Node {
 		add(n, "aal", newText(r.AAL), "")
 	}
 	if r.MaxAge != 0 {
-		add(n, "max_age", newText(permission.ShortDuration(r.MaxAge)), "")
+		add(n, "max_age", newText(require.ShortDuration(r.MaxAge)), "")
 	}
 	addTexts(n, "credentials", r.Credentials)
 	if r.When != "" {

@@ -115,7 +115,7 @@ func (x Explanation) print() {
 	case x.Table == nil:
 	case len(matched) == 0:
 		uncovered(x.Printer, x.gate.Inspector, x.Call)
-	case !x.Allowed():
+	case !x.Allowed() && !isVariant(x.Table):
 		x.enough()
 	}
 	if x.gate.Name != "" {
@@ -151,10 +151,23 @@ func refusalText(o *offline.Outcome) string {
 		return o.Cause.Error()
 	case errors.Is(o.Cause, core.ErrMissing):
 		return "the call needs a credential"
+	case isVariant(o.Table):
+		return variantText(o.Table)
 	case len(o.Table.Matched) > 0:
 		return "none of the activities below allows it"
 	}
 	return notCovered
+}
+
+// isVariant reports whether the table refuses a call as a variant of a guarded one.
+func isVariant(e *inspect.Explanation) bool {
+	decides := func(f inspect.Finding) bool { return f.Decides }
+	return len(e.VariantOf) > 0 && len(e.Matched) > 0 && !slices.ContainsFunc(e.Matched, decides)
+}
+
+func variantText(e *inspect.Explanation) string {
+	guard := &e.VariantOf[0]
+	return fmt.Sprintf("path_variants refuses the path: an upstream may take it for one of %s: %s  (%s)", guard.Owner(), tables.Describe(guard), tables.Place(guard.Place))
 }
 
 const notCovered = "no activity covers the call, and what none covers is denied"
@@ -228,6 +241,11 @@ func (x Explanation) row(ok bool, what, want, note string) []terminal.Cell {
 
 // overruled says which part of the table took the say from an activity.
 func (x Explanation) overruled(f *inspect.Finding) string {
+	for i := range x.Table.VariantOf {
+		if guard := &x.Table.VariantOf[i]; !f.AsStrict(guard) {
+			return "the path is a variant of one of " + guard.Owner() + ", and it demands less"
+		}
+	}
 	strictest := permission.InAuthenticated
 	for _, m := range x.Table.Matched {
 		switch {
@@ -395,21 +413,23 @@ func grantorsText(g permission.Grantors) string {
 // --- for programs
 
 type explainedJSON struct {
-	Method     string         `json:"method"`
-	Target     string         `json:"target"`
-	Path       string         `json:"path,omitempty"`
-	Config     string         `json:"config,omitempty"`
-	Allowed    bool           `json:"allowed"`
-	Public     bool           `json:"public"`
-	Status     int            `json:"status,omitempty"`
-	Reason     string         `json:"reason,omitempty"`
-	Refusal    string         `json:"refusal,omitempty"`
-	Response   []HeaderJSON   `json:"response_headers,omitempty"`
-	Strip      []string       `json:"strip_headers,omitempty"`
-	Set        []HeaderJSON   `json:"upstream_headers,omitempty"`
-	Groups     []string       `json:"groups,omitempty"`
-	Notes      []string       `json:"notes,omitempty"`
-	Activities []activityJSON `json:"activities"`
+	Method   string       `json:"method"`
+	Target   string       `json:"target"`
+	Path     string       `json:"path,omitempty"`
+	Config   string       `json:"config,omitempty"`
+	Allowed  bool         `json:"allowed"`
+	Public   bool         `json:"public"`
+	Status   int          `json:"status,omitempty"`
+	Reason   string       `json:"reason,omitempty"`
+	Refusal  string       `json:"refusal,omitempty"`
+	Response []HeaderJSON `json:"response_headers,omitempty"`
+	Strip    []string     `json:"strip_headers,omitempty"`
+	Set      []HeaderJSON `json:"upstream_headers,omitempty"`
+	Groups   []string     `json:"groups,omitempty"`
+	Notes    []string     `json:"notes,omitempty"`
+	// VariantOf are the activities of whose paths the call's is a variant.
+	VariantOf  []tables.ActivityJSON `json:"variant_of,omitempty"`
+	Activities []activityJSON        `json:"activities"`
 }
 
 // HeaderJSON is a header for programs.
@@ -473,6 +493,9 @@ func explained(g *gates.Gate, o *offline.Outcome, notes []string) explainedJSON 
 	}
 	if o.Table == nil {
 		return out
+	}
+	if len(o.Table.VariantOf) > 0 {
+		out.VariantOf = tables.ActivitiesForJSON(o.Table.VariantOf)
 	}
 	for i := range o.Table.Matched {
 		out.Activities = append(out.Activities, findingForJSON(&o.Table.Matched[i]))

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,6 +79,9 @@ type whoCan struct {
 	refusal error
 	// covered reports whether an activity covers the call.
 	covered bool
+	// variant says of which activity's paths the call's is a variant, where the
+	// table refuses it for that.
+	variant string
 	open    []openActivity
 }
 
@@ -99,6 +103,9 @@ func (w *whoCan) find(ctx context.Context, caller *offline.Caller) error {
 	}
 	e := w.gate.Inspector.Explain(w.call, &core.Principal{})
 	w.refusal, w.covered = e.Refusal, len(e.Matched) > 0
+	if isVariant(e) {
+		w.variant = variantText(e)
+	}
 	for i := range e.Matched {
 		f := &e.Matched[i]
 		if !f.Decides {
@@ -166,7 +173,10 @@ func (w *whoCan) print(p *terminal.Printer) {
 	if len(w.open) == 0 {
 		text := w.refusal.Error()
 		covered := w.covered || w.call.Path == "" || !errors.Is(w.refusal, core.ErrForbidden)
-		if !covered {
+		switch {
+		case w.variant != "":
+			text = w.variant
+		case !covered:
 			text = notCovered
 		}
 		p.Printf("%s  %s\n  %s\n", p.Bad("nobody"), line, text)
@@ -243,7 +253,7 @@ type openedForJSON struct {
 func (w *whoCan) forJSON() whoCanJSON {
 	out := whoCanJSON{Method: w.call.Method, Target: w.call.Target, Path: w.call.Path, Config: w.gate.Name, Activities: []openedForJSON{}}
 	if len(w.open) == 0 {
-		out.Refusal = w.refusal.Error()
+		out.Refusal = cmp.Or(w.variant, w.refusal.Error())
 	}
 	for i := range w.open {
 		one := &w.open[i]

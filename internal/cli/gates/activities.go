@@ -136,10 +136,16 @@ func (v *verdict) except(c *analysis.Class) {
 	if v.Except == nil {
 		v.Closed = c.Witness
 	}
-	for _, i := range c.Deciding {
-		if owner := v.Rules[i].Owner(); !slices.Contains(v.Except, owner) {
+	note := func(owner string) {
+		if !slices.Contains(v.Except, owner) {
 			v.Except = append(v.Except, owner)
 		}
+	}
+	for _, i := range c.Deciding {
+		note(v.Rules[i].Owner())
+	}
+	for _, i := range c.Refusing {
+		note(v.Rules[i].Owner() + " (path_variants)")
 	}
 }
 

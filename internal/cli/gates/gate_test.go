@@ -17,7 +17,6 @@ import (
 // the gate: every call of every activity of many random tables is decided for
 // callers of each kind, with each name.
 func TestVerdictOnAnActivityIsWhatTheGateDecides(t *testing.T) {
-	requests := offlinetest.Requests()
 	seen := map[May]int{}
 	for seed := range uint64(1000) {
 		table := offlinetest.New(t, seed, 2+int(seed%4))
@@ -27,7 +26,7 @@ func TestVerdictOnAnActivityIsWhatTheGateDecides(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, column := range columns() {
-			decided := decisions(t, table, column, requests)
+			decided := decisions(t, table, column, table.Requests())
 			for i := range a.Rules {
 				v, err := a.Verdict(t.Context(), i, column.described)
 				if err != nil {
@@ -78,7 +77,7 @@ func decisions(t *testing.T, table *offlinetest.Table, c column, requests []*cor
 	t.Helper()
 	var all []decision
 	for _, r := range requests {
-		access := table.Table.Match(context.Background(), table.Gate.Call(r))
+		access, _ := table.Table.Covered(context.Background(), table.Gate.Call(r))
 		if access == nil {
 			continue
 		}

@@ -40,7 +40,7 @@ func Requirements(r *require.Requirements) string {
 		parts = append(parts, RequirementText("aal", r.AAL))
 	}
 	if r.MaxAge > 0 {
-		parts = append(parts, RequirementText("max_age", permission.ShortDuration(r.MaxAge)))
+		parts = append(parts, RequirementText("max_age", require.ShortDuration(r.MaxAge)))
 	}
 	if r.When != "" {
 		parts = append(parts, "when "+r.When)
@@ -112,7 +112,7 @@ func ActivityForJSON(r *permission.OwnedActivity) ActivityJSON {
 	if need := &r.Require; Requirements(need) != "" {
 		out.Require = &requireJSON{AllScopes: need.AllScopes, AnyScope: need.AnyScope, AAL: need.AAL, Credentials: need.Credentials, When: need.When}
 		if need.MaxAge > 0 {
-			out.Require.MaxAge = permission.ShortDuration(need.MaxAge)
+			out.Require.MaxAge = require.ShortDuration(need.MaxAge)
 		}
 	}
 	return out

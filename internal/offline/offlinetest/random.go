@@ -35,8 +35,13 @@ var (
 	}
 )
 
-// Paths are those that the regexes of random tables tell apart.
-var Paths = []string{"/a", "/b", "/c", "/A", "/a/x", "/a/y", "/b/x"}
+// variants are how tables refuse variants of guarded paths; most do not.
+var variants = []string{
+	"", "", "", "", "", "", "", "", "", "", "", "", "{case: refuse}", "{trailing_slash: refuse}", "{suffixes: [.x]}", "{case: refuse, trailing_slash: refuse, suffixes: ['.*']}",
+}
+
+// paths are those that the regexes of random tables tell apart.
+var paths = []string{"/a", "/b", "/c", "/A", "/a/x", "/a/y", "/b/x"}
 
 // New makes a table of n activities. Equal seeds give equal tables.
 func New(t testing.TB, seed uint64, n int) *Table {
@@ -62,6 +67,9 @@ func New(t testing.TB, seed uint64, n int) *Table {
 	fmt.Fprintf(&b, "permissions:\n  p: {activities: [%s]}\n  q: {activities: [%s]}\n", flow(sections["p"]), flow(sections["q"]))
 	b.WriteString("roles: {r: [p], both: [p, q]}\nscopes: {s: [q]}\n")
 	fmt.Fprintf(&b, "authenticated: [%s]\npublic: [%s]\n", flow(sections["authenticated"]), flow(sections["public"]))
+	if v := pick(variants); v != "" {
+		fmt.Fprintf(&b, "path_variants: %s\n", v)
+	}
 	return Compile(t, b.String())
 }
 
@@ -87,10 +95,17 @@ func Compile(t testing.TB, text string) *Table {
 	return made
 }
 
-// Requests are all requests that random tables tell apart.
-func Requests() []*core.Request {
+// Requests are all requests that a random table tells apart.
+func (t *Table) Requests() []*core.Request {
+	told := paths
+	if t.File.PathVariants != nil {
+		told = nil
+		for _, path := range []string{"/a", "/A", "/b", "/B", "/c", "/a/x", "/a/X", "/A/x", "/a/y", "/A/y", "/b/x", "/B/x"} {
+			told = append(told, path, path+"/", path+".x")
+		}
+	}
 	var all []*core.Request
-	for _, path := range Paths {
+	for _, path := range told {
 		for _, method := range []string{"GET", "POST", "PUT"} {
 			for _, host := range []string{"h.test", "i.test", "other.example"} {
 				all = append(all, &core.Request{Method: method, Target: path, Host: host})

@@ -187,7 +187,11 @@ type side struct {
 // key says all that an activity means.
 func (s side) key() string {
 	methods, hosts := slices.Sorted(slices.Values(s.Methods)), slices.Sorted(slices.Values(s.Hosts))
-	return fmt.Sprintf("%q %q %q %q %q %t %s", s.Section, s.Permission, methods, hosts, s.Path, s.Override, s.Demand().Key())
+	key := fmt.Sprintf("%q %q %q %q %q %t %s", s.Section, s.Permission, methods, hosts, s.Path, s.Override, s.Demand().Key())
+	if s.Guard != nil {
+		key += fmt.Sprintf(" refused %+v", *s.Variants)
+	}
+	return key
 }
 
 type differ struct {
@@ -355,18 +359,13 @@ func (d *differ) compareOn(s side, g ground, near []side) error {
 
 // decisive picks the activities that decide a call that all of them cover.
 func decisive(covering []*analysis.Area) []*analysis.Area {
-	strictest := permission.InPublic
-	for _, a := range covering {
+	deciding := analysis.Deciding(covering)
+	for i, a := range deciding {
 		if a.Override && a.Section == permission.InPublic {
-			return []*analysis.Area{a}
-		}
-		if a.Section > strictest {
-			strictest = a.Section
+			return deciding[i : i+1]
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(covering), func(a *analysis.Area) bool {
-		return a.Section != strictest && !(a.Override && a.Section == permission.InAuthenticated)
-	})
+	return deciding
 }
 
 // compare notes for whom a call is decided otherwise. A change that somebody

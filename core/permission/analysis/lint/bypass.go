@@ -23,6 +23,12 @@ func (l *linter) unreachable(a *analysis.Area) (bool, error) {
 	if all, err := within(a, over...); !all || err != nil {
 		return false, err
 	}
+	if refused := l.refusing[a]; len(refused) > 0 {
+		n := refused[0]
+		l.add(Finding{Rule: "unreachable", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place,
+			Text: "the " + a.Section.String() + " activity never has a say: path_variants refuses its calls as variants of those of " + owners(refused) + "; remove it, or let what path_variants says fit the upstream"})
+		return true, nil
+	}
 	l.add(Finding{Rule: "unreachable", Place: a.Place, home: a.Place, Witness: &over[0].Shared, Other: &over[0].Place,
 		Text: "the " + a.Section.String() + " activity never has a say: " + owners(over) + " " + take(over) + " all its calls; remove it"})
 	return true, nil
@@ -30,7 +36,7 @@ func (l *linter) unreachable(a *analysis.Area) (bool, error) {
 
 // outranking are the activities that take the decision from a.
 func (l *linter) outranking(a *analysis.Area) []analysis.Neighbour {
-	return those(l.near[a], func(n analysis.Neighbour) bool { return analysis.Outranks(n.Area, a) })
+	return append(those(l.near[a], func(n analysis.Neighbour) bool { return analysis.Outranks(n.Area, a) }), l.refusing[a]...)
 }
 
 // redundant looks for an activity whose calls others of its owner open to the
@@ -129,12 +135,35 @@ func (l *linter) decides(a *analysis.Area, n analysis.Neighbour) (analysis.Call,
 	return analysis.Call{}, false, nil
 }
 
+// decidedBy keeps the neighbours of which a decides a call. Their Shared is such a
+// call then.
+func (l *linter) decidedBy(a *analysis.Area, list []analysis.Neighbour) ([]analysis.Neighbour, error) {
+	var kept []analysis.Neighbour
+	for _, n := range list {
+		call, ok, err := l.decides(n.Area, analysis.Neighbour{Area: a, Shared: n.Shared})
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			n.Shared = call
+			kept = append(kept, n)
+		}
+	}
+	return kept, nil
+}
+
 // overlapPublic looks at a public activity and what guards its calls.
 func (l *linter) overlapPublic(a *analysis.Area) error {
 	if a.Section != permission.InPublic {
 		return nil
 	}
 	guarded := those(l.near[a], func(n analysis.Neighbour) bool { return n.Section != permission.InPublic })
+	if a.Override {
+		var err error
+		if guarded, err = l.decidedBy(a, guarded); err != nil {
+			return err
+		}
+	}
 	if len(guarded) == 0 {
 		return nil
 	}
@@ -153,21 +182,11 @@ func (l *linter) overlapAuthenticated(a *analysis.Area) error {
 	if a.Section != permission.InAuthenticated || !a.Override {
 		return nil
 	}
-	var guarded []analysis.Neighbour
-	for _, n := range those(l.near[a], func(n analysis.Neighbour) bool {
+	guarded, err := l.decidedBy(a, those(l.near[a], func(n analysis.Neighbour) bool {
 		return n.Section == permission.InPermission && !(l.grants(a, n.Permission) && implies(n.Area, a))
-	}) {
-		call, ok, err := l.decides(n.Area, analysis.Neighbour{Area: a, Shared: n.Shared})
-		if err != nil {
-			return err
-		}
-		if ok {
-			n.Shared = call
-			guarded = append(guarded, n)
-		}
-	}
-	if len(guarded) == 0 {
-		return nil
+	}))
+	if len(guarded) == 0 || err != nil {
+		return err
 	}
 	who := "any valid credential"
 	if !a.Demand().Empty() {

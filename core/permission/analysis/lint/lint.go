@@ -4,6 +4,7 @@ package lint
 import (
 	"cmp"
 	"errors"
+	"slices"
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
@@ -69,12 +70,17 @@ func Lint(table *permission.Table, files []*permission.File, texts map[string][]
 	if err != nil {
 		return nil, err
 	}
-	l := &linter{table: table, files: files, all: all, order: map[*analysis.Area]int{}}
+	l := &linter{table: table, files: files, order: map[*analysis.Area]int{}, refusing: map[*analysis.Area][]analysis.Neighbour{}}
 	for i, a := range all {
 		l.order[a] = i
+		if a.Guard != nil {
+			l.refused = append(l.refused, a)
+		} else {
+			l.all = append(l.all, a)
+		}
 	}
 	l.names()
-	for _, a := range all {
+	for _, a := range l.all {
 		l.regex(a)
 	}
 	if err := l.calls(); err != nil {
@@ -87,9 +93,13 @@ func Lint(table *permission.Table, files []*permission.File, texts map[string][]
 }
 
 type linter struct {
-	table    *permission.Table
-	files    []*permission.File
-	all      []*analysis.Area
+	table *permission.Table
+	files []*permission.File
+	all   []*analysis.Area
+	// refused are what the table refuses as variants of guarded paths, and refusing
+	// those of them that share calls with an activity and take them from it.
+	refused  []*analysis.Area
+	refusing map[*analysis.Area][]analysis.Neighbour
 	order    map[*analysis.Area]int
 	near     map[*analysis.Area][]analysis.Neighbour
 	findings []Finding
@@ -99,13 +109,17 @@ func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
 
 // calls looks at which calls activities share.
 func (l *linter) calls() error {
-	near, pairs, err := analysis.Neighbours(l.all)
+	near, pairs, err := analysis.Neighbours(slices.Concat(l.all, l.refused))
 	if err != nil {
 		return err
 	}
 	for _, p := range pairs {
 		l.add(Finding{Rule: "undecided", Place: p.A.PathPlace, home: p.A.Place, Other: &p.B.Place,
 			Text: "what the two regexes share is too large to decide; split them into several activities"})
+	}
+	for a, list := range near {
+		l.refusing[a] = those(list, func(n analysis.Neighbour) bool { return n.Guard != nil && analysis.Outranks(n.Area, a) })
+		near[a] = those(list, func(n analysis.Neighbour) bool { return n.Guard == nil })
 	}
 	l.near = near
 	redundant := map[*analysis.Area]bool{}

@@ -2,24 +2,21 @@ package lint
 
 import (
 	"errors"
-	"regexp/syntax"
+	"slices"
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/variant"
 )
 
-// Many upstreams read a name in any case, or with a slash or an extension behind it
-// (Express, Rails, IIS, Spring): to them /Admin and /admin.json are /admin.
-const variantSuffix = `(?:/|\.[A-Za-z0-9]+)?`
-
-// variants are the paths that such an upstream may read as one of the activity.
+// variants are the paths that some upstream may read as one of the activity.
 func variants(a *analysis.Area) (*automaton.Language, error) {
-	tree, err := syntax.Parse(`(?i:`+a.Path+`)`+variantSuffix, syntax.Perl)
+	path, err := a.Pattern()
 	if err != nil {
 		return nil, err
 	}
-	return analysis.Canonical(tree)
+	return analysis.Canonical(variant.Widest.Of(path).Tree)
 }
 
 // variantGuard is an activity that guards calls, with the paths that stand for them.
@@ -57,6 +54,14 @@ func (l *linter) variants() error {
 	return nil
 }
 
+// variantAdvice says what would refuse such paths.
+func (l *linter) variantAdvice() string {
+	if slices.ContainsFunc(l.files, func(f *permission.File) bool { return f.PathVariants != nil }) {
+		return "leave them out, or let path_variants refuse them too, unless the upstream tells them apart"
+	}
+	return "leave them out, or refuse them with path_variants: {case: refuse, trailing_slash: refuse, suffixes: ['.*']}, unless the upstream tells them apart"
+}
+
 // opensVariant looks at one activity that opens calls.
 func (l *linter) opensVariant(a *analysis.Area, guards []variantGuard) error {
 	stricter := []variantGuard{}
@@ -67,18 +72,22 @@ func (l *linter) opensVariant(a *analysis.Area, guards []variantGuard) error {
 			all = append(all, g.Area)
 		}
 	}
+	var refused []*analysis.Area
+	for _, r := range l.refusing[a] {
+		refused = append(refused, r.Area)
+	}
 	for _, method := range analysis.MethodClasses(a, all) {
 		for _, host := range analysis.HostClasses(all) {
 			if !a.CoversHost(host) {
 				continue
 			}
-			call, guard, err := variantOn(a, method, host, stricter)
+			call, guard, err := variantOn(a, method, host, stricter, refused)
 			if err != nil {
 				return err
 			}
 			if guard != nil {
 				l.add(Finding{Rule: "path-variant", Place: a.Place, home: a.Place, Witness: &call, Other: &guard.Place,
-					Text: "opens paths that an upstream may take for those of " + guard.Owner() + ", in another case or with a slash or an extension behind; leave them out, unless the upstream tells them apart"})
+					Text: "opens paths that an upstream may take for those of " + guard.Owner() + ", in another case, or with a slash or an extension more or less; " + l.variantAdvice()})
 				return nil
 			}
 		}
@@ -88,7 +97,7 @@ func (l *linter) opensVariant(a *analysis.Area, guards []variantGuard) error {
 
 // variantOn finds a call that a covers and no stricter activity does, although its
 // path is a variant of one that such an activity covers.
-func variantOn(a *analysis.Area, method, host string, stricter []variantGuard) (analysis.Call, *analysis.Area, error) {
+func variantOn(a *analysis.Area, method, host string, stricter []variantGuard, refused []*analysis.Area) (analysis.Call, *analysis.Area, error) {
 	var covering []*analysis.Area
 	var languages []*automaton.Language
 	for _, g := range stricter {
@@ -100,11 +109,16 @@ func variantOn(a *analysis.Area, method, host string, stricter []variantGuard) (
 	for _, g := range covering {
 		languages = append(languages, g.Paths)
 	}
+	for _, r := range refused {
+		if r.CoversMethod(method) && r.CoversHost(host) {
+			languages = append(languages, r.Paths)
+		}
+	}
 	var call analysis.Call
 	var guard *analysis.Area
 	err := automaton.Explore([]*automaton.Language{a.Paths}, languages, func(members []int, path string) bool {
 		if len(members) == 0 || members[len(members)-1] >= len(covering) {
-			return true // no variant, or guarded itself
+			return true // no variant, or guarded itself, or refused
 		}
 		call, guard = analysis.Call{Method: method, Host: host, Path: path}, covering[members[0]]
 		return false

@@ -1,4 +1,4 @@
-package permission
+package model
 
 import (
 	"fmt"
@@ -17,60 +17,100 @@ import (
 	"gatehouse/core/permission/require"
 )
 
-// Compile checks each file by itself before it puts them together: a model that
-// code has built went through no parser.
+// Parts are the parts of an activity that are costly to make.
+type Parts struct {
+	Path      *pattern.Path
+	Condition *condition.Condition
+}
 
-// check looks at every part of every file, and keeps what it compiles.
-func (c *compiler) check() {
-	for i, f := range c.files {
+// checker checks the files of a table.
+type checker struct {
+	files    []*File
+	problems *report.Collector
+	methods  map[string]bool
+	parts    []Parts
+}
+
+// Check looks at every part of every file, since a model that code has built went
+// through no parser. It returns the files that there are, and the parts of each
+// activity in the order of Activities.
+func Check(files []*File, problems *report.Collector) ([]*File, []Parts) {
+	c := &checker{problems: problems, methods: map[string]bool{}}
+	for i, f := range files {
 		if f == nil {
-			c.problems.Add(report.Place{File: fmt.Sprintf("files[%d]", i)}, "the file is nil; leave it out")
+			problems.Add(report.Place{File: fmt.Sprintf("files[%d]", i)}, "the file is nil; leave it out")
 		}
 	}
-	c.files = slices.DeleteFunc(slices.Clone(c.files), func(f *File) bool { return f == nil })
+	c.files = slices.DeleteFunc(slices.Clone(files), func(f *File) bool { return f == nil })
 	for _, f := range c.files {
-		for i := range f.Permissions {
-			c.checkPermission(f, i)
-		}
-		c.checkActivities(f, InAuthenticated, f.Authenticated, InAuthenticated.String)
-		c.checkActivities(f, InOptional, f.Optional, InOptional.String)
-		c.checkActivities(f, InPublic, f.Public, InPublic.String)
-		for i := range f.Roles {
-			c.checkRole(f, i)
-		}
-		for i := range f.Scopes {
-			c.checkScope(f, i)
-		}
-		if f.Anonymous != nil {
-			c.checkAnonymous(f)
-		}
+		c.checkFile(f)
+	}
+	return c.files, c.parts
+}
+
+func (c *checker) checkFile(f *File) {
+	c.checkPathVariants(f)
+	for i := range f.Permissions {
+		c.checkPermission(f, i)
+	}
+	c.checkActivities(f, InAuthenticated, f.Authenticated, InAuthenticated.String)
+	c.checkActivities(f, InOptional, f.Optional, InOptional.String)
+	c.checkActivities(f, InPublic, f.Public, InPublic.String)
+	for i := range f.Roles {
+		c.checkRole(f, i)
+	}
+	for i := range f.Scopes {
+		c.checkScope(f, i)
+	}
+	if f.Anonymous != nil {
+		c.checkAnonymous(f)
 	}
 }
 
-func (c *compiler) checkPermission(f *File, i int) {
+// checkPathVariants looks at what one file says.
+func (c *checker) checkPathVariants(f *File) {
+	if f.PathVariants == nil {
+		return
+	}
+	at := f.PlaceOf(f.PathVariants.Place, "path_variants")
+	for _, before := range c.files {
+		if before == f {
+			break
+		}
+		if before.PathVariants != nil {
+			c.problems.Add(at, "path_variants is here and at %s; it holds for the whole table, so state it once", before.PlaceOf(before.PathVariants.Place, "path_variants"))
+			break
+		}
+	}
+	for _, problem := range f.PathVariants.Problems() {
+		c.problems.Add(at, "%s", problem)
+	}
+}
+
+func (c *checker) checkPermission(f *File, i int) {
 	p := &f.Permissions[i]
 	if problem := names.PermissionProblem("permission "+report.Quote(p.Name), p.Name); problem != "" {
-		c.problems.Add(f.permissionPlace(i), "%s", problem)
+		c.problems.Add(f.PermissionPlace(i), "%s", problem)
 	}
 	c.checkActivities(f, InPermission, p.Activities, func() string { return member("permissions", p.Name, i) + ".activities" })
 }
 
-func (c *compiler) checkRole(f *File, i int) {
+func (c *checker) checkRole(f *File, i int) {
 	r := &f.Roles[i]
 	what := "role " + report.Quote(r.Name)
 	if problem := names.RoleProblem(what, r.Name); problem != "" {
-		c.problems.Add(f.rolePlace(i), "%s", problem)
+		c.problems.Add(f.RolePlace(i), "%s", problem)
 	}
-	c.checkGrants(what, r.Grants, func(grant int) report.Place { return f.roleGrantPlace(i, grant) })
+	c.checkGrants(what, r.Grants, func(grant int) report.Place { return f.RoleGrantPlace(i, grant) })
 }
 
-func (c *compiler) checkScope(f *File, i int) {
+func (c *checker) checkScope(f *File, i int) {
 	s := &f.Scopes[i]
 	what := "scope " + report.Quote(s.Name)
 	if problem := names.ScopeProblem(what, s.Name); problem != "" {
-		c.problems.Add(f.scopePlace(i), "%s", problem)
+		c.problems.Add(f.ScopePlace(i), "%s", problem)
 	}
-	at := func(grant int) report.Place { return f.scopeGrantPlace(i, grant) }
+	at := func(grant int) report.Place { return f.ScopeGrantPlace(i, grant) }
 	for grant, g := range s.Grants {
 		if g.Role {
 			c.problems.Add(at(grant), "%s: %s is a role, and a scope grants permissions only; list the permissions", what, report.Quote(names.RolePrefix+g.Name))
@@ -79,7 +119,7 @@ func (c *compiler) checkScope(f *File, i int) {
 	c.checkGrants(what, s.Grants, at)
 }
 
-func (c *compiler) checkAnonymous(f *File) {
+func (c *checker) checkAnonymous(f *File) {
 	a := f.Anonymous
 	for i, g := range a.Grants {
 		problem := names.PermissionProblem("anonymous: permission "+report.Quote(g.Name), g.Name)
@@ -87,18 +127,18 @@ func (c *compiler) checkAnonymous(f *File) {
 			problem = names.RoleProblem("anonymous: role "+report.Quote(g.Name), g.Name)
 		}
 		if problem != "" {
-			c.problems.Add(f.anonymousGrantPlace(i), "%s", problem)
+			c.problems.Add(f.AnonymousGrantPlace(i), "%s", problem)
 		}
 	}
-	c.checkGrants("anonymous", a.Grants, f.anonymousGrantPlace)
+	c.checkGrants("anonymous", a.Grants, f.AnonymousGrantPlace)
 	if problem := oneOfProblem(report.Quote(a.InvalidCredential), a.InvalidCredential, InvalidCredentials); a.InvalidCredential != "" && problem != "" {
-		c.problems.Add(f.place(a.Place, "anonymous.invalid_credential"), "%s", problem)
+		c.problems.Add(f.PlaceOf(a.Place, "anonymous.invalid_credential"), "%s", problem)
 	}
 }
 
 // checkGrants refuses what is listed twice. Names that are not defined are
 // refused where they are resolved.
-func (c *compiler) checkGrants(what string, list []Grant, at func(grant int) report.Place) {
+func (c *checker) checkGrants(what string, list []Grant, at func(grant int) report.Place) {
 	type named struct {
 		name string
 		role bool
@@ -114,36 +154,30 @@ func (c *compiler) checkGrants(what string, list []Grant, at func(grant int) rep
 	}
 }
 
-func (c *compiler) checkActivities(f *File, s Section, activities []Activity, list func() string) {
+func (c *checker) checkActivities(f *File, s Section, activities []Activity, list func() string) {
 	for i := range activities {
-		a := &activityCheck{compiler: c, Activity: &activities[i], section: s, file: f, list: list, index: i}
+		a := &activityCheck{checker: c, Activity: &activities[i], section: s, file: f, list: list, index: i}
 		a.check()
 		c.parts = append(c.parts, a.parts)
 	}
 }
 
-// parts are the parts of an activity that are costly to make.
-type parts struct {
-	path      *pattern.Path
-	condition *condition.Condition
-}
-
 // activityCheck checks one activity.
 type activityCheck struct {
-	*compiler
+	*checker
 	*Activity
 	section Section
 	file    *File
 	list    func() string
 	index   int
-	parts   parts
+	parts   Parts
 }
 
 func (a *activityCheck) place() report.Place {
 	if a.Place.Line > 0 {
 		return a.Place
 	}
-	return a.file.place(a.Place, "%s[%d]", a.list(), a.index)
+	return a.file.PlaceOf(a.Place, "%s[%d]", a.list(), a.index)
 }
 
 func (a *activityCheck) part(name string) report.Place {
@@ -157,7 +191,7 @@ func (a *activityCheck) part(name string) report.Place {
 func (a *activityCheck) check() {
 	a.checkMethods()
 	var err error
-	if a.parts.path, err = a.Pattern(); err != nil {
+	if a.parts.Path, err = a.Pattern(); err != nil {
 		at := a.PathPlace
 		if at.Line == 0 {
 			at = a.part("path")
@@ -236,22 +270,23 @@ func (a *activityCheck) checkRequirements() {
 	if r.MaxAge != 0 && !isAge(r.MaxAge) {
 		a.problems.Add(a.part("require.max_age"), "%s is not an age; use whole seconds, one at least", r.MaxAge)
 	}
-	if r.When != "" && a.parts.path != nil {
+	if r.When != "" && a.parts.Path != nil {
 		a.checkCondition()
 	}
 }
 
 func (a *activityCheck) checkCondition() {
-	c, problems := a.compileCondition(a.parts.path)
+	c, problems := a.compileCondition(a.parts.Path)
 	for _, p := range problems {
 		a.problems.Add(a.part("require.when"), "when %s", p.Text)
 	}
-	a.parts.condition = c
+	a.parts.Condition = c
 }
 
 // --- places of what may have no line
 
-func (f *File) place(at report.Place, format string, args ...any) report.Place {
+// PlaceOf is a place, or a path to a part that has none.
+func (f *File) PlaceOf(at report.Place, format string, args ...any) report.Place {
 	if at.Line > 0 {
 		return at
 	}
@@ -262,27 +297,31 @@ func (f *File) place(at report.Place, format string, args ...any) report.Place {
 	return report.Place{File: path}
 }
 
-func (f *File) permissionPlace(i int) report.Place {
+// PermissionPlace is where a permission stands.
+func (f *File) PermissionPlace(i int) report.Place {
 	return f.namedPlace(f.Permissions[i].Place, "permissions", f.Permissions[i].Name, i)
 }
 
-func (f *File) rolePlace(i int) report.Place {
+// RolePlace is where a role stands.
+func (f *File) RolePlace(i int) report.Place {
 	return f.namedPlace(f.Roles[i].Place, "roles", f.Roles[i].Name, i)
 }
 
-func (f *File) scopePlace(i int) report.Place {
+// ScopePlace is where a scope stands.
+func (f *File) ScopePlace(i int) report.Place {
 	return f.namedPlace(f.Scopes[i].Place, "scopes", f.Scopes[i].Name, i)
 }
 
-func (f *File) anonymousGrantPlace(i int) report.Place {
-	return f.place(f.Anonymous.Grants[i].Place, "anonymous[%d]", i)
+// AnonymousGrantPlace is where a grant of anonymous callers stands.
+func (f *File) AnonymousGrantPlace(i int) report.Place {
+	return f.PlaceOf(f.Anonymous.Grants[i].Place, "anonymous[%d]", i)
 }
 
 func (f *File) namedPlace(at report.Place, list, name string, i int) report.Place {
 	if at.Line > 0 {
 		return at
 	}
-	return f.place(at, "%s", member(list, name, i))
+	return f.PlaceOf(at, "%s", member(list, name, i))
 }
 
 // member is the path of a member of a list: by its name, or by its number where
@@ -294,12 +333,14 @@ func member(list, name string, i int) string {
 	return list + "." + name
 }
 
-func (f *File) roleGrantPlace(role, grant int) report.Place {
+// RoleGrantPlace is where a grant of a role stands.
+func (f *File) RoleGrantPlace(role, grant int) report.Place {
 	r := &f.Roles[role]
 	return f.grantPlace(r.Grants[grant].Place, "roles", r.Name, role, grant)
 }
 
-func (f *File) scopeGrantPlace(scope, grant int) report.Place {
+// ScopeGrantPlace is where a grant of a scope stands.
+func (f *File) ScopeGrantPlace(scope, grant int) report.Place {
 	s := &f.Scopes[scope]
 	return f.grantPlace(s.Grants[grant].Place, "scopes", s.Name, scope, grant)
 }
@@ -308,7 +349,7 @@ func (f *File) grantPlace(at report.Place, list, name string, i, grant int) repo
 	if at.Line > 0 {
 		return at
 	}
-	return f.place(at, "%s[%d]", member(list, name, i), grant)
+	return f.PlaceOf(at, "%s[%d]", member(list, name, i), grant)
 }
 
 // --- what a value may be; each problem follows the value

@@ -1,4 +1,4 @@
-package permission
+package model
 
 // Section is the part of a table that an activity belongs to. A greater one is
 // stricter and decides where several cover one call.
@@ -26,3 +26,6 @@ func (s Section) String() string {
 	}
 	return "none"
 }
+
+// Guards reports whether a section asks callers for something.
+func (s Section) Guards() bool { return s >= InAuthenticated }

@@ -1,4 +1,6 @@
-package permission
+// Package model holds a permission table as plain data, read from text or built by
+// code, and checks it part by part.
+package model
 
 import (
 	"strings"
@@ -7,6 +9,7 @@ import (
 	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
+	"gatehouse/core/permission/variant"
 )
 
 // File is a part of a table: plain data, read from text or built by code. The
@@ -25,6 +28,15 @@ type File struct {
 	Anonymous *Anonymous
 	// ImplicitScopes is nil when the file does not say.
 	ImplicitScopes *Switch
+	// PathVariants is nil when the file does not say.
+	PathVariants *PathVariants
+}
+
+// PathVariants say which paths an upstream may take for guarded ones, so that the
+// table refuses them.
+type PathVariants struct {
+	Place report.Place
+	variant.Rules
 }
 
 // Permission is a name for a set of activities.
@@ -166,6 +178,14 @@ type OwnedActivity struct {
 	Section Section
 	// Permission owns the activity; empty in the other sections.
 	Permission string
+	// Variants say which paths the table refuses as variants of those of the
+	// activity; nil for none.
+	Variants *variant.Rules
+}
+
+// AsStrict reports whether the activity demands at least what another does.
+func (a *OwnedActivity) AsStrict(as *OwnedActivity) bool {
+	return AsStrict(a.Section, as.Section, a.Permission == as.Permission, a.Demand(), as.Demand())
 }
 
 // Owner names the permission, or the section where there is none.
@@ -180,9 +200,14 @@ func (a *OwnedActivity) Owner() string {
 // them.
 func Activities(files ...*File) []OwnedActivity {
 	var all []OwnedActivity
+	rules := VariantRules(files)
 	add := func(list []Activity, section Section, permission string) {
 		for i := range list {
-			all = append(all, OwnedActivity{&list[i], section, permission})
+			owned := OwnedActivity{Activity: &list[i], Section: section, Permission: permission}
+			if section.Guards() {
+				owned.Variants = rules
+			}
+			all = append(all, owned)
 		}
 	}
 	for _, f := range files {
@@ -194,4 +219,20 @@ func Activities(files ...*File) []OwnedActivity {
 		add(f.Public, InPublic, "")
 	}
 	return all
+}
+
+// VariantRules say which paths a table refuses; nil for none.
+func VariantRules(files []*File) *variant.Rules {
+	for _, f := range files {
+		if f.PathVariants != nil && !f.PathVariants.Empty() {
+			return &f.PathVariants.Rules
+		}
+	}
+	return nil
+}
+
+// AsStrict reports whether an activity of one section demands at least what one of
+// another does.
+func AsStrict(section, as Section, samePermission bool, demand, asDemand require.Demand) bool {
+	return section >= as && (as < InPermission || samePermission) && require.Weaker(asDemand, demand) == require.Yes
 }
