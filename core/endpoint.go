@@ -113,6 +113,7 @@ func (e *Endpoint) allow() string {
 }
 
 func (e *Endpoint) methodNotAllowed(call *Call) Response {
+	call.AskID = nil // see Gate.refuse
 	f := refusal{http.StatusMethodNotAllowed, "", "", "This resource does not have that method."}
 	header := append(responseHeaders(problemType), Header{Name: "Allow", Value: e.allow()})
 	return Response{Status: f.status, Header: header, Body: Problem(f.status, f.code, f.detail, call.Identify())}

@@ -283,6 +283,10 @@ func admission(call *Call, p *Principal) string {
 }
 
 func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) Decision {
+	presented, missing := g.options.Extractor.Extract(call.Request)
+	if errors.Is(missing, ErrMissing) {
+		call.AskID = nil // which has a price, and a flood without credentials pays none
+	}
 	f := refusalFor(err)
 	d := f.decision(call.Request, err)
 	d.Principal = a.Principal
@@ -294,7 +298,8 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 		d.Rule = access.Rule()
 		scopes = access.Scopes(call, a.Principal)
 	}
-	if g.options.Login != nil && f.status == http.StatusUnauthorized && g.mayLogIn(call.Request) {
+	// Signing in cannot help where a program put a credential there.
+	if g.options.Login != nil && f.status == http.StatusUnauthorized && !presented.Explicit {
 		if location, ok := g.options.Login.Location(call.Request, err); ok {
 			return redirect(d, location)
 		}
@@ -303,13 +308,6 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 		d.Header = append(d.Header, Header{Name: "WWW-Authenticate", Value: g.challenge(call, f, err, scopes)})
 	}
 	return d
-}
-
-// mayLogIn reports whether logging in could help: the request did not come with a
-// credential that a program put there.
-func (g *Gate) mayLogIn(r *Request) bool {
-	c, _ := g.options.Extractor.Extract(r)
-	return !c.Explicit
 }
 
 // redirect turns a refusal into a way to the login page. Cookies that the

@@ -360,6 +360,10 @@ func TestEveryRefusalNamesItsRequest(t *testing.T) {
 	g, events := testGate(t, nil)
 	refuse := map[string]func(*Request) Decision{
 		"decided": func(r *Request) Decision { return g.Check(context.Background(), r) },
+		"malformed": func(r *Request) Decision {
+			r.Header = headers("Authorization", "Bearer a,b")
+			return g.Check(context.Background(), r)
+		},
 		"panic": func(r *Request) Decision {
 			r.Header = headers("Authorization", "Bearer panic")
 			return g.Check(context.Background(), r)
@@ -370,7 +374,7 @@ func TestEveryRefusalNamesItsRequest(t *testing.T) {
 	}
 	for name, refuse := range refuse {
 		*events = nil
-		r := get("/private")
+		r := get("/private", "Authorization", "Bearer bad")
 		r.AskID = func() string { return "the-gateways-id" }
 		d := refuse(r)
 		var body struct {
@@ -381,6 +385,27 @@ func TestEveryRefusalNamesItsRequest(t *testing.T) {
 		}
 		if len(*events) != 1 || (*events)[0].Request.ID != body.RequestID || (*events)[0].Decision.Status != d.Status {
 			t.Errorf("%s: recorded %+v", name, *events)
+		}
+	}
+}
+
+// What costs the gateway an exchange is not done for those who bring no credential:
+// they could make each other's requests wait at no price.
+func TestRefusalWithoutACredentialCostsNoIDLookup(t *testing.T) {
+	g, events := testGate(t, nil)
+	for name, r := range map[string]*Request{
+		"no credential":    get("/private"),
+		"another scheme":   get("/private", "Authorization", "Basic YTpi"),
+		"another cookie":   get("/private", "Cookie", "theme=dark"),
+		"no activity":      get("/nowhere"),
+		"a bad path":       get("/a/../b"),
+		"not all headers":  {Method: "GET", Target: "/private", HeaderCut: true},
+		"sign-in redirect": get("/private", "Accept", "text/html"),
+	} {
+		*events = nil
+		r.AskID = func() string { t.Errorf("%s: asked", name); return "" }
+		if d := g.Check(context.Background(), r); d.Outcome != Deny || len((*events)[0].Request.ID) != 32 {
+			t.Errorf("%s: %v under the id %q", name, d.Outcome, (*events)[0].Request.ID)
 		}
 	}
 }

@@ -17,8 +17,9 @@ type Header = httpsyntax.Header
 type Request struct {
 	// ID is the request's name in the gateway's own log, where the host knows
 	// it; AskID finds it out where knowing has a price, and is nil where ID is
-	// all there is. It is asked at most once, and only when the request is
-	// refused. Neither may be of the client's choosing. See [Request.Identify].
+	// all there is. It is asked at most once, and only when a request is refused
+	// that came with a credential. Neither may be of the client's choosing. See
+	// [Request.Identify].
 	ID    string
 	AskID func() string
 	// Method as received. The zero value matches no rule.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"gatehouse/core"
 )
@@ -15,13 +16,17 @@ const maxLogged = 512
 
 // Log records decisions as structured lines: refusals at level info, those
 // that are Gatehouse's or a provider's failure at level warn, admissions at
-// level debug. No line holds a query, a header value or a credential.
+// level debug. No line holds a query, a header value or a credential. Refusals that
+// anybody can cause without a credential have a limited number of lines.
 type Log struct {
-	logger *slog.Logger
+	logger    *slog.Logger
+	anonymous limit
 }
 
 // NewLog records to a logger.
-func NewLog(logger *slog.Logger) *Log { return &Log{logger} }
+func NewLog(logger *slog.Logger) *Log {
+	return &Log{logger: logger, anonymous: limit{now: time.Now}}
+}
 
 var _ core.Recorder = (*Log)(nil)
 
@@ -42,7 +47,23 @@ func (l *Log) End(ctx context.Context, e core.Event) {
 	if !l.logger.Enabled(ctx, level) {
 		return
 	}
-	l.logger.LogAttrs(ctx, level, message, attributes(e)...)
+	attrs := []slog.Attr(nil)
+	if isAnonymous(e.Decision) {
+		leftOut, ok := l.anonymous.take()
+		if !ok {
+			return
+		}
+		if leftOut > 0 {
+			attrs = append(attrs, slog.Int("left_out", leftOut))
+		}
+	}
+	l.logger.LogAttrs(ctx, level, message, append(attributes(e), attrs...)...)
+}
+
+// isAnonymous reports whether a refusal took no more than a request: nobody was
+// found out, and no credential was judged.
+func isAnonymous(d *core.Decision) bool {
+	return d.Outcome == core.Deny && d.Principal == nil && d.Reason != "invalid_credential" && d.Reason != "step_up"
 }
 
 func attributes(e core.Event) []slog.Attr {

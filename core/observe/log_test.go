@@ -79,3 +79,50 @@ func TestLogLineIsBoundedAndOneLine(t *testing.T) {
 		t.Errorf("%d bytes, %d lines", len(got), strings.Count(got, "\n"))
 	}
 }
+
+// A client without a credential must not be able to make the log the costliest part
+// of its refusal.
+func TestFloodOfRefusalsHasFewLinesAndIsCounted(t *testing.T) {
+	var b bytes.Buffer
+	clock := time.Unix(1_800_000_000, 0)
+	l := NewLog(slog.New(slog.NewTextHandler(&b, nil)))
+	l.anonymous.now = func() time.Time { return clock }
+	refuse := func(times int, d core.Decision) (lines int) {
+		b.Reset()
+		for range times {
+			l.End(context.Background(), core.Event{Request: &core.Request{Method: "GET"}, Path: "/", Decision: &d})
+		}
+		return strings.Count(b.String(), "msg=denied")
+	}
+	none := core.Decision{Status: 401, Reason: "no_credential", Cause: core.ErrMissing}
+	if got := refuse(5000, none); got != perSecond {
+		t.Errorf("%d lines in one second", got)
+	}
+	for name, d := range map[string]core.Decision{
+		"a path":       {Status: 400, Reason: "bad_request", Cause: core.ErrBadRequest},
+		"an activity":  {Status: 403, Reason: "forbidden", Cause: core.ErrForbidden},
+		"too many":     {Status: 429, Reason: "too_many_attempts", Cause: core.ErrTooMany},
+		"no provider":  {Status: 503, Reason: "unavailable", Cause: errors.New("down")},
+		"many headers": {Status: 431, Reason: "too_many_headers", Cause: core.ErrTooLarge},
+	} {
+		if got := refuse(10, d); got != 0 {
+			t.Errorf("%s: %d further lines in the same second", name, got)
+		}
+	}
+	// What is about a credential or a caller is always told.
+	for name, d := range map[string]core.Decision{
+		"a bad credential": {Status: 401, Reason: "invalid_credential", Cause: core.ErrInvalid},
+		"a known caller":   {Status: 403, Reason: "forbidden", Cause: core.ErrForbidden, Principal: &core.Principal{Subject: "ada"}},
+	} {
+		if got := refuse(500, d); got != 500 {
+			t.Errorf("%s: %d of 500 lines", name, got)
+		}
+	}
+	clock = clock.Add(time.Second)
+	if got := refuse(1, none); got != 1 || !strings.Contains(b.String(), "left_out=4950") {
+		t.Errorf("the next second: %s", &b)
+	}
+	if refuse(1, none); strings.Contains(b.String(), "left_out") {
+		t.Errorf("told twice: %s", &b)
+	}
+}

@@ -176,6 +176,7 @@ func TestFewPDKCallsPerRequest(t *testing.T) {
 	read := []string{getLine, "kong.request.get_headers"}
 	allow := []string{"kong.service.request.set_headers"}
 	deny := []string{getID, "kong.response.exit"}
+	exit := []string{"kong.response.exit"} // no more than an admission takes
 	for name, c := range map[string]struct {
 		line, authorization string
 		last                []string
@@ -184,7 +185,11 @@ func TestFewPDKCallsPerRequest(t *testing.T) {
 		"public":          {"GET /public HTTP/1.1", "", allow},
 		"unauthenticated": {"GET /me HTTP/1.1", "Bearer bad", deny},
 		"forbidden":       {"GET /users HTTP/1.1", "Bearer good", deny},
-		"bad path":        {"GET /me/.. HTTP/1.1", "", deny},
+		"bad path":        {"GET /me/.. HTTP/1.1", "Bearer bad", deny},
+		"no credential":   {"GET /me HTTP/1.1", "", exit},
+		"another scheme":  {"GET /me HTTP/1.1", "Basic YTpi", exit},
+		"no activity":     {"GET /nowhere HTTP/1.1", "", exit},
+		"only a bad path": {"GET /me/.. HTTP/1.1", "", exit},
 	} {
 		s := &kongSide{line: c.line, headers: map[string]any{"host": "app.test", "authorization": []any{c.authorization}}}
 		if c.authorization == "" {
@@ -261,7 +266,7 @@ func requestID(t *testing.T, body []byte) string {
 func TestClientDoesNotChooseTheRequestID(t *testing.T) {
 	const forged = "11111111111111111111111111111111"
 	h, events := recordingHandler(t)
-	s := &kongSide{line: "GET /me HTTP/1.1", headers: map[string]any{
+	s := &kongSide{line: "GET /me HTTP/1.1", headers: map[string]any{"authorization": "Bearer bad",
 		"x-request-id": forged, "x-kong-request-id": forged, "kong-request-id": forged, "x-correlation-id": forged}}
 	s.access(t, h)
 	if id := requestID(t, s.exit.Body); id != kongsID || s.exit.Status != 401 {
@@ -274,7 +279,7 @@ func TestClientDoesNotChooseTheRequestID(t *testing.T) {
 
 func TestRefusalWithoutARequestID(t *testing.T) {
 	h, events := recordingHandler(t)
-	s := &kongSide{line: "GET /me HTTP/1.1", headers: map[string]any{}, fail: getID}
+	s := &kongSide{line: "GET /me HTTP/1.1", headers: map[string]any{"authorization": "Bearer bad"}, fail: getID}
 	s.access(t, h)
 	if id := requestID(t, s.exit.Body); s.exit.Status != 401 || len(id) != 32 || id != (*events)[0].Request.ID {
 		t.Errorf("status %d under the id %q, recorded %v", s.exit.Status, id, *events)

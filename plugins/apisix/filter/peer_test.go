@@ -3,6 +3,7 @@ package filter_test
 import (
 	"io"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/api7/ext-plugin-proto/go/A6"
@@ -14,12 +15,16 @@ import (
 	"gatehouse/core/coretest"
 )
 
-// requestMessage is GET /metrics with a token, from a client whose address
-// APISIX took from X-Real-IP.
+// requestMessage is GET /metrics with a token, where there is one, from a client
+// whose address APISIX took from X-Real-IP.
 func requestMessage(conf uint32, bearer string, srcIP net.IP) []byte {
 	b := flatbuffers.NewBuilder(0)
 	path, ip := b.CreateString("/metrics"), b.CreateByteVector(srcIP)
-	name, value := b.CreateString("authorization"), b.CreateString("Bearer "+bearer)
+	header := "authorization"
+	if bearer == "" {
+		header = "x-other"
+	}
+	name, value := b.CreateString(header), b.CreateString("Bearer "+bearer)
 	A6.TextEntryStart(b)
 	A6.TextEntryAddName(b, name)
 	A6.TextEntryAddValue(b, value)
@@ -37,6 +42,13 @@ func requestMessage(conf uint32, bearer string, srcIP net.IP) []byte {
 // decide sends a request and gives the runner the variables that it requests.
 func decide(t *testing.T, c net.Conn, message []byte, vars map[string]string) *HTTPReqCall.Resp {
 	t.Helper()
+	decision, _ := decideAsked(t, c, message, vars)
+	return decision
+}
+
+// decideAsked also tells which variables the runner has requested.
+func decideAsked(t *testing.T, c net.Conn, message []byte, vars map[string]string) (decision *HTTPReqCall.Resp, asked []string) {
+	t.Helper()
 	send(t, c, httpReqCall, message)
 	kind, reply := receive(t, c)
 	for kind == extraInfo {
@@ -47,13 +59,14 @@ func decide(t *testing.T, c net.Conn, message []byte, vars map[string]string) *H
 		}
 		var variable ExtraInfo.Var
 		variable.Init(table.Bytes, table.Pos)
+		asked = append(asked, string(variable.Name()))
 		send(t, c, extraInfo, infoMessage(vars[string(variable.Name())]))
 		kind, reply = receive(t, c)
 	}
 	if kind != httpReqCall {
 		t.Fatalf("frame of type %d", kind)
 	}
-	return HTTPReqCall.GetRootAsResp(reply, 0)
+	return HTTPReqCall.GetRootAsResp(reply, 0), asked
 }
 
 // By default APISIX takes the client's address from X-Real-IP if the connection
@@ -82,6 +95,34 @@ permission_table: |
 		vars := map[string]string{"request": "GET /metrics HTTP/1.1", "request_id": requestID, "realip_remote_addr": connected}
 		if got := decide(t, c, requestMessage(token, "t", net.IPv4(10, 1, 2, 3).To4()), vars); got.ActionType() != want {
 			t.Errorf("connected from %q: %v, want %v", connected, got.ActionType(), want)
+		}
+	}
+}
+
+// A flood of requests without credentials must not cost APISIX more than good ones.
+func TestRefusalWithoutACredentialTakesNoMoreExchangesThanAnAdmission(t *testing.T) {
+	idp := coretest.NewFakeIntrospection(t)
+	idp.Know("t", map[string]any{"active": true, "sub": "alice", "exp": 4102444800})
+	c := dial(t, io.Discard)
+	conf := exchange(t, c, prepareConf, confMessage("gatehouse", `
+introspection: {introspection_endpoint: `+idp.URL+`, insecure_any_audience: true}
+permission_table: "authenticated: [GET /metrics]"
+`))
+	token := PrepareConf.GetRootAsResp(conf, 0).ConfToken()
+	for name, r := range map[string]struct {
+		bearer, line string
+		action       HTTPReqCall.Action
+		asked        []string
+	}{
+		"admitted":         {"t", "GET /metrics HTTP/1.1", HTTPReqCall.ActionRewrite, []string{"request"}},
+		"no credential":    {"", "GET /metrics HTTP/1.1", HTTPReqCall.ActionStop, []string{"request"}},
+		"no activity":      {"", "GET /nowhere HTTP/1.1", HTTPReqCall.ActionStop, []string{"request"}},
+		"a bad path":       {"", "GET /metrics/.. HTTP/1.1", HTTPReqCall.ActionStop, []string{"request"}},
+		"a bad credential": {"bad", "GET /metrics HTTP/1.1", HTTPReqCall.ActionStop, []string{"request", "request_id"}},
+	} {
+		got, asked := decideAsked(t, c, requestMessage(token, r.bearer, net.IPv4(192, 0, 2, 1).To4()), map[string]string{"request": r.line, "request_id": requestID})
+		if got.ActionType() != r.action || !slices.Equal(asked, r.asked) {
+			t.Errorf("%s: %v after %v, want %v after %v", name, got.ActionType(), asked, r.action, r.asked)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func TestTextsThatAreNoUTF8PassBothWays(t *testing.T) {
 		if headers, err = Headers(k, 1000); err != nil {
 			t.Error(err)
 		}
-		host, _ = Var(k, hostVar)
+		host, _ = Var(k, "http_host")
 		if err := SetHeaders(k, map[string][]string{"x-\xe9": {}, "Cookie": {"a=\xff"}, "X-Two": {"1", "\xe9"}, "X-Empty": {""}}); err != nil {
 			t.Error(err)
 		}

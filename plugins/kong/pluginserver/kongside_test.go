@@ -319,11 +319,8 @@ func ordinary(method string, args []byte) proto.Message {
 		}
 		return headers
 	case "kong.nginx.get_var":
-		switch {
-		case bytes.Contains(args, []byte(requestIDVar)):
+		if bytes.Contains(args, []byte(requestIDVar)) {
 			return &pb.String{V: kongRequestID}
-		case bytes.Contains(args, []byte(hostVar)):
-			return &pb.String{V: "gw.test"}
 		}
 		return &pb.String{V: "GET /svc/x HTTP/1.1"}
 	case "kong.request.get_path":

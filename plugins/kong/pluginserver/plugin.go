@@ -32,8 +32,7 @@ type Plugin struct {
 	// must hold no secret.
 	New func(config json.RawMessage) (Handler, error)
 	// Recorder records every request that the server itself denies; nil: none. Of
-	// such a request the id, the request line and the host are known, where Kong
-	// knows them.
+	// such a request the id and the request line are known, where Kong knows them.
 	Recorder core.Recorder
 	// Log gets lines about what the server does; nil: text on the standard error.
 	Log *slog.Logger
