@@ -18,8 +18,8 @@ import (
 )
 
 // handler decides requests with one gate. Each exchange with Kong costs both
-// sides tens of microseconds, so a request is read with two and decided with
-// one. Its id is a further one, made when the request is refused.
+// sides tens of microseconds, so a request is read with two, sent together, and
+// decided with one. Its id is a further one, made when a credential is refused.
 type handler struct {
 	gate *core.Gate
 }

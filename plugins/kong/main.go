@@ -49,6 +49,7 @@ func plugin(gates *config.Builder) pluginserver.Plugin {
 		Version:  version.Version,
 		Priority: priority,
 		Config:   config.Config{},
+		First:    pluginserver.ReadCalls(maxHeaders),
 		Recorder: gates.Recorder(),
 		New: func(raw json.RawMessage) (pluginserver.Handler, error) {
 			own, err := ownSettings(raw)

@@ -19,20 +19,38 @@ import (
 // of this file carry them as such: one cookie in Latin-1, of whatever site, must not
 // keep the PDK from reading all headers.
 
+const (
+	varMethod     = "kong.nginx.get_var"
+	headersMethod = "kong.request.get_headers"
+)
+
 // Var requests a variable of nginx; it is empty where Kong has none.
 func Var(k *pdk.PDK, name string) (string, error) {
 	var value pb.ByteString // the same on the wire as a String
-	err := k.Request.Ask("kong.nginx.get_var", bridge.WrapString(name), &value)
+	err := k.Request.Ask(varMethod, bridge.WrapString(name), &value)
 	return string(value.V), err
 }
 
 // Headers requests the header lines, of which Kong hands over max at most.
 func Headers(k *pdk.PDK, max int) ([]core.Header, error) {
 	var list emptypb.Empty // keeps what it does not know as it is
-	if err := k.Request.Ask("kong.request.get_headers", &pb.Int{V: int32(max)}, &list); err != nil {
+	if err := k.Request.Ask(headersMethod, &pb.Int{V: int32(max)}, &list); err != nil {
 		return nil, err
 	}
 	return decodeHeaders(list.ProtoReflect().GetUnknown())
+}
+
+// ReadCalls are the calls of RequestLine and then Headers.
+func ReadCalls(max int) []Call {
+	return []Call{newCall(varMethod, bridge.WrapString(lineVar)), newCall(headersMethod, &pb.Int{V: int32(max)})}
+}
+
+func newCall(method string, args proto.Message) Call {
+	call, err := appendMessage(appendFrame(nil, []byte(method)), args)
+	if err != nil { // texts and numbers of this program always encode
+		panic(err)
+	}
+	return call
 }
 
 // SetHeaders replaces headers of the request to the upstream: all lines of each name,

@@ -126,3 +126,68 @@ func TestHeadersOfAnotherShapeAreAnError(t *testing.T) {
 		}
 	}
 }
+
+// Kong serves calls one after the other, so the two reads of nearly every request are
+// one write and one wait. What the handler does not take must not stay in the way.
+func TestCallsThatAreSentAheadStayInStep(t *testing.T) {
+	read := []string{"kong.nginx.get_var", "kong.request.get_headers"}
+	set := "kong.service.request.set_headers"
+	for name, c := range map[string]struct {
+		handler handlerFunc
+		writes  int64
+		calls   []string
+		exits   bool
+	}{
+		"all": {func(_ context.Context, k *pdk.PDK) {
+			line, err := Var(k, lineVar)
+			headers, err2 := Headers(k, 1000)
+			if line != "GET /svc/x HTTP/1.1" || len(headers) != 3 || err != nil || err2 != nil {
+				t.Errorf("%q %v, %v %v", line, headers, err, err2)
+			}
+			_ = SetHeaders(k, map[string][]string{"A": {"b"}})
+		}, 3, append(slices.Clone(read), set), false},
+		"only the first, and passes": {func(_ context.Context, k *pdk.PDK) { _, _ = Var(k, lineVar) }, 2, read, false},
+		"only the first, and exits": {func(_ context.Context, k *pdk.PDK) {
+			_, _ = Var(k, lineVar)
+			Exit(k, core.Decision{Status: 400})
+		}, 2, append(slices.Clone(read), exitMethod), true},
+		"another in between": {func(_ context.Context, k *pdk.PDK) {
+			_, _ = Var(k, lineVar)
+			if host, err := Var(k, "kong_request_id"); host != kongRequestID || err != nil {
+				t.Errorf("%q, %v", host, err)
+			}
+			if headers, err := Headers(k, 1000); len(headers) != 3 || err != nil {
+				t.Errorf("%v, %v", headers, err)
+			}
+		}, 4, append(slices.Clone(read), "kong.nginx.get_var", "kong.request.get_headers"), false},
+		"in another order": {func(_ context.Context, k *pdk.PDK) {
+			_, _ = Headers(k, 1000)
+			_, _ = Var(k, lineVar)
+		}, 3, []string{read[1], read[0]}, false},
+		"none":    {func(context.Context, *pdk.PDK) {}, 1, nil, false},
+		"a panic": {func(_ context.Context, k *pdk.PDK) { _, _ = Var(k, lineVar); panic("x") }, 3, append(slices.Clone(read), "kong.nginx.get_var", exitMethod), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := plugin(c.handler)
+			p.First = ReadCalls(1000)
+			s := serve(t, p)
+			conn := dial(t, s.path)
+			id := conn.start("{}")
+			before := s.writes.Load()
+			o := conn.access(id, ordinary)
+			var calls []string
+			for _, call := range o.calls {
+				calls = append(calls, call.method)
+			}
+			if !slices.Equal(calls, c.calls) || o.passed == c.exits || (o.exit != nil) != c.exits {
+				t.Errorf("calls %v, passed %v, exit %v", calls, o.passed, o.exit)
+			}
+			if got := s.writes.Load() - before; got != c.writes {
+				t.Errorf("%d writes, want %d", got, c.writes)
+			}
+			if !c.exits && !conn.access(id, ordinary).passed {
+				t.Error("the connection is out of step")
+			}
+		})
+	}
+}

@@ -158,7 +158,7 @@ func (c *connection) handleEvent(ctx context.Context, sequence int64, cmd *pb.Cm
 	if cmd.EventName != phaseAccess {
 		h = refusing{c.server, errNoPhase}
 	}
-	e := &event{conn: c, out: c.out[:0]}
+	e := &event{conn: c, out: c.out[:0], first: c.server.plugin.First}
 	if !e.run(ctx, h) {
 		return errHangup
 	}

@@ -1,10 +1,12 @@
 package pluginserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +36,10 @@ type event struct {
 	mu       sync.Mutex
 	out      []byte // written by the PDK, not yet sent
 	response []byte // read from Kong, not yet taken by the PDK
+	// first are the calls of Plugin.First that the handler has not made yet. ahead
+	// says that they have been sent, so that Kong's responses to them come next.
+	first []Call
+	ahead bool
 	// exited says that Kong was called to respond to the client itself.
 	exited bool
 	// failed says that a PDK call did not get its response, even if it is an exit, which
@@ -61,6 +67,10 @@ func (e *event) run(ctx context.Context, h Handler) (pass bool) {
 	}
 	return e.passed()
 }
+
+// Call is a call of the PDK as it is sent: the frames of the method and of its
+// arguments.
+type Call []byte
 
 func (e *event) handle(ctx context.Context, h Handler, k *pdk.PDK) (panicked bool) {
 	defer func() {
@@ -100,7 +110,7 @@ func (e *event) discard() {
 func (e *event) passed() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return !e.failed
+	return !e.failed && e.takeFirst() == nil
 }
 
 func (e *event) finish() {
@@ -146,6 +156,12 @@ func (e *event) call() error {
 		e.out = e.out[:0]
 		return errTornCall
 	}
+	if len(e.first) > 0 && bytes.Equal(e.out, e.first[0]) {
+		return e.callFirst()
+	}
+	if err := e.takeFirst(); err != nil {
+		return err
+	}
 	exits := method == exitMethod
 	if _, err := e.conn.net.Write(e.out); err != nil {
 		e.lost = true
@@ -157,6 +173,33 @@ func (e *event) call() error {
 		return io.EOF
 	}
 	return e.receive()
+}
+
+// callFirst is the next of the calls with which a handler begins.
+func (e *event) callFirst() error {
+	if !e.ahead {
+		e.ahead = true
+		if _, err := e.conn.net.Write(slices.Concat(e.first...)); err != nil {
+			e.lost = true
+			return errConnection
+		}
+	}
+	e.out, e.first = e.out[:0], e.first[1:]
+	return e.receive()
+}
+
+// takeFirst drops the responses to calls that were sent ahead and not made. Kong would
+// fail to write them to a connection that is closed, and then not respond to the client.
+func (e *event) takeFirst() error {
+	for e.ahead && len(e.first) > 0 {
+		e.first = e.first[1:]
+		if err := e.receive(); err != nil {
+			return err
+		}
+		e.response = nil
+	}
+	e.first = nil
+	return nil
 }
 
 // receive reads one response, whole.

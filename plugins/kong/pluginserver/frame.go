@@ -77,6 +77,11 @@ func cutFrame(b []byte) (payload, rest []byte, ok bool) {
 	return b[headerSize:end], b[end:], true
 }
 
+// appendFrame appends a payload as one frame.
+func appendFrame(buf, payload []byte) []byte {
+	return append(binary.LittleEndian.AppendUint32(buf, uint32(len(payload))), payload...)
+}
+
 // appendMessage appends m as one frame.
 func appendMessage(buf []byte, m proto.Message) ([]byte, error) {
 	start := len(buf)

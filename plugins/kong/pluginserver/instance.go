@@ -117,9 +117,12 @@ func describeRequest(r *core.Request, k *pdk.PDK) {
 	r.Method, r.Target, _ = RequestLine(k)
 }
 
+// lineVar is the request line as it was received.
+const lineVar = "request"
+
 // RequestLine requests from Kong the method and the target as they were received.
 func RequestLine(k *pdk.PDK) (method, target string, err error) {
-	line, err := Var(k, "request")
+	line, err := Var(k, lineVar)
 	if err != nil {
 		return "", "", fmt.Errorf("%w: Kong cannot hand over the request line: %w", core.ErrBadRequest, err)
 	}

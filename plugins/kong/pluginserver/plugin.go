@@ -31,6 +31,9 @@ type Plugin struct {
 	// instance denies every request with 503; its error goes to the log, so it
 	// must hold no secret.
 	New func(config json.RawMessage) (Handler, error)
+	// First are the calls with which a handler begins, in their order. They are sent
+	// in one go, since Kong serves them one after the other anyway.
+	First []Call
 	// Recorder records every request that the server itself denies; nil: none. Of
 	// such a request the id and the request line are known, where Kong knows them.
 	Recorder core.Recorder
