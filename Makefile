@@ -114,7 +114,7 @@ bench: ## benchmarks of the engine, with allocations
 bench-apisix: ## our APISIX runner and the stock one, side by side
 	$(GO) test -run '^$$' -bench . ./plugins/apisix/...
 
-bench-kong: ## our Kong plugin server and go-pdk's, side by side
+bench-kong: ## our Kong plugin server and go-pdk's, an admission and a refusal, side by side
 	$(GO) test -run '^$$' -bench . ./plugins/kong/...
 
 bench-match: test-prerequisites ## permission tables of ours, a linear scan, Casbin and PostgreSQL, side by side

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"log/slog"
 	"os"
+	"runtime"
 	"time"
 
 	"gatehouse/core/config"
@@ -26,7 +27,12 @@ const priority = 1050
 // does not end.
 const flushTime = time.Second
 
+// spareHeap is never written to and so takes no memory, but counts when the garbage
+// collector decides how large the heap may grow before it works.
+const spareHeap = 16 << 20
+
 func main() {
+	heap := make([]byte, spareHeap)
 	log := logqueue.New(os.Stderr)
 	h := host.New(log.Logger(slog.LevelInfo))
 	h.CountDropped(log)
@@ -40,6 +46,7 @@ func main() {
 	}
 	status := pluginserver.Main(p, os.Args[1:], os.Stdout, log)
 	log.Flush(flushTime)
+	runtime.KeepAlive(heap)
 	os.Exit(status)
 }
 

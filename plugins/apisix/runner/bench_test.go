@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,6 +72,7 @@ type subject struct {
 	plugin conf
 	// headers of the request.
 	headers   []HeaderLine
+	refused   bool
 	cpu, wall time.Duration
 }
 
@@ -83,7 +85,7 @@ const (
 // process spends on a request over the real protocol. The subjects take turns
 // of 2,000 requests over 16 connections; b.N is the number of requests to each.
 // "three" reads and sets three headers, "full" does what a decision does to a
-// request, "gatehouse" decides.
+// request, "gatehouse" decides, and "refusal" is the same without a credential.
 func BenchmarkSideBySide(b *testing.B) {
 	subjects := benchSubjects(b)
 	for _, s := range subjects {
@@ -117,12 +119,15 @@ func benchSubjects(b *testing.B) []*subject {
 	at := func(name string) string { return filepath.Join(dir, name) }
 	three, full := conf{"three headers", "{}"}, conf{"full decision", "{}"}
 	gate, headers := benchGate(b)
+	anonymous := slices.DeleteFunc(slices.Clone(headers), func(h HeaderLine) bool { return h.Name == "authorization" })
+	gatehouse := startBinary(b, benchBinary(b, dir), at("5"))
 	return []*subject{
 		{label: "stock", child: startChild(b, stockChild, at("1")), plugin: three, headers: headers},
 		{label: "stock-quiet", child: startChild(b, quietChild, at("2")), plugin: three, headers: headers},
 		{label: "three", child: startChild(b, oursChild, at("3")), plugin: three, headers: headers},
 		{label: "full", child: startChild(b, oursChild, at("4")), plugin: full, headers: headers},
-		{label: "gatehouse", child: startBinary(b, benchBinary(b, dir), at("5")), plugin: gate, headers: headers},
+		{label: "gatehouse", child: gatehouse, plugin: gate, headers: headers},
+		{label: "refusal", child: gatehouse, plugin: gate, headers: anonymous, refused: true},
 	}
 }
 
@@ -214,7 +219,7 @@ func (s *subject) connect(b *testing.B) *benchClient {
 		id: 5, token: g.prepare(b, "route#bench#"+s.label, s.plugin),
 		path: path, headers: s.headers, args: []HeaderLine{{"fields", "name,email"}},
 	}
-	if got := g.call(b, request); !got.passed() || len(got.headers) < 3 {
+	if got := g.call(b, request); got.passed() == s.refused || !s.refused && len(got.headers) < 3 {
 		b.Fatalf("%s: the request is %v, with %d headers changed\n%s", s.label, got, len(got.headers), s.child.log)
 	}
 	return &benchClient{

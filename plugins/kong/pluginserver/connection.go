@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 
 	pb "github.com/Kong/go-pdk/server/kong_plugin_protocol"
@@ -32,20 +33,49 @@ const (
 type connection struct {
 	server *pluginServer
 	net    net.Conn
-	r      *bufio.Reader
-	in     []byte // the last frame read
-	out    []byte // room for the next frames to write
-	state  atomic.Int32
+	*buffers
+	state atomic.Int32
+}
+
+// buffers are what a connection reads and writes with. A refusal costs Kong the
+// connection, so the next one gets them: a flood of refusals would otherwise keep the
+// garbage collector busy.
+type buffers struct {
+	r   *bufio.Reader
+	in  []byte // the last frame read
+	out []byte // room for the next frames to write
+}
+
+var spare = sync.Pool{New: func() any { return &buffers{r: bufio.NewReader(nil)} }}
+
+// trim lets go of what is too large to be kept.
+func (b *buffers) trim() {
+	if cap(b.in) > keptBuffer {
+		b.in = nil
+	}
+	if cap(b.out) > keptBuffer {
+		b.out = nil
+	}
+}
+
+// release gives the buffers to the next connection.
+func (c *connection) release() {
+	c.trim()
+	c.r.Reset(nil)
+	spare.Put(c.buffers)
 }
 
 var _ unixsocket.Connection = (*connection)(nil)
 
 func newConnection(s *pluginServer, c net.Conn) *connection {
-	return &connection{server: s, net: c, r: bufio.NewReader(c)}
+	b := spare.Get().(*buffers)
+	b.r.Reset(c)
+	return &connection{server: s, net: c, buffers: b}
 }
 
 // Serve responds to calls until Kong hangs up or the server stops.
 func (c *connection) Serve(ctx context.Context) {
+	defer c.release()
 	defer c.net.Close()
 	for c.next() {
 		err := c.respond(ctx)
@@ -72,12 +102,7 @@ func (c *connection) Close() error { return c.net.Close() }
 
 // next waits for a call.
 func (c *connection) next() bool {
-	if cap(c.in) > keptBuffer {
-		c.in = nil
-	}
-	if cap(c.out) > keptBuffer {
-		c.out = nil
-	}
+	c.trim()
 	in, err := readFrame(c.r, c.in[:0])
 	c.in = in
 	if err != nil {
