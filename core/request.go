@@ -49,6 +49,12 @@ type Request struct {
 	// Peer is all there is. It is asked at most once, and only by a rule that
 	// wants to know.
 	AskPeer func() netip.Addr
+	// Client is the address of the client behind the proxies that the gateway trusts,
+	// where that is not the peer. AskClient finds it out where knowing it has a
+	// price. It is asked at most once, and only for a credential that is not
+	// remembered.
+	Client    netip.Addr
+	AskClient func() netip.Addr
 	// AskTLS finds out what the host knows of the client's TLS connection, as the
 	// gateway itself or a trusted peer tells it; nil where the host cannot know.
 	// It is asked at most once, and only by an authenticator that wants a
@@ -160,6 +166,19 @@ func (r *Request) PeerAddr() netip.Addr {
 		r.Peer, r.AskPeer = r.AskPeer(), nil
 	}
 	return r.Peer
+}
+
+// ClientAddr returns the address of the client, as far as proxies that the gateway
+// trusts tell it, or the zero Addr where it is not known. It tells clients apart; it
+// proves nothing.
+func (r *Request) ClientAddr() netip.Addr {
+	if !r.Client.IsValid() && r.AskClient != nil {
+		r.Client, r.AskClient = r.AskClient(), nil
+	}
+	if !r.Client.IsValid() {
+		return r.PeerAddr()
+	}
+	return r.Client
 }
 
 // Call is a request together with its one canonical path.

@@ -18,7 +18,19 @@ func TestAddressIsAskedForOnce(t *testing.T) {
 			t.Errorf("asked %d times for %v", asked, addr)
 		}
 	}
-	if unknown := (&Request{}); unknown.PeerAddr().IsValid() {
+	for range 2 {
+		if addr := r.ClientAddr(); addr.String() != "10.0.0.1" {
+			t.Errorf("without proxies the client is %v", addr)
+		}
+	}
+	asked = 0
+	r.AskClient = func() netip.Addr { asked++; return netip.MustParseAddr("192.0.2.1") }
+	for range 2 {
+		if addr := r.ClientAddr(); asked != 1 || addr.String() != "192.0.2.1" || r.PeerAddr().String() != "10.0.0.1" {
+			t.Errorf("asked %d times for the client %v", asked, addr)
+		}
+	}
+	if unknown := (&Request{}); unknown.PeerAddr().IsValid() || unknown.ClientAddr().IsValid() {
 		t.Error("an address out of nothing")
 	}
 }

@@ -28,14 +28,21 @@ type Route struct {
 	By        core.TokenAuthenticator
 }
 
-// cacher is an authenticator that can be asked for what it has cached.
+// cacher is an authenticator that can be asked for what it has cached: a principal,
+// or why there is none.
 type cacher interface {
-	Cached(ctx context.Context, c core.Credential) (*core.Principal, bool)
+	Recall(ctx context.Context, c core.Credential) (p *core.Principal, err error, known bool)
 }
 
 // Router is a core.Authenticator that calls others.
 type Router struct {
-	routes []Route
+	routes []route
+}
+
+// route is a Route with the cache of its authenticator, if it has one.
+type route struct {
+	Route
+	cache cacher
 }
 
 var _ core.Refresher = (*Router)(nil)
@@ -46,26 +53,71 @@ func New(routes ...Route) (*Router, error) {
 	if len(routes) == 0 {
 		return nil, errors.New("no authenticator: no credential would be accepted")
 	}
+	router := &Router{}
 	for _, r := range routes {
 		if r.Judges == nil || r.By == nil {
 			return nil, fmt.Errorf("route %q has no authenticator or no credentials", r.Title)
 		}
+		cache, _ := r.By.(cacher)
+		router.routes = append(router.routes, route{r, cache})
 	}
-	return &Router{routes}, nil
+	return router, nil
 }
 
-// Authenticate calls the authenticator that judges the credential.
-func (r *Router) Authenticate(ctx context.Context, _ *core.Call, c core.Credential) (core.Authentication, error) {
-	return authentication(all(ctx, c, r.authenticate))
+// Authenticate calls the authenticator that judges the credential, unless its cache
+// knows the result.
+func (r *Router) Authenticate(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
+	if p, err, known := r.Recall(ctx, &c); known {
+		return authentication(p, err)
+	}
+	return r.Verify(ctx, call, c)
 }
 
-func (r *Router) authenticate(ctx context.Context, c core.Credential) (*core.Principal, error) {
+// Recall returns what is known of a credential without any call, and keeps in the
+// credential what it has parsed of it.
+func (r *Router) Recall(ctx context.Context, c *core.Credential) (p *core.Principal, err error, known bool) {
+	if c.Others[0] == "" {
+		return r.recall(ctx, c)
+	}
+	p, err = all(ctx, *c, func(ctx context.Context, c core.Credential) (*core.Principal, error) {
+		p, err, known := r.recall(ctx, &c)
+		if !known {
+			return nil, errUnknown
+		}
+		return p, err
+	})
+	return p, err, err != errUnknown
+}
+
+var errUnknown = errors.New("no cache knows the credential")
+
+func (r *Router) recall(ctx context.Context, c *core.Credential) (p *core.Principal, err error, known bool) {
 	for i := range r.routes {
 		route := &r.routes[i]
-		if p, ok := route.cached(ctx, c); ok {
-			return p, nil
+		isCandidate := route.Candidate != nil && route.Candidate(*c)
+		if isCandidate && route.cache != nil {
+			if p, err, known := route.cache.Recall(ctx, *c); known {
+				return p, err, true
+			}
 		}
-		if route.judges(&c) {
+		if route.judges(c) {
+			if isCandidate || route.cache == nil {
+				return nil, nil, false
+			}
+			return route.cache.Recall(ctx, *c)
+		}
+	}
+	return nil, r.notAccepted(*c), true
+}
+
+// Verify is Authenticate for what Recall does not know.
+func (r *Router) Verify(ctx context.Context, _ *core.Call, c core.Credential) (core.Authentication, error) {
+	return authentication(all(ctx, c, r.verify))
+}
+
+func (r *Router) verify(ctx context.Context, c core.Credential) (*core.Principal, error) {
+	for i := range r.routes {
+		if route := &r.routes[i]; route.judges(&c) {
 			return route.By.AuthenticateToken(ctx, c)
 		}
 	}
@@ -98,17 +150,6 @@ func (r *Route) judges(c *core.Credential) bool {
 		c.Parsed = parsed
 	}
 	return ok
-}
-
-func (r *Route) cached(ctx context.Context, c core.Credential) (*core.Principal, bool) {
-	if r.Candidate == nil || !r.Candidate(c) {
-		return nil, false
-	}
-	by, ok := r.By.(cacher)
-	if !ok {
-		return nil, false
-	}
-	return by.Cached(ctx, c)
 }
 
 func (r *Route) refresh(ctx context.Context, c core.Credential) (*core.Principal, error) {

@@ -31,8 +31,8 @@ type cached struct {
 	token string
 }
 
-func (h cached) Cached(_ context.Context, c core.Credential) (*core.Principal, bool) {
-	return &core.Principal{Subject: "cached"}, c.Value == h.token
+func (h cached) Recall(_ context.Context, c core.Credential) (*core.Principal, error, bool) {
+	return &core.Principal{Subject: "cached"}, nil, c.Value == h.token
 }
 
 func (h cached) RefreshToken(context.Context, core.Credential) (*core.Principal, error) {

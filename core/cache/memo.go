@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"gatehouse/core"
+	"gatehouse/core/fair"
+	"gatehouse/core/keyedhash"
 )
 
 // Options of a Memo.
@@ -37,11 +39,15 @@ type Options struct {
 	// NegativeTTL is how long a refusal is kept. Default 10 s; below zero none
 	// is kept.
 	NegativeTTL time.Duration
-	// Timeout bounds one call of Next, however many wait for it. Default 5 s.
+	// Timeout bounds one call of Next, waiting for its slot included, however many
+	// wait for it. Default 5 s.
 	Timeout time.Duration
-	// MaxCalls is how many calls of Next may be under way at once. One more is
-	// refused as "could not tell" at once. Default 256.
-	MaxCalls int
+	// Slots bound the calls of Next that are under way at once. Default: 256, and
+	// no further one waits.
+	Slots *fair.Slots
+	// Provider names who is asked about a credential, for a fair share of the
+	// slots; nil: there is only one.
+	Provider func(core.Credential) string
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
@@ -56,8 +62,8 @@ func (o Options) withDefaults() Options {
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
 	}
-	if o.MaxCalls == 0 {
-		o.MaxCalls = 256
+	if o.Provider == nil {
+		o.Provider = func(core.Credential) string { return "" }
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -77,7 +83,7 @@ func (o Options) validate() error {
 		return errors.New("no digest of the configuration")
 	case len(o.KeySecret) > 0 && len(o.KeySecret) < sha256.Size:
 		return fmt.Errorf("the secret for cache keys has %d bytes; want at least %d", len(o.KeySecret), sha256.Size)
-	case o.Timeout < 0 || o.MaxCalls < 0:
+	case o.Timeout < 0:
 		return errors.New("a limit is negative")
 	}
 	return nil
@@ -93,12 +99,11 @@ type Memo struct {
 	options Options
 	keys    *keyer
 	calls   singleflight.Group
-	slots   chan struct{}
 	counters
 }
 
 type counters struct {
-	hits, refusals, misses, busy, panics, storeErrors atomic.Uint64
+	hits, refusals, misses, panics, storeErrors atomic.Uint64
 }
 
 var _ core.TokenRefresher = (*Memo)(nil)
@@ -114,7 +119,13 @@ func New(o Options) (*Memo, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	return &Memo{options: o, keys: newKeyer(o.Digest, o.KeySecret), slots: make(chan struct{}, o.MaxCalls)}, nil
+	if o.Slots == nil {
+		var err error
+		if o.Slots, err = fair.NewSlots(fair.Options{Slots: 256}); err != nil {
+			return nil, err
+		}
+	}
+	return &Memo{options: o, keys: &keyer{o.Digest, keyedhash.New(o.KeySecret)}}, nil
 }
 
 // Stats are for metrics. Counters only grow.
@@ -122,9 +133,10 @@ type Stats struct {
 	// Hits were found as a principal, Refusals as a refusal, and Misses were
 	// not found.
 	Hits, Refusals, Misses uint64
-	// Busy were misses that could not be looked up, because MaxCalls calls
-	// were under way.
-	Busy uint64
+	// Busy were misses that could not be looked up, because too many calls were
+	// under way. Calls are under way now, and Waiting wait for one of their slots.
+	Busy           uint64
+	Calls, Waiting int
 	// Panics of Next and, while it is called, of a store.
 	Panics uint64
 	// StoreErrors were failures of a store.
@@ -135,9 +147,10 @@ type Stats struct {
 
 // Stats returns what happened so far.
 func (m *Memo) Stats() Stats {
+	slots := m.options.Slots.Stats()
 	return Stats{
 		Hits: m.hits.Load(), Refusals: m.refusals.Load(), Misses: m.misses.Load(),
-		Busy: m.busy.Load(), Panics: m.panics.Load(), StoreErrors: m.storeErrors.Load(),
+		Busy: slots.Refused, Calls: slots.Held, Waiting: slots.Waiting, Panics: m.panics.Load(), StoreErrors: m.storeErrors.Load(),
 		Positive: m.options.Positive.Stats(), Negative: m.options.Negative.Stats(),
 	}
 }
@@ -153,13 +166,9 @@ func (m *Memo) AuthenticateToken(ctx context.Context, c core.Credential) (*core.
 	return m.await(ctx, key, c, noAge)
 }
 
-// Cached returns a cached principal. It never calls Next.
-func (m *Memo) Cached(ctx context.Context, c core.Credential) (*core.Principal, bool) {
-	p, _, ok := m.principal(ctx, m.keys.key(c))
-	if ok {
-		m.hits.Add(1)
-	}
-	return p, ok
+// Recall returns the cached result, where there is one. It never calls Next.
+func (m *Memo) Recall(ctx context.Context, c core.Credential) (p *core.Principal, err error, known bool) {
+	return m.cached(ctx, m.keys.key(c))
 }
 
 // RefreshToken calls Next unless the cached result is a moment old.
@@ -239,19 +248,17 @@ func (r *refusal) Is(target error) bool { return target == core.ErrInvalid }
 // away.
 func (m *Memo) call(ctx context.Context, key Key, c core.Credential, maxAge time.Duration) (p *core.Principal, err error) {
 	defer m.survive(&p, &err)
-	select {
-	case m.slots <- struct{}{}:
-		defer func() { <-m.slots }()
-	default:
-		m.busy.Add(1)
-		return nil, fmt.Errorf("%d authentications are under way", m.options.MaxCalls)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.options.Timeout)
+	defer cancel()
+	leave, err := m.options.Slots.Enter(ctx, m.options.Provider(c))
+	if err != nil {
+		return nil, err
 	}
+	defer leave()
 	// A call may have ended between this caller's look and now.
 	if p, since, ok := m.principal(ctx, key); ok && m.options.Now().Sub(since) < maxAge {
 		return p, nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.options.Timeout)
-	defer cancel()
 	p, err = m.options.Next.AuthenticateToken(ctx, c)
 	m.keep(ctx, key, p, err)
 	return p, err

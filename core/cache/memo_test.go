@@ -14,6 +14,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/cache"
 	"gatehouse/core/coretest"
+	"gatehouse/core/fair"
 )
 
 // next is an authenticator that counts and answers by a function.
@@ -345,8 +346,17 @@ func (b *bench) waitForMisses(n uint64) {
 	}
 }
 
+func slots(t *testing.T, n int) *fair.Slots {
+	t.Helper()
+	s, err := fair.NewSlots(fair.Options{Slots: n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func TestConcurrentCallsAreBounded(t *testing.T) {
-	b := setup(t, func(o *cache.Options) { o.MaxCalls = 3 })
+	b := setup(t, func(o *cache.Options) { o.Slots = slots(t, 3) })
 	arrived, release := b.blocked()
 	defer release()
 	var wait sync.WaitGroup
@@ -494,7 +504,6 @@ func TestBadOptions(t *testing.T) {
 		"one store":     func(o *cache.Options) { o.Negative = o.Positive },
 		"no digest":     func(o *cache.Options) { o.Digest = "" },
 		"no time":       func(o *cache.Options) { o.Timeout = -1 },
-		"no flights":    func(o *cache.Options) { o.MaxCalls = -1 },
 	} {
 		o := cache.Options{Next: &next{}, Positive: store, Negative: memory(t, 10, nil), Digest: "x"}
 		change(&o)

@@ -75,7 +75,7 @@ func TestStoreThatFailsIsAMissAndNeverAnOpening(t *testing.T) {
 		if p, err := m.AuthenticateToken(t.Context(), bearer("bad")); !errors.Is(err, core.ErrInvalid) || p != nil {
 			t.Errorf("bad: %+v, %v", p, err)
 		}
-		if p, ok := m.Cached(t.Context(), bearer("bad")); ok {
+		if p, _, known := m.Recall(t.Context(), bearer("bad")); known {
 			t.Errorf("cached: %+v", p)
 		}
 		if p, err := m.RefreshToken(t.Context(), bearer("bad")); !errors.Is(err, core.ErrInvalid) || p != nil {

@@ -44,6 +44,7 @@ func (t *Totals) retire(live map[weak.Pointer[Memo]]count) {
 	for memo, was := range t.last {
 		if _, lives := live[memo]; !lives {
 			was.Positive.Entries, was.Negative.Entries = 0, 0
+			was.Calls, was.Waiting = 0, 0
 			was.Positive.Bytes, was.Negative.Bytes = 0, 0
 			t.retired[was.name] = sum(t.retired[was.name], was.Stats)
 		}
@@ -57,6 +58,8 @@ func sum(a, b Stats) Stats {
 		Refusals: a.Refusals + b.Refusals,
 		Misses:   a.Misses + b.Misses,
 		Busy:     a.Busy + b.Busy,
+		Calls:    a.Calls + b.Calls,
+		Waiting:  a.Waiting + b.Waiting,
 		Panics:   a.Panics + b.Panics,
 
 		StoreErrors: a.StoreErrors + b.StoreErrors,

@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn"
+	"gatehouse/core/authn/attempts"
 	"gatehouse/core/cache"
 	"gatehouse/core/config/section"
 	"gatehouse/core/extract"
@@ -53,6 +54,8 @@ type Builder struct {
 	tables   shared.Values[table]
 	sections *section.Builder
 	counted  cache.Totals
+	limits   shared.Values[attempts.Limit]
+	attempts attempts.Counters
 }
 
 // NewBuilder makes a builder; a process needs one.
@@ -229,7 +232,14 @@ func (b *Builder) authenticator(c *Config) (core.Authenticator, shared.Key, erro
 		routes[i].By = p // keeps the part in use
 	}
 	router, err := authn.New(routes...)
-	return router, shared.KeyOf(keys), err
+	if err != nil {
+		return nil, shared.Key{}, err
+	}
+	limit, err := b.limit(c.FailedAttempts)
+	if err != nil {
+		return nil, shared.Key{}, err
+	}
+	return limit.Around(router), shared.KeyOf(keys), nil
 }
 
 func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {

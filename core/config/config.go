@@ -48,6 +48,8 @@ type Config struct {
 	Login *Login        `config:"login" doc:"Where browsers without a valid session are sent; leave out to refuse browsers with 401, too."`
 	Path  Path          `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
 	Cache section.Cache `config:"cache" doc:"Limits of the in-process cache."`
+
+	FailedAttempts FailedAttempts `config:"failed_attempts" doc:"Limit on failed attempts to authenticate. Requests without a credential are no attempts."`
 }
 
 // TokenHeader is a header that may hold a bearer token.

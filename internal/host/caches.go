@@ -18,6 +18,7 @@ var _ prometheus.Collector = caches{}
 var (
 	lookups   = describe("gatehouse_cache_lookups_total", "Look-ups in the caches of credentials, by result.", "result")
 	busy      = describe("gatehouse_cache_busy_total", "Credentials that could not be looked at because too many others were.")
+	calls     = describe("gatehouse_verifications", "Credentials that are being verified now, or wait for it.", "state")
 	panics    = describe("gatehouse_authenticator_panics_total", "Panics while a credential was looked at; each denied its request.")
 	entries   = describe("gatehouse_cache_entries", "Remembered credentials; store says whether valid ones or refused ones.", "store")
 	size      = describe("gatehouse_cache_bytes", "Memory of cached credentials, as far as it can be estimated.", "store")
@@ -31,7 +32,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe lists the metrics.
 func (caches) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lookups, busy, panics, failures, entries, size, evictions} {
+	for _, d := range []*prometheus.Desc{lookups, busy, calls, panics, failures, entries, size, evictions} {
 		to <- d
 	}
 }
@@ -46,11 +47,16 @@ func (c caches) Collect(to chan<- prometheus.Metric) {
 		counter(lookups, stats.Refusals, "refused")
 		counter(lookups, stats.Misses, "miss")
 		counter(busy, stats.Busy)
+		gauge := func(d *prometheus.Desc, value int, labels ...string) {
+			to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), append([]string{provider}, labels...)...)
+		}
+		gauge(calls, stats.Calls, "running")
+		gauge(calls, stats.Waiting, "waiting")
 		counter(panics, stats.Panics)
 		counter(failures, stats.StoreErrors)
 		for store, s := range map[string]cache.StoreStats{"valid": stats.Positive, "refused": stats.Negative} {
-			to <- prometheus.MustNewConstMetric(entries, prometheus.GaugeValue, float64(s.Entries), provider, store)
-			to <- prometheus.MustNewConstMetric(size, prometheus.GaugeValue, float64(s.Bytes), provider, store)
+			gauge(entries, s.Entries, store)
+			gauge(size, s.Bytes, store)
 			counter(evictions, s.Evictions, store)
 		}
 	}

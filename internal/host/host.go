@@ -48,6 +48,7 @@ func New(log *slog.Logger) *Host {
 		retry: time.Second,
 	}
 	metrics.MustRegister(caches{h.Gates})
+	metrics.MustRegister(failedAttempts{h.Gates})
 	metrics.MustRegister(tables{h.Gates})
 	return h
 }

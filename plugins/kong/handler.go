@@ -89,9 +89,11 @@ const maxHeaders = 1000
 func readRequest(k *pdk.PDK) (*core.Request, error) {
 	r := &core.Request{
 		AskID:   func() string { return pluginserver.RequestID(k) },
-		AskPeer: func() netip.Addr { return peer(k) },
-		AskTLS:  func() (*core.ClientTLS, error) { return clientTLS(k) },
-		AskBody: func(limit int) ([]byte, error) { return readBody(k, limit) },
+		AskPeer: func() netip.Addr { return address(k.Client.GetIp()) },
+		// That of the connection, unless it is one of trusted_ips.
+		AskClient: func() netip.Addr { return address(k.Client.GetForwardedIp()) },
+		AskTLS:    func() (*core.ClientTLS, error) { return clientTLS(k) },
+		AskBody:   func(limit int) ([]byte, error) { return readBody(k, limit) },
 	}
 	var err error
 	if r.Method, r.Target, err = pluginserver.RequestLine(k); err != nil {
@@ -106,10 +108,9 @@ func readRequest(k *pdk.PDK) (*core.Request, error) {
 	return r, nil
 }
 
-// peer is a further exchange, for rules that depend on the client's address.
-// An address that Kong does not know stays unknown, and such a rule then denies.
-func peer(k *pdk.PDK) netip.Addr {
-	text, err := k.Client.GetIp()
+// address is what a further exchange returned. One that Kong does not know stays
+// unknown: a rule that depends on it denies.
+func address(text string, err error) netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}

@@ -30,7 +30,9 @@ type kongSide struct {
 	// calls are the methods, with the name of a variable behind a space.
 	calls []string
 	exit  exit
-	set   map[string]any
+	// exitHeaders are those of the response.
+	exitHeaders map[string]any
+	set         map[string]any
 	// query is what the upstream gets behind the path.
 	query string
 	// added are the headers that the response to the client will have.
@@ -38,6 +40,8 @@ type kongSide struct {
 	// vars are the variables of nginx, body is what get_raw_body returns.
 	vars map[string]string
 	body *pb.RawBodyResult
+	// client is who is behind the proxies that Kong trusts.
+	client string
 	// shared is kong.ctx.shared of this request.
 	shared map[string]any
 }
@@ -82,9 +86,10 @@ func called(method string, args []byte) string {
 }
 
 const (
-	getLine = "kong.nginx.get_var request"
-	getID   = "kong.nginx.get_var kong_request_id"
-	kongsID = "934a5f4859150d4861d1f136223b7310"
+	getLine   = "kong.nginx.get_var request"
+	getID     = "kong.nginx.get_var kong_request_id"
+	getClient = "kong.client.get_forwarded_ip"
+	kongsID   = "934a5f4859150d4861d1f136223b7310"
 )
 
 func (s *kongSide) respond(call string, args []byte) []byte {
@@ -102,6 +107,8 @@ func (s *kongSide) respond(call string, args []byte) []byte {
 		s.added = append(s.added, core.Header{Name: kv.GetK(), Value: kv.GetV().GetStringValue()})
 	case "kong.client.get_ip":
 		return encodeString("10.1.2.3")
+	case getClient:
+		return encodeString(s.client)
 	case "kong.service.request.set_headers":
 		s.set = decode(args, &structpb.Struct{}).AsMap()
 	case setQuery:
@@ -111,7 +118,7 @@ func (s *kongSide) respond(call string, args []byte) []byte {
 		s.shared = map[string]any{kv.GetK(): kv.GetV().AsInterface()}
 	case "kong.response.exit":
 		args := decode(args, &pb.ExitArgs{})
-		s.exit = exit{args.GetStatus(), args.GetBody()}
+		s.exit, s.exitHeaders = exit{args.GetStatus(), args.GetBody()}, args.GetHeaders().AsMap()
 	default:
 		if name, ok := strings.CutPrefix(call, "kong.nginx.get_var "); ok {
 			return encodeString(s.vars[name])

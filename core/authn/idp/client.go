@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"os"
 	"time"
+
+	"gatehouse/core/fair"
 )
 
 // Options of a Client. The zero value is safe and usable.
@@ -20,7 +22,8 @@ type Options struct {
 	// and reading the response to its end. Default 3 s.
 	Timeout time.Duration
 	// MaxConcurrent is how many calls may be under way at once. A call beyond
-	// it waits, within its timeout. Default 64.
+	// it waits, within its timeout. Callers (core/fair) and the hosts that are called
+	// have a fair share of them. Default 64.
 	MaxConcurrent int
 	// CAFile holds the certificates, as PEM, that sign the provider's own, in
 	// place of the system's. Empty for the system's.
@@ -54,6 +57,8 @@ func (o Options) withDefaults() Options {
 const (
 	maxResponseHeader = 64 << 10
 	idleTimeout       = 90 * time.Second
+	// minWaiting is how many calls may wait for others to end, at least.
+	minWaiting = 1024
 )
 
 // Client calls identity providers. It is safe for concurrent use; share one
@@ -61,7 +66,7 @@ const (
 type Client struct {
 	http    *http.Client
 	timeout time.Duration
-	slots   chan struct{}
+	slots   *fair.Slots
 	observe func(took time.Duration, err error)
 	now     func() time.Time
 	pauses  pauses
@@ -77,6 +82,10 @@ func New(o Options) (*Client, error) {
 		return nil, fmt.Errorf("%d concurrent calls is negative", o.MaxConcurrent)
 	}
 	trust, err := o.tls()
+	if err != nil {
+		return nil, err
+	}
+	slots, err := fair.NewSlots(fair.Options{Slots: o.MaxConcurrent, PerClient: fair.Share(o.MaxConcurrent, 3, 4), Waiting: max(minWaiting, o.MaxConcurrent)})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +106,7 @@ func New(o Options) (*Client, error) {
 	return &Client{
 		http:    &http.Client{Transport: transport, CheckRedirect: stay},
 		timeout: o.Timeout,
-		slots:   make(chan struct{}, o.MaxConcurrent),
+		slots:   slots,
 		observe: o.Observe,
 		now:     o.Now,
 	}, nil
@@ -165,15 +174,14 @@ func (c *Client) Do(req *http.Request, limit int64) (*Response, error) {
 }
 
 func (c *Client) do(req *http.Request, limit int64) (*Response, error) {
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-req.Context().Done():
-		return nil, fmt.Errorf("%d calls to the identity provider are under way: %w", cap(c.slots), req.Context().Err())
-	}
-	if err := req.Context().Err(); err != nil { // select picks at random
+	if err := req.Context().Err(); err != nil {
 		return nil, err
 	}
+	leave, err := c.slots.Enter(req.Context(), req.URL.Host)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	if err := c.pauses.check(req.URL.Host, c.now()); err != nil {
 		return nil, err
 	}

@@ -85,6 +85,15 @@ func parsed(c core.Credential) (t *token, isJWT bool) {
 	return parse(c.Value)
 }
 
+// IssuerOf is the issuer that a token names; empty: none.
+func IssuerOf(c core.Credential) string {
+	t, isJWT := parsed(c)
+	if !isJWT {
+		return ""
+	}
+	return t.issuer()
+}
+
 // Candidate reports whether a credential begins as every JWT does, with the
 // base64url of an object's first bytes.
 func Candidate(c core.Credential) bool { return strings.HasPrefix(c.Value, "ey") }

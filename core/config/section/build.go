@@ -11,6 +11,7 @@ import (
 	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/cache"
+	"gatehouse/core/fair"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
 )
@@ -38,13 +39,18 @@ func NewBuilder(o Options) *Builder { return &Builder{options: o} }
 // Parts are those in use.
 func (b *Builder) Parts() iter.Seq[*Part] { return b.parts.All() }
 
-// memo puts a cache in front of an authenticator.
-func (b *Builder) memo(next core.TokenAuthenticator, k shared.Key, limits Cache, ttl, negative setting.Seconds, o Outbound) (*cache.Memo, error) {
+// memo puts a cache in front of an authenticator. Where several providers are asked,
+// providerOf names the one for a credential; else it is nil.
+func (b *Builder) memo(next core.TokenAuthenticator, k shared.Key, limits Cache, ttl, negative setting.Seconds, o Outbound, providerOf func(core.Credential) string) (*cache.Memo, error) {
 	good, err := cache.NewMemory(cache.Limits{Entries: limits.MaxEntries, Bytes: limits.MaxBytes}, b.options.Now)
 	if err != nil {
 		return nil, err
 	}
 	bad, err := cache.NewMemory(cache.Limits{Entries: limits.MaxEntries, Bytes: limits.MaxBytes}, b.options.Now)
+	if err != nil {
+		return nil, err
+	}
+	slots, err := slotsFor(max(minCalls, 2*o.MaxConcurrent), providerOf != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -56,9 +62,20 @@ func (b *Builder) memo(next core.TokenAuthenticator, k shared.Key, limits Cache,
 		TTL:         exactly(ttl),
 		NegativeTTL: exactly(negative),
 		Timeout:     callsPerToken * o.Timeout.Duration(),
-		MaxCalls:    max(minCalls, 2*o.MaxConcurrent),
+		Slots:       slots,
+		Provider:    providerOf,
 		Now:         b.options.Now,
 	})
+}
+
+// slotsFor are the slots in which credentials are looked at. One client leaves a
+// quarter to others, and one of several providers, which may be slow, half of them.
+func slotsFor(calls int, several bool) (*fair.Slots, error) {
+	o := fair.Options{Slots: calls, PerClient: fair.Share(calls, 3, 4), Waiting: calls}
+	if several {
+		o.PerProvider = fair.Share(calls, 1, 2)
+	}
+	return fair.NewSlots(o)
 }
 
 const (

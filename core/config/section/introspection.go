@@ -90,7 +90,7 @@ func (i *Introspection) Build(b *Builder, limits Cache) (*Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		memo, err := b.memo(next, k, limits, i.CacheTTL, i.NegativeCacheTTL, i.Outbound)
+		memo, err := b.memo(next, k, limits, i.CacheTTL, i.NegativeCacheTTL, i.Outbound, nil)
 		if err != nil {
 			return nil, err
 		}

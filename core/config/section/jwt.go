@@ -104,13 +104,21 @@ func (j *JWT) Build(b *Builder, limits Cache) (*Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		memo, err := b.memo(next, k, limits, j.CacheTTL, j.NegativeCacheTTL, j.Outbound)
+		memo, err := b.memo(next, k, limits, j.CacheTTL, j.NegativeCacheTTL, j.Outbound, j.providerOf())
 		if err != nil {
 			return nil, err
 		}
 		next.Waiting() // has the keys fetched before the first token comes
 		return &Part{Memo: memo, Kind: j.Kind(), Key: k, Order: jwtsNext, Waiting: next.Waiting, Route: j.route(next)}, nil
 	})
+}
+
+// providerOf names the issuer of a token, where there are several.
+func (j *JWT) providerOf() func(core.Credential) string {
+	if len(j.Issuers) == 1 && len(j.Issuers[0].Tenants) == 0 {
+		return nil
+	}
+	return jwt.IssuerOf
 }
 
 // maxNamed is how many issuers an error names.

@@ -63,7 +63,7 @@ func (s *Session) Build(b *Builder, limits Cache) (*Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		memo, err := b.memo(next, k, limits, s.CacheTTL, s.NegativeCacheTTL, s.Outbound)
+		memo, err := b.memo(next, k, limits, s.CacheTTL, s.NegativeCacheTTL, s.Outbound, nil)
 		if err != nil {
 			return nil, err
 		}

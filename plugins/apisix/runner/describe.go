@@ -19,6 +19,7 @@ func (r *request) Describe() *core.Request {
 		HeaderCut: r.HeaderCut(),
 		AskID:     r.RequestID,
 		AskPeer:   r.peer,
+		Client:    r.client(),
 		AskTLS:    r.clientTLS,
 	}
 	for i, line := range lines {
@@ -42,6 +43,13 @@ func (r *request) peer() netip.Addr {
 	}
 	addr, _ := netip.ParseAddr(string(text)) // zero if it is none
 	return addr
+}
+
+// client is the address that nginx, or APISIX's plugin real-ip, has found for the
+// client. It comes with the request.
+func (r *request) client() netip.Addr {
+	address, _ := netip.AddrFromSlice([]byte(r.msg.srcIP)) // zero if it is none, as behind a unix socket
+	return address
 }
 
 // clientTLS requests the variables of nginx. APISIX verifies certificates where the

@@ -1,0 +1,267 @@
+package attempts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/authn"
+	"gatehouse/core/fair"
+	"gatehouse/core/keyedhash"
+)
+
+// Options of a Limit.
+type Options struct {
+	// Rate is that of the stores, for what is said of it.
+	Rate Rate
+	// Clients and Credentials count failed attempts. They are apart so that many of
+	// one kind do not push out the other. nil: there is no limit.
+	Clients, Credentials Store
+	// Secret is what keys are derived with; nodes that share a store share it.
+	// Empty: random, for this process alone.
+	Secret []byte
+	// Counters count; nil: nowhere.
+	Counters *Counters
+	// Log gets a line when a client reaches the limit, once in a window; nil: none.
+	Log *slog.Logger
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// Counters are for metrics. They only grow.
+type Counters struct {
+	// Failed attempts. Limited requests were refused for them, because of the
+	// client or because of the credential. Unknown are attempts of clients whose
+	// address the host does not know. StoreErrors limited nobody.
+	Failed, LimitedClients, LimitedCredentials, Unknown, StoreErrors atomic.Uint64
+}
+
+// Stats are for metrics.
+type Stats struct {
+	Failed, LimitedClients, LimitedCredentials, Unknown, StoreErrors uint64
+	// Clients and Credentials that have failed of late.
+	Clients, Credentials int
+}
+
+// Stats returns what was counted so far.
+func (c *Counters) Stats() Stats {
+	return Stats{
+		Failed: c.Failed.Load(), LimitedClients: c.LimitedClients.Load(), LimitedCredentials: c.LimitedCredentials.Load(),
+		Unknown: c.Unknown.Load(), StoreErrors: c.StoreErrors.Load(),
+	}
+}
+
+// Failing returns how many clients and credentials have failed of late, where the
+// stores can tell.
+func (l *Limit) Failing() (clients, credentials int) {
+	if m, ok := l.options.Clients.(*Memory); ok {
+		clients = m.Stats().Keys
+	}
+	if m, ok := l.options.Credentials.(*Memory); ok {
+		credentials = m.Stats().Keys
+	}
+	return clients, credentials
+}
+
+// Limit is a limit on failed attempts that several gates share.
+type Limit struct {
+	options  Options
+	hash     *keyedhash.Hash
+	verified *recent
+	said     struct{ limited, unknown atomic.Int64 } // when, in nanoseconds
+}
+
+const (
+	// maxVerified and keepVerified bound the credentials that are known to have been
+	// good, in number and in time.
+	maxVerified  = 1 << 15
+	keepVerified = 30 * time.Minute
+	// perGood is how many failed attempts a client gets back with each new credential
+	// that is good: an address from which many of these come is that of many clients.
+	perGood = 10
+)
+
+// New makes a limit.
+func New(o Options) *Limit {
+	if o.Counters == nil {
+		o.Counters = &Counters{}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Limit{options: o, hash: keyedhash.New(o.Secret), verified: newRecent(maxVerified, keepVerified)}
+}
+
+// Around returns the authenticator with the limit.
+func (l *Limit) Around(next *authn.Router) *Authenticator {
+	return &Authenticator{limit: l, next: next}
+}
+
+// Authenticator is an authenticator of which failed attempts are limited. It tells
+// the slots (core/fair) on whose behalf something is called.
+type Authenticator struct {
+	limit *Limit
+	next  *authn.Router
+}
+
+var (
+	_ core.Refresher   = (*Authenticator)(nil)
+	_ core.OthersJudge = (*Authenticator)(nil)
+)
+
+// JudgesOthers makes it a core.OthersJudge.
+func (*Authenticator) JudgesOthers() {}
+
+// Authenticate returns what is remembered as good at once. For all else it asks who
+// the client is, which may cost the host a call to its gateway.
+func (a *Authenticator) Authenticate(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
+	p, err, known := a.next.Recall(ctx, &c)
+	if known && err == nil {
+		return core.Authentication{Principal: p}, nil
+	}
+	t := a.limit.try(ctx, call, c)
+	if t.refusal != nil {
+		return core.Authentication{}, t.refusal
+	}
+	if known {
+		t.settle(ctx, err)
+		return core.Authentication{}, err
+	}
+	result, err := a.next.Verify(fair.WithCaller(ctx, fair.Caller{Peer: t.peer, Goes: t.goes}), call, c)
+	t.settle(ctx, err)
+	return result, err
+}
+
+// Refresh is for a credential that is good and of which more is wanted: it is not
+// limited.
+func (a *Authenticator) Refresh(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
+	caller := fair.Caller{Peer: fair.PeerOf(call.ClientAddr())}
+	return a.next.Refresh(fair.WithCaller(ctx, caller), call, c)
+}
+
+// try is one attempt with a credential that is not remembered as good.
+type try struct {
+	limit              *Limit
+	peer               fair.Peer
+	client, credential Key
+	// verified says that the credential was good a while ago. It may go on: it is
+	// no guess.
+	verified bool
+	refusal  error
+}
+
+// try begins an attempt. It asks for the client only where the credential does not
+// decide.
+func (l *Limit) try(ctx context.Context, call *core.Call, c core.Credential) *try {
+	t := &try{limit: l}
+	parts := slices.Concat([]string{"credential", string(c.Place), c.Value}, c.Others[:])
+	t.credential = l.hash.Sum(parts...)
+	t.verified = l.verified.has(t.credential, l.options.Now())
+	if t.refusal = t.ofCredential(ctx); t.refusal != nil {
+		return t
+	}
+	t.peer = fair.PeerOf(call.ClientAddr())
+	if !t.peer.Known() && l.options.Clients != nil {
+		l.options.Counters.Unknown.Add(1)
+		l.say(&l.said.unknown, "the address of the client is not known: failed attempts are limited for each credential alone, not for each client")
+	}
+	t.client = l.hash.Sum("client", t.peer.String())
+	t.refusal = t.ofClient(ctx)
+	return t
+}
+
+// goes is asked when the attempt has waited: others of the client may have failed
+// meanwhile.
+func (t *try) goes(ctx context.Context) error {
+	if err := t.ofCredential(ctx); err != nil {
+		return err
+	}
+	return t.ofClient(ctx)
+}
+
+func (t *try) ofCredential(ctx context.Context) error {
+	if t.verified {
+		return nil
+	}
+	wait := t.limit.count(ctx, t.limit.options.Credentials, t.credential, 0)
+	return t.limit.tooMany(wait, &t.limit.options.Counters.LimitedCredentials, "this credential has")
+}
+
+func (t *try) ofClient(ctx context.Context) error {
+	if t.verified || !t.peer.Known() {
+		return nil
+	}
+	wait := t.limit.count(ctx, t.limit.options.Clients, t.client, 0)
+	return t.limit.tooMany(wait, &t.limit.options.Counters.LimitedClients, "clients with the address "+t.peer.String()+" have")
+}
+
+func (l *Limit) tooMany(wait time.Duration, counter *atomic.Uint64, who string) error {
+	if wait <= 0 {
+		return nil
+	}
+	counter.Add(1)
+	err := fmt.Errorf("%w: %s failed %d times within %s (failed_attempts)", core.ErrTooMany, who, l.options.Rate.Count, l.options.Rate.Window)
+	return &core.Later{Err: err, Wait: wait}
+}
+
+// settle counts how the attempt ended. What could not be found out is no failure,
+// nor is a good credential of which more is wanted.
+func (t *try) settle(ctx context.Context, err error) {
+	l := t.limit
+	var stepUp *core.StepUp
+	switch {
+	case err == nil || errors.As(err, &stepUp):
+		l.verified.add(t.credential, l.options.Now())
+		t.countClient(ctx, -perGood)
+	case errors.Is(err, core.ErrInvalid) && !errors.Is(err, core.ErrUnsettled):
+		l.options.Counters.Failed.Add(1)
+		l.verified.remove(t.credential)
+		l.count(ctx, l.options.Credentials, t.credential, 1)
+		if wait := t.countClient(ctx, 1); wait > 0 {
+			l.say(&l.said.limited, "failed attempts reach the limit: requests from this address get 429 unless their credential is known to be good. If many clients come from it, have the gateway tell them apart (trusted proxies), or raise failed_attempts.count",
+				"address", t.peer.String(), "count", l.options.Rate.Count, "time_window", l.options.Rate.Window.String())
+		}
+	}
+}
+
+func (t *try) countClient(ctx context.Context, n int) time.Duration {
+	if !t.peer.Known() {
+		return 0
+	}
+	return t.limit.count(ctx, t.limit.options.Clients, t.client, n)
+}
+
+// count takes a store that fails for one that knows nothing.
+func (l *Limit) count(ctx context.Context, s Store, k Key, n int) (wait time.Duration) {
+	if s == nil {
+		return 0
+	}
+	defer func() {
+		if recover() != nil {
+			l.options.Counters.StoreErrors.Add(1)
+			wait = 0
+		}
+	}()
+	wait, err := s.Count(ctx, k, n)
+	if err != nil {
+		l.options.Counters.StoreErrors.Add(1)
+		return 0
+	}
+	return wait
+}
+
+// say logs a line, once in a window.
+func (l *Limit) say(last *atomic.Int64, line string, args ...any) {
+	now, before := l.options.Now().UnixNano(), last.Load()
+	if (before == 0 || now-before >= int64(max(l.options.Rate.Window, time.Minute))) && last.CompareAndSwap(before, now) {
+		l.options.Log.Warn(line, args...)
+	}
+}
