@@ -99,8 +99,10 @@ func (p differencePrinter) print(d *diff.Difference) {
 		diff.LetsIn:    p.Warn("lets in"),
 		diff.MayDiffer: p.Warn("may differ"),
 		diff.ShutsOut:  p.Name("shuts out"),
+		diff.Names:     p.Name("names the caller to the upstream from now on"),
+		diff.Unnames:   p.Warn("names the caller to the upstream no longer"),
 	}
-	for _, direction := range []diff.Direction{diff.LetsIn, diff.MayDiffer, diff.ShutsOut} {
+	for _, direction := range []diff.Direction{diff.LetsIn, diff.MayDiffer, diff.ShutsOut, diff.Names, diff.Unnames} {
 		groups := groupChanges(d.Changes, direction)
 		if len(groups) > 0 {
 			p.Printf("%s\n", title[direction])
@@ -108,6 +110,9 @@ func (p differencePrinter) print(d *diff.Difference) {
 		for _, g := range groups {
 			p.group(g)
 		}
+	}
+	if d.Invalid != [2]string{} {
+		p.Printf("%s\n      %s  %s\n      %s  %s\n", p.Name("invalid_credential"), p.Dim("was"), d.Invalid[0], p.Dim("is "), d.Invalid[1])
 	}
 	if len(d.Undecided) > 0 {
 		p.Printf("%s\n", p.Warn("too large to decide"))
@@ -223,6 +228,8 @@ type diffJSON struct {
 	Widening  bool                  `json:"widening"`
 	Changes   []changeJSON          `json:"changes"`
 	Undecided []tables.ActivityJSON `json:"undecided"`
+	// Invalid are invalid_credential in the old table and in the new one.
+	Invalid []string `json:"invalid_credential,omitempty"`
 }
 
 type changeJSON struct {
@@ -246,6 +253,9 @@ type whoJSON struct {
 
 func diffForJSON(d *diff.Difference) diffJSON {
 	out := diffJSON{Equal: d.Empty(), Widening: d.Widening(), Changes: []changeJSON{}, Undecided: tables.ActivitiesForJSON(d.Undecided)}
+	if d.Invalid != [2]string{} {
+		out.Invalid = d.Invalid[:]
+	}
 	for i := range d.Changes {
 		c := &d.Changes[i]
 		out.Changes = append(out.Changes, changeJSON{

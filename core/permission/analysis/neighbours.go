@@ -119,12 +119,14 @@ func Outranks(a, b *Area) bool {
 		return b.Guard == nil && !b.AsStrict(&a.Guard.OwnedActivity)
 	case b.Guard != nil:
 		return false
-	case b.Override && b.Section == permission.InPublic:
-		return false
-	case a.Override && a.Section == permission.InPublic:
-		return true
-	case b.Override:
-		return false
 	}
-	return a.Section > b.Section
+	for _, open := range []permission.Section{permission.InPublic, permission.InOptional} {
+		switch {
+		case b.Override && b.Section == open:
+			return false
+		case a.Override && a.Section == open:
+			return true
+		}
+	}
+	return a.Section > b.Section && !b.Override
 }

@@ -33,6 +33,14 @@ func (r *Requirements) Empty() bool {
 	return len(r.AllScopes)+len(r.AnyScope)+len(r.Credentials) == 0 && r.AAL == "" && r.MaxAge == 0 && r.When == ""
 }
 
+// AsksOfCaller reports whether something is required, conditions aside, that a caller
+// without a credential does not have.
+func (r *Requirements) AsksOfCaller() bool {
+	rest := *r
+	rest.When = ""
+	return !rest.Empty()
+}
+
 // AssuranceLevels are the values of Requirements.AAL, the least first.
 var AssuranceLevels = []string{"aal1", "aal2", "aal3"}
 

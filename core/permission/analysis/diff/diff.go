@@ -30,6 +30,11 @@ const (
 	LetsIn    Direction = "lets_in"
 	ShutsOut  Direction = "shuts_out"
 	MayDiffer Direction = "may_differ"
+	// Names and Unnames are about calls that anybody may make before and after: who
+	// has a credential is named to the upstream from now on, or no longer. Where it is
+	// named, a credential that does not hold may be refused.
+	Names   Direction = "names"
+	Unnames Direction = "unnames"
 )
 
 // WhoKind is a kind of caller.
@@ -85,15 +90,21 @@ type Difference struct {
 	Changes []Change
 	// Undecided are activities whose regex is too large to compare.
 	Undecided []permission.OwnedActivity
+	// Invalid are what the tables do with a credential that does not hold, where a
+	// caller without one may make the call; empty where that has not changed or there
+	// is no such call.
+	Invalid [2]string
 }
 
 // Widening reports whether the change lets anybody in, or may do so.
 func (d *Difference) Widening() bool {
-	return len(d.Undecided) > 0 || slices.ContainsFunc(d.Changes, func(c Change) bool { return c.Direction != ShutsOut })
+	return len(d.Undecided) > 0 || slices.ContainsFunc(d.Changes, func(c Change) bool { return c.Direction == LetsIn || c.Direction == MayDiffer })
 }
 
 // Empty reports whether both tables mean the same.
-func (d *Difference) Empty() bool { return len(d.Changes)+len(d.Undecided) == 0 }
+func (d *Difference) Empty() bool {
+	return len(d.Changes)+len(d.Undecided) == 0 && d.Invalid == [2]string{}
+}
 
 // Diff compares what two tables mean, whatever way they are written in.
 func Diff(older, newer Version) (*Difference, error) {
@@ -123,12 +134,32 @@ func Diff(older, newer Version) (*Difference, error) {
 		}
 	}
 	slices.SortStableFunc(d.result.Changes, inReadingOrder)
+	d.result.Invalid = invalid(older, newer)
 	return d.result, nil
+}
+
+// invalid compares what becomes of a credential that does not hold.
+func invalid(older, newer Version) [2]string {
+	var stated [2]string
+	open := false
+	for i, v := range []Version{older, newer} {
+		stated[i] = permission.InvalidCredentials[0]
+		for _, f := range v.Files {
+			open = open || len(f.Optional) > 0 || f.Anonymous != nil && len(f.Anonymous.Grants) > 0
+			if f.Anonymous != nil && f.Anonymous.InvalidCredential != "" {
+				stated[i] = f.Anonymous.InvalidCredential
+			}
+		}
+	}
+	if stated[0] == stated[1] || !open {
+		return [2]string{}
+	}
+	return stated
 }
 
 func inReadingOrder(a, b Change) int {
 	kinds := []WhoKind{Anybody, Credential, ByRole, ByScope, ByPermission}
-	directions := []Direction{LetsIn, MayDiffer, ShutsOut}
+	directions := []Direction{LetsIn, MayDiffer, ShutsOut, Names, Unnames}
 	return cmp.Or(
 		cmp.Compare(slices.Index(directions, a.Direction), slices.Index(directions, b.Direction)),
 		cmp.Compare(slices.Index(kinds, a.Who.Kind), slices.Index(kinds, b.Who.Kind)),
@@ -145,7 +176,7 @@ type person struct {
 }
 
 func everyone(older, newer *permission.Table) []person {
-	people := []person{{who: Who{Kind: Anybody}}, {who: Who{Kind: Credential}}}
+	var people []person
 	oldP, oldR, oldS := older.Names()
 	newP, newR, newS := newer.Names()
 	add := func(kind WhoKind, names []string, principal func(name string) *core.Principal) {
@@ -162,6 +193,9 @@ func everyone(older, newer *permission.Table) []person {
 			people = append(people, p)
 		}
 	}
+	none := func(string) *core.Principal { return &core.Principal{} }
+	add(Anybody, []string{""}, none)
+	add(Credential, []string{""}, none)
 	add(ByRole, append(oldR, newR...), func(n string) *core.Principal { return &core.Principal{Roles: []string{n}} })
 	add(ByScope, append(oldS, newS...), func(n string) *core.Principal { return &core.Principal{Scopes: []string{n}} })
 	add(ByPermission, append(oldP, newP...), func(n string) *core.Principal { return &core.Principal{Permissions: []string{n}} })
@@ -361,7 +395,7 @@ func (d *differ) compareOn(s side, g ground, near []side) error {
 func decisive(covering []*analysis.Area) []*analysis.Area {
 	deciding := analysis.Deciding(covering)
 	for i, a := range deciding {
-		if a.Override && a.Section == permission.InPublic {
+		if a.Override && a.Section <= permission.InOptional {
 			return deciding[i : i+1]
 		}
 	}
@@ -371,6 +405,7 @@ func decisive(covering []*analysis.Area) []*analysis.Area {
 // compare notes for whom a call is decided otherwise. A change that somebody
 // shares with everybody who has less is noted there only.
 func (d *differ) compare(call analysis.Call, methods []string, older, newer []*analysis.Area) {
+	d.compareNames(call, methods, older, newer)
 	var seen []string
 	opened := false
 	for _, p := range d.concerned(older, newer) {
@@ -390,6 +425,26 @@ func (d *differ) compare(call analysis.Call, methods []string, older, newer []*a
 		}
 		opened = opened || p.who.Name == "" && len(directions) > 0 && len(is) == 1 && require.Weaker(is[0], free) == require.Yes
 	}
+}
+
+// compareNames notes where a caller with a credential is named in one table only,
+// and anybody may make the call in both.
+func (d *differ) compareNames(call analysis.Call, methods []string, older, newer []*analysis.Area) {
+	anybody, named := &d.people[0], &d.people[1]
+	was, is := looksForCredential(older), looksForCredential(newer)
+	if was == is || len(anybody.may(older, 0)) == 0 || len(anybody.may(newer, 1)) == 0 {
+		return
+	}
+	direction := Unnames
+	if is {
+		direction = Names
+	}
+	d.note(Change{Who: named.who, Direction: direction, Witness: call, Methods: methods, Old: named.deciders(older, 0), New: named.deciders(newer, 1)})
+}
+
+// looksForCredential reports whether the caller of a call is looked for.
+func looksForCredential(deciding []*analysis.Area) bool {
+	return !slices.ContainsFunc(deciding, func(a *analysis.Area) bool { return a.Section == permission.InPublic })
 }
 
 // free is the demand that everybody meets.
@@ -419,8 +474,11 @@ func (d *differ) concerned(lists ...[]*analysis.Area) []*person {
 func (p *person) may(deciding []*analysis.Area, version int) []require.Demand {
 	var open []require.Demand
 	for _, a := range deciding {
-		if a.Section == permission.InPublic {
+		if a.Section == permission.InPublic || a.Section == permission.InOptional {
 			return []require.Demand{free}
+		}
+		if p.who.Kind == Anybody && a.Require.AsksOfCaller() {
+			continue
 		}
 		if p.granted(a, version) {
 			open = append(open, a.Demand())
@@ -431,7 +489,7 @@ func (p *person) may(deciding []*analysis.Area, version int) []require.Demand {
 
 func (p *person) granted(a *analysis.Area, version int) bool {
 	switch a.Section {
-	case permission.InPublic:
+	case permission.InPublic, permission.InOptional:
 		return true
 	case permission.InAuthenticated:
 		return p.who.Kind != Anybody
