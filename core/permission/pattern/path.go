@@ -32,6 +32,9 @@ func ParsePath(text string) (*Path, error) {
 	if err := checkText(text); err != nil {
 		return nil, err
 	}
+	if err := checkForeign(text); err != nil {
+		return nil, err
+	}
 	// The text is parsed by itself, never between anchors: "a)|(b" would
 	// close the group around it and leave both ends open.
 	tree, err := syntax.Parse(text, syntax.Perl)
@@ -112,19 +115,11 @@ func checkTree(text string, tree *syntax.Regexp) error {
 	if repeatsSlash(tree) {
 		return fmt.Errorf("%s repeats a slash, which a canonical path never does; a regex is no glob: write /[^/]+ for one segment and /.* for any number of them", report.Quote(text))
 	}
-	if name := placeholder.FindStringSubmatch(text); name != nil {
-		return fmt.Errorf("%s holds %s, which is no placeholder in a regex; write (?P<%s>[^/]+), or [%s]%s for the text itself",
-			report.Quote(text), report.Quote(name[1]+name[2]+name[3]), name[2], name[1], name[2]+name[3])
-	}
 	if size := programSize(tree); size > maxProgram {
 		return fmt.Errorf("%s is too large once its repetitions are written out (%d steps, %d are allowed); use smaller numbers", report.Quote(text), size, maxProgram)
 	}
 	return nil
 }
-
-// placeholder finds the templates of other routers, {id} and :id, where they
-// stand for a whole segment.
-var placeholder = regexp.MustCompile(`(?:^|/)([{:])([A-Za-z_][A-Za-z0-9_]*)(}?)(?:/|$)`)
 
 // firstLiteral returns the character that every match begins with, where a
 // literal says so.
