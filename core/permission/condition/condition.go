@@ -102,7 +102,7 @@ func Compile(text string, path *pattern.Path) (*Condition, []Problem) {
 	}
 	checked, issues := env.Compile(text)
 	if issues.Err() != nil {
-		return nil, celProblems(issues)
+		return nil, celProblems(issues, text)
 	}
 	r := &reader{ast: checked.NativeRep(), groups: path.Groups, reads: map[string][]string{}}
 	r.visit(checked.NativeRep().Expr())
@@ -141,17 +141,6 @@ func (c *Condition) Path() *pattern.Path { return c.path }
 // ReadsPath reports whether the condition reads named groups of the path, so
 // that its meaning depends on the path regex too.
 func (c *Condition) ReadsPath() bool { return c.reads[pathVar] != nil }
-
-func celProblems(issues *cel.Issues) []Problem {
-	var problems []Problem
-	for _, e := range issues.Errors() {
-		message, _, _ := strings.Cut(e.Message, "\n")
-		message, _, _ = strings.Cut(message, " expecting {") // a list of every token there is
-		message = strings.TrimSuffix(message, " (in container '')")
-		problems = append(problems, Problem{e.Location.Line() - 1, e.Location.Column(), "not a valid condition: " + message})
-	}
-	return problems
-}
 
 // reader walks an expression, notes the names it reads and refuses what
 // cannot be known before a request arrives.
@@ -286,6 +275,7 @@ func (r *reader) call(e ast.Expr, c ast.CallExpr) {
 		r.visit(c.Target())
 	}
 	r.visitAll(c.Args())
+	r.shape(e, c)
 	if c.FunctionName() == "matches" {
 		r.matches(e, c.Args()[len(c.Args())-1])
 	}

@@ -6,6 +6,7 @@ package strictyaml
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"regexp"
@@ -312,14 +313,35 @@ func (r *Reader) Boolean(n *yaml.Node, what string) (on, ok bool) {
 	return false, false
 }
 
-// OneOf returns a text that is one of some words, or "".
+// OneOf returns a text that is one of some words, or "". The one error names them.
 func (r *Reader) OneOf(n *yaml.Node, what string, words []string) string {
-	word, ok := r.Text(n, what)
-	if ok && !slices.Contains(words, word) {
-		r.Refuse(n, "%s: %s is not known%s; use one of %s", what, report.Quote(word), report.DidYouMean(word, words), strings.Join(words, ", "))
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		r.Refuse(n, "%s is %s; use one of %s", what, KindOf(n), strings.Join(words, ", "))
 		return ""
 	}
-	return word
+	if !slices.Contains(words, n.Value) {
+		hint := report.DidYouMean(n.Value, words)
+		if hint == "" {
+			hint = endingWith(n.Value, words)
+		}
+		r.Refuse(n, "%s: %s is not known%s; use one of %s", what, report.Quote(n.Value), hint, strings.Join(words, ", "))
+		return ""
+	}
+	return n.Value
+}
+
+// endingWith suggests the one word of which a text is the end: aal2 for 2.
+func endingWith(text string, words []string) string {
+	var ending []string
+	for _, word := range words {
+		if text != "" && strings.HasSuffix(word, text) {
+			ending = append(ending, word)
+		}
+	}
+	if len(ending) != 1 {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", ending[0])
 }
 
 // Duration returns an age of whole seconds, or 0.
