@@ -34,10 +34,11 @@ const spareHeap = 16 << 20
 func main() {
 	heap := make([]byte, spareHeap)
 	log := logqueue.New(os.Stderr)
-	h := host.New(log.Logger(slog.LevelInfo))
+	errors := pluginserver.NewErrorLog()
+	h := host.New(slog.New(slog.NewMultiHandler(log.Logger(slog.LevelInfo).Handler(), errors.Handler())))
 	h.CountDropped(log)
 	p := plugin(h.Gates)
-	p.Log = h.Gates.Log()
+	p.Log, p.Errors = h.Gates.Log(), errors
 	var admin *string
 	p.Flags = func(f *flag.FlagSet) { admin = host.AdminFlag(f) }
 	p.Start = func() {

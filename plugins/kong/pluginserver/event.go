@@ -60,6 +60,7 @@ func (e *event) run(ctx context.Context, h Handler) (pass bool) {
 	e.hangup.cancel = cancel
 	defer e.finish()
 	k := pdk.Init(e)
+	_ = e.conn.server.plugin.Errors.tell(k) // a call that fails denies the request below
 	panicked := e.handle(eventContext{ctx, e}, h, k)
 	if cause := e.unsettled(panicked, ctx.Err()); cause != nil {
 		e.discard()

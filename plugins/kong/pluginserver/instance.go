@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"runtime/debug"
@@ -65,10 +66,26 @@ func (t *instances) remove(id int32) {
 func (s *pluginServer) build(name string, config []byte) Handler {
 	h, err := s.construct(name, config)
 	if err != nil {
-		s.log.Error("a plugin instance could not be built and denies every request", "plugin", name, "error", err)
+		s.log.With(attachment(config)...).Error("a plugin instance could not be built and denies every request", "plugin", name, "error", err)
 		return refusing{s, err}
 	}
 	return h
+}
+
+// attachment says which of Kong's plugin configurations one is.
+func attachment(config []byte) (attrs []any) {
+	var ids struct {
+		Plugin  string `json:"__plugin_id"`
+		Route   string `json:"route_id"`
+		Service string `json:"service_id"`
+	}
+	_ = json.Unmarshal(config, &ids) // what is not there, or of another type, stays empty
+	for _, id := range []slog.Attr{slog.String("plugin_id", ids.Plugin), slog.String("route_id", ids.Route), slog.String("service_id", ids.Service)} {
+		if id.Value.String() != "" {
+			attrs = append(attrs, id)
+		}
+	}
+	return attrs
 }
 
 func (s *pluginServer) construct(name string, config []byte) (h Handler, err error) {

@@ -39,6 +39,8 @@ type Plugin struct {
 	Recorder core.Recorder
 	// Log gets lines about what the server does; nil: text on the standard error.
 	Log *slog.Logger
+	// Errors are to be in Kong's own log; nil: they are in Log alone.
+	Errors *ErrorLog
 	// Flags adds the program's own to its command line; nil: none.
 	Flags func(*flag.FlagSet)
 	// Start is called before the plugin is served, and not for -dump and
