@@ -57,7 +57,7 @@ func (r *Report) Failed() bool {
 func Files(files []File, o Options) *Report {
 	c := &checker{Checker: gate.New(finding.NewCollector(o.Allow), o.Roots), kinds: map[string]Kind{}, kongGates: map[*yaml.Node]string{}}
 	if len(files) > 0 {
-		c.kongVersion(o.KongVersion, document.Place{File: files[0].Name, Line: 1, Column: 1})
+		c.kongVersion(o.KongVersion, false, document.Place{File: files[0].Name, Line: 1, Column: 1})
 	}
 	for _, f := range files {
 		c.Read(f.Name, string(f.Content))

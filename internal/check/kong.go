@@ -269,7 +269,8 @@ func (c *checker) isSwitch(p document.Pair, then string) {
 	}
 }
 
-var kongTag = regexp.MustCompile(`^(?:.*/)?kong(?:-gateway)?:v?([0-9]+)\.([0-9]+)`)
+// kongTag finds the number of numbers, too: versions of Kong Enterprise have four.
+var kongTag = regexp.MustCompile(`^(?:.*/)?kong(-gateway)?:v?([0-9]+(?:\.[0-9]+)+)`)
 
 // images looks for the version of Kong wherever an image is named.
 func (c *checker) images(n document.Node) {
@@ -280,7 +281,7 @@ func (c *checker) images(n document.Node) {
 				text = repository + ":" + p.Value.Get("tag").Text()
 			}
 			if m := kongTag.FindStringSubmatch(text); m != nil {
-				c.kongVersion(m[1]+"."+m[2], p.Key.Place())
+				c.kongVersion(m[2], m[1] != "", p.Key.Place())
 			}
 		}
 		c.images(p.Value)
@@ -290,13 +291,20 @@ func (c *checker) images(n document.Node) {
 	}
 }
 
-// kongVersion refuses the versions that fail open.
-func (c *checker) kongVersion(version string, at document.Place) {
-	majorText, rest, _ := strings.Cut(version, ".")
-	minorText, _, _ := strings.Cut(rest, ".")
-	major, err := strconv.Atoi(majorText)
-	minor, _ := strconv.Atoi(minorText)
-	if err == nil && (major < 3 || major == 3 && minor < 8) {
+// kongVersion refuses the versions that fail open. Images of Kong Enterprise are
+// called kong-gateway.
+func (c *checker) kongVersion(version string, enterprise bool, at document.Place) {
+	numbers := strings.Split(version, ".")
+	major, err := strconv.Atoi(numbers[0])
+	minor := 0
+	if len(numbers) > 1 {
+		minor, _ = strconv.Atoi(numbers[1])
+	}
+	older := func(than int) bool { return err == nil && (major < 3 || major == 3 && minor < than) }
+	switch {
+	case older(8):
 		c.Add("kong-too-old", at, "Kong %s lets requests through while the plugin server is down; use Kong 3.8 or newer", version)
+	case older(14) && (enterprise || len(numbers) > 3):
+		c.Add("kong-too-old", at, "Kong Enterprise %s ignores some failures of plugin servers; use Kong Enterprise 3.14 or newer, or the open-source Kong 3.8 or newer", version)
 	}
 }

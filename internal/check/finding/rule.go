@@ -32,7 +32,7 @@ var Rules = []Rule{
 	{"unresolved-reference", Error, "a reference is in a place where it is not resolved", "configuration.md#introspection"},
 	{"plugin", Error, "the gateway refuses, drops or skips the plugin as it is written", ""},
 	{"misspelt-plugin", Error, "the name of a plugin is almost gatehouse", ""},
-	{"kong-too-old", Error, "Kong before 3.8 lets requests through while the plugin server is down", "kong.md#requirements"},
+	{"kong-too-old", Error, "Kong before 3.8, or Kong Enterprise before 3.14, lets requests through while the plugin server fails", "kong.md#requirements"},
 	{"no-end", Error, "apisix.yaml does not end with #END, so APISIX does not apply it", ""},
 	{"missing-endpoint-route", Error, "no route of the gateway leads to an endpoint that the gate itself serves", "configuration.md#resource_metadata"},
 	{"several-documents", Error, "a file has a second document, which is not read", ""},

@@ -22,7 +22,8 @@
 // # Kong versions
 //
 // Kong 3.8 is the oldest that denies a request when the plugin server is gone or
-// hangs up; earlier ones log an error and let it through. The protocol does not
+// hangs up; earlier ones log an error and let it through. Of Kong Enterprise it is
+// 3.14. The protocol does not
 // carry Kong's version and no PDK call returns it, so an old Kong cannot be
 // recognised by what it sends. What can be known is where this process runs:
 // <prefix>/.kong_env, which Kong writes at every start and which holds the

@@ -1,21 +1,29 @@
 package pluginserver
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 )
 
 // oldestMinor is the first 3.x release of Kong that denies a request when the
-// plugin server cannot be reached.
-const oldestMinor = 8
+// plugin server cannot be reached. The changelog of Kong Enterprise has its mend of
+// failures of plugin servers that were silently ignored in 3.14.0.0.
+const (
+	oldestMinor           = 8
+	oldestEnterpriseMinor = 14
+)
 
-// metaFile is where Kong's official packages have its version.
-const metaFile = "/usr/local/share/lua/5.1/kong/meta.lua"
+// metaFile is where Kong's official packages have its version. Those of Kong
+// Enterprise have the same file, and others of their own beside it.
+const (
+	metaFile       = "/usr/local/share/lua/5.1/kong/meta.lua"
+	enterpriseMeta = "enterprise_edition/meta.lua"
+)
 
 // kongEvidence is where this process may learn what Kong it runs under.
 type kongEvidence struct {
@@ -37,10 +45,12 @@ func newKongEvidence(prefix string) kongEvidence {
 // .kong_env before it starts a plugin server, so that counts first.
 func (e kongEvidence) tooOld() error {
 	if data, err := os.ReadFile(e.envFile); err == nil && len(data) > 0 {
-		if hasResolverSettings(data) {
+		switch {
+		case !hasSetting(data, "resolver_", "new_dns_client"):
+			return fmt.Errorf("the Kong that wrote %s is older than 3.%d%s", e.envFile, oldestMinor, whyTooOld)
+		case !hasSetting(data, "enforce_rbac"): // a setting of Kong Enterprise alone
 			return nil
 		}
-		return fmt.Errorf("the Kong that wrote %s is older than 3.%d%s", e.envFile, oldestMinor, whyTooOld)
 	}
 	return e.installedTooOld()
 }
@@ -50,30 +60,43 @@ func (e kongEvidence) tooOld() error {
 // of an upgrade.
 func (e kongEvidence) installedTooOld() error {
 	if e.envVersion != "" {
-		return checkVersion(e.envVersion, "KONG_VERSION")
+		return checkVersion(e.envVersion, "KONG_VERSION", e.hasEnterpriseFiles())
 	}
 	if data, err := os.ReadFile(e.metaFile); err == nil {
-		return checkVersion(metaVersion(data), e.metaFile)
+		return checkVersion(metaVersion(data), e.metaFile, e.hasEnterpriseFiles())
 	}
 	return nil
 }
 
-const whyTooOld = ", which lets requests through whenever a plugin server fails: use Kong 3.8 or newer"
+func (e kongEvidence) hasEnterpriseFiles() bool {
+	_, err := os.Stat(filepath.Join(filepath.Dir(e.metaFile), enterpriseMeta))
+	return err == nil
+}
 
-var versionPattern = regexp.MustCompile(`^(\d{1,4})\.(\d{1,4})`)
+const (
+	whyTooOld           = ", which lets requests through whenever a plugin server fails: use Kong 3.8 or newer"
+	whyEnterpriseTooOld = ", which ignores some failures of plugin servers: use Kong Enterprise 3.14 or newer, or the open-source Kong 3.8 or newer"
+)
+
+// versionPattern also finds the fourth number, which only Kong Enterprise has.
+var versionPattern = regexp.MustCompile(`^(\d{1,4})\.(\d{1,4})(?:\.\d+(\.\d+)?)?`)
 
 // checkVersion accepts a version that it cannot read.
-func checkVersion(version, source string) error {
+func checkVersion(version, source string, enterprise bool) error {
 	m := versionPattern.FindStringSubmatch(version)
 	if m == nil {
 		return nil
 	}
 	major, _ := strconv.Atoi(m[1])
 	minor, _ := strconv.Atoi(m[2])
-	if major > 3 || major == 3 && minor >= oldestMinor {
-		return nil
+	older := func(than int) bool { return major < 3 || major == 3 && minor < than }
+	switch {
+	case older(oldestMinor):
+		return fmt.Errorf("this is Kong %d.%d according to %s%s", major, minor, source, whyTooOld)
+	case older(oldestEnterpriseMinor) && (enterprise || m[3] != ""):
+		return fmt.Errorf("this is Kong Enterprise %d.%d according to %s%s", major, minor, source, whyEnterpriseTooOld)
 	}
-	return fmt.Errorf("this is Kong %d.%d according to %s%s", major, minor, source, whyTooOld)
+	return nil
 }
 
 var (
@@ -89,13 +112,12 @@ func metaVersion(lua []byte) string {
 	return string(major[1]) + "." + string(minor[1])
 }
 
-// hasResolverSettings looks for settings that Kong has had since 3.8. The file
-// lists every setting with its value, one on a line.
-func hasResolverSettings(kongEnv []byte) bool {
-	lines := bufio.NewScanner(bytes.NewReader(kongEnv))
-	lines.Buffer(nil, len(kongEnv)+1)
-	for lines.Scan() {
-		if bytes.HasPrefix(lines.Bytes(), []byte("resolver_")) || bytes.HasPrefix(lines.Bytes(), []byte("new_dns_client")) {
+// hasSetting looks for settings whose name begins with one of the prefixes; those of
+// the DNS resolver are in Kong since 3.8. The file lists every setting with its
+// value, one on a line.
+func hasSetting(kongEnv []byte, prefixes ...string) bool {
+	for line := range bytes.Lines(kongEnv) {
+		if slices.ContainsFunc(prefixes, func(prefix string) bool { return bytes.HasPrefix(line, []byte(prefix)) }) {
 			return true
 		}
 	}
