@@ -1,10 +1,11 @@
 package core
 
 import (
-	"encoding/json"
 	"errors"
+	"gatehouse/core/form"
 	"gatehouse/core/httpsyntax"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,10 +41,16 @@ type Decision struct {
 	Outcome Outcome
 
 	// Status, Header and Body are the response to the client unless Outcome is
-	// Allow.
+	// Allow. The status of a refusal is at least 300, whatever the client speaks: to
+	// a proxy that asks by an auth request a lower one is an admission. See
+	// [Decision.ClientStatus].
 	Status int
 	Header []Header
 	Body   []byte
+	// Shown is what the client may know of a refusal; nil where it is led to another
+	// page. Its lines are the first formLines of Header.
+	Shown     *form.Refusal
+	formLines int
 
 	// Upstream is what the host does to the request when Outcome is Allow.
 	Upstream
@@ -100,60 +107,66 @@ func refusalFor(err error) refusal {
 	return refusal{http.StatusServiceUnavailable, "unavailable", "", "The request could not be authorised at the moment."}
 }
 
-// problem is the body of RFC 9457. Its type is "about:blank": the status code
-// says it all, and a client learns nothing about the inside. request_id is an
-// extension member (section 3.2) by the name that it has in the log and in the
-// error bodies of Kong; "instance" would have to be a URI.
-type problem struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail,omitempty"`
-	Error     string `json:"error,omitempty"`
-	RequestID string `json:"request_id,omitempty"`
-}
-
-// Problem is the body of a refusal. The code is that of RFC 6750; what is empty is
-// left out.
-func Problem(status int, code, detail, requestID string) []byte {
-	body, err := json.Marshal(problem{"about:blank", http.StatusText(status), status, detail, code, requestID})
-	if err != nil { // a struct of strings and an integer always encodes
-		return nil
-	}
-	return body
-}
-
 // Refusal is a complete denial of r for err, for hosts that must respond without
 // a Gate: a configuration that does not load, a panic. It gives r its id.
 func Refusal(r *Request, err error) Decision { return refusalFor(err).decision(r, err) }
 
-// decision denies r. Its header begins with refusalHeaders lines that describe
-// the body.
-func (f refusal) decision(r *Request, err error) Decision {
-	header, later := responseHeaders(problemType), (*Later)(nil)
-	if (f.status == http.StatusTooManyRequests || f.status == http.StatusServiceUnavailable) && errors.As(err, &later) {
-		seconds := max(1, int((later.Wait+time.Second-1)/time.Second))
-		header = append(header, Header{Name: "Retry-After", Value: strconv.Itoa(seconds)})
-	}
-	return Decision{
-		Outcome: Deny,
-		Status:  f.status,
-		Reason:  f.reason,
-		Cause:   err,
-		Header:  header,
-		Body:    Problem(f.status, f.code, f.detail, r.Identify()),
-	}
+// RefusalWith is Refusal with the status and the sentence of a host's own.
+func RefusalWith(r *Request, status int, reason, detail string, err error) Decision {
+	return refusal{status: status, reason: reason, detail: detail}.decision(r, err)
 }
 
-const problemType = "application/problem+json"
+// decision denies r.
+func (f refusal) decision(r *Request, err error) Decision {
+	d := Decision{
+		Outcome: Deny, Status: f.status, Reason: f.reason, Cause: err,
+		Shown: form.New(r.Method, r.Target, r.Header, f.status, f.code, f.detail, r.Identify()),
+	}
+	d.Show(d.Shown.Response())
+	if wait := f.wait(err); wait > 0 {
+		d.Header = append(d.Header, Header{Name: "Retry-After", Value: strconv.Itoa(wait)})
+	}
+	return d
+}
 
-// refusalHeaders is how many lines responseHeaders returns.
-const refusalHeaders = 2
+// retryAfter is when to try again, in seconds, where nobody knows: identity providers
+// and configurations are mended by people, or restarted in seconds.
+const retryAfter = 5
 
-// responseHeaders go on what Gatehouse itself responds. A cache that kept a
-// refusal or a login redirect would serve it to the next user.
-func responseHeaders(contentType string) []Header {
-	return []Header{{Name: "Content-Type", Value: contentType}, {Name: "Cache-Control", Value: "no-store"}}
+// wait is in seconds; 0: to try again does not help.
+func (f refusal) wait(err error) int {
+	var later *Later
+	switch {
+	case f.status != http.StatusTooManyRequests && f.status != http.StatusServiceUnavailable:
+		return 0
+	case errors.As(err, &later):
+		return max(1, int((later.Wait+time.Second-1)/time.Second))
+	}
+	return retryAfter
+}
+
+// Show replaces what the client reads of a refusal. Other header lines stay.
+func (d *Decision) Show(header []Header, body []byte) {
+	d.Header = slices.Concat(header, d.Header[d.formLines:])
+	d.formLines, d.Body = len(header), body
+}
+
+// Redirect leads the client of a refusal to another page. Cookies that the refusal
+// sets stay.
+func (d *Decision) Redirect(status int, location, text string) {
+	d.Show(append(form.Header("text/plain; charset=utf-8"), Header{Name: "Location", Value: location}), []byte(text))
+	d.Header = slices.DeleteFunc(d.Header, func(h Header) bool { return h.Name == "WWW-Authenticate" })
+	d.Status, d.Shown = status, nil
+}
+
+// ClientStatus is the status for a host whose response goes to the client itself, and
+// to no proxy that would read an admission out of it: clients of gRPC want 200, and
+// read the refusal elsewhere.
+func (d *Decision) ClientStatus() int {
+	if d.Outcome == Deny && d.Shown != nil && d.Shown.Form.InBand() {
+		return http.StatusOK
+	}
+	return d.Status
 }
 
 // Scheme names what a client without a credential should bring.

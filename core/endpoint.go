@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/core/form"
 	"gatehouse/core/httpsyntax"
 )
 
@@ -114,9 +115,10 @@ func (e *Endpoint) allow() string {
 
 func (e *Endpoint) methodNotAllowed(call *Call) Response {
 	call.AskID = nil // see Gate.refuse
-	f := refusal{http.StatusMethodNotAllowed, "", "", "This resource does not have that method."}
-	header := append(responseHeaders(problemType), Header{Name: "Allow", Value: e.allow()})
-	return Response{Status: f.status, Header: header, Body: Problem(f.status, f.code, f.detail, call.Identify())}
+	const status = http.StatusMethodNotAllowed
+	shown := form.New(call.Method, call.Target, call.Header, status, "", "This resource does not have that method.", call.Identify())
+	header, body := shown.Response()
+	return Response{Status: status, Header: append(header, Header{Name: "Allow", Value: e.allow()}), Body: body}
 }
 
 func (e *Endpoint) decision(r Response) Decision {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/core/form"
 	"gatehouse/core/httpsyntax"
 )
 
@@ -35,6 +36,8 @@ type Options struct {
 	Resources []Resource
 	// Login is nil when browsers get a 401 like other clients.
 	Login Login
+	// Answers has the last word on what the gate itself answers; nil: nobody has.
+	Answers Answers
 	// Recorder follows every decision; nil: none.
 	Recorder Recorder
 	// Now is the clock; nil: the system's.
@@ -75,8 +78,15 @@ func (g *Gate) Check(ctx context.Context, r *Request) (d Decision) {
 	g.takeParameter(r)
 	ctx = g.begin(ctx, r)
 	defer func() { g.end(ctx, Event{r, call.Path, &d, g.options.Now().Sub(start)}) }()
-	defer refusePanic(r, &d)
-	return g.check(ctx, &call)
+	defer refusePanic(r, &d) // of the last word
+	d = g.decide(ctx, &call)
+	g.finish(r, &d)
+	return d
+}
+
+func (g *Gate) decide(ctx context.Context, call *Call) (d Decision) {
+	defer refusePanic(call.Request, &d)
+	return g.check(ctx, call)
 }
 
 // refusePanic is deferred: it turns a panic into a refusal.
@@ -87,10 +97,10 @@ func refusePanic(r *Request, d *Decision) {
 }
 
 // Refuse denies a request that a host cannot hand to Check, or cannot let go on
-// as Check decided, and records it like any other.
+// as Check decided, and records it like any other. It is always a refusal.
 func (g *Gate) Refuse(ctx context.Context, r *Request, err error) Decision {
 	g.takeParameter(r)
-	d := Refusal(r, err)
+	d := g.refusal(r, err)
 	Record(ctx, g.options.Recorder, Event{Request: r, Decision: &d})
 	return d
 }
@@ -105,6 +115,16 @@ func (g *Gate) takeParameter(r *Request) {
 	if g.options.TokenParameter != "" && r.Parameter.Count == 0 {
 		r.Target, r.Parameter = httpsyntax.TakeParameter(r.Target, g.options.TokenParameter)
 	}
+}
+
+func (g *Gate) refusal(r *Request, err error) (d Decision) {
+	defer refusePanic(r, &d)
+	d = Refusal(r, err)
+	finished := d
+	if g.finish(r, &finished); finished.Outcome == Deny {
+		d = finished
+	}
+	return d
 }
 
 func (g *Gate) begin(ctx context.Context, r *Request) context.Context {
@@ -300,8 +320,8 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 	}
 	// Signing in cannot help where a program put a credential there.
 	if g.options.Login != nil && f.status == http.StatusUnauthorized && !presented.Explicit {
-		if location, ok := g.options.Login.Location(call.Request, err); ok {
-			return redirect(d, location)
+		if g.signIn(call.Request, &d); d.Shown == nil {
+			return d
 		}
 	}
 	if f.status == http.StatusUnauthorized || f.code != "" {
@@ -310,12 +330,14 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 	return d
 }
 
-// redirect turns a refusal into a way to the login page. Cookies that the
-// refusal sets stay.
-func redirect(d Decision, location string) Decision {
-	d.Status = http.StatusFound
-	d.Header = append(responseHeaders("text/plain; charset=utf-8"), d.Header[refusalHeaders:]...)
-	d.Header = append(d.Header, Header{Name: "Location", Value: location})
-	d.Body = []byte("Sign in to continue.\n")
-	return d
+// signIn leads a browser to the login page, or shows a person the way to it.
+func (g *Gate) signIn(r *Request, d *Decision) {
+	location, ok := g.options.Login.Location(r, d.Cause)
+	switch {
+	case ok:
+		d.Redirect(http.StatusFound, location, "Sign in to continue.\n")
+	case d.Shown.Form == form.Page:
+		d.Shown.SignIn = location
+		d.Show(d.Shown.Response())
+	}
 }

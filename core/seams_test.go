@@ -439,7 +439,7 @@ func TestRefusalSaysWhenTryingAgainCanHelp(t *testing.T) {
 		"too many attempts": {&Later{ErrTooMany, 1500 * time.Millisecond}, 429, "too_many_attempts", "2"},
 		"a moment":          {fmt.Errorf("peer 192.0.2.1: %w", &Later{ErrTooMany, 0}), 429, "too_many_attempts", "1"},
 		"provider pauses":   {fmt.Errorf("POST https://id.test/: %w", &Later{errors.New("not called"), 30 * time.Second}), 503, "unavailable", "30"},
-		"provider is down":  {errors.New("connection refused"), 503, "unavailable", ""},
+		"provider is down":  {errors.New("connection refused"), 503, "unavailable", "5"},
 		"also invalid":      {fmt.Errorf("%w: %w", ErrInvalid, &Later{ErrTooMany, time.Second}), 429, "too_many_attempts", "1"},
 		"invalid":           {fmt.Errorf("%w: %w", ErrInvalid, &Later{errors.New("busy"), time.Second}), 401, "invalid_credential", ""},
 		"forbidden":         {fmt.Errorf("%w: %w", ErrForbidden, &Later{errors.New("busy"), time.Second}), 403, "forbidden", ""},

@@ -5,11 +5,11 @@ package login
 import (
 	"cmp"
 	"errors"
-	"net/http"
 	"net/url"
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/form"
 	"gatehouse/core/httpsyntax"
 )
 
@@ -31,12 +31,8 @@ type Page struct {
 // a browser, and when the request's Host is not a plain authority, which would
 // let a client choose where the login returns to.
 func (p *Page) Location(r *core.Request, err error) (location string, ok bool) {
-	if !isNavigation(r) || !plainAuthority(r.Host) {
-		return "", false
-	}
 	to := *p.URL
 	query := to.Query()
-	query.Set(p.ReturnTo, cmp.Or(r.Scheme, p.Scheme)+"://"+r.Host+r.Target)
 	var stepUp *core.StepUp
 	if errors.As(err, &stepUp) {
 		if stepUp.AAL != "" {
@@ -46,8 +42,11 @@ func (p *Page) Location(r *core.Request, err error) (location string, ok bool) {
 			query.Set("refresh", "true")
 		}
 	}
+	if ok = form.Navigates(r.Method, r.Target, r.Header) && plainAuthority(r.Host); ok {
+		query.Set(p.ReturnTo, cmp.Or(r.Scheme, p.Scheme)+"://"+r.Host+r.Target)
+	}
 	to.RawQuery = query.Encode()
-	return to.String(), true
+	return to.String(), ok
 }
 
 // plainAuthority admits host names, IPv4 and bracketed IPv6 addresses, each
@@ -57,21 +56,4 @@ func plainAuthority(host string) bool {
 		return r >= 0x80 || !httpsyntax.IsAlphanumeric(byte(r)) && !strings.ContainsRune("-._:[]", r)
 	}
 	return host != "" && len(host) <= 255 && !strings.ContainsFunc(host, odd)
-}
-
-// isNavigation reports whether a browser asked for a page to show, the only
-// case in which a redirect to a login page helps. A script's request must get
-// a 401: it would follow the redirect and take the login page for the response.
-func isNavigation(r *core.Request) bool {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return false
-	}
-	if mode, lines := r.Lookup("Sec-Fetch-Mode"); lines > 0 && !strings.EqualFold(mode, "navigate") {
-		return false
-	}
-	if with, _ := r.Lookup("X-Requested-With"); strings.EqualFold(with, "XMLHttpRequest") {
-		return false
-	}
-	accept, _ := r.Lookup("Accept")
-	return strings.Contains(strings.ToLower(accept), "text/html")
 }

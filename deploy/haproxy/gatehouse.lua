@@ -35,6 +35,9 @@ local function refuse_with(txn, status, title, detail)
   local reply = txn:reply({ status = status })
   reply:add_header("content-type", "application/problem+json")
   reply:add_header("cache-control", "no-store")
+  if status == 503 then
+    reply:add_header("retry-after", "5")
+  end
   reply:set_body(string.format('{"type":"about:blank","title":"%s","status":%d,"detail":"%s","request_id":"%s"}',
     title, status, detail, (string.gsub(txn.sf:req_fhdr("x-request-id"), "[^%w-]", ""))))
   txn:done(reply)

@@ -65,7 +65,7 @@ func Decide(ctx context.Context, raw []byte, route Route) Response {
 	if d.Outcome == core.Allow {
 		return Response{Status: http.StatusOK, Header: http.Header{}, Served: true, Upstream: passOn(r, d, service)}
 	}
-	a := Response{Status: d.Status, Header: http.Header{}, Body: d.Body}
+	a := Response{Status: d.ClientStatus(), Header: http.Header{}, Body: d.Body}
 	for _, h := range d.Header {
 		a.Header.Add(h.Name, h.Value)
 	}

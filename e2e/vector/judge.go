@@ -102,7 +102,8 @@ func (j *judge) endpoint() {
 func (j *judge) refusal() {
 	h := j.response.Header
 	challenge := h.Get("WWW-Authenticate")
-	if j.response.Status == http.StatusUnauthorized && !strings.HasPrefix(challenge, "Bearer realm=") {
+	p, ok := j.response.refused()
+	if p.Status == http.StatusUnauthorized && !strings.HasPrefix(challenge, "Bearer realm=") {
 		j.fail("401 with WWW-Authenticate %q (RFC 9110 section 11.6.1)", challenge)
 	}
 	if !strings.Contains(challenge, j.text(j.vector.Challenge)) {
@@ -111,11 +112,11 @@ func (j *judge) refusal() {
 	if len(h.Values("WWW-Authenticate")) > 1 {
 		j.fail("WWW-Authenticate is repeated")
 	}
-	p, ok := j.response.problem()
-	if len(j.response.Body) == 0 {
+	j.form(p)
+	if len(j.response.Body) == 0 && p.RequestID == "" {
 		return // to HEAD
 	}
-	if !ok || p.Status != j.response.Status || p.Type != "about:blank" || p.Title == "" {
+	if !ok || p.Type != "about:blank" || p.Title == "" {
 		j.fail("the body is no problem document (RFC 9457) for %d: %q", j.response.Status, j.response.Body)
 	}
 	// The gateway's own is asked for where there is a credential.

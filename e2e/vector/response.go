@@ -93,9 +93,7 @@ func (a Response) problem() (p problem, ok bool) {
 		return p, false
 	}
 	if len(a.Body) == 0 { // to HEAD
-		_, code, _ := strings.Cut(a.Header.Get("WWW-Authenticate"), `error="`)
-		code, _, _ = strings.Cut(code, `"`)
-		return problem{Status: a.Status, Error: code}, true
+		return problem{Status: a.Status, Error: challengeCode(a.Header)}, true
 	}
 	decoder := json.NewDecoder(bytes.NewReader(a.Body))
 	decoder.DisallowUnknownFields()
@@ -118,7 +116,7 @@ func (a Response) Class() Class {
 	case a.Status == http.StatusFound && a.isOurs():
 		return Login
 	}
-	p, isProblem := a.problem()
+	p, isProblem := a.refused()
 	switch {
 	case a.isEndpoint() && !isProblem && !a.isOurs():
 		return Endpoint
@@ -126,9 +124,9 @@ func (a Response) Class() Class {
 		return gatewayClass(a.Status)
 	}
 	for class, r := range refusals {
-		if a.Status == r.status && p.Error == r.code {
+		if p.Status == r.status && p.Error == r.code {
 			return class
 		}
 	}
-	return Class(fmt.Sprintf("problem %d %s", a.Status, p.Error))
+	return Class(fmt.Sprintf("problem %d %s", p.Status, p.Error))
 }

@@ -44,6 +44,8 @@ type Vector struct {
 	Status int
 	Header []string
 	JSON   string
+	// Form is that of a refusal, one of forms; empty for a problem document.
+	Form string
 	// Request is the request, before placeholders and escapes are replaced.
 	Request string
 }
@@ -221,6 +223,10 @@ func (v *Vector) set(line string) (err error) {
 		v.Header = append(v.Header, value)
 	case "json":
 		v.JSON = value
+	case "form":
+		if v.Form = value; !slices.Contains(forms, value) {
+			err = fmt.Errorf("is none of %s", strings.Join(forms, ", "))
+		}
 	default:
 		err = errors.New("is no key")
 	}

@@ -65,6 +65,8 @@ func packages(t *testing.T, module string) []goPackage {
 func layer(path string) (rank int, beside bool) {
 	switch {
 	case path == "gatehouse/core/httpsyntax", path == "gatehouse/core/claimpath":
+		return -1, false
+	case path == "gatehouse/core/form":
 		return 0, false
 	case path == "gatehouse/core":
 		return 1, false
@@ -115,9 +117,10 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/follow":              {},
 		"gatehouse/core/claimpath":           {},
 		"gatehouse/core/httpsyntax":          {},
+		"gatehouse/core/form":                {"gatehouse/core/httpsyntax"},
 		"gatehouse/core/extract":             {"gatehouse/core", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/identity":            {"gatehouse/core", "gatehouse/core/claimpath", "gatehouse/core/extract", "gatehouse/core/httpsyntax"},
-		"gatehouse/core/login":               {"gatehouse/core", "gatehouse/core/httpsyntax"},
+		"gatehouse/core/login":               {"gatehouse/core", "gatehouse/core/form", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/metadata":            {"gatehouse/core"},
 		"gatehouse/core/observe":             {"gatehouse/core"},
 		"gatehouse/core/shared":              {},

@@ -288,10 +288,20 @@ func (d *dialect) refused(decision core.Decision) core.Decision {
 	if decision.Status < http.StatusMultipleChoices {
 		decision = core.Refusal(&core.Request{}, errAdmits)
 	}
+	decision = withoutMessage(decision)
 	if d.refuse == nil {
 		return decision
 	}
 	return d.refuse(decision)
+}
+
+// withoutMessage leaves out the message that ends a stream of Connect: clients read it
+// in a response with the status 200 alone, and its bytes are no text for a header.
+func withoutMessage(d core.Decision) core.Decision {
+	if d.Shown != nil && d.Shown.Form.InBand() {
+		d.Body = nil
+	}
+	return d
 }
 
 // The headers in which nginx gets what auth_request cannot pass on.
@@ -309,13 +319,13 @@ const (
 func onlyTwoStatuses(d core.Decision) core.Decision {
 	reduced := d
 	switch {
-	case d.Status == http.StatusFound:
+	case d.Status < http.StatusBadRequest:
 		reduced.Status = http.StatusUnauthorized
 	case d.Status < http.StatusInternalServerError && d.Status != http.StatusUnauthorized:
 		reduced.Status = http.StatusForbidden
 	}
 	reduced.Header = []core.Header{{Name: statusHeader, Value: strconv.Itoa(d.Status)}}
-	if d.Status != http.StatusFound {
+	if d.Status >= http.StatusBadRequest {
 		reduced.Header = append(reduced.Header, core.Header{Name: bodyHeader, Value: string(d.Body)})
 	}
 	cookies := 0

@@ -64,12 +64,12 @@ func (a *authorization) Check(ctx context.Context, check *authv3.CheckRequest) (
 		err = unknown
 	}
 	if err != nil {
-		return denied(g.Refuse(ctx, request, err)), nil
+		return denied(withoutMessage(g.Refuse(ctx, request, err))), nil
 	}
-	d := g.check(ctx, request)
+	d := withoutMessage(g.check(ctx, request))
 	cookiesAsText(&d.Upstream)
 	if err := isText(d); err != nil {
-		return denied(g.Refuse(ctx, request, err)), nil
+		return denied(withoutMessage(g.Refuse(ctx, request, err))), nil
 	}
 	if d.Outcome == core.Allow {
 		return allowed(d), nil

@@ -40,7 +40,7 @@ func (p *proxy) text(l lists) (string, error) {
 
 // ownVariables are those of deploy/nginx/gatehouse.conf and gatehouse_protect.conf,
 // without their prefix.
-var ownVariables = []string{"hosts", "version", "status", "location", "body", "challenge"}
+var ownVariables = []string{"hosts", "version", "status", "location", "body", "challenge", "type", "policy", "retry", "grpc_status", "grpc_message", "allow_origin", "allow_credentials", "expose_headers", "vary"}
 
 // variable is what nginx itself calls a header's variable, without its prefix.
 func variable(name string) string { return strings.ToLower(strings.ReplaceAll(name, "-", "_")) }
@@ -140,7 +140,7 @@ const apisix = `{
   "forward-auth": {
     "uri": "http://127.0.0.1:4180/auth/apisix",
     "request_method": "GET",
-    "request_headers": ["Accept", "Sec-Fetch-Mode", "X-Requested-With"],
+    "request_headers": ["Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "X-Requested-With", "Content-Type", "Connect-Protocol-Version", "Origin"],
     "extra_headers": {
       "X-Original-URI": "$real_request_uri", "X-Forwarded-Uri": "$real_request_uri",
       "X-Forwarded-Host": "$http_host", "X-Original-Host": "$host", "X-Request-Id": "$request_id",
@@ -150,7 +150,10 @@ const apisix = `{
       "X-Method-Override": "$http_x_method_override", "X-Original-URL": "$http_x_original_url", "X-Rewrite-URL": "$http_x_rewrite_url"
     },
     "upstream_headers": [{{quoted .Copied}}],
-    "client_headers": ["Content-Type", "WWW-Authenticate", "Location", "Cache-Control"],
+    "client_headers": [
+      "Content-Type", "WWW-Authenticate", "Location", "Cache-Control", "Retry-After", "Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy",
+      "Grpc-Status", "Grpc-Message", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers", "Vary"
+    ],
     "allow_degradation": false,
     "status_on_error": 503,
     "timeout": 35000

@@ -152,6 +152,6 @@ func respond(w http.ResponseWriter, d core.Decision) {
 	for _, h := range d.Header {
 		w.Header().Add(h.Name, h.Value)
 	}
-	w.WriteHeader(d.Status)
+	w.WriteHeader(d.ClientStatus())
 	w.Write(d.Body) // the runner's writer keeps it in memory and cannot fail
 }

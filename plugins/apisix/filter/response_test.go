@@ -157,7 +157,7 @@ func TestRouteGuardedAfterTheUpstreamIsNotOpen(t *testing.T) {
 	c := dial(t, &log)
 	conf := exchange(t, c, prepareConf, confMessage("gatehouse", `{"session":{"kratos_url":"http://127.0.0.1:1"},"permission_table":"authenticated: [GET /]"}`))
 	reply := HTTPRespCall.GetRootAsResp(exchange(t, c, httpRespCall, responseMessage(PrepareConf.GetRootAsResp(conf, 0).ConfToken())), 0)
-	if reply.Status() != 503 || !strings.Contains(string(reply.BodyBytes()), "503") || reply.HeadersLength() != 2 {
+	if reply.Status() != 503 || !strings.Contains(string(reply.BodyBytes()), "503") || reply.HeadersLength() != 3 {
 		t.Errorf("status %d, %d headers, body %q: the upstream's response would go out", reply.Status(), reply.HeadersLength(), reply.BodyBytes())
 	}
 	for end := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), "request_id=") && time.Now().Before(end); {

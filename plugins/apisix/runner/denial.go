@@ -25,13 +25,15 @@ var (
 
 // deny makes the reply, with what is to be recorded once it is sent.
 func deny(r *core.Request, path string, d denial, cause error) *reply {
-	a := d.reply(r.Identify())
-	a.denial = &core.Event{Request: r, Path: path, Decision: &core.Decision{Status: d.status, Reason: d.reason, Cause: cause}}
+	decision := core.RefusalWith(r, d.status, d.reason, d.detail, cause)
+	a := &reply{status: uint16(decision.ClientStatus()), body: decision.Body, denial: &core.Event{Request: r, Path: path, Decision: &decision}}
+	for _, h := range decision.Header {
+		a.headers = append(a.headers, textEntry{name: h.Name, value: h.Value})
+	}
+	if len(a.body) == 0 {
+		a.fill()
+	}
 	return a
-}
-
-func (d denial) reply(requestID string) *reply {
-	return &reply{status: uint16(d.status), headers: problemHeaders, body: core.Problem(d.status, "", d.detail, requestID)}
 }
 
 // record is for the plugins that record the runner's own replies.
@@ -43,10 +45,6 @@ func (s *server) record(a *reply) {
 		core.Record(context.Background(), recorder, *a.denial)
 	}
 }
-
-const problemType = "application/problem+json"
-
-var problemHeaders = []textEntry{{name: "Content-Type", value: problemType}, {name: "Cache-Control", value: "no-store"}}
 
 func (r *request) deny(d denial, cause error) *reply {
 	return deny(r.Describe(), r.msg.path, d, cause) // the decoded path, for the log

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
 
 	"gatehouse/core"
+	"gatehouse/core/form"
 )
 
 const testRequestID = "0fda4d1a2d7e7b9c0fda4d1a2d7e7b9c"
@@ -109,4 +111,15 @@ func TestUnknownRequestIDStillDenies(t *testing.T) {
 			t.Errorf("%v: %+v", vars, got)
 		}
 	}
+}
+
+// problemHeaders are those of a refusal, laterHeaders of one that says when to try
+// again.
+var (
+	problemHeaders = []textEntry{{name: "Content-Type", value: form.ProblemType}, {name: "Cache-Control", value: "no-store"}}
+	laterHeaders   = append(slices.Clip(problemHeaders), textEntry{name: "Retry-After", value: "5"})
+)
+
+func problemOf(d denial) string {
+	return string(core.RefusalWith(&core.Request{ID: testRequestID}, d.status, d.reason, d.detail, nil).Body)
 }

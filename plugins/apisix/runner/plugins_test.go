@@ -15,6 +15,8 @@ import (
 	stockplugins "github.com/apache/apisix-go-plugin-runner/cmd/go-runner/plugins"
 	"github.com/apache/apisix-go-plugin-runner/pkg/common"
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
+
+	"gatehouse/core/form"
 )
 
 // filterCall runs one request through one RequestFilter.
@@ -91,8 +93,8 @@ func TestResponsesOfPlugins(t *testing.T) {
 		"informational status": {func(w http.ResponseWriter) { w.WriteHeader(100) }, 500, "problem", problemHeaders},
 		"nothing written":      {func(w http.ResponseWriter) { w.Write(nil) }, 500, "problem", problemHeaders},
 		"body alone":           {func(w http.ResponseWriter) { w.Write([]byte("a")); w.Write([]byte("b")) }, 200, "ab", nil},
-		"status alone":         {func(w http.ResponseWriter) { w.WriteHeader(401) }, 401, "problem", []textEntry{header("Content-Type", problemType)}},
-		"first status counts":  {func(w http.ResponseWriter) { w.WriteHeader(403); w.WriteHeader(200) }, 403, "problem", []textEntry{header("Content-Type", problemType)}},
+		"status alone":         {func(w http.ResponseWriter) { w.WriteHeader(401) }, 401, "problem", []textEntry{header("Content-Type", form.ProblemType)}},
+		"first status counts":  {func(w http.ResponseWriter) { w.WriteHeader(403); w.WriteHeader(200) }, 403, "problem", []textEntry{header("Content-Type", form.ProblemType)}},
 		"no content":           {func(w http.ResponseWriter) { w.WriteHeader(204) }, 204, "", nil},
 		"redirect": {func(w http.ResponseWriter) { w.Header().Set("Location", "/login"); w.WriteHeader(302) }, 302, "Found\n",
 			[]textEntry{header("Location", "/login"), header("Content-Type", "text/plain; charset=utf-8")}},
@@ -110,8 +112,8 @@ func TestResponsesOfPlugins(t *testing.T) {
 		}, 403, "forbidden", nil},
 		"response splitting": {func(w http.ResponseWriter) { w.Header().Set("X", "a\r\nSet-Cookie: b"); w.WriteHeader(403) }, 500, "problem", problemHeaders},
 		"content type without a body": {func(w http.ResponseWriter) { w.Header().Set("Content-Type", "text/html"); w.WriteHeader(403) }, 403, "problem",
-			[]textEntry{header("Content-Type", problemType)}},
-		"longer than a frame": {func(w http.ResponseWriter) { w.WriteHeader(200); w.Write(make([]byte, maxFrame)) }, 503, "problem", problemHeaders},
+			[]textEntry{header("Content-Type", form.ProblemType)}},
+		"longer than a frame": {func(w http.ResponseWriter) { w.WriteHeader(200); w.Write(make([]byte, maxFrame)) }, 503, "problem", laterHeaders},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, _ := filterCall(t, call{}, nil, func(w http.ResponseWriter, _ RawRequest) { test.write(w) })
@@ -392,9 +394,9 @@ func TestResponseFilter(t *testing.T) {
 			w.Header().Set("Content-Length", "1")
 			w.Header().Del("Set-Cookie")
 		}, outcome{id: 7, headers: []textEntry{{name: "Set-Cookie", absent: true}}}},
-		"status zero":    {func(w pkgHTTP.Response) { w.WriteHeader(0) }, outcome{id: 7, status: 503, body: string(unavailable.reply(testRequestID).body), headers: problemHeaders}},
-		"panic":          {func(w pkgHTTP.Response) { panic("x") }, outcome{id: 7, status: 503, body: string(unavailable.reply(testRequestID).body), headers: problemHeaders}},
-		"invalid header": {func(w pkgHTTP.Response) { w.Header().Set("X", "a\nb") }, outcome{id: 7, status: 503, body: string(unavailable.reply(testRequestID).body), headers: problemHeaders}},
+		"status zero":    {func(w pkgHTTP.Response) { w.WriteHeader(0) }, outcome{id: 7, status: 503, body: problemOf(unavailable), headers: laterHeaders}},
+		"panic":          {func(w pkgHTTP.Response) { panic("x") }, outcome{id: 7, status: 503, body: problemOf(unavailable), headers: laterHeaders}},
+		"invalid header": {func(w pkgHTTP.Response) { w.Header().Set("X", "a\nb") }, outcome{id: 7, status: 503, body: problemOf(unavailable), headers: laterHeaders}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, _ := respond(t, test.filter); !reflect.DeepEqual(got, test.want) {

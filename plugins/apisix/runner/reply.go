@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/form"
 )
 
 // reply is what a client gets instead of the upstream's response or, after the
@@ -88,17 +90,22 @@ func checkStatus(status int) error {
 }
 
 // fill gives a reply without a body the one that APISIX would otherwise
-// replace by an HTML page of its own.
+// replace by an HTML page of its own. A response of gRPC has none, and its length
+// makes nginx end the stream with the headers, which clients insist on.
 func (a *reply) fill() {
 	switch status := int(a.status); {
+	case status == http.StatusOK && slices.ContainsFunc(a.headers, textEntry.isGRPCStatus):
+		a.headers = append(a.headers, textEntry{name: "Content-Length", value: "0"})
 	case status >= 400:
-		a.body = core.Problem(status, "", "", "")
-		a.contentType(problemType)
+		_, a.body = (&form.Refusal{Status: status}).Response()
+		a.contentType(form.ProblemType)
 	case status >= 300 && status != http.StatusNotModified:
 		a.body = []byte(http.StatusText(status) + "\n")
 		a.contentType("text/plain; charset=utf-8")
 	}
 }
+
+func (e textEntry) isGRPCStatus() bool { return strings.EqualFold(e.name, "Grpc-Status") }
 
 func (a *reply) contentType(value string) {
 	kept := a.headers[:0]

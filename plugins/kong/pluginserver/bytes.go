@@ -64,14 +64,15 @@ func AddResponseHeader(k *pdk.PDK, h core.Header) error {
 	return k.Response.Ask("kong.response.add_header", message(appendEntry(nil, h.Name, appendText(nil, valueString, h.Value))), nil)
 }
 
-// Exit makes Kong respond to the client as decided.
+// Exit makes Kong respond to the client as decided. Kong leaves a response alone that has
+// the headers of gRPC.
 func Exit(k *pdk.PDK, d core.Decision) {
 	header := make(map[string][]string, len(d.Header))
 	for _, h := range d.Header {
 		header[h.Name] = append(header[h.Name], h.Value)
 	}
 	args := protowire.AppendTag(nil, 1, protowire.VarintType)
-	args = protowire.AppendVarint(args, uint64(d.Status))
+	args = protowire.AppendVarint(args, uint64(d.ClientStatus()))
 	if len(d.Body) > 0 {
 		args = appendText(args, 2, string(d.Body))
 	}
