@@ -48,7 +48,7 @@ unless --allow-incomplete is given.
 
 A log rarely says who called. Unless the flags name a caller, each request
 is decided for one without a credential, for one with nothing but a valid
-credential, and for one with each single role and scope of the tables. They
+credential, and for one with each single role, scope and permission of the tables. They
 carry no claims, so conditions that read claims deny them in both tables.
 --user-field takes the roles of each caller from the log instead.`,
 		Example: `  gatehouse replay access.log --old permissions.yaml --new permissions.new.yaml
@@ -157,7 +157,7 @@ func (o *replayCommandOptions) callers(cmd *cobra.Command, older, newer *tables.
 			if p == nil {
 				return []replay.Caller{replay.Anonymous()}, err
 			}
-			return []replay.Caller{{Name: "the caller", Principal: p}}, err
+			return []replay.Caller{{Name: "the caller", Principal: p, Described: true}}, err
 		}
 	}
 	return replay.Callers(older.Table, newer.Table, time.Now()), nil
@@ -267,7 +267,7 @@ func (p replayPrinter) summary(r *replay.Report) {
 		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s an activity with a condition, which was asked with what the log and the flags say", terminal.Plural(r.Conditions, "request falls under", "requests fall under"))))
 	}
 	if r.Unsure > 0 {
-		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s decided by other conditions than before, which may make a difference that the log does not show", terminal.Plural(r.Unsure, "request is", "requests are"))))
+		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s decided by other requirements than before, which may make a difference that the log does not show", terminal.Plural(r.Unsure, "request is", "requests are"))))
 	}
 	if r.Hostless > 0 {
 		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s no host in the log, and the tables name hosts: not compared for these; name one with --host, or log it", terminal.Plural(r.Hostless, "request has", "requests have"))))

@@ -54,6 +54,8 @@ type Caller struct {
 	Principal *core.Principal
 	// Stronger are the same caller with better credentials.
 	Stronger []*core.Principal
+	// Described says that the principal is all that there is to know of the caller.
+	Described bool
 }
 
 // Outcome is what a table decides about a caller.
@@ -83,9 +85,10 @@ type Report struct {
 	Refused []*Refused
 	// Skipped are lines without a request.
 	Skipped []*Skipped
-	// Conditions counts requests that an activity with a condition decides, and
-	// Unsure those of them that other conditions decide in the newer table: what a
-	// log does not say may make a difference.
+	// Conditions counts requests that an activity with a condition decides. Unsure
+	// counts those of all requests that other requirements decide in the newer table,
+	// or the same ones for other grants, without a difference for an assumed caller:
+	// what a log does not say may make one.
 	Conditions, Unsure int
 	// Hostless counts requests without a host, where a table names hosts and none
 	// was given: they were decided as if on a host that no table names.
@@ -136,7 +139,7 @@ func Run(log io.Reader, o Options) (*Report, error) {
 		o.Now = time.Now
 	}
 	c := &comparison{
-		Options: o, known: map[string]difference{},
+		Options: o, known: map[string]difference{}, alike: map[string]bool{},
 		namesHosts: namesHosts(o.Old) || namesHosts(o.New),
 		groups:     map[string]*Group{}, refused: map[string]*Refused{}, skipped: map[string]*Skipped{},
 	}
@@ -146,8 +149,10 @@ func Run(log io.Reader, o Options) (*Report, error) {
 
 type comparison struct {
 	Options
-	// known holds outcomes by the activities that decide.
+	// known holds outcomes by the activities that decide, and alike whether their
+	// ways are the same in both tables.
 	known map[string]difference
+	alike map[string]bool
 	// namesHosts reports whether a table decides by hosts.
 	namesHosts bool
 
@@ -246,6 +251,9 @@ func (c *comparison) compare(call *core.Call, callers []Caller) {
 	}
 	d := c.outcomes(older, newer, callers)
 	if len(d.changes) == 0 {
+		if !c.exact(older, newer, callers) {
+			c.report.Unsure++
+		}
 		return
 	}
 	c.report.Different++
@@ -267,19 +275,14 @@ type difference struct {
 // outcomes are the same for all calls that the same activities decide, unless
 // one of them looks at the call, or the callers depend on the line.
 func (c *comparison) outcomes(older, newer *decider, callers []Caller) difference {
-	was, is := older.rules(), newer.rules()
-	if conditional(was) || conditional(is) {
+	if conditional(older.rules()) || conditional(newer.rules()) {
 		c.report.Conditions++
-		known := func(c Caller) bool { return c.Principal != nil }
-		if slices.ContainsFunc(callers, known) && conditionsOf(was) != conditionsOf(is) {
-			c.report.Unsure++
-		}
 		return compareOutcomes(older, newer, callers)
 	}
 	if c.UserField != "" {
 		return compareOutcomes(older, newer, callers)
 	}
-	key := fmt.Sprint(permission.Deciding(older.access), permission.Deciding(newer.access))
+	key := deciding(older, newer)
 	d, known := c.known[key]
 	if !known {
 		d = compareOutcomes(older, newer, callers)
@@ -288,6 +291,37 @@ func (c *comparison) outcomes(older, newer *decider, callers []Caller) differenc
 		}
 	}
 	return d
+}
+
+// deciding names the activities that decide a call in both tables.
+func deciding(older, newer *decider) string {
+	return fmt.Sprint(permission.Deciding(older.access), permission.Deciding(newer.access))
+}
+
+// exact reports whether no caller at all can get another outcome, where none of the
+// assumed ones does. Without requirements one name decides, and each name was tried.
+func (c *comparison) exact(older, newer *decider, callers []Caller) bool {
+	key := deciding(older, newer)
+	alike, known := c.alike[key]
+	if !known {
+		alike = older.ways() == newer.ways()
+		if len(c.alike) < maxKnown {
+			c.alike[key] = alike
+		}
+	}
+	if alike {
+		return true
+	}
+	rules := slices.Concat(older.rules(), newer.rules())
+	described := func(c Caller) bool { return c.Described }
+	switch known := func(c Caller) bool { return c.Principal != nil }; {
+	case slices.ContainsFunc(callers, func(c Caller) bool { return !described(c) }):
+		return !slices.ContainsFunc(rules, func(r permission.OwnedActivity) bool { return !r.Require.Empty() })
+	case !slices.ContainsFunc(callers, known):
+		rules = slices.Concat(older.open(), newer.open())
+	}
+	// Of a caller who is described, only what the log lacks is unknown.
+	return !conditional(rules)
 }
 
 // maxKnown bounds how many combinations of activities are remembered.
@@ -341,14 +375,46 @@ func conditional(rules []permission.OwnedActivity) bool {
 	return slices.ContainsFunc(rules, func(r permission.OwnedActivity) bool { return r.Require.When != "" })
 }
 
-// conditionsOf is equal where the same conditions decide for the same grants.
-func conditionsOf(rules []permission.OwnedActivity) string {
-	var keys []string
-	for _, r := range rules {
-		keys = append(keys, fmt.Sprintf("%q %q %q %q", r.Owner(), r.Path, r.Require.When, fmt.Sprint(r.Require)))
+// ways is equal where the same callers may make a call, whoever they are.
+func (d *decider) ways() string {
+	ways := map[string][]string{}
+	for _, r := range d.rules() {
+		who := []string{r.Section.String()}
+		if r.Section == permission.InPermission {
+			who = d.grantors(r.Permission)
+		}
+		demand := r.Demand()
+		ways[demand.Key()] = append(ways[demand.Key()], who...)
 	}
-	slices.Sort(keys)
-	return strings.Join(slices.Compact(keys), "\n")
+	var lines []string
+	for demand, who := range ways {
+		slices.Sort(who)
+		lines = append(lines, fmt.Sprintf("%s %q", demand, slices.Compact(who)))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// open are the rules by which a caller without a credential may get through.
+func (d *decider) open() []permission.OwnedActivity {
+	return slices.DeleteFunc(d.rules(), func(r permission.OwnedActivity) bool {
+		return r.Section == permission.InAuthenticated || r.Section == permission.InPermission && !d.table.Holds(nil, r.Permission)
+	})
+}
+
+func (d *decider) grantors(name string) []string {
+	g, _ := d.table.Grantors(name)
+	who := []string{"permission " + name}
+	for _, role := range g.Roles {
+		who = append(who, "role "+role)
+	}
+	for _, scope := range g.Scopes {
+		who = append(who, "scope "+scope)
+	}
+	if d.table.Holds(nil, name) {
+		who = append(who, "anybody")
+	}
+	return who
 }
 
 func (d *decider) outcome(c *Caller) Outcome {
@@ -368,7 +434,10 @@ func (d *decider) allows(p *core.Principal) bool {
 	case d.access.Public():
 		return true
 	}
-	return p != nil && d.access.Allows(context.Background(), d.call, p) == nil
+	if p == nil {
+		return d.access.(core.AnonymousAccess).AllowsAnonymous(context.Background(), d.call) == nil
+	}
+	return d.access.Allows(context.Background(), d.call, p) == nil
 }
 
 func (c *comparison) group(call *core.Call, older, newer *decider, changes []Change) {
@@ -438,20 +507,23 @@ func (c *comparison) finish() *Report {
 // --- callers
 
 // Anonymous is a caller without a credential.
-func Anonymous() Caller { return Caller{Name: "anonymous"} }
+func Anonymous() Caller { return Caller{Name: "anonymous", Described: true} }
 
 // Callers are those that are assumed where the log does not say who called: one without
-// a credential, one with nothing but a valid credential, and one for each role
-// and scope of either table.
+// a credential, one with nothing but a valid credential, and one for each role,
+// scope and permission of either table.
 func Callers(older, newer *permission.Table, now time.Time) []Caller {
 	callers := []Caller{Anonymous(), assume("any valid credential", core.Principal{}, now)}
-	_, oldRoles, oldScopes := older.Names()
-	_, newRoles, newScopes := newer.Names()
+	oldPermissions, oldRoles, oldScopes := older.Names()
+	newPermissions, newRoles, newScopes := newer.Names()
 	for _, role := range union(oldRoles, newRoles) {
 		callers = append(callers, assume("role "+role, core.Principal{Roles: []string{role}}, now))
 	}
 	for _, scope := range union(oldScopes, newScopes) {
 		callers = append(callers, assume("scope "+scope, core.Principal{Scopes: []string{scope}}, now))
+	}
+	for _, name := range union(oldPermissions, newPermissions) {
+		callers = append(callers, assume("permission "+name, core.Principal{Permissions: []string{name}}, now))
 	}
 	return callers
 }

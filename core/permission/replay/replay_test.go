@@ -159,10 +159,10 @@ public: [GET /docs]
 		got = append(got, fmt.Sprint(g.Samples, g.Changes))
 	}
 	want := []string{
-		"[GET /admin] [{denied allowed for a strong sign-in only [role clerk]}]",
-		"[GET /docs] [{denied allowed [anonymous any valid credential role boss role clerk]}]",
+		"[GET /admin] [{denied allowed for a strong sign-in only [role clerk permission users]}]",
+		"[GET /docs] [{denied allowed [anonymous any valid credential role boss role clerk permission admin permission users]}]",
 		"[GET /users/7] [{allowed denied [role boss]}]",
-		"[GET /users/x] [{allowed denied [role boss role clerk]}]",
+		"[GET /users/x] [{allowed denied [role boss role clerk permission users]}]",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
@@ -239,5 +239,30 @@ func TestLongLineIsSkippedAndTheNextIsRead(t *testing.T) {
 	report, err := Run(strings.NewReader(line("GET /new?"+strings.Repeat("x", maxLine))+line("GET /new")), o)
 	if err != nil || report.Requests != 1 || report.Different != 1 || report.Skipped[0].Reason != errLong.Error() {
 		t.Errorf("%+v %v", report, err)
+	}
+}
+
+// A log does not say how callers signed in, nor all their scopes. Where only such a
+// requirement changes, no assumed caller shows it, and "no request is decided
+// otherwise" would be wrong.
+func TestChangedRequirementThatNoAssumedCallerShowsIsUnsure(t *testing.T) {
+	const table = "permissions: {p: {activities: [{methods: [GET], path: /a, require: REQUIRE}]}}\nroles: {r: [p]}\nscopes: {s: []}\n"
+	for _, tt := range []struct {
+		was, is string
+		unsure  int
+	}{
+		{"{aal: aal2}", "{aal: aal3}", 1}, {"{max_age: 5m}", "{max_age: 15m}", 1}, {"{credentials: [jwt]}", "{credentials: [jwt, session]}", 1},
+		{"{all_scopes: [s, t]}", "{all_scopes: [s]}", 1}, {"{any_scope: [s, t]}", "{any_scope: [t, s]}", 0}, {"{aal: aal2, max_age: 5m}", "{max_age: 5m, aal: aal2}", 0},
+	} {
+		o := options(t, strings.Replace(table, "REQUIRE", tt.was, 1), strings.Replace(table, "REQUIRE", tt.is, 1))
+		report, err := Run(strings.NewReader(line("GET /a")), o)
+		if err != nil || report.Different != 0 || report.Unsure != tt.unsure || report.Complete() != (tt.unsure == 0) {
+			t.Errorf("%s, then %s: %d different, %d unsure, %v", tt.was, tt.is, report.Different, report.Unsure, err)
+		}
+	}
+	// Another role is let in to those who have the scope beside.
+	o := options(t, strings.Replace(table, "REQUIRE", "{all_scopes: [s]}", 1), strings.Replace(strings.Replace(table, "REQUIRE", "{all_scopes: [s]}", 1), "{r: [p]}", "{r: [p], x: [p]}", 1))
+	if report, err := Run(strings.NewReader(line("GET /a")), o); err != nil || report.Complete() {
+		t.Errorf("a role more: complete, %v", err)
 	}
 }

@@ -6,6 +6,7 @@ package offlinetest
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ import (
 
 // Table is a random table with a gate that has it.
 type Table struct {
+	parts   parts
 	Text    string
 	File    *permission.File
 	Table   *permission.Table
@@ -43,38 +45,94 @@ var variants = []string{
 // paths are those that the regexes of random tables tell apart.
 var paths = []string{"/a", "/b", "/c", "/A", "/a/x", "/a/y", "/b/x"}
 
+// parts are what a table is written of.
+type parts struct {
+	activities    []listed
+	roles, scopes string
+	variants      string
+}
+
+// listed is an activity with the section or permission that has it.
+type listed struct{ section, text string }
+
 // New makes a table of n activities. Equal seeds give equal tables.
 func New(t testing.TB, seed uint64, n int) *Table {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 9))
-	pick := func(list []string) string { return list[r.IntN(len(list))] }
-	sections := map[string]string{}
+	p := parts{roles: "{r: [p], both: [p, q]}", scopes: "{s: [q]}"}
 	for range n {
-		section := pick([]string{"p", "p", "q", "authenticated", "authenticated", "public"})
-		a := "{methods: [" + pick(methods) + "], path: '" + pick(regexes) + "'"
-		if host := pick(hosts); host != "" {
-			a += ", hosts: ['" + host + "']"
-		}
-		if require := pick(requires); require != "" && section != "public" {
-			a += ", require: " + require
-		}
-		if len(section) > 1 && r.IntN(3) == 0 {
-			a += ", override: true"
-		}
-		sections[section] += "\n    - " + a + "}"
+		p.activities = append(p.activities, randomActivity(r))
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "permissions:\n  p: {activities: [%s]}\n  q: {activities: [%s]}\n", flow(sections["p"]), flow(sections["q"]))
-	b.WriteString("roles: {r: [p], both: [p, q]}\nscopes: {s: [q]}\n")
-	fmt.Fprintf(&b, "authenticated: [%s]\npublic: [%s]\n", flow(sections["authenticated"]), flow(sections["public"]))
-	if v := pick(variants); v != "" {
-		fmt.Fprintf(&b, "path_variants: %s\n", v)
-	}
-	return Compile(t, b.String())
+	p.variants = pick(r, variants)
+	return p.compile(t)
 }
 
-func flow(items string) string {
-	return strings.TrimPrefix(strings.ReplaceAll(items, "\n    - ", ", "), ", ")
+func pick(r *rand.Rand, list []string) string { return list[r.IntN(len(list))] }
+
+func randomActivity(r *rand.Rand) listed {
+	section := pick(r, []string{"p", "p", "q", "authenticated", "authenticated", "public"})
+	a := "{methods: [" + pick(r, methods) + "], path: '" + pick(r, regexes) + "'"
+	if host := pick(r, hosts); host != "" {
+		a += ", hosts: ['" + host + "']"
+	}
+	if require := pick(r, requires); require != "" && section != "public" {
+		a += ", require: " + require
+	}
+	if len(section) > 1 && r.IntN(3) == 0 {
+		a += ", override: true"
+	}
+	return listed{section, a + "}"}
+}
+
+// Changed makes a table that differs a little.
+func (t *Table) Changed(tb testing.TB, seed uint64) *Table {
+	tb.Helper()
+	r := rand.New(rand.NewPCG(seed, 10))
+	p := t.parts
+	p.activities = slices.Clone(p.activities)
+	at := r.IntN(len(p.activities))
+	switch r.IntN(7) {
+	case 0, 1:
+		p.activities[at] = randomActivity(r)
+	case 2:
+		p.activities = append(p.activities, randomActivity(r))
+	case 3:
+		p.activities = slices.Delete(p.activities, at, at+1)
+	case 4:
+		p.roles = pick(r, []string{"{r: [q], both: [p, q]}", "{r: [p, q], both: [p]}", "{}"})
+	case 5:
+		p.scopes = pick(r, []string{"{}", "{s: [p]}", "{s: [q], q: []}"})
+	default:
+		p.variants = pick(r, variants[len(variants)-4:])
+	}
+	return p.compile(tb)
+}
+
+// WithVariants makes the table with another path_variants; empty for none.
+func (t *Table) WithVariants(tb testing.TB, variants string) *Table {
+	tb.Helper()
+	p := t.parts
+	p.variants = variants
+	return p.compile(tb)
+}
+
+func (p parts) compile(t testing.TB) *Table {
+	t.Helper()
+	sections := map[string][]string{}
+	for _, a := range p.activities {
+		sections[a.section] = append(sections[a.section], a.text)
+	}
+	list := func(section string) string { return "[" + strings.Join(sections[section], ", ") + "]" }
+	var b strings.Builder
+	fmt.Fprintf(&b, "permissions:\n  p: {activities: %s}\n  q: {activities: %s}\n", list("p"), list("q"))
+	fmt.Fprintf(&b, "roles: %s\nscopes: %s\n", p.roles, p.scopes)
+	fmt.Fprintf(&b, "authenticated: %s\npublic: %s\n", list("authenticated"), list("public"))
+	if p.variants != "" {
+		fmt.Fprintf(&b, "path_variants: %s\n", p.variants)
+	}
+	made := Compile(t, b.String())
+	made.parts = p
+	return made
 }
 
 // Compile makes a table of a text.
@@ -95,17 +153,26 @@ func Compile(t testing.TB, text string) *Table {
 	return made
 }
 
-// Requests are all requests that a random table tells apart.
+// Requests are all requests that the table tells apart.
 func (t *Table) Requests() []*core.Request {
-	told := paths
 	if t.File.PathVariants != nil {
-		told = nil
-		for _, path := range []string{"/a", "/A", "/b", "/B", "/c", "/a/x", "/a/X", "/A/x", "/a/y", "/A/y", "/b/x", "/B/x"} {
-			told = append(told, path, path+"/", path+".x")
-		}
+		return t.AllRequests()
 	}
+	return requests(paths)
+}
+
+// AllRequests are Requests with variants of their paths.
+func (t *Table) AllRequests() []*core.Request {
+	var told []string
+	for _, path := range []string{"/a", "/A", "/b", "/B", "/c", "/a/x", "/a/X", "/A/x", "/a/y", "/A/y", "/b/x", "/B/x"} {
+		told = append(told, path, path+"/", path+".x")
+	}
+	return requests(told)
+}
+
+func requests(paths []string) []*core.Request {
 	var all []*core.Request
-	for _, path := range told {
+	for _, path := range paths {
 		for _, method := range []string{"GET", "POST", "PUT"} {
 			for _, host := range []string{"h.test", "i.test", "other.example"} {
 				all = append(all, &core.Request{Method: method, Target: path, Host: host})

@@ -480,11 +480,23 @@ func (p *person) may(deciding []*analysis.Area, version int) []require.Demand {
 		if p.who.Kind == Anybody && a.Require.AsksOfCaller() {
 			continue
 		}
-		if p.granted(a, version) {
-			open = append(open, a.Demand())
+		if demand := a.Demand(); p.granted(a, version) && p.canMeet(demand.Requirements) {
+			open = append(open, demand)
 		}
 	}
 	return least(open)
+}
+
+// canMeet is false for what a credential without scopes must meet, where a scope is
+// needed.
+func (p *person) canMeet(need *require.Requirements) bool {
+	if p.who.Kind != ByScope && len(need.AllScopes)+len(need.AnyScope) == 0 || len(need.Credentials) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(need.Credentials, func(kind string) bool {
+		info, _ := core.Kind(kind).Info()
+		return info.Scopes
+	})
 }
 
 func (p *person) granted(a *analysis.Area, version int) bool {

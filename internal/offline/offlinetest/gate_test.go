@@ -1,0 +1,255 @@
+package offlinetest_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/analysis/diff"
+	"gatehouse/core/permission/analysis/lint"
+	"gatehouse/core/permission/replay"
+	"gatehouse/internal/offline/offlinetest"
+)
+
+// The gates of these tests are made by the code that makes them on every host, and
+// decide about real credentials. What a review tool says must be what they decide.
+
+// some takes a part of a list, another one for each seed.
+func some[T any](list []T, seed uint64, n int) []T {
+	list = slices.Clone(list)
+	rand.New(rand.NewPCG(seed, 3)).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list[:min(n, len(list))]
+}
+
+// TestNoDifferenceIsSaidWhereTheGateDecidesOtherwise compares what diff and replay
+// say about two tables with the decisions of two gates.
+func TestNoDifferenceIsSaidWhereTheGateDecidesOtherwise(t *testing.T) {
+	world := offlinetest.NewReal(t)
+	people := world.People()
+	same, changed, silent, unsure := 0, 0, 0, 0
+	for seed := range uint64(400) {
+		older := offlinetest.New(t, seed, 2+int(seed%3))
+		newer := older.Changed(t, seed)
+		d, err := diff.Diff(diff.Version{Table: older.Table, Files: []*permission.File{older.File}}, diff.Version{Table: newer.Table, Files: []*permission.File{newer.File}})
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		was, is := world.Gate(t, older.Text), world.Gate(t, newer.Text)
+		both := fmt.Sprintf("%s\nnow\n%s", older.Text, newer.Text)
+		for _, r := range some(newer.AllRequests(), seed, 30) {
+			otherwise := ""
+			for _, p := range people {
+				before, after := p.Ask(t, was, r), p.Ask(t, is, r)
+				if before.Outcome == after.Outcome {
+					continue
+				}
+				otherwise = fmt.Sprintf("%s %s on %s by %+v was %d %s, is %d %s", r.Method, r.Target, r.Host, *p.Caller, before.Status, before.Reason, after.Status, after.Reason)
+				if !says(d, after.Outcome == core.Allow) {
+					t.Fatalf("seed %d: diff does not say that %s\n%s", seed, otherwise, both)
+				}
+			}
+			report := replayed(t, older, newer, r)
+			switch complete := report.Complete() && report.Different == 0; {
+			case complete && otherwise != "":
+				t.Fatalf("seed %d: replay says that nothing is decided otherwise, and %s\n%s", seed, otherwise, both)
+			case complete:
+				silent++
+			case report.Different == 0:
+				unsure++
+			case otherwise == "":
+				t.Fatalf("seed %d: replay says that %s %s on %s is decided otherwise, and it is not: %+v\n%s", seed, r.Method, r.Target, r.Host, report.Groups[0], both)
+			}
+			if otherwise == "" {
+				same++
+			} else {
+				changed++
+			}
+		}
+		checkWitnesses(t, seed, d, was, is, people, both)
+	}
+	t.Logf("%d requests decided alike, %d otherwise; replay was sure of %d and not of %d", same, changed, silent, unsure)
+	if min(same, changed, silent) < 800 {
+		t.Error("the test shows little")
+	}
+}
+
+// says reports whether a difference has a change of a direction.
+func says(d *diff.Difference, letIn bool) bool {
+	return slices.ContainsFunc(d.Changes, func(c diff.Change) bool {
+		return c.Direction == diff.MayDiffer || (c.Direction == diff.LetsIn) == letIn
+	})
+}
+
+// checkWitnesses asks both gates about the calls that show changes.
+func checkWitnesses(t *testing.T, seed uint64, d *diff.Difference, was, is *core.Gate, people []*offlinetest.Person, both string) {
+	t.Helper()
+	for _, c := range d.Changes {
+		if c.Direction == diff.MayDiffer {
+			continue
+		}
+		shown := false
+		r := &core.Request{Method: c.Methods[0], Target: c.Witness.Target(), Host: c.Witness.Host}
+		if r.Host == "" {
+			r.Host = "other.example"
+		}
+		for _, p := range people {
+			before, after := p.Ask(t, was, r).Outcome == core.Allow, p.Ask(t, is, r).Outcome == core.Allow
+			shown = shown || before != after && after == (c.Direction == diff.LetsIn)
+		}
+		// A scope that is demanded may be a grant, too: then whoever gains has it.
+		if !shown && !strings.Contains(both, "_scope") {
+			t.Fatalf("seed %d: nobody shows that %s %s at %s %s\n%s", seed, c.Direction, c.Who, r.Method, r.Target, both)
+		}
+	}
+}
+
+func replayed(t *testing.T, older, newer *offlinetest.Table, r *core.Request) *replay.Report {
+	t.Helper()
+	line := fmt.Sprintf("192.0.2.1 - - [01/Mar/2026:10:00:00 +0000] %s \"%s %s HTTP/1.1\" 200 5 \"-\" \"-\"\n", r.Host, r.Method, r.Target)
+	report, err := replay.Run(strings.NewReader(line), replay.Options{
+		Old: older.Inspect, New: newer.Inspect, Callers: replay.Callers(older.Table, newer.Table, time.Now()),
+	})
+	if err != nil || report.Requests != 1 {
+		t.Fatalf("%v: %+v", err, report.Skipped)
+	}
+	return report
+}
+
+// TestScopesOfAChallengeAreEnough gives a caller whom a gate refuses for a scope the
+// scopes that its challenge names. They must not be refused for a scope again, nor
+// for a condition that was known not to hold.
+func TestScopesOfAChallengeAreEnough(t *testing.T) {
+	world := offlinetest.NewReal(t)
+	people := world.People()
+	scope := regexp.MustCompile(`error="insufficient_scope".* scope="([^"]*)"`)
+	enough := 0
+	granted := map[string]*offlinetest.Person{}
+	for seed := range uint64(400) {
+		table := offlinetest.New(t, seed, 2+int(seed%4))
+		gate := world.Gate(t, table.Text)
+		for _, r := range some(table.Requests(), seed, 25) {
+			for _, p := range people {
+				if p.Kind == core.KindSession { // has no scopes to be given
+					continue
+				}
+				d := p.Ask(t, gate, r)
+				m := scope.FindStringSubmatch(fmt.Sprint(d.Header))
+				if m == nil {
+					continue
+				}
+				key := fmt.Sprintf("%+v %s", *p.Caller, m[1])
+				with := granted[key]
+				if with == nil {
+					with = world.Person(p.With(nil, strings.Fields(m[1]), nil))
+					granted[key] = with
+				}
+				enough++
+				if again := with.Ask(t, gate, r); again.Status == 403 {
+					t.Fatalf("seed %d: %s %s on %s by %+v: the challenge names %q, with which it is refused with %s: %v\n%s",
+						seed, r.Method, r.Target, r.Host, *p.Caller, m[1], again.Reason, again.Cause, table.Text)
+				}
+			}
+		}
+	}
+	if enough < 1000 {
+		t.Errorf("only %d challenges name scopes: the test shows little", enough)
+	}
+}
+
+// TestOpenVariantOfAGuardedPathIsAFinding has gates decide paths that some upstream
+// reads as one. Where one is open to a caller who lacks what another demands, lint
+// must say so; and with path_variants none may be.
+func TestOpenVariantOfAGuardedPathIsAFinding(t *testing.T) {
+	world := offlinetest.NewReal(t)
+	people := some(world.People(), 1, 8)
+	found, refused := 0, 0
+	for seed := range uint64(300) {
+		plain := offlinetest.New(t, seed, 2+int(seed%3)).WithVariants(t, "")
+		open := variantsOpen(t, world.Gate(t, plain.Text), plain, people)
+		findings := variantFindings(t, plain)
+		if open != "" {
+			found++
+			if findings == "" {
+				t.Fatalf("seed %d: %s, and lint is silent\n%s", seed, open, plain.Text)
+			}
+		}
+		closed := plain.WithVariants(t, "{case: refuse, trailing_slash: refuse, suffixes: ['.*']}")
+		if open := variantsOpen(t, world.Gate(t, closed.Text), closed, people); open != "" {
+			t.Fatalf("seed %d: path_variants is set, and %s\n%s", seed, open, closed.Text)
+		}
+		if findings != "" {
+			refused++
+			if left := variantFindings(t, closed); left != "" {
+				t.Fatalf("seed %d: path_variants is set as lint advises, and it finds %s\n%s", seed, left, closed.Text)
+			}
+		}
+	}
+	if min(found, refused) < 50 {
+		t.Errorf("%d tables with an open variant, %d with a finding: the test shows little", found, refused)
+	}
+}
+
+// variantsOpen finds a call by a public or authenticated activity that is a variant
+// of a call which a stricter section guards, and passes without what that demands.
+func variantsOpen(t *testing.T, gate *core.Gate, table *offlinetest.Table, people []*offlinetest.Person) string {
+	t.Helper()
+	requests := table.AllRequests()
+	for _, guarded := range requests {
+		call := table.Gate.Call(guarded)
+		for i, guard := range table.Inspect.Activities() {
+			access, _ := table.Table.Covered(t.Context(), call)
+			if guard.Section < permission.InAuthenticated || !slices.Contains(permission.Covering(access), i) {
+				continue
+			}
+			for _, r := range requests {
+				if r.Method != guarded.Method || r.Host != guarded.Host || !sameToSomeUpstream(r.Target, guarded.Target) {
+					continue
+				}
+				covering, _ := table.Table.Covered(t.Context(), table.Gate.Call(r))
+				if covering == nil || slices.ContainsFunc(permission.Covering(covering), func(n int) bool { return table.Inspect.Activities()[n].Section >= guard.Section }) {
+					continue // guarded itself
+				}
+				for _, p := range people {
+					principal, err := table.Gate.Principal(p.Caller)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if p.Ask(t, gate, r).Outcome == core.Allow && (principal == nil || table.Table.ActivityAllows(i, call, principal) != nil) {
+						return fmt.Sprintf("%s %s on %s is open to %+v, who lacks what %s demands", r.Method, r.Target, r.Host, *p.Caller, guard.Owner())
+					}
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func sameToSomeUpstream(a, b string) bool {
+	plain := func(path string) string {
+		path = strings.ToLower(strings.TrimSuffix(path, "/"))
+		at := strings.LastIndexByte(path, '/')
+		name, _, _ := strings.Cut(path[at+1:], ".")
+		return path[:at+1] + name
+	}
+	return a != b && plain(a) == plain(b)
+}
+
+func variantFindings(t *testing.T, table *offlinetest.Table) string {
+	t.Helper()
+	report, err := lint.Lint(table.Table, []*permission.File{table.File}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range report.Findings {
+		if f.Rule == "path-variant" {
+			return f.Text + " " + f.Witness.String()
+		}
+	}
+	return ""
+}

@@ -1,0 +1,111 @@
+package offlinetest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/config"
+	"gatehouse/core/coretest"
+	"gatehouse/internal/offline"
+)
+
+// Real makes gates as hosts do, and credentials that they accept: JWTs of an issuer
+// and sessions of a fake Kratos.
+type Real struct {
+	issuer *coretest.Issuer
+	kratos *coretest.FakeKratos
+	clock  *coretest.Clock
+	issued int
+}
+
+// NewReal starts the servers that the gates ask.
+func NewReal(t testing.TB) *Real {
+	clock := coretest.NewClock()
+	r := &Real{issuer: coretest.NewIssuer(t, clock), kratos: coretest.NewFakeKratos(t), clock: clock}
+	r.issuer.Key = coretest.NewKey(t, "quick", "ES256")
+	r.issuer.Publish(r.issuer.Key)
+	return r
+}
+
+// Gate makes the gate of a permission table.
+func (r *Real) Gate(t testing.TB, table string) *core.Gate {
+	t.Helper()
+	text := fmt.Sprintf(`
+jwt: {issuers: [{issuer: %q, jwks_uri: %q, insecure_any_audience: true, roles_claim: roles, permissions_claim: permissions}]}
+session: {kratos_url: %q, roles_claim: identity.metadata_public.roles, permissions_claim: identity.metadata_public.permissions}
+permission_table: |
+  %s`, r.issuer.URL, r.issuer.URL+coretest.JWKSPath, r.kratos.URL, strings.ReplaceAll(table, "\n", "\n  "))
+	c, err := config.Load([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	gate, err := config.NewBuilder(config.BuilderOptions{}).Build(c)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return gate
+}
+
+// Person is a caller with a credential that proves them.
+type Person struct {
+	*offline.Caller
+	header []core.Header
+}
+
+// Person gives a caller a credential.
+func (r *Real) Person(c *offline.Caller) *Person {
+	p := &Person{Caller: c}
+	now := time.Now().Add(-c.AuthAge)
+	switch {
+	case c.Anonymous:
+	case c.Kind == core.KindSession:
+		r.issued++
+		name := fmt.Sprintf("session-%d", r.issued)
+		document := coretest.SessionDocument(r.clock, map[string]any{
+			"authenticator_assurance_level": c.AAL, "authenticated_at": now.UTC().Format(time.RFC3339Nano),
+		})
+		identity := document["identity"].(map[string]any)
+		identity["id"] = c.Subject
+		identity["metadata_public"] = map[string]any{"roles": c.Roles, "permissions": c.Permissions}
+		r.kratos.Know(name, coretest.FakeSession{Document: document})
+		p.header = []core.Header{{Name: "Cookie", Value: "ory_kratos_session=" + name}}
+	default:
+		token := r.issuer.Token(map[string]any{
+			"sub": c.Subject, "acr": c.AAL, "auth_time": now.Unix(),
+			"scope": strings.Join(c.Scopes, " "), "roles": c.Roles, "permissions": c.Permissions,
+		})
+		p.header = []core.Header{{Name: "Authorization", Value: "Bearer " + token}}
+	}
+	return p
+}
+
+// People are Callers and more with credentials.
+func (r *Real) People() []*Person {
+	callers := Callers()
+	for _, base := range Bases() {
+		callers = append(callers, base.With(nil, nil, []string{"p"}))
+		if base.Kind != core.KindSession {
+			callers = append(callers, base.With(nil, []string{"q"}, nil), base.With(nil, []string{"p"}, nil), base.With([]string{"r"}, []string{"s"}, nil))
+		}
+	}
+	var all []*Person
+	for _, c := range callers {
+		all = append(all, r.Person(c))
+	}
+	return all
+}
+
+// Ask has a gate decide a request of the caller.
+func (p *Person) Ask(t testing.TB, gate *core.Gate, r *core.Request) core.Decision {
+	t.Helper()
+	with := *r
+	with.Header = append(append([]core.Header{}, r.Header...), p.header...)
+	d := gate.Check(t.Context(), &with)
+	if d.Status >= 500 || d.Reason == "invalid_credential" {
+		t.Fatalf("the gate cannot decide about %+v: %v", p.Caller, d.Cause)
+	}
+	return d
+}
