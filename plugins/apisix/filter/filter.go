@@ -78,11 +78,25 @@ func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Reques
 		respond(w, gate.Refuse(r.Context(), request, err))
 		return
 	}
-	head := r.Header()
-	for _, name := range d.Strip {
+	changeHeaders(r.Header(), d)
+}
+
+// changeHeaders strips and sets. APISIX reads the variable $http_x_user_id once, and
+// keeps what the client sent if that was before, for limit-count, loggers and others. It
+// forgets it when X_User_Id is removed, with the name of the variable, and not when
+// X-User-Id is set.
+func changeHeaders(head pkgHTTP.Header, d core.Decision) {
+	strip := func(name string) {
 		head.Del(name)
+		if strings.Contains(name, "-") {
+			head.Del(strings.ReplaceAll(name, "-", "_"))
+		}
+	}
+	for _, name := range d.Strip {
+		strip(name)
 	}
 	for _, h := range d.Set {
+		strip(h.Name)
 		head.Set(h.Name, h.Value)
 	}
 }

@@ -167,6 +167,9 @@ func (c *conn) httpRespCall(call []byte) []byte {
 	if !c.begin(pendingCall{typeHTTPResp, msg.id}) {
 		return nil
 	}
+	c.server.onResponses.Do(func() {
+		c.server.opts.log.Warn("ext-plugin-post-resp is in use: where it is, APISIX sends the upstream the decoded path and the client's X-Forwarded-For, whatever was decided before")
+	})
 	conf := c.server.confs.find(msg.token, c.began)
 	if conf == nil {
 		return c.finish(c.enc.errorFrame(Err.CodeCONF_TOKEN_NOT_FOUND), nil)

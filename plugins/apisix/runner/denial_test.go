@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -122,4 +123,18 @@ var (
 
 func problemOf(d denial) string {
 	return string(core.RefusalWith(&core.Request{ID: testRequestID}, d.status, d.reason, d.detail, nil).Body)
+}
+
+// Where APISIX asks about responses it sends the upstream another path than the one
+// that was decided on. Nothing in a call says so beforehand.
+func TestPluginOnResponsesIsLoggedOnce(t *testing.T) {
+	r := startRunner(t, options{plugins: testPlugins()})
+	g := r.dial(t)
+	token := g.prepare(t, "k", conf{"allow", ""})
+	for range 3 {
+		g.respCall(t, token, 200, nil)
+	}
+	if n := strings.Count(r.log.String(), "ext-plugin-post-resp is in use"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, r.log)
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -189,6 +190,8 @@ type server struct {
 	confs     *confs
 	notes     *notes
 	started   time.Time
+	// onResponses is done with the first response that the plugins get.
+	onResponses sync.Once
 
 	connections unixsocket.Server
 }
