@@ -23,7 +23,7 @@ func environment(pairs map[string]string) func(string) (string, bool) {
 
 // TestProblems compares the exact text of every message.
 func TestProblems(t *testing.T) {
-	const knownPlugins = "cors, ext-plugin-post-req, ext-plugin-pre-req, proxy-rewrite, redirect, request-id, response-rewrite"
+	const knownPlugins = "acl, consumer-restriction, cors, ext-plugin-post-req, ext-plugin-pre-req, file-logger, limit-count, proxy-rewrite, redirect, request-id, response-rewrite, serverless-post-function, serverless-pre-function"
 	for name, c := range map[string]struct{ text, want string }{
 		"unknown section": {
 			"routes: []\nconsumers: []\nssls: []\n#END",
@@ -35,8 +35,8 @@ func TestProblems(t *testing.T) {
 			"FILE:3:5: routes[0].vars: not supported by the local gateway; it knows create_time, desc, enable_websocket, host, hosts, id, labels, methods, name, plugin_config_id, plugins, priority, service_id, status, timeout, update_time, upstream, upstream_id, uri, uris",
 		},
 		"unsupported plugin": {
-			"routes:\n  - uri: /\n    plugins:\n      limit-count: {count: 1}\n#END",
-			"FILE:4:7: routes[0].plugins.limit-count: not supported by the local gateway; it knows " + knownPlugins,
+			"routes:\n  - uri: /\n    plugins:\n      limit-req: {count: 1}\n#END",
+			"FILE:4:7: routes[0].plugins.limit-req: not supported by the local gateway; it knows " + knownPlugins,
 		},
 		"problems in ext-plugin-pre-req": {
 			"routes:\n  - uri: /\n    plugins:\n      ext-plugin-pre-req:\n        conf: [{name: '', value: {a: 1}}, {name: x, kind: y}]\n        allow_degradation: 1\n        _meta: {filter: []}\n#END",

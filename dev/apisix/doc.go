@@ -18,8 +18,13 @@
 //     attributes named in the errors of this package. ${{NAME}} and
 //     ${{NAME:=default}} are replaced from the environment, as APISIX does.
 //   - Plugins: ext-plugin-pre-req, ext-plugin-post-req, proxy-rewrite,
-//     redirect, response-rewrite (status and headers), cors, request-id (uuid);
-//     each with _meta.disable and _meta.priority.
+//     redirect, response-rewrite (status and headers), cors, request-id (uuid),
+//     consumer-restriction, acl (of external users), limit-count (local, fixed
+//     window), file-logger, and serverless-pre-function and
+//     serverless-post-function in the phases rewrite and access; each with
+//     _meta.disable and _meta.priority. Functions run in an interpreter of Lua
+//     5.1, not in LuaJIT, with ctx and the part of ngx, apisix.core and
+//     apisix.plugin that lua.go lists.
 //   - Of config.yaml: ext-plugin.cmd, ext-plugin.path_for_test,
 //     nginx_config.envs, the list of plugins, and the attributes that change
 //     nothing here. deployment must say standalone (config_provider yaml).

@@ -32,6 +32,10 @@ type exchange struct {
 	respHeader   front.Headers // set by plugins before any response
 	origin       *string       // what cors saw
 	requestID    string        // $apisix_request_id
+	// ctx is what functions have written into api_ctx, cached what has been read of
+	// ctx.var and stays so.
+	ctx    map[string]any
+	cached map[string]string
 
 	route *boundRoute
 	conf  confKey

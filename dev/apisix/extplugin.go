@@ -140,6 +140,7 @@ func (x *exchange) applyStop(d *decision) *reply {
 // applyHeader replaces every line of a name, or without a value deletes them
 // all: also those that the runner never saw.
 func (x *exchange) applyHeader(h entry) {
+	delete(x.cached, "http_"+strings.ToLower(h.name)) // not that with underscores
 	if h.value != nil {
 		x.setHeader(escapeHeaderName(h.name), *h.value)
 		return

@@ -14,7 +14,7 @@ routes:
   - uri: /r
     plugins:
       ext-plugin-pre-req: {conf: [{name: x, value: y}]}
-      limit-count: {count: 1, time_window: 1}
+      limit-count: {count: 1, time_window: 1, policy: redis, redis_host: h}
       prometheus: {prefer_name: true}
       ip-restriction: {_meta: {disable: true}, whitelist: [10.0.0.1]}
     upstream: {retries: 2, checks: {active: {http_path: /}}, nodes: {"h:80": 1}}

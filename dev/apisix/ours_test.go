@@ -13,7 +13,9 @@ import (
 
 // runOurs is a runner built on our own runner library, with the plugins of the
 // stock one and the probe of the captures.
-func runOurs() { runner.Main(logqueue.New(os.Stderr), &denyAll{}, &allowAll{}, &recPlugin{}) }
+func runOurs() {
+	runner.Main(logqueue.New(os.Stderr), &denyAll{}, &allowAll{}, &recPlugin{}, &namesCaller{})
+}
 
 // recPlugin is the probe of the captures as a plugin.
 type recPlugin struct{ stockplugin.DefaultPlugin }
@@ -38,4 +40,13 @@ func (*recPlugin) RequestFilter(_ any, w http.ResponseWriter, r pkgHTTP.Request)
 	r.Header().Del("X-User-Email")
 	r.Header().Del("X_User_Id")
 	r.Header().Set("X-Seen-Path", string(r.Path()))
+}
+
+// namesCaller sets a header, and removes no other spelling of it.
+type namesCaller struct{ stockplugin.DefaultPlugin }
+
+func (*namesCaller) Name() string                  { return "names" }
+func (*namesCaller) ParseConf([]byte) (any, error) { return nil, nil }
+func (*namesCaller) RequestFilter(_ any, _ http.ResponseWriter, r pkgHTTP.Request) {
+	r.Header().Set("X-User-Id", "u1")
 }

@@ -21,6 +21,8 @@ type plugin struct {
 	rewrite  func(*exchange) *reply
 	access   func(*exchange) *reply
 	header   func(*exchange, *responseHead)
+	// written is its configuration.
+	written map[string]any
 }
 
 // reply is what a plugin responds with; an empty body becomes a page of nginx.
@@ -42,16 +44,25 @@ type pluginMap map[string]*plugin
 type pluginKind struct {
 	priority int
 	parse    func(r *reader, p *plugin, n *yaml.Node, path string)
+	// partly is set where only a part of the plugin runs here. Another configuration of
+	// it can be left out as a whole.
+	partly bool
 }
 
 var pluginKinds = map[string]pluginKind{
-	"request-id":          {12015, parseRequestID},
-	"ext-plugin-pre-req":  {12000, parsePreReq},
-	"cors":                {4000, parseCORS},
-	"proxy-rewrite":       {1008, parseProxyRewrite},
-	"redirect":            {900, parseRedirect},
-	"response-rewrite":    {899, parseResponseRewrite},
-	"ext-plugin-post-req": {-3000, parsePostReq},
+	"request-id":               {12015, parseRequestID, false},
+	"ext-plugin-pre-req":       {12000, parsePreReq, false},
+	"serverless-pre-function":  {10000, parseServerless, true},
+	"cors":                     {4000, parseCORS, false},
+	"acl":                      {2410, parseACL, true},
+	"consumer-restriction":     {2400, parseConsumerRestriction, true},
+	"proxy-rewrite":            {1008, parseProxyRewrite, false},
+	"limit-count":              {1002, parseLimitCount, true},
+	"redirect":                 {900, parseRedirect, false},
+	"response-rewrite":         {899, parseResponseRewrite, false},
+	"file-logger":              {399, parseFileLogger, true},
+	"serverless-post-function": {-2000, parseServerless, true},
+	"ext-plugin-post-req":      {-3000, parsePostReq, false},
 }
 
 func (r *configReader) pluginMap(to *pluginMap) field {
@@ -64,7 +75,13 @@ func (r *configReader) pluginMap(to *pluginMap) field {
 					r.problem(n, path, "config.yaml does not enable this plugin")
 				}
 				p := &plugin{name: name, priority: kind.priority}
+				_ = n.Decode(&p.written) // what is wrong is found below
+				problems := len(r.problems)
 				kind.parse(r.reader, p, n, path)
+				if kind.partly && len(r.problems) > problems && r.leaveOut(name, n, path) {
+					r.problems = r.problems[:problems]
+					return
+				}
 				(*to)[name] = p
 			}
 		}

@@ -26,6 +26,7 @@ type boundRoute struct {
 	priority      int
 	websocket     bool
 	plugins       []*plugin
+	all           pluginMap // with those that are disabled
 	conf          confKey
 	upstream      *upstreamPool
 	timeout       timeouts
@@ -83,7 +84,7 @@ func (c *config) bind(r *route, version string) *boundRoute {
 		b.upstream = &upstreamPool{upstream: own}
 	}
 	b.websocket = websocket != nil && *websocket
-	b.plugins = plugins.inOrder()
+	b.plugins, b.all = plugins.inOrder(), plugins
 	return b
 }
 

@@ -8,8 +8,20 @@ import (
 )
 
 // variable is APISIX's ctx.var: what a runner gets for ExtraInfo's Var and what
-// "$name" means in a plugin. It reports false for a variable that is not there.
+// "$name" means in a plugin. It reports false for a variable that is not there. APISIX
+// keeps what it has read once; here that is so for headers, which plugins change.
 func (x *exchange) variable(name string) (string, bool) {
+	if value, ok := x.cached[name]; ok {
+		return value, true
+	}
+	value, ok := x.uncached(name)
+	if ok && strings.HasPrefix(name, "http_") {
+		x.cache(name, value)
+	}
+	return value, ok
+}
+
+func (x *exchange) uncached(name string) (string, bool) {
 	if value, ok := x.plainVariable(name); ok {
 		return value, true
 	}
@@ -71,6 +83,10 @@ func (x *exchange) plainVariable(name string) (string, bool) {
 		return x.upstreamURI, true
 	case "upstream_host":
 		return x.upstreamHost, true
+	}
+	if name == "consumer_name" || name == "consumer_group_id" {
+		value, ok := x.ctx[name].(string)
+		return value, ok
 	}
 	return x.routeVariable(name)
 }
