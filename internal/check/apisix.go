@@ -28,6 +28,10 @@ type guard map[string]closing
 type closing struct {
 	closes bool
 	gate   string
+	// priority is that of the plugin, where it is not its own; names is a function that
+	// makes consumers.
+	priority *float64
+	names    *naming
 }
 
 // or is what a set does over another: each of its plugins takes the place of the
@@ -65,12 +69,14 @@ func (g guard) lead(own endpoints, covers func(string) bool) {
 // apisix checks apisix.yaml.
 func (c *checker) apisix(root document.Node, text *document.Text) {
 	last := text.Content[max(0, len(text.Content)-10):]
-	if !endFlag.MatchString(last) {
+	isJSON := strings.HasPrefix(strings.TrimSpace(text.Content), "{") // apisix.json, or the whole configuration for the Admin API
+	if !isJSON && !endFlag.MatchString(last) {
 		lines := strings.Count(text.Content, "\n") + 1
 		c.Add("no-end", text.Place(lines, 1), "the file does not end with a line #END, so APISIX does not apply it; add the line")
 	}
 	c.enabledPlugins(root.Pair("plugins"), "APISIX then skips the plugin")
 	c.globalRules(root.Get("global_rules"))
+	c.metadata(root.Get("plugin_metadata"))
 	services, configs := map[string]guard{}, map[string]guard{}
 	c.named(root.Get("services"), services)
 	c.named(root.Get("plugin_configs"), configs)
@@ -80,6 +86,31 @@ func (c *checker) apisix(root document.Node, text *document.Text) {
 		c.apisixRoute(route, own)
 	}
 	c.consumers(root)
+}
+
+// apisixObject checks what the Admin API is to get. Services, plugin configs and global
+// rules have no path.
+func (c *checker) apisixObject(root document.Node) {
+	own := c.apisixPlugins(root.Get("plugins"))
+	if root.Has("uri", "uris") && !root.Has("service_id", "plugin_config_id") {
+		c.apisixRoute(root, own)
+		return
+	}
+	c.later = append(c.later, func() {
+		own.lead(c.own, func(string) bool { return true })
+		if own.closes() {
+			c.consumerFunctions(own)
+		}
+	})
+}
+
+// metadata reads what all uses of a logger write.
+func (c *checker) metadata(list document.Node) {
+	for _, of := range list.Items() {
+		if format := of.Pair("log_format"); format.Value.Present() {
+			c.logFormats[of.Get("id").Text()] = format
+		}
+	}
 }
 
 // named reads sets of plugins that routes refer to by an id.
@@ -108,6 +139,7 @@ func (c *checker) apisixGuard(route document.Node, own guard) {
 	covers := apisixPaths(append(route.Get("uris").Items(), route.Get("uri")))
 	own.lead(c.own, covers)
 	c.everyRoute.lead(c.own, covers)
+	c.consumerFunctions(own)
 	closed := c.closed || own.closes() || c.everyRoute.closes()
 	name := route.Get("name").Text()
 	if name == "" {
@@ -152,7 +184,14 @@ func (c *checker) globalPlugins(plugins document.Node) {
 	for _, key := range []string{"serverless-pre-function", "serverless-post-function"} {
 		c.closed = c.closed || asksForPlugin(plugins.Get(key))
 	}
-	c.everyRoute = c.everyRoute.or(c.apisixPlugins(plugins))
+	rule := c.apisixPlugins(plugins)
+	for name, of := range rule {
+		if of.names != nil {
+			c.Add("client-as-consumer", of.names.at, "a function in a global rule makes a consumer of what a header says, also on routes without Gatehouse and, before APISIX 3.17 or in the phase rewrite, before Gatehouse on the others; put it on the routes")
+			delete(rule, name)
+		}
+	}
+	c.everyRoute = c.everyRoute.or(rule)
 	c.later = append(c.later, func() { c.hiddenHeaders(plugins) })
 }
 
@@ -175,6 +214,8 @@ func metaDisabled(p document.Node) bool { return p.Get("_meta", "disable").True(
 func (c *checker) apisixPlugins(plugins document.Node) guard {
 	g := guard{}
 	for _, p := range plugins.Pairs() {
+		c.apisixLogger(p, plugins.Has("data-mask"))
+		g.names(p)
 		switch name := p.Key.Value; {
 		case isExternal(name):
 			g[name] = c.external(name, p)
@@ -233,6 +274,8 @@ func (c *checker) external(name string, p document.Pair) closing {
 	case runs.closes && name == postResp:
 		c.Add("plugin", p.Key.Place(), "%s runs when the upstream has served the request already, so every request gets 503 after all; use %s", name, preReq)
 		return closing{}
+	case name == postResp && !metaDisabled(p.Value):
+		c.Add("normalized-uri", p.Key.Place(), "%s has APISIX call the upstream itself, with the decoded path, which is not the one decided on, and with the client's X-Forwarded-For; leave it out", name)
 	}
 	return runs
 }
@@ -278,6 +321,9 @@ func (c *checker) extPlugin(p document.Pair) closing {
 		}
 	}
 	found.closes = found.closes && !skipped
+	if priority, err := strconv.ParseFloat(p.Value.Get("_meta", "priority").Text(), 64); err == nil {
+		found.priority = &priority
+	}
 	return found
 }
 
@@ -303,7 +349,7 @@ func (c *checker) confEntry(entry document.Node) closing {
 	case !value.Value.IsText():
 		c.Add("plugin", value.Value.Place(), "value is no string, so APISIX drops the route; write | behind value: and indent the configuration below, or put it in quotes")
 	default:
-		return closing{true, c.valueOf(value)}
+		return closing{closes: true, gate: c.valueOf(value)}
 	}
 	return closing{closes: true}
 }
@@ -370,6 +416,7 @@ func (c *checker) apisixConfig(root document.Node) {
 	if uri := root.Get("apisix", "normalize_uri_like_servlet"); uri.True() {
 		c.Add("normalized-uri", uri.Place(), "normalize_uri_like_servlet is on: the upstream gets the decoded path, which is not the one decided on; leave it off")
 	}
+	c.later = append(c.later, func() { c.logFormat(root.Get("nginx_config", "http", "access_log_format")) })
 	runner := root.Pair("ext-plugin")
 	switch {
 	case runner.Key.Node == nil:

@@ -55,7 +55,7 @@ func (r *Report) Failed() bool {
 // Files checks files that belong together: what one of them names may be in
 // another.
 func Files(files []File, o Options) *Report {
-	c := &checker{Checker: gate.New(finding.NewCollector(o.Allow), o.Roots), kinds: map[string]Kind{}, kongGates: map[*yaml.Node]string{}}
+	c := &checker{Checker: gate.New(finding.NewCollector(o.Allow), o.Roots), kinds: map[string]Kind{}, kongGates: map[*yaml.Node]string{}, logFormats: map[string]document.Pair{}}
 	if len(files) > 0 {
 		c.kongVersion(o.KongVersion, false, document.Place{File: files[0].Name, Line: 1, Column: 1})
 	}
@@ -89,6 +89,8 @@ type checker struct {
 	// closes what has no Gatehouse.
 	everyRoute guard
 	closed     bool
+	// logFormats are what loggers of APISIX write wherever they are used.
+	logFormats map[string]document.Pair
 	own        endpoints
 	cluster    cluster
 }
@@ -132,6 +134,8 @@ func (c *checker) read(kind Kind, text *document.Text, nodes []document.Node) {
 		c.adc(root)
 	case APISIXConfig:
 		c.apisixConfig(root)
+	case APISIXObject:
+		c.apisixObject(root)
 	case Kubernetes:
 		for _, n := range nodes {
 			c.manifest(n)

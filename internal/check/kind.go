@@ -19,6 +19,7 @@ const (
 	ADC          Kind = "adc"
 	Kubernetes   Kind = "kubernetes"
 	APISIXConfig Kind = "apisix-config"
+	APISIXObject Kind = "apisix-object"
 	Compose      Kind = "compose"
 	Table        Kind = "permissions"
 	Expectations Kind = "expectations"
@@ -36,6 +37,7 @@ var Kinds = []struct {
 	{ADC, "adc.yaml: routes of APISIX for ADC"},
 	{Kubernetes, "resources of Kubernetes: KongPlugin, ApisixRoute, PluginConfig, ConfigMap and others"},
 	{APISIXConfig, "config.yaml of APISIX"},
+	{APISIXObject, "the body of a request to APISIX's Admin API: a route, service, plugin config or global rule"},
 	{Compose, "a compose file, or values of a Helm chart"},
 	{Table, "a permission table"},
 	{Expectations, "a file for gatehouse test"},
@@ -84,6 +86,8 @@ func recognise(root document.Node, text string) Kind {
 		return ADC
 	case hasItemWith(root.Get("routes"), "uri", "uris"):
 		return APISIX
+	case root.Get("plugins").IsMap():
+		return APISIXObject
 	case services.IsMap() || root.Get("image").IsMap():
 		return Compose
 	case services.IsList() || root.Get("routes").IsList() || root.Get("plugins").IsList():

@@ -152,6 +152,9 @@ func speaksHTTP(route document.Node) bool {
 func (k *kongFile) plugins(list document.Node) {
 	for _, p := range list.Items() {
 		name := p.Get("name")
+		if !p.Get("enabled").False() {
+			k.kongLogger(name, p.Get("config"))
+		}
 		switch {
 		case name.Text() == plugin:
 			k.gatehouse(p)

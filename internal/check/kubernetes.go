@@ -59,7 +59,9 @@ func (c *checker) manifest(n document.Node) {
 	case "KongPlugin", "KongClusterPlugin":
 		c.kongPlugin(n, name)
 	case "ApisixPluginConfig", "PluginConfig":
-		set(&c.cluster.apisixConfigs, name, c.pluginList(n.Get("spec", "plugins"), n.Get("kind").Text() == "ApisixPluginConfig").first())
+		plugins := c.pluginList(n.Get("spec", "plugins"), n.Get("kind").Text() == "ApisixPluginConfig")
+		c.later = append(c.later, func() { c.consumerFunctions(plugins) })
+		set(&c.cluster.apisixConfigs, name, plugins.first())
 	case "ApisixGlobalRule":
 		c.cluster.closed = c.globalRule(n) || c.cluster.closed
 	case "ApisixRoute":
@@ -103,6 +105,9 @@ func (c *checker) kongPlugin(n document.Node, name resource) {
 	runs := kind.Text() == plugin && !n.Get("disabled").True()
 	set(&c.cluster.kongPlugins, name, closing{closes: runs})
 	if kind.Text() != plugin {
+		if !n.Get("disabled").True() {
+			c.kongLogger(kind, n.Get("config"))
+		}
 		return
 	}
 	if disabled := n.Get("disabled"); disabled.True() {
@@ -119,7 +124,7 @@ func (c *checker) kongPlugin(n document.Node, name resource) {
 		c.cluster.fromSecret = append(c.cluster.fromSecret, secretRef{from.Place(), from.Get("secretKeyRef", "name").Text()})
 		return
 	}
-	set(&c.cluster.kongPlugins, name, closing{runs, c.kongGate(n.Get("config"), kind.Place())})
+	set(&c.cluster.kongPlugins, name, closing{closes: runs, gate: c.kongGate(n.Get("config"), kind.Place())})
 }
 
 // pluginList reads plugins as the resources of APISIX list them. An entry of the
@@ -127,9 +132,14 @@ func (c *checker) kongPlugin(n document.Node, name resource) {
 func (c *checker) pluginList(list document.Node, switched bool) guard {
 	g := guard{}
 	for _, p := range list.Items() {
-		switch name := p.Get("name"); {
+		pair := document.Pair{Key: p.Get("name"), Value: p.Get("config")}
+		if pair.Key.Present() && !p.Get("enable").False() {
+			c.apisixLogger(pair, false)
+			g.names(pair)
+		}
+		switch name := pair.Key; {
 		case isExternal(name.Text()):
-			one := c.external(name.Text(), document.Pair{Key: name, Value: p.Get("config")})
+			one := c.external(name.Text(), pair)
 			one.closes = (!switched || c.enabled(p)) && one.closes
 			g[name.Text()] = one
 		case isMisspeltExt(name.Text()) || name.Text() == plugin || looksLike(name.Text()):

@@ -47,20 +47,28 @@ func TestJSONInDocumentationIsValid(t *testing.T) {
 var curlData = regexp.MustCompile(`(?s)--data '([^']*)'`)
 
 // TestAdminAPICallsInDocumentationLoad builds the gate of every configuration
-// that a curl command sends.
+// that a curl command sends, in the command or from a file that is shown.
 func TestAdminAPICallsInDocumentationLoad(t *testing.T) {
 	etc := readmeFiles(t)
 	gates := 0
+	load := func(b block, text string) {
+		if !json.Valid([]byte(text)) {
+			t.Errorf("%s:%d: what curl sends is not JSON: %s", b.file, b.line, text)
+			return
+		}
+		if err := loadPlugins(strings.ReplaceAll(text, "/etc/gatehouse", etc)); err != nil {
+			t.Errorf("%s:%d: %v", b.file, b.line, err)
+		}
+		gates += strings.Count(text, `"gatehouse"`)
+	}
 	for _, b := range blocksOf(t, "sh") {
 		for _, m := range curlData.FindAllStringSubmatch(b.text, -1) {
-			if !json.Valid([]byte(m[1])) {
-				t.Errorf("%s:%d: what curl sends is not JSON: %s", b.file, b.line, m[1])
-				continue
-			}
-			if err := loadPlugins(strings.ReplaceAll(m[1], "/etc/gatehouse", etc)); err != nil {
-				t.Errorf("%s:%d: %v", b.file, b.line, err)
-			}
-			gates += strings.Count(m[1], `"gatehouse"`)
+			load(b, m[1])
+		}
+	}
+	for _, b := range blocksOf(t, "json") {
+		if strings.Contains(b.text, `"plugins"`) {
+			load(b, b.text)
 		}
 	}
 	if gates < 2 {
