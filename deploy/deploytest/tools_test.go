@@ -515,7 +515,7 @@ func localPluginsOf(plugins []any) []any {
 	})
 }
 
-var localAPISIXPlugins = []string{"ext-plugin-pre-req", "cors"}
+var localAPISIXPlugins = []string{"acl", "cors", "ext-plugin-pre-req", "limit-count", "serverless-pre-function"}
 
 func localAPISIX(document object) object {
 	local := object{}

@@ -5,7 +5,7 @@
 # leaves the gateway per request; a revoked token stays good until it expires.
 #
 # For APISIX with etcd. APISIX_ADMIN is the Admin API, ADMIN_KEY its key; needs curl and jq.
-# May be run again.
+# May be run again. APISIX takes any text for a configuration of Gatehouse; gatehouse, if installed, checks it before.
 #
 # Try:
 #   GET /users/123 -> 401
@@ -18,7 +18,11 @@
 set -eu
 
 put() { # put PATH: with the body from standard input
-  curl --fail-with-body --silent --show-error --output /dev/null \
+  body=$(cat)
+  if command -v gatehouse >/dev/null; then
+    printf '%s\n' "$body" | gatehouse check --as apisix-object -
+  fi
+  printf '%s\n' "$body" | curl --fail-with-body --silent --show-error --output /dev/null \
     --request PUT --header "X-API-KEY: $ADMIN_KEY" --data-binary @- \
     "${APISIX_ADMIN:-http://127.0.0.1:9180}/apisix/admin$1"
 }

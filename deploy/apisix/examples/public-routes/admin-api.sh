@@ -6,7 +6,7 @@
 # identity headers on public paths too, and a path that is not listed stays closed.
 #
 # For APISIX with etcd. APISIX_ADMIN is the Admin API, ADMIN_KEY its key; needs curl and jq.
-# May be run again.
+# May be run again. APISIX takes any text for a configuration of Gatehouse; gatehouse, if installed, checks it before.
 #
 # Try:
 #   GET /world -> 200
@@ -20,7 +20,11 @@
 set -eu
 
 put() { # put PATH: with the body from standard input
-  curl --fail-with-body --silent --show-error --output /dev/null \
+  body=$(cat)
+  if command -v gatehouse >/dev/null; then
+    printf '%s\n' "$body" | gatehouse check --as apisix-object -
+  fi
+  printf '%s\n' "$body" | curl --fail-with-body --silent --show-error --output /dev/null \
     --request PUT --header "X-API-KEY: $ADMIN_KEY" --data-binary @- \
     "${APISIX_ADMIN:-http://127.0.0.1:9180}/apisix/admin$1"
 }

@@ -4,13 +4,14 @@
 # When: Each caller may make a limited number of calls, from any address. The gateway's own limit counts by X-User-Id,
 # which Gatehouse sets before and which no client can forge, because Gatehouse removes the client's copies.
 # Gatehouse creates no consumers of the gateway: permissions and roles replace consumer groups, and plugins that
-# need a consumer (limit_by consumer, consumer-restriction) do not work on these routes; Kong's acl can have
-# groups, as the example groups shows. Partners with API keys keep the gateway's consumers and groups, on separate
+# need a consumer (limit_by consumer, consumer-restriction) do not work on these routes by themselves; Kong's acl can
+# have groups, as the example groups shows, and a function can make the caller a consumer of APISIX, as
+# caller-as-consumer shows. Partners with API keys keep the gateway's consumers and groups, on separate
 # routes. These routes have Gatehouse too: it allows the paths that the table lists as public, and removes an
 # X-User-Id that a partner might send.
 #
 # For APISIX with etcd. APISIX_ADMIN is the Admin API, ADMIN_KEY its key; needs curl and jq.
-# May be run again.
+# May be run again. APISIX takes any text for a configuration of Gatehouse; gatehouse, if installed, checks it before.
 #
 # Try:
 #   GET /orders/1 -> 401
@@ -24,7 +25,11 @@
 set -eu
 
 put() { # put PATH: with the body from standard input
-  curl --fail-with-body --silent --show-error --output /dev/null \
+  body=$(cat)
+  if command -v gatehouse >/dev/null; then
+    printf '%s\n' "$body" | gatehouse check --as apisix-object -
+  fi
+  printf '%s\n' "$body" | curl --fail-with-body --silent --show-error --output /dev/null \
     --request PUT --header "X-API-KEY: $ADMIN_KEY" --data-binary @- \
     "${APISIX_ADMIN:-http://127.0.0.1:9180}/apisix/admin$1"
 }

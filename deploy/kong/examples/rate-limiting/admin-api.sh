@@ -4,8 +4,9 @@
 # When: Each caller may make a limited number of calls, from any address. The gateway's own limit counts by X-User-Id,
 # which Gatehouse sets before and which no client can forge, because Gatehouse removes the client's copies.
 # Gatehouse creates no consumers of the gateway: permissions and roles replace consumer groups, and plugins that
-# need a consumer (limit_by consumer, consumer-restriction) do not work on these routes; Kong's acl can have
-# groups, as the example groups shows. Partners with API keys keep the gateway's consumers and groups, on separate
+# need a consumer (limit_by consumer, consumer-restriction) do not work on these routes by themselves; Kong's acl can
+# have groups, as the example groups shows, and a function can make the caller a consumer of APISIX, as
+# caller-as-consumer shows. Partners with API keys keep the gateway's consumers and groups, on separate
 # routes. These routes have Gatehouse too: it allows the paths that the table lists as public, and removes an
 # X-User-Id that a partner might send.
 #
