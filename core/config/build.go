@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,12 +51,15 @@ type BuilderOptions struct {
 // kept here for as long as anything uses them.
 type Builder struct {
 	options  BuilderOptions
+	followed shared.Values[Followed]
 	gates    shared.Values[core.Gate]
 	tables   shared.Values[table]
 	sections *section.Builder
 	counted  cache.Totals
 	limits   shared.Values[attempts.Limit]
 	attempts attempts.Counters
+	// interval is how often the files of configurations are looked at.
+	interval time.Duration
 }
 
 // NewBuilder makes a builder; a process needs one.
@@ -72,7 +76,7 @@ func NewBuilder(o BuilderOptions) *Builder {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Builder{options: o, sections: section.NewBuilder(section.Options{Log: o.Log, Calls: o.Calls, Now: o.Now})}
+	return &Builder{options: o, interval: followInterval, sections: section.NewBuilder(section.Options{Log: o.Log, Calls: o.Calls, Now: o.Now})}
 }
 
 // Recorder follows every decision; nil: none.
@@ -81,9 +85,7 @@ func (b *Builder) Recorder() core.Recorder { return b.options.Recorder }
 // Log gets lines about what happens outside of requests.
 func (b *Builder) Log() *slog.Logger { return b.options.Log }
 
-// Gate returns the gate of a configuration given inline. On an error the host
-// must deny every request of the route; the error says what is wrong and holds
-// no secret.
+// Gate returns the gate of a configuration given inline, by its files as they are now.
 func (b *Builder) Gate(raw []byte) (*core.Gate, error) {
 	c, err := Load(raw)
 	if err != nil {
@@ -95,23 +97,43 @@ func (b *Builder) Gate(raw []byte) (*core.Gate, error) {
 
 // Build returns the gate of a configuration that Load has read.
 func (b *Builder) Build(c *Config) (*core.Gate, error) {
-	gate, err := b.assemble(c)
+	now, err := b.assemble(c)
 	b.options.Loads(err)
-	return gate, err
+	if err != nil {
+		return nil, err
+	}
+	return now.Gate, nil
 }
 
-func (b *Builder) assemble(c *Config) (*core.Gate, error) {
+// Refuse denies a request for which there is no gate.
+func (b *Builder) Refuse(ctx context.Context, r *core.Request, cause error) core.Decision {
+	d := core.Refusal(r, cause)
+	if b.options.Recorder != nil {
+		core.Record(ctx, b.options.Recorder, core.Event{Request: r, Decision: &d})
+	}
+	return d
+}
+
+func (b *Builder) assemble(c *Config) (*Current, error) {
 	policy, tableKey, err := b.table(c)
 	if err != nil {
 		return nil, err
 	}
-	authenticator, authKey, err := b.authenticator(c)
+	parts, err := b.partsOf(c)
 	if err != nil {
 		return nil, err
 	}
-	return b.gates.Get(shared.KeyOf(c, tableKey, authKey), func() (*core.Gate, error) {
+	authenticator, authKey, err := b.authenticator(c, parts)
+	if err != nil {
+		return nil, err
+	}
+	gate, err := b.gates.Get(shared.KeyOf(c, tableKey, authKey), func() (*core.Gate, error) {
 		return b.build(c, authenticator, policy)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return &Current{gate, c, parts, policy}, nil
 }
 
 // build makes everything of a gate but its authenticator and its policy.
@@ -221,11 +243,7 @@ func (l *Login) build() (core.Login, error) {
 }
 
 // authenticator routes each credential to the section that judges it.
-func (b *Builder) authenticator(c *Config) (core.Authenticator, shared.Key, error) {
-	parts, err := b.partsOf(c)
-	if err != nil {
-		return nil, shared.Key{}, err
-	}
+func (b *Builder) authenticator(c *Config, parts []*section.Part) (core.Authenticator, shared.Key, error) {
 	routes, keys := make([]authn.Route, len(parts)), make([]shared.Key, len(parts))
 	for i, p := range parts {
 		routes[i], keys[i] = p.Route, p.Key

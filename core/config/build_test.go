@@ -227,10 +227,12 @@ func TestTableFollowsItsFile(t *testing.T) {
 		return gate.Check(context.Background(), &core.Request{Method: "GET", Target: "/"}).Status
 	}
 	// The file is not there: everything is denied, and the route exists.
-	gate, err := b.Gate([]byte(text))
+	f, err := b.Follow([]byte(text), Terms{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer runtime.KeepAlive(f)
+	gate := gateNow(t, f)
 	if r := <-reloads; r.Err == nil || status(gate) == 0 || len(b.Waiting()) != 1 {
 		t.Errorf("absent: %v, status %d, waiting for %v", r.Err, status(gate), b.Waiting())
 	}

@@ -15,7 +15,7 @@ import (
 // Config is what an operator writes. Its tags are the single source of the
 // defaults, of the checks, of Kong's schema and of the reference in docs/.
 type Config struct {
-	File string `config:"file" doc:"Path of a YAML or JSON file that holds the whole configuration; no other field may then be set. Lets a route's configuration be one line."`
+	File string `config:"file" file:"true" doc:"Path of a YAML or JSON file that holds the whole configuration; no other field may then be set. Lets a route's configuration be one line. A changed file takes effect within seconds; while it has an error, the last good configuration stays in force."`
 
 	Realm string `config:"realm" default:"gatehouse" doc:"Realm of the WWW-Authenticate header (RFC 9110 section 11.5)."`
 

@@ -1,22 +1,39 @@
 package config
 
 import (
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"gatehouse/core/cache"
 	"gatehouse/core/permission/live"
 )
 
-// Waiting lists what is configured and not loaded yet: permission tables and
-// the keys of issuers. An empty list means ready.
+// Waiting lists what is configured and not loaded yet: configurations in files,
+// permission tables and the keys of issuers. An empty list means ready. What a
+// configuration has named before one of its files changed is not in it.
 func (b *Builder) Waiting() []string {
-	var waiting []string
-	for t := range b.tables.All() {
-		if t.live != nil && t.live.Table() == nil {
-			waiting = append(waiting, "permission table "+strings.Join(t.live.Names(), ", "))
+	waiting := map[string]bool{}
+	for f := range b.followed.All() {
+		s := f.value.State()
+		if s.Value == nil {
+			waiting["configuration "+strings.Join(s.Files, ", ")] = true
+			continue
+		}
+		for _, name := range s.Value.waiting() {
+			waiting[name] = true
 		}
 	}
-	for p := range b.sections.Parts() {
+	return slices.Sorted(maps.Keys(waiting))
+}
+
+func (c *Current) waiting() []string {
+	var waiting []string
+	if !c.table.loaded() {
+		waiting = append(waiting, "permission table "+strings.Join(c.table.live.Names(), ", "))
+	}
+	for _, p := range c.parts {
 		if p.Waiting == nil {
 			continue
 		}
@@ -25,6 +42,26 @@ func (b *Builder) Waiting() []string {
 		}
 	}
 	return waiting
+}
+
+// Configuration is one that names files.
+type Configuration struct {
+	Files []string
+	// Loaded is when it was loaded; zero: it never was, and every request is denied.
+	Loaded time.Time
+	// Failing is since when its files have an error; zero: they have none.
+	Failing time.Time
+}
+
+// Configurations lists those in use that name files.
+func (b *Builder) Configurations() []Configuration {
+	var all []Configuration
+	for f := range b.followed.All() {
+		if s := f.value.State(); len(s.Files) > 0 {
+			all = append(all, Configuration{s.Files, s.At, s.Since})
+		}
+	}
+	return all
 }
 
 // Tables lists the permission tables from files that are in use, shadow tables

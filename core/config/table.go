@@ -22,6 +22,9 @@ type table struct {
 	live *live.Live // nil: an inline one
 }
 
+// loaded reports whether there is a table to decide by.
+func (t *table) loaded() bool { return t.live == nil || t.live.Table() != nil }
+
 // table finds or makes the table of a configuration. One that does not load is
 // an error when it is inline, because only a new configuration can mend it. In
 // files it denies everything until the files are mended.

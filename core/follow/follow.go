@@ -55,7 +55,7 @@ func (f *Files) look() string {
 			fmt.Fprintf(&b, "%s: %v\n", path, err)
 			continue
 		}
-		fmt.Fprintf(&b, "%s: %d bytes, %d, %s\n", path, info.Size(), info.ModTime().UnixNano(), identity(info))
+		fmt.Fprintf(&b, "%s: %d bytes, %d, %s, %s\n", path, info.Size(), info.ModTime().UnixNano(), info.Mode(), identity(info))
 	}
 	return b.String()
 }

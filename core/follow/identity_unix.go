@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !linux
 
 package follow
 
@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// identity tells a file from another that was put in its place with the same
-// size and time.
+// identity tells a file from another that was put in its place with the same size and
+// time.
 func identity(info fs.FileInfo) string {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return fmt.Sprint(stat.Dev, " ", stat.Ino)

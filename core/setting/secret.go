@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// fileReference begins a reference to a file.
+const fileReference = "$file://"
+
 // maxSecret bounds a secret's file.
 const maxSecret = 64 << 10
 
@@ -20,7 +23,7 @@ func Resolve(reference string) (string, error) {
 		}
 		return value, nil
 	}
-	if path, ok := strings.CutPrefix(reference, "$file://"); ok {
+	if path, ok := strings.CutPrefix(reference, fileReference); ok {
 		text, err := ReadBounded(path, maxSecret)
 		if err != nil {
 			return "", err

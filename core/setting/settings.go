@@ -11,6 +11,7 @@
 //	starts_with "http": a complete http or https URL
 //	len_min     the least length, for schemas
 //	secret      "true": a [Secret]
+//	file        "true": the path of a file that is read, see [Files]
 package setting
 
 import (

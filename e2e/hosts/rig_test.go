@@ -51,28 +51,32 @@ type running struct {
 	pid  func() int
 }
 
+var starts = map[string]func(*testing.T, *running, binaries, map[string]any, string){
+	"kong": startKong, "apisix": startAPISIX, "forwardauth": startForwardAuth,
+}
+
 // eachHost runs a test on every host, with a process that has one configuration and
 // logs to output, a file.
 func eachHost(t *testing.T, config map[string]any, output string, test func(t *testing.T, h *running)) {
-	for name, start := range map[string]func(*testing.T, *running, binaries, map[string]any, string){
-		"kong": startKong, "apisix": startAPISIX, "forwardauth": startForwardAuth,
-	} {
-		t.Run(name, func(t *testing.T) {
-			b, err := programs()
-			if err != nil {
-				t.Fatal(err)
-			}
-			// Paths of sockets are short.
-			dir, err := os.MkdirTemp("", "hosts-")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { os.RemoveAll(dir) })
-			h := &running{dir: dir}
-			start(t, h, b, config, output)
-			test(t, h)
-		})
+	for name := range starts {
+		t.Run(name, func(t *testing.T) { onHost(t, name, config, output, test) })
 	}
+}
+
+func onHost(t *testing.T, name string, config map[string]any, output string, test func(t *testing.T, h *running)) {
+	t.Helper()
+	b, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "hosts-") // short, as paths of sockets are
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	h := &running{dir: dir}
+	starts[name](t, h, b, config, output)
+	test(t, h)
 }
 
 // wrapped is a program that serves its admin pages and logs to a file.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"gatehouse/core"
+	"gatehouse/core/config"
 	"gatehouse/core/permission/live"
 	"gatehouse/internal/logqueue"
 )
@@ -32,6 +34,11 @@ permission_table_files: [` + tableFile(t, "authenticated: [GET /]") + `]
 	}
 	gate.Check(context.Background(), &core.Request{Method: "GET", Target: "/", Header: []core.Header{{Name: "X-Session-Token", Value: "st"}}})
 	t.Cleanup(func() { gate.Check(context.Background(), &core.Request{}) }) // keeps it alive until here
+	followed, err := h.Gates.Follow([]byte("file: /absent"), config.Terms{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { runtime.KeepAlive(followed) })
 	h.Metrics.ShadowDiffers(string(live.Allowed), string(live.Denied))
 	h.Metrics.Call("session", time.Millisecond, nil)
 	return h

@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/config"
 	"gatehouse/core/coretest"
 )
 
@@ -54,16 +56,20 @@ func get(t *testing.T, h *Host, path string) (int, string) {
 
 func TestHostExportsMetricsAndReadiness(t *testing.T) {
 	h := New(slog.New(slog.DiscardHandler))
-	gate, err := h.Gates.Gate([]byte(`
+	gate, err := h.Gates.Follow([]byte(`
 session: {kratos_url: "http://127.0.0.1:1"}
 jwt: {issuers: [{issuer: "http://127.0.0.1:1", insecure_any_audience: true}]}
 permission_table: "authenticated: [GET /]"
-`))
+`), config.Terms{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := gate.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &core.Request{Method: "GET", Target: "/", Header: []core.Header{{Name: "X-Session-Token", Value: "st"}}}
-	if d := gate.Check(context.Background(), r); d.Status != 503 {
+	if d := now.Check(context.Background(), r); d.Status != 503 {
 		t.Errorf("status %d", d.Status)
 	}
 	if status, body := get(t, h, "/readyz"); status != 503 || !strings.Contains(body, "keys of issuer http://127.0.0.1:1") {
@@ -80,5 +86,5 @@ permission_table: "authenticated: [GET /]"
 			t.Errorf("no line %s in\n%s", want, text)
 		}
 	}
-	gate.Check(context.Background(), r) // keeps the gate alive until here
+	runtime.KeepAlive(gate)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"gatehouse/core"
 )
@@ -16,14 +17,12 @@ func (s *service) ownEndpoint(target string) (*endpoint, error) {
 		return nil, nil
 	}
 	path, err := core.Canonical(target, core.PathOptions{})
-	return s.own[path], err
-}
-
-// addOwn adds the paths that a gate serves itself.
-func (s *service) addOwn(e *endpoint) {
-	for _, path := range e.gate.Endpoints() {
-		s.own[path] = e
+	for _, e := range s.own {
+		if e = e.now(); err == nil && slices.Contains(e.gate.Endpoints(), path) {
+			return e, nil
+		}
 	}
+	return nil, err
 }
 
 // authRequestHeaders are in auth requests and in no others that a proxy passes on. A

@@ -117,12 +117,12 @@ func cookiesAsText(u *core.Upstream) {
 func (a *authorization) gateFor(extensions map[string]string) (*gate, error) {
 	name, named := extensions[settings.GateExtension]
 	if !named {
-		return a.gate, nil
+		return a.gate.now(), nil
 	}
 	if g, found := a.gates[name]; found {
-		return g, nil
+		return g.now(), nil
 	}
-	return a.gate, fmt.Errorf("context_extensions.%s names no gate", settings.GateExtension)
+	return a.gate.now(), fmt.Errorf("context_extensions.%s names no gate", settings.GateExtension)
 }
 
 // original is the request as Envoy received it. What Envoy left out stays

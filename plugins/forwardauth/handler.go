@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/config"
 	"gatehouse/plugins/forwardauth/settings"
 )
 
@@ -25,7 +26,24 @@ type gate struct {
 	*core.Gate
 	// hides says that credentials are removed from requests to upstreams.
 	hides bool
+	// followed renews the gate; nil: it stays.
+	followed *config.Followed
 }
+
+// now is the gate of this time.
+func (g *gate) now() *gate {
+	if g.followed == nil {
+		return g
+	}
+	current, err := g.followed.Current()
+	if err != nil { // never: the service does not start without a gate, and one stays
+		return g
+	}
+	return &gate{current.Gate, current.Config.HideCredentials, g.followed}
+}
+
+// now is the endpoint with the gate of this time.
+func (e *endpoint) now() *endpoint { return &endpoint{e.Endpoint, e.dialect, e.gate.now()} }
 
 // check decides an auth request over HTTP, and returns the headers of the response
 // that go on to the client if the request is admitted.
@@ -123,6 +141,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e := h.service.endpoint(r.RequestURI); e != nil {
+		e = e.now()
 		d, carried := e.check(r)
 		if d.Outcome == core.Allow {
 			respond(w, http.StatusOK, e.dialect.admitted(d, carried), nil)

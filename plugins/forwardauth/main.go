@@ -96,7 +96,7 @@ func outliveHangups(ctx context.Context, log *slog.Logger) {
 			case <-ctx.Done():
 				return
 			case <-hangup:
-				log.Info("SIGHUP changes nothing: certificates and permission tables are followed, everything else takes a restart")
+				log.Info("SIGHUP changes nothing: certificates, permission tables and the files that gates name are followed; a change of the settings takes a restart")
 			}
 		}
 	}()

@@ -116,7 +116,7 @@ func TestSettingsInDocumentationLoad(t *testing.T) {
 			if err := os.WriteFile(path, []byte(strings.ReplaceAll(m[1], "/etc/gatehouse", etc)), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := load(path, config.NewBuilder(config.BuilderOptions{})); err != nil {
+			if _, _, err := load(path, config.NewBuilder(config.BuilderOptions{}), new(service).renewed); err != nil {
 				t.Errorf("%s: %v", file, err)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -24,50 +25,74 @@ import (
 type service struct {
 	settings  *settings.Settings
 	endpoints []*endpoint
-	own       map[string]*endpoint // by the path that a gate itself serves
-	grpc      *grpc.Server         // nil where no endpoint speaks it
+	own       []*endpoint // of gates for what they serve themselves
+	gates     map[string]*gate
+	grpc      *grpc.Server // nil where no endpoint speaks it
 	recorder  core.Recorder
 	log       *slog.Logger
+
+	renewing sync.Mutex
 }
 
 // newService reads the settings and builds the gates.
 func newService(path string, builder *config.Builder) (*service, error) {
-	loaded, gates, err := load(path, builder)
+	s := &service{recorder: builder.Recorder(), log: builder.Log()}
+	loaded, gates, err := load(path, builder, s.renewed)
 	if err != nil {
 		return nil, err
 	}
-	s := &service{settings: loaded, own: map[string]*endpoint{}, recorder: builder.Recorder(), log: builder.Log()}
-	if problems := s.addEndpoints(gates); len(problems) > 0 {
+	s.renewing.Lock()
+	defer s.renewing.Unlock()
+	s.settings, s.gates = loaded, gates
+	if problems := s.problems(s.gates); len(problems) > 0 {
 		return nil, &setting.Error{Source: path, Problems: problems}
 	}
+	s.addEndpoints()
 	return s, nil
 }
 
-// addEndpoints returns what only the gates show to be wrong.
-func (s *service) addEndpoints(gates map[string]*gate) (problems []setting.Problem) {
-	check := func(i int, err error) {
-		if err != nil {
-			problems = append(problems, setting.Problem{Path: fmt.Sprintf("endpoints[%d]", i), Text: err.Error()})
-		}
+// renewed refuses a gate that does not go with the settings and the other gates. The
+// gates that newService makes are looked at together.
+func (s *service) renewed(name string, g *gate) error {
+	s.renewing.Lock()
+	defer s.renewing.Unlock()
+	if s.gates == nil {
+		return nil
 	}
+	gates := map[string]*gate{}
+	for other := range s.gates {
+		gates[other] = s.gates[other].now()
+	}
+	gates[name] = g
+	return setting.ErrorOf("", s.problems(gates))
+}
+
+// problems are what only the gates show to be wrong.
+func (s *service) problems(gates map[string]*gate) (problems []setting.Problem) {
 	for i, at := range s.settings.Endpoints {
-		e := &endpoint{at, dialectNamed(at.Dialect), gates[at.Gate]}
-		switch at.Dialect {
-		case settings.EnvoyGRPC:
-			s.grpc = newGRPC(&authorization{gate: e.gate, gates: gates, at: at, log: s.log})
-		case settings.Direct:
-		default:
-			s.endpoints = append(s.endpoints, e)
-			check(i, e.checkCarried())
+		if at.Dialect == settings.EnvoyGRPC || at.Dialect == settings.Direct {
+			continue
 		}
-	}
-	for _, at := range s.settings.Endpoints {
-		if at.Dialect == settings.Direct {
-			s.addOwn(&endpoint{at, &direct, gates[at.Gate]})
+		if err := (&endpoint{at, dialectNamed(at.Dialect), gates[at.Gate]}).checkCarried(); err != nil {
+			problems = append(problems, setting.Problem{Path: fmt.Sprintf("endpoints[%d]", i), Text: err.Error()})
 		}
 	}
 	problems = append(problems, s.settings.DemandProblems(func(name string) core.Demands { return gates[name].Demands() })...)
 	return append(problems, s.settings.OwnProblems(func(name string) ([]string, bool) { return gates[name].Endpoints(), true })...)
+}
+
+func (s *service) addEndpoints() {
+	for _, at := range s.settings.Endpoints {
+		e := &endpoint{at, dialectNamed(at.Dialect), s.gates[at.Gate]}
+		switch at.Dialect {
+		case settings.EnvoyGRPC:
+			s.grpc = newGRPC(&authorization{gate: e.gate, gates: s.gates, at: at, log: s.log})
+		case settings.Direct:
+			s.own = append(s.own, &endpoint{at, &direct, e.gate})
+		default:
+			s.endpoints = append(s.endpoints, e)
+		}
+	}
 }
 
 func dialectNamed(name string) *dialect {

@@ -13,8 +13,9 @@ import (
 	"gatehouse/plugins/forwardauth/settings"
 )
 
-// load reads the settings and builds every gate. The error lists every problem.
-func load(path string, builder *config.Builder) (*settings.Settings, map[string]*gate, error) {
+// load reads the settings and builds every gate. The error lists every problem. A gate
+// whose files change is renewed if check does not refuse it.
+func load(path string, builder *config.Builder, check func(name string, g *gate) error) (*settings.Settings, map[string]*gate, error) {
 	s := &settings.Settings{}
 	if err := setting.DecodeFile(path, s); err != nil {
 		return nil, nil, err
@@ -22,7 +23,7 @@ func load(path string, builder *config.Builder) (*settings.Settings, map[string]
 	problems := append(s.Problems(), certificateProblems(s)...)
 	gates := map[string]*gate{}
 	for _, name := range slices.Sorted(maps.Keys(s.Gates)) {
-		g, err := buildGate(builder, s.Gates[name])
+		g, err := buildGate(builder, name, s.Gates[name], check)
 		gates[name] = g
 		problems = append(problems, below("gates."+name, err)...)
 	}
@@ -33,17 +34,21 @@ func load(path string, builder *config.Builder) (*settings.Settings, map[string]
 }
 
 // buildGate hands a configuration on as the other hosts get it.
-func buildGate(builder *config.Builder, value any) (*gate, error) {
+func buildGate(builder *config.Builder, name string, value any, check func(name string, g *gate) error) (*gate, error) {
 	raw, err := json.Marshal(value)
 	if err != nil {
 		return nil, errors.New("is no configuration")
 	}
-	c, err := config.Load(raw)
+	followed, err := builder.Follow(raw, config.Terms{
+		Name: name, Whole: true,
+		Check: func(now *config.Current) error {
+			return check(name, &gate{Gate: now.Gate, hides: now.Config.HideCredentials})
+		},
+	})
 	if err != nil {
 		return nil, err
 	}
-	g, err := builder.Build(c)
-	return &gate{g, c.HideCredentials}, err
+	return (&gate{followed: followed}).now(), nil
 }
 
 // below puts the path of a part before the paths of its problems.

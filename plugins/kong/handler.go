@@ -12,10 +12,30 @@ import (
 	"github.com/Kong/go-pdk"
 
 	"gatehouse/core"
+	"gatehouse/core/config"
 	"gatehouse/core/httpsyntax"
 	"gatehouse/internal/clientcert"
 	"gatehouse/plugins/kong/pluginserver"
 )
+
+// following decides each request with the gate of its time.
+type following struct {
+	*config.Followed
+	gates *config.Builder
+}
+
+var _ pluginserver.Handler = following{}
+
+// Access denies every request while no gate has loaded.
+func (f following) Access(ctx context.Context, k *pdk.PDK) {
+	now, err := f.Current()
+	if err != nil {
+		r, _ := readRequest(k) // as far as it can be read, for the log
+		pluginserver.Exit(k, f.gates.Refuse(ctx, r, err))
+		return
+	}
+	handler{now.Gate}.Access(ctx, k)
+}
 
 // handler decides requests with one gate. Each exchange with Kong costs both
 // sides tens of microseconds, so a request is read with two, sent together, and

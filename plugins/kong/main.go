@@ -64,11 +64,11 @@ func plugin(gates *config.Builder) pluginserver.Plugin {
 			if err != nil {
 				return nil, err
 			}
-			gate, err := gates.Gate(own)
+			followed, err := gates.Follow(own, config.Terms{})
 			if err != nil {
 				return nil, err
 			}
-			return handler{gate}, nil
+			return following{followed, gates}, nil
 		},
 	}
 }

@@ -1,7 +1,8 @@
 package section
 
 import (
-	"fmt"
+	"cmp"
+	"errors"
 	"iter"
 	"log/slog"
 	"reflect"
@@ -90,19 +91,30 @@ const (
 
 // trust is the text of the file with the trusted authorities, so that an
 // edited file makes another client.
-func (o Outbound) trust() (string, error) {
+func (o Outbound) trust(provider core.Kind) (string, error) {
 	if o.CAFile == "" {
 		return "", nil
 	}
 	text, err := setting.ReadBounded(o.CAFile, setting.MaxDocument)
 	if err != nil {
-		return "", fmt.Errorf("http.ca_file: %w", err)
+		return "", at(o.path(provider), err)
 	}
 	return string(text), nil
 }
 
-func (b *Builder) client(provider core.Kind, o Outbound) (*idp.Client, error) {
-	return idp.New(idp.Options{
+func (Outbound) path(provider core.Kind) string { return string(provider) + ".http.ca_file" }
+
+// at is an error at the path of a setting.
+func at(path string, err error) error {
+	return &setting.Error{Problems: []setting.Problem{{Path: path, Text: err.Error()}}}
+}
+
+// errMoved keeps what was made of one content from being known by the digest of another.
+var errMoved = errors.New("the file changed while it was read")
+
+// client makes the client of a section, whose authorities have a text.
+func (b *Builder) client(provider core.Kind, o Outbound, trust string) (*idp.Client, error) {
+	client, err := idp.New(idp.Options{
 		Observe:            func(took time.Duration, err error) { b.options.Calls(string(provider), took, err) },
 		Timeout:            o.Timeout.Duration(),
 		MaxConcurrent:      o.MaxConcurrent,
@@ -110,6 +122,13 @@ func (b *Builder) client(provider core.Kind, o Outbound) (*idp.Client, error) {
 		InsecureSkipVerify: !o.SSLVerify,
 		Now:                b.options.Now,
 	})
+	if err != nil {
+		return nil, at(o.path(provider), err)
+	}
+	if again, err := o.trust(provider); err != nil || again != trust {
+		return nil, at(o.path(provider), cmp.Or(err, errMoved))
+	}
+	return client, nil
 }
 
 // exactly keeps a zero from being read as "unset" by the packages that have

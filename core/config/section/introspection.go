@@ -74,15 +74,15 @@ func (i *Introspection) Check(v Validator) {
 func (i *Introspection) Build(b *Builder, limits Cache) (*Part, error) {
 	secret, err := setting.Resolve(string(i.ClientSecret))
 	if err != nil {
-		return nil, &setting.Error{Problems: []setting.Problem{{Path: "introspection.client_secret", Text: err.Error()}}}
+		return nil, at("introspection.client_secret", err)
 	}
-	trust, err := i.Outbound.trust()
+	trust, err := i.Outbound.trust(i.Kind())
 	if err != nil {
 		return nil, err
 	}
 	k := shared.KeyOf(i.Kind(), i, secret, limits, trust)
 	return b.parts.Get(k, func() (*Part, error) {
-		client, err := b.client(i.Kind(), i.Outbound)
+		client, err := b.client(i.Kind(), i.Outbound, trust)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package section
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ type Issuer struct {
 	Issuer              string   `config:"issuer" required:"true" doc:"The exact value of the iss claim (RFC 7519 section 4.1.1), with or without a trailing slash as the issuer writes it. {tenant} stands for each of tenants, as in https://login.microsoftonline.com/{tenant}/v2.0."`
 	Tenants             []string `config:"tenants" doc:"Names of the tenants whose tokens are accepted, where issuer holds {tenant}. The tenant of a token is its claim tenant, whatever the token itself says."`
 	JWKSURI             string   `config:"jwks_uri" starts_with:"http" doc:"URL of the issuer's key set, in which {tenant} can stand, too. Without it and without jwks_file it is discovered from the issuer (OpenID Connect Discovery 1.0 section 4)."`
-	JWKSFile            string   `config:"jwks_file" doc:"Path of a file with the key set (RFC 7517), for issuers that publish none."`
+	JWKSFile            string   `config:"jwks_file" file:"true" doc:"Path of a file with the key set (RFC 7517), for issuers that publish none."`
 	Audience            []string `config:"audience" doc:"Accepted audiences; a token must name at least one of them (RFC 9068 section 4). Required unless insecure_any_audience is set."`
 	AudienceClaim       string   `config:"audience_claim" default:"aud" doc:"Claims that may hold the audience, separated by commas; the first that is present counts. For issuers that put no aud into access tokens and name the client instead, such as client_id or azp; audience then lists the clients."`
 	InsecureAnyAudience bool     `config:"insecure_any_audience" default:"false" doc:"Accepts tokens for any audience, or none. A token for another service of the same issuer is then accepted, too."`
@@ -96,13 +97,16 @@ func (j *JWT) Build(b *Builder, limits Cache) (*Part, error) {
 	}
 	k := shared.KeyOf(j.Kind(), j, limits, files)
 	return b.parts.Get(k, func() (*Part, error) {
-		client, err := b.client(j.Kind(), j.Outbound)
+		client, err := b.client(j.Kind(), j.Outbound, files[0])
 		if err != nil {
 			return nil, err
 		}
 		next, err := jwt.New(jwt.Options{Issuers: j.trusted(), Client: client, Leeway: exactly(j.Leeway), Log: b.options.Log, Now: b.options.Now})
 		if err != nil {
 			return nil, err
+		}
+		if again, err := j.files(); err != nil || !slices.Equal(again, files) {
+			return nil, cmp.Or(err, errMoved)
 		}
 		memo, err := b.memo(next, k, limits, j.CacheTTL, j.NegativeCacheTTL, j.Outbound, j.providerOf())
 		if err != nil {
@@ -194,20 +198,24 @@ func (i Issuer) types() []string {
 	return types
 }
 
-// files is the text of every file that the verifier reads.
+// files is the text of every file that the verifier reads, that of the trusted
+// authorities first. An error is at the path of the setting.
 func (j *JWT) files() ([]string, error) {
-	trust, err := j.Outbound.trust()
+	trust, err := j.Outbound.trust(j.Kind())
 	if err != nil {
 		return nil, err
 	}
 	texts := []string{trust}
-	for n, i := range j.Issuers {
+	for n, i := range j.trusted() {
 		if i.JWKSFile == "" {
 			continue
 		}
 		text, err := setting.ReadBounded(i.JWKSFile, setting.MaxDocument)
+		if err == nil {
+			_, err = jwt.New(jwt.Options{Issuers: []jwt.Issuer{i}})
+		}
 		if err != nil {
-			return nil, fmt.Errorf("issuers[%d].jwks_file: %w", n, err)
+			return nil, at(fmt.Sprintf("jwt.issuers[%d].jwks_file", n), err)
 		}
 		texts = append(texts, i.JWKSFile, string(text))
 	}

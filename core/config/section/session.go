@@ -49,13 +49,13 @@ func (s *Session) Check(v Validator) {
 }
 
 func (s *Session) Build(b *Builder, limits Cache) (*Part, error) {
-	trust, err := s.Outbound.trust()
+	trust, err := s.Outbound.trust(s.Kind())
 	if err != nil {
 		return nil, err
 	}
 	k := shared.KeyOf(s.Kind(), s, limits, trust)
 	return b.parts.Get(k, func() (*Part, error) {
-		client, err := b.client(s.Kind(), s.Outbound)
+		client, err := b.client(s.Kind(), s.Outbound, trust)
 		if err != nil {
 			return nil, err
 		}

@@ -6,7 +6,7 @@ import "gatehouse/core/setting"
 type Outbound struct {
 	Timeout       setting.Seconds `config:"timeout" default:"3" between:"0.05,30" doc:"Time limit of one call to the identity provider, in seconds."`
 	SSLVerify     bool            `config:"ssl_verify" default:"true" doc:"Whether the identity provider's certificate is verified. Switch off in development only."`
-	CAFile        string          `config:"ca_file" doc:"Path of a PEM file with the certificate authorities to trust instead of the system's."`
+	CAFile        string          `config:"ca_file" file:"true" doc:"Path of a PEM file with the certificate authorities to trust instead of the system's."`
 	MaxConcurrent int             `config:"max_concurrent" default:"128" between:"1,10000" doc:"Maximum number of concurrent calls to the identity provider. A further one waits, at most for timeout, and its request then gets 503. Calls for one client address hold at most three quarters of them."`
 }
 

@@ -125,6 +125,9 @@ func (l *Live) Loaded() []Loaded {
 	return all
 }
 
+// Failure is why the enforced table is not what its source holds now; nil if it is.
+func (l *Live) Failure() error { return l.enforced.failure() }
+
 // Table returns the table in force, or nil when none has loaded yet.
 func (l *Live) Table() *permission.Table { return l.enforced.table.Load() }
 

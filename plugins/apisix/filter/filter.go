@@ -43,28 +43,29 @@ func (*Filter) Name() string { return "gatehouse" }
 // asks for what APISIX cannot do: of the lines of one header it keeps the last, and it
 // writes a query anew, in another order, if one parameter is removed.
 func (f *Filter) ParseConf(in []byte) (any, error) {
-	gate, err := f.gates.Gate(in)
+	followed, err := f.gates.Follow(in, config.Terms{Check: func(now *config.Current) error { return check(now.Gate) }})
 	if err != nil {
 		return nil, err
 	}
+	return followed, nil
+}
+
+func check(gate *core.Gate) error {
 	if unmet := config.Unmet(gate.Demands(), core.Demands{}, "APISIX"); len(unmet) > 0 {
-		return nil, &setting.Error{Problems: unmet}
+		return &setting.Error{Problems: unmet}
 	}
-	return gate, checkAdded(gate.ResponseHeaders())
+	return checkAdded(gate.ResponseHeaders())
 }
 
 // RequestFilter decides one request. It goes on to the upstream unless a response is
 // written.
 func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Request) {
-	gate, ok := conf.(*core.Gate)
-	if !ok {
-		request := &core.Request{Method: r.Method()}
-		d := core.Refusal(request, errors.New("the route's configuration is not a gate"))
-		core.Record(r.Context(), f.gates.Recorder(), core.Event{Request: request, Decision: &d})
-		respond(w, d)
+	request, err := read(r)
+	gate, missing := gateOf(conf)
+	if missing != nil {
+		respond(w, f.gates.Refuse(r.Context(), request, missing))
 		return
 	}
-	request, err := read(r)
 	if err != nil {
 		respond(w, gate.Refuse(r.Context(), request, err))
 		return
@@ -99,6 +100,21 @@ func changeHeaders(head pkgHTTP.Header, d core.Decision) {
 		strip(h.Name)
 		head.Set(h.Name, h.Value)
 	}
+}
+
+// gateOf is the gate of a route at this time.
+func gateOf(conf any) (*core.Gate, error) {
+	switch conf := conf.(type) {
+	case *config.Followed:
+		now, err := conf.Current()
+		if err != nil {
+			return nil, err
+		}
+		return now.Gate, nil
+	case *core.Gate:
+		return conf, nil
+	}
+	return nil, errors.New("the route's configuration is not a gate")
 }
 
 // notAdded are the headers that APISIX does not add to the response of a request
