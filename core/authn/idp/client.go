@@ -146,6 +146,9 @@ type Response struct {
 // Unexpected says that a provider responded with a status that is not expected,
 // and where a redirect leads, which is not followed.
 func (r *Response) Unexpected() error {
+	if r.expectsTLS() {
+		return fmt.Errorf("%s responds with status %d: it expects TLS there; write https", r.From, r.Status)
+	}
 	if r.Status < 300 || r.Status > 399 {
 		return fmt.Errorf("%s responds with status %d", r.From, r.Status)
 	}
@@ -209,7 +212,10 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		err = wrapped.Err
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("no answer in time (the timeout is %s): %w", c.timeout, err)
+		return fmt.Errorf("no answer in time (http.timeout is %s): %w", c.timeout, err)
+	}
+	if hint := remedy(err); hint != "" {
+		return fmt.Errorf("%w%s", err, hint)
 	}
 	return err
 }

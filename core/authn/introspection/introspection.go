@@ -188,7 +188,7 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential
 func (a *Authenticator) Principal(response map[string]any) (*core.Principal, error) {
 	active, isBool := response["active"].(bool)
 	if !isBool {
-		return nil, errors.New("introspection: the answer does not say whether the token is active")
+		return nil, errors.New("introspection: the response does not say whether the token is active")
 	}
 	if !active {
 		return nil, fmt.Errorf("%w: the token is not active", core.ErrInvalid)
@@ -227,7 +227,10 @@ func (a *Authenticator) ask(ctx context.Context, token string) (claims.Set, erro
 	}
 	document, err := claims.Decode(response.Body)
 	if err != nil {
-		return nil, fmt.Errorf("the answer %w", err)
+		return nil, fmt.Errorf("the response of %s %w", response.From, err)
+	}
+	if _, isBool := document["active"].(bool); !isBool {
+		return nil, fmt.Errorf("the response of %s has no boolean active; is it the introspection endpoint (RFC 7662)?", response.From)
 	}
 	return document, nil
 }

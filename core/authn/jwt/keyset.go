@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
 )
@@ -42,6 +44,31 @@ func (s *keySet) candidates(kid, alg string) (found []*key, known bool) {
 		}
 	}
 	return found, known
+}
+
+// maxNamed is how many keys an error names.
+const maxNamed = 5
+
+// String names the keys with their algorithms.
+func (s *keySet) String() string {
+	var names []string
+	for i, k := range s.keys {
+		if i == maxNamed {
+			names = append(names, fmt.Sprintf("%d more", len(s.keys)-i))
+			break
+		}
+		name := "one without kid"
+		if k.id != "" {
+			name = fmt.Sprintf("%.80q", k.id)
+		}
+		algs := make([]string, 0, len(k.verifiers))
+		for alg := range k.verifiers {
+			algs = append(algs, alg.String())
+		}
+		slices.Sort(algs)
+		names = append(names, name+" for "+strings.Join(algs, ", "))
+	}
+	return strings.Join(names, "; ")
 }
 
 // parseJWKS reads a JWK Set. Members that cannot be used are passed over, as
@@ -140,7 +167,7 @@ func (staticKeys) ready() bool { return true }
 func (s staticKeys) find(_ context.Context, kid, alg string) ([]*key, error) {
 	found, _ := s.set.candidates(kid, alg)
 	if len(found) == 0 {
-		return nil, errNoKey(kid, alg)
+		return nil, errNoKey(kid, alg, s.set)
 	}
 	return found, nil
 }

@@ -44,11 +44,13 @@ type fetch struct {
 	err  error
 }
 
-func errNoKey(kid, alg string) error {
-	if kid == "" {
-		return fmt.Errorf("%w: the issuer has no key for %.20q", core.ErrInvalid, alg)
+// errNoKey names the key that a token wants and those that there are.
+func errNoKey(kid, alg string, set *keySet) error {
+	wanted := "no key"
+	if kid != "" {
+		wanted = fmt.Sprintf("no key %.80q", kid)
 	}
-	return fmt.Errorf("%w: the issuer has no key %.80q for %.20q", core.ErrInvalid, kid, alg)
+	return fmt.Errorf("%w: the issuer has %s for %.20q; it has %s", core.ErrInvalid, wanted, alg, set)
 }
 
 func (r *remoteKeys) find(ctx context.Context, kid, alg string) ([]*key, error) {
@@ -58,7 +60,7 @@ func (r *remoteKeys) find(ctx context.Context, kid, alg string) ([]*key, error) 
 			return found, nil
 		}
 		if known {
-			return nil, errNoKey(kid, alg)
+			return nil, errNoKey(kid, alg, set)
 		}
 	}
 	set, err := r.refreshed(ctx)
@@ -70,9 +72,9 @@ func (r *remoteKeys) find(ctx context.Context, kid, alg string) ([]*key, error) 
 	case len(found) > 0:
 		return found, nil
 	case known:
-		return nil, errNoKey(kid, alg)
+		return nil, errNoKey(kid, alg, set)
 	}
-	return nil, fmt.Errorf("%w (%w)", errNoKey(kid, alg), core.ErrUnsettled)
+	return nil, fmt.Errorf("%w (%w)", errNoKey(kid, alg, set), core.ErrUnsettled)
 }
 
 // replaced looks for newer keys where a token does not say which key signed it,
@@ -230,6 +232,9 @@ func (r *remoteKeys) fetch(ctx context.Context) (*keySet, error) {
 	}
 	set, err := parseJWKS(response.Body, r.issuer.Algorithms)
 	if err != nil {
+		if kind := response.Header.Get("Content-Type"); !strings.Contains(kind, "json") {
+			return nil, fmt.Errorf("%s: %w; its Content-Type is %.60q: is it the JWKS?", response.From, err, kind)
+		}
 		return nil, fmt.Errorf("%s: %w", response.From, err)
 	}
 	return set, nil
@@ -287,10 +292,10 @@ func (r *remoteKeys) readDiscovery(body []byte) (string, error) {
 	address, _ := document["jwks_uri"].(string)
 	u, err := idp.ParseURL(address)
 	if err != nil {
-		return "", fmt.Errorf("the discovery document's jwks_uri %w", err)
+		return "", fmt.Errorf("the discovery document's jwks_uri %.200q %w", address, err)
 	}
 	if strings.HasPrefix(r.issuer.Issuer, "https:") && u.Scheme != "https" {
-		return "", errors.New("the discovery document's jwks_uri is not https, unlike the issuer")
+		return "", fmt.Errorf("the discovery document's jwks_uri %s is not https, unlike the issuer", idp.Name(u))
 	}
 	return address, nil
 }

@@ -161,7 +161,15 @@ func (a *Authenticator) refusal(response *idp.Response) error {
 			return &core.StepUp{AAL: "aal2"}
 		}
 	}
-	return fmt.Errorf("Kratos: %w", response.Unexpected())
+	return fmt.Errorf("Kratos: %w%s", response.Unexpected(), publicHint(response.Status))
+}
+
+// publicHint is for what Kratos' admin API and other servers say to whoami.
+func publicHint(status int) string {
+	if status == http.StatusNotFound || status == http.StatusMethodNotAllowed {
+		return "; kratos_url has to be the URL of Kratos' public API, not of its admin API or an application"
+	}
+	return ""
 }
 
 var errorID = claims.MustPaths("error.id")[0]
@@ -173,11 +181,11 @@ func decoded(body []byte) map[string]any {
 
 func (a *Authenticator) principal(response *idp.Response) (*core.Principal, error) {
 	if !isJSON(response) {
-		return nil, fmt.Errorf("Kratos: the response of %s has Content-Type %.60q, not application/json", response.From, response.Header.Get("Content-Type"))
+		return nil, fmt.Errorf("Kratos: the response of %s has Content-Type %.60q, not application/json%s", response.From, response.Header.Get("Content-Type"), publicHint(http.StatusNotFound))
 	}
 	document, err := claims.Decode(response.Body)
 	if err != nil {
-		return nil, fmt.Errorf("the session that Kratos sends %w", err)
+		return nil, fmt.Errorf("Kratos: the session of %s %w", response.From, err)
 	}
 	p, err := a.Principal(document)
 	if err != nil {
