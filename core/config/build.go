@@ -41,6 +41,9 @@ type BuilderOptions struct {
 	// fails to, Differences for every call that a shadow table decides otherwise.
 	Reloads     func(live.Reload)
 	Differences func(live.Difference)
+	// HeaderAbsent is called for every admitted caller whose credential has none of
+	// the claims of an upstream header.
+	HeaderAbsent func(header, claims string)
 	// Now is the clock; nil: the system's.
 	Now func() time.Time
 }
@@ -174,7 +177,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 }
 
 // identity is what the upstream learns of a caller.
-func (c *Config) identity(extractor *extract.Extractor, absent func(header, claims string)) (*identity.Headers, error) {
+func (c *Config) identity(extractor *extract.Extractor, absent func(header, claims string, first bool)) (*identity.Headers, error) {
 	options := identity.Options{Claims: c.UpstreamHeaders, Join: c.HeaderLists, TooLong: c.HeaderTooLong, Absent: absent, Strip: c.stripped(), Groups: section.MustClaimPaths(c.AuthenticatedGroupsClaim), Ignored: extractor, Anonymous: c.AnonymousHeader}
 	if c.HideCredentials {
 		options.Hide = extractor
@@ -187,8 +190,13 @@ func (c *Config) identity(extractor *extract.Extractor, absent func(header, clai
 }
 
 // headerAbsent tells of a claim that may be misspelt.
-func (b *Builder) headerAbsent(header, claims string) {
-	b.options.Log.Warn("an upstream header is not sent: the credential has none of its claims; this is said once", "header", header, "claims", claims)
+func (b *Builder) headerAbsent(header, claims string, first bool) {
+	if first {
+		b.options.Log.Warn("an upstream header is not sent: the credential has none of its claims; this is said once", "header", header, "claims", claims)
+	}
+	if b.options.HeaderAbsent != nil {
+		b.options.HeaderAbsent(header, claims)
+	}
 }
 
 // Extractor looks everywhere a credential may sit that this configuration can

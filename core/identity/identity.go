@@ -13,7 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 )
 
 // Headers are the headers that an upstream gets, and those it must not get.
@@ -27,7 +27,7 @@ type Headers struct {
 	// anonymous is the header that tells of a caller without a name; empty: none.
 	anonymous string
 	// absent is told of headers without a value, and their claims.
-	absent func(header, claims string)
+	absent func(header, claims string, first bool)
 	claims map[string]string
 	// groups are the claims that may hold groups.
 	groups []core.ClaimPath
@@ -38,7 +38,7 @@ var _ core.Identity = (*Headers)(nil)
 type header struct {
 	name   string
 	from   Source
-	absent *sync.Once // nil: nothing is said of an absent value
+	absent *atomic.Bool // whether it was absent once; nil: nothing is said of it
 }
 
 // Source makes the value of an upstream header for an admitted caller. It
@@ -59,10 +59,11 @@ type Options struct {
 	// Join is how lists are written, and TooLong what becomes of a value that is too
 	// long; empty for the defaults.
 	Join, TooLong string
-	// Absent, where given, is called once for each header of Claims: when the first
-	// caller comes whose credential has none of its claims. A misspelt claim would
-	// otherwise be absent for ever and never be noticed.
-	Absent func(header, claims string)
+	// Absent, where given, is called when the credential of an admitted caller has
+	// none of the claims of a header of Claims; first tells the first time for the
+	// header. A misspelt claim would otherwise be absent for ever and never be
+	// noticed.
+	Absent func(header, claims string, first bool)
 	// Sources maps further header names to what makes their values.
 	Sources map[string]Source
 	// Strip are names that are removed from every request and never set.
@@ -106,7 +107,7 @@ func New(o Options) (*Headers, error) {
 			return nil, err
 		}
 		if o.Absent != nil {
-			h.headers[len(h.headers)-1].absent = new(sync.Once)
+			h.headers[len(h.headers)-1].absent = new(atomic.Bool)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Sources)) {
@@ -225,8 +226,8 @@ func (h *Headers) set(ctx context.Context, call *core.Call, p *core.Principal, p
 			for line := range strings.SplitSeq(value, lineBreak) {
 				set = append(set, core.Header{Name: name, Value: line})
 			}
-		} else if once := h.headers[i].absent; once != nil {
-			once.Do(func() { h.absent(name, h.claims[name]) })
+		} else if known := h.headers[i].absent; known != nil {
+			h.absent(name, h.claims[name], !known.Swap(true))
 		}
 	}
 	return set, nil

@@ -30,6 +30,7 @@ type Metrics struct {
 	loads     *prometheus.CounterVec
 	reloads   *prometheus.CounterVec
 	shadow    *prometheus.CounterVec
+	absent    *prometheus.CounterVec
 
 	mu    sync.RWMutex
 	rules map[string]bool
@@ -67,11 +68,14 @@ func NewMetrics(version string) *Metrics {
 		shadow: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_shadow_differences_total", Help: "Calls that the shadow table would have decided otherwise.",
 		}, []string{"enforced", "shadow"}),
+		absent: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_upstream_header_absent_total", Help: "Admitted requests without an upstream header because the credential has none of its claims.",
+		}, []string{"header", "claims"}),
 	}
 	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gatehouse_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 })
-	m.registry.MustRegister(m.decisions, m.duration, m.calls, m.loads, m.reloads, m.shadow, info,
+	m.registry.MustRegister(m.decisions, m.duration, m.calls, m.loads, m.reloads, m.shadow, m.absent, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	startAtZero(m.loads)
 	return m
@@ -151,6 +155,11 @@ func startAtZero(c *prometheus.CounterVec, labels ...string) {
 // ShadowDiffers counts a call that the shadow table decides otherwise.
 func (m *Metrics) ShadowDiffers(enforced, shadow string) {
 	m.shadow.WithLabelValues(enforced, shadow).Inc()
+}
+
+// HeaderAbsent counts an upstream header that was not sent.
+func (m *Metrics) HeaderAbsent(header, claims string) {
+	m.absent.WithLabelValues(label(header), label(claims)).Inc()
 }
 
 // MustRegister adds a source of further metrics, once, at the start.

@@ -28,6 +28,8 @@ func TestMetricsAreServed(t *testing.T) {
 	m.TableLoaded("a.yaml", errors.New("line 1"))
 	m.TableLoaded("b.yaml", nil)
 	m.ShadowDiffers("allowed", "denied")
+	m.HeaderAbsent("X-User-Id", "subject")
+	m.HeaderAbsent("X-User-Id", "subject")
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	text := w.Body.String()
@@ -42,6 +44,7 @@ func TestMetricsAreServed(t *testing.T) {
 		// An alert on the increase of errors has to see the first one.
 		`gatehouse_table_loads_total{result="error",table="b.yaml"} 0`,
 		`gatehouse_configuration_loads_total{result="error"} 0`,
+		`gatehouse_upstream_header_absent_total{claims="subject",header="X-User-Id"} 2`,
 		`gatehouse_shadow_differences_total{enforced="allowed",shadow="denied"} 1`,
 	} {
 		if !strings.Contains(text, want) {

@@ -46,3 +46,42 @@ func TestSettingsThatAHostCannotMeetAreErrors(t *testing.T) {
 		}
 	}
 }
+
+// A header whose claim is misspelt is not sent, and nothing else says so.
+func TestClaimsThatNoCredentialHas(t *testing.T) {
+	tokens, sessions := `jwt: {issuers: [{issuer: "https://id.test", audience: [a]}]}`, `session: {kratos_url: "http://127.0.0.1:1"}`
+	for claim, c := range map[string]struct{ section, want string }{
+		"subject":                    {tokens, "did you mean sub?"},
+		"mail":                       {tokens, "did you mean email?"},
+		"'user-id'":                  {tokens, "did you mean sub?"},
+		"prefered_username":          {tokens, "did you mean preferred_username?"},
+		"first_name":                 {tokens, "did you mean given_name?"},
+		"scopes":                     {tokens, "did you mean scope?"},
+		"issuer, audience":           {tokens, "did you mean aud?"},
+		"mail, email":                {tokens, ""},
+		"email":                      {tokens, ""},
+		"username":                   {tokens, ""},
+		"oid":                        {tokens, ""},
+		"custom.deep[].name":         {tokens, ""},
+		"/https:~1~1a.test~1subject": {tokens, ""},
+		"name":                       {tokens, ""},
+		"email ":                     {sessions, "traits are at identity.traits.email"},
+		"traits.email":               {sessions, "traits are at identity.traits.email"},
+		"identity.traits.email":      {sessions, ""},
+		"identity.id":                {sessions, ""},
+		"roles":                      {sessions, ""},
+		"subject ":                   {sessions, "did you mean sub?"},
+		"authentication_methods[].m": {sessions, ""},
+		"subject  ":                  {sessions + "\n" + tokens, "did you mean sub?"},
+		"email  ":                    {sessions + "\n" + tokens, ""},
+	} {
+		text := c.section + "\npermission_table: 'public: [GET /]'\nupstream_headers: {X-User: " + `"` + strings.Trim(claim, "'") + `"` + "}\n"
+		var found []string
+		for _, f := range Files([]File{{"gatehouse.yaml", []byte(text)}}, Options{As: GateConfig}).Findings {
+			found = append(found, f.Rule+": "+f.Text)
+		}
+		if got := strings.Join(found, "\n"); (got == "") != (c.want == "") || !strings.Contains(got, c.want) || got != "" && !strings.HasPrefix(got, "unlikely-claim: X-User: ") {
+			t.Errorf("%s: %q, want %q", claim, got, c.want)
+		}
+	}
+}

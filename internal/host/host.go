@@ -40,6 +40,7 @@ func New(log *slog.Logger) *Host {
 			Reloads: func(r live.Reload) {
 				metrics.TableLoaded(tableName(r.Names), r.Err)
 			},
+			HeaderAbsent: metrics.HeaderAbsent,
 			Differences: func(d live.Difference) {
 				metrics.ShadowDiffers(string(d.Enforced), string(d.Shadow))
 			},

@@ -55,6 +55,7 @@ var Rules = []Rule{
 	{"insecure-setting", Warning, "a setting that begins with insecure_ is on", ""},
 	{"unverified-tls", Warning, "the certificate of an identity provider is not verified", ""},
 	{"relaxed-path", Warning, "a rule about request paths is relaxed, which has to be true of the upstream", "security.md#1-one-path"},
+	{"unlikely-claim", Warning, "a header is sent from a claim that no usual credential has under this name", "configuration.md#claims"},
 	{"roles-in-traits", Warning, "roles or permissions are taken from traits, which users can edit", "security.md#credentials-and-callers"},
 	{"literal-secret", Warning, "a secret stands in the file", "configuration.md#introspection"},
 	{"trusts-every-address", Warning, "every address may send authorization requests to the forward-auth service", "security.md#5-clients-cannot-say-where-a-request-comes-from"},

@@ -107,6 +107,7 @@ func (c *Checker) config(s Settings) *config.Config {
 	if cfg.File != "" {
 		return c.gateFile(s.at("file"), cfg.File)
 	}
+	c.unlikelyClaims(s, cfg)
 	c.parts(s, cfg, problems)
 	tables := c.tablesOf(s, cfg)
 	c.otherFiles(s, cfg)
