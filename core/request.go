@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"gatehouse/core/httpsyntax"
+	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -212,4 +213,12 @@ func (r *Request) Lookup(name string) (first string, lines int) {
 func (r *Request) Query() string {
 	_, query, _ := strings.Cut(r.Target, "?")
 	return query
+}
+
+// IsPreflight reports whether a browser asks whether it may send a request (Fetch
+// Standard, CORS preflight).
+func (r *Request) IsPreflight() bool {
+	_, origins := r.Lookup("Origin")
+	_, methods := r.Lookup("Access-Control-Request-Method")
+	return r.Method == http.MethodOptions && origins > 0 && methods > 0
 }

@@ -157,7 +157,12 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 	if err != nil {
 		return nil, err
 	}
+	answers, err := b.answers(c)
+	if err != nil {
+		return nil, err
+	}
 	return core.New(core.Options{
+		Answers:         answers,
 		Path:            core.PathOptions(c.Path),
 		Endpoints:       endpoints,
 		Extractor:       extractor,

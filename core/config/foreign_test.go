@@ -20,6 +20,7 @@ session: {kratos_url: "http://kratos.test:4433", cookie_name: s}
 jwt: {issuers: [{issuer: "https://id.test/", audience: [api]}]}
 introspection: {introspection_endpoint: "http://hydra.test/introspect", introspection_endpoint_auth_method: client_secret_basic, client_id: g, client_secret: x, audience: [api]}
 login: {url: "https://app.test/login"}
+cors: {origins: ["https://app.test"]}
 `
 
 // samples are values that load where a setting's type or default does not tell one.
@@ -36,6 +37,10 @@ var samples = map[string]any{
 	"strip_headers":                                    []any{"X-Internal"},
 	"scopes_required":                                  []any{"read"},
 	"authenticated_groups_claim":                       "groups",
+	"cors.origins":                                     []any{"https://app.test"},
+	"error_pages.forbidden_url":                        "https://app.test/forbidden",
+	"error_pages.error_url":                            "https://app.test/error",
+	"error_pages.template_file":                        "error.html",
 	"introspection.introspection_endpoint":             "http://hydra.test/introspect",
 }
 

@@ -41,6 +41,7 @@ func (v validator) config(c *Config) {
 	v.tokenHeaders(c)
 	v.tokenParameter(c)
 	v.upstreamHeaders(c)
+	v.browsers(c)
 	v.Claims("authenticated_groups_claim", c.AuthenticatedGroupsClaim)
 	for _, s := range c.sections() {
 		s.Check(v.Validator)

@@ -115,6 +115,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/fair":                {"gatehouse/core"},
 		"gatehouse/core/keyedhash":           {},
 		"gatehouse/core/follow":              {},
+		"gatehouse/core/browser":             {"gatehouse/core", "gatehouse/core/follow", "gatehouse/core/form", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/claimpath":           {},
 		"gatehouse/core/httpsyntax":          {},
 		"gatehouse/core/form":                {"gatehouse/core/httpsyntax"},

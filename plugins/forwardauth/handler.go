@@ -60,6 +60,9 @@ func (e *endpoint) check(r *http.Request) (core.Decision, []core.Header) {
 	switch d.Outcome {
 	case core.Respond:
 		err = errOwnEndpoint
+		if request.IsPreflight() {
+			err = errPreflight
+		}
 	case core.Allow:
 		carried, err = e.dialect.carried(d.ResponseHeader)
 	}
@@ -72,6 +75,9 @@ func (e *endpoint) check(r *http.Request) (core.Decision, []core.Header) {
 // errOwnEndpoint refuses an auth request for what the gate itself serves. A response
 // with a status of 2xx would read as an admission.
 var errOwnEndpoint = errors.New("the gate itself serves this path; have the proxy pass it on to an endpoint with the dialect direct, without an auth request")
+
+// errPreflight refuses a preflight that the gate would answer with 204.
+var errPreflight = fmt.Errorf("%w: have the proxy answer preflights (OPTIONS) before the auth request, or list them as public", core.ErrForbidden)
 
 // checkRemovable refuses headers that the proxy would have to remove and cannot.
 func (e *endpoint) checkRemovable(request *core.Request) error {

@@ -106,3 +106,24 @@ func TestPageInEveryDialect(t *testing.T) {
 		}
 	})
 }
+
+// The gate would answer a preflight with 204, which is an admission.
+func TestPreflightThatTheGateAnswersIsNoAdmission(t *testing.T) {
+	r := newRig(t, onLoopback+everyDialect, "    cors: {origins: [\"https://app.test\"]}")
+	lines := []string{"Origin: https://app.test", "Access-Control-Request-Method: GET"}
+	eachDialect(t, func(t *testing.T, d *dialect) {
+		for _, target := range []string{"/private", "/else"} {
+			if response := r.authRequest(t, d, "OPTIONS", target, lines...); response.StatusCode < 300 || clientStatus(response) != "403" {
+				t.Errorf("%s: %d, %s for the client", target, response.StatusCode, clientStatus(response))
+			}
+		}
+		response := r.authRequest(t, d, "GET", "/private", lines[0])
+		if got := response.Header.Values("Access-Control-Allow-Origin"); clientStatus(response) != "401" || len(got) != 1 || got[0] != "https://app.test" {
+			t.Errorf("a refusal has Access-Control-Allow-Origin %q", got)
+		}
+	})
+	q := checkRequest("OPTIONS", "/private", map[string]string{"origin": "https://app.test", "access-control-request-method": "GET"})
+	if response := r.check(t, q); response.GetStatus().GetCode() != int32(codes.PermissionDenied) || outcome(response) != 204 {
+		t.Errorf("Envoy gets %v", response)
+	}
+}
