@@ -232,11 +232,37 @@ func lastAddress(lines []string) netip.Addr {
 		return netip.Addr{}
 	}
 	list := lines[len(lines)-1]
-	last := strings.TrimSpace(list[strings.LastIndexByte(list, ',')+1:])
-	if addr, err := netip.ParseAddr(last); err == nil {
+	return listedAddress(list[strings.LastIndexByte(list, ',')+1:])
+}
+
+// clientBehind is the client of a connection from one of the load balancers in front
+// of the proxy: the last address of the list that is none of theirs. What comes
+// before that may be the client's.
+func clientBehind(balancers []netip.Prefix, peer netip.Addr, lines []string) netip.Addr {
+	client := peer
+	list := strings.Split(strings.Join(lines, ","), ",")
+	for i := len(list) - 1; i >= 0 && isIn(balancers, client); i-- {
+		before := listedAddress(list[i])
+		if !before.IsValid() {
+			break
+		}
+		client = before
+	}
+	return client
+}
+
+func isIn(networks []netip.Prefix, address netip.Addr) bool {
+	address = address.Unmap().WithZone("")
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address) })
+}
+
+// listedAddress is a member of a list of addresses, with or without a port.
+func listedAddress(text string) netip.Addr {
+	text = strings.TrimSpace(text)
+	if addr, err := netip.ParseAddr(text); err == nil {
 		return addr
 	}
-	at, err := netip.ParseAddrPort(last)
+	at, err := netip.ParseAddrPort(text)
 	if err != nil {
 		return netip.Addr{}
 	}

@@ -138,7 +138,7 @@ func (echo) Respond(_ context.Context, _ *core.Call, body []byte) (core.Response
 func TestBodyOfADirectRequestIsBounded(t *testing.T) {
 	gate := gateOf(t, authenticator{}, core.Endpoint{Path: "/callback", Methods: []string{"POST"}, MaxBody: 8, Handler: echo{}})
 	r := startRig(t, onLoopback+everyDialect, func(s *service) {
-		s.own = append(s.own, &endpoint{settings.Endpoint{Dialect: settings.Direct, Gate: "test"}, &direct, gate})
+		s.own = append(s.own, &endpoint{Endpoint: settings.Endpoint{Dialect: settings.Direct, Gate: "test"}, dialect: &direct, gate: gate})
 	})
 	for name, c := range map[string]struct {
 		body   string

@@ -36,7 +36,9 @@ type authorization struct {
 	gate  *gate
 	gates map[string]*gate
 	at    settings.Endpoint
-	log   *slog.Logger
+	// balancers are in front of Envoy.
+	balancers []netip.Prefix
+	log       *slog.Logger
 }
 
 var _ authv3.AuthorizationServer = (*authorization)(nil)
@@ -138,6 +140,7 @@ func (a *authorization) original(attributes *authv3.AttributeContext) (*core.Req
 		Header: headerLines(r),
 		Peer:   address(attributes.GetSource().GetAddress()),
 	}
+	request.Client = clientBehind(a.balancers, request.Peer, values(request.Header, "X-Forwarded-For"))
 	if verified := a.at.ClientCertificate == settings.Verified; a.at.ClientCertificate != "" {
 		request.AskTLS = func() (*core.ClientTLS, error) { return clientTLS(attributes.GetSource(), verified) }
 	}
@@ -242,6 +245,17 @@ func headerLines(r *authv3.AttributeContext_HttpRequest) []core.Header {
 		add(h.GetKey(), valueOf(h))
 	}
 	return list
+}
+
+// values are the lines with a name.
+func values(lines []core.Header, name string) []string {
+	var all []string
+	for _, h := range lines {
+		if strings.EqualFold(h.Name, name) {
+			all = append(all, h.Value)
+		}
+	}
+	return all
 }
 
 func address(a *corev3.Address) netip.Addr {

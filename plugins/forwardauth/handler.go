@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -19,6 +20,8 @@ type endpoint struct {
 	settings.Endpoint
 	dialect *dialect
 	gate    *gate
+	// balancers are in front of the proxy.
+	balancers []netip.Prefix
 }
 
 // gate is a gate with what its responses to proxies depend on.
@@ -43,12 +46,15 @@ func (g *gate) now() *gate {
 }
 
 // now is the endpoint with the gate of this time.
-func (e *endpoint) now() *endpoint { return &endpoint{e.Endpoint, e.dialect, e.gate.now()} }
+func (e *endpoint) now() *endpoint {
+	return &endpoint{e.Endpoint, e.dialect, e.gate.now(), e.balancers}
+}
 
 // check decides an auth request over HTTP, and returns the headers of the response
 // that go on to the client if the request is admitted.
 func (e *endpoint) check(r *http.Request) (core.Decision, []core.Header) {
 	request, err := e.dialect.read(r, e.Endpoint)
+	request.Client = clientBehind(e.balancers, request.Peer, r.Header.Values(e.dialect.peer))
 	if err == nil {
 		err = e.checkRemovable(request)
 	}

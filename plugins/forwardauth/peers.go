@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -25,8 +24,7 @@ func (p peers) trust(remote string) bool {
 	if err != nil {
 		return false
 	}
-	addr := at.Addr().Unmap().WithZone("")
-	return slices.ContainsFunc(p.networks, func(n netip.Prefix) bool { return n.Contains(addr) })
+	return isIn(p.networks, at.Addr())
 }
 
 // dismiss closes the connection of an untrusted peer after the time of one request,

@@ -172,14 +172,14 @@ func TestResponseHeaderThatAProxyCannotPassOnIsNotLost(t *testing.T) {
 func TestGateWhoseResponseHeadersAProxyCannotPassOnIsRefusedAtLoad(t *testing.T) {
 	g := gateOf(t, authenticator{})
 	eachDialect(t, func(t *testing.T, d *dialect) {
-		err := (&endpoint{settings.Endpoint{Gate: "main"}, d, g}).checkCarried()
+		err := (&endpoint{Endpoint: settings.Endpoint{Gate: "main"}, dialect: d, gate: g}).checkCarried()
 		if passes := d.name == "envoy"; (err == nil) != passes {
 			t.Errorf("error %v", err)
 		}
 		if err != nil && !strings.Contains(err.Error(), "gate main sets the header ") {
 			t.Error(err)
 		}
-		if err := (&endpoint{settings.Endpoint{Gate: "main"}, d, gateOf(t, plain{})}).checkCarried(); err != nil {
+		if err := (&endpoint{Endpoint: settings.Endpoint{Gate: "main"}, dialect: d, gate: gateOf(t, plain{})}).checkCarried(); err != nil {
 			t.Errorf("without any: %v", err)
 		}
 	})

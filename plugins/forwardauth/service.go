@@ -73,7 +73,7 @@ func (s *service) problems(gates map[string]*gate) (problems []setting.Problem) 
 		if at.Dialect == settings.EnvoyGRPC || at.Dialect == settings.Direct {
 			continue
 		}
-		if err := (&endpoint{at, dialectNamed(at.Dialect), gates[at.Gate]}).checkCarried(); err != nil {
+		if err := (&endpoint{Endpoint: at, dialect: dialectNamed(at.Dialect), gate: gates[at.Gate]}).checkCarried(); err != nil {
 			problems = append(problems, setting.Problem{Path: fmt.Sprintf("endpoints[%d]", i), Text: err.Error()})
 		}
 	}
@@ -83,12 +83,12 @@ func (s *service) problems(gates map[string]*gate) (problems []setting.Problem) 
 
 func (s *service) addEndpoints() {
 	for _, at := range s.settings.Endpoints {
-		e := &endpoint{at, dialectNamed(at.Dialect), s.gates[at.Gate]}
+		e := &endpoint{at, dialectNamed(at.Dialect), s.gates[at.Gate], at.LoadBalancers()}
 		switch at.Dialect {
 		case settings.EnvoyGRPC:
-			s.grpc = newGRPC(&authorization{gate: e.gate, gates: s.gates, at: at, log: s.log})
+			s.grpc = newGRPC(&authorization{gate: e.gate, gates: s.gates, at: at, balancers: e.balancers, log: s.log})
 		case settings.Direct:
-			s.own = append(s.own, &endpoint{at, &direct, e.gate})
+			s.own = append(s.own, &endpoint{Endpoint: at, dialect: &direct, gate: e.gate})
 		default:
 			s.endpoints = append(s.endpoints, e)
 		}

@@ -51,7 +51,8 @@ type Endpoint struct {
 	Gate    string `config:"gate" required:"true" doc:"Name of the gate that decides."`
 	Scheme  string `config:"scheme" one_of:"http,https" doc:"Scheme by which browsers reach the proxy, where something in front of it ends TLS. Left out: the one that the proxy sends."`
 
-	ClientCertificate string `config:"client_certificate" one_of:"presented,verified" doc:"Whether the proxy passes on the client's certificate, replacing what the client itself sends in that header: one that the client presented, or one that the proxy has verified. Left out: such a header is the client's own and is ignored."`
+	ClientCertificate string   `config:"client_certificate" one_of:"presented,verified" doc:"Whether the proxy passes on the client's certificate, replacing what the client itself sends in that header: one that the client presented, or one that the proxy has verified. Left out: such a header is the client's own and is ignored."`
+	RealIPFrom        []string `config:"real_ip_from" doc:"Addresses and networks of load balancers in front of the proxy, such as 10.0.0.0/8, for failed_attempts. The client's address is then the last one in X-Forwarded-For that is none of them. Name no network that clients come from. Left out: the last one, which the proxy added."`
 }
 
 // Dialects whose endpoints have no path, or another meaning of it.
@@ -83,11 +84,7 @@ func (s *Settings) Problems() []setting.Problem {
 		l.check(fmt.Sprintf("listen[%d]", i), add)
 		trusted = trusted || l.Trusted
 	}
-	for i, text := range s.TrustedProxies {
-		if _, err := parseNetwork(text); err != nil {
-			add(fmt.Sprintf("trusted_proxies[%d]", i), "%v", err)
-		}
-	}
+	checkNetworks("trusted_proxies", s.TrustedProxies, add)
 	if len(s.TrustedProxies) == 0 && !trusted {
 		add("trusted_proxies", "is empty and no listener is trusted: every question would be refused")
 	}
@@ -96,6 +93,14 @@ func (s *Settings) Problems() []setting.Problem {
 }
 
 type report func(path, format string, args ...any)
+
+func checkNetworks(path string, texts []string, add report) {
+	for i, text := range texts {
+		if _, err := parseNetwork(text); err != nil {
+			add(fmt.Sprintf("%s[%d]", path, i), "%v", err)
+		}
+	}
+}
 
 func (l Listen) check(path string, add report) {
 	socket, isUnix := l.UnixPath()
@@ -140,6 +145,7 @@ func (s *Settings) checkEndpoints(add report) {
 			add(path+".gate", "names no gate; there are %s", strings.Join(slices.Sorted(maps.Keys(s.Gates)), ", "))
 		}
 		e.checkPath(path+".path", add)
+		checkNetworks(path+".real_ip_from", e.RealIPFrom, add)
 		for _, other := range s.Endpoints[:i] {
 			switch {
 			case e.Dialect == EnvoyGRPC && other.Dialect == EnvoyGRPC:
@@ -236,9 +242,14 @@ func (e Endpoint) Takes(target string) bool {
 }
 
 // Networks are those of trusted_proxies, which Problems has checked.
-func (s *Settings) Networks() []netip.Prefix {
+func (s *Settings) Networks() []netip.Prefix { return networks(s.TrustedProxies) }
+
+// LoadBalancers are the networks of real_ip_from, which Problems has checked.
+func (e Endpoint) LoadBalancers() []netip.Prefix { return networks(e.RealIPFrom) }
+
+func networks(texts []string) []netip.Prefix {
 	var networks []netip.Prefix
-	for _, text := range s.TrustedProxies {
+	for _, text := range texts {
 		if n, err := parseNetwork(text); err == nil {
 			networks = append(networks, n)
 		}
