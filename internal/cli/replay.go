@@ -38,9 +38,11 @@ func replayCommand() *cobra.Command {
 		Short: "Show which logged requests a new table decides differently",
 		Long: `Read an access log and show which of its requests the new table would decide
 differently from the old one. LOGFILE is the access log of nginx (combined),
-ingress-nginx, Kong, APISIX, Traefik, Envoy, HAProxy (httplog), AWS ALB or Apache
-(vhost_combined) in its default format, or JSON lines of Kong's logging plugins,
-Caddy, Traefik or Envoy; each line tells its format. - is standard input. Without --old, the requests that the new table refuses are shown.
+ingress-nginx, Kong, APISIX, Traefik, Envoy, Istio, HAProxy (httplog, httpslog),
+AWS ALB or Apache (vhost_combined) in its default format, or JSON lines of the
+logging plugins of Kong and APISIX, Caddy, Traefik or Envoy; each line tells its
+format, and --format names another. A log packed by gzip is read as it is. - is
+standard input. Without --old, the requests that the new table refuses are shown.
 
 Lines that cannot be read, requests without a host where a table names hosts, and
 requests that other conditions decide are counted; the exit status is then 1,
@@ -52,7 +54,7 @@ credential, and for one with each single role, scope and permission of the table
 carry no claims, so conditions that read claims deny them in both tables.
 --user-field takes the roles of each caller from the log instead.`,
 		Example: `  gatehouse replay access.log --old permissions.yaml --new permissions.new.yaml
-  zcat access.log.*.gz | gatehouse replay - --old old.yaml --new base.yaml,orders.yaml
+  cat access.log.*.gz | gatehouse replay - --old old.yaml --new base.yaml,orders.yaml
   gatehouse replay --role clerk access.log --old old.yaml --new new.yaml
   gatehouse replay --user-field remote_user --user ann=clerk,auditor access.log --old old.yaml --new new.yaml`,
 		Args: terminal.OneArgument("LOGFILE"),
@@ -73,7 +75,7 @@ carry no claims, so conditions that read claims deny them in both tables.
 	o.path.Register(c)
 	c.Flags().StringVar(&o.host, "host", "", "`name` of the host that is called where the log does not say (default: one that no table names)")
 	c.Flags().IntVar(&o.samples, "samples", 3, "`number` of requests to show of each kind")
-	c.Flags().StringVar(&o.format, "format", "", "`pattern` of the lines, as in log_format of nginx: '$host \"$request\" $status' (default: each line tells its format)")
+	c.Flags().StringVar(&o.format, "format", "", "`pattern` of the lines, as in log_format of nginx ('$host \"$request\" $status') or APISIX ('{\"m\": \"$request_method\", \"u\": \"$request_uri\"}'; members in any order) (default: each line tells its format)")
 	c.Flags().BoolVar(&o.incomplete, "allow-incomplete", false, "exit with 0 although lines or hosts could not be compared")
 	o.output.Register(c)
 	return c

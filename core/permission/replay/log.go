@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"regexp"
@@ -42,12 +44,17 @@ var (
 	errLong   = errors.New("the line is longer than 256 KiB")
 	errNoLog  = errors.New("the line is no access log line that is known here")
 	errNoCall = errors.New("the client sent no HTTP request")
+	// A decoded path would not do for the raw target.
+	errNoTarget = errors.New("the line has no method and raw target under names that are known here; name the fields with --format '{\"METHOD\": \"$request_method\", \"TARGET\": \"$request_uri\"}'")
 )
 
 // lines calls visit for every line of a log. A line that is too long comes as
 // nil; it is never held in memory as a whole.
 func lines(log io.Reader, visit func(line []byte)) error {
-	r := bufio.NewReaderSize(log, maxLine)
+	r, err := unpacked(log)
+	if err != nil {
+		return err
+	}
 	for {
 		line, err := r.ReadSlice('\n')
 		if err == bufio.ErrBufferFull {
@@ -67,6 +74,43 @@ func lines(log io.Reader, visit func(line []byte)) error {
 			return err
 		}
 	}
+}
+
+// unpacked reads a log that may be packed by gzip, as rotated ones are.
+func unpacked(log io.Reader) (*bufio.Reader, error) {
+	r := bufio.NewReaderSize(log, maxLine)
+	switch start, _ := r.Peek(3); {
+	case bytes.HasPrefix(start, []byte("\x1f\x8b")):
+		z, err := gzip.NewReader(r)
+		if err != nil {
+			return nil, fmt.Errorf("the log begins like one that gzip packed: %w", err)
+		}
+		return bufio.NewReaderSize(z, maxLine), nil
+	case string(start) == "\ufeff":
+		_, _ = r.Discard(len(start))
+	}
+	return r, nil
+}
+
+// batch takes the entries of a JSON list apart, as loggers send several at once; nil
+// for a line that is none.
+func batch(line []byte) (entries [][]byte) {
+	if len(line) == 0 || line[0] != '[' {
+		return nil
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(line, &list) != nil {
+		return nil
+	}
+	for _, entry := range list {
+		if len(entry) > 0 && entry[0] == '{' {
+			entries = append(entries, entry)
+		}
+	}
+	if len(entries) < len(list) {
+		return nil
+	}
+	return entries
 }
 
 // parse reads a line in any of the formats: each tells itself from the others.
@@ -113,7 +157,7 @@ var requestLine = regexp.MustCompile("^([!#$%&'*+.^_|~0-9A-Za-z`-]+) (\\S.*?)(?:
 
 func parseRequest(line string) (*Entry, error) {
 	m := requestLine.FindStringSubmatch(line)
-	if m == nil {
+	if m == nil || m[1] == "-" {
 		return nil, errNoCall
 	}
 	return &Entry{Method: m[1], Target: m[2]}, nil
@@ -189,6 +233,9 @@ func jsonRequest(fields map[string]any) (*Entry, error) {
 		e := &Entry{}
 		e.Method, _ = request["method"].(string)
 		e.Target, _ = request["uri"].(string)
+		if ofAPISIX(fields) {
+			e.Target = encoded(e.Target)
+		}
 		headers, _ := request["headers"].(map[string]any)
 		e.Header = jsonHeaders(headers)
 		if host := words(headers["host"]); len(host) == 1 {
@@ -205,16 +252,44 @@ func jsonRequest(fields map[string]any) (*Entry, error) {
 		return e, err
 	}
 	e := &Entry{
-		Method: firstText(fields, "request_method", "method", "RequestMethod"),
-		Target: firstText(fields, "request_uri", "RequestPath", "x-envoy-original-path", "path"),
+		Method: firstText(fields, "request_method", "method", "RequestMethod", ":method"),
+		Target: firstText(fields, "real_request_uri", "request_uri", "RequestPath", "x-envoy-original-path", "x_envoy_original_path", "path", ":path"),
 		Host:   firstText(fields, "http_host", "host", "RequestHost", "authority", ":authority"),
 	}
 	return e, e.check()
 }
 
+// ofAPISIX tells the lines of APISIX's loggers from those of Kong's. Their request.uri
+// is decoded.
+func ofAPISIX(fields map[string]any) bool {
+	for _, name := range []string{"apisix_latency", "route_id", "service_id"} {
+		if _, has := fields[name]; has {
+			return true
+		}
+	}
+	return false
+}
+
+// encoded writes a decoded path as a target that stands for it.
+func encoded(target string) string {
+	path, query, asks := strings.Cut(target, "?")
+	var b strings.Builder
+	for i := 0; i < len(path); i++ {
+		if c := path[i]; c <= ' ' || c >= 0x7f || c == '%' || c == '#' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	if asks {
+		b.WriteString("?" + query)
+	}
+	return b.String()
+}
+
 func (e *Entry) check() error {
 	if e.Method == "" || e.Target == "" {
-		return errNoLog
+		return errNoTarget
 	}
 	if !methodForm.MatchString(e.Method) {
 		return errNoCall

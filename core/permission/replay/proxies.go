@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -13,10 +14,12 @@ import (
 var (
 	// vhostLine is Apache's vhost_combined: the host with its port comes first.
 	vhostLine = regexp.MustCompile(`^([^" ]+?)(?::\d+)? ([0-9A-Fa-f.:]+) - (?:(?:[^"\\]|\\.)*) \[[^\]"]*\] "((?:[^"\\]|\\.)*)" \d{3} `)
-	// envoyLine is Envoy's default: the authority is the last value but one.
-	envoyLine = regexp.MustCompile(`^\[[^\]" ]*\] "([^" ]+ [^" ]+) [^" ]+" \d{1,3} .*"([^"]*)" "[^"]*"$`)
-	// haproxyLine is "option httplog", with or without what syslog writes before.
-	haproxyLine = regexp.MustCompile(`(?:^| )([0-9A-Fa-f.:]+):\d+ \[[^\]" ]*\] [^" ]+ [^" ]+/[^" ]+ [-+0-9/]+ (?:\d{3}|-1) [^"]*"([^"]*)"$`)
+	// envoyLine is the default of Envoy, and that of Istio, which has more behind it:
+	// the authority is the last value but one between quotes.
+	envoyLine = regexp.MustCompile(`^\[[^\]" ]*\] "([^" ]+ [^" ]+) [^" ]+" \d{1,3} .*"([^"]*)" "[^"]*"(?: [^"]*)?$`)
+	// haproxyLine is "option httplog" or "option httpslog", with or without what
+	// syslog writes before.
+	haproxyLine = regexp.MustCompile(`(?:^| )([0-9A-Fa-f.:]+):\d+ \[[^\]" ]*\] [^" ]+ [^" ]+/[^" ]+ [-+0-9/]+ (?:\d{3}|-1) [^"]*"([^"]*)"(?: [^" ]+/[^" ]+ [^" ]+)?$`)
 	// albLine is that of AWS application load balancers, which write the whole URL.
 	albLine = regexp.MustCompile(`^(?:https?|h2|wss?|grpcs) [^" ]+ [^" ]+ ([^" ]+):\d+ [^" ]+ [^" ]+ [^" ]+ [^" ]+ [^" ]+ [^" ]+ \d+ \d+ "([^" ]+) [a-z]+://([^"/? ]*)([^" ]*) [^"]*" "`)
 )
@@ -32,7 +35,7 @@ func parseProxy(line string) (*Entry, error) {
 		return proxied(m[2]+" "+unescape(m[4]), m[1], m[3])
 	}
 	if m := haproxyLine.FindStringSubmatch(line); m != nil {
-		return proxied(unhash(m[2]), m[1], "")
+		return haproxied(unhash(m[2]), m[1])
 	}
 	return nil, errNoLog
 }
@@ -47,6 +50,17 @@ func proxied(request, peer, host string) (*Entry, error) {
 		e.Host = host
 	}
 	return e, nil
+}
+
+// absolute is how HAProxy writes a request of HTTP/2 or later: with the authority, which
+// the client sent beside the path.
+var absolute = regexp.MustCompile(`^([^ ]+) https?://([^/? ]*)([^ ]*) (HTTP/[23][.0-9]*)$`)
+
+func haproxied(request, peer string) (*Entry, error) {
+	if m := absolute.FindStringSubmatch(request); m != nil {
+		return proxied(m[1]+" "+cmp.Or(m[3], "/")+" "+m[4], peer, m[2])
+	}
+	return proxied(request, peer, "")
 }
 
 // unhash undoes how HAProxy escapes: #XX, the # itself included.

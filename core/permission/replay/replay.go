@@ -163,6 +163,16 @@ type comparison struct {
 }
 
 func (c *comparison) line(line []byte) {
+	entries := batch(line)
+	if entries == nil {
+		entries = [][]byte{line}
+	}
+	for _, entry := range entries {
+		c.entry(entry)
+	}
+}
+
+func (c *comparison) entry(line []byte) {
 	c.report.Lines++
 	read := parse
 	if c.Format != nil {
