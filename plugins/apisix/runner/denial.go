@@ -14,13 +14,16 @@ import (
 type denial struct {
 	status         int
 	reason, detail string
+	// atWill is what any client can cause without a credential. It costs APISIX no
+	// exchange for an id: the runner makes one up.
+	atWill bool
 }
 
 var (
-	headersTooMany = denial{http.StatusRequestHeaderFieldsTooLarge, "too_many_headers", "The request has too many header fields."}
-	methodUnknown  = denial{http.StatusNotImplemented, "unknown_method", "The request method is not supported."}
-	replyInvalid   = denial{http.StatusInternalServerError, "invalid_answer", "The request could not be processed."}
-	unavailable    = denial{http.StatusServiceUnavailable, "unavailable", "The request could not be processed at the moment."}
+	headersTooMany = denial{http.StatusRequestHeaderFieldsTooLarge, "too_many_headers", "The request has too many header fields.", true}
+	methodUnknown  = denial{http.StatusNotImplemented, "unknown_method", "The request method is not supported.", true}
+	replyInvalid   = denial{http.StatusInternalServerError, "invalid_answer", "The request could not be processed.", false}
+	unavailable    = denial{http.StatusServiceUnavailable, "unavailable", "The request could not be processed at the moment.", false}
 )
 
 // deny makes the reply, with what is to be recorded once it is sent.
@@ -47,7 +50,11 @@ func (s *server) record(a *reply) {
 }
 
 func (r *request) deny(d denial, cause error) *reply {
-	return deny(r.Describe(), r.msg.path, d, cause) // the decoded path, for the log
+	described := r.Describe()
+	if d.atWill {
+		described.AskID = nil
+	}
+	return deny(described, r.msg.path, d, cause) // the decoded path, for the log
 }
 
 func (r *response) deny(d denial, cause error) *reply {

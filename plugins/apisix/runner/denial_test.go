@@ -66,8 +66,8 @@ func TestDenialByTheRunnerNamesTheRequest(t *testing.T) {
 		random  bool
 	}{
 		"configuration that does not load": {nil, "misspelt", call{}, 503, false},
-		"unknown method":                   {nil, "p", call{method: 99}, 501, false},
-		"cut headers":                      {nil, "p", call{headers: numbered(100, "x-")}, 431, false},
+		"unknown method":                   {nil, "p", call{method: 99}, 501, true},
+		"cut headers":                      {nil, "p", call{headers: numbered(100, "x-")}, 431, true},
 		"panic":                            {func(any, http.ResponseWriter, pkgHTTP.Request) { panic("x") }, "p", call{}, 503, false},
 		"impossible answer":                {func(_ any, w http.ResponseWriter, _ pkgHTTP.Request) { w.WriteHeader(0) }, "p", call{}, 500, false},
 		"impossible change":                {func(_ any, _ http.ResponseWriter, r pkgHTTP.Request) { r.SetPath([]byte("x")) }, "p", call{}, 503, false},
@@ -89,6 +89,18 @@ func TestDenialByTheRunnerNamesTheRequest(t *testing.T) {
 				t.Errorf("the client reads the id %q, the log has %q", id, e.Request.ID)
 			}
 		})
+	}
+}
+
+// What a stranger can cause as often as it likes costs APISIX no exchange.
+func TestRequestWithTooManyHeadersIsDeniedWithoutAnExchange(t *testing.T) {
+	r := startRunner(t, options{plugins: testPlugins()})
+	g := r.dial(t)
+	token := g.prepare(t, "k", conf{"allow", ""})
+	for name, c := range map[string]call{"headers": {token: token, headers: numbered(100, "x-")}, "method": {token: token, method: 99}} {
+		if got := g.call(t, c); !got.stop || len(g.asked) != 0 {
+			t.Errorf("%s: %v after %q was asked for", name, got, g.asked)
+		}
 	}
 }
 
