@@ -63,7 +63,7 @@ var Names = []setting.Foreign{
 
 	// Where a credential is.
 	{Names: "header, header_names, key_names, from_headers, token_from, auth_headers, token_header, source, credentials_header", Paths: "token_headers", Note: "Authorization is always read."},
-	{Names: "query, uri_param_names, from_params, bearer_token_param_type, key_in_query, query_parameter", Paths: "token_headers, token_cookie", Note: "A token in a query is in every log; a header or a cookie may hold it."},
+	{Names: "query, uri_param_names, from_params, bearer_token_param_type, key_in_query, query_parameter", Paths: "token_query_parameter", Note: "It holds for WebSocket upgrades alone, because a token in a query is in every log; elsewhere token_headers or token_cookie may hold it."},
 	{Names: "key_in_header, key_in_body, key_auth, api_key, apikey, api_keys, key, consumers, consumer", Paths: "introspection.introspection_endpoint", Note: "API keys of a gateway are not read; a key that an authorization server knows can be introspected."},
 	{Names: "strip_authorization, key_auth_hide, forward, forward_authorization, forward_original_token, hide_credential, pass_access_token, pass_authorization_header, set_authorization_header, access_token_in_authorization_header, set_access_token_header, store_in_ctx, strip_token",
 		Paths: "hide_credentials", Note: "The credential goes to the upstream as the client sent it unless this is true."},
@@ -71,7 +71,7 @@ var Names = []setting.Foreign{
 	// Browsers.
 	{Names: "bearer_only, skip_jwt_bearer_tokens, redirect_on_unauthorized, set_www_authenticate", Note: "Without login nobody is redirected: leave out login. Bearer tokens are accepted by jwt and introspection."},
 	{Names: "unauth_action, on_unauthenticated, access_denied_redirect_uri, unauthorized_redirect_uri, login_url, login_uri, sign_in_url, login_redirect_uri, auth_url, redirect_url, redirect_uri, login_page",
-		Paths: "login.url", Note: "With it browsers are redirected, without it they get 401; calls that anybody may make are public in the permission table."},
+		Paths: "login.url", Note: "With it browsers are redirected, without it they get 401; calls that pass without a credential are listed under optional or public in the permission table."},
 	{Names: "return_to, redirect_param, rd", Paths: "login.return_to_parameter"},
 	{Names: "scope, authorization_params, use_pkce, use_nonce, client_jwk, token_endpoint, authorization_endpoint, prompt, force_reauthorize, response_type, auth_methods, grant_type, verify_nonce, login_action, login_methods, resource_registration_endpoint, acr_values, refresh_tokens, renew_access_token_on_expiry, renew_access_token, client_rsa_private_key, client_rsa_private_key_id, approval_prompt, code_challenge_method",
 		Note: "Gatehouse signs nobody in and gets no tokens: the client brings them, or browsers sign in with Kratos (login.url). Scopes that a call needs are scopes_required."},
@@ -82,10 +82,10 @@ var Names = []setting.Foreign{
 		Paths: "scopes_required", Note: "It holds for every call that is not public; scopes for some calls stand in the permission table."},
 	{Names: "required_roles, roles_required, groups_required, allowed_roles, allowed_groups, allow, deny, whitelist, blacklist, policies, policy, authorizer, rules, access_rules, requires, policy_enforcement_mode, lazy_load_paths, http_method_as_scope, authorization, acl, rbac, allowed_emails, email_domains, authenticated_emails_file, match, routes, paths, table",
 		Paths: "permission_table, permission_table_files", Note: "The permission table says who may call what, by roles, scopes and conditions over claims."},
-	{Names: "permissions, roles, public, authenticated, scopes, implicit_scopes, activities",
+	{Names: "permissions, roles, public, optional, authenticated, scopes, implicit_scopes, activities",
 		Paths: "permission_table, permission_table_files", Note: "It is a key of the permission table, which is a text or a file of its own."},
 	{Names: "anonymous, anonymous_consumer, allow_missing, allow_missing_or_failed, skip_auth_routes, skip_auth_regex, api_routes, public_paths, exclude, excluded_paths, skip_paths, bypass, ignore_paths, noop, pass_unauthenticated, auth_optional",
-		Paths: "permission_table, permission_table_files", Note: "Calls that anybody may make are listed under public in the permission table."},
+		Paths: "permission_table, permission_table_files", Note: "Calls that anybody may make are listed in the permission table: under public, or under optional, where a caller with a credential is named."},
 	{Names: "bypass_cors_preflight, run_on_preflight, skip_auth_preflight, preflight", Paths: "permission_table", Note: "Preflight requests (OPTIONS) carry no credential: the gateway's cors answers them, our cors does, or they are public in the permission table."},
 	{Names: "origins, allow_origins, allowed_origins", Paths: "cors.origins"},
 	{Names: "allow_credential, allow_credentials, cors_credentials", Paths: "cors.credentials"},
