@@ -89,8 +89,8 @@ introspection: {introspection_endpoint_auth_method: client_secret_basic, insecur
   session.kratos_url: must be a complete http or https URL
   session.required_aal: must be one of aal1, aal2
   token_cookie: is the session cookie's name; use two names
-  upstream_headers: Host frames or routes the request and cannot carry an identity
-  upstream_headers: X-A: claim path "a..b" has an empty step`},
+  upstream_headers.Host: Host frames or routes the request and cannot carry an identity
+  upstream_headers.X-A: X-A: claim path "a..b" has an empty step`},
 		"twice the same key": {"realm: a\nrealm: b\n", `configuration has 1 mistake(s)
   line 2: mapping key "realm" already defined at line 1`},
 		"not a map": {"[]", `configuration has 1 mistake(s)
@@ -217,6 +217,23 @@ func TestUnreadableSettingHidesNoOther(t *testing.T) {
 	} {
 		if _, err := Load([]byte(text)); err == nil || err.Error() != want {
 			t.Errorf("%s\n%v\nwant\n%s", text, err, want)
+		}
+	}
+}
+
+// A list or a map is named with the item that is wrong.
+func TestProblemsNameTheItem(t *testing.T) {
+	for text, want := range map[string]string{
+		"strip_headers: [X-A, Host]":                 "strip_headers[1]: ",
+		"strip_headers: [X-A, 'X B']":                "strip_headers[1]: ",
+		"upstream_headers: {X-A: sub, X-B: 'a..b'}":  "upstream_headers.X-B: ",
+		"token_headers: [{name: X-T}, {name: Host}]": "token_headers[1].name: ",
+		"scopes_required: [a, '']":                   "scopes_required[1]: ",
+		"resource_metadata: [{resource: 'https://a.test/'}, {resource: 'https://a.test/'}]": "resource_metadata[1].resource: ",
+	} {
+		_, problems := Inspect([]byte("jwt: {issuers: [{issuer: 'https://id.test/', audience: [a]}]}\npermission_table: 'public: [GET /a]'\n" + text))
+		if len(problems) != 1 || !strings.HasPrefix(problems[0].String(), want) {
+			t.Errorf("%s: %v, want %s", text, problems, want)
 		}
 	}
 }

@@ -80,9 +80,9 @@ func TestTokenHeadersThatCannotServe(t *testing.T) {
 		`[{"name": "X Key"}]`:                             `token_headers[0].name: "X Key" is not a header name`,
 		`[{"prefix": "Token"}]`:                           "token_headers[0].name: is required",
 		`[{"name": "X-Key", "prefix": "Token "}]`:         "token_headers[0].prefix: is not one word",
-		`[{"name": "Authorization"}]`:                     "token_headers: place token_header: the header Authorization already holds another credential",
-		`[{"name": "Authorization", "prefix": "bearer"}]`: "token_headers: place token_header: the header Authorization already holds another credential",
-		`[{"name": "X-Key"}, {"name": "X_Key"}]`:          "token_headers: place token_header: X-Key and X_Key are one header to many upstreams",
+		`[{"name": "Authorization"}]`:                     "token_headers[0].name: place token_header: the header Authorization already holds another credential",
+		`[{"name": "Authorization", "prefix": "bearer"}]`: "token_headers[0].name: place token_header: the header Authorization already holds another credential",
+		`[{"name": "X-Key"}, {"name": "X_Key"}]`:          "token_headers[1].name: place token_header: X-Key and X_Key are one header to many upstreams",
 	} {
 		_, err := Load([]byte(`{"permission_table": "public: [GET /]", "token_headers": ` + settings + `, "jwt": {"issuers": [{"issuer": "https://id.test", "audience": ["x"]}]}}`))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -80,6 +80,14 @@ func (v validator) tokenHeaders(c *Config) {
 	if v.Mentions("token_headers", "token_cookie", "session.cookie_name") {
 		return
 	}
+	for i := range c.TokenHeaders {
+		first := *c
+		first.TokenHeaders = c.TokenHeaders[:i+1]
+		if _, err := first.Extractor(); err != nil {
+			v.Add(section.Item("token_headers", i)+".name", "%v", err)
+			return
+		}
+	}
 	if _, err := c.Extractor(); err != nil {
 		v.Add("token_headers", "%v", err)
 	}
@@ -88,7 +96,12 @@ func (v validator) tokenHeaders(c *Config) {
 func (v validator) upstreamHeaders(c *Config) {
 	for _, name := range slices.Sorted(maps.Keys(c.UpstreamHeaders)) {
 		if _, err := identity.New(identity.Options{Claims: map[string]string{name: c.UpstreamHeaders[name]}}); err != nil {
-			v.Add("upstream_headers", "%v", err)
+			v.Add(setting.Join("upstream_headers", setting.ShownKey(name)), "%v", err)
+		}
+	}
+	for i, name := range c.StripHeaders {
+		if _, err := identity.New(identity.Options{Strip: []string{name}}); err != nil && name != "" {
+			v.Add(section.Item("strip_headers", i), "%v", err)
 		}
 	}
 	if v.Mentions("upstream_headers", "strip_headers", "token_headers") {

@@ -107,7 +107,7 @@ func uniqueKeys(d *json.Decoder, path string) error {
 				return err
 			}
 			name := key.(string) // encoding/json gives only strings as keys
-			inner = Join(path, shownKey(name))
+			inner = Join(path, ShownKey(name))
 			if seen[name] {
 				return fmt.Errorf("key %s is given twice", inner)
 			}
@@ -150,7 +150,7 @@ func withoutQuotes(text string) string {
 	text = noMap.ReplaceAllString(text, "must be a map of settings")
 	text = noAnchor.ReplaceAllString(text, "unknown anchor referenced; a value that begins with * needs quotes")
 	text = quoted.ReplaceAllString(strings.TrimPrefix(text, "yaml: "), "the value")
-	return quotedKey.ReplaceAllStringFunc(text, func(key string) string { return `"` + shownKey(strings.Trim(key, `"`)) + `"` })
+	return quotedKey.ReplaceAllStringFunc(text, func(key string) string { return `"` + ShownKey(strings.Trim(key, `"`)) + `"` })
 }
 
 // decoder fills a Config from a parsed document in one walk: defaults as Kong
@@ -180,7 +180,7 @@ func (d *decoder) section(path string, into reflect.Value, values map[string]any
 	}
 	for key := range values {
 		if !known[key] {
-			key = shownKey(key)
+			key = ShownKey(key)
 			d.add(Join(path, key), "is not a setting%s", d.guide().hint(path, strings.TrimSuffix(key, keyCut)))
 		}
 	}
@@ -189,10 +189,10 @@ func (d *decoder) section(path string, into reflect.Value, values map[string]any
 // keyCut ends a key that is not shown in full.
 const keyCut = "..."
 
-// shownKey is what errors show of a key that may be none of ours. Where the
+// ShownKey is what errors show of a key that may be none of ours. Where the
 // space behind a colon is missing, the key goes on with the value, which may be
 // a secret.
-func shownKey(key string) string {
+func ShownKey(key string) string {
 	odd := func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_-.$", r))
 	}
