@@ -479,7 +479,7 @@ func sample(samples []string, call *core.Call, most int) []string {
 		return samples
 	}
 	const longest = 200
-	text := call.Method + " " + printable(call.Target)
+	text := call.Method + " " + printable(shortened(call.Target))
 	if len(text) > longest {
 		text = strings.ToValidUTF8(text[:longest], "") + "…"
 	}
@@ -489,11 +489,35 @@ func sample(samples []string, call *core.Call, most int) []string {
 	return append(samples, text)
 }
 
+// longestShown is how long a value of a query may be that a sample shows. Tokens are
+// longer, and logs of gateways hold those that clients put into a query.
+const longestShown = 16
+
+// shortened leaves out long values of the query.
+func shortened(target string) string {
+	path, query, found := strings.Cut(target, "?")
+	if !found {
+		return target
+	}
+	pairs := strings.Split(query, "&")
+	for i, pair := range pairs {
+		if name, value, _ := strings.Cut(pair, "="); len(value) > longestShown {
+			pairs[i] = name + "=…"
+		} else if len(pair) > 4*longestShown {
+			pairs[i] = "…"
+		}
+	}
+	return path + "?" + strings.Join(pairs, "&")
+}
+
 // printable keeps what a client wrote from acting on a terminal.
 func printable(target string) string {
 	var b strings.Builder
 	for i := 0; i < len(target); i++ {
-		if c := target[i]; c <= ' ' || c >= 0x7f {
+		if strings.HasPrefix(target[i:], "…") {
+			b.WriteString("…")
+			i += len("…") - 1
+		} else if c := target[i]; c <= ' ' || c >= 0x7f {
 			fmt.Fprintf(&b, `\x%02X`, c)
 		} else {
 			b.WriteByte(c)
