@@ -22,6 +22,7 @@ const (
 	Forbidden         Class = "forbidden"          // 403
 	BadRequest        Class = "bad_request"        // 400, RFC 6750
 	TooManyHeaders    Class = "too_many_headers"   // 431
+	TooManyAttempts   Class = "too_many_attempts"  // 429
 	MethodNotAllowed  Class = "method_not_allowed" // 405, from an endpoint of the gate
 	Unavailable       Class = "unavailable"        // 503
 	Endpoint          Class = "endpoint"           // 2xx, from an endpoint of the gate
@@ -41,6 +42,7 @@ var refusals = map[Class]struct {
 	Forbidden:         {http.StatusForbidden, ""},
 	BadRequest:        {http.StatusBadRequest, "invalid_request"},
 	TooManyHeaders:    {http.StatusRequestHeaderFieldsTooLarge, ""},
+	TooManyAttempts:   {http.StatusTooManyRequests, ""},
 	MethodNotAllowed:  {http.StatusMethodNotAllowed, ""},
 	Unavailable:       {http.StatusServiceUnavailable, ""},
 }
