@@ -245,7 +245,7 @@ func (r *reader) paths() {
 		}
 		item, err := r.files.follow(path.value)
 		if err != nil {
-			r.leaveOut(closed{path.value, "", template}, "the path refers to what cannot be read: "+err.Error())
+			r.leaveOut(closed{path.value, "", base + template}, "the path refers to what cannot be read: "+err.Error())
 			continue
 		}
 		if item != path.value && len(entries(path.value)) > 1 {
@@ -265,7 +265,7 @@ func (r *reader) method(path, item *yaml.Node, method, base, template string) {
 	if written == nil && beside == nil {
 		return
 	}
-	out := closed{cmp.Or(written, beside), strings.ToUpper(method), template}
+	out := closed{cmp.Or(written, beside), strings.ToUpper(method), base + template}
 	operation, err := r.files.follow(out.node)
 	switch {
 	case item != path && beside != nil:

@@ -102,3 +102,27 @@ func TestSummaryBecomesTheDescription(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 }
+
+// What is left out is left out below the path of the servers, too: a more general
+// public path must not open it.
+func TestOperationThatIsLeftOutStaysClosedBelowTheServersPath(t *testing.T) {
+	for _, item := range []string{"{$ref: none.yaml}", "{get: {$ref: none.yaml}}", "{servers: [{url: /v2}], get: {$ref: none.yaml}}"} {
+		text := "openapi: 3.1.0\nservers: [{url: /v1}]\nsecurity: []\npaths:\n  /{x}: {get: {}, servers: [{url: /v1}]}\n  /a: " + item + "\n  /v2/{x}: {get: {}, servers: [{url: ''}, {url: '/'}]}\n"
+		d, err := Read("api.yaml", []byte(text), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := "/v1/a"
+		if strings.Contains(item, "v2") {
+			path = "/v2/a"
+		}
+		table := compiled(t, d, ByOperation)
+		access := table.Match(context.Background(), call("GET", path))
+		if access == nil || access.Public() {
+			t.Errorf("%s: GET %s is public or not covered: %v", item, path, d.Missing)
+		}
+		if other := table.Match(context.Background(), call("GET", "/v1/b")); other == nil || !other.Public() {
+			t.Errorf("%s: another path is not public", item)
+		}
+	}
+}
