@@ -237,10 +237,11 @@ func putGatehouse(path, text string) string {
 	var config map[string]any
 	must(yaml.Unmarshal([]byte(text), &config))
 	table, _ := config["permission_table"].(string)
-	body := prettyJSON(map[string]any{"name": "gatehouse", "config": config}, "permission_table", "$table")
+	plugin := map[string]any{"name": "gatehouse", "config": config}
 	if table == "" {
-		return fmt.Sprintf("put %s <<'JSON'\n%s\nJSON\n", path, body)
+		return fmt.Sprintf("put %s <<'JSON'\n%s\nJSON\n", path, prettyJSON(plugin, "", ""))
 	}
+	body := prettyJSON(plugin, "permission_table", "$table")
 	return fmt.Sprintf("\n# The permission table, as one JSON string.\ntable=$(jq --raw-input --slurp . <<'YAML'\n%sYAML\n)\nput %s <<JSON\n%s\nJSON\n",
 		table, path, body)
 }
@@ -255,7 +256,11 @@ func prettyJSON(v map[string]any, key, variable string) string {
 	})
 	text, err := json.MarshalIndent(v, "", "  ")
 	must(err)
-	return strings.ReplaceAll(string(text), `"`+mark+`"`, variable)
+	if variable == "" {
+		return string(text)
+	}
+	// The shell replaces variables in a text that has one.
+	return strings.ReplaceAll(strings.ReplaceAll(string(text), "$", `\$`), `"`+mark+`"`, variable)
 }
 
 func walk(v any, visit func(map[string]any)) {

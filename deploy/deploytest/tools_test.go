@@ -490,7 +490,7 @@ func TestPartnersAreConsumersInEveryTool(t *testing.T) {
 // What the local gateways do not have is left out, and each README says so: most
 // of Kong's bundled plugins and its consumers; APISIX's rate limits and consumers.
 
-var localKongPlugins = []string{"gatehouse", "acl", "rate-limiting"}
+var localKongPlugins = []string{"gatehouse", "proxy-cache", "acl", "rate-limiting"}
 
 func localKong(document object) object {
 	local := maps.Clone(document)
@@ -515,7 +515,7 @@ func localPluginsOf(plugins []any) []any {
 	})
 }
 
-var localAPISIXPlugins = []string{"acl", "cors", "ext-plugin-pre-req", "limit-count", "serverless-pre-function"}
+var localAPISIXPlugins = []string{"acl", "cors", "ext-plugin-pre-req", "limit-count", "proxy-cache", "serverless-pre-function"}
 
 func localAPISIX(document object) object {
 	local := object{}

@@ -32,6 +32,7 @@ type exchange struct {
 	respHeader   front.Headers // set by plugins before any response
 	origin       *string       // what cors saw
 	requestID    string        // $apisix_request_id
+	kept         *keeping      // what proxy-cache does, nil without it
 	// ctx is what functions have written into api_ctx, cached what has been read of
 	// ctx.var and stays so.
 	ctx    map[string]any
@@ -181,6 +182,11 @@ func (x *exchange) target() (string, bool) {
 }
 
 func (x *exchange) forward() front.Reply {
+	if x.kept != nil && x.kept.cache.disk {
+		if response := x.hit(); response != nil {
+			return x.response(response)
+		}
+	}
 	up := x.route.upstream
 	if up == nil {
 		x.log.Error("missing upstream configuration in Route or Service", "route", x.route.id)
@@ -201,6 +207,9 @@ func (x *exchange) forward() front.Reply {
 		Method: x.method, Target: target, Set: x.proxyHeaders(), Pass: x.header,
 		ConnectTimeout: seconds(limits.connect), WriteTimeout: seconds(limits.send), ReadTimeout: seconds(limits.read),
 		Response: x.finishResponse, Failed: x.upstreamFailed,
+	}
+	if x.kept != nil {
+		f.Whole = x.keepBody
 	}
 	for _, n := range nodes {
 		f.Addrs = append(f.Addrs, n.address())

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse/dev/front"
+	"gatehouse/dev/responsecache"
 	"gatehouse/dev/watch"
 )
 
@@ -97,6 +98,7 @@ type Gateway struct {
 	runner *runnerClient
 	server *front.Server
 	state  atomic.Pointer[state]
+	kept   responsecache.Store
 	tmp    string // removed by Stop
 
 	mu        sync.Mutex // guards what follows, and loading

@@ -18,7 +18,7 @@ type leftOut struct {
 // is left out might have.
 var harmlessPlugins = []string{
 	"clickhouse-logger", "datadog", "elasticsearch-logger", "file-logger", "google-cloud-logging", "gzip", "http-logger", "kafka-logger",
-	"loggly", "loki-logger", "opentelemetry", "prometheus", "proxy-cache", "proxy-mirror", "real-ip", "rocketmq-logger", "server-info",
+	"loggly", "loki-logger", "opentelemetry", "prometheus", "proxy-mirror", "real-ip", "rocketmq-logger", "server-info",
 	"skywalking", "skywalking-logger", "sls-logger", "splunk-hec-logging", "syslog", "tcp-logger", "tencent-cloud-cls", "udp-logger", "zipkin",
 }
 

@@ -56,6 +56,7 @@ var pluginKinds = map[string]pluginKind{
 	"cors":                     {4000, parseCORS, false},
 	"acl":                      {2410, parseACL, true},
 	"consumer-restriction":     {2400, parseConsumerRestriction, true},
+	"proxy-cache":              {1085, parseProxyCache, false},
 	"proxy-rewrite":            {1008, parseProxyRewrite, false},
 	"limit-count":              {1002, parseLimitCount, true},
 	"redirect":                 {900, parseRedirect, false},

@@ -74,6 +74,7 @@ func setLength(a *front.OwnResponse, length string) {
 // finishResponse is APISIX's header filter on a response of the upstream.
 func (x *exchange) finishResponse(r *front.Response) {
 	r.Header = slices.DeleteFunc(r.Header, hiddenByNginx)
+	x.keepHead(r)
 	header := slices.Concat(x.respHeader, r.Header)
 	if kind, ok := header.Get("Content-Type"); ok {
 		header.Set("Content-Type", withCharset(kind))

@@ -37,8 +37,8 @@
 //   - 414: a request line over [Options.MaxLine]. 501: an unknown transfer
 //     coding. 505: another major version than 1.
 //
-// Stricter than nginx on purpose: HTTP/0.9 and an absolute target without a
-// path are 400.
+// Stricter than nginx on purpose: HTTP/0.9 and an absolute target with a query
+// and no path are 400.
 //
 // Header names that are not made of letters, digits, "-" and "_" are dropped
 // with their line, as nginx drops them; underscores are kept, as both gateways

@@ -43,7 +43,7 @@ func (c *conn) forward(ctx context.Context, r *Request, f *Forward) bool {
 		c.tunnel(up, in, resp)
 		return false
 	}
-	return c.relay(r, in, resp)
+	return c.relay(r, in, resp, f.Whole)
 }
 
 func (c *conn) forwardFailed(r *Request, f *Forward, status int, err error) bool {
@@ -231,7 +231,7 @@ func (u *upstreamResponse) frame(method string) error {
 }
 
 // relay streams a response to the client.
-func (c *conn) relay(r *Request, in *bufio.Reader, resp *upstreamResponse) bool {
+func (c *conn) relay(r *Request, in *bufio.Reader, resp *upstreamResponse, whole func([]byte)) bool {
 	bodyless := r.Method == "HEAD" || !mayHaveBody(resp.Status)
 	chunk := !bodyless && resp.length < 0 && r.Minor > 0
 	keep := r.keepAlive && !c.server.isClosing() && (bodyless || resp.length >= 0 || chunk)
@@ -242,9 +242,12 @@ func (c *conn) relay(r *Request, in *bufio.Reader, resp *upstreamResponse) bool 
 		return false
 	}
 	if bodyless {
+		if whole != nil {
+			whole(nil)
+		}
 		return keep
 	}
-	return c.relayBody(in, resp, chunk) == nil && keep
+	return c.relayBody(in, resp, chunk, whole) == nil && keep
 }
 
 // relayLines orders the lines as nginx does: date, type, framing, connection,
@@ -273,13 +276,22 @@ func HTTPDate(t time.Time) string {
 	return t.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")
 }
 
-func (c *conn) relayBody(in *bufio.Reader, resp *upstreamResponse, chunk bool) error {
+// relayBody passes the body on as it arrives; one that is wanted whole is read before.
+func (c *conn) relayBody(in *bufio.Reader, resp *upstreamResponse, chunk bool, whole func([]byte)) error {
 	var src io.Reader = in
 	switch {
 	case resp.chunked:
 		src = &chunkedReader{in: in}
 	case resp.length >= 0:
 		src = &lengthReader{in: in, left: resp.length}
+	}
+	if whole != nil {
+		body, err := io.ReadAll(src)
+		if err != nil {
+			return err
+		}
+		whole(body)
+		src = bytes.NewReader(body)
 	}
 	if !chunk {
 		return copyFlushing(c.nc, src)

@@ -110,7 +110,7 @@ func TestRequestsThatNginxRefuses(t *testing.T) {
 		"GET h:80 HTTP/1.1\r\n" + host + "\r\n":                                                          "400",
 		"GET a/b HTTP/1.1\r\n" + host + "\r\n":                                                           "400",
 		"OPTIONS * HTTP/1.1\r\n" + host + "\r\n":                                                         "400",
-		"GET http://h HTTP/1.1\r\n" + host + "\r\n":                                                      "400",
+		"GET http://h?x HTTP/1.1\r\n" + host + "\r\n":                                                    "400",
 		"GET http:///a HTTP/1.1\r\n" + host + "\r\n":                                                     "400",
 		"GET http://u:p@h/a HTTP/1.1\r\n" + host + "\r\n":                                                "400",
 		"GET http://h:x/a HTTP/1.1\r\n" + host + "\r\n":                                                  "400",

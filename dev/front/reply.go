@@ -68,6 +68,8 @@ type Forward struct {
 	// Response may change the upstream's response before it is written to the
 	// client. Hop-by-hop lines are already gone. May be nil.
 	Response func(*Response)
+	// Whole gets the body of a response that was passed on whole. May be nil.
+	Whole func(body []byte)
 	// Failed makes the response when no response could be had: status is 502, or
 	// 504 after a time limit. err is for the log. May be nil for a plain response.
 	Failed func(status int, err error) *OwnResponse

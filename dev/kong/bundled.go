@@ -25,6 +25,7 @@ var bundled = sync.OnceValue(func() map[string]bundledPlugin {
 	return map[string]bundledPlugin{
 		"acl":           {950, mustSchema(aclSchema), newACL},
 		"rate-limiting": {910, mustSchema(rateLimitingSchema), newRateLimiting},
+		"proxy-cache":   {100, mustSchema(proxyCacheSchema), newProxyCache},
 	}
 })
 

@@ -106,6 +106,45 @@ func TestRateLimitingCountsByWhatThePluginSet(t *testing.T) {
 	}
 }
 
+// TestProxyCacheKeepsByWhatThePluginSet: it runs after the plugin, and knows of no
+// caller unless vary_headers names the header that says who it is.
+func TestProxyCacheKeepsByWhatThePluginSet(t *testing.T) {
+	up := startEcho(t)
+	g := startGateway(t, up, buildPlugin(t, "script"), `
+_format_version: "3.0"
+services:
+  - name: up
+    url: http://127.0.0.1:$UPSTREAM
+    routes:
+      - {name: leaks, paths: [/leaks], plugins: [{name: proxy-cache, config: {strategy: memory, vary_headers: [Authorization, Cookie]}}]}
+      - {name: keyed, paths: [/keyed], plugins: [{name: proxy-cache, config: {strategy: memory, vary_headers: [X-User-Id]}}]}
+plugins:
+  - {name: script}
+`)
+	ask := func(path, user string) (body, cache string) {
+		t.Helper()
+		r := g.get(t, path, fmt.Sprintf("X-Do: set X-User-Id=%s\r\nX-User-Id: forged\r\n", user))
+		if r.code() != "200" {
+			t.Fatalf("%s: %s", path, r.status)
+		}
+		return r.body, headerLine(r.header, "X-Cache-Status")
+	}
+	if _, cache := ask("/leaks", "ada"); cache != "Miss" {
+		t.Errorf("the first: %q", cache)
+	}
+	if body, cache := ask("/leaks", "bob"); cache != "Hit" || !strings.Contains(body, "ada") {
+		t.Errorf("as in Kong, bob gets what ada got: %q %s", cache, body)
+	}
+	for _, c := range [][2]string{{"ada", "Miss"}, {"bob", "Miss"}, {"ada", "Hit"}, {"bob", "Hit"}} {
+		if body, cache := ask("/keyed", c[0]); cache != c[1] || !strings.Contains(body, c[0]) {
+			t.Errorf("%s: %q %s", c[0], cache, body)
+		}
+	}
+	if _, cache := ask("/keyed?a=1", "ada"); cache != "Miss" {
+		t.Errorf("another query: %q", cache)
+	}
+}
+
 func TestCountersOfPastPeriodsAreDropped(t *testing.T) {
 	c := &counters{}
 	limits := map[string]float64{"minute": 1}

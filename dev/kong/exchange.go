@@ -31,6 +31,7 @@ type exchange struct {
 	nginxCtx     map[string]any
 
 	consumer, credential []byte // as the plugin encoded them
+	keep                 *keeping
 }
 
 const defaultMaxHeaders = 100
@@ -174,6 +175,9 @@ func (x *exchange) forward() front.Reply {
 		ConnectTimeout: s.connect, WriteTimeout: s.write, ReadTimeout: s.read,
 		Response: x.finishResponse, Failed: x.failed,
 	}
+	if x.keep != nil {
+		f.Whole = x.keepBody
+	}
 	if s.protocol == "https" {
 		f.TLS = &tls.Config{ServerName: peers[0].host, InsecureSkipVerify: !s.tlsVerify}
 	}
@@ -273,6 +277,7 @@ func (x *exchange) dropHopByHop() {
 
 // finishResponse adds Kong's lines to an upstream's response.
 func (x *exchange) finishResponse(resp *front.Response) {
+	x.keepHead(resp)
 	h := &resp.Header
 	for _, f := range x.response {
 		h.Clear(f.Name)

@@ -15,6 +15,7 @@ import (
 	"gatehouse/dev/child"
 	"gatehouse/dev/front"
 	"gatehouse/dev/kong/schema"
+	"gatehouse/dev/responsecache"
 	"gatehouse/dev/watch"
 )
 
@@ -57,6 +58,7 @@ type Gateway struct {
 	child  *child.Child
 
 	snapshot atomic.Pointer[snapshot]
+	kept     responsecache.Store
 	sequence int // of plugin configs, over all reloads
 	cleanups []func()
 }

@@ -15,7 +15,7 @@ type leftOut struct {
 // harmlessPlugins are those of Kong's own that refuse no request. Any other plugin
 // that is left out might have.
 var harmlessPlugins = []string{
-	"correlation-id", "cors", "datadog", "file-log", "grpc-web", "http-log", "loggly", "opentelemetry", "prometheus", "proxy-cache",
+	"correlation-id", "cors", "datadog", "file-log", "grpc-web", "http-log", "loggly", "opentelemetry", "prometheus",
 	"request-transformer", "response-transformer", "statsd", "syslog", "tcp-log", "udp-log", "zipkin",
 }
 

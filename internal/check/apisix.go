@@ -226,8 +226,8 @@ func (c *checker) apisixPlugins(plugins document.Node) guard {
 			if priority, err := strconv.Atoi(p.Value.Get("_meta", "priority").Text()); err != nil || priority <= preReqPriority {
 				c.Add("late-cors", p.Key.Place(), "cors runs behind %s, so preflights need to be public and refusals carry no CORS headers; set _meta.priority: 13000", preReq)
 			}
-		case name == "proxy-cache" && !metaDisabled(p.Value):
-			c.sharedCache(p.Key.Place(), cacheKey(p.Value), "cache_key, as $http_authorization and $http_cookie")
+		case isCache(name) && !metaDisabled(p.Value):
+			defer func() { c.apisixCache(p, g.first().gate, plugins.Get("serverless-pre-function")) }() // g is whole then
 		case name == plugin || looksLike(name):
 			c.Add("plugin", p.Key.Place(), "%s is no plugin of APISIX itself; write it under conf of %s", name, preReq)
 		case isMisspeltExt(name):
@@ -241,15 +241,6 @@ func (c *checker) apisixPlugins(plugins document.Node) guard {
 func isMisspeltExt(name string) bool {
 	squeezed := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name))
 	return squeezed == "extpluginprereq" || strings.HasPrefix(squeezed, "extplugin") && strings.Contains(squeezed, "pre")
-}
-
-// cacheKey reads a key of APISIX's proxy-cache as names of headers.
-func cacheKey(p document.Node) []string {
-	var key []string
-	for _, part := range texts(p.Get("cache_key")) {
-		key = append(key, strings.TrimPrefix(part, "$http_"))
-	}
-	return key
 }
 
 // dropsRoute is what APISIX does with values of a wrong type.
@@ -369,7 +360,7 @@ func (c *checker) valueOf(value document.Pair) string {
 	if len(nodes) > 0 {
 		s.Root = nodes[0]
 	}
-	return c.own.gateAt(s.Raw, s.Place, c.Check(s))
+	return c.noted(s)
 }
 
 // consumers reports plugins of the runner where they are never reached, or take

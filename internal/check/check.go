@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/core/config"
 	"gatehouse/core/permission/expectation"
 	"gatehouse/internal/check/document"
 	"gatehouse/internal/check/finding"
@@ -68,6 +69,7 @@ func Files(files []File, o Options) *Report {
 	for _, look := range c.later {
 		look()
 	}
+	c.sharedCaches()
 	c.cluster.finish(c)
 	c.own.finish(c)
 	r := &Report{Gates: c.Gates, Kinds: c.kinds}
@@ -85,6 +87,10 @@ type checker struct {
 	// the names of the gates of all its plugins.
 	kongTop   []document.Node
 	kongGates map[*yaml.Node]string
+	// caches are what keeps responses, gateConfigs the gates by their names; nil where
+	// one is not known.
+	caches      []sharedCache
+	gateConfigs map[string]*config.Config
 	// everyRoute are the global rules of APISIX; closed tells that one of them
 	// closes what has no Gatehouse.
 	everyRoute guard

@@ -80,7 +80,8 @@ func (c *checker) namedGate(named document.Pair, of *forwardauth.Settings) []str
 			hosts = append(hosts, host)
 		}
 	}
-	return c.Check(gate.Settings{Root: named.Value, Raw: raw, Place: named.Key.Place(), Hosts: hosts})
+	_, paths := c.Check(gate.Settings{Root: named.Value, Raw: raw, Place: named.Key.Place(), Hosts: hosts})
+	return paths
 }
 
 // certificate checks the files of a listener, if all of them are here.

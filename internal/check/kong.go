@@ -160,9 +160,22 @@ func (k *kongFile) plugins(list document.Node) {
 			k.gatehouse(p)
 		case looksLike(name.Text()):
 			k.Add("misspelt-plugin", name.Place(), "no plugin is called %s; write %s", name.Text(), plugin)
-		case strings.HasPrefix(name.Text(), "proxy-cache") && !p.Get("enabled").False():
-			k.sharedCache(name.Place(), texts(p.Get("config", "vary_headers")), "vary_headers")
+		case isCache(name.Text()) && !p.Get("enabled").False():
+			beside, _ := findPlugin(list.Items(), sameScope(p))
+			k.later = append(k.later, func() { k.kongCache(p, name.Place(), k.kongGates[beside.Node]) })
 		}
+	}
+}
+
+// sameScope tells plugins of the top of a file that are attached to the same.
+func sameScope(as document.Node) func(document.Node) bool {
+	return func(p document.Node) bool {
+		for _, key := range []string{"route", "service"} {
+			if p.Has(key) != as.Has(key) || p.Has(key) && p.Get(key).Text()+p.Get(key, "name").Text() != as.Get(key).Text()+as.Get(key, "name").Text() {
+				return false
+			}
+		}
+		return true
 	}
 }
 
@@ -172,12 +185,6 @@ func texts(list document.Node) []string {
 		all = append(all, strings.ToLower(item.Text()))
 	}
 	return all
-}
-
-func (c *checker) sharedCache(at document.Place, key []string, setting string) {
-	if !slices.Contains(key, "authorization") || !slices.Contains(key, "cookie") {
-		c.Add("shared-cache", at, "a response is kept by its URL and may be given to another caller; add Authorization and Cookie to %s, or cache only responses that are the same for every caller", setting)
-	}
 }
 
 // gatehouse checks a Gatehouse as Kong has it.
@@ -217,8 +224,11 @@ func sharedConfig(shared, own document.Node) document.Node {
 // consumerPlugins are those for which the plugin is refused.
 func (k *kongFile) consumerPlugins(list document.Node) {
 	for _, p := range list.Items() {
-		if name := p.Get("name"); name.Text() == plugin {
+		switch name := p.Get("name"); {
+		case name.Text() == plugin:
 			k.Add("plugin", name.Place(), "Kong refuses the plugin on a consumer: it is what finds out who the consumer is; put it on a route, a service or everywhere")
+		case isCache(name.Text()) && !p.Get("enabled").False():
+			k.kongCache(p, name.Place(), "")
 		}
 	}
 }
@@ -238,7 +248,7 @@ func (c *checker) kongGate(root document.Node, place document.Place) string {
 			return ""
 		}
 	}
-	return c.own.gateAt(raw, place, c.Check(gate.Settings{Root: root, Raw: raw, Place: place, Reader: gate.ByKong}))
+	return c.noted(gate.Settings{Root: root, Raw: raw, Place: place, Reader: gate.ByKong})
 }
 
 // protocols reports those that Kong refuses, and those that are left out.

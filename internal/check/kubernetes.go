@@ -104,6 +104,9 @@ func (c *checker) kongPlugin(n document.Node, name resource) {
 	}
 	runs := kind.Text() == plugin && !n.Get("disabled").True()
 	set(&c.cluster.kongPlugins, name, closing{closes: runs})
+	if isCache(kind.Text()) && !n.Get("disabled").True() {
+		c.later = append(c.later, func() { c.kongCache(n, kind.Place(), "") })
+	}
 	if kind.Text() != plugin {
 		if !n.Get("disabled").True() {
 			c.kongLogger(kind, n.Get("config"))
@@ -127,6 +130,16 @@ func (c *checker) kongPlugin(n document.Node, name resource) {
 	set(&c.cluster.kongPlugins, name, closing{closes: runs, gate: c.kongGate(n.Get("config"), kind.Place())})
 }
 
+// pluginNamed is the configuration of one of a list.
+func pluginNamed(list document.Node, name string) document.Node {
+	for _, p := range list.Items() {
+		if p.Get("name").Text() == name {
+			return p.Get("config")
+		}
+	}
+	return document.Node{}
+}
+
 // pluginList reads plugins as the resources of APISIX list them. An entry of the
 // older resources is switched on by enable.
 func (c *checker) pluginList(list document.Node, switched bool) guard {
@@ -142,6 +155,10 @@ func (c *checker) pluginList(list document.Node, switched bool) guard {
 			one := c.external(name.Text(), pair)
 			one.closes = (!switched || c.enabled(p)) && one.closes
 			g[name.Text()] = one
+		case isCache(name.Text()) && (!switched || !p.Get("enable").False()) && !metaDisabled(p.Get("config")):
+			defer func() {
+				c.apisixCache(document.Pair{Key: name, Value: p.Get("config")}, g.first().gate, pluginNamed(list, "serverless-pre-function"))
+			}()
 		case isMisspeltExt(name.Text()) || name.Text() == plugin || looksLike(name.Text()):
 			c.Add("misspelt-plugin", name.Place(), "APISIX has no plugin %s; write %s, and %s under its conf", name.Text(), preReq, plugin)
 		}

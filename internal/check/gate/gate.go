@@ -74,19 +74,18 @@ const (
 	ByAPISIX Reader = "APISIX"
 )
 
-// Check checks a configuration and follows the files that it names. It returns
-// the paths that the gate serves itself.
-func (c *Checker) Check(s Settings) []string {
-	cfg := c.config(s)
-	if cfg == nil {
-		return nil
+// Check checks a configuration and follows the files that it names. It returns the
+// whole, and the paths that the gate serves itself; nil where it has errors.
+func (c *Checker) Check(s Settings) (cfg *config.Config, paths []string) {
+	if cfg = c.config(s); cfg == nil {
+		return nil, nil
 	}
 	for _, host := range s.Hosts {
 		for _, p := range config.Unmet(cfg.Demands(), host.Can, host.Name) {
 			c.Setting(s, p)
 		}
 	}
-	return cfg.EndpointPaths()
+	return cfg, cfg.EndpointPaths()
 }
 
 // config is the whole configuration; nil where it has errors.
