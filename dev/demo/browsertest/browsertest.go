@@ -55,6 +55,12 @@ func New(t testing.TB) *Browser {
 	return &Browser{t: t, ctx: ctx}
 }
 
+// RunScripts switches JavaScript on, for pages of a test's own.
+func (b *Browser) RunScripts() {
+	b.t.Helper()
+	do(b, "switch scripts on", call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{}))
+}
+
 // call is a protocol command as an action.
 func call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[R] {
 	return func(ctx context.Context, target *chromedp.Target) (R, error) {
