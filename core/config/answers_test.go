@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -23,17 +24,25 @@ func answeringGate(t *testing.T, more string) *core.Gate {
 	return gate
 }
 
-func answerTo(t *testing.T, g *core.Gate, method, target string, pairs ...string) (core.Decision, func(name string) string) {
-	t.Helper()
+func newRequest(method, target string, pairs ...string) *core.Request {
 	r := &core.Request{Method: method, Target: target, Host: "app.test"}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		r.Header = append(r.Header, core.Header{Name: pairs[i], Value: pairs[i+1]})
 	}
-	d := g.Check(t.Context(), r)
-	return d, func(name string) string {
-		value, _ := (&core.Request{Header: d.Header}).Lookup(name)
-		return value
-	}
+	return r
+}
+
+func headerOf(d core.Decision, name string) string {
+	value, _ := (&core.Request{Header: d.Header}).Lookup(name)
+	return value
+}
+
+func statusOf(d core.Decision) string { return strconv.Itoa(d.Status) }
+
+func answerTo(t *testing.T, g *core.Gate, method, target string, pairs ...string) (core.Decision, func(name string) string) {
+	t.Helper()
+	d := g.Check(t.Context(), newRequest(method, target, pairs...))
+	return d, func(name string) string { return headerOf(d, name) }
 }
 
 func TestConfiguredAnswersToBrowsers(t *testing.T) {
