@@ -178,3 +178,32 @@ func FuzzAccessWithoutACredential(f *testing.F) {
 		}
 	})
 }
+
+// A permission that everybody holds demands less than a valid credential, so it opens
+// no variant of a path that needs one.
+func TestPermissionOfAnonymousOpensNoVariantOfAGuardedPath(t *testing.T) {
+	const text = `
+permissions:
+  open: {activities: ["GET /(?i)ME", "GET /catalog"]}
+  strong: {activities: [{methods: [GET], path: "/(?i)ME", require: {aal: aal1}}]}
+authenticated: [GET /me]
+anonymous: {permissions: [open]}
+path_variants: {case: refuse}
+`
+	table := load(t, text)
+	for path, want := range map[string]string{"/me": "anonymous", "/Me": "no credential", "/catalog": "anonymous", "/Catalog": "uncovered"} {
+		if got := decideNobody(table, call("GET", path)); got != want {
+			t.Errorf("%s of nobody: %s, want %s", path, got, want)
+		}
+	}
+	if got := decide(table, call("GET", "/Me"), &core.Principal{Permissions: []string{"strong"}, AAL: "aal1"}); got != "allowed" {
+		t.Errorf("a permission that demands a credential: %s", got)
+	}
+	table = load(t, strings.Replace(text, "require: {aal: aal1}", "require: {when: method == 'GET'}", 1), "optional: ['GET /Me']")
+	if got := decideNobody(table, call("GET", "/Me")); got != "no credential" {
+		t.Errorf("beside a permission that some hold: %s", got)
+	}
+	if got := decideNobody(load(t, "authenticated: [GET /me]\noptional: ['GET /Me']\npath_variants: {case: refuse}"), call("GET", "/Me")); got != "uncovered" {
+		t.Errorf("an optional variant of a guarded path: %s", got)
+	}
+}

@@ -94,7 +94,7 @@ func (t *Table) beside(access *Access, call *core.Call) []*compiledActivity {
 func (t *Table) left(access *Access, call *core.Call) *Access {
 	decides := access.decides
 	for _, guard := range t.beside(access, call) {
-		decides = slices.DeleteFunc(slices.Clone(decides), func(a *compiledActivity) bool { return !a.asStrict(guard) })
+		decides = slices.DeleteFunc(slices.Clone(decides), func(a *compiledActivity) bool { return !t.asStrict(a, guard) })
 	}
 	switch len(decides) {
 	case len(access.decides):
@@ -106,8 +106,13 @@ func (t *Table) left(access *Access, call *core.Call) *Access {
 	return &narrowed
 }
 
-func (a *compiledActivity) asStrict(as *compiledActivity) bool {
-	return model.AsStrict(a.section, as.section, a.permission == as.permission, a.require.Demand(), as.require.Demand())
+func (t *Table) asStrict(a, as *compiledActivity) bool {
+	same, demand := a.permission == as.permission, a.require.Demand()
+	section := a.section
+	if !same && t.open(a) && !a.require.AsksOfCaller() {
+		section = min(section, InOptional)
+	}
+	return model.AsStrict(section, as.section, same, demand, as.require.Demand())
 }
 
 // Covered finds the activities that cover a call, as Match does, and beside them

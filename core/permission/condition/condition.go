@@ -75,6 +75,8 @@ type Condition struct {
 	path    *pattern.Path
 	// groups is nil where the condition reads no named group of the path.
 	groups *regexp.Regexp
+	// asksOfCaller: see AsksOfCaller.
+	asksOfCaller bool
 }
 
 // Problem is an error in a condition. Line and Column count from 0 within its
@@ -123,7 +125,7 @@ func Compile(text string, path *pattern.Path) (*Condition, []Problem) {
 	if err != nil {
 		return nil, []Problem{{Text: err.Error()}}
 	}
-	c := &Condition{text: text, program: program, reads: r.reads, path: path}
+	c := &Condition{text: text, program: program, reads: r.reads, path: path, asksOfCaller: readsAClaim(checked.NativeRep().Expr())}
 	if c.ReadsPath() {
 		if c.groups, err = path.Compile(); err != nil {
 			return nil, []Problem{{Text: "needs the groups of the path, and the path " + err.Error()}}

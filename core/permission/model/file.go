@@ -150,9 +150,13 @@ func (a *Activity) compileCondition(path *pattern.Path) (*condition.Condition, [
 	return condition.Compile(a.Require.When, path)
 }
 
-// conditionReadsPath reports whether the condition reads named groups of the
-// path, so that its meaning depends on the path regex too.
-func (a *Activity) conditionReadsPath() bool {
+// AsksOfCaller reports whether a requirement or the condition asks for something
+// that a caller without a credential never has.
+func (a *Activity) AsksOfCaller() bool {
+	return a.Require.AsksOfCaller() || a.conditionIs((*condition.Condition).AsksOfCaller)
+}
+
+func (a *Activity) conditionIs(what func(*condition.Condition) bool) bool {
 	if a.Require.When == "" {
 		return false
 	}
@@ -161,12 +165,12 @@ func (a *Activity) conditionReadsPath() bool {
 		return false
 	}
 	c, problems := a.compileCondition(path)
-	return len(problems) == 0 && c.ReadsPath()
+	return len(problems) == 0 && what(c)
 }
 
 // Demand is what the activity requires, for a comparison with another.
 func (a *Activity) Demand() require.Demand {
-	if a.conditionReadsPath() {
+	if a.conditionIs((*condition.Condition).ReadsPath) { // its meaning depends on the path regex too
 		return require.Demand{Requirements: &a.Require, Path: a.Path}
 	}
 	return require.Demand{Requirements: &a.Require}
@@ -178,6 +182,8 @@ type OwnedActivity struct {
 	Section Section
 	// Permission owns the activity; empty in the other sections.
 	Permission string
+	// Anonymous says that a caller without a credential holds the permission.
+	Anonymous bool
 	// Variants say which paths the table refuses as variants of those of the
 	// activity; nil for none.
 	Variants *variant.Rules
@@ -185,7 +191,18 @@ type OwnedActivity struct {
 
 // AsStrict reports whether the activity demands at least what another does.
 func (a *OwnedActivity) AsStrict(as *OwnedActivity) bool {
-	return AsStrict(a.Section, as.Section, a.Permission == as.Permission, a.Demand(), as.Demand())
+	same := a.Permission == as.Permission
+	section := a.Section
+	if a.Open() && !same {
+		section = min(section, InOptional)
+	}
+	return AsStrict(section, as.Section, same, a.Demand(), as.Demand())
+}
+
+// Open reports whether a caller without a credential may perform the activity,
+// unless a condition says otherwise.
+func (a *OwnedActivity) Open() bool {
+	return a.Section <= InOptional || a.Anonymous && !a.AsksOfCaller()
 }
 
 // Owner names the permission, or the section where there is none.
@@ -200,10 +217,10 @@ func (a *OwnedActivity) Owner() string {
 // them.
 func Activities(files ...*File) []OwnedActivity {
 	var all []OwnedActivity
-	rules := VariantRules(files)
+	rules, held := VariantRules(files), heldByAnonymous(files)
 	add := func(list []Activity, section Section, permission string) {
 		for i := range list {
-			owned := OwnedActivity{Activity: &list[i], Section: section, Permission: permission}
+			owned := OwnedActivity{Activity: &list[i], Section: section, Permission: permission, Anonymous: section == InPermission && held[permission]}
 			if section.Guards() {
 				owned.Variants = rules
 			}
@@ -219,6 +236,31 @@ func Activities(files ...*File) []OwnedActivity {
 		add(f.Public, InPublic, "")
 	}
 	return all
+}
+
+// heldByAnonymous are the permissions that a caller without a credential holds.
+func heldByAnonymous(files []*File) map[string]bool {
+	roles := map[string][]Grant{}
+	var open []Grant
+	for _, f := range files {
+		for i := range f.Roles {
+			roles[f.Roles[i].Name] = f.Roles[i].Grants
+		}
+		if f.Anonymous != nil {
+			open = append(open, f.Anonymous.Grants...)
+		}
+	}
+	held, seen := map[string]bool{}, map[string]bool{}
+	for ; len(open) > 0; open = open[1:] {
+		switch g := open[0]; {
+		case !g.Role:
+			held[g.Name] = true
+		case !seen[g.Name]:
+			seen[g.Name] = true
+			open = append(open, roles[g.Name]...)
+		}
+	}
+	return held
 }
 
 // VariantRules say which paths a table refuses; nil for none.

@@ -60,6 +60,12 @@ func New(r *Requirements, c *condition.Condition) *Compiled {
 	return compiled
 }
 
+// AsksOfCaller reports whether a requirement or the condition asks for something
+// that a caller without a credential never has.
+func (r *Compiled) AsksOfCaller() bool {
+	return r != nil && (r.Requirements.AsksOfCaller() || r.Condition != nil && r.Condition.AsksOfCaller())
+}
+
 // Check returns nil when a principal meets everything; enough are the scopes that
 // a refusal for a scope names.
 func (r *Compiled) Check(call *core.Call, p *core.Principal, enough []string, now time.Time) error {

@@ -42,6 +42,9 @@ var variants = []string{
 	"", "", "", "", "", "", "", "", "", "", "", "", "{case: refuse}", "{trailing_slash: refuse}", "{suffixes: [.x]}", "{case: refuse, trailing_slash: refuse, suffixes: ['.*']}",
 }
 
+// anonymous is what callers without a credential hold; mostly nothing.
+var anonymous = []string{"", "", "", "", "", "{permissions: [q]}", "{roles: [r]}", "{roles: [both]}"}
+
 // paths are those that the regexes of random tables tell apart.
 var paths = []string{"/a", "/b", "/c", "/A", "/a/x", "/a/y", "/b/x"}
 
@@ -50,6 +53,7 @@ type parts struct {
 	activities    []listed
 	roles, scopes string
 	variants      string
+	anonymous     string
 }
 
 // listed is an activity with the section or permission that has it.
@@ -63,19 +67,19 @@ func New(t testing.TB, seed uint64, n int) *Table {
 	for range n {
 		p.activities = append(p.activities, randomActivity(r))
 	}
-	p.variants = pick(r, variants)
+	p.variants, p.anonymous = pick(r, variants), pick(r, anonymous)
 	return p.compile(t)
 }
 
 func pick(r *rand.Rand, list []string) string { return list[r.IntN(len(list))] }
 
 func randomActivity(r *rand.Rand) listed {
-	section := pick(r, []string{"p", "p", "q", "authenticated", "authenticated", "public"})
+	section := pick(r, []string{"p", "p", "q", "authenticated", "authenticated", "public", "optional"})
 	a := "{methods: [" + pick(r, methods) + "], path: '" + pick(r, regexes) + "'"
 	if host := pick(r, hosts); host != "" {
 		a += ", hosts: ['" + host + "']"
 	}
-	if require := pick(r, requires); require != "" && section != "public" {
+	if require := pick(r, requires); require != "" && section != "public" && section != "optional" {
 		a += ", require: " + require
 	}
 	if len(section) > 1 && r.IntN(3) == 0 {
@@ -91,7 +95,7 @@ func (t *Table) Changed(tb testing.TB, seed uint64) *Table {
 	p := t.parts
 	p.activities = slices.Clone(p.activities)
 	at := r.IntN(len(p.activities))
-	switch r.IntN(7) {
+	switch r.IntN(8) {
 	case 0, 1:
 		p.activities[at] = randomActivity(r)
 	case 2:
@@ -102,6 +106,8 @@ func (t *Table) Changed(tb testing.TB, seed uint64) *Table {
 		p.roles = pick(r, []string{"{r: [q], both: [p, q]}", "{r: [p, q], both: [p]}", "{}"})
 	case 5:
 		p.scopes = pick(r, []string{"{}", "{s: [p]}", "{s: [q], q: []}"})
+	case 6:
+		p.anonymous = pick(r, anonymous[len(anonymous)-4:])
 	default:
 		p.variants = pick(r, variants[len(variants)-4:])
 	}
@@ -126,7 +132,13 @@ func (p parts) compile(t testing.TB) *Table {
 	var b strings.Builder
 	fmt.Fprintf(&b, "permissions:\n  p: {activities: %s}\n  q: {activities: %s}\n", list("p"), list("q"))
 	fmt.Fprintf(&b, "roles: %s\nscopes: %s\n", p.roles, p.scopes)
-	fmt.Fprintf(&b, "authenticated: %s\npublic: %s\n", list("authenticated"), list("public"))
+	fmt.Fprintf(&b, "authenticated: %s\noptional: %s\npublic: %s\n", list("authenticated"), list("optional"), list("public"))
+	if held := p.anonymous; held != "" {
+		if p.roles == "{}" {
+			held = "{permissions: [p]}"
+		}
+		fmt.Fprintf(&b, "anonymous: %s\n", held)
+	}
 	if p.variants != "" {
 		fmt.Fprintf(&b, "path_variants: %s\n", p.variants)
 	}

@@ -477,7 +477,7 @@ func (p *person) may(deciding []*analysis.Area, version int) []require.Demand {
 		if a.Section == permission.InPublic || a.Section == permission.InOptional {
 			return []require.Demand{free}
 		}
-		if p.who.Kind == Anybody && a.Require.AsksOfCaller() {
+		if p.who.Kind == Anybody && a.AsksOfCaller() {
 			continue
 		}
 		if demand := a.Demand(); p.granted(a, version) && p.canMeet(demand.Requirements) {

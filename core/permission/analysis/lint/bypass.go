@@ -152,15 +152,16 @@ func (l *linter) decidedBy(a *analysis.Area, list []analysis.Neighbour) ([]analy
 	return kept, nil
 }
 
-// overlapPublic looks at a public activity and what guards its calls.
-func (l *linter) overlapPublic(a *analysis.Area) error {
-	if a.Section != permission.InPublic {
+// overlapOpen looks at a public or optional activity and what guards its calls.
+func (l *linter) overlapOpen(a *analysis.Area) error {
+	if a.Section.Guards() {
 		return nil
 	}
-	guarded := those(l.near[a], func(n analysis.Neighbour) bool { return n.Section != permission.InPublic })
+	guarded := those(l.near[a], func(n analysis.Neighbour) bool { return n.Section.Guards() })
 	if a.Override {
 		var err error
-		if guarded, err = l.decidedBy(a, guarded); err != nil {
+		guarded, err = l.decidedBy(a, those(guarded, func(n analysis.Neighbour) bool { return !n.Anonymous || !n.Demand().Empty() }))
+		if err != nil {
 			return err
 		}
 	}
@@ -168,11 +169,39 @@ func (l *linter) overlapPublic(a *analysis.Area) error {
 		return nil
 	}
 	n := guarded[0]
-	text := "not public after all where " + owners(guarded) + " " + cover(guarded) + " the call too; the stricter section decides"
+	text := "not " + map[permission.Section]string{permission.InPublic: "public", permission.InOptional: "for everybody"}[a.Section] +
+		" after all where " + owners(guarded) + " " + cover(guarded) + " the call too; the stricter section decides"
 	if a.Override {
 		text = "overrides " + owners(guarded) + ": anybody may make the call"
 	}
-	l.add(Finding{Rule: "overlap-public", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place, Text: text})
+	l.add(Finding{Rule: "overlap-" + a.Section.String(), Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place, Text: text})
+	return nil
+}
+
+// overlapAnonymous looks at an activity of a permission that everybody holds, and at
+// what guards its calls otherwise.
+func (l *linter) overlapAnonymous(a *analysis.Area) error {
+	if !a.Anonymous {
+		return nil
+	}
+	guarded, err := l.decidedBy(a, those(l.near[a], func(n analysis.Neighbour) bool {
+		switch {
+		case n.Section == permission.InAuthenticated:
+			return a.Open()
+		case n.Section == permission.InPermission:
+			return !n.Anonymous && !(l.grants(a, n.Permission) && implies(n.Area, a))
+		}
+		return false
+	}))
+	if len(guarded) == 0 || err != nil {
+		return err
+	}
+	who := "a caller without a credential holds " + a.Permission
+	if !a.Open() {
+		who = "every caller holds " + a.Permission
+	}
+	l.add(Finding{Rule: "overlap-anonymous", Place: a.Place, home: a.Place, Witness: &guarded[0].Shared, Other: &guarded[0].Place,
+		Text: who + ", by which the call passes although " + owners(guarded) + " " + cover(guarded) + " it too; leave it out of the regex, or say that it is meant"})
 	return nil
 }
 
@@ -183,7 +212,7 @@ func (l *linter) overlapAuthenticated(a *analysis.Area) error {
 		return nil
 	}
 	guarded, err := l.decidedBy(a, those(l.near[a], func(n analysis.Neighbour) bool {
-		return n.Section == permission.InPermission && !(l.grants(a, n.Permission) && implies(n.Area, a))
+		return n.Section == permission.InPermission && !((n.Anonymous || l.grants(a, n.Permission)) && implies(n.Area, a))
 	}))
 	if len(guarded) == 0 || err != nil {
 		return err
@@ -200,7 +229,7 @@ func (l *linter) overlapAuthenticated(a *analysis.Area) error {
 // bypassedRequirement looks for ways around the requirement of an activity. Those
 // by an override of another section are findings about the override.
 func (l *linter) bypassedRequirement(a *analysis.Area) error {
-	if a.Section == permission.InPublic || a.Demand().Empty() {
+	if a.Demand().Empty() {
 		return nil
 	}
 	around, err := l.deciding(a, func(n analysis.Neighbour) bool { return n.Section >= a.Section && !implies(a, n.Area) })
@@ -226,11 +255,11 @@ func (l *linter) bypassedRequirement(a *analysis.Area) error {
 // alsoOpenedBy looks for calls with a permission of their own that another
 // permission opens too, such as /users/export next to /users/[^/]+.
 func (l *linter) alsoOpenedBy(a *analysis.Area) error {
-	if a.Section != permission.InPermission {
+	if a.Section != permission.InPermission || a.Anonymous {
 		return nil
 	}
 	others, err := l.deciding(a, func(n analysis.Neighbour) bool {
-		return n.Section == permission.InPermission && n.Permission != a.Permission && implies(a, n.Area) && implies(n.Area, a) &&
+		return n.Section == permission.InPermission && !n.Anonymous && n.Permission != a.Permission && implies(a, n.Area) && implies(n.Area, a) &&
 			!(l.grants(a, n.Permission) && l.grants(n.Area, a.Permission))
 	})
 	var wider []analysis.Neighbour

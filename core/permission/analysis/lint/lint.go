@@ -21,6 +21,8 @@ type LintRule struct {
 // LintRules lists everything that Lint looks for.
 var LintRules = []LintRule{
 	{"overlap-public", "a public activity covers calls that a permission or the authenticated section guards"},
+	{"overlap-optional", "an optional activity covers calls that a permission or the authenticated section guards"},
+	{"overlap-anonymous", "a permission that everybody holds, also without a credential, opens calls that are guarded otherwise"},
 	{"overlap-authenticated", "an authenticated activity overrides a permission"},
 	{"also-opened-by", "a call with a permission of its own is opened by another permission too"},
 	{"bypassed-requirement", "a call with a requirement or condition passes by an activity that lacks it"},
@@ -147,7 +149,7 @@ func (l *linter) activity(a *analysis.Area, redundant map[*analysis.Area]bool) e
 	if redundant[a], err = l.redundant(a, redundant); redundant[a] || err != nil {
 		return err
 	}
-	for _, check := range []func(*analysis.Area) error{l.overlapPublic, l.overlapAuthenticated, l.bypassedRequirement, l.alsoOpenedBy} {
+	for _, check := range []func(*analysis.Area) error{l.overlapOpen, l.overlapAnonymous, l.overlapAuthenticated, l.bypassedRequirement, l.alsoOpenedBy} {
 		if err := check(a); err != nil {
 			return err
 		}

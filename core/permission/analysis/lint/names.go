@@ -54,7 +54,7 @@ func (l *linter) role(r *permission.Role) {
 			continue
 		}
 		for _, by := range r.Grants {
-			if by.Role && contains(l.table.Permissions(&core.Principal{Roles: []string{by.Name}}), g.Name) {
+			if granted, _ := l.table.Grantors(g.Name); by.Role && contains(granted.Roles, by.Name) {
 				l.name("redundant-grant", g.Place, "role "+quoted(r.Name)+" has "+quoted(g.Name)+" from role "+quoted(by.Name)+" already; remove it here")
 				break
 			}

@@ -25,12 +25,21 @@ type variantGuard struct {
 	variants *automaton.Language
 }
 
+// level is how strict an activity is: one of a permission that a caller without a
+// credential holds guards nothing.
+func level(a *analysis.Area) permission.Section {
+	if a.Open() {
+		return min(a.Section, permission.InOptional)
+	}
+	return a.Section
+}
+
 // variants looks for paths that a public or authenticated activity opens, and that
 // an upstream may take for one that a stricter section guards.
 func (l *linter) variants() error {
 	var guards []variantGuard
 	for _, a := range l.all {
-		if a.Section == permission.InPublic || a.Paths == nil {
+		if level(a) <= permission.InOptional || a.Paths == nil {
 			continue
 		}
 		paths, err := variants(a)
@@ -44,7 +53,7 @@ func (l *linter) variants() error {
 		guards = append(guards, variantGuard{a, paths})
 	}
 	for _, a := range l.all {
-		if a.Section == permission.InPermission || a.Paths == nil {
+		if level(a) == permission.InPermission || a.Paths == nil {
 			continue
 		}
 		if err := undecided(l, a, l.opensVariant(a, guards)); err != nil {
@@ -67,7 +76,7 @@ func (l *linter) opensVariant(a *analysis.Area, guards []variantGuard) error {
 	stricter := []variantGuard{}
 	all := []*analysis.Area{a}
 	for _, g := range guards {
-		if g.Section > a.Section {
+		if level(g.Area) > level(a) {
 			stricter = append(stricter, g)
 			all = append(all, g.Area)
 		}
