@@ -163,7 +163,8 @@ func (g *Gate) Refusal(c *Caller) error {
 // Path are the path options of the gate.
 func (g *Gate) Path() core.PathOptions { return core.PathOptions(g.config.Path) }
 
-// ScopesRequired are the scopes that every call needs unless it is public.
+// ScopesRequired are the scopes that every call needs whose caller has a
+// credential, unless it is public.
 func (g *Gate) ScopesRequired() []string { return g.config.ScopesRequired }
 
 // CannotState lists what no credential of a kind states at this gate: scopes,
@@ -283,8 +284,11 @@ var errOwn = errors.New("the gate itself responds to such a request")
 
 // cause is why a request does not reach the upstream; nil where it does.
 func cause(d *core.Decision) error {
-	if d.Outcome == core.Respond {
+	switch d.Outcome {
+	case core.Respond:
 		return errOwn
+	case core.Allow: // which has a cause where a credential was ignored
+		return nil
 	}
 	return d.Cause
 }
@@ -322,6 +326,19 @@ func (a *activity) Allows(_ context.Context, _ *core.Call, p *core.Principal) er
 		return fmt.Errorf("%w: %w", core.ErrForbidden, ErrNotGranted)
 	}
 	return nil
+}
+
+var _ core.AnonymousAccess = (*activity)(nil)
+
+func (a *activity) AllowsAnonymous(context.Context, *core.Call) error {
+	if _, ok := a.table.GrantsOf(nil, a.rule); !ok {
+		return core.ErrMissing
+	}
+	return nil
+}
+
+func (a *activity) IgnoresInvalid(_ *core.Call, explicit bool) bool {
+	return a.table.IgnoresInvalid(explicit)
 }
 
 // ErrNotGranted is the refusal of an activity that nothing grants to a caller.

@@ -128,6 +128,11 @@ func (x Explanation) verdict() {
 	switch {
 	case x.Reason == "public":
 		x.Printf("%s  %s\n", x.Good("allowed, public"), line)
+	case x.Allowed() && x.Caller == nil:
+		x.Printf("%s  %s\n", x.Good("allowed, anonymous"), line)
+		if x.Cause != nil {
+			x.Printf("  the credential is ignored: %v\n", x.Cause)
+		}
 	case x.Allowed():
 		x.Printf("%s  %s\n", x.Good("allowed"), line)
 	case x.Responds():
@@ -216,6 +221,9 @@ func (x Explanation) activity(f *inspect.Finding) {
 	if f.Section == permission.InPermission {
 		rows = append(rows, x.grant(f)...)
 	}
+	if f.Section == permission.InOptional {
+		rows = append(rows, x.row(x.Allowed() || x.Caller != nil, "credential", "none, or one that is valid", ""))
+	}
 	if f.Section == permission.InAuthenticated {
 		rows = append(rows, x.row(x.Caller != nil, "credential", "any that is valid", ""))
 	}
@@ -246,14 +254,15 @@ func (x Explanation) overruled(f *inspect.Finding) string {
 			return "the path is a variant of one of " + guard.Owner() + ", and it demands less"
 		}
 	}
-	strictest := permission.InAuthenticated
+	strictest := permission.InPublic
 	for _, m := range x.Table.Matched {
 		switch {
 		case m.Decides && m.Override && m.Section == permission.InPublic:
 			return "a public activity overrides it"
-		case m.Section == permission.InPermission:
-			strictest = permission.InPermission
+		case m.Decides && m.Override && m.Section == permission.InOptional:
+			return "an optional activity overrides it"
 		}
+		strictest = max(strictest, m.Section)
 	}
 	return fmt.Sprintf("the call is also covered by a stricter section, %s", sectionTitle(strictest))
 }
@@ -262,7 +271,7 @@ func sectionTitle(s permission.Section) string {
 	if s == permission.InPermission {
 		return "permissions"
 	}
-	return string(s)
+	return s.String()
 }
 
 func (x Explanation) grant(f *inspect.Finding) [][]terminal.Cell {
@@ -302,7 +311,7 @@ func (x Explanation) condition(c permission.Check) {
 
 // lack says what the caller has instead of what a requirement wants.
 func (x Explanation) lack(c *permission.Check) string {
-	if x.Caller == nil {
+	if x.Caller == nil && (c.Name != "when" || errors.Is(c.Err, core.ErrMissing)) {
 		return "no credential"
 	}
 	switch c.Name {
@@ -413,20 +422,24 @@ func grantorsText(g permission.Grantors) string {
 // --- for programs
 
 type explainedJSON struct {
-	Method   string       `json:"method"`
-	Target   string       `json:"target"`
-	Path     string       `json:"path,omitempty"`
-	Config   string       `json:"config,omitempty"`
-	Allowed  bool         `json:"allowed"`
-	Public   bool         `json:"public"`
-	Status   int          `json:"status,omitempty"`
-	Reason   string       `json:"reason,omitempty"`
-	Refusal  string       `json:"refusal,omitempty"`
-	Response []HeaderJSON `json:"response_headers,omitempty"`
-	Strip    []string     `json:"strip_headers,omitempty"`
-	Set      []HeaderJSON `json:"upstream_headers,omitempty"`
-	Groups   []string     `json:"groups,omitempty"`
-	Notes    []string     `json:"notes,omitempty"`
+	Method  string `json:"method"`
+	Target  string `json:"target"`
+	Path    string `json:"path,omitempty"`
+	Config  string `json:"config,omitempty"`
+	Allowed bool   `json:"allowed"`
+	Public  bool   `json:"public"`
+	// Anonymous: allowed without a name, although a credential is looked for. Ignored
+	// says what is wrong with the one that the request has.
+	Anonymous bool         `json:"anonymous,omitempty"`
+	Ignored   string       `json:"ignored_credential,omitempty"`
+	Status    int          `json:"status,omitempty"`
+	Reason    string       `json:"reason,omitempty"`
+	Refusal   string       `json:"refusal,omitempty"`
+	Response  []HeaderJSON `json:"response_headers,omitempty"`
+	Strip     []string     `json:"strip_headers,omitempty"`
+	Set       []HeaderJSON `json:"upstream_headers,omitempty"`
+	Groups    []string     `json:"groups,omitempty"`
+	Notes     []string     `json:"notes,omitempty"`
 	// VariantOf are the activities of whose paths the call's is a variant.
 	VariantOf  []tables.ActivityJSON `json:"variant_of,omitempty"`
 	Activities []activityJSON        `json:"activities"`
@@ -485,7 +498,12 @@ func explained(g *gates.Gate, o *offline.Outcome, notes []string) explainedJSON 
 	if !o.Allowed() {
 		out.Status, out.Reason = o.Status, o.Reason
 	}
-	if o.Cause != nil {
+	out.Anonymous = o.Allowed() && !out.Public && o.Caller == nil
+	switch {
+	case o.Cause == nil:
+	case o.Allowed():
+		out.Ignored = o.Cause.Error()
+	default:
 		out.Refusal = o.Cause.Error()
 	}
 	if g.Name != "" {

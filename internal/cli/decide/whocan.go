@@ -88,7 +88,9 @@ type whoCan struct {
 // openActivity is an activity that some callers may use.
 type openActivity struct {
 	inspect.Finding
-	// Enough are the names that open it.
+	// Who is anybody, any_credential or holders; of those, Enough are the names that
+	// open it.
+	Who    string
 	Enough permission.Grantors
 	// scopes of scopes_required are needed beside.
 	scopes []string
@@ -111,7 +113,7 @@ func (w *whoCan) find(ctx context.Context, caller *offline.Caller) error {
 		if !f.Decides {
 			continue
 		}
-		one := openActivity{Finding: *f}
+		one := openActivity{Finding: *f, Who: whoOpens(&f.OwnedActivity)}
 		if f.Section != permission.InPublic {
 			one.scopes = w.gate.ScopesLacking(p)
 		}
@@ -132,8 +134,8 @@ func (w *whoCan) find(ctx context.Context, caller *offline.Caller) error {
 // grantors keeps of those who open an activity the ones whom the gate lets
 // through. It returns why there are none.
 func grantors(ctx context.Context, g *gates.Gate, r *core.Request, one *openActivity, base *offline.Caller) (refused, err error) {
-	if one.Section != permission.InPermission {
-		if one.Section == permission.InPublic {
+	if one.Who != "holders" {
+		if one.Who == "anybody" {
 			base = &offline.Caller{Anonymous: true}
 		}
 		return g.Admits(ctx, r, &one.OwnedActivity, base)
@@ -201,14 +203,19 @@ func (w *whoCan) print(p *terminal.Printer) {
 func openers(f *openActivity) [][]terminal.Cell {
 	var rows [][]terminal.Cell
 	row := func(what string, names ...string) {
-		if len(names) > 0 {
+		if len(names) > 0 && names[0] != "" {
 			rows = append(rows, []terminal.Cell{terminal.Dim(what), terminal.Plain(strings.Join(names, ", "))})
 		}
 	}
-	switch f.Section {
-	case permission.InPublic:
+	switch f.Who {
+	case "anybody":
+		if len(f.scopes) > 0 {
+			row("who", "anybody without a credential", "any valid credential with "+terminal.Listing(f.scopes, "and"))
+			row("requires", tables.Requirements(&f.Require))
+			return rows
+		}
 		row("who", "anybody")
-	case permission.InAuthenticated:
+	case "any_credential":
 		row("who", "any valid credential")
 	default:
 		row("role", f.Enough.Roles...)
@@ -257,8 +264,8 @@ func (w *whoCan) forJSON() whoCanJSON {
 	}
 	for i := range w.open {
 		one := &w.open[i]
-		opened := openedForJSON{ActivityJSON: tables.ActivityForJSON(&one.OwnedActivity), Who: whoOpens(one.Section), ScopesRequired: one.scopes}
-		if one.Section == permission.InPermission {
+		opened := openedForJSON{ActivityJSON: tables.ActivityForJSON(&one.OwnedActivity), Who: one.Who, ScopesRequired: one.scopes}
+		if one.Who == "holders" {
 			opened.Names = &enoughJSON{one.Enough.Permission, one.Enough.Roles, one.Enough.Scopes}
 		}
 		out.Activities = append(out.Activities, opened)
@@ -266,11 +273,11 @@ func (w *whoCan) forJSON() whoCanJSON {
 	return out
 }
 
-func whoOpens(s permission.Section) string {
-	switch s {
-	case permission.InPublic:
+func whoOpens(a *permission.OwnedActivity) string {
+	switch {
+	case a.Open():
 		return "anybody"
-	case permission.InAuthenticated:
+	case a.Section == permission.InAuthenticated, a.Anonymous:
 		return "any_credential"
 	}
 	return "holders"

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"gatehouse/core"
-	"gatehouse/core/permission"
 	"gatehouse/internal/cli/gates"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/offline"
@@ -57,7 +56,7 @@ func holders() []holder {
 
 func (w *whoCan) lists(h holder) bool {
 	return slices.ContainsFunc(w.open, func(a openActivity) bool {
-		if a.Section != permission.InPermission {
+		if a.Who != "holders" {
 			return h.scope == "" || !slices.Equal(a.Require.Credentials, []string{"session"})
 		}
 		return h.role != "" && slices.Contains(a.Enough.Roles, h.role) || h.scope != "" && slices.Contains(a.Enough.Scopes, h.scope) ||

@@ -250,7 +250,7 @@ func (g *Gate) candidates(c *offline.Caller) ([]candidate, error) {
 
 func (g *Gate) admitsAny(ctx context.Context, r *core.Request, rule *permission.OwnedActivity, callers []candidate) (grants []string, refused, err error) {
 	for _, c := range callers {
-		why := g.cannotMeet(&rule.Require, c.principal)
+		why := g.cannotMeet(rule, c.principal)
 		_, granted := g.GrantsOf(c.principal, rule)
 		switch {
 		case why != nil:
@@ -270,9 +270,12 @@ func (g *Gate) admitsAny(ctx context.Context, r *core.Request, rule *permission.
 	return nil, refused, nil
 }
 
-// cannotMeet is why no credential of the kind that a caller has meets a requirement.
-func (g *Gate) cannotMeet(need *require.Requirements, p *core.Principal) error {
+// cannotMeet is why no caller of the kind meets a requirement.
+func (g *Gate) cannotMeet(rule *permission.OwnedActivity, p *core.Principal) error {
+	need := &rule.Require
 	switch {
+	case p == nil && rule.AsksOfCaller():
+		return core.ErrMissing
 	case p == nil:
 	case len(need.Credentials) > 0 && !slices.Contains(need.Credentials, string(p.Kind)):
 		return fmt.Errorf("%w: a credential of kind %s will not do, only %s", core.ErrForbidden, p.Kind, terminal.Listing(need.Credentials, "or"))
