@@ -29,8 +29,8 @@ type Table struct {
 	Scopes, Roles []*Grants
 	// ExplicitScopes says that a scope grants nothing by being named like a
 	// permission.
-	ExplicitScopes        bool
-	Authenticated, Public []*Activity
+	ExplicitScopes                  bool
+	Authenticated, Optional, Public []*Activity
 }
 
 // Permission is a name for a set of activities.
@@ -150,6 +150,7 @@ func (t *Table) file() (*permission.File, tablefile.Comments) {
 		f.Roles = append(f.Roles, permission.Role{Name: g.Name, Grants: g.grants()})
 	}
 	f.Authenticated = activities(t.Authenticated, c)
+	f.Optional = activities(t.Optional, c)
 	f.Public = activities(t.Public, c)
 	return f, c
 }

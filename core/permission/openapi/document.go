@@ -88,6 +88,11 @@ func (o *Operation) Public() bool {
 	return o.Declared && (len(o.Access) == 0 || slices.ContainsFunc(o.Access, func(a Alternative) bool { return a.Anonymous }))
 }
 
+// Optional reports whether anybody may make the call, and a credential is looked at.
+func (o *Operation) Optional() bool {
+	return o.Public() && slices.ContainsFunc(o.Access, func(a Alternative) bool { return !a.Anonymous })
+}
+
 // AnyCredential reports whether every valid credential is enough.
 func (o *Operation) AnyCredential() bool {
 	return slices.ContainsFunc(o.Access, func(a Alternative) bool { return len(a.Scopes) == 0 && !a.More })
@@ -401,9 +406,6 @@ func (r *reader) serverPath(server *yaml.Node) string {
 func (r *reader) security(o *Operation, n *yaml.Node) {
 	for _, requirement := range resolve(n).Content {
 		o.Access = append(o.Access, r.alternative(o, resolve(requirement)))
-	}
-	if o.Public() && len(o.Access) > 1 {
-		r.note(n, "%s takes a credential and does without; the table makes it public", o)
 	}
 }
 

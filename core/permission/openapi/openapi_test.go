@@ -64,6 +64,30 @@ func TestUnreadableSecurityOpensNothing(t *testing.T) {
 	}
 }
 
+// An operation with and without a credential is optional: its caller is named where
+// there is one.
+func TestOperationThatTakesACredentialAndDoesWithoutIsOptional(t *testing.T) {
+	for security, want := range map[string]string{
+		"[]": "public", "[{}]": "public", "[{}, {}]": "public", "[{}, {oauth: []}]": "optional", "[{oauth: [s]}, {}]": "optional",
+		"[{oauth: [s]}, {token: []}, {}]": "optional", "[{oauth: []}]": "closed", "[{oauth: [s]}]": "closed", "[{}, null]": "optional",
+	} {
+		for _, by := range []By{ByOperation, ByTag, ByScope} {
+			c := call("GET", "/a/1")
+			access := compile(t, document(security), by).Match(context.Background(), c).(core.AnonymousAccess)
+			got := "closed"
+			switch {
+			case access.Public():
+				got = "public"
+			case access.AllowsAnonymous(context.Background(), c) == nil:
+				got = "optional"
+			}
+			if got != want {
+				t.Errorf("security: %s by %s: %s, want %s", security, by, got, want)
+			}
+		}
+	}
+}
+
 func TestParameterDoesNotCrossSegments(t *testing.T) {
 	table := compile(t, document("[]"), ByOperation)
 	for path, want := range map[string]bool{"/a/1": true, "/a/é": true, "/a/1/2": false, "/a/": false, "/a": false, "/a/1?x": false, "/x/a/1": false} {
@@ -76,7 +100,7 @@ func TestParameterDoesNotCrossSegments(t *testing.T) {
 // FuzzTableLoads: whatever a document holds, its table loads, and a caller
 // without a credential gets to what the document calls public and nothing else.
 func FuzzTableLoads(f *testing.F) {
-	for _, s := range []string{"[]", "[{}]", "[{oauth: [s]}, {oauth: [a, b]}]", "[{oauth: ['a,b', 'role:x', \"\\u0085\"]}]"} {
+	for _, s := range []string{"[]", "[{}]", "[{}, {oauth: [s]}]", "[{oauth: []}, {}]", "[{oauth: [s]}, {oauth: [a, b]}]", "[{oauth: ['a,b', 'role:x', \"\\u0085\"]}]"} {
 		f.Add(document(s))
 	}
 	f.Add("openapi: 3.0.0\npaths:\n  /a/{x}.{y}/:z/(b)*/\\Q/%41/\"é #\": {get: {tags: ['role:', ', ,', \"\\n# x\"], description: x}}\n")
@@ -94,7 +118,7 @@ func FuzzTableLoads(f *testing.F) {
 				access := table.Match(context.Background(), call(o.Method, path))
 				if access == nil {
 					t.Errorf("%s by %s: %s is not covered", o, by, path)
-				} else if access.Public() && !o.Public() && !otherwisePublic(d, o, path) {
+				} else if open := access.(core.AnonymousAccess).AllowsAnonymous(context.Background(), call(o.Method, path)) == nil; open && !o.Public() && !otherwisePublic(d, o, path) {
 					t.Errorf("%s by %s: %s is public", o, by, path)
 				}
 			}

@@ -48,6 +48,7 @@ type section int
 
 const (
 	public section = iota
+	optional
 	authenticated
 	guarded
 )
@@ -80,6 +81,8 @@ func (b *builder) place(o *Operation) {
 	p := &placed{Operation: o, section: guarded}
 	unclear := !o.Declared || slices.ContainsFunc(o.Access, func(a Alternative) bool { return a.More })
 	switch {
+	case o.Optional():
+		p.section = optional
 	case o.Public():
 		p.section = public
 	case b.by == ByScope && o.AnyCredential():
@@ -139,9 +142,7 @@ func (b *builder) scopeName(scope string) string { return b.name(scope, "scope "
 func (b *builder) write(p *placed) {
 	activity := func() *draft.Activity { return &draft.Activity{Methods: []string{p.Method}, Path: p.Regex} }
 	switch {
-	case p.section == public:
-		p.rows = append(p.rows, activity())
-	case p.section == authenticated:
+	case p.section < guarded:
 		p.rows = append(p.rows, activity())
 	case p.owner == "":
 		b.writeByScope(p, activity)
@@ -297,9 +298,12 @@ func (b *builder) finish(p *placed) {
 	}
 	for _, row := range p.rows {
 		row.Override = p.override && !p.keep
-		if p.section == public {
+		switch p.section {
+		case public:
 			b.table.Public = draft.Add(b.table.Public, row)
-		} else {
+		case optional:
+			b.table.Optional = draft.Add(b.table.Optional, row)
+		default:
 			b.table.Authenticated = draft.Add(b.table.Authenticated, row)
 		}
 	}

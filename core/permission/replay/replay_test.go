@@ -3,6 +3,7 @@ package replay
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"runtime"
 	"strings"
 	"testing"
@@ -170,6 +171,39 @@ public: [GET /docs]
 	counts := []int{report.Lines, report.Requests, report.Different, report.LetIn, report.ShutOut, len(report.Refused), len(report.Skipped)}
 	if want := []int{7, 6, 4, 2, 2, 1, 1}; !reflect.DeepEqual(counts, want) {
 		t.Errorf("counts %v, want %v", counts, want)
+	}
+}
+
+// What anonymous holds is open to everybody; public and optional let the same in.
+func TestRunKnowsCallersWithoutACredential(t *testing.T) {
+	o := options(t, `
+permissions:
+  shop: {activities: [GET /shop, {methods: [GET], path: /strong, require: {aal: aal1}}]}
+roles: {guest: [shop]}
+public: [GET /a]
+`, `
+permissions:
+  shop: {activities: [GET /shop, {methods: [GET], path: /strong, require: {aal: aal1}}]}
+roles: {guest: [shop]}
+optional: [GET /a, GET /b]
+anonymous: {roles: [guest]}
+`)
+	report, err := Run(strings.NewReader(line("GET /shop")+line("GET /strong")+line("GET /a")+line("GET /b")), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, g := range report.Groups {
+		got = append(got, fmt.Sprint(g.Samples, g.Changes))
+	}
+	want := []string{
+		"[GET /b] [{denied allowed [anonymous any valid credential role guest scope shop]}]",
+		"[GET /shop] [{denied allowed [anonymous any valid credential]}]",
+		"[GET /strong] [{denied allowed for a strong sign-in only [any valid credential]}]",
+	}
+	slices.Sort(got)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
 
