@@ -3,8 +3,8 @@ package replay
 import (
 	"fmt"
 	"reflect"
-	"slices"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,7 +197,7 @@ anonymous: {roles: [guest]}
 		got = append(got, fmt.Sprint(g.Samples, g.Changes))
 	}
 	want := []string{
-		"[GET /b] [{denied allowed [anonymous any valid credential role guest scope shop]}]",
+		"[GET /b] [{denied allowed [anonymous any valid credential role guest scope shop permission shop]}]",
 		"[GET /shop] [{denied allowed [anonymous any valid credential]}]",
 		"[GET /strong] [{denied allowed for a strong sign-in only [any valid credential]}]",
 	}
