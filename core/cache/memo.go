@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -25,13 +24,12 @@ type Options struct {
 	// Positive keeps principals, Negative keeps refusals. They are apart so
 	// that a flood of garbage credentials cannot push out good ones.
 	Positive, Negative Store
+	// Shared is what nodes have in common behind the two; nil: nothing.
+	Shared Shared
 	// Digest stands for everything but the credential that the results of Next
 	// depend on: its configuration with endpoints, clients and secrets. It
 	// need not be secret.
 	Digest string
-	// KeySecret is what cache keys are derived with, at least 32 bytes. Nodes
-	// that share a store share it. Empty: random, for this process alone.
-	KeySecret []byte
 	// TTL bounds how long a principal is kept, besides its own Expiry and
 	// FreshUntil. It is how long a revoked credential may still pass.
 	// Default 30 s; below zero none is kept.
@@ -81,8 +79,6 @@ func (o Options) validate() error {
 		return errors.New("principals and refusals share a store: garbage could push out what is good")
 	case o.Digest == "":
 		return errors.New("no digest of the configuration")
-	case len(o.KeySecret) > 0 && len(o.KeySecret) < sha256.Size:
-		return fmt.Errorf("the secret for cache keys has %d bytes; want at least %d", len(o.KeySecret), sha256.Size)
 	case o.Timeout < 0:
 		return errors.New("a limit is negative")
 	}
@@ -125,7 +121,7 @@ func New(o Options) (*Memo, error) {
 			return nil, err
 		}
 	}
-	return &Memo{options: o, keys: &keyer{o.Digest, keyedhash.New(o.KeySecret)}}, nil
+	return &Memo{options: o, keys: &keyer{o.Digest, keyedhash.New(nil)}}, nil
 }
 
 // Stats are for metrics. Counters only grow.
@@ -259,8 +255,17 @@ func (m *Memo) call(ctx context.Context, key Key, c core.Credential, maxAge time
 	if p, since, ok := m.principal(ctx, key); ok && m.options.Now().Sub(since) < maxAge {
 		return p, nil
 	}
+	shared, known, release := m.learned(ctx, c, maxAge)
+	defer release()
+	if known {
+		m.keep(ctx, key, shared)
+		return shared.result()
+	}
 	p, err = m.options.Next.AuthenticateToken(ctx, c)
-	m.keep(ctx, key, p, err)
+	if e, worthKeeping := m.entry(p, err); worthKeeping {
+		m.keep(ctx, key, e)
+		m.share(ctx, c, e)
+	}
 	return p, err
 }
 
@@ -289,18 +294,29 @@ func describe(v any) string {
 	}
 }
 
-func (m *Memo) keep(ctx context.Context, key Key, p *core.Principal, err error) {
+// entry is what a result of Next says for the next caller.
+func (m *Memo) entry(p *core.Principal, err error) (e Entry, worthKeeping bool) {
 	now := m.options.Now()
 	var stepUp *core.StepUp
 	switch {
 	case err == nil && p != nil:
-		m.keepUntil(ctx, m.options.Positive, key, Entry{Principal: p, Since: now, Until: m.until(now, p)}, now)
+		return Entry{Principal: p, Since: now, Until: m.until(now, p)}, true
 	case errors.Is(err, core.ErrInvalid) && !errors.As(err, &stepUp) && !errors.Is(err, core.ErrUnsettled):
-		if _, known := m.get(ctx, m.options.Positive, key); known { // a refresh has learned better
-			m.set(ctx, m.options.Positive, key, Entry{Until: now})
-		}
-		m.keepUntil(ctx, m.options.Negative, key, Entry{Refusal: err.Error(), Since: now, Until: now.Add(m.options.NegativeTTL)}, now)
+		return Entry{Refusal: err.Error(), Since: now, Until: now.Add(m.options.NegativeTTL)}, true
 	}
+	return Entry{}, false
+}
+
+func (m *Memo) keep(ctx context.Context, key Key, e Entry) {
+	now := m.options.Now()
+	if e.Principal != nil {
+		m.keepUntil(ctx, m.options.Positive, key, e, now)
+		return
+	}
+	if _, known := m.get(ctx, m.options.Positive, key); known { // a refresh has learned better
+		m.set(ctx, m.options.Positive, key, Entry{Until: now})
+	}
+	m.keepUntil(ctx, m.options.Negative, key, e, now)
 }
 
 func (m *Memo) keepUntil(ctx context.Context, s Store, key Key, e Entry, now time.Time) {

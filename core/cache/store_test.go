@@ -3,7 +3,6 @@ package cache_test
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -11,34 +10,14 @@ import (
 	"gatehouse/core/cache"
 )
 
-// node makes a memo over stores that it shares with other nodes.
-func node(t *testing.T, next core.TokenAuthenticator, positive, negative cache.Store, secret string) *cache.Memo {
+// node makes a memo over stores.
+func node(t *testing.T, next core.TokenAuthenticator, positive, negative cache.Store) *cache.Memo {
 	t.Helper()
-	m, err := cache.New(cache.Options{Next: next, Positive: positive, Negative: negative, Digest: "same", KeySecret: []byte(secret)})
+	m, err := cache.New(cache.Options{Next: next, Positive: positive, Negative: negative, Digest: "same"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
-}
-
-func TestNodesWithOneSecretShareAStore(t *testing.T) {
-	n := &next{answer: func(context.Context, core.Credential) (*core.Principal, error) {
-		return &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}, nil
-	}}
-	positive, negative := memory(t, 100, nil), memory(t, 100, nil)
-	secret := strings.Repeat("s", 32)
-	for i, c := range []struct {
-		secret string
-		calls  int64
-	}{{secret, 1}, {secret, 1}, {strings.Repeat("o", 32), 2}, {"", 3}, {"", 4}} {
-		p, err := node(t, n, positive, negative, c.secret).AuthenticateToken(t.Context(), bearer("good"))
-		if err != nil || p.Subject != "ada" || n.calls.Load() != c.calls {
-			t.Errorf("node %d: %+v, %v after %d calls, want %d", i, p, err, n.calls.Load(), c.calls)
-		}
-	}
-	if _, err := cache.New(cache.Options{Next: n, Positive: positive, Negative: negative, Digest: "x", KeySecret: []byte("short")}); err == nil {
-		t.Error("a secret that can be guessed was accepted")
-	}
 }
 
 // broken is a store that fails, or that hangs until its context ends.
@@ -67,7 +46,7 @@ func TestStoreThatFailsIsAMissAndNeverAnOpening(t *testing.T) {
 		}
 		return &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}, nil
 	}}
-	m := node(t, n, &broken{}, &broken{}, "")
+	m := node(t, n, &broken{}, &broken{})
 	for range 3 {
 		if p, err := m.AuthenticateToken(t.Context(), bearer("good")); err != nil || p.Subject != "ada" {
 			t.Errorf("good: %+v, %v", p, err)
@@ -87,7 +66,7 @@ func TestStoreThatFailsIsAMissAndNeverAnOpening(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if p, err := node(t, n, &broken{hang: true}, &broken{hang: true}, "").AuthenticateToken(ctx, bearer("bad")); err == nil {
+	if p, err := node(t, n, &broken{hang: true}, &broken{hang: true}).AuthenticateToken(ctx, bearer("bad")); err == nil {
 		t.Errorf("a store that hangs: %+v", p)
 	}
 }
@@ -103,7 +82,7 @@ func TestPanicOfAStoreDoesNotEndTheProcess(t *testing.T) {
 	n := &next{answer: func(context.Context, core.Credential) (*core.Principal, error) {
 		return &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}, nil
 	}}
-	m := node(t, n, panicking{memory(t, 100, nil)}, memory(t, 100, nil), "")
+	m := node(t, n, panicking{memory(t, 100, nil)}, memory(t, 100, nil))
 	p, err := m.AuthenticateToken(t.Context(), bearer("good"))
 	if err == nil || errors.Is(err, core.ErrInvalid) || p != nil {
 		t.Errorf("%+v, %v", p, err)

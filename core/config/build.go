@@ -274,9 +274,13 @@ func (b *Builder) authenticator(c *Config, parts []*section.Part) (core.Authenti
 }
 
 func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
+	caching, err := b.sections.Caching(c.Cache, c.Redis)
+	if err != nil {
+		return nil, err
+	}
 	var parts []*section.Part
 	for _, s := range c.sections() {
-		p, err := s.Build(b.sections, c.Cache)
+		p, err := s.Build(b.sections, caching)
 		var complete *setting.Error
 		switch {
 		case errors.As(err, &complete):

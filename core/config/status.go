@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatehouse/core/cache"
+	"gatehouse/core/config/section"
 	"gatehouse/core/permission/live"
 )
 
@@ -85,3 +86,6 @@ func (b *Builder) CacheStats() map[string]cache.Stats {
 	}
 	return b.counted.Sum(caches)
 }
+
+// SharedStats are the counters of what nodes share by Redis.
+func (b *Builder) SharedStats() section.SharedStats { return b.sections.SharedStats() }

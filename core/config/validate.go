@@ -1,7 +1,6 @@
 package config
 
 import (
-	"gatehouse/core/setting"
 	"maps"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"gatehouse/core/config/section"
 	"gatehouse/core/httpsyntax"
 	"gatehouse/core/identity"
+	"gatehouse/core/setting"
 )
 
 // validator checks a configuration beyond its tags.
@@ -43,6 +43,9 @@ func (v validator) config(c *Config) {
 	v.upstreamHeaders(c)
 	v.browsers(c)
 	v.Claims("authenticated_groups_claim", c.AuthenticatedGroupsClaim)
+	if c.Redis != nil {
+		c.Redis.Check(v.Validator)
+	}
 	for _, s := range c.sections() {
 		s.Check(v.Validator)
 	}

@@ -49,6 +49,7 @@ func New(log *slog.Logger) *Host {
 		retry: time.Second,
 	}
 	metrics.MustRegister(caches{h.Gates})
+	metrics.MustRegister(sharedCache{h.Gates})
 	metrics.MustRegister(failedAttempts{h.Gates})
 	metrics.MustRegister(tables{h.Gates})
 	metrics.MustRegister(configurations{h.Gates})

@@ -116,6 +116,8 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/keyedhash":           {},
 		"gatehouse/core/follow":              {},
 		"gatehouse/core/browser":             {"gatehouse/core", "gatehouse/core/follow", "gatehouse/core/form", "gatehouse/core/httpsyntax"},
+		"gatehouse/core/fleet/redis":         {},
+		"gatehouse/core/fleet/sharedcache":   {"gatehouse/core", "gatehouse/core/cache", "gatehouse/core/keyedhash"},
 		"gatehouse/core/claimpath":           {},
 		"gatehouse/core/httpsyntax":          {},
 		"gatehouse/core/form":                {"gatehouse/core/httpsyntax"},

@@ -54,7 +54,7 @@ var Names = []setting.Foreign{
 	{Names: "session_cookie_name, session_cookie", Paths: "session.cookie_name"},
 	{Names: "cookie, cookies, cookie_names, from_cookies, bearer_token_cookie_name, jwt_session_cookie, auth_cookie, only", Paths: "token_cookie, session.cookie_name",
 		Note: "token_cookie holds a token, session.cookie_name a Kratos session."},
-	{Names: "session_secret, cookie_secret, secret_key, session_storage, session_store_type, session_contents, cookie_domain, cookie_domains, cookie_lifetime, cookie_secure, cookie_same_site, cookie_expire, cookie_refresh, cookie_path, redis, absolute_timeout, rolling_timeout, idling_timeout",
+	{Names: "session_secret, cookie_secret, secret_key, session_storage, session_store_type, session_contents, cookie_domain, cookie_domains, cookie_lifetime, cookie_secure, cookie_same_site, cookie_expire, cookie_refresh, cookie_path, absolute_timeout, rolling_timeout, idling_timeout",
 		Note: "Gatehouse keeps no sessions of its own: they are those of Ory Kratos (session.kratos_url)."},
 	{Names: "subject_from, extra_from, subject_claim, key_claim_name, username_claim, user_id_claim, user_claim, consumer_claim, consumer_by, credential_claim, oidc_email_claim",
 		Paths: "upstream_headers", Note: "It names the claim that each header contains, such as X-User-Id: sub."},

@@ -13,6 +13,7 @@ import (
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/cache"
 	"gatehouse/core/fair"
+	"gatehouse/core/fleet/sharedcache"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
 )
@@ -32,6 +33,8 @@ type Options struct {
 type Builder struct {
 	options Options
 	parts   shared.Values[Part]
+	fleets  shared.Values[Fleet]
+	shared  sharedcache.Counters
 }
 
 // NewBuilder makes a builder.
@@ -40,14 +43,36 @@ func NewBuilder(o Options) *Builder { return &Builder{options: o} }
 // Parts are those in use.
 func (b *Builder) Parts() iter.Seq[*Part] { return b.parts.All() }
 
+// Caching is where results are kept.
+type Caching struct {
+	// Cache has the limits of this process.
+	Cache
+	// Shared is what nodes have in common; nil: nothing. SharedKey identifies it.
+	Shared    cache.Shared
+	SharedKey shared.Key
+}
+
+func (c Caching) limits() cache.Limits {
+	return cache.Limits{Entries: c.MaxEntries, Bytes: c.MaxBytes}
+}
+
+// keys identify an authenticator: in this process by all that it is made of, and in
+// a fleet by what its results depend on.
+type keys struct{ part, digest shared.Key }
+
+func (c Caching) key(of ...any) keys {
+	digest := shared.KeyOf(of...)
+	return keys{part: shared.KeyOf(digest, c.Cache, c.SharedKey), digest: digest}
+}
+
 // memo puts a cache in front of an authenticator. Where several providers are asked,
 // providerOf names the one for a credential; else it is nil.
-func (b *Builder) memo(next core.TokenAuthenticator, k shared.Key, limits Cache, ttl, negative setting.Seconds, o Outbound, providerOf func(core.Credential) string) (*cache.Memo, error) {
-	good, err := cache.NewMemory(cache.Limits{Entries: limits.MaxEntries, Bytes: limits.MaxBytes}, b.options.Now)
+func (b *Builder) memo(next core.TokenAuthenticator, k keys, c Caching, ttl, negative setting.Seconds, o Outbound, providerOf func(core.Credential) string) (*cache.Memo, error) {
+	good, err := cache.NewMemory(c.limits(), b.options.Now)
 	if err != nil {
 		return nil, err
 	}
-	bad, err := cache.NewMemory(cache.Limits{Entries: limits.MaxEntries, Bytes: limits.MaxBytes}, b.options.Now)
+	bad, err := cache.NewMemory(c.limits(), b.options.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +84,8 @@ func (b *Builder) memo(next core.TokenAuthenticator, k shared.Key, limits Cache,
 		Next:        next,
 		Positive:    good,
 		Negative:    bad,
-		Digest:      string(k[:]),
+		Shared:      c.Shared,
+		Digest:      string(k.digest[:]),
 		TTL:         exactly(ttl),
 		NegativeTTL: exactly(negative),
 		Timeout:     callsPerToken * o.Timeout.Duration(),

@@ -11,7 +11,6 @@ import (
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/extract"
 	"gatehouse/core/setting"
-	"gatehouse/core/shared"
 )
 
 // Introspection asks the authorization server about a token.
@@ -71,7 +70,7 @@ func (i *Introspection) Check(v Validator) {
 	v.Claims("introspection.permissions_claim", i.PermissionsClaim)
 }
 
-func (i *Introspection) Build(b *Builder, limits Cache) (*Part, error) {
+func (i *Introspection) Build(b *Builder, c Caching) (*Part, error) {
 	secret, err := setting.Resolve(string(i.ClientSecret))
 	if err != nil {
 		return nil, at("introspection.client_secret", err)
@@ -80,8 +79,8 @@ func (i *Introspection) Build(b *Builder, limits Cache) (*Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := shared.KeyOf(i.Kind(), i, secret, limits, trust)
-	return b.parts.Get(k, func() (*Part, error) {
+	k := c.key(i.Kind(), i, secret, trust)
+	return b.parts.Get(k.part, func() (*Part, error) {
 		client, err := b.client(i.Kind(), i.Outbound, trust)
 		if err != nil {
 			return nil, err
@@ -90,11 +89,11 @@ func (i *Introspection) Build(b *Builder, limits Cache) (*Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		memo, err := b.memo(next, k, limits, i.CacheTTL, i.NegativeCacheTTL, i.Outbound, nil)
+		memo, err := b.memo(next, k, c, i.CacheTTL, i.NegativeCacheTTL, i.Outbound, nil)
 		if err != nil {
 			return nil, err
 		}
-		return &Part{Memo: memo, Kind: i.Kind(), Key: k, Order: i.order(), Route: authn.Route{Title: "opaque tokens", Judges: i.judges}}, nil
+		return &Part{Memo: memo, Kind: i.Kind(), Key: k.part, Order: i.order(), Route: authn.Route{Title: "opaque tokens", Judges: i.judges}}, nil
 	})
 }
 

@@ -13,7 +13,6 @@ import (
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/extract"
 	"gatehouse/core/setting"
-	"gatehouse/core/shared"
 )
 
 // JWT verifies JWT access tokens.
@@ -90,13 +89,13 @@ func (v Validator) issuer(path string, issuer Issuer) {
 	v.Claims(path+".permissions_claim", issuer.PermissionsClaim)
 }
 
-func (j *JWT) Build(b *Builder, limits Cache) (*Part, error) {
+func (j *JWT) Build(b *Builder, c Caching) (*Part, error) {
 	files, err := j.files()
 	if err != nil {
 		return nil, err
 	}
-	k := shared.KeyOf(j.Kind(), j, limits, files)
-	return b.parts.Get(k, func() (*Part, error) {
+	k := c.key(j.Kind(), j, files)
+	return b.parts.Get(k.part, func() (*Part, error) {
 		client, err := b.client(j.Kind(), j.Outbound, files[0])
 		if err != nil {
 			return nil, err
@@ -108,12 +107,12 @@ func (j *JWT) Build(b *Builder, limits Cache) (*Part, error) {
 		if again, err := j.files(); err != nil || !slices.Equal(again, files) {
 			return nil, cmp.Or(err, errMoved)
 		}
-		memo, err := b.memo(next, k, limits, j.CacheTTL, j.NegativeCacheTTL, j.Outbound, j.providerOf())
+		memo, err := b.memo(next, k, c, j.CacheTTL, j.NegativeCacheTTL, j.Outbound, j.providerOf())
 		if err != nil {
 			return nil, err
 		}
 		next.Waiting() // has the keys fetched before the first token comes
-		return &Part{Memo: memo, Kind: j.Kind(), Key: k, Order: jwtsNext, Waiting: next.Waiting, Route: j.route(next)}, nil
+		return &Part{Memo: memo, Kind: j.Kind(), Key: k.part, Order: jwtsNext, Waiting: next.Waiting, Route: j.route(next)}, nil
 	})
 }
 

@@ -23,7 +23,7 @@ type Section interface {
 	// Check reports what no single tag can say.
 	Check(v Validator)
 	// Build finds or makes the authenticator.
-	Build(b *Builder, limits Cache) (*Part, error)
+	Build(b *Builder, c Caching) (*Part, error)
 	// Refused returns why the authenticator cannot be made of these settings; no
 	// file is read and no secret is resolved.
 	Refused() error

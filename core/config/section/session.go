@@ -9,7 +9,6 @@ import (
 	"gatehouse/core/authn/session"
 	"gatehouse/core/extract"
 	"gatehouse/core/setting"
-	"gatehouse/core/shared"
 )
 
 // Session verifies Ory Kratos sessions.
@@ -48,13 +47,13 @@ func (s *Session) Check(v Validator) {
 	v.Claims("session.permissions_claim", s.PermissionsClaim)
 }
 
-func (s *Session) Build(b *Builder, limits Cache) (*Part, error) {
+func (s *Session) Build(b *Builder, c Caching) (*Part, error) {
 	trust, err := s.Outbound.trust(s.Kind())
 	if err != nil {
 		return nil, err
 	}
-	k := shared.KeyOf(s.Kind(), s, limits, trust)
-	return b.parts.Get(k, func() (*Part, error) {
+	k := c.key(s.Kind(), s, trust)
+	return b.parts.Get(k.part, func() (*Part, error) {
 		client, err := b.client(s.Kind(), s.Outbound, trust)
 		if err != nil {
 			return nil, err
@@ -63,11 +62,11 @@ func (s *Session) Build(b *Builder, limits Cache) (*Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		memo, err := b.memo(next, k, limits, s.CacheTTL, s.NegativeCacheTTL, s.Outbound, nil)
+		memo, err := b.memo(next, k, c, s.CacheTTL, s.NegativeCacheTTL, s.Outbound, nil)
 		if err != nil {
 			return nil, err
 		}
-		return &Part{Memo: memo, Kind: s.Kind(), Key: k, Order: sessionsFirst, Route: authn.Route{Title: "sessions", Judges: session.Judges(s.BearerToken)}}, nil
+		return &Part{Memo: memo, Kind: s.Kind(), Key: k.part, Order: sessionsFirst, Route: authn.Route{Title: "sessions", Judges: session.Judges(s.BearerToken)}}, nil
 	})
 }
 

@@ -1,0 +1,87 @@
+package cache
+
+import (
+	"context"
+	"time"
+
+	"gatehouse/core"
+)
+
+// Shared is what several nodes have learned, behind the stores of each. The digest
+// is that of Options. An error says that it failed; to its users that is a miss. It
+// is safe for concurrent use, and no call takes longer than a few milliseconds.
+type Shared interface {
+	// Get never returns an entry after its time.
+	Get(ctx context.Context, digest string, c core.Credential) (e Entry, found bool, err error)
+	Set(ctx context.Context, digest string, c core.Credential, e Entry) error
+	// Claim makes this node the one that looks a credential up, for at most the
+	// given time. It is not claimed where another node has done so. The release is
+	// never nil.
+	Claim(ctx context.Context, digest string, c core.Credential, forTime time.Duration) (claimed bool, release func(), err error)
+}
+
+// The time between two looks at what another node is finding out.
+const (
+	firstLook = 5 * time.Millisecond
+	lastLook  = 50 * time.Millisecond
+)
+
+// learned returns what another node has learned of a credential within maxAge, and
+// waits for one that is about to. Where it is not known, this node is the one to look
+// it up, and releases the others when it has.
+func (m *Memo) learned(ctx context.Context, c core.Credential, maxAge time.Duration) (e Entry, known bool, release func()) {
+	release = func() {}
+	if m.options.Shared == nil {
+		return Entry{}, false, release
+	}
+	for look := firstLook; ; look = min(2*look, lastLook) {
+		e, known, err := m.fresh(ctx, c, maxAge)
+		if known || err != nil {
+			return e, known, release
+		}
+		claimed, release, err := m.options.Shared.Claim(ctx, m.options.Digest, c, m.options.Timeout)
+		if err != nil {
+			m.storeErrors.Add(1)
+			return Entry{}, false, release
+		}
+		if claimed { // the node before may have ended between the look and the claim
+			e, known, _ := m.fresh(ctx, c, maxAge)
+			return e, known, release
+		}
+		select {
+		case <-time.After(look):
+		case <-ctx.Done():
+			return Entry{}, false, release
+		}
+	}
+}
+
+// fresh returns what another node has learned within maxAge.
+func (m *Memo) fresh(ctx context.Context, c core.Credential, maxAge time.Duration) (e Entry, known bool, err error) {
+	e, found, err := m.options.Shared.Get(ctx, m.options.Digest, c)
+	if err != nil {
+		m.storeErrors.Add(1)
+		return Entry{}, false, err
+	}
+	// A refusal does not answer a caller who wants a newer result.
+	known = found && (e.Principal != nil || maxAge == noAge) && m.options.Now().Sub(e.Since) < maxAge
+	return e, known, nil
+}
+
+// share tells other nodes what this one has learned.
+func (m *Memo) share(ctx context.Context, c core.Credential, e Entry) {
+	if m.options.Shared == nil || !e.Until.After(m.options.Now()) {
+		return
+	}
+	if m.options.Shared.Set(ctx, m.options.Digest, c, e) != nil {
+		m.storeErrors.Add(1)
+	}
+}
+
+// result is what an entry says.
+func (e Entry) result() (*core.Principal, error) {
+	if e.Principal == nil {
+		return nil, &refusal{e.Refusal}
+	}
+	return e.Principal, nil
+}

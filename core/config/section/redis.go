@@ -1,0 +1,194 @@
+package section
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"runtime"
+	"strconv"
+
+	"gatehouse/core/fleet/redis"
+	"gatehouse/core/fleet/sharedcache"
+	"gatehouse/core/setting"
+	"gatehouse/core/shared"
+)
+
+// Redis is what the nodes of a fleet share. Its keys are those of Kong's plugins.
+type Redis struct {
+	Host             string          `config:"host" doc:"Host of the Redis server. One of host, sentinel_nodes and cluster_nodes is needed."`
+	Port             int             `config:"port" default:"6379" between:"1,65535" doc:"Port of the Redis server."`
+	SentinelNodes    []string        `config:"sentinel_nodes" doc:"Sentinels, each as HOST:PORT, that know which server is the master."`
+	SentinelMaster   string          `config:"sentinel_master" doc:"Name of the master among the sentinels."`
+	SentinelUsername string          `config:"sentinel_username" doc:"User name at the sentinels."`
+	SentinelPassword setting.Secret  `config:"sentinel_password" secret:"true" doc:"Password at the sentinels. Takes a literal value, $env://NAME or $file:///path."`
+	ClusterNodes     []string        `config:"cluster_nodes" doc:"Some nodes of a Redis Cluster, each as HOST:PORT."`
+	Username         string          `config:"username" doc:"User name (ACL of Redis 6). The user needs GET, SET, DEL, PTTL and EVALSHA, EVAL and SCRIPT LOAD on keys that begin with key_prefix."`
+	Password         setting.Secret  `config:"password" secret:"true" doc:"Password. Takes a literal value, $env://NAME or $file:///path."`
+	Database         int             `config:"database" default:"0" between:"0,1023" doc:"Number of the database. A Cluster has only 0."`
+	SSL              bool            `config:"ssl" default:"false" doc:"Whether Redis is reached by TLS."`
+	SSLVerify        bool            `config:"ssl_verify" default:"true" doc:"Whether the certificate of Redis is verified. Switch off in development only."`
+	ServerName       string          `config:"server_name" doc:"Name in the certificate of Redis, where it is not the host."`
+	CAFile           string          `config:"ca_file" file:"true" doc:"Path of a PEM file with the certificate authorities to trust instead of the system's."`
+	Timeout          setting.Seconds `config:"timeout" default:"0.01" between:"0.001,5" doc:"Time limit of one command, in seconds. After five failures in a row Redis is left alone for a second."`
+	ConnectTimeout   setting.Seconds `config:"connect_timeout" default:"2" between:"0.01,30" doc:"Time limit of a new connection, in seconds. No request waits longer than timeout for it."`
+	PoolSize         int             `config:"keepalive_pool_size" default:"16" between:"1,10000" doc:"Maximum number of connections to one server."`
+	KeyPrefix        string          `config:"key_prefix" default:"gatehouse:" doc:"What the names of all keys in Redis begin with."`
+	Secret           setting.Secret  `config:"secret" required:"true" secret:"true" doc:"Secret of the fleet, at least 32 bytes, such as of openssl rand -base64 32. Names in Redis are hashed with it, values are encrypted with it. Takes a literal value, $env://NAME or $file:///path."`
+	PreviousSecret   setting.Secret  `config:"previous_secret" secret:"true" doc:"A former or a coming secret, with which values are read, too, so that the secret can be changed node by node."`
+}
+
+// Check reports what no single tag can say.
+func (r *Redis) Check(v Validator) {
+	ways := 0
+	for _, set := range []bool{r.Host != "", len(r.SentinelNodes) > 0, len(r.ClusterNodes) > 0} {
+		if set {
+			ways++
+		}
+	}
+	if ways != 1 {
+		v.Add("redis", "want one of host, sentinel_nodes and cluster_nodes, not %d of them", ways)
+	}
+	if (len(r.SentinelNodes) > 0) != (r.SentinelMaster != "") {
+		v.Add("redis.sentinel_master", "is needed beside sentinel_nodes, and only there")
+	}
+	if len(r.ClusterNodes) > 0 && r.Database != 0 {
+		v.Add("redis.database", "must be 0: a Cluster has no other")
+	}
+	r.checkNodes(v, "redis.sentinel_nodes", r.SentinelNodes)
+	r.checkNodes(v, "redis.cluster_nodes", r.ClusterNodes)
+	if !r.SSL && (r.CAFile != "" || r.ServerName != "") {
+		v.Add("redis.ssl", "is needed for ca_file and server_name")
+	}
+}
+
+func (*Redis) checkNodes(v Validator, path string, nodes []string) {
+	for i, node := range nodes {
+		if host, port, err := net.SplitHostPort(node); err != nil || host == "" || port == "" {
+			v.Add(path+"["+strconv.Itoa(i)+"]", "want HOST:PORT")
+		}
+	}
+}
+
+// Fleet is what a node shares with others, by one Redis.
+type Fleet struct {
+	*sharedcache.Store
+	redis *redis.Client
+}
+
+// Caching is where results are kept, with the connection that the section of a
+// configuration describes; nil: it has none.
+func (b *Builder) Caching(limits Cache, r *Redis) (Caching, error) {
+	c := Caching{Cache: limits}
+	if r == nil {
+		return c, nil
+	}
+	secrets, err := r.secrets()
+	if err != nil {
+		return c, err
+	}
+	trust := ""
+	if r.CAFile != "" {
+		text, err := setting.ReadBounded(r.CAFile, setting.MaxDocument)
+		if err != nil {
+			return c, at("redis.ca_file", err)
+		}
+		trust = string(text)
+	}
+	c.SharedKey = shared.KeyOf("redis", r, secrets, trust)
+	f, err := b.fleets.Get(c.SharedKey, func() (*Fleet, error) { return r.connect(b, secrets, trust) })
+	if err != nil {
+		return c, err
+	}
+	c.Shared = f
+	return c, nil
+}
+
+// secrets are the passwords of Redis and of its sentinels, the secret and the one
+// before it, resolved.
+func (r *Redis) secrets() ([4]string, error) {
+	var resolved [4]string
+	for i, s := range []struct {
+		path      string
+		reference setting.Secret
+	}{{"password", r.Password}, {"sentinel_password", r.SentinelPassword}, {"secret", r.Secret}, {"previous_secret", r.PreviousSecret}} {
+		value, err := setting.Resolve(string(s.reference))
+		if err != nil {
+			return resolved, at("redis."+s.path, err)
+		}
+		resolved[i] = value
+	}
+	return resolved, nil
+}
+
+func (r *Redis) connect(b *Builder, secrets [4]string, trust string) (*Fleet, error) {
+	options := redis.Options{
+		Addresses:        r.addresses(),
+		Master:           r.SentinelMaster,
+		Cluster:          len(r.ClusterNodes) > 0,
+		Username:         r.Username,
+		Password:         secrets[0],
+		SentinelUsername: r.SentinelUsername,
+		SentinelPassword: secrets[1],
+		Database:         r.Database,
+		Timeout:          r.Timeout.Duration(),
+		ConnectTimeout:   r.ConnectTimeout.Duration(),
+		Connections:      r.PoolSize,
+		Log:              b.options.Log,
+	}
+	if r.SSL {
+		options.TLS = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: r.ServerName, InsecureSkipVerify: !r.SSLVerify}
+	}
+	if trust != "" {
+		options.TLS.RootCAs = x509.NewCertPool()
+		if !options.TLS.RootCAs.AppendCertsFromPEM([]byte(trust)) {
+			return nil, at("redis.ca_file", fmt.Errorf("%s holds no PEM certificate", r.CAFile))
+		}
+	}
+	client, err := redis.New(options)
+	if err != nil {
+		return nil, at("redis", err)
+	}
+	keys := []string{secrets[2]}
+	if secrets[3] != "" {
+		keys = append(keys, secrets[3])
+	}
+	store, err := sharedcache.New(sharedcache.Options{Redis: client, Secrets: keys, Prefix: r.KeyPrefix, Counters: &b.shared, Now: b.options.Now})
+	if err != nil {
+		return nil, at("redis.secret", err)
+	}
+	f := &Fleet{store, client}
+	runtime.AddCleanup(f, func(c *redis.Client) { c.Close() }, client)
+	return f, nil
+}
+
+func (r *Redis) addresses() []string {
+	switch {
+	case len(r.SentinelNodes) > 0:
+		return r.SentinelNodes
+	case len(r.ClusterNodes) > 0:
+		return r.ClusterNodes
+	}
+	return []string{net.JoinHostPort(r.Host, strconv.Itoa(r.Port))}
+}
+
+// SharedStats are for metrics.
+type SharedStats struct {
+	sharedcache.Stats
+	// Up and Down are the Redis servers that configurations name, by whether they
+	// respond.
+	Up, Down int
+}
+
+// SharedStats are the counters of all fleets.
+func (b *Builder) SharedStats() SharedStats {
+	s := SharedStats{Stats: b.shared.Stats()}
+	for f := range b.fleets.All() {
+		if f.redis.Available() {
+			s.Up++
+		} else {
+			s.Down++
+		}
+	}
+	return s
+}

@@ -1,0 +1,179 @@
+package fleet
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatehouse/dev/fixture"
+	"gatehouse/dev/ports"
+	"gatehouse/dev/redistest"
+)
+
+// introspectionServer is a fake of an authorization server that takes its time.
+func introspectionServer(t *testing.T, calls *atomic.Int64) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		time.Sleep(200 * time.Millisecond)
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"active": strings.HasPrefix(r.FormValue("token"), "gold"), "sub": "ada", "aud": "api", "exp": time.Now().Add(time.Hour).Unix(),
+		})
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// startServices starts that many forward-auth services that share a Redis, and
+// returns the addresses at which they are asked.
+func startServices(t *testing.T, n int, provider, redisAddr string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "gatehouse-forwardauth")
+	if err := fixture.Build("../..", "gatehouse/plugins/forwardauth", binary); err != nil {
+		t.Fatal(err)
+	}
+	host, port, _ := strings.Cut(redisAddr, ":")
+	addresses, err := ports.Addresses(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, address := range addresses {
+		config := fmt.Sprintf(`
+listen: [{address: "%s"}]
+trusted_proxies: [127.0.0.1]
+endpoints: [{path: /auth, dialect: traefik, gate: main}]
+gates:
+  main:
+    introspection: {introspection_endpoint: "%s", audience: [api]}
+    redis: {host: "%s", port: %s, secret: "%s", timeout: 1}
+    permission_table: "authenticated: [GET /orders]"
+`, address, provider, host, port, secret)
+		path := filepath.Join(dir, fmt.Sprint(i, ".yaml"))
+		if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		service := exec.Command(binary, "-config", path)
+		service.Stderr = os.Stderr
+		if err := service.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = service.Process.Kill()
+			_ = service.Wait()
+		})
+		listens(t, address)
+	}
+	return addresses
+}
+
+func listens(t *testing.T, address string) {
+	t.Helper()
+	for range 200 {
+		if response, err := http.Get("http://" + address + "/auth"); err == nil {
+			response.Body.Close()
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("%s does not listen", address)
+}
+
+// decision asks a service about a call with a token.
+func decision(t *testing.T, address, token string) int {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, "http://"+address+"/auth", nil)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	r.Header.Set("X-Forwarded-Method", "GET")
+	r.Header.Set("X-Forwarded-Proto", "https")
+	r.Header.Set("X-Forwarded-Host", "api.example.test")
+	r.Header.Set("X-Forwarded-Uri", "/orders")
+	r.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+func TestThousandConcurrentMissesOverTenProcessesMakeTwoIntrospectionsAtMost(t *testing.T) {
+	var calls atomic.Int64
+	provider := introspectionServer(t, &calls)
+	services := startServices(t, 10, provider, redistest.Start(t).Addr)
+	for token, want := range map[string]int{"gold": http.StatusOK, "lead": http.StatusUnauthorized} {
+		before := calls.Load()
+		var callers sync.WaitGroup
+		for _, address := range services {
+			for range 100 {
+				callers.Go(func() {
+					if got := decision(t, address, token); got != want {
+						t.Errorf("%s: status %d, want %d", token, got, want)
+					}
+				})
+			}
+		}
+		callers.Wait()
+		if got := calls.Load() - before; got < 1 || got > 2 {
+			t.Errorf("%s: %d introspections", token, got)
+		}
+	}
+}
+
+// The fleet goes on while Redis stops, and shares again when it is back.
+func TestFleetGoesOnWhileRedisIsAway(t *testing.T) {
+	var calls atomic.Int64
+	provider := introspectionServer(t, &calls)
+	server := redistest.Start(t)
+	services := startServices(t, 2, provider, server.Addr)
+	for _, away := range []struct {
+		name      string
+		fail, fix func()
+	}{
+		{"stopped", server.Stop, server.Restart},
+		{"frozen", server.Freeze, server.Thaw},
+	} {
+		away.fail()
+		for i, address := range append(services, services...) {
+			if got := decision(t, address, fmt.Sprint("gold", away.name, i)); got != http.StatusOK {
+				t.Errorf("%s: status %d", away.name, got)
+			}
+			if got := decision(t, address, fmt.Sprint("lead", away.name, i)); got != http.StatusUnauthorized {
+				t.Errorf("%s: garbage has status %d", away.name, got)
+			}
+		}
+		away.fix()
+		shared(t, away.name, services, &calls)
+	}
+}
+
+// shared waits until a second node makes no call for what the first has learned.
+func shared(t *testing.T, name string, services []string, calls *atomic.Int64) {
+	t.Helper()
+	for i := range 50 {
+		before := calls.Load()
+		for _, address := range services {
+			if got := decision(t, address, fmt.Sprint("gold-again-", name, i)); got != http.StatusOK {
+				t.Fatal(got)
+			}
+		}
+		if calls.Load()-before == 1 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Errorf("%s: the nodes share nothing afterwards", name)
+}
