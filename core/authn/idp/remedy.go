@@ -34,7 +34,7 @@ func remedy(err error) string {
 		return "; nothing listens there: check host and port, and whether the provider runs"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "; check the network between the gateway and the provider"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), strings.Contains(err.Error(), "server closed idle connection"):
 		return "; it closed the connection without a response: check the scheme and the port"
 	}
 	return ""

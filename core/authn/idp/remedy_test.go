@@ -32,6 +32,7 @@ func TestFailedCallSaysWhatToDo(t *testing.T) {
 			if err != nil {
 				return
 			}
+			conn.Read(make([]byte, 1024)) // the request, so that it is not the connection that fails
 			conn.Close()
 		}
 	}()
