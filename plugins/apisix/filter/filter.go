@@ -83,9 +83,9 @@ func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Reques
 }
 
 // changeHeaders strips and sets. APISIX reads the variable $http_x_user_id once, and
-// keeps what the client sent if that was before, for limit-count, loggers and others. It
-// forgets it when X_User_Id is removed, with the name of the variable, and not when
-// X-User-Id is set.
+// keeps what the client sent if that was before, for limit-count, loggers and others. From
+// version 3.10 on it forgets it when X_User_Id is removed, with the name of the variable,
+// and not when X-User-Id is set.
 func changeHeaders(head pkgHTTP.Header, d core.Decision) {
 	strip := func(name string) {
 		head.Del(name)
