@@ -322,6 +322,9 @@ func (c *comparison) exact(older, newer *decider, callers []Caller) bool {
 	if alike {
 		return true
 	}
+	if older.access != nil && newer.access != nil && older.access.Public() != newer.access.Public() {
+		return false // a credential that does not hold is looked at in one of them
+	}
 	rules := slices.Concat(older.rules(), newer.rules())
 	described := func(c Caller) bool { return c.Described }
 	switch known := func(c Caller) bool { return c.Principal != nil }; {

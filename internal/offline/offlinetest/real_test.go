@@ -91,6 +91,7 @@ func (r *Real) People() []*Person {
 			callers = append(callers, base.With(nil, []string{"q"}, nil), base.With(nil, []string{"p"}, nil), base.With([]string{"r"}, []string{"s"}, nil))
 		}
 	}
+	callers = append(callers, &offline.Caller{Kind: core.KindJWT, AAL: "aal2", Subject: "w"}, &offline.Caller{Kind: core.KindSession, AAL: "aal2", Subject: "w"})
 	var all []*Person
 	for _, c := range callers {
 		all = append(all, r.Person(c))
