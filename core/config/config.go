@@ -74,7 +74,7 @@ type Login struct {
 
 // ErrorPages is what people get of refusals.
 type ErrorPages struct {
-	TemplateFile string `config:"template_file" doc:"Path of a file with the page, a template of Go's html/template of at most 64 KiB. It can show .Status, .Reason, .Title, .Advice, .RequestID, .SignIn and .MayRepeat. The file is followed; while it has an error, the last good one stays. Scripts do not run on the page."`
+	TemplateFile string `config:"template_file" file:"true" doc:"Path of a file with the page, a template of Go's html/template of at most 64 KiB. It can show .Status, .Reason, .Title, .Advice, .RequestID, .SignIn and .MayRepeat. The file is followed; while it has an error, the last good one stays. Scripts do not run on the page."`
 	ForbiddenURL string `config:"forbidden_url" starts_with:"http" doc:"URL of a page to which browsers that are refused with 403 are redirected (303). The parameters status and request_id are added."`
 	ErrorURL     string `config:"error_url" starts_with:"http" doc:"The same for every other refusal but 401, such as 400, 429 and 503."`
 }

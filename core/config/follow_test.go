@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/coretest"
+	"gatehouse/core/setting"
 )
 
 func gateNow(t *testing.T, f *Followed) *core.Gate {
@@ -363,4 +365,41 @@ func TestHostRefusesARenewedGate(t *testing.T) {
 	if f.status("/one") != 0 || f.status("/two") == 0 {
 		t.Error("the host's refusal does not count")
 	}
+}
+
+// Every setting that is the path of a file is followed, or follows its files itself.
+func TestEveryFileThatAConfigurationNamesIsFollowed(t *testing.T) {
+	var untagged []string
+	var walk func(path string, at reflect.Type)
+	walk = func(path string, at reflect.Type) {
+		for at.Kind() == reflect.Pointer || at.Kind() == reflect.Slice {
+			at = at.Elem()
+		}
+		if at.Kind() != reflect.Struct {
+			return
+		}
+		for i := range at.NumField() {
+			field := at.Field(i)
+			name := setting.Join(path, setting.Key(field))
+			if strings.HasPrefix(field.Tag.Get("doc"), "Path") && field.Tag.Get("file") != "true" && field.Type != reflect.TypeFor[Path]() {
+				untagged = append(untagged, name)
+			}
+			walk(name, field.Type)
+		}
+	}
+	walk("", reflect.TypeFor[Config]())
+	if want := []string{"permission_table_files", "shadow_table_files"}; !slices.Equal(untagged, want) { // followed by permission/live
+		t.Errorf("not followed: %v, want %v", untagged, want)
+	}
+}
+
+func TestPageTemplateThatWasMissingHeals(t *testing.T) {
+	f := newFollowed(t)
+	f.write("gatehouse.yaml", opens("one")+"error_pages: {template_file: "+f.path("page.html")+"}\n")
+	f.follow("file: DIR/gatehouse.yaml")
+	if status := f.status("/one"); status != 503 {
+		t.Errorf("status %d", status)
+	}
+	f.write("page.html", "<p>{{.Status}}</p>")
+	f.await("it heals", func() bool { return f.status("/one") == 0 })
 }

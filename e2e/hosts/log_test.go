@@ -14,10 +14,15 @@ import (
 	"time"
 )
 
+// guarded has a log line for each of its refusals.
 var guarded = map[string]any{
-	"session":          map[string]any{"kratos_url": "http://127.0.0.1:1"},
+	"jwt":              map[string]any{"issuers": []any{map[string]any{"issuer": "https://id.test/", "jwks_uri": "http://127.0.0.1:1", "audience": []string{"a"}}}},
+	"failed_attempts":  map[string]any{"count": 0},
 	"permission_table": "public: [GET /public]\nauthenticated: [GET /me/.*]\n",
 }
+
+// forged is a token of another issuer.
+const forged = "Bearer eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln"
 
 // fifo is a pipe that is open and that nobody reads.
 func fifo(t *testing.T) (path string, pipe *os.File) {
@@ -46,7 +51,7 @@ func (h *running) dropped(t *testing.T) string {
 	return m[1]
 }
 
-// refusals sends requests without a credential, over a few connections, and returns
+// refusals sends requests with a forged credential, over a few connections, and returns
 // how many were refused with 401.
 func (h *running) refusals(t *testing.T, n int) int {
 	t.Helper()
@@ -59,7 +64,7 @@ func (h *running) refusals(t *testing.T, n int) int {
 	for range connections {
 		all.Go(func() {
 			for left.Add(-1) >= 0 && !t.Failed() {
-				if h.status(t, client, "/me/"+strings.Repeat("x", 400)) == http.StatusUnauthorized {
+				if h.status(t, client, "/me/"+strings.Repeat("x", 400), "Authorization", forged) == http.StatusUnauthorized {
 					refused.Add(1)
 				}
 			}
