@@ -25,6 +25,7 @@ cors: {origins: ["https://app.test"]}
 
 // samples are values that load where a setting's type or default does not tell one.
 var samples = map[string]any{
+	"failed_attempts":                                  map[string]any{"count": 10},
 	"token_query_parameter":                            "access_token",
 	"jwt.issuers[].jwks_uri":                           "https://id.test/keys",
 	"introspection.client_secret":                      "$env://SECRET",

@@ -49,6 +49,13 @@ var Names = []setting.Foreign{
 	{Names: "token_type_hint, introspection_hint, introspection_accept, introspection_token_param_name", Note: "The request is that of RFC 7662 with token_type_hint=access_token."},
 	{Names: "userinfo_endpoint, search_user_info, cache_user_info, set_userinfo_header, profile_url, validate_url", Note: "The userinfo endpoint is not called; claims come from the token, its introspection or the session."},
 
+	// Limits.
+	{Names: "limit_count, rate_limits, limit_req, rate_limiting, rate_limit, ratelimit, max_failures, failures, login_attempts, max_attempts, brute_force", Paths: "failed_attempts", Note: "It limits failed attempts alone; a limit on all requests is the gateway's own plugin."},
+	{Names: "limit, burst, minute", Paths: "failed_attempts.count"},
+	{Names: "window_size, window, per, period, interval, rate_limit_window", Paths: "failed_attempts.time_window", Note: "It is in seconds."},
+	{Names: "rejected_code, error_code, rejected_msg, error_message, limit_by, key_type, sync_rate, hide_client_headers", Note: "Failed attempts are counted for each client address and each credential in this process, and are refused with 429."},
+	{Names: "trusted_ips, trusted_addresses, real_ip_header, set_real_ip_from", Note: "Who the client is, the gateway says: trusted_ips in kong.conf, the plugin real-ip of APISIX, real_ip_from at an endpoint of the forward-auth service."},
+
 	// Sessions.
 	{Names: "kratos, kratos_public_url, check_session_url, whoami_url, session_url, sessions_endpoint, sdk_url, ory_sdk_url", Paths: "session.kratos_url", Note: "It is the URL of the public API, without /sessions/whoami."},
 	{Names: "session_cookie_name, session_cookie", Paths: "session.cookie_name"},
@@ -118,5 +125,5 @@ var Names = []setting.Foreign{
 	{Names: "config, conf, value, plugins, plugin, gatehouse, gates, gate, name, _meta, enabled, protocols, tags, service, route, instance_name, handler, authenticators, authenticator",
 		Note: "Write the settings themselves here, such as jwt and permission_table."},
 	{Names: "www_authenticate_realm, auth_realm, auth_jwt", Paths: "realm", Note: "It is only the name in the challenge; what is accepted is in jwt, introspection and session."},
-	{Names: "rate_limit, rate_limits, limit_count, log_level, log, logging, metrics, admin", Note: "This is not a matter of a gate's configuration; see operations.md and the gateway's own plugins."},
+	{Names: "log_level, log, logging, metrics, admin", Note: "This is not a matter of a gate's configuration; see operations.md and the gateway's own plugins."},
 }
