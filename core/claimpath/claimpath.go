@@ -65,6 +65,9 @@ func parseOnePath(text string) (Path, error) {
 		}
 		one.keys = true
 	}
+	if err := foreign(inner); err != nil {
+		return Path{}, fmt.Errorf("claim path %q %w", text, err)
+	}
 	for _, step := range splitPath(inner) {
 		s, err := parseStep(step)
 		if err != nil {
@@ -74,6 +77,25 @@ func parseOnePath(text string) (Path, error) {
 	}
 	return one, nil
 }
+
+// foreign refuses what other notations write and what no claim would ever be found
+// by here.
+func foreign(text string) error {
+	switch {
+	case strings.HasPrefix(text, "/"):
+		return nil
+	case strings.HasPrefix(text, "$"):
+		return fmt.Errorf("begins with $, as in JSONPath; leave that out, as in roles[].name")
+	case strings.Contains(text, "://"):
+		return fmt.Errorf("is read as steps between dots; write the name of one claim as %q", "/"+escape.Replace(text))
+	case strings.ContainsAny(text, " \t+,()'\"|`"):
+		return fmt.Errorf("holds a character that only a JSON pointer can hold: write the name of one claim as %q, and a union as %q", "/"+escape.Replace(text), "a + b")
+	}
+	return nil
+}
+
+// escape is that of RFC 6901 section 3.
+var escape = strings.NewReplacer("~", "~0", "/", "~1")
 
 func splitPath(text string) []string {
 	pointer, ok := strings.CutPrefix(text, "/")
@@ -94,7 +116,7 @@ func parseStep(text string) (pathStep, error) {
 	switch {
 	case name == "":
 		return pathStep{}, fmt.Errorf("has an empty step")
-	case strings.HasSuffix(name, "]"):
+	case strings.ContainsAny(name, "[]"):
 		return pathStep{}, fmt.Errorf("has the step %q: only [] can follow a name, which takes every member of a list", text)
 	}
 	return pathStep{name, each}, nil

@@ -59,16 +59,26 @@ func TestPathTakesMembersKeysAndUnions(t *testing.T) {
 
 func TestPathThatCannotBeRead(t *testing.T) {
 	for text, want := range map[string]string{
-		"roles[0].name": `claim path "roles[0].name" has the step "roles[0]": only [] can follow a name, which takes every member of a list`,
-		"a.[].b":        `claim path "a.[].b" has an empty step`,
-		"[]":            `claim path "[]" has an empty step`,
-		"keys(a":        `claim path "keys(a" has no closing parenthesis`,
-		"keys()":        `claim path "keys()" has an empty step`,
-		"a + ":          `claim path "" has an empty step`,
-		"a[][]":         `claim path "a[][]" has the step "a[][]": only [] can follow a name, which takes every member of a list`,
+		"roles[0].name":        `claim path "roles[0].name" has the step "roles[0]": only [] can follow a name, which takes every member of a list`,
+		"a.[].b":               `claim path "a.[].b" has an empty step`,
+		"[]":                   `claim path "[]" has an empty step`,
+		"keys(a":               `claim path "keys(a" has no closing parenthesis`,
+		"keys()":               `claim path "keys()" has an empty step`,
+		"a + ":                 `claim path "" has an empty step`,
+		"roles[":               `claim path "roles[" has the step "roles[": only [] can follow a name, which takes every member of a list`,
+		"$.roles":              `claim path "$.roles" begins with $, as in JSONPath; leave that out, as in roles[].name`,
+		"roles +":              `claim path "roles +" holds a character that only a JSON pointer can hold: write the name of one claim as "/roles +", and a union as "a + b"`,
+		"a+b":                  `claim path "a+b" holds a character that only a JSON pointer can hold: write the name of one claim as "/a+b", and a union as "a + b"`,
+		"https://x.test/roles": `claim path "https://x.test/roles" is read as steps between dots; write the name of one claim as "/https:~1~1x.test~1roles"`,
+		"a[][]":                `claim path "a[][]" has the step "a[][]": only [] can follow a name, which takes every member of a list`,
 	} {
 		if _, err := Parse(text); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+	for _, advice := range []string{"/roles +", "/a+b", "/https:~1~1x.test~1roles", "roles[].name", "roles[*].name", "a + b", "cognito:groups", "custom:role-2", "@type", "ext.x_y"} {
+		if _, err := Parse(advice); err != nil {
+			t.Error(err)
 		}
 	}
 }
