@@ -99,7 +99,13 @@ func checkWitnesses(t *testing.T, seed uint64, d *diff.Difference, was, is *core
 			r.Host = "other.example"
 		}
 		for _, p := range people {
-			before, after := p.Ask(t, was, r).Outcome == core.Allow, p.Ask(t, is, r).Outcome == core.Allow
+			old, now := p.Ask(t, was, r), p.Ask(t, is, r)
+			if c.Direction == diff.Names || c.Direction == diff.Unnames {
+				named := (now.Principal != nil) == (c.Direction == diff.Names)
+				shown = shown || old.Outcome == core.Allow && now.Outcome == core.Allow && (old.Principal == nil) != (now.Principal == nil) && named
+				continue
+			}
+			before, after := old.Outcome == core.Allow, now.Outcome == core.Allow
 			shown = shown || before != after && after == (c.Direction == diff.LetsIn)
 		}
 		// A scope that is demanded may be a grant, too: then whoever gains has it.

@@ -213,6 +213,6 @@ func Bases() []*offline.Caller {
 	return []*offline.Caller{
 		{Kind: core.KindSession, AAL: "aal2", Subject: "u"}, {Kind: core.KindJWT, AAL: "aal2", Subject: "v"},
 		{Kind: core.KindJWT, AAL: "aal1", Subject: "u"}, {Kind: core.KindSession, AAL: "aal1", Subject: "v"},
-		{Kind: core.KindJWT, AAL: "aal2", Subject: "u"},
+		{Kind: core.KindJWT, AAL: "aal2", Subject: "u"}, {Kind: core.KindJWT, AAL: "aal2", Subject: "w"},
 	}
 }
