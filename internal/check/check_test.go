@@ -321,3 +321,16 @@ func FuzzNoFileBreaksCheck(f *testing.F) {
 		}
 	})
 }
+
+// Versions of Kong Enterprise have four numbers.
+func TestVersionOfKongThatFailsOpen(t *testing.T) {
+	for version, old := range map[string]bool{
+		"3.7.1": true, "2.8": true, "3.8": false, "3.9.3": false, "3.13.0": false, "4": false,
+		"3.4.3.5": true, "3.10.0.1": true, "3.13.0.4": true, "3.14.0.0": false, "4.0.0.0": false, "": false, "nightly": false,
+	} {
+		report := Files([]File{{Name: "kong.yml", Content: []byte("_format_version: \"3.0\"\n")}}, Options{KongVersion: version})
+		if got := len(report.Findings) > 0 && report.Findings[0].Rule == "kong-too-old"; got != old {
+			t.Errorf("%q: %v, want %v: %v", version, got, old, report.Findings)
+		}
+	}
+}
