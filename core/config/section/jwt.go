@@ -221,7 +221,7 @@ func (j *JWT) files() ([]string, error) {
 	return texts, nil
 }
 
-// refused makes the verifier without its key files.
+// Refused makes the verifier without its key files.
 func (j *JWT) Refused() error {
 	unused, err := idp.New(idp.Options{})
 	if err != nil {

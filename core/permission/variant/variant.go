@@ -183,7 +183,7 @@ func spread(ranges []rune) []rune {
 		return []rune{0, unicode.MaxRune} // too much rather than too little
 	}
 	all := slices.Clip(folded.Rune)
-	for _, i := range []rune("iıİ") {
+	for _, i := range "iıİ" {
 		if holds(folded.Rune, i) {
 			all = append(all, orbit(i)...)
 		}
