@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,7 +41,10 @@ func (k kind) bytes() []byte {
 type load struct {
 	t       *testing.T
 	address string
-	kinds   []kind
+	// from is an address of this machine that no other load and no test has: the
+	// limit on failed attempts is one for each.
+	from  net.Addr
+	kinds []kind
 	// faults are further classes that a response may have, while something is
 	// broken on purpose.
 	faults func(vector.Class) bool
@@ -58,11 +62,15 @@ const (
 	wrongShown  = 10
 )
 
+// loadsStarted gives each its address.
+var loadsStarted atomic.Uint32
+
 // startLoad runs a load until stop.
 func startLoad(t *testing.T, gatewayURL string, faults func(vector.Class) bool, kinds ...kind) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &load{t: t, address: address(gatewayURL), kinds: kinds, faults: faults, cancel: cancel, responses: map[string]map[vector.Class]int{}}
+	from := &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(loadsStarted.Add(1)))}
+	l := &load{t: t, address: address(gatewayURL), from: from, kinds: kinds, faults: faults, cancel: cancel, responses: map[string]map[vector.Class]int{}}
 	for _, k := range kinds {
 		l.responses[k.name] = map[vector.Class]int{}
 	}
@@ -80,7 +88,7 @@ func (l *load) stop() {
 }
 
 func (l *load) work(ctx context.Context, turn int) {
-	c := &client{address: l.address}
+	c := &client{address: l.address, from: l.from}
 	defer c.close()
 	for ; ctx.Err() == nil; turn++ {
 		k := l.kinds[turn%len(l.kinds)]
@@ -194,6 +202,7 @@ func forget(upstreams map[string]*upstream.Server) {
 // client sends requests over one connection for as long as it lasts.
 type client struct {
 	address string
+	from    net.Addr
 	conn    net.Conn
 	in      *bufio.Reader
 }
@@ -211,7 +220,7 @@ func (c *client) send(ctx context.Context, request []byte) (vector.Response, err
 
 func (c *client) try(ctx context.Context, request []byte) (vector.Response, error) {
 	if c.conn == nil {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.address)
+		conn, err := (&net.Dialer{LocalAddr: c.from}).DialContext(ctx, "tcp", c.address)
 		if err != nil {
 			return vector.Response{}, err
 		}

@@ -32,6 +32,7 @@ const (
 
 func (v variant) change(settings map[string]any) {
 	settings["realm"] = v.realm
+	settings["failed_attempts"] = object{"count": 0} // every guess is judged
 	if v.broken {
 		settings["permission_table"] = "permissions: {broken"
 	}
