@@ -36,6 +36,8 @@ func TestTokenInTheQueryIsTakenOutBeforeTheUpstream(t *testing.T) {
 		"no handshake":          {"GET /me?access_token=good HTTP/1.1", map[string]any{"host": "app.test"}, 400, "", 0},
 		"beside Authorization":  {"GET /me?access_token=good HTTP/1.1", webSocket(map[string]any{"authorization": "Bearer good"}), 400, "", 0},
 		"spelt in another way":  {"GET /me?%61ccess_token=good HTTP/1.1", webSocket(nil), 400, "", 0},
+		"a byte of no UTF-8":    {"GET /me?b=caf\xe9&access_token=good HTTP/1.1", webSocket(nil), 0, "b=caf\xe9", 1},
+		"such a byte, public":   {"GET /public?access_token=x&\xff HTTP/1.1", nil, 0, "\xff", 1},
 		"stuck on a public way": {"GET /public?a;access_token=x HTTP/1.1", nil, 400, "", 0},
 	} {
 		s := &kongSide{line: c.line, headers: c.headers}

@@ -80,7 +80,7 @@ func passOn(k *pdk.PDK, d core.Decision) error {
 	}
 	if d.Target != "" {
 		_, query, _ := strings.Cut(d.Target, "?")
-		if err := k.ServiceRequest.SetRawQuery(query); err != nil {
+		if err := pluginserver.SetRawQuery(k, query); err != nil {
 			return fmt.Errorf("Kong did not take the query without the credential: %w", err)
 		}
 	}

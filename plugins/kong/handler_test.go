@@ -112,7 +112,7 @@ func (s *kongSide) respond(call string, args []byte) []byte {
 	case "kong.service.request.set_headers":
 		s.set = decode(args, &structpb.Struct{}).AsMap()
 	case setQuery:
-		s.query = decode(args, &pb.String{}).GetV()
+		s.query = string(decode(args, &pb.ByteString{}).GetV())
 	case "kong.ctx.shared.set":
 		kv := decode(args, &pb.KV{})
 		s.shared = map[string]any{kv.GetK(): kv.GetV().AsInterface()}

@@ -34,7 +34,7 @@ func encode(m proto.Message) []byte {
 	return b
 }
 
-func encodeString(v string) []byte { return encode(&pb.String{V: v}) }
+func encodeString(v string) []byte { return encode(&pb.ByteString{V: []byte(v)}) } // the same on the wire as a String
 
 func encodeStruct(fields map[string]any) []byte {
 	m, err := structpb.NewStruct(fields)

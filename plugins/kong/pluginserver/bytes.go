@@ -59,6 +59,11 @@ func SetHeaders(k *pdk.PDK, headers map[string][]string) error {
 	return k.ServiceRequest.Ask("kong.service.request.set_headers", message(appendHeaders(nil, headers)), nil)
 }
 
+// SetRawQuery replaces the query of the request to the upstream.
+func SetRawQuery(k *pdk.PDK, query string) error {
+	return k.ServiceRequest.Ask("kong.service.request.set_raw_query", message(appendText(nil, 1, query)), nil)
+}
+
 // AddResponseHeader adds a line to the response that the client gets.
 func AddResponseHeader(k *pdk.PDK, h core.Header) error {
 	return k.Response.Ask("kong.response.add_header", message(appendEntry(nil, h.Name, appendText(nil, valueString, h.Value))), nil)
