@@ -63,17 +63,20 @@ func anyNamed(pairs, name string) bool {
 
 // named reports whether some upstream takes a parameter for that of the name: in any
 // case, as an array (name[], name[key]), and as PHP does, which ends a name at NUL, and
-// for which a dot and a space are an underscore and a space in front is none.
+// for which a dot, a space and a [ without its ] are an underscore and a space in front
+// is none.
 func named(pair, name string) bool {
 	key, _, _ := strings.Cut(pair, "=")
 	key, _ = decodeParameter(key)
-	if end := strings.IndexAny(key, "[\x00"); end >= 0 {
-		key = key[:end]
+	key, _, _ = strings.Cut(key, "\x00")
+	array, _, _ := strings.Cut(key, "[")
+	same := func(key string) bool {
+		return strings.EqualFold(forPHP.Replace(strings.TrimSpace(key)), forPHP.Replace(name))
 	}
-	return strings.EqualFold(forPHP.Replace(strings.TrimSpace(key)), forPHP.Replace(name))
+	return same(array) || same(key)
 }
 
-var forPHP = strings.NewReplacer(".", "_", " ", "_")
+var forPHP = strings.NewReplacer(".", "_", " ", "_", "[", "_")
 
 func (p *Parameter) read(pair, name string) {
 	key, value, _ := strings.Cut(pair, "=")

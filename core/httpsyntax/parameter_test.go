@@ -48,6 +48,8 @@ func TestParameterInAnotherSpellingIsRemovedAndAFault(t *testing.T) {
 		"/ws?access_token[]=a":                "/ws",
 		"/ws?access_token%5B0%5D=a":           "/ws",
 		"/ws?access.token=a":                  "/ws",
+		"/ws?access[token=a":                  "/ws", // to PHP a [ without its ] is an underscore
+		"/ws?access%5btoken=a":                "/ws",
 		"/ws?access+token=a":                  "/ws",
 		"/ws?access_token=a+b":                "/ws",
 		"/ws?access_token=a%2":                "/ws",
