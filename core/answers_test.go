@@ -16,20 +16,21 @@ func TestRefusalOfARemoteCallIsNoAdmission(t *testing.T) {
 	for _, kind := range []string{"application/grpc", "application/grpc+proto", "application/grpc-web", "application/grpc-web-text", "application/connect+proto", "application/proto"} {
 		for target, status := range map[string]int{"/private": 401, "/nowhere": 403, "/public/../private": 400, "/broken": 503} {
 			r := get(target, "Content-Type", kind)
-			if target == "/broken" {
+			if r.Method = "POST"; target == "/broken" {
+				r.Method = "GET"
 				r.Header = append(r.Header, headers("Authorization", "Bearer good")...)
 			}
 			d := g.Check(t.Context(), r)
 			if d.Outcome != Deny || d.Status != status {
 				t.Errorf("%s %s: %v %d, want %d", kind, target, d.Outcome, d.Status, status)
 			}
-			if client, inBand := d.ClientStatus(), d.Shown.Form.InBand(); inBand != (client == http.StatusOK) || !inBand && client != status {
+			if client, inBand := d.ClientStatus(), d.Shown.Form.InBand(); (inBand && r.Method == "POST") != (client == http.StatusOK) || client != http.StatusOK && client != status {
 				t.Errorf("%s %s: the client gets %d", kind, target, client)
 			}
 			if status == 401 && !strings.HasPrefix(header(d, "WWW-Authenticate"), "Bearer realm=") {
 				t.Errorf("%s: no challenge among the metadata", kind)
 			}
-			if d := Refusal(r, d.Cause); d.Status != status || d.Shown.Form == form.Problem {
+			if d := Refusal(r, d.Cause); d.Status != status || d.Shown.Form == form.Problem && r.Method == "POST" {
 				t.Errorf("%s %s without a gate: %d %v", kind, target, d.Status, d.Shown.Form)
 			}
 		}

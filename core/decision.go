@@ -163,8 +163,8 @@ func (d *Decision) Redirect(status int, location, text string) {
 // to no proxy that would read an admission out of it: clients of gRPC want 200, and
 // read the refusal elsewhere.
 func (d *Decision) ClientStatus() int {
-	if d.Outcome == Deny && d.Shown != nil && d.Shown.Form.InBand() {
-		return http.StatusOK
+	if d.Outcome == Deny && d.Shown != nil {
+		return d.Shown.ClientStatus()
 	}
 	return d.Status
 }

@@ -32,7 +32,7 @@ const (
 // Of chooses the form by what a request says of itself.
 func Of(method, target string, header []httpsyntax.Header) Form {
 	if kind, ok := lookup(header, "Content-Type"); ok {
-		if f := ofContentType(mediaType(kind), header); f != Problem {
+		if f := ofContentType(method, mediaType(kind), header); f != Problem {
 			return f
 		}
 	}
@@ -45,14 +45,14 @@ func Of(method, target string, header []httpsyntax.Header) Form {
 	return Problem
 }
 
-func ofContentType(kind string, header []httpsyntax.Header) Form {
+func ofContentType(method, kind string, header []httpsyntax.Header) Form {
 	_, versioned := lookup(header, "Connect-Protocol-Version")
 	switch family, _, _ := strings.Cut(kind, "+"); {
 	case family == "application/grpc":
 		return GRPC
 	case family == "application/grpc-web", family == "application/grpc-web-text":
 		return GRPCWeb
-	case family == "application/connect" && family != kind:
+	case method == http.MethodPost && family == "application/connect" && family != kind:
 		return ConnectStream
 	case family == "application/proto", versioned && strings.HasPrefix(kind, "application/"):
 		return Connect

@@ -101,6 +101,21 @@ func TestFormOfRemoteCalls(t *testing.T) {
 	}
 }
 
+// A request of an auth request, a crawler's or that of a cache is no call of gRPC, which
+// is a POST: whoever sends one with the Content-Type of gRPC must not get the status 200.
+func TestContentTypeOfGRPCMakesNoSuccessOfAnotherMethod(t *testing.T) {
+	for _, kind := range []string{"application/grpc", "application/grpc+proto", "application/grpc-web", "application/grpc-web-text", "application/connect+json"} {
+		for _, method := range []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "post", ""} {
+			if r := form.New(method, "/", lines("Content-Type", kind), 401, "", "", "id"); r.ClientStatus() != 401 || r.Form == form.ConnectStream {
+				t.Errorf("%s with %s: %d, form %v", method, kind, r.ClientStatus(), r.Form)
+			}
+		}
+		if r := form.New("POST", "/", lines("Content-Type", kind), 401, "", "", "id"); r.ClientStatus() != 200 {
+			t.Errorf("POST with %s: %d", kind, r.ClientStatus())
+		}
+	}
+}
+
 func response(status int, contentType string) (map[string]string, []byte) {
 	header, body := form.New("POST", "/", lines("Content-Type", contentType, "Connect-Protocol-Version", "1"), status, "", "It is 100% no.", "id-1").Response()
 	all := map[string]string{}

@@ -26,13 +26,25 @@ type Refusal struct {
 	Repeatable bool
 	// kind is the media type of the response to a client of gRPC or Connect.
 	kind string
+	// posted says that the request is a POST, as all calls of gRPC are.
+	posted bool
+}
+
+// ClientStatus is the status of HTTP for a host whose response goes to the client itself.
+// Clients of gRPC want 200. A proxy or a cache that sends another method with the headers
+// of a client must not read a success out of it.
+func (r *Refusal) ClientStatus() int {
+	if r.posted && r.Form.InBand() {
+		return http.StatusOK
+	}
+	return r.Status
 }
 
 // New is a refusal of a request in the form that it wants.
 func New(method, target string, header []httpsyntax.Header, status int, code, detail, requestID string) *Refusal {
 	r := &Refusal{
 		Form: Of(method, target, header), Status: status, Code: code, Detail: detail, RequestID: requestID,
-		Repeatable: method == http.MethodGet || method == http.MethodHead,
+		Repeatable: method == http.MethodGet || method == http.MethodHead, posted: method == http.MethodPost,
 	}
 	if r.Form.InBand() {
 		kind, _ := lookup(header, "Content-Type")
