@@ -27,13 +27,16 @@ const (
 )
 
 // learned returns what another node has learned of a credential within maxAge, and
-// waits for one that is about to. Where it is not known, this node is the one to look
+// waits for one that is about to, but not for one that has died or for a claim that
+// somebody else has written. Where it is not known, this node is the one to look
 // it up, and releases the others when it has.
 func (m *Memo) learned(ctx context.Context, c core.Credential, maxAge time.Duration) (e Entry, known bool, release func()) {
 	release = func() {}
 	if m.options.Shared == nil {
 		return Entry{}, false, release
 	}
+	patience := time.NewTimer(m.options.Timeout / 2) // or no time would be left to look it up here
+	defer patience.Stop()
 	for look := firstLook; ; look = min(2*look, lastLook) {
 		e, known, err := m.fresh(ctx, c, maxAge)
 		if known || err != nil {
@@ -50,6 +53,8 @@ func (m *Memo) learned(ctx context.Context, c core.Credential, maxAge time.Durat
 		}
 		select {
 		case <-time.After(look):
+		case <-patience.C:
+			return Entry{}, false, release
 		case <-ctx.Done():
 			return Entry{}, false, release
 		}

@@ -141,6 +141,20 @@ func TestClaimOfANodeThatDiedEnds(t *testing.T) {
 	next.wantCalls(t, 1)
 }
 
+// The longest claim there is ends when those who wait for it give up, and whoever writes
+// to Redis can make one that never ends.
+func TestClaimThatLastsRefusesNobody(t *testing.T) {
+	server := redistest.Start(t)
+	next := &provider{}
+	n := newNode(t, server.Addr, next, secret)
+	claimed, _, err := n.shared.Claim(t.Context(), "same", core.Credential{Place: core.BearerToken, Value: token}, time.Hour)
+	if err != nil || !claimed {
+		t.Fatalf("claimed %v, %v", claimed, err)
+	}
+	n.mustKnow(t, token)
+	next.wantCalls(t, 1)
+}
+
 func TestSecretIsChangedNodeByNode(t *testing.T) {
 	server := redistest.Start(t)
 	const newer = "a-newer-secret-of-more-than-32-bytes"
