@@ -270,7 +270,8 @@ func (b *Builder) authenticator(c *Config, parts []*section.Part) (core.Authenti
 	if err != nil {
 		return nil, shared.Key{}, err
 	}
-	return limit.Around(router), shared.KeyOf(keys), nil
+	key := shared.KeyOf(keys)
+	return limit.Around(router, string(key[:])), key, nil
 }
 
 func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {

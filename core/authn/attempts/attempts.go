@@ -100,16 +100,19 @@ func New(o Options) *Limit {
 	return &Limit{options: o, hash: keyedhash.New(o.Secret), verified: newRecent(maxVerified, keepVerified)}
 }
 
-// Around returns the authenticator with the limit.
-func (l *Limit) Around(next *authn.Router) *Authenticator {
-	return &Authenticator{limit: l, next: next}
+// Around returns the authenticator with the limit. The digest stands for what a result
+// of the authenticator depends on beside the credential: what is no good at one gate can
+// be good at another.
+func (l *Limit) Around(next *authn.Router, digest string) *Authenticator {
+	return &Authenticator{limit: l, next: next, digest: digest}
 }
 
 // Authenticator is an authenticator of which failed attempts are limited. It tells
 // the slots (core/fair) on whose behalf something is called.
 type Authenticator struct {
-	limit *Limit
-	next  *authn.Router
+	limit  *Limit
+	next   *authn.Router
+	digest string
 }
 
 var (
@@ -127,7 +130,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, call *core.Call, c cor
 	if known && err == nil {
 		return core.Authentication{Principal: p}, nil
 	}
-	t := a.limit.try(ctx, call, c)
+	t := a.limit.try(ctx, call, c, a.digest)
 	if t.refusal != nil {
 		return core.Authentication{}, t.refusal
 	}
@@ -155,14 +158,17 @@ type try struct {
 	// verified says that the credential was good a while ago. It may go on: it is
 	// no guess.
 	verified bool
+	// repeated says that the credential is a cookie with several values. That one of
+	// them is good says nothing of the others, which can be guesses.
+	repeated bool
 	refusal  error
 }
 
 // try begins an attempt. It asks for the client only where the credential does not
 // decide.
-func (l *Limit) try(ctx context.Context, call *core.Call, c core.Credential) *try {
-	t := &try{limit: l}
-	parts := slices.Concat([]string{"credential", string(c.Place), c.Value}, c.Others[:])
+func (l *Limit) try(ctx context.Context, call *core.Call, c core.Credential, digest string) *try {
+	t := &try{limit: l, repeated: c.Others[0] != ""}
+	parts := slices.Concat([]string{"credential", digest, string(c.Place), c.Value}, c.Others[:])
 	t.credential = l.hash.Sum(parts...)
 	t.verified = l.verified.has(t.credential, l.options.Now())
 	if t.refusal = t.ofCredential(ctx); t.refusal != nil {
@@ -218,9 +224,12 @@ func (t *try) settle(ctx context.Context, err error) {
 	l := t.limit
 	var stepUp *core.StepUp
 	switch {
+	case (err == nil || errors.As(err, &stepUp)) && t.repeated:
+		t.countClient(ctx, 1)
 	case err == nil || errors.As(err, &stepUp):
-		l.verified.add(t.credential, l.options.Now())
-		t.countClient(ctx, -perGood)
+		if isNew := l.verified.add(t.credential, l.options.Now()); isNew {
+			t.countClient(ctx, -perGood)
+		}
 	case errors.Is(err, core.ErrInvalid) && !errors.Is(err, core.ErrUnsettled):
 		l.options.Counters.Failed.Add(1)
 		l.verified.remove(t.credential)

@@ -25,6 +25,8 @@ type provider struct{ calls atomic.Int64 }
 func (p *provider) AuthenticateToken(_ context.Context, c core.Credential) (*core.Principal, error) {
 	p.calls.Add(1)
 	switch {
+	case strings.HasPrefix(c.Value, "good uncached"):
+		return &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour), FreshUntil: time.Unix(1, 0)}, nil
 	case strings.HasPrefix(c.Value, "good"):
 		return &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}, nil
 	case c.Value == "weak":
@@ -70,7 +72,7 @@ func setup(t *testing.T, change func(*attempts.Options)) *bench {
 	if change != nil {
 		change(&o)
 	}
-	b.limited = attempts.New(o).Around(router)
+	b.limited = attempts.New(o).Around(router, "gate")
 	return b
 }
 
@@ -146,6 +148,79 @@ func TestFailedAttemptsOfAClientAreLimited(t *testing.T) {
 	if err := b.attempt("192.0.2.1", "good new"); err != nil {
 		t.Errorf("after the wait: %v", err)
 	}
+}
+
+// A guesser with an account of his own must not take his failures back by it.
+func TestOneGoodCredentialTakesFailuresBackOnce(t *testing.T) {
+	b := setup(t, nil)
+	for range 20 {
+		b.flood("192.0.2.1", 5)
+		if err := b.attempt("192.0.2.1", "good uncached"); err != nil {
+			t.Fatal(err)
+		}
+		b.clock.Advance(time.Nanosecond) // for other garbage
+	}
+	if failed := b.counters.Stats().Failed; failed > 21 {
+		t.Errorf("%d attempts failed, want at most those that are free and those that a good credential takes back", failed)
+	}
+}
+
+// The values of a repeated cookie beside one's own are guesses.
+func TestGuessesBesideAGoodCookieAreLimited(t *testing.T) {
+	b := setup(t, nil)
+	if err := b.attempt("192.0.2.1", "good"); err != nil {
+		t.Fatal(err)
+	}
+	limited := 0
+	for i := range 50 {
+		if _, is := isLimited(b.attempt("192.0.2.1", "good", fmt.Sprint("guess ", i), fmt.Sprint("other guess ", i))); is {
+			limited++
+		}
+	}
+	if calls := b.provider.calls.Load(); limited < 29 || calls > 50 {
+		t.Errorf("%d of 50 requests were limited, and the provider was asked %d times", limited, calls)
+	}
+	if err := b.attempt("192.0.2.1", "good"); err != nil {
+		t.Errorf("the good one alone: %v", err)
+	}
+}
+
+// Gates share the limit. A token for one API that a client tries at another a thousand
+// times is still good where it belongs.
+func TestCredentialThatFailsAtOneGateIsNotLimitedAtAnother(t *testing.T) {
+	rate := attempts.Rate{Count: 10, Window: 10 * time.Second}
+	limit := attempts.New(attempts.Options{Rate: rate, Credentials: store(t, rate, 1000, nil)})
+	around := func(good string) core.Authenticator {
+		by := tokenFunc(func(c core.Credential) (*core.Principal, error) {
+			if c.Value != good {
+				return nil, core.ErrInvalid
+			}
+			return &core.Principal{Subject: "ada", Expiry: time.Now().Add(time.Hour)}, nil
+		})
+		router, err := authn.New(authn.Route{Title: "tokens", Judges: func(core.Credential) (any, bool) { return nil, true }, By: by})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return limit.Around(router, good)
+	}
+	a, b := around("for a"), around("for b")
+	call := &core.Call{Request: &core.Request{}}
+	c := core.Credential{Place: core.BearerToken, Value: "for b"}
+	for range 20 {
+		a.Authenticate(t.Context(), call, c)
+	}
+	if _, err := a.Authenticate(t.Context(), call, c); !errors.Is(err, core.ErrTooMany) {
+		t.Errorf("at the wrong gate: %v", err)
+	}
+	if _, err := b.Authenticate(t.Context(), call, c); err != nil {
+		t.Errorf("at its own gate: %v", err)
+	}
+}
+
+type tokenFunc func(core.Credential) (*core.Principal, error)
+
+func (f tokenFunc) AuthenticateToken(_ context.Context, c core.Credential) (*core.Principal, error) {
+	return f(c)
 }
 
 func TestWaitThatIsNamedIsEnough(t *testing.T) {
@@ -290,7 +365,7 @@ func TestRevokedCredentialIsNotKnownToBeGoodAnyMore(t *testing.T) {
 		t.Fatal(err)
 	}
 	rate := attempts.Rate{Count: 10, Window: 10 * time.Second}
-	b.limited = attempts.New(attempts.Options{Rate: rate, Clients: store(t, rate, 10, b.clock.Now), Now: b.clock.Now}).Around(router)
+	b.limited = attempts.New(attempts.Options{Rate: rate, Clients: store(t, rate, 10, b.clock.Now), Now: b.clock.Now}).Around(router, "gate")
 	if err := b.attempt("192.0.2.1", "once good"); err != nil {
 		t.Fatal(err)
 	}

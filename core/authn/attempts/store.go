@@ -148,14 +148,18 @@ func newRecent(keys int, keep time.Duration) *recent {
 	return &recent{max: keys, keep: keep, young: map[Key]struct{}{}}
 }
 
-func (r *recent) add(k Key, now time.Time) {
+// add remembers a key, and reports whether it was not known.
+func (r *recent) add(k Key, now time.Time) (isNew bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.turn(now)
+	_, isYoung := r.young[k]
+	_, isOld := r.old[k]
 	if len(r.young) >= r.max {
 		r.young, r.old, r.since = map[Key]struct{}{}, r.young, now
 	}
 	r.young[k] = struct{}{}
+	return !isYoung && !isOld
 }
 
 func (r *recent) has(k Key, now time.Time) bool {
