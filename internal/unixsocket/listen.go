@@ -171,6 +171,41 @@ func (l *Listener) Withdraw() {
 	_ = l.SetDeadline(time.Now().Add(backlogTime)) // fails on a closed socket only
 }
 
+// Accept returns what waits on a withdrawn socket also when that moment is over, as
+// where the machine was too busy to accept it before.
+func (l *Listener) Accept() (net.Conn, error) {
+	c, err := l.UnixListener.Accept()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if waiting, err := l.acceptAtOnce(); err == nil {
+			return waiting, nil
+		}
+	}
+	return c, err
+}
+
+// acceptAtOnce asks the system itself: the deadline keeps the library from it.
+func (l *Listener) acceptAtOnce() (net.Conn, error) {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	var acceptErr error
+	err = raw.Control(func(listener uintptr) {
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		if fd, _, acceptErr = syscall.Accept(int(listener)); acceptErr == nil {
+			syscall.CloseOnExec(fd)
+		}
+	})
+	if err := errors.Join(err, acceptErr); err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), l.path)
+	defer file.Close() // the connection has a descriptor of its own
+	return net.FileConn(file)
+}
+
 // Close removes the socket's file, unless it is another server's by now, and
 // stops listening. It does so once: afterwards the path may lead to a successor
 // with the same inode.

@@ -2,6 +2,7 @@ package unixsocket
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 var replacing = Options{Mode: 0o600, Replace: true}
@@ -215,5 +217,39 @@ func TestSocketPathThatCannotBeUsedIsExplained(t *testing.T) {
 	}
 	if _, err := Listen("/no/such/folder/probe.socket", replacing); err == nil || !strings.Contains(err.Error(), "the folder of the socket") {
 		t.Errorf("a missing folder: %v", err)
+	}
+}
+
+// A machine that is busy lets the moment pass in which a withdrawn socket accepts.
+func TestClientsOfAWithdrawnSocketAreAcceptedHoweverLate(t *testing.T) {
+	path := socketPath(t)
+	l := mustListen(t, path, replacing)
+	for range 3 {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte("call")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Withdraw()
+	if err := l.SetDeadline(time.Unix(1, 0)); err != nil { // the moment has passed
+		t.Fatal(err)
+	}
+	for range 3 {
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		call := make([]byte, 4)
+		if _, err := io.ReadFull(c, call); err != nil || string(call) != "call" {
+			t.Errorf("read %q, %v", call, err)
+		}
+	}
+	if c, err := l.Accept(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Accept = %v, %v, want no further client", c, err)
 	}
 }

@@ -1,6 +1,7 @@
 package unixsocket
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -35,6 +36,9 @@ type Server struct {
 	// and calls served as before, while the path of the listener still leads to it:
 	// for gateways that end a server before they start its successor.
 	Linger time.Duration
+	// FirstCall is how long after it was accepted a connection without a call is
+	// taken, at the stop, for one whose first call is on its way. Default 50 ms.
+	FirstCall time.Duration
 	// Failed gets every error of accepting a connection, Full every connection
 	// over the limit, Cut whether calls are cut off because Grace is over. Each
 	// is for the log.
@@ -169,8 +173,7 @@ func (s *Server) remove(c Connection) {
 	s.open.Done()
 }
 
-// firstCallTime is how long after it was accepted a connection without a call is
-// taken for one whose first call is on its way.
+// firstCallTime is the default of FirstCall.
 const firstCallTime = 50 * time.Millisecond
 
 // drain closes idle connections at once and busy ones after their call, or when
@@ -182,8 +185,9 @@ func (s *Server) drain(cancel context.CancelFunc, grace time.Duration) {
 		s.open.Wait()
 		close(done)
 	}()
-	early := min(firstCallTime, grace)
-	s.each(Connection.CloseIdle, firstCallTime)
+	firstCall := cmp.Or(s.FirstCall, firstCallTime)
+	early := min(firstCall, grace)
+	s.each(Connection.CloseIdle, firstCall)
 	if within(done, early) {
 		return
 	}

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -96,20 +97,31 @@ func (g *gateway) send(t testing.TB, kind byte, message []byte) {
 // receive returns ok false when the runner has hung up.
 func (g *gateway) receive(t testing.TB) (kind byte, message []byte, ok bool) {
 	t.Helper()
+	kind, message, err := g.read()
+	var ne net.Error
+	switch {
+	case errors.As(err, &ne) && ne.Timeout():
+		t.Fatal("the runner does not answer")
+	case errors.Is(err, errHalf):
+		t.Fatal(err)
+	}
+	return kind, message, err == nil
+}
+
+var errHalf = errors.New("a frame without its message")
+
+func (g *gateway) read() (kind byte, message []byte, err error) {
 	g.SetReadDeadline(time.Now().Add(time.Minute))
 	var header [4]byte
 	if _, err := io.ReadFull(g, header[:]); err != nil {
-		if ne, isNet := err.(net.Error); isNet && ne.Timeout() {
-			t.Fatal("the runner does not answer")
-		}
-		return 0, nil, false
+		return 0, nil, err
 	}
 	kind, header[0] = header[0], 0
 	message = make([]byte, binary.BigEndian.Uint32(header[:]))
 	if _, err := io.ReadFull(g, message); err != nil {
-		t.Fatal(err)
+		return 0, nil, fmt.Errorf("%w: %w", errHalf, err)
 	}
-	return kind, message, true
+	return kind, message, nil
 }
 
 func (g *gateway) prepare(t testing.TB, key string, entries ...conf) uint32 {

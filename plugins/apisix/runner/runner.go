@@ -48,6 +48,8 @@ type options struct {
 	// a successor has taken its socket over: "apisix reload" ends a runner before it
 	// starts the next.
 	stopTimeout, lingerTime time.Duration
+	// firstCallTime is that of the server, whose default it has.
+	firstCallTime time.Duration
 
 	// maxConfs bounds the loaded configs; beyond it the least recently used
 	// one is forgotten, and loaded again when it is needed.
@@ -212,10 +214,11 @@ func newServer(o options) (*server, error) {
 	s.notes = newNotes(o.log, o.now)
 	s.confs = newConfs(&o, s.load)
 	s.connections = unixsocket.Server{
-		Start:  s.start,
-		Limit:  o.maxConns,
-		Grace:  o.stopTimeout,
-		Linger: min(o.lingerTime, o.stopTimeout),
+		Start:     s.start,
+		Limit:     o.maxConns,
+		Grace:     o.stopTimeout,
+		Linger:    min(o.lingerTime, o.stopTimeout),
+		FirstCall: o.firstCallTime,
 		Failed: func(err error) {
 			s.notes.error("accept", "runner: cannot accept a connection", "cause", err)
 		},
