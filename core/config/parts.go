@@ -14,7 +14,7 @@ import (
 func (c *Config) Refused(name string) []setting.Problem {
 	var err error
 	if name == "" {
-		_, err = NewBuilder(BuilderOptions{}).GateWith(c, stub{}, stub{})
+		_, err = NewBuilder(BuilderOptions{}).GateWith(c.withoutFiles(), stub{}, stub{})
 	}
 	for _, s := range c.sections() {
 		if string(s.Kind()) == name {
@@ -25,6 +25,17 @@ func (c *Config) Refused(name string) []setting.Problem {
 		return []setting.Problem{{Path: name, Text: err.Error()}}
 	}
 	return nil
+}
+
+// withoutFiles is the configuration without the file that a gate reads while it is made.
+func (c *Config) withoutFiles() *Config {
+	if c.ErrorPages == nil || c.ErrorPages.TemplateFile == "" {
+		return c
+	}
+	without, pages := *c, *c.ErrorPages
+	pages.TemplateFile = ""
+	without.ErrorPages = &pages
+	return &without
 }
 
 // EndpointPaths are the paths that the gate of a configuration serves itself. A

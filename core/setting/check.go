@@ -20,7 +20,7 @@ type Checker struct {
 // Add adds a problem.
 func (c *Checker) Add(path, format string, args ...any) {
 	if !slices.ContainsFunc(c.unread, func(m Problem) bool { return within(path, m.Path) }) {
-		c.problems = append(c.problems, Problem{path, fmt.Sprintf(format, args...)})
+		c.problems = append(c.problems, Problem{Path: path, Text: fmt.Sprintf(format, args...)})
 	}
 }
 

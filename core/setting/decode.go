@@ -44,7 +44,7 @@ func ReadBounded(path string, limit int64) ([]byte, error) {
 func DecodeFile(path string, into any) error {
 	raw, err := ReadBounded(path, MaxDocument)
 	if err != nil {
-		return &Error{Problems: []Problem{{"", err.Error()}}}
+		return &Error{Problems: []Problem{{Text: err.Error()}}}
 	}
 	return ErrorOf(path, Decode(raw, into))
 }
@@ -65,7 +65,7 @@ func Defaults(into any, values map[string]any) {
 // problems. ok is false for a text that is no document.
 func Fill(raw []byte, into any) (c *Checker, ok bool) {
 	if len(raw) > MaxDocument {
-		return &Checker{problems: []Problem{{"", fmt.Sprintf("is larger than %d bytes", MaxDocument)}}}, false
+		return &Checker{problems: []Problem{{Text: fmt.Sprintf("is larger than %d bytes", MaxDocument)}}}, false
 	}
 	values := map[string]any{}
 	if err := parse(raw, &values); err != nil {
@@ -130,13 +130,13 @@ func syntaxProblems(err error) []Problem {
 	case errors.As(err, &yamlTypes):
 		var problems []Problem
 		for _, text := range yamlTypes.Errors {
-			problems = append(problems, Problem{"", withoutQuotes(text)})
+			problems = append(problems, Problem{Text: withoutQuotes(text)})
 		}
 		return problems
 	case errors.As(err, &jsonType):
-		return []Problem{{"", "must be a map of settings"}}
+		return []Problem{{Text: "must be a map of settings"}}
 	}
-	return []Problem{{"", "is not YAML or JSON: " + withoutQuotes(err.Error())}}
+	return []Problem{{Text: "is not YAML or JSON: " + withoutQuotes(err.Error())}}
 }
 
 var (
@@ -162,7 +162,7 @@ type decoder struct {
 }
 
 func (d *decoder) add(path, format string, args ...any) {
-	d.problems = append(d.problems, Problem{path, fmt.Sprintf(format, args...)})
+	d.problems = append(d.problems, Problem{Path: path, Text: fmt.Sprintf(format, args...)})
 }
 
 func (d *decoder) section(path string, into reflect.Value, values map[string]any) {
@@ -181,7 +181,8 @@ func (d *decoder) section(path string, into reflect.Value, values map[string]any
 	for key := range values {
 		if !known[key] {
 			key = ShownKey(key)
-			d.add(Join(path, key), "is not a setting%s", d.guide().hint(path, strings.TrimSuffix(key, keyCut)))
+			text, meant := d.guide().hint(path, strings.TrimSuffix(key, keyCut))
+			d.problems = append(d.problems, Problem{Path: Join(path, key), Text: "is not a setting" + text, meant: meant})
 		}
 	}
 }

@@ -71,8 +71,9 @@ func allPaths(t reflect.Type, path string) []string {
 // maxEdits is how misspelt a name may be.
 const maxEdits = 2
 
-// hint ends a message about a key in a section; the path of the top is empty.
-func (g *guide) hint(parent, key string) string {
+// hint ends a message about a key in a section, and returns the settings that it names;
+// the path of the top is empty.
+func (g *guide) hint(parent, key string) (text string, meant []string) {
 	section := indexes.ReplaceAllString(parent, "[]")
 	beside := func(path string) bool { return above(path) == section }
 	named := func(path string) bool { return normal(leaf(path)) == normal(key) }
@@ -85,17 +86,17 @@ func (g *guide) hint(parent, key string) string {
 	case known:
 		return g.say(parent, split(foreign.Paths), foreign.Note)
 	}
-	meant := append(g.pick(beside, g.misspelt(key, beside)), g.pick(named)...)
-	if len(meant) == 0 {
-		meant = g.pick(g.misspelt(key))
+	close := append(g.pick(beside, g.misspelt(key, beside)), g.pick(named)...)
+	if len(close) == 0 {
+		close = g.pick(g.misspelt(key))
 	}
-	if len(meant) > 0 {
-		return g.say(parent, meant, "")
+	if len(close) > 0 {
+		return g.say(parent, close, "")
 	}
 	if name := report.Closest(normal(key), slices.Sorted(maps.Keys(g.foreign)), min(maxEdits, len(key)/5)); name != "" {
 		return g.say(parent, split(g.foreign[name].Paths), g.foreign[name].Note)
 	}
-	return ""
+	return "", nil
 }
 
 var indexes = regexp.MustCompile(`\[\d+\]`)
@@ -117,30 +118,29 @@ func (g *guide) misspelt(key string, conditions ...func(string) bool) func(strin
 		names = append(names, leaf(path))
 	}
 	slices.Sort(names)
-	closest := report.Closest(key, names, maxEdits)
+	closest := report.Closest(key, names, min(maxEdits, len(key)/2)) // of aal and ssl nobody means the other
 	return func(path string) bool { return closest != "" && leaf(path) == closest }
 }
 
 // say names the settings that were meant, the nearest ones first: of several in the
 // section of the key no other is named.
-func (g *guide) say(parent string, paths []string, note string) string {
+func (g *guide) say(parent string, paths []string, note string) (text string, named []string) {
 	nearness := func(path string) int { return 2*shared(path, indexes.ReplaceAllString(parent, "[]")) + g.isGiven(path) }
 	slices.SortStableFunc(paths, func(a, b string) int { return cmp.Compare(nearness(b), nearness(a)) })
 	if most := nearness(first(paths)); most >= 2 {
 		paths = slices.DeleteFunc(paths, func(path string) bool { return nearness(path) < most })
 	}
-	named := make([]string, len(paths))
+	named = make([]string, len(paths))
 	for i, path := range paths {
 		named[i] = withIndexes(path, parent)
 	}
-	text := ""
 	if len(named) > 0 {
 		text = "; did you mean " + Alternatives(named) + "?"
 	}
 	if note != "" {
 		text = cmp.Or(text, ".") + " " + note
 	}
-	return text
+	return text, named
 }
 
 func first(paths []string) string {

@@ -51,6 +51,25 @@ type Problem struct {
 	Path string
 	// Text says what is wrong and what to do.
 	Text string
+	// meant are the settings that the text names, for a key that is none.
+	meant []string
+}
+
+// Below is the problem as one of a whole in which the settings stand at a path.
+func (m Problem) Below(path string) Problem {
+	if path == "" {
+		return m
+	}
+	m.Path = strings.TrimSuffix(path+"."+m.Path, ".")
+	if len(m.meant) > 0 {
+		whole := make([]string, len(m.meant))
+		for i, setting := range m.meant {
+			whole[i] = Join(path, setting)
+		}
+		m.Text = strings.Replace(m.Text, Alternatives(m.meant), Alternatives(whole), 1)
+		m.meant = whole
+	}
+	return m
 }
 
 func (m Problem) String() string {

@@ -210,6 +210,16 @@ var luaComment = regexp.MustCompile(`--.*`)
 
 func metaDisabled(p document.Node) bool { return p.Get("_meta", "disable").True() }
 
+// apisixCORS looks at a cors beside a gate: behind it, it does not see what that refuses.
+func (c *checker) apisixCORS(p document.Pair, gate string) {
+	priority, err := strconv.Atoi(p.Value.Get("_meta", "priority").Text())
+	switch {
+	case c.besideCORS(p.Key.Place(), gate):
+	case err != nil || priority <= preReqPriority:
+		c.Add("late-cors", p.Key.Place(), "cors runs behind %s, so preflights need to be public and refusals carry no CORS headers; set _meta.priority: 13000", preReq)
+	}
+}
+
 // apisixPlugins checks a map of plugins.
 func (c *checker) apisixPlugins(plugins document.Node) guard {
 	g := guard{}
@@ -222,10 +232,8 @@ func (c *checker) apisixPlugins(plugins document.Node) guard {
 		case name == "forward-auth":
 			c.degradation(p.Value, "the service")
 			g[name] = closing{closes: !metaDisabled(p.Value) && !p.Value.Get("allow_degradation").True()}
-		case name == "cors" && plugins.Has(preReq):
-			if priority, err := strconv.Atoi(p.Value.Get("_meta", "priority").Text()); err != nil || priority <= preReqPriority {
-				c.Add("late-cors", p.Key.Place(), "cors runs behind %s, so preflights need to be public and refusals carry no CORS headers; set _meta.priority: 13000", preReq)
-			}
+		case name == "cors" && plugins.Has(preReq) && !metaDisabled(p.Value):
+			defer func() { c.apisixCORS(p, g.first().gate) }() // g is whole then
 		case isCache(name) && !metaDisabled(p.Value):
 			defer func() { c.apisixCache(p, g.first().gate, plugins.Get("serverless-pre-function")) }() // g is whole then
 		case name == plugin || looksLike(name):

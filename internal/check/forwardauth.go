@@ -80,7 +80,7 @@ func (c *checker) namedGate(named document.Pair, of *forwardauth.Settings) []str
 			hosts = append(hosts, host)
 		}
 	}
-	_, paths := c.Check(gate.Settings{Root: named.Value, Raw: raw, Place: named.Key.Place(), Hosts: hosts})
+	_, paths := c.Check(gate.Settings{Root: named.Value, Raw: raw, Path: "gates." + named.Key.Value, Place: named.Key.Place(), Hosts: hosts})
 	return paths
 }
 

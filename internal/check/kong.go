@@ -123,12 +123,37 @@ func (c *checker) kongRoute(route, service document.Node) {
 		if p, found := findPlugin(place.plugins, place.applies); found {
 			c.own.leads(c.kongGates[p.Node], kongPaths(route.Get("paths")))
 			c.narrowed(p.Get("protocols"), texts(route.Get("protocols")))
+			c.twoCORS(route, service, c.kongGates[p.Node])
 			return
 		}
 	}
 	if speaksHTTP(route) {
 		c.unguarded(route.Place(), route.Get("name").Text())
 	}
+}
+
+// twoCORS looks for Kong's own cors where the gate of a route has one.
+func (c *checker) twoCORS(route, service document.Node, gate string) {
+	reaches := func(p document.Node) bool {
+		ofRoute, ofService := !p.Has("route") || refersTo(p.Get("route"), route), !p.Has("service") || service.Node != nil && refersTo(p.Get("service"), service)
+		return p.Get("name").Text() == "cors" && !p.Get("enabled").False() && !ofConsumers(p) && ofRoute && ofService
+	}
+	for _, plugins := range [][]document.Node{route.Get("plugins").Items(), service.Get("plugins").Items(), c.kongTop} {
+		if i := slices.IndexFunc(plugins, reaches); i >= 0 {
+			c.besideCORS(plugins[i].Get("name").Place(), gate)
+			return
+		}
+	}
+}
+
+// besideCORS warns of a gateway's cors where a gate has one.
+func (c *checker) besideCORS(at document.Place, gate string) bool {
+	cfg := c.gateConfigs[gate]
+	if cfg == nil || cfg.CORS == nil {
+		return false
+	}
+	c.Add("two-cors", at, "the gate has cors, too, and the headers of one replace those of the other; leave cors out of the gate's configuration, or leave this plugin out where the upstream says itself who may read its responses")
+	return true
 }
 
 func isGlobal(p document.Node) bool { return !p.Has("route", "service", "consumer", "consumer_group") }

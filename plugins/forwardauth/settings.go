@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"gatehouse/core/config"
 	"gatehouse/core/setting"
@@ -64,7 +63,7 @@ func below(path string, err error) []setting.Problem {
 	}
 	problems := slices.Clone(inner.Problems)
 	for i := range problems {
-		problems[i].Path = strings.TrimSuffix(path+"."+problems[i].Path, ".")
+		problems[i] = problems[i].Below(path)
 	}
 	return problems
 }

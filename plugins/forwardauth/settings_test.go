@@ -89,7 +89,7 @@ gates:
   gates.empty: no way to authenticate: set session, jwt or introspection
   gates.empty.permission_table: is needed, or permission_table_files: without a table every request is denied
   gates.main: no way to authenticate: set session, jwt or introspection
-  gates.main.sesion: is not a setting; did you mean session?
+  gates.main.sesion: is not a setting; did you mean gates.main.session?
   gates.text: must be a map of settings
 `},
 		"no peer is trusted": {"listen: [{address: '127.0.0.1:0'}]\nendpoints: [{path: /a, dialect: caddy, gate: main}]" + gateMain, `FILE: configuration has 1 mistake(s)

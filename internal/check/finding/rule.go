@@ -48,6 +48,7 @@ var Rules = []Rule{
 	{"hidden-headers", Warning, "a global rule may take header lines out of what Gatehouse sees and the upstream gets", "security.md#on-apisix"},
 	{"normalized-uri", Warning, "the upstream gets another path than the one decided on", "apisix.md#which-path-is-matched"},
 	{"shared-cache", Warning, "a cache before the upstream may give one caller what another one got", "security.md#settings-of-the-gateway"},
+	{"two-cors", Warning, "a gate has cors beside the gateway's own plugin cors", "set-ups.md#refusals-in-browsers-scripts-and-remote-calls"},
 	{"client-as-consumer", Warning, "a function makes a consumer of APISIX of a header that the client may have sent", "apisix.md#callers-as-consumers"},
 	{"logged-client-header", Warning, "a logger writes identity headers of refused requests, which the client sent, or credentials", "security.md#logs-of-the-gateway"},
 	{"insecure-any-audience", Warning, "a token for another service is accepted", "configuration.md#jwtissuers"},

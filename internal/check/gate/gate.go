@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn/jwt"
+	"gatehouse/core/browser"
 	"gatehouse/core/config"
 	"gatehouse/core/config/section"
 	"gatehouse/core/permission"
@@ -49,6 +50,9 @@ type Settings struct {
 	// Root is the zero Node for a text that holds nothing.
 	Root document.Node
 	Raw  []byte
+	// Path is that of the whole in its document, for messages; empty where a document of
+	// its own holds it, or where a gateway's documentation names settings without it.
+	Path string
 	// Place is where the whole stands.
 	Place document.Place
 	// Reader is who reads the configuration before Gatehouse does.
@@ -189,7 +193,7 @@ func (c *Checker) Setting(s Settings, p setting.Problem) {
 			at = pair.Key.Place()
 		}
 	}
-	c.Add("config", at, "%s", p)
+	c.Add("config", at, "%s", p.Below(s.Path))
 }
 
 // openDoors warns of settings that switch a check off.
@@ -333,6 +337,12 @@ func (c *Checker) otherFiles(s Settings, cfg *config.Config) {
 	if cfg.Introspection != nil {
 		authorities("introspection", cfg.Introspection.Outbound)
 	}
+	if cfg.Redis != nil {
+		c.Authorities(s.at("redis.ca_file"), cfg.Redis.CAFile)
+	}
+	if cfg.ErrorPages != nil {
+		c.template(s.at("error_pages.template_file"), cfg.ErrorPages.TemplateFile)
+	}
 	if cfg.JWT == nil {
 		return
 	}
@@ -352,6 +362,17 @@ func (c *Checker) Authorities(at document.Place, path string) {
 	text := c.Open(at, path)
 	if text != nil && !x509.NewCertPool().AppendCertsFromPEM([]byte(text.Content)) {
 		c.Add("unreadable-file", at, "%s holds no PEM certificate", path)
+	}
+}
+
+// template makes a page of every refusal, as the gate does.
+func (c *Checker) template(at document.Place, path string) {
+	text := c.Open(at, path)
+	if text == nil {
+		return
+	}
+	if err := browser.Check(text.File); err != nil {
+		c.Add("unreadable-file", at, "%v", err)
 	}
 }
 

@@ -154,7 +154,7 @@ func (f *CallerFlags) RegisterCredential(c *cobra.Command) {
 	f.aal = terminal.Choice{Of: []string{"aal1", "aal2", "aal3"}}
 	f.aal.Register(c, "aal", "", "assurance level of the caller's sign-in (default: what the claims say)")
 	c.Flags().DurationVar(&f.authAge, "auth-age", -1, "`age` of the caller's sign-in, such as 5m (default: what the claims say)")
-	c.Flags().Lookup("auth-age").DefValue = "" // -1 is no default to show
+	c.Flags().Lookup("auth-age").DefValue = "0s" // -1 is no default to show, and pflag shows no zero
 	_ = c.MarkFlagFilename("claims", "json")
 }
 
