@@ -175,6 +175,9 @@ func TestHintsNameTheWholePath(t *testing.T) {
 		fmt.Sprintf(introspection, "", ", bearer_only: true"):         "bearer_only: is not a setting. Without login nobody is redirected: leave out login. Bearer tokens are accepted by jwt and introspection.",
 		fmt.Sprintf(introspection, ", introspection_interval: 3", ""): "introspection.introspection_interval: is not a setting; did you mean introspection.cache_ttl? It is in seconds; 0 caches nothing.",
 		fmt.Sprintf(jwt, "", "", ", use_jwks: true"):                  "use_jwks: is not a setting; did you mean jwt.issuers[].jwks_uri? Keys are always taken from a key set; leave it out for the one that the issuer names.",
+		fmt.Sprintf(jwt, "", "", ", aal: 2"):                          "aal: is not a setting; did you mean session.required_aal? It holds for every session; calls that need more have require: {aal: aal2} in the permission table.",
+		fmt.Sprintf(jwt, "", "", ", when: x"):                         "when: is not a setting; did you mean permission_table or permission_table_files? It belongs to the permission table, which is a text or a file of its own.",
+		fmt.Sprintf(jwt, "", "", ", all: x"):                          "all: is not a setting",
 		fmt.Sprintf(jwt, "", "", ", quite_another: true"):             "quite_another: is not a setting",
 	} {
 		_, problems := Inspect([]byte(text))

@@ -188,7 +188,7 @@ func TestAudienceInAnotherClaim(t *testing.T) {
 		`{"azp":"app"}`:                           "",
 		`{"client_id":"app","azp":"other"}`:       "",
 		`{"client_id":"other","azp":"app"}`:       `is for another audience: client_id is "other"; accepted are "app"`,
-		`{"aud":"app"}`:                           `names no audience: client_id or azp is absent; accepted are "app"`,
+		`{"aud":"app"}`:                           `names no audience: client_id or azp is absent (audience_claim names another claim, such as client_id); accepted are "app"`,
 		`{"client_id":null,"azp":""}`:             `is for another audience: azp is ""; accepted are "app"`,
 		`{"client_id":{"app":true}}`:              `client_id is not a string or a list of strings`,
 		`{"client_id":["1","2","3","4","5",6]}`:   `client_id: list holds a number where a string belongs`,

@@ -116,7 +116,7 @@ func (s Set) MeantFor(in []core.ClaimPath, audiences []string) error {
 		}
 		return fmt.Errorf("is for another audience: %s is %s; accepted are %s", path, quoted(named), quoted(audiences))
 	}
-	return fmt.Errorf("names no audience: %s is absent; accepted are %s", joinPaths(in), quoted(audiences))
+	return fmt.Errorf("names no audience: %s is absent (audience_claim names another claim, such as client_id); accepted are %s", joinPaths(in), quoted(audiences))
 }
 
 const (
