@@ -67,9 +67,13 @@ func (a *Answers) elsewhere(status int) *url.URL {
 
 // isFor reports whether a request asks for the page itself or for what is below it,
 // and would be led in a circle. Hosts do not count: what is in front of the gateway
-// may replace them. The root of a host is a page of its own.
+// may replace them. The root of a host is a page of its own. Whoever brings what
+// withReason adds has been led to the page already, however its URL is written.
 func isFor(r *core.Request, page *url.URL) bool {
-	target, _, _ := strings.Cut(r.Target, "?")
+	target, query, _ := strings.Cut(r.Target, "?")
+	if has(query, "status") && has(query, "request_id") {
+		return true
+	}
 	path, err := core.Canonical(target, core.PathOptions{})
 	if err != nil {
 		path = target
@@ -79,6 +83,15 @@ func isFor(r *core.Request, page *url.URL) bool {
 	}
 	own := strings.TrimSuffix(page.Path, "/")
 	return path == own || strings.HasPrefix(path, own+"/")
+}
+
+func has(query, parameter string) bool {
+	for pair := range strings.SplitSeq(query, "&") {
+		if strings.HasPrefix(pair, parameter+"=") {
+			return true
+		}
+	}
+	return false
 }
 
 // withReason tells the page the status and under which id the log has the refusal, and

@@ -95,6 +95,28 @@ func TestErrorPageThatIsRefusedItselfIsNoCircle(t *testing.T) {
 	}
 }
 
+// However the page is written and whatever Host the gateway sees, a browser that was led
+// there once is not led there again.
+func TestErrorPageInAnotherSpellingIsNoCircle(t *testing.T) {
+	for _, u := range []string{
+		"https://app.test:443/", "https://APP.test/", "https://public.test", "https://public.test/?lang=en", "https://app.test/a/../error", "https://app.test/a%2Fb", "https://app.test//error",
+		"https://app.test/error;a", "https://app.test/%65rror%2e", "https://app.test/error?request_id=a&status=b",
+	} {
+		for _, err := range []error{core.ErrBadRequest, os.ErrClosed} {
+			d := finished(&browser.Answers{Error: page(t, u)}, request("GET", "/start", "Accept", "text/html"), err)
+			for led := 0; d.Status == 303; led++ {
+				if led > 0 {
+					t.Errorf("%s: led there again", u)
+					break
+				}
+				to := page(t, strings.Join(header(d, "Location"), ""))
+				to = to.ResolveReference(page(t, to.RequestURI())) // as a browser does
+				d = finished(&browser.Answers{Error: page(t, u)}, request("GET", to.RequestURI(), "Accept", "text/html"), err)
+			}
+		}
+	}
+}
+
 func template(t *testing.T, text string) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "page.html")
