@@ -34,7 +34,7 @@ func TestVariantOfAGuardedPathIsRefused(t *testing.T) {
 		"POST /pay/7": "insufficient scope", "POST /pay/7/": "uncovered", "POST /pay/7.json": "uncovered", "GET /pay/7/": "public",
 		"POST /Pay/7": "insufficient scope", "POST /PAY/7": "uncovered",
 		"GET /hr/payroll": "insufficient scope", "GET /hr/Payroll": "uncovered", "GET /files/README": "insufficient scope", "GET /FILES/readme": "uncovered", "GET /files/": "public",
-		"GET /me": "allowed", "GET /ME": "uncovered", "GET /Me/": "uncovered", "GET /me.xml": "uncovered",
+		"GET /me": "allowed", "GET /ME": "uncovered", "GET /Me/": "uncovered", "GET /me//": "uncovered", "GET /me.xml//": "uncovered", "GET /me.xml": "uncovered",
 		"GET /API": "uncovered", "GET /docs": "uncovered", "GET /docs.json": "uncovered", "GET /docs/": "insufficient scope",
 	} {
 		method, path, _ := strings.Cut(target, " ")

@@ -113,7 +113,7 @@ func (r *Rules) widened(p *pattern.Path, letters func(*syntax.Regexp) *syntax.Re
 		parts = append(parts, optional(suffixes))
 	}
 	if r.TrailingSlash {
-		parts = append(parts, optional(literal('/')))
+		parts = append(parts, &syntax.Regexp{Op: syntax.OpStar, Sub: []*syntax.Regexp{literal('/')}}) // of several, too: many take off all
 	}
 	tree = concat(parts...)
 	return &pattern.Path{Text: tree.String(), Tree: tree}
