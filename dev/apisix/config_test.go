@@ -23,7 +23,7 @@ func environment(pairs map[string]string) func(string) (string, bool) {
 
 // TestProblems compares the exact text of every message.
 func TestProblems(t *testing.T) {
-	const knownPlugins = "acl, consumer-restriction, cors, ext-plugin-post-req, ext-plugin-pre-req, file-logger, limit-count, proxy-rewrite, redirect, request-id, response-rewrite, serverless-post-function, serverless-pre-function"
+	const knownPlugins = "acl, consumer-restriction, cors, ext-plugin-post-req, ext-plugin-pre-req, file-logger, limit-count, proxy-cache, proxy-rewrite, redirect, request-id, response-rewrite, serverless-post-function, serverless-pre-function"
 	for name, c := range map[string]struct{ text, want string }{
 		"unknown section": {
 			"routes: []\nconsumers: []\nssls: []\n#END",
