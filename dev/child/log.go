@@ -27,15 +27,8 @@ func LogTo(log *slog.Logger, name string) func(pid int, line string) {
 
 // parseRecord reads a line of [slog.TextHandler]: time, level, msg and attributes.
 func parseRecord(line string) (record slog.Record, ok bool) {
-	var attributes []slog.Attr
-	for rest := line; rest != ""; {
-		var key, value string
-		if key, value, rest, ok = cutAttribute(rest); !ok {
-			return record, false
-		}
-		attributes = append(attributes, slog.String(key, value))
-	}
-	if len(attributes) < 3 || attributes[0].Key != slog.TimeKey || attributes[1].Key != slog.LevelKey || attributes[2].Key != slog.MessageKey {
+	attributes, ok := parseAttributes(line)
+	if !ok || len(attributes) < 3 || attributes[0].Key != slog.TimeKey || attributes[1].Key != slog.LevelKey || attributes[2].Key != slog.MessageKey {
 		return record, false
 	}
 	at, err := time.Parse(time.RFC3339, attributes[0].Value.String())
@@ -46,6 +39,31 @@ func parseRecord(line string) (record slog.Record, ok bool) {
 	record = slog.NewRecord(at, level, attributes[2].Value.String(), 0)
 	record.AddAttrs(attributes[3:]...)
 	return record, true
+}
+
+// Message reads what a plugin has the gateway log: a message with attributes in the form
+// of [slog.TextHandler], without time and level. Any other text is the message.
+func Message(text string) (message string, attributes []any) {
+	parsed, ok := parseAttributes(text)
+	if !ok || len(parsed) == 0 || parsed[0].Key != slog.MessageKey {
+		return text, nil
+	}
+	for _, a := range parsed[1:] {
+		attributes = append(attributes, a)
+	}
+	return parsed[0].Value.String(), attributes
+}
+
+// parseAttributes reads key=value, several of them.
+func parseAttributes(line string) (attributes []slog.Attr, ok bool) {
+	for rest := line; rest != ""; {
+		var key, value string
+		if key, value, rest, ok = cutAttribute(rest); !ok {
+			return nil, false
+		}
+		attributes = append(attributes, slog.String(key, value))
+	}
+	return attributes, true
 }
 
 // cutAttribute takes key=value, where either may be quoted, from the front of a

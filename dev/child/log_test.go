@@ -43,3 +43,22 @@ func TestLevelsOfTheGatewaysLogApplyToThePlugin(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// A plugin's errors are in the gateway's log, too, by a call of the plugin.
+func TestMessageThatAPluginHasLoggedIsQuotedOnce(t *testing.T) {
+	for text, want := range map[string]string{
+		`msg="did not load" files=[/a.yaml] error="1 mistake(s)\n  x is \"y\""`: `msg="did not load" files=[/a.yaml] error="1 mistake(s)\n  x is \"y\""`,
+		"hello":             "msg=hello",
+		`a "b" c`:           `msg="a \"b\" c"`,
+		`level=INFO msg=x`:  `msg="level=INFO msg=x"`,
+		`msg="not complete`: `msg="msg=\"not complete"`,
+		"":                  `msg=""`,
+	} {
+		var out bytes.Buffer
+		message, attributes := child.Message(text)
+		slog.New(slog.NewTextHandler(&out, nil)).Error(message, attributes...)
+		if _, got, _ := strings.Cut(strings.TrimSpace(out.String()), "level=ERROR "); got != want {
+			t.Errorf("%s became %s, want %s", text, got, want)
+		}
+	}
+}

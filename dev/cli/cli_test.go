@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -31,5 +32,24 @@ func TestMissingPluginBinarySaysWhatToDo(t *testing.T) {
 		if status != exitError || !strings.Contains(complaint.String(), "build it with make build or name another") {
 			t.Errorf("%s: status %d, %s", gateway, status, complaint.String())
 		}
+	}
+}
+
+// A file of a real gateway has more than the local one runs: the error says how to go on,
+// and that works.
+func TestRealisticFileSaysHowItIsRun(t *testing.T) {
+	for text, c := range map[string]struct{ skips, advises bool }{
+		"plugin 'cors' not enabled; the local gateway runs the plugin 'gatehouse'": {false, true},
+		"consumers: not supported by the local gateway":                            {false, true},
+		"consumers: not supported by the local gateway ":                           {true, false},
+		"no such file": {false, false},
+	} {
+		err := withAdvice(errors.New(text), c.skips)
+		if advised := strings.Contains(err.Error(), "--skip-unsupported"); advised != c.advises || !strings.HasPrefix(err.Error(), text) {
+			t.Errorf("%v: %v", c, err)
+		}
+	}
+	if err := withAdvice(nil, false); err != nil {
+		t.Error(err)
 	}
 }

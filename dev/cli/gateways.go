@@ -55,7 +55,7 @@ func kongCommand() *cobra.Command {
 				return err
 			}
 			o.Log = cmd.ErrOrStderr()
-			return kong.Run(cmd.Context(), o)
+			return withAdvice(kong.Run(cmd.Context(), o), o.SkipUnsupported)
 		}),
 	}
 	c.Flags().StringVar(&o.Config, "config", "kong.yml", "declarative configuration `file`; reloaded when it changes")
@@ -84,7 +84,7 @@ func apisixCommand() *cobra.Command {
 				}
 			}
 			o.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-			return apisix.Run(cmd.Context(), o)
+			return withAdvice(apisix.Run(cmd.Context(), o), o.SkipUnsupported)
 		}),
 	}
 	c.Flags().StringVar(&o.Config, "config", "apisix.yaml", "standalone configuration `file`; re-read when it changes")
@@ -95,6 +95,14 @@ func apisixCommand() *cobra.Command {
 	c.Flags().StringVar(&o.RunnerBinary, "runner", "", "runner `binary` (default: "+apisixRunner+" beside this program)")
 	c.Flags().StringSliceVar(&o.Env, "env", nil, "`names` of environment variables to pass on to the runner")
 	return c
+}
+
+// withAdvice says how a file of a real gateway is run here.
+func withAdvice(err error, skips bool) error {
+	if err == nil || skips || !strings.Contains(err.Error(), "the local gateway") {
+		return err
+	}
+	return fmt.Errorf("%w\n--skip-unsupported leaves out plugins, consumers and the like that the local gateway does not run", err)
 }
 
 // pluginBinary returns the given binary or the one built beside this program.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"gatehouse/dev/child"
 	"gatehouse/dev/front"
 	"gatehouse/dev/kong/wire"
 )
@@ -90,7 +91,8 @@ func logAt(level slog.Level) pdkCall {
 		for _, part := range parts {
 			fmt.Fprint(&line, part)
 		}
-		x.gateway.log.Log(context.Background(), level, "["+x.gateway.plugin.Name+"] "+line.String(), "request_id", x.req.ID)
+		message, attributes := child.Message(line.String())
+		x.gateway.log.Log(context.Background(), level, "["+x.gateway.plugin.Name+"] "+message, append(attributes, "request_id", x.req.ID)...)
 		return nil, nil
 	}
 }
