@@ -101,7 +101,7 @@ func (o *replayCommandOptions) run(cmd *cobra.Command, name string) error {
 	if o.output.JSON() {
 		err = terminal.PrintJSON(cmd.OutOrStdout(), replayForJSON(report))
 	} else {
-		replayPrinter{differencePrinter{o.output.Printer(cmd)}}.print(report)
+		replayPrinter{differencePrinter{o.output.Printer(cmd)}, o.older == ""}.print(report)
 	}
 	if err == nil && (report.Different > 0 || !report.Complete() && !o.incomplete) {
 		err = terminal.ErrNo
@@ -125,7 +125,7 @@ func (o *replayCommandOptions) options(cmd *cobra.Command, log string) (*replay.
 		return nil, err
 	}
 	out := &replay.Options{
-		Old: older.Inspector, New: newer.Inspector, UserField: o.userField,
+		Old: older.Inspector, New: newer.Inspector, Alone: o.older == "", UserField: o.userField,
 		Host: o.host, Path: o.path.PathOptions, MaxSamples: o.samples,
 	}
 	if o.format != "" {
@@ -191,7 +191,7 @@ func (o *replayCommandOptions) noRequests(name string, r *replay.Report) error {
 	if r.Lines == 0 {
 		return fmt.Errorf("%s: the log is empty", tables.ShownName(name))
 	}
-	return fmt.Errorf("%s: no line holds a request that can be read (line %d: %s); give an access log in one of the formats that gatehouse help replay lists",
+	return fmt.Errorf("%s: no line holds a request that can be read (line %d: %s); give an access log in one of the formats that gatehouse help replay lists, or the pattern of its lines with --format",
 		tables.ShownName(name), r.Skipped[0].First, r.Skipped[0].Reason)
 }
 
@@ -204,7 +204,11 @@ func openInput(stdin io.Reader, name string) (io.ReadCloser, error) {
 	return f, terminal.PlainPathError(err)
 }
 
-type replayPrinter struct{ differencePrinter }
+type replayPrinter struct {
+	differencePrinter
+	// alone tells that one table is asked what it refuses.
+	alone bool
+}
 
 func (p replayPrinter) print(r *replay.Report) {
 	for _, g := range r.Groups {
@@ -254,7 +258,10 @@ func (p replayPrinter) replaySide(when string, rules []permission.OwnedActivity)
 }
 
 func (p replayPrinter) summary(r *replay.Report) {
-	verdict := p.Good("no request is decided otherwise")
+	verdict, unsure := p.Good("no request is decided otherwise"), " decided by other requirements than before, which may make a difference that the log does not show"
+	if p.alone {
+		verdict, unsure = p.Good("no request is refused"), " decided by requirements that look at what the log does not show"
+	}
 	if !r.Complete() {
 		verdict = p.Warn("no difference was found, but not everything was compared")
 	}
@@ -269,7 +276,7 @@ func (p replayPrinter) summary(r *replay.Report) {
 		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s an activity with a condition, which was asked with what the log and the flags say", terminal.Plural(r.Conditions, "request falls under", "requests fall under"))))
 	}
 	if r.Unsure > 0 {
-		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s decided by other requirements than before, which may make a difference that the log does not show", terminal.Plural(r.Unsure, "request is", "requests are"))))
+		p.Printf("%s\n", p.Warn(terminal.Plural(r.Unsure, "request is", "requests are")+unsure))
 	}
 	if r.Hostless > 0 {
 		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s no host in the log, and the tables name hosts: not compared for these; name one with --host, or log it", terminal.Plural(r.Hostless, "request has", "requests have"))))
