@@ -201,7 +201,7 @@ func (l *linter) overlapAnonymous(a *analysis.Area) error {
 		who = "every caller holds " + a.Permission
 	}
 	l.add(Finding{Rule: "overlap-anonymous", Place: a.Place, home: a.Place, Witness: &guarded[0].Shared, Other: &guarded[0].Place,
-		Text: who + ", by which the call passes although " + owners(guarded) + " " + cover(guarded) + " it too; leave it out of the regex, or say that it is meant"})
+		Text: who + ", by which the call passes although " + owners(guarded) + " " + cover(guarded) + " it too; leave it out of the regex, or accept it by a comment: # lint:ignore overlap-anonymous: REASON"})
 	return nil
 }
 
@@ -277,7 +277,7 @@ func (l *linter) alsoOpenedBy(a *analysis.Area) error {
 	}
 	n := wider[0]
 	l.add(Finding{Rule: "also-opened-by", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place,
-		Text: owners(wider) + " " + open(wider) + " the call too, by " + n.Activity.String() + "; leave it out of that regex, or say that it is meant"})
+		Text: owners(wider) + " " + open(wider) + " the call too, by " + n.Activity.String() + "; leave it out of that regex, or accept it by a comment: # lint:ignore also-opened-by: REASON"})
 	return nil
 }
 
