@@ -86,6 +86,8 @@ func foreign(text string) error {
 		return nil
 	case strings.HasPrefix(text, "$"):
 		return fmt.Errorf("begins with $, as in JSONPath; leave that out, as in roles[].name")
+	case strings.ContainsAny(strings.ReplaceAll(text, "[*]", ""), "*?{}"):
+		return fmt.Errorf("holds a pattern of another notation: roles[].name takes a member of each object of a list, keys(roles) the names in an object")
 	case strings.Contains(text, "://"):
 		return fmt.Errorf("is read as steps between dots; write the name of one claim as %q", "/"+escape.Replace(text))
 	case strings.ContainsAny(text, " \t+,()'\"|`"):

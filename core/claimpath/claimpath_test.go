@@ -66,6 +66,9 @@ func TestPathThatCannotBeRead(t *testing.T) {
 		"keys()":               `claim path "keys()" has an empty step`,
 		"a + ":                 `claim path "" has an empty step`,
 		"roles[":               `claim path "roles[" has the step "roles[": only [] can follow a name, which takes every member of a list`,
+		"roles.*.name":         `claim path "roles.*.name" holds a pattern of another notation: roles[].name takes a member of each object of a list, keys(roles) the names in an object`,
+		"{.roles}":             `claim path "{.roles}" holds a pattern of another notation: roles[].name takes a member of each object of a list, keys(roles) the names in an object`,
+		"roles[?name]":         `claim path "roles[?name]" holds a pattern of another notation: roles[].name takes a member of each object of a list, keys(roles) the names in an object`,
 		"$.roles":              `claim path "$.roles" begins with $, as in JSONPath; leave that out, as in roles[].name`,
 		"roles +":              `claim path "roles +" holds a character that only a JSON pointer can hold: write the name of one claim as "/roles +", and a union as "a + b"`,
 		"a+b":                  `claim path "a+b" holds a character that only a JSON pointer can hold: write the name of one claim as "/a+b", and a union as "a + b"`,
@@ -76,7 +79,7 @@ func TestPathThatCannotBeRead(t *testing.T) {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}
 	}
-	for _, advice := range []string{"/roles +", "/a+b", "/https:~1~1x.test~1roles", "roles[].name", "roles[*].name", "a + b", "cognito:groups", "custom:role-2", "@type", "ext.x_y"} {
+	for _, advice := range []string{"/roles +", "/a+b", "/a*b/{c}", "/https:~1~1x.test~1roles", "roles[].name", "roles[*].name", "a + b", "cognito:groups", "custom:role-2", "@type", "ext.x_y"} {
 		if _, err := Parse(advice); err != nil {
 			t.Error(err)
 		}

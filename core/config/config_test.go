@@ -79,7 +79,7 @@ introspection: {introspection_endpoint_auth_method: client_secret_basic, insecur
   introspection.introspection_endpoint: is required: URL of the introspection endpoint (RFC 7662 section 2).
   jwt.issuers[0].algorithms[0]: must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519
   jwt.issuers[0].algorithms[1]: must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519
-  jwt.issuers[0].audience: is needed, so that a token for another service does not pass; or set insecure_any_audience
+  jwt.issuers[0].audience: is needed, so that a token for another service does not pass; of an issuer that puts no aud into its tokens, audience_claim names the claim that tells, such as client_id; only insecure_any_audience does without
   jwt.issuers[1].insecure_any_audience: contradicts audience; remove one of them
   jwt.issuers[1].issuer: is already configured at jwt.issuers[0]
   jwt.issuers[1].jwks_file: cannot be set beside jwks_uri

@@ -58,8 +58,11 @@ func (i *Introspection) Check(v Validator) {
 	if i.AuthMethod == "none" && i.ClientSecret != "" {
 		v.Add("introspection.introspection_endpoint_auth_method", "is none although client_secret is set; choose client_secret_basic, client_secret_post, bearer or header")
 	}
-	if isHeader := i.AuthMethod == string(introspection.AuthHeader); isHeader != (i.AuthHeader != "") {
-		v.Add("introspection.introspection_endpoint_auth_header", "is the name of a header for introspection_endpoint_auth_method header, and only for that")
+	switch isHeader := i.AuthMethod == string(introspection.AuthHeader); {
+	case isHeader && i.AuthHeader == "":
+		v.Add("introspection.introspection_endpoint_auth_header", "is needed for header: the name of the header that holds client_secret, such as X-Api-Key")
+	case !isHeader && i.AuthHeader != "":
+		v.Add("introspection.introspection_endpoint_auth_header", "needs introspection_endpoint_auth_method: header")
 	}
 	if strings.Contains(i.Issuer, "*") {
 		v.Add("introspection.issuer", "holds *, which is not a wildcard: iss is compared as it is")

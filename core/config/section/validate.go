@@ -21,7 +21,7 @@ func (v Validator) Claims(path, list string) {
 
 func (v Validator) audience(path string, audience []string, insecure bool) {
 	if len(audience) == 0 && !insecure {
-		v.Add(path+".audience", "is needed, so that a token for another service does not pass; or set insecure_any_audience")
+		v.Add(path+".audience", "is needed, so that a token for another service does not pass; of an issuer that puts no aud into its tokens, audience_claim names the claim that tells, such as client_id; only insecure_any_audience does without")
 	}
 	if len(audience) > 0 && insecure {
 		v.Add(path+".insecure_any_audience", "contradicts audience; remove one of them")
