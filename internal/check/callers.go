@@ -48,8 +48,8 @@ func (p position) of(plugin document.Node) position {
 }
 
 var (
-	namesConsumer = regexp.MustCompile(`\b(consumer_name|external_user|consumer)\s*=[^=]|\battach_consumer\b`)
-	readsHeaders  = regexp.MustCompile(`get_headers|request\.headers?\b|http_\w`)
+	namesConsumer = regexp.MustCompile(`\b(consumer_name|external_user|consumer)\b["'\]\s]*=[^=]|\battach_consumer\b`)
+	readsHeaders  = regexp.MustCompile(`get_headers|request\.headers?\b|http_`)
 )
 
 // names keeps a function that makes a consumer of what it reads in headers.

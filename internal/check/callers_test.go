@@ -48,6 +48,7 @@ func TestConsumerOfAHeaderBeforeGatehouseIsFound(t *testing.T) {
 		"behind, in the rewrite phase":            {onRoute(guarded, pre("phase: rewrite, ")), nil},
 		"before, in the rewrite phase":            {onRoute(guarded, pre("phase: rewrite, _meta: {priority: 12001}, ")), bad},
 		"before a Gatehouse of low priority":      {onRoute(lateGuarded, pre("phase: rewrite, ")), []string{"after-other-plugins", "client-as-consumer"}},
+		"by an index, without Gatehouse":          {onRoute(`serverless-pre-function: {functions: ['return function(_, ctx) local h = "x_user_id"; ctx["consumer_name"] = ctx.var["http_" .. h] end']}`), []string{"client-as-consumer", "unguarded-route"}},
 		"without Gatehouse":                       {onRoute(pre("")), []string{"client-as-consumer", "unguarded-route"}},
 		"with a Gatehouse that is switched off":   {onRoute(strings.Replace(guarded, "{conf", "{_meta: {disable: true}, conf", 1), pre("")), []string{"client-as-consumer", "plugin-disabled", "unguarded-route"}},
 		"in a global rule":                        {"global_rules: [{id: 1, plugins: {" + pre("") + "}}]\n" + onRoute(guarded), bad},
