@@ -91,7 +91,7 @@ plugins:
     consumer: bob
     route: nowhere
     protocols: [tcp]
-`, `kong.yml:4:11: plugins[0].name: plugin 'cors' not enabled; the local gateway runs the plugin 'script', and of Kong's own acl, rate-limiting
+`, `kong.yml:4:11: plugins[0].name: plugin 'cors' not enabled; the local gateway runs the plugin 'script', and of Kong's own acl, proxy-cache, rate-limiting
 kong.yml:6:78: plugins[1].config.label: length must be at least 1
 kong.yml:6:44: plugins[1].config.limits.burst: value should be between 1 and 10
 kong.yml:6:56: plugins[1].config.limits.names[0]: invalid value: UP

@@ -262,12 +262,26 @@ GET / HTTP/1.1
 		"status in the body": func(a *Response) { a.Body = []byte(problemText("403", "")) },
 		"no problem":         func(a *Response) { a.Body = []byte("no") },
 		"no request id":      func(a *Response) { a.Body = []byte(strings.Replace(problemText("401", ""), `"i"`, `""`, 1)) },
-		"not Kong's id":      func(a *Response) { a.Header.Set("X-Kong-Request-Id", "k") },
 		"it says more":       func(a *Response) { a.Body = []byte(strings.Replace(problemText("401", ""), "{", `{"token":"t",`, 1)) },
 		"served":             func(a *Response) { a.Served = true },
 	} {
 		if problems := judge(change); len(problems) == 0 {
 			t.Errorf("%s: the judge says nothing", what)
+		}
+	}
+}
+
+// The gateway's id is asked for where there is a credential.
+func TestJudgeFindsAnotherRequestIDThanKongs(t *testing.T) {
+	s, err := load(t, "=== case: one\n# Why.\nclass: invalid_token\n\nGET / HTTP/1.1\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kongs, want := range map[string]int{"i": 0, "k": 1} {
+		a := refusal(401, "invalid_token", problemText("401", "invalid_token"))
+		a.Header.Set("X-Kong-Request-Id", kongs)
+		if problems := s.Judge(s.Vectors[0], "kong", nil, a, nil); len(problems) != want {
+			t.Errorf("%s: the judge says %q", kongs, problems)
 		}
 	}
 }

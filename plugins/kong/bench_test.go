@@ -29,6 +29,7 @@ func BenchmarkAdmissionBesideRefusal(b *testing.B) {
 	k := startPlugin(b, coretest.JSON(b, map[string]any{
 		"jwt":              map[string]any{"issuers": []any{map[string]any{"issuer": issuer.URL, "audience": []string{coretest.Audience}}}},
 		"upstream_headers": map[string]string{"X-User-Id": "sub", "X-User-Email": "email"},
+		"failed_attempts":  map[string]any{"count": 0},
 		"permission_table": "authenticated: [\"GET /users/[0-9]+\"]\npublic: [GET /healthz]",
 	}))
 	cases := []*benchCase{
