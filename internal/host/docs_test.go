@@ -40,6 +40,7 @@ permission_table_files: [` + tableFile(t, "authenticated: [GET /]") + `]
 	}
 	t.Cleanup(func() { runtime.KeepAlive(followed) })
 	h.Metrics.ShadowDiffers(string(live.Allowed), string(live.Denied))
+	h.Metrics.HeaderAbsent("X-User-Id", "sub")
 	h.Metrics.Call("session", time.Millisecond, nil)
 	return h
 }
