@@ -166,7 +166,7 @@ var permissionRooms = []struct{ name, imports string }{
 	{"permission/analysis/lint", "core permission permission/variant permission/require permission/report permission/automaton permission/analysis"},
 	{"permission/analysis/diff", "core permission permission/require permission/automaton permission/analysis"},
 	{"permission/draft", "permission permission/require permission/report permission/names permission/tablefile"},
-	{"permission/openapi", "core permission/automaton permission/analysis permission/draft"},
+	{"permission/openapi", "core permission/pattern permission/automaton permission/analysis permission/draft"},
 	{"permission/sqlimport", "permission permission/draft"},
 	{"permission/replay", "core httpsyntax permission permission/inspect"},
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"gatehouse/core/permission/automaton"
 	"gatehouse/core/permission/draft"
 )
 
@@ -33,13 +32,14 @@ func (d *Document) Table(by By) *draft.Table {
 	for _, o := range d.Operations {
 		b.place(o)
 	}
+	b.overlaps()
 	for _, p := range b.placed {
 		b.grant(p)
 	}
 	for _, p := range b.placed {
 		b.write(p)
 	}
-	b.overlaps()
+	b.merge()
 	slices.SortFunc(b.table.Scopes, func(a, c *draft.Grants) int { return cmp.Compare(a.Name, c.Name) })
 	return b.table
 }
@@ -63,8 +63,11 @@ type placed struct {
 	// override lets the operation decide over a stricter one with a more
 	// general path; keep forbids it, because of another that must decide.
 	override, keep bool
-	rows           []*draft.Activity
 	segments       []string
+	// without are operations that decide where both match, and paths the regexes that
+	// are left.
+	without []*placed
+	paths   []string
 }
 
 type builder struct {
@@ -77,9 +80,9 @@ type builder struct {
 	names map[string]string
 }
 
-func (b *builder) place(o *Operation) {
-	p := &placed{Operation: o, section: guarded}
-	unclear := !o.Declared || slices.ContainsFunc(o.Access, func(a Alternative) bool { return a.More })
+func (b *builder) place(o *Operation) *placed {
+	p := &placed{Operation: o, section: guarded, paths: []string{o.Regex}, segments: strings.Split(strings.Join(o.parts, parameter), "/")}
+	unclear := o.unclear()
 	switch {
 	case o.Optional():
 		p.section = optional
@@ -97,6 +100,12 @@ func (b *builder) place(o *Operation) {
 		b.table.Note("%s: %s is open to every valid credential in the document; here the permission %s is needed", o.Place, o, p.owner)
 	}
 	b.placed = append(b.placed, p)
+	return p
+}
+
+// unclear reports whether a table cannot say all that the document asks for.
+func (o *Operation) unclear() bool {
+	return !o.Declared || slices.ContainsFunc(o.Access, func(a Alternative) bool { return a.More })
 }
 
 func slug(o *Operation) string {
@@ -140,14 +149,31 @@ func (b *builder) grant(p *placed) {
 func (b *builder) scopeName(scope string) string { return b.name(scope, "scope "+scope) }
 
 func (b *builder) write(p *placed) {
-	activity := func() *draft.Activity { return &draft.Activity{Methods: []string{p.Method}, Path: p.Regex} }
-	switch {
-	case p.section < guarded:
-		p.rows = append(p.rows, activity())
-	case p.owner == "":
-		b.writeByScope(p, activity)
+	for _, path := range p.paths {
+		activity := func() *draft.Activity {
+			return &draft.Activity{Methods: []string{p.Method}, Path: path, Comment: p.comment()}
+		}
+		switch {
+		case p.section < guarded:
+			b.writeOpen(p, activity())
+		case p.owner == "":
+			b.writeByScope(p, activity)
+		default:
+			b.writeOwned(p, activity)
+		}
+	}
+}
+
+// writeOpen writes what is not owned by a permission.
+func (b *builder) writeOpen(p *placed, row *draft.Activity) {
+	row.Override = p.override && !p.keep
+	switch p.section {
+	case public:
+		b.table.Public = draft.Add(b.table.Public, row)
+	case optional:
+		b.table.Optional = draft.Add(b.table.Optional, row)
 	default:
-		b.writeOwned(p, activity)
+		b.table.Authenticated = draft.Add(b.table.Authenticated, row)
 	}
 }
 
@@ -157,7 +183,6 @@ func (b *builder) writeByScope(p *placed, activity func() *draft.Activity) {
 	for _, a := range p.Access {
 		row := activity()
 		row.AllScopes = a.Scopes[1:]
-		p.rows = append(p.rows, row)
 		owner := b.table.Permission(b.scopeName(a.Scopes[0]))
 		owner.Activities = append(owner.Activities, row)
 	}
@@ -176,21 +201,20 @@ func (b *builder) writeOwned(p *placed, activity func() *draft.Activity) {
 	}
 	switch {
 	case !p.Declared || p.AnyCredential() || !slices.ContainsFunc(p.Access, func(a Alternative) bool { return len(a.Scopes) > 0 }):
-		p.rows = append(p.rows, activity())
+		owner.Activities = append(owner.Activities, activity())
 	case len(single) == len(p.Access):
 		row := activity()
 		if !sameSet(single, b.granted[p.owner]) {
 			row.AnyScope = single
 		}
-		p.rows = append(p.rows, row)
+		owner.Activities = append(owner.Activities, row)
 	default:
 		for _, a := range p.Access {
 			row := activity()
 			row.AllScopes = a.Scopes
-			p.rows = append(p.rows, row)
+			owner.Activities = append(owner.Activities, row)
 		}
 	}
-	owner.Activities = append(owner.Activities, p.rows...)
 	if b.by == ByOperation && owner.Description == "" {
 		owner.Description = p.Summary
 	}
@@ -203,108 +227,13 @@ func sameSet(a, b []string) bool {
 	return !slices.ContainsFunc(a, in(b)) && !slices.ContainsFunc(b, in(a))
 }
 
-// --- overlaps: in OpenAPI the literal path comes before the template, in a
-// table the stricter section does, and within a section both count
-
-func (b *builder) overlaps() {
-	byMethod := map[string][]*placed{}
-	for _, p := range b.placed {
-		p.segments = strings.Split(strings.Join(p.parts, parameter), "/")
-		byMethod[p.Method] = append(byMethod[p.Method], p)
-	}
-	for _, p := range b.placed {
-		for _, q := range byMethod[p.Method] {
-			if p != q && p.section <= q.section && p.near(q) {
-				b.overlap(p, q)
-			}
-		}
-	}
-	for _, p := range b.placed {
-		b.finish(p)
-	}
+// merge writes activities that differ in their methods only as one.
+func (b *builder) merge() {
 	for _, p := range b.table.Permissions {
 		var merged []*draft.Activity
 		for _, a := range p.Activities {
 			merged = draft.Add(merged, a)
 		}
 		p.Activities = merged
-	}
-}
-
-// near reports whether two templates may match one path. A parameter never
-// crosses a slash.
-func (p *placed) near(q *placed) bool {
-	return len(p.segments) == len(q.segments) && !slices.ContainsFunc(p.pairs(q), func(s [2]string) bool {
-		return literal(s[0]) && literal(s[1]) && s[0] != s[1]
-	})
-}
-
-// moreLiteral reports whether OpenAPI prefers p where both match: it has a
-// literal segment where q has a parameter, and never the other way round.
-func (p *placed) moreLiteral(q *placed) bool {
-	more := false
-	for _, s := range p.pairs(q) {
-		if !literal(s[0]) && literal(s[1]) {
-			return false
-		}
-		more = more || literal(s[0]) && !literal(s[1])
-	}
-	return more
-}
-
-func (p *placed) pairs(q *placed) [][2]string {
-	pairs := make([][2]string, len(p.segments))
-	for i := range pairs {
-		pairs[i] = [2]string{p.segments[i], q.segments[i]}
-	}
-	return pairs
-}
-
-func literal(segment string) bool { return !strings.Contains(segment, parameter) }
-
-// overlap deals with a stricter operation q, or one that is as strict.
-func (b *builder) overlap(p, q *placed) {
-	witness, found, err := automaton.Witness(p.language, q.language)
-	if err != nil || !found {
-		return
-	}
-	switch {
-	case p.section == guarded:
-		if p.moreLiteral(q) && !p.sameAccess(q) {
-			b.table.Note("%s: %s %s is covered by %s too: whoever may call that may call this", p.Place, p.Method, witness, q)
-		}
-	case p.section == q.section, q.moreLiteral(p):
-		p.keep = p.keep || p.section < q.section
-	case p.moreLiteral(q):
-		p.override = true
-	default:
-		p.keep = true
-		b.table.Note("%s: %s %s is covered by %s too, which asks for more and therefore decides", p.Place, p.Method, witness, q)
-	}
-}
-
-// sameAccess reports whether both ask for the same.
-func (p *placed) sameAccess(q *placed) bool {
-	return p.owner == q.owner && slices.EqualFunc(p.Access, q.Access, func(a, b Alternative) bool { return slices.Equal(a.Scopes, b.Scopes) })
-}
-
-// finish writes what is not owned by a permission.
-func (b *builder) finish(p *placed) {
-	if p.section == guarded {
-		return
-	}
-	if p.override && p.keep {
-		b.table.Note("%s: %s is covered by stricter operations too, which decide", p.Place, p)
-	}
-	for _, row := range p.rows {
-		row.Override = p.override && !p.keep
-		switch p.section {
-		case public:
-			b.table.Public = draft.Add(b.table.Public, row)
-		case optional:
-			b.table.Optional = draft.Add(b.table.Optional, row)
-		default:
-			b.table.Authenticated = draft.Add(b.table.Authenticated, row)
-		}
 	}
 }
