@@ -29,10 +29,12 @@ const (
 	ConnectStream
 )
 
-// Of chooses the form by what a request says of itself.
+// Of chooses the form by what a request says of itself. Calls of gRPC, gRPC-Web and
+// Connect are POST, but for one kind of Connect: a proxy or a cache that sends another
+// method with the headers of a client must not read a success out of a refusal.
 func Of(method, target string, header []httpsyntax.Header) Form {
-	if kind, ok := lookup(header, "Content-Type"); ok {
-		if f := ofContentType(method, mediaType(kind), header); f != Problem {
+	if kind, ok := lookup(header, "Content-Type"); ok && method == http.MethodPost {
+		if f := ofContentType(mediaType(kind), header); f != Problem {
 			return f
 		}
 	}
@@ -45,14 +47,14 @@ func Of(method, target string, header []httpsyntax.Header) Form {
 	return Problem
 }
 
-func ofContentType(method, kind string, header []httpsyntax.Header) Form {
+func ofContentType(kind string, header []httpsyntax.Header) Form {
 	_, versioned := lookup(header, "Connect-Protocol-Version")
 	switch family, _, _ := strings.Cut(kind, "+"); {
 	case family == "application/grpc":
 		return GRPC
 	case family == "application/grpc-web", family == "application/grpc-web-text":
 		return GRPCWeb
-	case method == http.MethodPost && family == "application/connect" && family != kind:
+	case family == "application/connect" && family != kind:
 		return ConnectStream
 	case family == "application/proto", versioned && strings.HasPrefix(kind, "application/"):
 		return Connect

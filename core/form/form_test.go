@@ -106,7 +106,7 @@ func TestFormOfRemoteCalls(t *testing.T) {
 func TestContentTypeOfGRPCMakesNoSuccessOfAnotherMethod(t *testing.T) {
 	for _, kind := range []string{"application/grpc", "application/grpc+proto", "application/grpc-web", "application/grpc-web-text", "application/connect+json"} {
 		for _, method := range []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "post", ""} {
-			if r := form.New(method, "/", lines("Content-Type", kind), 401, "", "", "id"); r.ClientStatus() != 401 || r.Form == form.ConnectStream {
+			if r := form.New(method, "/", lines("Content-Type", kind), 401, "", "", "id"); r.ClientStatus() != 401 || r.Form != form.Problem {
 				t.Errorf("%s with %s: %d, form %v", method, kind, r.ClientStatus(), r.Form)
 			}
 		}

@@ -26,15 +26,12 @@ type Refusal struct {
 	Repeatable bool
 	// kind is the media type of the response to a client of gRPC or Connect.
 	kind string
-	// posted says that the request is a POST, as all calls of gRPC are.
-	posted bool
 }
 
 // ClientStatus is the status of HTTP for a host whose response goes to the client itself.
-// Clients of gRPC want 200. A proxy or a cache that sends another method with the headers
-// of a client must not read a success out of it.
+// Clients of gRPC want 200.
 func (r *Refusal) ClientStatus() int {
-	if r.posted && r.Form.InBand() {
+	if r.Form.InBand() {
 		return http.StatusOK
 	}
 	return r.Status
@@ -44,7 +41,7 @@ func (r *Refusal) ClientStatus() int {
 func New(method, target string, header []httpsyntax.Header, status int, code, detail, requestID string) *Refusal {
 	r := &Refusal{
 		Form: Of(method, target, header), Status: status, Code: code, Detail: detail, RequestID: requestID,
-		Repeatable: method == http.MethodGet || method == http.MethodHead, posted: method == http.MethodPost,
+		Repeatable: method == http.MethodGet || method == http.MethodHead,
 	}
 	if r.Form.InBand() {
 		kind, _ := lookup(header, "Content-Type")
