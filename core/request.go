@@ -41,8 +41,8 @@ type Request struct {
 	// HeaderCut says that the host may not have seen all header lines. Such
 	// a request is refused: the hidden part could hold a forged identity.
 	HeaderCut bool
-	// StripsListed says that the host can remove only headers that it was given the
-	// names of in advance.
+	// StripsListed says that the host can remove, or rewrite, only headers that it was
+	// given the names of in advance.
 	StripsListed bool
 	// Peer is the address of the directly connected client, when known.
 	Peer netip.Addr

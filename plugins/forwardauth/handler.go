@@ -61,7 +61,7 @@ func (e *endpoint) check(r *http.Request) (core.Decision, []core.Header) {
 	if err != nil {
 		return e.gate.Refuse(r.Context(), request, err), nil
 	}
-	request.StripsListed = e.dialect.removes == ""
+	request.StripsListed = true // Envoy removes others, but rewrites a cookie only if it is listed
 	d := e.gate.check(r.Context(), request)
 	var carried []core.Header
 	switch d.Outcome {
