@@ -60,8 +60,12 @@ servers: prerequisites ## build Kratos, Hydra and the proxies of the tests into 
 	cd dev && $(GO) run ./ory/ensure
 	cd e2e && $(GO) run ./forwardauth/servers/ensure
 
-test: test-prerequisites servers ## run every test, with the race detector and the real servers
-	$(call EACH,$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '/validate$$'))
+# Tests that compare the decisions on thousands of random tables, one after the other.
+SERIAL := internal/cli internal/offline/offlinetest
+
+test: test-prerequisites servers ## run every test, with the real servers, and with the race detector where several goroutines run
+	$(call EACH,$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e '/validate$$' $(SERIAL:%=-e '^gatehouse/%$$')))
+	$(GO) test -timeout 20m $(SERIAL:%=./%)
 
 fuzz: go ## run every fuzz test for FUZZTIME, 20 seconds by default
 	@git grep -o '^func Fuzz[A-Za-z0-9]*' -- '*_test.go' | sed 's/:func / /' | while read -r file name; do \
