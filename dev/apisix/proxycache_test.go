@@ -14,6 +14,9 @@ routes:
   - uri: /leaks
     plugins: {proxy-cache: {cache_set_cookie: true, cache_strategy: `+strategy+`, cache_key: [$host, $request_uri, $http_authorization]}}
     upstream: {nodes: {UPSTREAM: 1}}
+  - uri: /user/*
+    plugins: {proxy-cache: {cache_set_cookie: true, cache_strategy: `+strategy+`, cache_key: [$http_x_user_id], cache_method: [GET]}}
+    upstream: {nodes: {UPSTREAM: 1}}
   - uri: /keyed
     plugins: {proxy-cache: {cache_set_cookie: true, cache_strategy: `+strategy+`, cache_key: [$http_x_user_id, "||", $host, $request_uri]}}
     upstream: {nodes: {UPSTREAM: 1}}
@@ -22,6 +25,7 @@ routes:
 			{"/leaks", "ada", "MISS"}, {"/leaks", "bob", "HIT"}, // as in APISIX, bob gets what ada got
 			{"/keyed", "ada", "MISS"}, {"/keyed", "bob", "MISS"}, {"/keyed", "ada", "HIT"}, {"/keyed", "bob", "HIT"},
 			{"/keyed?a=1", "ada", "MISS"},
+			{"/user/1", "ada", "MISS"}, {"/user/2", "ada", "HIT"}, // the key that is written is the whole key
 		} {
 			got := get(t, r.Gateway, c.path, "X-User-Id: "+c.user)
 			wantStatus(t, got, 200)

@@ -116,8 +116,10 @@ func (r *reader) textOrNumber(to *string) field {
 	}
 }
 
+// texts takes the place of a default.
 func (r *reader) texts(to *[]string) field {
 	return func(n *yaml.Node, path string) {
+		*to = nil
 		r.list(n, path, func(item *yaml.Node, path string) {
 			var value string
 			r.text(&value)(item, path)

@@ -44,27 +44,17 @@ type proxyCache struct {
 
 func newProxyCache(config map[string]any) accessPhase {
 	c := proxyCache{
-		methods: textList(config, "request_method"), types: textList(config, "content_type"),
-		query: textList(config, "vary_query_params"), headers: textList(config, "vary_headers"),
+		methods: stringList(config, "request_method"), types: stringList(config, "content_type"),
+		query: stringList(config, "vary_query_params"), headers: stringList(config, "vary_headers"),
 		ttl: time.Duration(integer(config, "cache_ttl")) * time.Second, ignoreCase: boolean(config, "ignore_uri_case"),
 	}
-	for _, code := range list(config, "response_code") {
+	codes, _ := config["response_code"].([]any)
+	for _, code := range codes {
 		if n, ok := code.(float64); ok {
 			c.codes = append(c.codes, int(n))
 		}
 	}
 	return c.access
-}
-
-func list(config map[string]any, key string) []any { all, _ := config[key].([]any); return all }
-
-func textList(config map[string]any, key string) (texts []string) {
-	for _, item := range list(config, key) {
-		if text, ok := item.(string); ok {
-			texts = append(texts, text)
-		}
-	}
-	return texts
 }
 
 // access responds with what is kept, or has the response kept.
