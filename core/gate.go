@@ -332,12 +332,14 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 
 // signIn leads a browser to the login page, or shows a person the way to it.
 func (g *Gate) signIn(r *Request, d *Decision) {
-	location, ok := g.options.Login.Location(r, d.Cause)
-	switch {
-	case ok:
-		d.Redirect(http.StatusFound, location, "Sign in to continue.\n")
-	case d.Shown.Form == form.Page:
-		d.Shown.SignIn = location
-		d.Show(d.Shown.Response())
+	if d.Shown.Form != form.Page {
+		return
 	}
+	location, ok := g.options.Login.Location(r, d.Cause)
+	if ok {
+		d.Redirect(http.StatusFound, location, "Sign in to continue.\n")
+		return
+	}
+	d.Shown.SignIn = location
+	d.Show(d.Shown.Response())
 }

@@ -239,6 +239,9 @@ func lastAddress(lines []string) netip.Addr {
 // of the proxy: the last address of the list that is none of theirs. What comes
 // before that may be the client's.
 func clientBehind(balancers []netip.Prefix, peer netip.Addr, lines []string) netip.Addr {
+	if !isIn(balancers, peer) {
+		return peer
+	}
 	client := peer
 	list := strings.Split(strings.Join(lines, ","), ",")
 	for i := len(list) - 1; i >= 0 && isIn(balancers, client); i-- {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"gatehouse/core"
@@ -63,7 +64,7 @@ func decode(plain []byte, left time.Duration, now time.Time) (cache.Entry, error
 // build names the program that writes values. Another version may judge credentials
 // otherwise, or know parts of a principal that this one would leave out, so that
 // versions share nothing.
-var build = buildName()
+var build = sync.OnceValue(buildName)
 
 func buildName() string {
 	h := sha256.New()

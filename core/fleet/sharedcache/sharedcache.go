@@ -91,7 +91,7 @@ func New(o Options) (*Store, error) {
 
 // name is what an entry is kept under with a secret.
 func (k *keyring) name(digest string, c core.Credential) []byte {
-	sum := k.Sum(build, digest, string(c.Place), c.Value)
+	sum := k.Sum(build(), digest, string(c.Place), c.Value)
 	return sum[:]
 }
 

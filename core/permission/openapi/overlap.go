@@ -149,9 +149,11 @@ func (p *placed) within(q *placed) bool {
 	if !p.near(q) {
 		return false
 	}
-	_, outside, err := automaton.Beyond([]*automaton.Language{p.language}, q.language)
-	_, more, failed := automaton.Beyond([]*automaton.Language{q.language}, p.language)
-	return !outside && err == nil && more && failed == nil
+	if _, outside, err := automaton.Beyond([]*automaton.Language{p.language}, q.language); outside || err != nil {
+		return false
+	}
+	_, more, err := automaton.Beyond([]*automaton.Language{q.language}, p.language)
+	return more && err == nil
 }
 
 // satisfies reports whether whoever may perform p has all that q asks for.

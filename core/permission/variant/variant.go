@@ -36,11 +36,11 @@ var Widest = Rules{Case: true, TrailingSlash: true, Suffixes: []string{AnyExtens
 // Empty reports whether all paths are told apart.
 func (r *Rules) Empty() bool { return !r.Case && !r.TrailingSlash && len(r.Suffixes) == 0 }
 
-// MaxSuffix is the greatest length of a suffix in bytes.
-const MaxSuffix = 32
+// maxSuffix is the greatest length of a suffix in bytes.
+const maxSuffix = 32
 
-// MaxSuffixes is how many suffixes there may be.
-const MaxSuffixes = 32
+// maxSuffixes is how many suffixes there may be.
+const maxSuffixes = 32
 
 // Problems are what is wrong with the rules, each behind its key.
 func (r *Rules) Problems() []string {
@@ -50,8 +50,8 @@ func (r *Rules) Problems() []string {
 			problems = append(problems, "suffixes: "+problem)
 		}
 	}
-	if len(r.Suffixes) > MaxSuffixes {
-		problems = append(problems, fmt.Sprintf("suffixes: %d entries, and %d are allowed; write %s for every extension", len(r.Suffixes), MaxSuffixes, AnyExtension))
+	if len(r.Suffixes) > maxSuffixes {
+		problems = append(problems, fmt.Sprintf("suffixes: %d entries, and %d are allowed; write %s for every extension", len(r.Suffixes), maxSuffixes, AnyExtension))
 	}
 	return problems
 }
@@ -61,8 +61,8 @@ func (r *Rules) suffixProblem(i int) string {
 	switch {
 	case s == "":
 		return "an empty suffix; write what may stand behind a path, such as .json, or " + AnyExtension + " for every extension"
-	case len(s) > MaxSuffix:
-		return fmt.Sprintf("%s is longer than %d bytes; write an extension such as .json", report.Quote(s), MaxSuffix)
+	case len(s) > maxSuffix:
+		return fmt.Sprintf("%s is longer than %d bytes; write an extension such as .json", report.Quote(s), maxSuffix)
 	case strings.Contains(s, "/"):
 		return report.Quote(s) + " has a slash; for a slash at the end write trailing_slash: refuse"
 	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):

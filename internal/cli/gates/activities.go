@@ -251,7 +251,7 @@ func (g *Gate) candidates(c *offline.Caller) ([]candidate, error) {
 func (g *Gate) admitsAny(ctx context.Context, r *core.Request, rule *permission.OwnedActivity, callers []candidate) (grants []string, refused, err error) {
 	for _, c := range callers {
 		why := g.cannotMeet(rule, c.principal)
-		_, granted := g.GrantsOf(c.principal, rule)
+		by, granted := g.GrantsOf(c.principal, rule)
 		switch {
 		case why != nil:
 		case c.principal != nil && !granted:
@@ -262,8 +262,7 @@ func (g *Gate) admitsAny(ctx context.Context, r *core.Request, rule *permission.
 			}
 		}
 		if why == nil {
-			grants, _ = g.GrantsOf(c.principal, rule)
-			return grants, nil, nil
+			return by, nil, nil
 		}
 		refused = cmp.Or(refused, why)
 	}

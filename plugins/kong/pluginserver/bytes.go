@@ -79,9 +79,9 @@ func Exit(k *pdk.PDK, d core.Decision) {
 	args := protowire.AppendTag(nil, 1, protowire.VarintType)
 	args = protowire.AppendVarint(args, uint64(d.ClientStatus()))
 	if len(d.Body) > 0 {
-		args = appendText(args, 2, string(d.Body))
+		args = appendText(args, 2, d.Body)
 	}
-	args = appendText(args, 3, string(appendHeaders(nil, header)))
+	args = appendText(args, 3, appendHeaders(nil, header))
 	_ = k.Response.Ask(exitMethod, message(args), nil) // there is no response to it
 }
 
@@ -99,13 +99,14 @@ const (
 	valueList   protowire.Number = 6
 )
 
-func appendText(b []byte, n protowire.Number, text string) []byte {
-	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), text)
+func appendText[T string | []byte](b []byte, n protowire.Number, text T) []byte {
+	b = protowire.AppendVarint(protowire.AppendTag(b, n, protowire.BytesType), uint64(len(text)))
+	return append(b, text...)
 }
 
 // appendEntry is one of a map, and a KV, which looks the same. The value is encoded.
 func appendEntry(b []byte, key string, value []byte) []byte {
-	return appendText(appendText(b, 1, key), 2, string(value))
+	return appendText(appendText(b, 1, key), 2, value)
 }
 
 // appendHeaders appends a google.protobuf.Struct of lists of strings.
@@ -113,9 +114,9 @@ func appendHeaders(b []byte, headers map[string][]string) []byte {
 	for name, values := range headers {
 		var list []byte
 		for _, value := range values {
-			list = appendText(list, 1, string(appendText(nil, valueString, value)))
+			list = appendText(list, 1, appendText(nil, valueString, value))
 		}
-		b = appendText(b, 1, string(appendEntry(nil, name, appendText(nil, valueList, string(list)))))
+		b = appendText(b, 1, appendEntry(nil, name, appendText(nil, valueList, list)))
 	}
 	return b
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -180,7 +179,10 @@ func (e *event) call() error {
 func (e *event) callFirst() error {
 	if !e.ahead {
 		e.ahead = true
-		if _, err := e.conn.net.Write(slices.Concat(e.first...)); err != nil {
+		for _, further := range e.first[1:] { // e.out is the first one
+			e.out = append(e.out, further...)
+		}
+		if _, err := e.conn.net.Write(e.out); err != nil {
 			e.lost = true
 			return errConnection
 		}
