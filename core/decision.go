@@ -2,13 +2,14 @@ package core
 
 import (
 	"errors"
-	"gatehouse/core/form"
-	"gatehouse/core/httpsyntax"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"gatehouse/core/form"
+	"gatehouse/core/httpsyntax"
 )
 
 // Outcome says whether a request may go on to the upstream.

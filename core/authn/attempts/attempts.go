@@ -22,9 +22,6 @@ type Options struct {
 	// Clients and Credentials count failed attempts. They are apart so that many of
 	// one kind do not push out the other. nil: there is no limit.
 	Clients, Credentials Store
-	// Secret is what keys are derived with; nodes that share a store share it.
-	// Empty: random, for this process alone.
-	Secret []byte
 	// Counters count; nil: nowhere.
 	Counters *Counters
 	// Log gets a line when a client reaches the limit, once in a window; nil: none.
@@ -97,7 +94,7 @@ func New(o Options) *Limit {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Limit{options: o, hash: keyedhash.New(o.Secret), verified: newRecent(maxVerified, keepVerified)}
+	return &Limit{options: o, hash: keyedhash.New(nil), verified: newRecent(maxVerified, keepVerified)}
 }
 
 // Around returns the authenticator with the limit. The digest stands for what a result

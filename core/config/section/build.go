@@ -118,12 +118,18 @@ const (
 // trust is the text of the file with the trusted authorities, so that an
 // edited file makes another client.
 func (o Outbound) trust(provider core.Kind) (string, error) {
-	if o.CAFile == "" {
+	return authorities(o.path(provider), o.CAFile)
+}
+
+// authorities is the text of a file with certificate authorities, which the setting
+// at a path names; empty: the system's are trusted.
+func authorities(path, file string) (string, error) {
+	if file == "" {
 		return "", nil
 	}
-	text, err := setting.ReadBounded(o.CAFile, setting.MaxDocument)
+	text, err := setting.ReadBounded(file, setting.MaxDocument)
 	if err != nil {
-		return "", at(o.path(provider), err)
+		return "", at(path, err)
 	}
 	return string(text), nil
 }

@@ -56,7 +56,7 @@ func (j *JWT) Check(v Validator) { v.issuers(j.Issuers) }
 func (v Validator) issuers(issuers []Issuer) {
 	seen := map[string]int{}
 	for i, issuer := range issuers {
-		path := fmt.Sprintf("jwt.issuers[%d]", i)
+		path := Item("jwt.issuers", i)
 		if first, twice := seen[issuer.Issuer]; twice && issuer.Issuer != "" {
 			v.Add(path+".issuer", "is already configured at jwt.issuers[%d]", first)
 		}
@@ -214,7 +214,7 @@ func (j *JWT) files() ([]string, error) {
 			_, err = jwt.New(jwt.Options{Issuers: []jwt.Issuer{i}})
 		}
 		if err != nil {
-			return nil, at(fmt.Sprintf("jwt.issuers[%d].jwks_file", n), err)
+			return nil, at(Item("jwt.issuers", n)+".jwks_file", err)
 		}
 		texts = append(texts, i.JWKSFile, string(text))
 	}

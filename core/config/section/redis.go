@@ -55,17 +55,17 @@ func (r *Redis) Check(v Validator) {
 	if len(r.ClusterNodes) > 0 && r.Database != 0 {
 		v.Add("redis.database", "must be 0: a Cluster has no other")
 	}
-	r.checkNodes(v, "redis.sentinel_nodes", r.SentinelNodes)
-	r.checkNodes(v, "redis.cluster_nodes", r.ClusterNodes)
+	v.nodes("redis.sentinel_nodes", r.SentinelNodes)
+	v.nodes("redis.cluster_nodes", r.ClusterNodes)
 	if !r.SSL && (r.CAFile != "" || r.ServerName != "") {
 		v.Add("redis.ssl", "is needed for ca_file and server_name")
 	}
 }
 
-func (*Redis) checkNodes(v Validator, path string, nodes []string) {
+func (v Validator) nodes(path string, nodes []string) {
 	for i, node := range nodes {
 		if host, port, err := net.SplitHostPort(node); err != nil || host == "" || port == "" {
-			v.Add(path+"["+strconv.Itoa(i)+"]", "want HOST:PORT")
+			v.Add(Item(path, i), "want HOST:PORT")
 		}
 	}
 }
@@ -87,13 +87,9 @@ func (b *Builder) Caching(limits Cache, r *Redis) (Caching, error) {
 	if err != nil {
 		return c, err
 	}
-	trust := ""
-	if r.CAFile != "" {
-		text, err := setting.ReadBounded(r.CAFile, setting.MaxDocument)
-		if err != nil {
-			return c, at("redis.ca_file", err)
-		}
-		trust = string(text)
+	trust, err := authorities("redis.ca_file", r.CAFile)
+	if err != nil {
+		return c, err
 	}
 	c.SharedKey = shared.KeyOf("redis", r, secrets, trust)
 	f, err := b.fleets.Get(c.SharedKey, func() (*Fleet, error) { return r.connect(b, secrets, trust) })

@@ -12,7 +12,6 @@ import (
 type Validator struct{ *setting.Checker }
 
 // Claims checks a list of claim paths.
-
 func (v Validator) Claims(path, list string) {
 	if _, err := ClaimPaths(list); err != nil {
 		v.Add(path, "%v", err)
