@@ -28,6 +28,11 @@ type Principal struct {
 	// AuthenticatedAt is when the user last proved their identity; zero when
 	// the credential does not say.
 	AuthenticatedAt time.Time
+	// ID and SessionID name the credential (the claim jti) and the session that it
+	// belongs to (the claim sid, or the id of a Kratos session); IssuedAt is when it
+	// was issued. Each is empty or zero where the credential does not say.
+	ID, SessionID string
+	IssuedAt      time.Time
 	// Expiry is when the credential ends. A zero expiry never passes.
 	Expiry time.Time
 	// FreshUntil bounds how long this result may be cached, where the identity

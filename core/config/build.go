@@ -15,6 +15,7 @@ import (
 	"gatehouse/core/authn"
 	"gatehouse/core/authn/attempts"
 	"gatehouse/core/cache"
+	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
 	"gatehouse/core/extract"
 	"gatehouse/core/identity"
@@ -58,6 +59,7 @@ type Builder struct {
 	gates    shared.Values[core.Gate]
 	tables   shared.Values[table]
 	sections *section.Builder
+	fleet    *fleet.Builder
 	counted  cache.Totals
 	limits   shared.Values[attempts.Limit]
 	attempts attempts.Counters
@@ -79,7 +81,11 @@ func NewBuilder(o BuilderOptions) *Builder {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Builder{options: o, interval: followInterval, sections: section.NewBuilder(section.Options{Log: o.Log, Calls: o.Calls, Now: o.Now})}
+	return &Builder{
+		options: o, interval: followInterval,
+		sections: section.NewBuilder(section.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
+		fleet:    fleet.NewBuilder(fleet.Options{Log: o.Log, Now: o.Now}),
+	}
 }
 
 // Recorder follows every decision; nil: none.
@@ -275,7 +281,7 @@ func (b *Builder) authenticator(c *Config, parts []*section.Part) (core.Authenti
 }
 
 func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
-	caching, err := b.sections.Caching(c.Cache, c.Redis)
+	caching, err := b.fleet.Caching(c.Cache, c.Redis)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"gatehouse/core/cache"
-	"gatehouse/core/config/section"
+	"gatehouse/core/config/fleet"
 	"gatehouse/core/permission/live"
 )
 
@@ -88,4 +88,4 @@ func (b *Builder) CacheStats() map[string]cache.Stats {
 }
 
 // SharedStats are the counters of what nodes share by Redis.
-func (b *Builder) SharedStats() section.SharedStats { return b.sections.SharedStats() }
+func (b *Builder) SharedStats() fleet.SharedStats { return b.fleet.SharedStats() }

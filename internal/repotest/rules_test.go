@@ -71,13 +71,15 @@ func layer(path string) (rank int, beside bool) {
 	case path == "gatehouse/core":
 		return 1, false
 	case path == "gatehouse/core/config":
+		return 5, false
+	case path == "gatehouse/core/config/fleet":
 		return 4, false
 	case path == "gatehouse/core/config/section":
 		return 3, false
 	case strings.HasPrefix(path, "gatehouse/core/"):
 		return 2, true
 	}
-	return 5, true
+	return 6, true
 }
 
 func TestImportsPointOneWay(t *testing.T) {
@@ -116,6 +118,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/keyedhash":           {},
 		"gatehouse/core/follow":              {},
 		"gatehouse/core/browser":             {"gatehouse/core", "gatehouse/core/follow", "gatehouse/core/form", "gatehouse/core/httpsyntax"},
+		"gatehouse/core/revocation":          {"gatehouse/core"},
 		"gatehouse/core/fleet/redis":         {},
 		"gatehouse/core/fleet/sharedcache":   {"gatehouse/core", "gatehouse/core/cache", "gatehouse/core/keyedhash"},
 		"gatehouse/core/claimpath":           {},
@@ -131,7 +134,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/coretest":            {"gatehouse/core", "gatehouse/core/authn/idp"},
 	}
 	for _, p := range packages(t, ".") {
-		if p.ImportPath == "gatehouse/core/config" || p.ImportPath == "gatehouse/core/config/section" || !strings.HasPrefix(p.ImportPath, "gatehouse/core/") || (p.ImportPath == "gatehouse/core/permission" || strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/")) {
+		if p.ImportPath == "gatehouse/core/config" || p.ImportPath == "gatehouse/core/config/section" || p.ImportPath == "gatehouse/core/config/fleet" || !strings.HasPrefix(p.ImportPath, "gatehouse/core/") || (p.ImportPath == "gatehouse/core/permission" || strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/")) {
 			continue
 		}
 		for _, path := range p.Imports {

@@ -13,7 +13,6 @@ import (
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/cache"
 	"gatehouse/core/fair"
-	"gatehouse/core/fleet/sharedcache"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
 )
@@ -33,8 +32,6 @@ type Options struct {
 type Builder struct {
 	options Options
 	parts   shared.Values[Part]
-	fleets  shared.Values[Fleet]
-	shared  sharedcache.Counters
 }
 
 // NewBuilder makes a builder.
@@ -118,26 +115,26 @@ const (
 // trust is the text of the file with the trusted authorities, so that an
 // edited file makes another client.
 func (o Outbound) trust(provider core.Kind) (string, error) {
-	return authorities(o.path(provider), o.CAFile)
+	return Authorities(o.path(provider), o.CAFile)
 }
 
-// authorities is the text of a file with certificate authorities, which the setting
+// Authorities is the text of a file with certificate authorities, which the setting
 // at a path names; empty: the system's are trusted.
-func authorities(path, file string) (string, error) {
+func Authorities(path, file string) (string, error) {
 	if file == "" {
 		return "", nil
 	}
 	text, err := setting.ReadBounded(file, setting.MaxDocument)
 	if err != nil {
-		return "", at(path, err)
+		return "", At(path, err)
 	}
 	return string(text), nil
 }
 
 func (Outbound) path(provider core.Kind) string { return string(provider) + ".http.ca_file" }
 
-// at is an error at the path of a setting.
-func at(path string, err error) error {
+// At is an error at the path of a setting.
+func At(path string, err error) error {
 	return &setting.Error{Problems: []setting.Problem{{Path: path, Text: err.Error()}}}
 }
 
@@ -155,10 +152,10 @@ func (b *Builder) client(provider core.Kind, o Outbound, trust string) (*idp.Cli
 		Now:                b.options.Now,
 	})
 	if err != nil {
-		return nil, at(o.path(provider), err)
+		return nil, At(o.path(provider), err)
 	}
 	if again, err := o.trust(provider); err != nil || again != trust {
-		return nil, at(o.path(provider), cmp.Or(err, errMoved))
+		return nil, At(o.path(provider), cmp.Or(err, errMoved))
 	}
 	return client, nil
 }

@@ -76,7 +76,7 @@ func (i *Introspection) Check(v Validator) {
 func (i *Introspection) Build(b *Builder, c Caching) (*Part, error) {
 	secret, err := setting.Resolve(string(i.ClientSecret))
 	if err != nil {
-		return nil, at("introspection.client_secret", err)
+		return nil, At("introspection.client_secret", err)
 	}
 	trust, err := i.Outbound.trust(i.Kind())
 	if err != nil {

@@ -214,7 +214,7 @@ func (j *JWT) files() ([]string, error) {
 			_, err = jwt.New(jwt.Options{Issuers: []jwt.Issuer{i}})
 		}
 		if err != nil {
-			return nil, at(Item("jwt.issuers", n)+".jwks_file", err)
+			return nil, At(Item("jwt.issuers", n)+".jwks_file", err)
 		}
 		texts = append(texts, i.JWKSFile, string(text))
 	}

@@ -1,4 +1,6 @@
-package section
+// Package fleet has the parts of a configuration by which the nodes of a fleet agree:
+// what they share, and what is made of it once per content.
+package fleet
 
 import (
 	"crypto/tls"
@@ -8,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 
+	"gatehouse/core/config/section"
 	"gatehouse/core/fleet/redis"
 	"gatehouse/core/fleet/sharedcache"
 	"gatehouse/core/setting"
@@ -39,7 +42,7 @@ type Redis struct {
 }
 
 // Check reports what no single tag can say.
-func (r *Redis) Check(v Validator) {
+func (r *Redis) Check(v section.Validator) {
 	ways := 0
 	for _, set := range []bool{r.Host != "", len(r.SentinelNodes) > 0, len(r.ClusterNodes) > 0} {
 		if set {
@@ -55,31 +58,31 @@ func (r *Redis) Check(v Validator) {
 	if len(r.ClusterNodes) > 0 && r.Database != 0 {
 		v.Add("redis.database", "must be 0: a Cluster has no other")
 	}
-	v.nodes("redis.sentinel_nodes", r.SentinelNodes)
-	v.nodes("redis.cluster_nodes", r.ClusterNodes)
+	nodes(v, "redis.sentinel_nodes", r.SentinelNodes)
+	nodes(v, "redis.cluster_nodes", r.ClusterNodes)
 	if !r.SSL && (r.CAFile != "" || r.ServerName != "") {
 		v.Add("redis.ssl", "is needed for ca_file and server_name")
 	}
 }
 
-func (v Validator) nodes(path string, nodes []string) {
+func nodes(v section.Validator, path string, nodes []string) {
 	for i, node := range nodes {
 		if host, port, err := net.SplitHostPort(node); err != nil || host == "" || port == "" {
-			v.Add(Item(path, i), "want HOST:PORT")
+			v.Add(section.Item(path, i), "want HOST:PORT")
 		}
 	}
 }
 
-// Fleet is what a node shares with others, by one Redis.
-type Fleet struct {
+// store is what a node shares with others, by one Redis.
+type store struct {
 	*sharedcache.Store
 	redis *redis.Client
 }
 
 // Caching is where results are kept, with the connection that the section of a
 // configuration describes; nil: it has none.
-func (b *Builder) Caching(limits Cache, r *Redis) (Caching, error) {
-	c := Caching{Cache: limits}
+func (b *Builder) Caching(limits section.Cache, r *Redis) (section.Caching, error) {
+	c := section.Caching{Cache: limits}
 	if r == nil {
 		return c, nil
 	}
@@ -87,12 +90,12 @@ func (b *Builder) Caching(limits Cache, r *Redis) (Caching, error) {
 	if err != nil {
 		return c, err
 	}
-	trust, err := authorities("redis.ca_file", r.CAFile)
+	trust, err := section.Authorities("redis.ca_file", r.CAFile)
 	if err != nil {
 		return c, err
 	}
 	c.SharedKey = shared.KeyOf("redis", r, secrets, trust)
-	f, err := b.fleets.Get(c.SharedKey, func() (*Fleet, error) { return r.connect(b, secrets, trust) })
+	f, err := b.stores.Get(c.SharedKey, func() (*store, error) { return r.connect(b, secrets, trust) })
 	if err != nil {
 		return c, err
 	}
@@ -110,14 +113,14 @@ func (r *Redis) secrets() ([4]string, error) {
 	}{{"password", r.Password}, {"sentinel_password", r.SentinelPassword}, {"secret", r.Secret}, {"previous_secret", r.PreviousSecret}} {
 		value, err := setting.Resolve(string(s.reference))
 		if err != nil {
-			return resolved, at("redis."+s.path, err)
+			return resolved, section.At("redis."+s.path, err)
 		}
 		resolved[i] = value
 	}
 	return resolved, nil
 }
 
-func (r *Redis) connect(b *Builder, secrets [4]string, trust string) (*Fleet, error) {
+func (r *Redis) connect(b *Builder, secrets [4]string, trust string) (*store, error) {
 	options := redis.Options{
 		Addresses:        r.addresses(),
 		Master:           r.SentinelMaster,
@@ -138,22 +141,22 @@ func (r *Redis) connect(b *Builder, secrets [4]string, trust string) (*Fleet, er
 	if trust != "" {
 		options.TLS.RootCAs = x509.NewCertPool()
 		if !options.TLS.RootCAs.AppendCertsFromPEM([]byte(trust)) {
-			return nil, at("redis.ca_file", fmt.Errorf("%s holds no PEM certificate", r.CAFile))
+			return nil, section.At("redis.ca_file", fmt.Errorf("%s holds no PEM certificate", r.CAFile))
 		}
 	}
 	client, err := redis.New(options)
 	if err != nil {
-		return nil, at("redis", err)
+		return nil, section.At("redis", err)
 	}
 	keys := []string{secrets[2]}
 	if secrets[3] != "" {
 		keys = append(keys, secrets[3])
 	}
-	store, err := sharedcache.New(sharedcache.Options{Redis: client, Secrets: keys, Prefix: r.KeyPrefix, Counters: &b.shared, Now: b.options.Now})
+	shared, err := sharedcache.New(sharedcache.Options{Redis: client, Secrets: keys, Prefix: r.KeyPrefix, Counters: &b.shared, Now: b.options.Now})
 	if err != nil {
-		return nil, at("redis.secret", err)
+		return nil, section.At("redis.secret", err)
 	}
-	f := &Fleet{store, client}
+	f := &store{shared, client}
 	runtime.AddCleanup(f, func(c *redis.Client) { c.Close() }, client)
 	return f, nil
 }
@@ -179,7 +182,7 @@ type SharedStats struct {
 // SharedStats are the counters of all fleets.
 func (b *Builder) SharedStats() SharedStats {
 	s := SharedStats{Stats: b.shared.Stats()}
-	for f := range b.fleets.All() {
+	for f := range b.stores.All() {
 		if f.redis.Available() {
 			s.Up++
 		} else {

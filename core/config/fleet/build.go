@@ -1,0 +1,27 @@
+package fleet
+
+import (
+	"log/slog"
+	"time"
+
+	"gatehouse/core/fleet/sharedcache"
+	"gatehouse/core/shared"
+)
+
+// Options are what every part is built with.
+type Options struct {
+	// Log gets lines about what happens outside of requests.
+	Log *slog.Logger
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Builder makes what a node shares with others, each once per content.
+type Builder struct {
+	options Options
+	stores  shared.Values[store]
+	shared  sharedcache.Counters
+}
+
+// NewBuilder makes a builder.
+func NewBuilder(o Options) *Builder { return &Builder{options: o} }
