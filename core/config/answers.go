@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/browser"
+	"gatehouse/core/follow"
 )
 
 // answers is nil, and not a nil pointer, where nothing is said about browsers.
@@ -40,7 +41,7 @@ func (b *Builder) template(a *browser.Answers, path string) error {
 	}
 	a.Template = t
 	ctx, stop := context.WithCancel(context.Background())
-	go t.Follow(ctx, followInterval, b.options.Log) // refers to t only, so that a can become garbage
+	go t.Follow(ctx, follow.Interval, b.options.Log) // refers to t only, so that a can become garbage
 	runtime.AddCleanup(a, func(stop context.CancelFunc) { stop() }, stop)
 	return nil
 }

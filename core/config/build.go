@@ -17,7 +17,9 @@ import (
 	"gatehouse/core/cache"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
+	"gatehouse/core/config/tables"
 	"gatehouse/core/extract"
+	"gatehouse/core/follow"
 	"gatehouse/core/identity"
 	"gatehouse/core/login"
 	"gatehouse/core/permission/live"
@@ -57,7 +59,7 @@ type Builder struct {
 	options  BuilderOptions
 	followed shared.Values[Followed]
 	gates    shared.Values[core.Gate]
-	tables   shared.Values[table]
+	tables   *tables.Builder
 	sections *section.Builder
 	fleet    *fleet.Builder
 	counted  cache.Totals
@@ -82,9 +84,10 @@ func NewBuilder(o BuilderOptions) *Builder {
 		o.Now = time.Now
 	}
 	return &Builder{
-		options: o, interval: followInterval,
+		options: o, interval: follow.Interval,
 		sections: section.NewBuilder(section.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		fleet:    fleet.NewBuilder(fleet.Options{Log: o.Log, Now: o.Now}),
+		tables:   tables.NewBuilder(tables.Options{Log: o.Log, Now: o.Now, Reloads: o.Reloads, Differences: o.Differences}),
 	}
 }
 
@@ -123,8 +126,13 @@ func (b *Builder) Refuse(ctx context.Context, r *core.Request, cause error) core
 	return d
 }
 
+// tables is where the permission table is.
+func (c *Config) tables() tables.Settings {
+	return tables.Settings{Inline: c.PermissionTable, Files: c.PermissionTableFiles, ShadowFiles: c.ShadowTableFiles}
+}
+
 func (b *Builder) assemble(c *Config) (*Current, error) {
-	policy, tableKey, err := b.table(c)
+	policy, tableKey, err := b.tables.Table(c.tables())
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config/section"
+	"gatehouse/core/config/tables"
 	"gatehouse/core/follow"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
@@ -23,7 +24,7 @@ type Current struct {
 	Config *Config
 
 	parts []*section.Part
-	table *table
+	table *tables.Table
 }
 
 // Terms are what a host asks of the configurations that it uses.
@@ -101,9 +102,9 @@ func (m *maker) make() (now *Current, files []string, err error) {
 		return nil, files, inFile(err, source)
 	case m.last != nil && now.Gate == m.last.Gate:
 		return m.last, files, nil
-	case m.last != nil && !now.table.loaded():
+	case m.last != nil && !now.table.Loaded():
 		// It is followed until it loads: the new gate would deny everything till then.
-		return nil, append(files, c.PermissionTableFiles...), inFile(now.table.live.Failure(), source)
+		return nil, append(files, c.PermissionTableFiles...), inFile(now.table.Failure(), source)
 	}
 	if m.terms.Check != nil {
 		if err := m.terms.Check(now); err != nil {

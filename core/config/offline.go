@@ -13,7 +13,7 @@ import (
 // authority or secret is read, and no identity provider is called.
 func (b *Builder) GateWith(c *Config, authenticator core.Authenticator, policy core.Policy) (*core.Gate, error) {
 	if policy == nil {
-		t, _, err := b.table(c)
+		t, _, err := b.tables.Table(c.tables())
 		if err != nil {
 			return nil, err
 		}

@@ -31,8 +31,8 @@ func (b *Builder) Waiting() []string {
 
 func (c *Current) waiting() []string {
 	var waiting []string
-	if !c.table.loaded() {
-		waiting = append(waiting, "permission table "+strings.Join(c.table.live.Names(), ", "))
+	if !c.table.Loaded() {
+		waiting = append(waiting, "permission table "+c.table.Name())
 	}
 	for _, p := range c.parts {
 		if p.Waiting == nil {
@@ -65,18 +65,10 @@ func (b *Builder) Configurations() []Configuration {
 	return all
 }
 
-// Tables lists the permission tables from files that are in use, shadow tables
+// Tables lists the permission tables from a source that are in use, shadow tables
 // among them. Tables of former configurations are not in it; two configurations
 // may follow the same files.
-func (b *Builder) Tables() []live.Loaded {
-	var all []live.Loaded
-	for t := range b.tables.All() {
-		if t.live != nil {
-			all = append(all, t.live.Loaded()...)
-		}
-	}
-	return all
-}
+func (b *Builder) Tables() []live.Loaded { return b.tables.Loaded() }
 
 // CacheStats are the caches' counters by the section that configures them.
 func (b *Builder) CacheStats() map[string]cache.Stats {

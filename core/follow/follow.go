@@ -60,6 +60,9 @@ func (f *Files) look() string {
 	return b.String()
 }
 
+// Interval is how often files are looked at where nothing else is said.
+const Interval = time.Second
+
 // Every calls look at each interval until the context ends.
 func Every(ctx context.Context, interval time.Duration, look func()) {
 	tick := time.NewTicker(interval)

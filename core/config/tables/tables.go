@@ -1,0 +1,157 @@
+// Package tables makes the permission tables of configurations, each once per content,
+// and chooses where they come from.
+package tables
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"strings"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/follow"
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/live"
+	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/tablefile"
+	"gatehouse/core/setting"
+	"gatehouse/core/shared"
+)
+
+// Options are what every table is built with. A function that is nil is not called.
+type Options struct {
+	// Log gets a line for every table that loads or fails to.
+	Log *slog.Logger
+	// Reloads is called for every set of permission table files that loads or
+	// fails to, Differences for every call that a shadow table decides otherwise.
+	Reloads     func(live.Reload)
+	Differences func(live.Difference)
+	Now         func() time.Time
+}
+
+// Settings say where the table of a configuration is: inline, or in files.
+type Settings struct {
+	Inline             string
+	Files, ShadowFiles []string
+}
+
+// Builder makes tables.
+type Builder struct {
+	options Options
+	tables  shared.Values[Table]
+}
+
+// NewBuilder makes a builder.
+func NewBuilder(o Options) *Builder { return &Builder{options: o} }
+
+// Table is a permission table in use. Written inline it is fixed; from a source it
+// follows that for as long as a gate uses it.
+type Table struct {
+	core.Policy
+	live *live.Live // nil: an inline one
+}
+
+// Loaded reports whether there is a table to decide by.
+func (t *Table) Loaded() bool { return t.live == nil || t.live.Table() != nil }
+
+// Failure is why the table is not what its source holds now; nil if it is.
+func (t *Table) Failure() error {
+	if t.live == nil {
+		return nil
+	}
+	return t.live.Failure()
+}
+
+// Name names the source of a table.
+func (t *Table) Name() string {
+	if t.live == nil {
+		return ""
+	}
+	return strings.Join(t.live.Names(), ", ")
+}
+
+// Table finds or makes the table of a configuration. One that does not load is
+// an error when it is inline, because only a new configuration can mend it. From a
+// source it denies everything until what the source holds is mended.
+func (b *Builder) Table(s Settings) (*Table, shared.Key, error) {
+	if s.Inline != "" {
+		k := shared.Digest("inline", s.Inline)
+		t, err := b.tables.Get(k, func() (*Table, error) { return b.inline(s.Inline) })
+		return t, k, err
+	}
+	k := shared.KeyOf("files", s.Files, s.ShadowFiles)
+	t, err := b.tables.Get(k, func() (*Table, error) { return b.followed(s), nil })
+	return t, k, err
+}
+
+// Loaded lists the tables from a source that are in use, shadow tables among them.
+// Tables of former configurations are not in it; two configurations may follow the
+// same files.
+func (b *Builder) Loaded() []live.Loaded {
+	var all []live.Loaded
+	for t := range b.tables.All() {
+		if t.live != nil {
+			all = append(all, t.live.Loaded()...)
+		}
+	}
+	return all
+}
+
+func (b *Builder) inline(text string) (*Table, error) {
+	file, err := tablefile.Parse("permission_table", []byte(text))
+	if err != nil {
+		return nil, inlineError(err)
+	}
+	compiled, err := permission.Options{Now: b.options.Now}.Compile(file)
+	if err != nil {
+		return nil, inlineError(err)
+	}
+	return &Table{Policy: compiled}, nil
+}
+
+// inlineError turns the problems of a table into those of the configuration that it
+// stands in; each begins with its line and column in the table.
+func inlineError(err error) error {
+	var problems report.Problems
+	if !errors.As(err, &problems) {
+		return err
+	}
+	e := &setting.Error{Problems: make([]setting.Problem, len(problems))}
+	for i, p := range problems {
+		e.Problems[i] = setting.Problem{Path: "", Text: p.String()}
+	}
+	return e
+}
+
+// firstLoad is how long a gate that is built waits for its table. After that it
+// denies everything until the table has loaded.
+const firstLoad = 5 * time.Second
+
+func (b *Builder) followed(s Settings) *Table {
+	first, cancel := context.WithTimeout(context.Background(), firstLoad)
+	defer cancel()
+	followed, _ := live.Open(first, live.Options{ // has logged why it did not load
+		Options:      permission.Options{Now: b.options.Now},
+		Source:       source(s.Files),
+		Shadow:       source(s.ShadowFiles),
+		Log:          b.options.Log,
+		OnReload:     b.options.Reloads,
+		OnDifference: b.options.Differences,
+	})
+	t := &Table{Policy: followed, live: followed}
+	ctx, stop := context.WithCancel(context.Background())
+	go followed.Run(ctx) // refers to followed only, so that t can become garbage
+	runtime.AddCleanup(t, func(stop context.CancelFunc) { stop() }, stop)
+	return t
+}
+
+// source chooses where a table comes from. Another kind of source is added here
+// and to Settings.
+func source(files []string) live.Source {
+	if len(files) == 0 {
+		return nil
+	}
+	return live.NewFiles(follow.Interval, files...)
+}
