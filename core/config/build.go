@@ -13,7 +13,6 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn"
-	"gatehouse/core/authn/attempts"
 	"gatehouse/core/cache"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
@@ -63,8 +62,6 @@ type Builder struct {
 	sections *section.Builder
 	fleet    *fleet.Builder
 	counted  cache.Totals
-	limits   shared.Values[attempts.Limit]
-	attempts attempts.Counters
 	// interval is how often the files of configurations are looked at.
 	interval time.Duration
 }
@@ -280,7 +277,7 @@ func (b *Builder) authenticator(c *Config, parts []*section.Part) (core.Authenti
 	if err != nil {
 		return nil, shared.Key{}, err
 	}
-	limit, err := b.limit(c.FailedAttempts)
+	limit, err := b.fleet.Limit(c.FailedAttempts)
 	if err != nil {
 		return nil, shared.Key{}, err
 	}

@@ -54,7 +54,7 @@ type Config struct {
 	Cache section.Cache `config:"cache" doc:"Limits of the in-process cache."`
 	Redis *fleet.Redis  `config:"redis" doc:"Redis that the nodes of a fleet share: what one node has learned of a credential, the others need not ask the identity provider. Leave out for a node of its own."`
 
-	FailedAttempts FailedAttempts `config:"failed_attempts" doc:"Limit on failed attempts to authenticate. Requests without a credential are no attempts."`
+	FailedAttempts fleet.FailedAttempts `config:"failed_attempts" doc:"Limit on failed attempts to authenticate. Requests without a credential are no attempts."`
 }
 
 // TokenHeader is a header that may hold a bearer token.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/core/authn/attempts"
 	"gatehouse/core/cache"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/permission/live"
@@ -81,3 +82,6 @@ func (b *Builder) CacheStats() map[string]cache.Stats {
 
 // SharedStats are the counters of what nodes share by Redis.
 func (b *Builder) SharedStats() fleet.SharedStats { return b.fleet.SharedStats() }
+
+// AttemptStats are the counters of failed attempts.
+func (b *Builder) AttemptStats() attempts.Stats { return b.fleet.AttemptStats() }

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"gatehouse/core/authn/attempts"
 	"gatehouse/core/fleet/sharedcache"
 	"gatehouse/core/shared"
 )
@@ -18,9 +19,11 @@ type Options struct {
 
 // Builder makes what a node shares with others, each once per content.
 type Builder struct {
-	options Options
-	stores  shared.Values[store]
-	shared  sharedcache.Counters
+	options  Options
+	stores   shared.Values[store]
+	shared   sharedcache.Counters
+	limits   shared.Values[attempts.Limit]
+	attempts attempts.Counters
 }
 
 // NewBuilder makes a builder.

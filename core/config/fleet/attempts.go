@@ -1,4 +1,4 @@
-package config
+package fleet
 
 import (
 	"gatehouse/core/authn/attempts"
@@ -16,9 +16,9 @@ type FailedAttempts struct {
 // are counted at once.
 const maxFailing = 1 << 16
 
-// limit finds or makes the limit on failed attempts. Gates with the same settings
+// Limit finds or makes the limit on failed attempts. Gates with the same settings
 // share it: a client does not get another one on the next route.
-func (b *Builder) limit(f FailedAttempts) (*attempts.Limit, error) {
+func (b *Builder) Limit(f FailedAttempts) (*attempts.Limit, error) {
 	return b.limits.Get(shared.KeyOf(f), func() (*attempts.Limit, error) {
 		o := attempts.Options{Counters: &b.attempts, Log: b.options.Log, Now: b.options.Now}
 		if f.Count == 0 {
