@@ -77,6 +77,8 @@ func nodes(v section.Validator, path string, nodes []string) {
 type store struct {
 	*sharedcache.Store
 	redis *redis.Client
+	// secrets are those of the fleet; the first one writes.
+	secrets []string
 }
 
 // Caching is where results are kept, with the connection that the section of a
@@ -86,21 +88,28 @@ func (b *Builder) Caching(limits section.Cache, r *Redis) (section.Caching, erro
 	if r == nil {
 		return c, nil
 	}
-	secrets, err := r.secrets()
+	f, key, err := b.store(r)
 	if err != nil {
 		return c, err
+	}
+	c.Shared, c.SharedKey = f, key
+	return c, nil
+}
+
+// store finds or makes the one connection of a section, and what identifies it.
+// Whoever uses the connection keeps the store, or it is closed.
+func (b *Builder) store(r *Redis) (*store, shared.Key, error) {
+	secrets, err := r.secrets()
+	if err != nil {
+		return nil, shared.Key{}, err
 	}
 	trust, err := section.Authorities("redis.ca_file", r.CAFile)
 	if err != nil {
-		return c, err
+		return nil, shared.Key{}, err
 	}
-	c.SharedKey = shared.KeyOf("redis", r, secrets, trust)
-	f, err := b.stores.Get(c.SharedKey, func() (*store, error) { return r.connect(b, secrets, trust) })
-	if err != nil {
-		return c, err
-	}
-	c.Shared = f
-	return c, nil
+	key := shared.KeyOf("redis", r, secrets, trust)
+	f, err := b.stores.Get(key, func() (*store, error) { return r.connect(b, secrets, trust) })
+	return f, key, err
 }
 
 // secrets are the passwords of Redis and of its sentinels, the secret and the one
@@ -156,7 +165,7 @@ func (r *Redis) connect(b *Builder, secrets [4]string, trust string) (*store, er
 	if err != nil {
 		return nil, section.At("redis.secret", err)
 	}
-	f := &store{shared, client}
+	f := &store{shared, client, keys}
 	runtime.AddCleanup(f, func(c *redis.Client) { c.Close() }, client)
 	return f, nil
 }
