@@ -35,10 +35,15 @@ type Event struct {
 	// Issuer is the issuer of the session, the subject, the client or the jti; empty:
 	// whichever it is.
 	Issuer string `json:"issuer,omitempty"`
+	// Verify has every credential that the event names asked about at its provider
+	// once more, instead of refused: what is active there stays. One that cannot be
+	// asked about anywhere is refused.
+	Verify bool `json:"verify,omitempty"`
 	// At is the moment: what was issued until then, and what does not say when it was
-	// issued, is revoked.
+	// issued, is revoked. Zero: the publisher's now, by the clock that nodes share.
 	At time.Time `json:"at"`
-	// Until is when no credential that the event names can be valid any more.
+	// Until is when no credential that the event names can be valid any more. Zero:
+	// the publisher knows how long credentials are accepted.
 	Until time.Time `json:"until"`
 	// Source and Reason are for logs: who said so, and why.
 	Source string `json:"source,omitempty"`
