@@ -24,7 +24,7 @@ import (
 // Options of a Store.
 type Options struct {
 	Redis goredis.Cmdable
-	// Secrets that nodes share, at least MinSecret bytes each. The first one writes;
+	// Secrets that nodes share, at least seal.MinSecret bytes each. The first one writes;
 	// all of them read, so that a secret can be changed node by node.
 	Secrets []string
 	// Prefix of all keys in Redis.
@@ -131,7 +131,7 @@ func (s *Store) get(ctx context.Context, k *keyring, name []byte) (cache.Entry, 
 		s.unopened.Add(1)
 		return cache.Entry{}, false, nil
 	}
-	plain, err := k.open(name, sealed)
+	plain, err := k.box.Open(name, sealed)
 	if err != nil {
 		s.unopened.Add(1)
 		return cache.Entry{}, false, nil
@@ -156,7 +156,7 @@ func (s *Store) Set(ctx context.Context, digest string, c core.Credential, e cac
 	}
 	k := s.keyrings[0]
 	name := k.name(digest, c)
-	if err := s.options.Redis.Set(ctx, s.key("credential", name), k.seal(name, plain), life).Err(); err != nil {
+	if err := s.options.Redis.Set(ctx, s.key("credential", name), k.box.Seal(name, plain), life).Err(); err != nil {
 		s.failures.Add(1)
 		return err
 	}
