@@ -58,7 +58,7 @@ func (k *kept) unpack() (Entry, bool) {
 
 // weightOfTexts is what a principal takes beside its claims.
 func weightOfTexts(p *core.Principal) int {
-	weight := len(p.Subject) + len(p.Issuer) + len(p.ClientID) + len(p.AAL)
+	weight := len(p.Subject) + len(p.Issuer) + len(p.ClientID) + len(p.AAL) + len(p.ID) + len(p.SessionID)
 	for _, list := range [][]string{p.Scopes, p.Roles, p.Permissions} {
 		for _, text := range list {
 			weight += 16 + len(text)

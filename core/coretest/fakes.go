@@ -74,7 +74,7 @@ func SessionDocument(clock *Clock, changes map[string]any) map[string]any {
 	now := clock.Now().UTC()
 	return Merged(map[string]any{
 		"id": "s1", "active": true,
-		"expires_at": now.Add(time.Hour).Format(time.RFC3339Nano), "authenticated_at": now.Format(time.RFC3339Nano),
+		"expires_at": now.Add(time.Hour).Format(time.RFC3339Nano), "authenticated_at": now.Format(time.RFC3339Nano), "issued_at": now.Format(time.RFC3339Nano),
 		"authenticator_assurance_level": "aal1",
 		"identity": map[string]any{
 			"id": "ada", "state": "active", "traits": map[string]any{"email": "ada@example.test"},

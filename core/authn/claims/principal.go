@@ -1,6 +1,7 @@
 package claims
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -89,7 +90,25 @@ func (s Set) identify(to *core.Principal) (err error) {
 		to.AAL, _ = s.Text("acr")
 	}
 	to.AuthenticatedAt, _, _ = s.Time("auth_time")
+	// Who revokes a credential names it by these.
+	to.ID, to.SessionID = s.name("jti"), s.name("sid")
+	if ext, ok := s["ext"].(map[string]any); ok && to.SessionID == "" {
+		to.SessionID = Set(ext).name("sid") // where Ory Hydra puts what the consent app granted
+	}
+	to.IssuedAt, _, _ = s.Time("iat")
 	return nil
+}
+
+// name is a text that names something. Some issuers count and write a number; any
+// other shape names nothing.
+func (s Set) name(claim string) string {
+	switch v := s[claim].(type) {
+	case string:
+		return v
+	case json.Number:
+		return v.String()
+	}
+	return ""
 }
 
 // actor returns who acts for the subject (RFC 8693 section 4.1). One that cannot

@@ -240,6 +240,9 @@ func (a *Authenticator) read(session claims.Set) (*core.Principal, error) {
 	// Absent or misshapen, both stay empty, which no check passes.
 	p.AAL, _ = session.Text("authenticator_assurance_level")
 	p.AuthenticatedAt, _ = date(session, "authenticated_at")
+	// Who revokes the session names it by these.
+	p.SessionID, _ = session.Text("id")
+	p.IssuedAt, _ = date(session, "issued_at")
 	if err := a.options.Claims.Grants(session, p); err != nil {
 		return nil, err
 	}

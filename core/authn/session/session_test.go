@@ -66,6 +66,9 @@ func TestPrincipalOfASession(t *testing.T) {
 	if !p.Expiry.Equal(b.clock.Now().Add(time.Hour)) || !p.AuthenticatedAt.Equal(b.clock.Now()) || !p.FreshUntil.IsZero() {
 		t.Errorf("expiry %s, authenticated at %s, fresh until %s", p.Expiry, p.AuthenticatedAt, p.FreshUntil)
 	}
+	if p.SessionID != "s1" || !p.IssuedAt.Equal(b.clock.Now()) {
+		t.Errorf("session %q, issued at %s", p.SessionID, p.IssuedAt)
+	}
 	email, err := core.ParseClaimPath("identity.traits.email")
 	if err != nil {
 		t.Fatal(err)
