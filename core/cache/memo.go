@@ -46,6 +46,9 @@ type Options struct {
 	// Provider names who is asked about a credential, for a fair share of the
 	// slots; nil: there is only one.
 	Provider func(core.Credential) string
+	// Floor, where given, is a moment that moves: principals that were learned before
+	// it are not used, because what has been revoked since then may have been missed.
+	Floor func() time.Time
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
@@ -213,7 +216,12 @@ func (m *Memo) cached(ctx context.Context, key Key) (p *core.Principal, err erro
 // principal finds a cached principal and when it was learned.
 func (m *Memo) principal(ctx context.Context, key Key) (p *core.Principal, since time.Time, ok bool) {
 	e, ok := m.get(ctx, m.options.Positive, key)
-	return e.Principal, e.Since, ok && e.Principal != nil
+	return e.Principal, e.Since, ok && e.Principal != nil && !m.tooOld(e)
+}
+
+// tooOld reports whether an entry was learned before the floor. A refusal stays.
+func (m *Memo) tooOld(e Entry) bool {
+	return m.options.Floor != nil && e.Principal != nil && e.Since.Before(m.options.Floor())
 }
 
 // get takes a store that fails for a miss.
@@ -261,8 +269,9 @@ func (m *Memo) call(ctx context.Context, key Key, c core.Credential, maxAge time
 		m.keep(ctx, key, shared)
 		return shared.result()
 	}
+	asked := m.options.Now()
 	p, err = m.options.Next.AuthenticateToken(ctx, c)
-	if e, worthKeeping := m.entry(p, err); worthKeeping {
+	if e, worthKeeping := m.entry(p, err, asked); worthKeeping {
 		m.keep(ctx, key, e)
 		m.share(ctx, c, e)
 	}
@@ -294,15 +303,16 @@ func describe(v any) string {
 	}
 }
 
-// entry is what a result of Next says for the next caller.
-func (m *Memo) entry(p *core.Principal, err error) (e Entry, worthKeeping bool) {
+// entry is what a result of Next says for the next caller. It is as old as the
+// question: what happened while Next was called may not be in it.
+func (m *Memo) entry(p *core.Principal, err error, asked time.Time) (e Entry, worthKeeping bool) {
 	now := m.options.Now()
 	var stepUp *core.StepUp
 	switch {
 	case err == nil && p != nil:
-		return Entry{Principal: p, Since: now, Until: m.until(now, p)}, true
+		return Entry{Principal: p, Since: asked, Until: m.until(now, p)}, true
 	case errors.Is(err, core.ErrInvalid) && !errors.As(err, &stepUp) && !errors.Is(err, core.ErrUnsettled):
-		return Entry{Refusal: err.Error(), Since: now, Until: now.Add(m.options.NegativeTTL)}, true
+		return Entry{Refusal: err.Error(), Since: asked, Until: now.Add(m.options.NegativeTTL)}, true
 	}
 	return Entry{}, false
 }

@@ -69,7 +69,7 @@ func (m *Memo) fresh(ctx context.Context, c core.Credential, maxAge time.Duratio
 		return Entry{}, false, err
 	}
 	// A refusal does not answer a caller who wants a newer result.
-	known = found && (e.Principal != nil || maxAge == noAge) && m.options.Now().Sub(e.Since) < maxAge
+	known = found && !m.tooOld(e) && (e.Principal != nil || maxAge == noAge) && m.options.Now().Sub(e.Since) < maxAge
 	return e, known, nil
 }
 

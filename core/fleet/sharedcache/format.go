@@ -26,6 +26,8 @@ type record struct {
 	// Redis can make a value last.
 	Life  time.Duration
 	Until time.Time
+	// Age is how long before that it was learned.
+	Age time.Duration
 }
 
 // maxSkew is by how much the clocks of nodes may differ. Nodes that differ by more
@@ -38,7 +40,7 @@ func encode(e cache.Entry, now time.Time, limit int) (plain []byte, life time.Du
 	if life <= 0 {
 		return nil, 0, nil
 	}
-	plain, err = json.Marshal(record{e.Principal, e.Refusal, life, e.Until})
+	plain, err = json.Marshal(record{e.Principal, e.Refusal, life, e.Until, max(0, now.Sub(e.Since))})
 	if err == nil && len(plain) > limit {
 		return nil, 0, errTooLarge
 	}
@@ -58,7 +60,7 @@ func decode(plain []byte, left time.Duration, now time.Time) (cache.Entry, error
 	if left <= 0 {
 		return cache.Entry{}, errors.New("its time is over")
 	}
-	return cache.Entry{Principal: r.Principal, Refusal: r.Refusal, Since: now.Add(left - r.Life), Until: now.Add(left)}, nil
+	return cache.Entry{Principal: r.Principal, Refusal: r.Refusal, Since: now.Add(left - r.Life - max(0, r.Age)), Until: now.Add(left)}, nil
 }
 
 // build names the program that writes values. Another version may judge credentials
