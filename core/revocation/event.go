@@ -10,6 +10,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -40,7 +43,9 @@ type Event struct {
 	// asked about anywhere is refused.
 	Verify bool `json:"verify,omitempty"`
 	// At is the moment: what was issued until then, and what does not say when it was
-	// issued, is revoked. Zero: the publisher's now, by the clock that nodes share.
+	// issued, is revoked. A session and a token are revoked as a whole: neither comes
+	// back, whatever a later token of the session says. Zero: the publisher's now, by
+	// the clock that nodes share.
 	At time.Time `json:"at"`
 	// Until is when no credential that the event names can be valid any more. Zero:
 	// the publisher knows how long credentials are accepted.
@@ -50,11 +55,103 @@ type Event struct {
 	Reason string `json:"reason,omitempty"`
 }
 
+// The most that an event holds, in bytes. Texts for logs are cut.
+const (
+	maxID    = 128
+	maxValue = 2048
+	maxText  = 256
+)
+
+// maxAhead is how far in the future an event can be: as far as clocks may differ. One
+// further ahead would keep a subject out for as long.
+const maxAhead = 5 * time.Minute
+
+// Check reports why an event cannot be kept.
+func (e Event) Check() error {
+	switch e.Kind {
+	case Session, Subject, Client, Token:
+		if e.Value == "" {
+			return fmt.Errorf("the event names no %s", e.Kind)
+		}
+	case Issuer:
+		if e.Value != "" || e.Issuer == "" {
+			return errors.New("an event of an issuer names the issuer, and no value")
+		}
+	default:
+		return fmt.Errorf("the event is of the kind %.40q; want session, subject, client, token or issuer", e.Kind)
+	}
+	switch {
+	case e.ID == "" || len(e.ID) > maxID:
+		return fmt.Errorf("the event has an id of %d bytes; want 1 to %d", len(e.ID), maxID)
+	case len(e.Value) > maxValue || len(e.Issuer) > maxValue:
+		return fmt.Errorf("the event names a %s of more than %d bytes", e.Kind, maxValue)
+	case e.At.IsZero() || e.Until.IsZero():
+		return errors.New("the event does not say from when (at) and until when (until) it holds")
+	}
+	return nil
+}
+
+// bounded cuts what is for logs, and what would hold for longer than retention or from
+// a moment that is not near.
+func (e Event) bounded(now time.Time, retention time.Duration) Event {
+	if latest := now.Add(maxAhead); e.At.After(latest) {
+		e.At = latest
+	}
+	if latest := e.At.Add(retention); e.Until.After(latest) {
+		e.Until = latest
+	}
+	e.Source, e.Reason = cut(e.Source), cut(e.Reason)
+	return e
+}
+
+func cut(text string) string {
+	if len(text) > maxText {
+		text = text[:maxText]
+	}
+	return strings.ToValidUTF8(text, "")
+}
+
+// with is one event for two about the same: it revokes what either does.
+func (e Event) with(other Event) Event {
+	if other.At.Before(e.At) {
+		e, other = other, e
+	}
+	other.Until = later(e.Until, other.Until)
+	return other
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+const digestPrefix = "sha256:"
+
+func isDigest(value string) bool { return strings.HasPrefix(value, digestPrefix) }
+
 // TokenDigest names a token without revealing it: tokens hold too much chance to be
-// guessed from it.
+// guessed from it. Of a JWT the signature is left out: whoever holds the token can
+// write the signature otherwise.
 func TokenDigest(token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return "sha256:" + hex.EncodeToString(sum[:])
+	if signed, isJWT := signedPart(token); isJWT {
+		token = signed
+	}
+	return digest(token)
+}
+
+// signedPart is a JWT without its signature.
+func signedPart(token string) (signed string, isJWT bool) {
+	if strings.Count(token, ".") != 2 {
+		return "", false
+	}
+	return token[:strings.LastIndexByte(token, '.')], true
+}
+
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return digestPrefix + hex.EncodeToString(sum[:])
 }
 
 // Publisher takes events to all nodes. It returns nil once they are kept where a node

@@ -13,6 +13,7 @@ import (
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/cache"
 	"gatehouse/core/fair"
+	"gatehouse/core/revocation"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
 )
@@ -47,6 +48,9 @@ type Caching struct {
 	// Shared is what nodes have in common; nil: nothing. SharedKey identifies it.
 	Shared    cache.Shared
 	SharedKey shared.Key
+	// Revoked is what is revoked; nil: nothing is. RevokedKey identifies it.
+	Revoked    *revocation.List
+	RevokedKey shared.Key
 }
 
 func (c Caching) limits() cache.Limits {
@@ -59,7 +63,29 @@ type keys struct{ part, digest shared.Key }
 
 func (c Caching) key(of ...any) keys {
 	digest := shared.KeyOf(of...)
-	return keys{part: shared.KeyOf(digest, c.Cache, c.SharedKey), digest: digest}
+	return keys{part: shared.KeyOf(digest, c.Cache, c.SharedKey, c.RevokedKey), digest: digest}
+}
+
+// part finds or makes the authenticator of a section, and guards it.
+func (b *Builder) part(k keys, c Caching, build func() (*Part, error)) (*Part, error) {
+	return b.parts.Get(k.part, func() (*Part, error) {
+		p, err := build()
+		if err != nil {
+			return nil, err
+		}
+		p.Key = k.part
+		p.Guard = revocation.NewGuard(p.Memo, c.Revoked, p.Local)
+		return p, nil
+	})
+}
+
+// floor is before which moment nothing counts that was learned of a credential; nil:
+// there is none.
+func (c Caching) floor() func() time.Time {
+	if c.Revoked == nil {
+		return nil
+	}
+	return c.Revoked.Floor
 }
 
 // memo puts a cache in front of an authenticator. Where several providers are asked,
@@ -88,6 +114,7 @@ func (b *Builder) memo(next core.TokenAuthenticator, k keys, c Caching, ttl, neg
 		Timeout:     callsPerToken * o.Timeout.Duration(),
 		Slots:       slots,
 		Provider:    providerOf,
+		Floor:       c.floor(),
 		Now:         b.options.Now,
 	})
 }

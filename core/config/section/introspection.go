@@ -83,7 +83,7 @@ func (i *Introspection) Build(b *Builder, c Caching) (*Part, error) {
 		return nil, err
 	}
 	k := c.key(i.Kind(), i, secret, trust)
-	return b.parts.Get(k.part, func() (*Part, error) {
+	return b.part(k, c, func() (*Part, error) {
 		client, err := b.client(i.Kind(), i.Outbound, trust)
 		if err != nil {
 			return nil, err
@@ -96,7 +96,7 @@ func (i *Introspection) Build(b *Builder, c Caching) (*Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Part{Memo: memo, Kind: i.Kind(), Key: k.part, Order: i.order(), Route: authn.Route{Title: "opaque tokens", Judges: i.judges}}, nil
+		return &Part{Memo: memo, Kind: i.Kind(), Order: i.order(), Route: authn.Route{Title: "opaque tokens", Judges: i.judges}}, nil
 	})
 }
 

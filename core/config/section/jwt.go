@@ -95,7 +95,7 @@ func (j *JWT) Build(b *Builder, c Caching) (*Part, error) {
 		return nil, err
 	}
 	k := c.key(j.Kind(), j, files)
-	return b.parts.Get(k.part, func() (*Part, error) {
+	return b.part(k, c, func() (*Part, error) {
 		client, err := b.client(j.Kind(), j.Outbound, files[0])
 		if err != nil {
 			return nil, err
@@ -112,7 +112,7 @@ func (j *JWT) Build(b *Builder, c Caching) (*Part, error) {
 			return nil, err
 		}
 		next.Waiting() // has the keys fetched before the first token comes
-		return &Part{Memo: memo, Kind: j.Kind(), Key: k.part, Order: jwtsNext, Waiting: next.Waiting, Route: j.route(next)}, nil
+		return &Part{Memo: memo, Kind: j.Kind(), Order: jwtsNext, Local: true, Waiting: next.Waiting, Route: j.route(next)}, nil
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"gatehouse/core/authn"
 	"gatehouse/core/cache"
 	"gatehouse/core/extract"
+	"gatehouse/core/revocation"
 	"gatehouse/core/shared"
 )
 
@@ -31,15 +32,18 @@ type Section interface {
 	Principal(b *Builder, document map[string]any, typ string) (*core.Principal, error)
 }
 
-// Part is the authenticator of a section behind its cache. Gates whose sections
-// have the same content share it.
+// Part is the authenticator of a section behind its cache, less what is revoked. Gates
+// whose sections have the same content share it.
 type Part struct {
-	*cache.Memo
+	*revocation.Guard
+	Memo  *cache.Memo
 	Kind  core.Kind
 	Key   shared.Key
 	Route authn.Route // without By, which is the part
 	// Order is the place among the routes.
 	Order int
+	// Local says that no provider is asked about a credential.
+	Local bool
 	// Waiting names the issuers whose keys are not loaded; nil: there are none.
 	Waiting func() []string
 }

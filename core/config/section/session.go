@@ -53,7 +53,7 @@ func (s *Session) Build(b *Builder, c Caching) (*Part, error) {
 		return nil, err
 	}
 	k := c.key(s.Kind(), s, trust)
-	return b.parts.Get(k.part, func() (*Part, error) {
+	return b.part(k, c, func() (*Part, error) {
 		client, err := b.client(s.Kind(), s.Outbound, trust)
 		if err != nil {
 			return nil, err
@@ -66,7 +66,7 @@ func (s *Session) Build(b *Builder, c Caching) (*Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Part{Memo: memo, Kind: s.Kind(), Key: k.part, Order: sessionsFirst, Route: authn.Route{Title: "sessions", Judges: session.Judges(s.BearerToken)}}, nil
+		return &Part{Memo: memo, Kind: s.Kind(), Order: sessionsFirst, Route: authn.Route{Title: "sessions", Judges: session.Judges(s.BearerToken)}}, nil
 	})
 }
 

@@ -1,0 +1,130 @@
+package revocation
+
+import (
+	"container/heap"
+	"slices"
+	"time"
+)
+
+// item is an event in an index.
+type item struct {
+	Event
+	place int // among the ends
+}
+
+// named are the events about one name, of several issuers.
+type named map[string][]*item
+
+// index finds events by what they name and by when they end. Two events about the
+// same are one.
+type index struct {
+	sessions, subjects, clients, tokens, issuers named
+
+	ends ends
+	// digests is how many tokens are named by their digest.
+	digests int
+}
+
+func newIndex() *index {
+	return &index{sessions: named{}, subjects: named{}, clients: named{}, tokens: named{}, issuers: named{}}
+}
+
+// of are the events that are found as one is, and the name that it has there.
+func (x *index) of(e Event) (named, string) {
+	switch e.Kind {
+	case Session:
+		return x.sessions, e.Value
+	case Subject:
+		return x.subjects, e.Value
+	case Client:
+		return x.clients, e.Value
+	case Token:
+		return x.tokens, e.Value
+	case Issuer:
+		return x.issuers, e.Issuer
+	}
+	return nil, "" // Event.Check has refused it
+}
+
+func (x *index) find(e Event) *item {
+	events, name := x.of(e)
+	for _, i := range events[name] {
+		if i.Issuer == e.Issuer && i.Verify == e.Verify {
+			return i
+		}
+	}
+	return nil
+}
+
+// add reports whether more is revoked than before.
+func (x *index) add(e Event) (more bool) {
+	if i := x.find(e); i != nil {
+		before := i.Event
+		i.Event = before.with(e)
+		heap.Fix(&x.ends, i.place)
+		return !i.At.Equal(before.At) || !i.Until.Equal(before.Until)
+	}
+	i := &item{Event: e}
+	events, name := x.of(e)
+	events[name] = append(events[name], i)
+	heap.Push(&x.ends, i)
+	x.digests += digests(e)
+	return true
+}
+
+// expire removes what has ended.
+func (x *index) expire(now time.Time) {
+	for len(x.ends) > 0 && !x.ends[0].Until.After(now) {
+		i := heap.Pop(&x.ends).(*item)
+		events, name := x.of(i.Event)
+		events[name] = slices.DeleteFunc(events[name], func(other *item) bool { return other == i })
+		if len(events[name]) == 0 {
+			delete(events, name)
+		}
+		x.digests -= digests(i.Event)
+	}
+}
+
+func digests(e Event) int {
+	if e.Kind == Token && isDigest(e.Value) {
+		return 1
+	}
+	return 0
+}
+
+// all are the events, in no order.
+func (x *index) all() []Event {
+	all := make([]Event, len(x.ends))
+	for n, i := range x.ends {
+		all[n] = i.Event
+	}
+	return all
+}
+
+// ends is a heap of events: what ends first is first.
+type ends []*item
+
+var _ heap.Interface = (*ends)(nil)
+
+func (h ends) Len() int           { return len(h) }
+func (h ends) Less(a, b int) bool { return h[a].Until.Before(h[b].Until) }
+func (h ends) Swap(a, b int) {
+	h[a], h[b] = h[b], h[a]
+	h[a].place, h[b].place = a, b
+}
+
+// Push adds an item at the end.
+func (h *ends) Push(v any) {
+	i := v.(*item)
+	i.place = len(*h)
+	*h = append(*h, i)
+}
+
+// Pop removes the item at the end.
+func (h *ends) Pop() any {
+	last := len(*h) - 1
+	i := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return i
+}

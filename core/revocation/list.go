@@ -1,0 +1,241 @@
+package revocation
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/core"
+)
+
+// Options of a List.
+type Options struct {
+	// Retention is how long events are kept at most, and how long ago a credential can
+	// have been issued that is verified locally. Default 24 h.
+	Retention time.Duration
+	// Leeway is by how much the clock of an issuer may be ahead of that of who
+	// revokes: what was issued so long after an event is revoked, too.
+	Leeway time.Duration
+	// MaxBlind is how long a principal is cached while new events do not come.
+	// Default 30 s.
+	MaxBlind time.Duration
+	// AcceptWithoutList says that credentials which are verified locally are accepted
+	// while there is no list.
+	AcceptWithoutList bool
+	// Fed says that events come from a feed, such as a stream that all nodes read. The
+	// list is there once the feed has said so (Current). Without it the list is there
+	// from the beginning.
+	Fed bool
+	// MaxEvents bounds the events that are kept. Default 500,000.
+	MaxEvents int
+	// Log gets a line when what the list knows becomes less or more; nil: none.
+	Log *slog.Logger
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.Retention == 0 {
+		o.Retention = 24 * time.Hour
+	}
+	if o.MaxBlind == 0 {
+		o.MaxBlind = 30 * time.Second
+	}
+	if o.MaxEvents == 0 {
+		o.MaxEvents = 500_000
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// List is what a node knows to be revoked. It is safe for concurrent use.
+//
+// A feed fills it (Options.Fed): it adds every event (Add), says that the list is
+// complete (Current), at least once a second while that is so, that new events do not
+// come at the moment (Blind), or that events may have been missed (Lost). It brings
+// back to the others what this node holds (All) where they have lost it.
+type List struct {
+	options Options
+
+	mu     sync.RWMutex
+	events *index
+	size   atomic.Int64          // of events, so that an empty list costs nothing
+	state  atomic.Pointer[state] // changed under the lock
+
+	refused atomic.Uint64
+}
+
+// New makes an empty list.
+func New(o Options) *List {
+	o = o.withDefaults()
+	l := &List{options: o, events: newIndex()}
+	l.state.Store(&state{present: !o.Fed, blindSince: blindFromStart(o)})
+	return l
+}
+
+// ErrFull is why an event is not kept: there are as many as the list may hold, and none
+// of them is dropped for another.
+var ErrFull = errors.New("the list of revocations is full")
+
+// Add keeps events, all or none of them. Whoever gets an error must not take anything
+// for revoked; a feed then has to try again, and says until then that it has missed
+// events (Lost, without Current after it).
+func (l *List) Add(events ...Event) error {
+	for _, e := range events {
+		if err := e.Check(); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.options.Now()
+	l.events.expire(now)
+	if err := l.room(events); err != nil {
+		return err
+	}
+	for _, e := range events {
+		if e = e.bounded(now, l.options.Retention+l.options.Leeway); e.Until.After(now) {
+			l.events.add(e)
+		}
+	}
+	l.size.Store(int64(len(l.events.ends)))
+	return nil
+}
+
+func (l *List) room(events []Event) error {
+	left := l.options.MaxEvents - len(l.events.ends)
+	for _, e := range events {
+		if l.events.find(e) != nil {
+			continue
+		}
+		if left--; left < 0 {
+			return fmt.Errorf("%w: it holds %d events (revocation.max_events)", ErrFull, len(l.events.ends))
+		}
+	}
+	return nil
+}
+
+// All are the events in force, in no order.
+func (l *List) All() []Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events.expire(l.options.Now())
+	l.size.Store(int64(len(l.events.ends)))
+	return l.events.all()
+}
+
+// Revoked finds an event that revokes a credential, by its principal and its value.
+func (l *List) Revoked(p *core.Principal, credential string) (e Event, revoked bool) {
+	if l.size.Load() == 0 {
+		return Event{}, false
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if i := l.find(p, credential); i != nil {
+		return i.Event, true
+	}
+	return Event{}, false
+}
+
+func (l *List) find(p *core.Principal, credential string) *item {
+	s := search{issuer: p.Issuer, unknown: p.Issuer == "" && p.Kind == core.KindIntrospection, issued: p.IssuedAt, leeway: l.options.Leeway}
+	x := l.events
+	if i := s.whole(x.sessions, p.SessionID); i != nil {
+		return i
+	}
+	if i := s.token(x, p.ID, credential); i != nil {
+		return i
+	}
+	if i := s.party(x, p.Subject, p.ClientID); i != nil || p.Actor == nil {
+		return i
+	}
+	if p.Actor.Issuer != "" { // else it is of the issuer of the credential
+		s.issuer, s.unknown = p.Actor.Issuer, false
+	}
+	return s.party(x, p.Actor.Subject, p.Actor.ClientID)
+}
+
+// search is for one credential.
+type search struct {
+	issuer  string
+	unknown bool // its server has not said who the issuer is: it may be any
+	issued  time.Time
+	leeway  time.Duration
+}
+
+// whole finds an event by what never comes back once it is revoked.
+func (s search) whole(events named, name string) *item {
+	if name == "" || len(events) == 0 {
+		return nil
+	}
+	for _, i := range events[name] {
+		if s.isOf(i.Event) {
+			return i
+		}
+	}
+	return nil
+}
+
+// until finds an event by a name of which credentials are issued again and again.
+func (s search) until(events named, name string) *item {
+	if name == "" || len(events) == 0 {
+		return nil
+	}
+	for _, i := range events[name] {
+		if s.isOf(i.Event) && s.issuedUntil(i.At) {
+			return i
+		}
+	}
+	return nil
+}
+
+func (s search) isOf(e Event) bool { return e.Issuer == "" || e.Issuer == s.issuer || s.unknown }
+
+func (s search) issuedUntil(at time.Time) bool {
+	return s.issued.IsZero() || !s.issued.After(at.Add(s.leeway))
+}
+
+func (s search) token(x *index, id, credential string) *item {
+	if !isDigest(id) { // or an issuer could name its tokens after another's
+		if i := s.whole(x.tokens, id); i != nil {
+			return i
+		}
+	}
+	if x.digests == 0 {
+		return nil
+	}
+	if i := s.whole(x.tokens, digest(credential)); i != nil {
+		return i
+	}
+	if signed, isJWT := signedPart(credential); isJWT {
+		return s.whole(x.tokens, digest(signed))
+	}
+	return nil
+}
+
+// party finds an event about who is named by a credential, or about its issuer.
+func (s search) party(x *index, subject, client string) *item {
+	if i := s.until(x.subjects, subject); i != nil {
+		return i
+	}
+	if i := s.until(x.clients, client); i != nil {
+		return i
+	}
+	if !s.unknown {
+		return s.until(x.issuers, s.issuer)
+	}
+	for name := range x.issuers {
+		if i := s.until(x.issuers, name); i != nil {
+			return i
+		}
+	}
+	return nil
+}
