@@ -13,6 +13,8 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jwk"
 	"github.com/lestrrat-go/jwx/v2/jws"
+
+	"gatehouse/core/authn/jwt/strength"
 )
 
 // algorithms is the whole of what can ever be verified: each algorithm with
@@ -93,7 +95,7 @@ type key struct {
 // newKey binds a public key to the algorithms that its type, its own alg
 // (empty for any) and the issuer's list all allow.
 func newKey(id string, public crypto.PublicKey, own string, allowed []string) (*key, error) {
-	if err := checkStrength(public); err != nil {
+	if err := strength.Check(public); err != nil {
 		return nil, err
 	}
 	k := &key{id: id, verifiers: map[jwa.SignatureAlgorithm]func(signed, signature []byte) bool{}}
@@ -113,38 +115,6 @@ func newKey(id string, public crypto.PublicKey, own string, allowed []string) (*
 		return nil, errors.New("goes with none of the accepted algorithms")
 	}
 	return k, nil
-}
-
-const (
-	minRSABits = 2048 // RFC 7518 section 3.3
-	maxRSABits = 8192 // one check of a larger key costs milliseconds
-)
-
-// checkStrength refuses keys that prove nothing, cost too much or make the
-// check itself panic.
-func checkStrength(public crypto.PublicKey) error {
-	switch k := public.(type) {
-	case *rsa.PublicKey:
-		if bits := k.N.BitLen(); bits < minRSABits || bits > maxRSABits {
-			return fmt.Errorf("is an RSA key of %d bits, which is not between %d and %d", bits, minRSABits, maxRSABits)
-		}
-		if k.E < 3 || k.E&1 == 0 {
-			return errors.New("is an RSA key with an exponent that is even or below 3")
-		}
-		return checkRSA(k)
-	case *ecdsa.PublicKey:
-		if _, err := k.ECDH(); err != nil {
-			return errors.New("is a point that does not lie on its curve")
-		}
-	case ed25519.PublicKey:
-		if len(k) != ed25519.PublicKeySize {
-			return fmt.Errorf("is an Ed25519 key of %d bytes instead of %d", len(k), ed25519.PublicKeySize)
-		}
-		return checkEd25519(k)
-	default:
-		return fmt.Errorf("is of an unsupported type")
-	}
-	return nil
 }
 
 // verify checks a signature; false for an algorithm the key is not bound to.

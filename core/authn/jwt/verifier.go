@@ -115,17 +115,8 @@ func (v *Verifier) Waiting() []string {
 // other error means that the issuer's keys could not be had.
 func (v *Verifier) AuthenticateToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
 	t, _ := parsed(c)
-	if t.err != nil {
-		return nil, invalid(t.err)
-	}
-	issuer, err := v.issuerOf(t)
+	issuer, err := v.signer(ctx, t)
 	if err != nil {
-		return nil, invalid(err)
-	}
-	if err := issuer.checkHeader(t); err != nil {
-		return nil, invalid(err)
-	}
-	if err := issuer.checkSignature(ctx, t); err != nil {
 		return nil, err
 	}
 	principal, err := issuer.Principal(t.claims, t.typ, v.now(), v.leeway)
@@ -133,6 +124,24 @@ func (v *Verifier) AuthenticateToken(ctx context.Context, c core.Credential) (*c
 		return nil, invalid(err)
 	}
 	return principal, nil
+}
+
+// signer is the issuer that has signed a token.
+func (v *Verifier) signer(ctx context.Context, t *token) (*trusted, error) {
+	if t.err != nil {
+		return nil, invalid(t.err)
+	}
+	issuer, err := v.issuerOf(t)
+	if err != nil {
+		return nil, invalid(fault{err, ErrIssuer})
+	}
+	if err := issuer.checkHeader(t); err != nil {
+		return nil, invalid(err)
+	}
+	if err := issuer.checkSignature(ctx, t); err != nil {
+		return nil, fault{err, ErrKey}
+	}
+	return issuer, nil
 }
 
 func invalid(err error) error { return fmt.Errorf("%w: JWT %w", core.ErrInvalid, err) }

@@ -1,4 +1,4 @@
-package jwt
+package strength
 
 import (
 	"crypto/ed25519"

@@ -1,4 +1,4 @@
-package jwt
+package strength
 
 import (
 	"crypto/ed25519"
@@ -41,7 +41,7 @@ func TestRSAKeyThatCanBeFactoredIsRefused(t *testing.T) {
 		"too close":    closeModulus(t),
 		"small factor": even,
 	} {
-		_, err := newKey("", &rsa.PublicKey{N: n, E: 65537}, "", []string{"RS256"})
+		err := Check(&rsa.PublicKey{N: n, E: 65537})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
@@ -50,7 +50,7 @@ func TestRSAKeyThatCanBeFactoredIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newKey("", &good.PublicKey, "", []string{"RS256"}); err != nil {
+	if err := Check(&good.PublicKey); err != nil {
 		t.Errorf("a good key: %v", err)
 	}
 }
@@ -68,7 +68,7 @@ func TestEd25519KeyOfSmallOrderIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if _, err := newKey("", ed25519.PublicKey(k), "", []string{"EdDSA"}); err == nil {
+			if err := Check(ed25519.PublicKey(k)); err == nil {
 				t.Errorf("%x was accepted", k)
 			}
 			k[31] |= 0x80 // the other sign
@@ -78,7 +78,7 @@ func TestEd25519KeyOfSmallOrderIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newKey("", good, "", []string{"Ed25519"}); err != nil {
+	if err := Check(good); err != nil {
 		t.Errorf("a good key: %v", err)
 	}
 }
