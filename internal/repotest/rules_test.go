@@ -134,6 +134,13 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/shared":              {},
 		"gatehouse/core/setting":             {"gatehouse/core/permission/report"},
 		"gatehouse/core/coretest":            {"gatehouse/core", "gatehouse/core/authn/idp"},
+
+		// Where events of revocation come from.
+		"gatehouse/core/revocation/receive":             {"gatehouse/core", "gatehouse/core/authn/attempts", "gatehouse/core/cache", "gatehouse/core/fair", "gatehouse/core/revocation", "gatehouse/core/shared"},
+		"gatehouse/core/revocation/receive/receivetest": {"gatehouse/core", "gatehouse/core/revocation", "gatehouse/core/revocation/receive"},
+		"gatehouse/core/revocation/backchannel":         {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/jwt", "gatehouse/core/revocation", "gatehouse/core/revocation/receive"},
+		"gatehouse/core/revocation/signals":             {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/jwt", "gatehouse/core/revocation", "gatehouse/core/revocation/receive"},
+		"gatehouse/core/revocation/webhook":             {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/revocation", "gatehouse/core/revocation/receive"},
 	}
 	for _, p := range packages(t, ".") {
 		if p.ImportPath == "gatehouse/core/config" || p.ImportPath == "gatehouse/core/config/section" || p.ImportPath == "gatehouse/core/config/fleet" || p.ImportPath == "gatehouse/core/config/tables" || !strings.HasPrefix(p.ImportPath, "gatehouse/core/") || (p.ImportPath == "gatehouse/core/permission" || strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/")) {
