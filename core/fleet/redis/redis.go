@@ -100,8 +100,16 @@ func New(o Options) (*Client, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	client := goredis.NewUniversalClient(o.universal())
+	c := &Client{UniversalClient: client, breaker: gobreaker.NewCircuitBreaker[struct{}](breakerSettings(o))}
+	client.AddHook(&hook{breaker: c.breaker, timeout: o.Timeout, log: o.Log})
+	return c, nil
+}
+
+// universal are the options of a client for requests.
+func (o Options) universal() *goredis.UniversalOptions {
 	goredis.SetLogger(silent{})
-	client := goredis.NewUniversalClient(&goredis.UniversalOptions{
+	return &goredis.UniversalOptions{
 		Addrs:            o.Addresses,
 		MasterName:       o.Master,
 		IsClusterMode:    o.Cluster,
@@ -125,10 +133,7 @@ func New(o Options) (*Client, error) {
 
 		DisableIdentity:          true, // CLIENT SETINFO is a right that an ACL user may lack
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
-	c := &Client{UniversalClient: client, breaker: gobreaker.NewCircuitBreaker[struct{}](breakerSettings(o))}
-	client.AddHook(&hook{breaker: c.breaker, timeout: o.Timeout, log: o.Log})
-	return c, nil
+	}
 }
 
 const (
