@@ -50,9 +50,10 @@ type Config struct {
 	ErrorPages *ErrorPages `config:"error_pages" doc:"What people in a browser get of refusals; leave out for the page that Gatehouse has."`
 	CORS       *CORS       `config:"cors" doc:"Scripts of other origins that may read what the gate itself answers, refusals above all. Who may read the upstream's responses is said by the upstream, or by the gateway's own plugin."`
 
-	Path  Path          `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
-	Cache section.Cache `config:"cache" doc:"Limits of the in-process cache."`
-	Redis *fleet.Redis  `config:"redis" doc:"Redis that the nodes of a fleet share: what one node has learned of a credential, the others need not ask the identity provider. Leave out for a node of its own."`
+	Path     Path            `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
+	Cache    section.Cache   `config:"cache" doc:"Limits of the in-process cache."`
+	Redis    *fleet.Redis    `config:"redis" doc:"Redis that the nodes of a fleet share: what one node has learned of a credential, the others need not ask the identity provider. Leave out for a node of its own."`
+	Postgres *fleet.Postgres `config:"postgres" doc:"PostgreSQL that the nodes of a fleet share: permission tables by name and version. Leave out for a node of its own."`
 
 	FailedAttempts fleet.FailedAttempts `config:"failed_attempts" doc:"Limit on failed attempts to authenticate. Requests without a credential are no attempts."`
 }

@@ -46,6 +46,9 @@ func (v validator) config(c *Config) {
 	if c.Redis != nil {
 		c.Redis.Check(v.Validator)
 	}
+	if c.Postgres != nil {
+		c.Postgres.Check(v.Validator)
+	}
 	for _, s := range c.sections() {
 		s.Check(v.Validator)
 	}

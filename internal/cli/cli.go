@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission/report"
+	"gatehouse/internal/cli/database"
 	"gatehouse/internal/cli/decide"
 	"gatehouse/internal/cli/matrix"
 	"gatehouse/internal/cli/snippet"
@@ -60,6 +61,7 @@ func complain(stderr io.Writer, err error) {
 const (
 	aboutTables    = "Questions about permission tables:"
 	configurations = "Configurations of gateways:"
+	ofFleet        = "A fleet of nodes:"
 )
 
 func rootCommand() *cobra.Command {
@@ -75,6 +77,7 @@ func rootCommand() *cobra.Command {
 		decide.ExplainCommand(), decide.WhoCanCommand(), decide.WhatCanCommand(), matrix.Command(),
 		lintCommand(), decide.TestCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
 	group(root, configurations, checkCommand(), schemaCommand(), snippet.Command())
+	group(root, ofFleet, database.Command())
 	return root
 }
 

@@ -141,6 +141,10 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/revocation/backchannel":         {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/jwt", "gatehouse/core/revocation", "gatehouse/core/revocation/receive"},
 		"gatehouse/core/revocation/signals":             {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/jwt", "gatehouse/core/revocation", "gatehouse/core/revocation/receive"},
 		"gatehouse/core/revocation/webhook":             {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/revocation", "gatehouse/core/revocation/receive"},
+
+		// The database.
+		"gatehouse/core/fleet/postgres":         {},
+		"gatehouse/core/fleet/postgres/migrate": {"gatehouse/core/fleet/postgres/migrations"},
 	}
 	for _, p := range packages(t, ".") {
 		if p.ImportPath == "gatehouse/core/config" || p.ImportPath == "gatehouse/core/config/section" || p.ImportPath == "gatehouse/core/config/fleet" || p.ImportPath == "gatehouse/core/config/tables" || !strings.HasPrefix(p.ImportPath, "gatehouse/core/") || (p.ImportPath == "gatehouse/core/permission" || strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/")) {
@@ -248,6 +252,24 @@ func TestNoRoomOfCoreIsTooLarge(t *testing.T) {
 		}
 		if lines > limit {
 			t.Errorf("%s has %d lines, want %d at most; split it by what its parts know", p.ImportPath, lines, limit)
+		}
+	}
+}
+
+// The database is reached in one place, with its time limits and its breaker; what makes
+// its schema is in no gateway's process.
+func TestOnlyTheRoomsOfTheDatabaseKnowIt(t *testing.T) {
+	for _, p := range packages(t, ".") {
+		for _, path := range p.Imports {
+			switch {
+			case strings.HasPrefix(path, "github.com/pressly/goose/") && p.ImportPath != "gatehouse/core/fleet/postgres/migrate":
+				t.Errorf("%s imports %s, which is the trade of core/fleet/postgres/migrate", p.ImportPath, path)
+			case strings.HasPrefix(path, "github.com/jackc/pgx/") && !strings.HasPrefix(p.ImportPath, "gatehouse/core/fleet/") &&
+				p.ImportPath != "gatehouse/core/permission/sqlimport" && !strings.HasPrefix(p.ImportPath, "gatehouse/internal/cli"):
+				t.Errorf("%s imports %s, which is the trade of core/fleet", p.ImportPath, path)
+			case path == "gatehouse/core/fleet/postgres/migrate" && !strings.HasPrefix(p.ImportPath, "gatehouse/internal/cli"):
+				t.Errorf("%s imports %s, which only the command line does", p.ImportPath, path)
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gatehouse/core/authn/attempts"
+	"gatehouse/core/fleet/postgres"
 	"gatehouse/core/fleet/sharedcache"
 	"gatehouse/core/shared"
 )
@@ -19,11 +20,12 @@ type Options struct {
 
 // Builder makes what a node shares with others, each once per content.
 type Builder struct {
-	options  Options
-	stores   shared.Values[store]
-	shared   sharedcache.Counters
-	limits   shared.Values[attempts.Limit]
-	attempts attempts.Counters
+	options   Options
+	stores    shared.Values[store]
+	databases shared.Values[postgres.Kept]
+	shared    sharedcache.Counters
+	limits    shared.Values[attempts.Limit]
+	attempts  attempts.Counters
 }
 
 // NewBuilder makes a builder.

@@ -1,0 +1,113 @@
+package fleet
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"regexp"
+
+	"gatehouse/core/config/section"
+	"gatehouse/core/fleet/postgres"
+	"gatehouse/core/setting"
+	"gatehouse/core/shared"
+)
+
+// Postgres is where the nodes of a fleet find what is the same for all. Its keys are
+// those of Kong's configuration, without their pg_.
+type Postgres struct {
+	Host           string          `config:"host" required:"true" doc:"Host of the PostgreSQL server, or the folder of its unix socket."`
+	Port           int             `config:"port" default:"5432" between:"1,65535" doc:"Port of the server."`
+	User           string          `config:"user" required:"true" doc:"Role that logs in. It needs the rights of a node, which gatehouse db rights prints."`
+	Password       setting.Secret  `config:"password" secret:"true" doc:"Password. Takes a literal value, $env://NAME or $file:///path."`
+	Database       string          `config:"database" default:"gatehouse" doc:"Name of the database."`
+	Schema         string          `config:"schema" default:"gatehouse" doc:"Schema that holds the tables, made by gatehouse db migrate."`
+	SSL            bool            `config:"ssl" default:"false" doc:"Whether the server is reached by TLS."`
+	SSLVerify      bool            `config:"ssl_verify" default:"true" doc:"Whether the certificate of the server is verified. Switch off in development only."`
+	ServerName     string          `config:"server_name" doc:"Name in the certificate of the server, where it is not the host."`
+	CAFile         string          `config:"ca_file" file:"true" doc:"Path of a PEM file with the certificate authorities to trust instead of the system's."`
+	Timeout        setting.Seconds `config:"timeout" default:"1" between:"0.01,30" doc:"Time limit of one use of the database, in seconds. After five failures in a row it is left alone for a second. Permission tables have ten times as long."`
+	ConnectTimeout setting.Seconds `config:"connect_timeout" default:"2" between:"0.01,30" doc:"Time limit of a new connection, in seconds. No request waits longer than timeout for it."`
+	PoolSize       int             `config:"pool_size" default:"8" between:"1,1000" doc:"Maximum number of connections of one process, beside one that listens for changes."`
+	PollInterval   setting.Seconds `config:"poll_interval" default:"10" between:"0.1,3600" doc:"How often the database is asked for changes that no notification told of, in seconds. Behind a pooler that gives each transaction another connection there are no notifications."`
+}
+
+var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,30}$`)
+
+// Check reports what no single tag can say.
+func (p *Postgres) Check(v section.Validator) {
+	if !schemaName.MatchString(p.Schema) {
+		v.Add("postgres.schema", "want lower-case letters, digits and '_', at most 31, not first a digit")
+	}
+	if !p.SSL && (p.CAFile != "" || p.ServerName != "") {
+		v.Add("postgres.ssl", "is needed for ca_file and server_name")
+	}
+}
+
+// Database finds or makes the one client of a section, and what identifies it; nil:
+// there is no section.
+func (b *Builder) Database(p *Postgres) (*postgres.Kept, shared.Key, error) {
+	if p == nil {
+		return nil, shared.Key{}, nil
+	}
+	options, authorities, err := p.read()
+	if err != nil {
+		return nil, shared.Key{}, err
+	}
+	key := shared.KeyOf("postgres", p, options.Password, authorities)
+	kept, err := b.databases.Get(key, func() (*postgres.Kept, error) {
+		if err := p.trust(&options, authorities); err != nil {
+			return nil, err
+		}
+		options.Log = b.options.Log
+		client, err := postgres.New(options)
+		if err != nil {
+			return nil, section.At("postgres", err)
+		}
+		return postgres.Keep(client), nil
+	})
+	return kept, key, err
+}
+
+// Options are those of a client, for tools that make their own.
+func (p *Postgres) Options() (postgres.Options, error) {
+	options, authorities, err := p.read()
+	if err == nil {
+		err = p.trust(&options, authorities)
+	}
+	return options, err
+}
+
+// read resolves what a section refers to: the password, and the text of authorities.
+func (p *Postgres) read() (o postgres.Options, authorities string, err error) {
+	password, err := setting.Resolve(string(p.Password))
+	if err != nil {
+		return o, "", section.At("postgres.password", err)
+	}
+	o = postgres.Options{
+		Connection: postgres.Connection{
+			Host: p.Host, Port: uint16(p.Port), User: p.User, Password: password, Database: p.Database,
+			ConnectTimeout: p.ConnectTimeout.Duration(),
+		},
+		Schema: p.Schema, Timeout: p.Timeout.Duration(), Connections: p.PoolSize,
+	}
+	authorities, err = section.Authorities("postgres.ca_file", p.CAFile)
+	return o, authorities, err
+}
+
+// trust sets how the server's certificate is verified, by the text of authorities.
+func (p *Postgres) trust(o *postgres.Options, authorities string) error {
+	if !p.SSL {
+		return nil
+	}
+	o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: p.ServerName, InsecureSkipVerify: !p.SSLVerify}
+	if o.TLS.ServerName == "" {
+		o.TLS.ServerName = p.Host // as pgx asks for where it makes none itself
+	}
+	if authorities != "" {
+		o.TLS.RootCAs = x509.NewCertPool()
+		if !o.TLS.RootCAs.AppendCertsFromPEM([]byte(authorities)) {
+			return section.At("postgres.ca_file", fmt.Errorf("%s holds no PEM certificate", p.CAFile))
+		}
+	}
+	return nil
+}
