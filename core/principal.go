@@ -2,6 +2,7 @@ package core
 
 import (
 	"gatehouse/core/claimpath"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,13 @@ type Principal struct {
 	// FreshUntil bounds how long this result may be cached, where the identity
 	// provider says so; zero leaves it to the cache.
 	FreshUntil time.Time
+	// Limit holds every permission that counts; nil: all count. It is the owner of a
+	// credential that was handed on, such as an API token.
+	Limit *Principal
+	// Networks and Hosts are from where and for which hosts the credential may be used;
+	// nil: any.
+	Networks []netip.Prefix
+	Hosts    []string
 	// Claims is everything the credential said, as decoded JSON.
 	Claims map[string]any
 }

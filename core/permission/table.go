@@ -83,6 +83,9 @@ func (t *Table) Permissions(p *core.Principal) []string {
 			ids = append(ids, id)
 		}
 	}
+	if p.Limit != nil {
+		ids = slices.DeleteFunc(ids, func(id permissionID) bool { return !t.holds(p.Limit, id) })
+	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
 	names := make([]string, len(ids))
@@ -92,8 +95,13 @@ func (t *Table) Permissions(p *core.Principal) []string {
 	return names
 }
 
-// holds reports whether a principal has a permission.
+// holds reports whether a principal has a permission, and its limit has it, too.
 func (t *Table) holds(p *core.Principal, id permissionID) bool {
+	return t.grants(p, id) && (p.Limit == nil || t.holds(p.Limit, id))
+}
+
+// grants reports whether a principal has a permission, whatever its limit.
+func (t *Table) grants(p *core.Principal, id permissionID) bool {
 	if len(p.Permissions) > 0 && slices.Contains(p.Permissions, t.permissions[id]) {
 		return true
 	}
@@ -119,6 +127,9 @@ const fewPermissions = 16
 
 // holdsAny reports whether a principal has a permission of a set.
 func (t *Table) holdsAny(p *core.Principal, set idset.Set) bool {
+	if p.Limit != nil {
+		return slices.ContainsFunc(set.AppendTo(nil), func(id permissionID) bool { return t.holds(p, id) })
+	}
 	if few, ok := set.Few(fewPermissions); ok {
 		return slices.ContainsFunc(few, func(id permissionID) bool { return t.holds(p, id) })
 	}
