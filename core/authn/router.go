@@ -16,7 +16,7 @@ import (
 
 // Route is an authenticator with the credentials that it judges.
 type Route struct {
-	// Title says in errors which credentials these are.
+	// Title says in errors which credentials these are; empty: ones that are refused.
 	Title string
 	// Judges reports whether the authenticator judges a credential. parsed is what
 	// it has parsed of the credential meanwhile, or nil; it is not parsed again.
@@ -67,7 +67,7 @@ func New(routes ...Route) (*Router, error) {
 // Authenticate calls the authenticator that judges the credential, unless its cache
 // knows the result.
 func (r *Router) Authenticate(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
-	if p, err, known := r.Recall(ctx, &c); known {
+	if p, err, known := r.Recall(ctx, call, &c); known {
 		return authentication(p, err)
 	}
 	return r.Verify(ctx, call, c)
@@ -75,7 +75,14 @@ func (r *Router) Authenticate(ctx context.Context, call *core.Call, c core.Crede
 
 // Recall returns what is known of a credential without any call, and keeps in the
 // credential what it has parsed of it.
-func (r *Router) Recall(ctx context.Context, c *core.Credential) (p *core.Principal, err error, known bool) {
+func (r *Router) Recall(ctx context.Context, call *core.Call, c *core.Credential) (p *core.Principal, err error, known bool) {
+	if p, err, known = r.recallAll(ctx, c); known {
+		p, err = confine(call, p, err)
+	}
+	return p, err, known
+}
+
+func (r *Router) recallAll(ctx context.Context, c *core.Credential) (p *core.Principal, err error, known bool) {
 	if c.Others[0] == "" {
 		return r.recall(ctx, c)
 	}
@@ -111,8 +118,9 @@ func (r *Router) recall(ctx context.Context, c *core.Credential) (p *core.Princi
 }
 
 // Verify is Authenticate for what Recall does not know.
-func (r *Router) Verify(ctx context.Context, _ *core.Call, c core.Credential) (core.Authentication, error) {
-	return authentication(all(ctx, c, r.verify))
+func (r *Router) Verify(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
+	p, err := all(ctx, c, r.verify)
+	return authentication(confine(call, p, err))
 }
 
 func (r *Router) verify(ctx context.Context, c core.Credential) (*core.Principal, error) {
@@ -126,8 +134,9 @@ func (r *Router) verify(ctx context.Context, c core.Credential) (*core.Principal
 
 // Refresh does the same for a result that must be new. An authenticator that
 // caches nothing is called as always.
-func (r *Router) Refresh(ctx context.Context, _ *core.Call, c core.Credential) (core.Authentication, error) {
-	return authentication(all(ctx, c, r.refresh))
+func (r *Router) Refresh(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
+	p, err := all(ctx, c, r.refresh)
+	return authentication(confine(call, p, err))
 }
 
 func (r *Router) refresh(ctx context.Context, c core.Credential) (*core.Principal, error) {
@@ -165,9 +174,11 @@ func (r *Router) notAccepted(c core.Credential) error {
 	if parsed, ok := c.Parsed.(fmt.Stringer); ok {
 		what = parsed.String()
 	}
-	titles := make([]string, len(r.routes))
+	var titles []string
 	for i := range r.routes {
-		titles[i] = r.routes[i].Title
+		if r.routes[i].Title != "" {
+			titles = append(titles, r.routes[i].Title)
+		}
 	}
 	return fmt.Errorf("%w: %s in the place %.40q is not accepted; accepted are %s", core.ErrInvalid, what, c.Place, strings.Join(titles, ", "))
 }

@@ -123,7 +123,7 @@ func (*Authenticator) JudgesOthers() {}
 // Authenticate returns what is remembered as good at once. For all else it asks who
 // the client is, which may cost the host a call to its gateway.
 func (a *Authenticator) Authenticate(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
-	p, err, known := a.next.Recall(ctx, &c)
+	p, err, known := a.next.Recall(ctx, call, &c)
 	if known && err == nil {
 		return core.Authentication{Principal: p}, nil
 	}
@@ -165,7 +165,11 @@ type try struct {
 // decide.
 func (l *Limit) try(ctx context.Context, call *core.Call, c core.Credential, digest string) *try {
 	t := &try{limit: l, repeated: c.Others[0] != ""}
-	parts := slices.Concat([]string{"credential", digest, string(c.Place), c.Value}, c.Others[:])
+	place := c.Place
+	if place == core.TokenHeader { // where a token is judged as beside Bearer
+		place = core.BearerToken
+	}
+	parts := slices.Concat([]string{"credential", digest, string(place), c.Value}, c.Others[:])
 	t.credential = l.hash.Sum(parts...)
 	t.verified = l.verified.has(t.credential, l.options.Now())
 	if t.refusal = t.ofCredential(ctx); t.refusal != nil {
@@ -229,8 +233,10 @@ func (t *try) settle(ctx context.Context, err error) {
 		}
 	case errors.Is(err, core.ErrInvalid) && !errors.Is(err, core.ErrUnsettled):
 		l.options.Counters.Failed.Add(1)
-		l.verified.remove(t.credential)
-		l.count(ctx, l.options.Credentials, t.credential, 1)
+		if !errors.Is(err, authn.ErrElsewhere) { // it is good, and others may use it where they may
+			l.verified.remove(t.credential)
+			l.count(ctx, l.options.Credentials, t.credential, 1)
+		}
 		if wait := t.countClient(ctx, 1); wait > 0 {
 			l.say(&l.said.limited, "failed attempts reach the limit: requests from this address get 429 unless their credential is known to be good. If many clients come from it, have the gateway tell them apart (trusted proxies), or raise failed_attempts.count",
 				"address", t.peer.String(), "count", l.options.Rate.Count, "time_window", l.options.Rate.Window.String())
