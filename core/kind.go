@@ -9,6 +9,7 @@ const (
 	KindSession       Kind = "session"
 	KindJWT           Kind = "jwt"
 	KindIntrospection Kind = "introspection"
+	KindAPIToken      Kind = "api_token"
 )
 
 // KindInfo is a row of the table of credential kinds, out of which permission
@@ -43,6 +44,10 @@ var kinds = []KindInfo{
 	{
 		Kind: KindIntrospection, Title: "opaque access token", Proof: "the authorization server, asked by introspection (RFC 7662)",
 		Places: []PlaceName{BearerToken, TokenCookie, TokenHeader, TokenParameter}, Scopes: true,
+	},
+	{
+		Kind: KindAPIToken, Title: "API token", Proof: "its digest in a file or in PostgreSQL",
+		Places: []PlaceName{BearerToken, TokenHeader}, Scopes: true,
 	},
 }
 

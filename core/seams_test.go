@@ -417,7 +417,7 @@ func TestKindsHaveEachARowAndAPlace(t *testing.T) {
 	if _, known := Kind("").Info(); known {
 		t.Error("a kind without a name")
 	}
-	if got := strings.Join(KindNames(), ","); got != "session,jwt,introspection" {
+	if got := strings.Join(KindNames(), ","); got != "session,jwt,introspection,api_token" {
 		t.Errorf("names %s", got)
 	}
 }

@@ -273,6 +273,9 @@ func (b *Builder) authenticator(c *Config, parts []*section.Part) (core.Authenti
 		routes[i], keys[i] = p.Route, p.Key
 		routes[i].By = p // keeps the part in use
 	}
+	if c.APIToken == nil && len(routes) > 0 {
+		routes = slices.Insert(routes, 0, section.NoAPITokens())
+	}
 	router, err := authn.New(routes...)
 	if err != nil {
 		return nil, shared.Key{}, err
@@ -291,7 +294,7 @@ func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
 		return nil, err
 	}
 	var parts []*section.Part
-	for _, s := range slices.Backward(c.sections()) { // introspection, which others may ask, before them
+	for _, s := range c.sections() {
 		p, err := s.Build(b.sections, caching)
 		var complete *setting.Error
 		switch {
@@ -299,9 +302,6 @@ func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
 			return nil, err
 		case err != nil:
 			return nil, fmt.Errorf("%s: %w", s.Kind(), err)
-		}
-		if p.Kind == core.KindIntrospection {
-			caching.Introspection = p
 		}
 		parts = append(parts, p)
 	}

@@ -23,6 +23,7 @@ type Config struct {
 	Session       *section.Session       `config:"session" doc:"Ory Kratos sessions; leave out to accept none."`
 	JWT           *section.JWT           `config:"jwt" doc:"JWT access tokens that are verified locally; leave out to accept none."`
 	Introspection *section.Introspection `config:"introspection" doc:"Tokens that are introspected (RFC 7662); leave out to introspect none."`
+	APIToken      *section.APIToken      `config:"api_token" doc:"API tokens of users and of service accounts; leave out to accept none."`
 
 	TokenCookie    string        `config:"token_cookie" doc:"Name of a cookie that holds a bearer token, for single sign-on across subdomains. A token in a header takes precedence. A token that is split into the cookies NAME.0, NAME.1 and so on (at most 10) is put together."`
 	TokenHeaders   []TokenHeader `config:"token_headers" doc:"Headers beside Authorization that may hold a bearer token, such as Cf-Access-Jwt-Assertion. They are removed from every request to the upstream."`

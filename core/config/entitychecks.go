@@ -22,7 +22,7 @@ import (
 func (Config) EntityChecks() []map[string]any {
 	checks := []map[string]any{
 		{"at_least_one_of": []string{"file", "permission_table", "permission_table_files"}},
-		{"at_least_one_of": []string{"file", "session", "jwt", "introspection"}},
+		{"at_least_one_of": []string{"file", "session", "jwt", "introspection", "api_token"}},
 		{"mutually_exclusive": []string{"permission_table", "permission_table_files"}},
 		{"conditional_at_least_one_of": map[string]any{
 			"if_field": "shadow_table_files", "if_match": section.Filled(),
@@ -35,14 +35,14 @@ func (Config) EntityChecks() []map[string]any {
 			"then_err":             "token_cookie needs one of %s to verify the token",
 		}},
 	}
-	verified := func(field string, present map[string]any) map[string]any {
+	verified := func(field string, present map[string]any, more ...string) map[string]any {
 		return map[string]any{"conditional_at_least_one_of": map[string]any{
 			"if_field": field, "if_match": present,
-			"then_at_least_one_of": []string{"jwt", "introspection", "session"},
+			"then_at_least_one_of": append([]string{"jwt", "introspection", "session"}, more...),
 			"then_err":             field + " needs one of %s to verify the token",
 		}}
 	}
-	checks = append(checks, verified("token_headers", section.Filled()), verified("token_query_parameter", section.Set()))
+	checks = append(checks, verified("token_headers", section.Filled(), "api_token"), verified("token_query_parameter", section.Set()))
 	return append(checks, aloneWithFileChecks()...)
 }
 

@@ -388,7 +388,7 @@ func TestEveryFileThatAConfigurationNamesIsFollowed(t *testing.T) {
 		}
 	}
 	walk("", reflect.TypeFor[Config]())
-	if want := []string{"permission_table_files", "shadow_table_files"}; !slices.Equal(untagged, want) { // followed by permission/live
+	if want := []string{"api_token.token_file", "permission_table_files", "shadow_table_files"}; !slices.Equal(untagged, want) { // followed by tokenfile and permission/live
 		t.Errorf("not followed: %v, want %v", untagged, want)
 	}
 }

@@ -123,7 +123,7 @@ func TestCredentialOfNoSectionIsRefused(t *testing.T) {
 // Every kind of core.Kinds is a section of Config by its name, so that the table
 // of kinds says the truth about the configuration.
 func TestEveryKindIsASection(t *testing.T) {
-	c := &Config{Session: &section.Session{}, JWT: &section.JWT{}, Introspection: &section.Introspection{}}
+	c := &Config{Session: &section.Session{}, JWT: &section.JWT{}, Introspection: &section.Introspection{}, APIToken: &section.APIToken{}}
 	var names []string
 	for _, s := range c.sections() {
 		names = append(names, string(s.Kind()))

@@ -74,7 +74,7 @@ func (v validator) tokenParameter(c *Config) {
 }
 
 func (v validator) tokenHeaders(c *Config) {
-	v.needsVerifier(c, "token_headers", len(c.TokenHeaders) > 0)
+	v.needsVerifier(c, "token_headers", len(c.TokenHeaders) > 0 && c.APIToken == nil)
 	for i, h := range c.TokenHeaders {
 		if _, err := identity.New(identity.Options{Strip: []string{h.Name}}); err != nil && h.Name != "" {
 			v.Add(section.Item("token_headers", i)+".name", "%v", err)

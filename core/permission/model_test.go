@@ -57,7 +57,7 @@ anonymous[3]: anonymous: "p" is listed twice, first at anonymous[2]; remove one
 authenticated[0].require.aal: "aal4" is not known; did you mean "aal1"?; use one of aal1, aal2, aal3
 authenticated[0].require.all_scopes: "a b" is not a name that a scope may have (RFC 6749 section 3.3); use visible ASCII characters other than " \ and ,
 authenticated[0].require.any_scope: "s" is listed twice; remove one
-authenticated[0].require.credentials: "password" is not known; use one of session, jwt, introspection
+authenticated[0].require.credentials: "password" is not known; use one of session, jwt, introspection, api_token
 authenticated[0].require.max_age: -1s is not an age; use whole seconds, one at least
 authenticated[0].require.when: when not a valid condition: Syntax error: mismatched input '<EOF>'
 authenticated[1].require.when: when the path has no group named user; add (?P<user>…) to the path

@@ -10,8 +10,6 @@ import (
 type item struct {
 	Event
 	place int // among the ends
-	// heard is when this node learned of it, by its own clock.
-	heard time.Time
 }
 
 // named are the events about one name, of several issuers.
@@ -59,17 +57,14 @@ func (x *index) find(e Event) *item {
 }
 
 // add reports whether more is revoked than before.
-func (x *index) add(e Event, now time.Time) (more bool) {
+func (x *index) add(e Event) (more bool) {
 	if i := x.find(e); i != nil {
 		before := i.Event
 		i.Event = before.with(e)
 		heap.Fix(&x.ends, i.place)
-		if !i.At.Equal(before.At) {
-			i.heard = now
-		}
 		return !i.At.Equal(before.At) || !i.Until.Equal(before.Until)
 	}
-	i := &item{Event: e, heard: now}
+	i := &item{Event: e}
 	events, name := x.of(e)
 	events[name] = append(events[name], i)
 	heap.Push(&x.ends, i)

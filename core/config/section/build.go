@@ -51,9 +51,8 @@ type Caching struct {
 	// Revoked is what is revoked; nil: nothing is. RevokedKey identifies it.
 	Revoked    *revocation.List
 	RevokedKey shared.Key
-	// Introspection is asked about credentials that are verified locally, where an
-	// event wants that; nil: there is none.
-	Introspection *Part
+	// changed is when the credentials themselves changed last; nil: nobody can tell.
+	changed func() time.Time
 }
 
 func (c Caching) limits() cache.Limits {
@@ -66,11 +65,7 @@ type keys struct{ part, digest shared.Key }
 
 func (c Caching) key(of ...any) keys {
 	digest := shared.KeyOf(of...)
-	var asked shared.Key
-	if c.Introspection != nil {
-		asked = c.Introspection.Key
-	}
-	return keys{part: shared.KeyOf(digest, c.Cache, c.SharedKey, c.RevokedKey, asked), digest: digest}
+	return keys{part: shared.KeyOf(digest, c.Cache, c.SharedKey, c.RevokedKey), digest: digest}
 }
 
 // part finds or makes the authenticator of a section, and guards it.
@@ -81,11 +76,7 @@ func (b *Builder) part(k keys, c Caching, build func() (*Part, error)) (*Part, e
 			return nil, err
 		}
 		p.Key = k.part
-		o := revocation.GuardOptions{Next: p.Memo, List: c.Revoked, Local: p.Local}
-		if c.Introspection != nil {
-			o.Provider = c.Introspection.Memo
-		}
-		p.Guard = revocation.NewGuard(o)
+		p.Guard = revocation.NewGuard(p.Memo, c.Revoked, p.Local)
 		return p, nil
 	})
 }
@@ -93,10 +84,19 @@ func (b *Builder) part(k keys, c Caching, build func() (*Part, error)) (*Part, e
 // floor is before which moment nothing counts that was learned of a credential; nil:
 // there is none.
 func (c Caching) floor() func() time.Time {
-	if c.Revoked == nil {
-		return nil
+	switch {
+	case c.Revoked == nil:
+		return c.changed
+	case c.changed == nil:
+		return c.Revoked.Floor
 	}
-	return c.Revoked.Floor
+	return func() time.Time {
+		revoked, changed := c.Revoked.Floor(), c.changed()
+		if changed.After(revoked) {
+			return changed
+		}
+		return revoked
+	}
 }
 
 // memo puts a cache in front of an authenticator. Where several providers are asked,

@@ -48,11 +48,12 @@ type Part struct {
 	Waiting func() []string
 }
 
-// The order in which routes are asked, see Part.Order: a session token has a
+// The order in which routes are asked, see Part.Order: an API token and a session token have a
 // prefix of its own; introspection accepts every token that no other route does,
 // or every JWT before it is verified locally.
 const (
-	sessionsFirst = iota
+	apiTokensFirst = iota
+	sessionsFirst
 	introspectionNext
 	jwtsNext
 	introspectionLast

@@ -39,7 +39,7 @@ var otherwise = map[string]string{
 	"authenticators, authenticator, kind, kinds, credential, auth_methods":                                                             "an activity demands a kind of credential in require, as credentials",
 	"includes, inherits, extends, parents":                                                                                             "a role includes another one by role:NAME in its list",
 	"title, summary, name, comment, doc":                                                                                               "a permission has a description",
-	"config, file, realm, session, jwt, introspection, login, cache, path_options, upstream_headers, permission_table, permission_table_files, issuers, issuer, audience, token_cookie, file_version, version, kratos_url, hide_credentials": "settings are in the configuration of the gate and not in a table",
+	"config, file, realm, session, jwt, introspection, api_token, login, cache, path_options, upstream_headers, permission_table, permission_table_files, issuers, issuer, audience, token_cookie, file_version, version, kratos_url, hide_credentials": "settings are in the configuration of the gate and not in a table",
 }
 
 // elsewhere says where a key of a table belongs that stands in the wrong place.

@@ -27,7 +27,7 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 		}
 		for _, aal := range []string{"", "aal1", "aal2"} {
 			for _, age := range []time.Duration{time.Second, 90 * time.Second, time.Hour} {
-				for _, kind := range []core.Kind{core.KindJWT, core.KindSession, core.KindIntrospection} {
+				for _, kind := range []core.Kind{core.KindJWT, core.KindSession, core.KindIntrospection, core.KindAPIToken} {
 					callers = append(callers, &core.Principal{Scopes: held, AAL: aal, Kind: kind, AuthenticatedAt: now.Add(-age)})
 				}
 			}
@@ -39,7 +39,7 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 		"{}", "{all_scopes: [a]}", "{any_scope: [a]}", "{any_scope: [a, b]}", "{all_scopes: [a, b]}", "{all_scopes: [b], any_scope: [a, c]}",
 		"{any_scope: [a, b, c]}", "{all_scopes: [a], any_scope: [b]}", "{aal: aal1}", "{aal: aal2}", "{aal: aal2, any_scope: [a, b]}",
 		"{max_age: 60s}", "{max_age: 2m}", "{max_age: 2m, aal: aal1}", "{credentials: [jwt]}", "{credentials: [jwt, session]}",
-		"{credentials: [jwt, session, introspection]}", "{credentials: [session], max_age: 60s}",
+		"{credentials: [jwt, session, introspection, api_token]}", "{credentials: [session], max_age: 60s}",
 	} {
 		require := ", require: " + text
 		if text == "{}" {

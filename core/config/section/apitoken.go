@@ -1,0 +1,98 @@
+package section
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/authn"
+	"gatehouse/core/authn/apitoken"
+	"gatehouse/core/authn/apitoken/tokenfile"
+	"gatehouse/core/authn/claims"
+	"gatehouse/core/extract"
+	"gatehouse/core/setting"
+)
+
+// APIToken accepts API tokens of users and of service accounts.
+type APIToken struct {
+	TokenFile        string          `config:"token_file" doc:"Path of the file with the digests of the tokens and with their owners, which gatehouse token writes. A change takes effect within a second; while the file has an error, the last good one stays in force."`
+	MaxLifetime      setting.Seconds `config:"max_lifetime" default:"31536000" between:"60,315360000" doc:"Longest time from the creation of a token to its expiry that is accepted, in seconds."`
+	InsecureNoExpiry bool            `config:"insecure_no_expiry" default:"false" doc:"Accepts tokens that never expire, too."`
+	CacheTTL         setting.Seconds `config:"cache_ttl" default:"10" between:"0,300" doc:"How long a valid token is cached, in seconds, at the longest. A change of which the node learns counts at once. 0 looks a token up on every request."`
+	NegativeCacheTTL setting.Seconds `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a token is cached, in seconds."`
+}
+
+var _ Section = (*APIToken)(nil)
+
+func (*APIToken) Kind() core.Kind         { return core.KindAPIToken }
+func (*APIToken) Places() []extract.Place { return nil }
+func (*APIToken) JudgesBearer() bool      { return true }
+
+func (a *APIToken) Check(v Validator) {
+	if a.TokenFile == "" {
+		v.Add("api_token.token_file", "is needed: the file that gatehouse token create writes")
+	}
+}
+
+// lookups is how API tokens are looked up: not at a provider that may be slow.
+var lookups = Outbound{Timeout: 1, MaxConcurrent: minCalls}
+
+func (a *APIToken) Build(b *Builder, c Caching) (*Part, error) {
+	c.Shared = nil // which is no nearer than the store itself
+	k := c.key(a.Kind(), a)
+	return b.part(k, c, func() (*Part, error) {
+		store := tokenfile.Open(a.TokenFile, b.options.Log, b.options.Now)
+		c.changed = store.Changed
+		o := a.options(b.options.Now)
+		o.Store, o.Owners = store, store
+		next, err := apitoken.New(o)
+		if err != nil {
+			return nil, err
+		}
+		memo, err := b.memo(next, k, c, a.CacheTTL, a.NegativeCacheTTL, lookups, nil)
+		if err != nil {
+			return nil, err
+		}
+		return &Part{Memo: memo, Kind: a.Kind(), Order: apiTokensFirst, Route: authn.Route{Title: "API tokens", Judges: judgesAPIToken}}, nil
+	})
+}
+
+func (a *APIToken) options(now func() time.Time) apitoken.Options {
+	return apitoken.Options{MaxLifetime: a.MaxLifetime.Duration(), InsecureNoExpiry: a.InsecureNoExpiry, Now: now}
+}
+
+// judgesAPIToken takes every credential that begins like an API token, wherever it sat:
+// it is a secret that no identity provider is to see.
+func judgesAPIToken(c core.Credential) (parsed any, ok bool) { return nil, apitoken.HasPrefix(c.Value) }
+
+// NoAPITokens refuses API tokens where no section accepts them, rather than to have them
+// introspected.
+func NoAPITokens() authn.Route {
+	return authn.Route{By: noAPITokens{}, Judges: func(c core.Credential) (any, bool) { return nil, apitoken.WellFormed(c.Value) }}
+}
+
+type noAPITokens struct{}
+
+func (noAPITokens) AuthenticateToken(context.Context, core.Credential) (*core.Principal, error) {
+	return nil, fmt.Errorf("%w: an API token, which is not accepted here: the configuration has no section api_token", core.ErrInvalid)
+}
+
+func (a *APIToken) Refused() error { return nil }
+
+// Principal reads the claims that tools describe a token by.
+func (a *APIToken) Principal(b *Builder, document map[string]any, _ string) (*core.Principal, error) {
+	set := claims.Set(document)
+	p := &core.Principal{Kind: a.Kind()}
+	var err error
+	if p.Issuer, err = set.Text("iss"); err == nil {
+		p.Expiry, err = set.Expiry(b.options.Now())
+	}
+	if err == nil {
+		err = set.Principal(claims.Paths{}.WithDefaults(), p)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: API token %w", core.ErrInvalid, err)
+	}
+	return p, nil
+}
