@@ -79,7 +79,7 @@ func newPublisher(t *testing.T, addr string, change ...func(*nodeOptions)) *revo
 	log := &lockedBuffer{}
 	counters := &revocations.Counters{}
 	o := nodeOptions{redis.Options{Addresses: []string{addr}}, revocations.Options{
-		Secrets: []string{secret}, Prefix: "gatehouse:", Counters: counters, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Secrets: []string{secret}, Prefix: "gatehouse:", SettleTime: 100 * time.Millisecond, Counters: counters, Log: slog.New(slog.NewTextHandler(log, nil)),
 	}}
 	for _, c := range change {
 		c(&o)
@@ -197,6 +197,25 @@ func TestRevocationReachesEveryNodeAndThoseThatStartLater(t *testing.T) {
 				t.Errorf("Redis shows %s: %v", text, e)
 			}
 		}
+	}
+}
+
+// A node that starts with a list from its disk publishes what the stream has lost.
+func TestNodePublishesWhatItHoldsAndTheStreamDoesNot(t *testing.T) {
+	server := redistest.Start(t)
+	n := newRevoker(t, server.Addr)
+	n.revoke(t, "ada")
+	agree(t, []*revoker{n}, "ada")
+	holds := newPublisher(t, server.Addr)
+	e := revoked("bob")
+	e.At, e.Until = time.Now(), time.Now().Add(time.Hour)
+	if err := holds.list.Add(e); err != nil {
+		t.Fatal(err)
+	}
+	go holds.Follow(t.Context(), holds.list)
+	agree(t, []*revoker{n, holds}, "ada", "bob")
+	if got := holds.counters.Restored.Load(); got != 1 {
+		t.Errorf("%d events were published again, want one", got)
 	}
 }
 
@@ -350,7 +369,7 @@ func TestWhoWritesToRedisUnmakesNoRevocation(t *testing.T) {
 // underAttack has nodes of one fleet find and mend what somebody did to their stream, and
 // a node that starts at that moment say that it has a list only when that is complete.
 func underAttack(t *testing.T, server *redistest.Server, name string, attack attack, found bool) {
-	prefix := func(o *nodeOptions) { o.revocations.Prefix = name + ":" }
+	prefix := func(o *nodeOptions) { o.revocations.Prefix, o.revocations.SettleTime = name+":", 0 }
 	nodes := []*revoker{newRevoker(t, server.Addr, prefix), newRevoker(t, server.Addr, prefix)}
 	agree(t, nodes)
 	subjects := []string{"ada", "bob", "cid", "dan", "eve"}
@@ -390,6 +409,14 @@ func begun(nodes []*revoker) (n uint64) {
 	return n
 }
 
+// restored is how many events nodes have published again.
+func restored(nodes []*revoker) (n uint64) {
+	for _, node := range nodes {
+		n += node.counters.Restored.Load()
+	}
+	return n
+}
+
 func TestTwentyNodesThatPublishAgainEndInOneStream(t *testing.T) {
 	server := redistest.Start(t)
 	var nodes []*revoker
@@ -418,7 +445,7 @@ func TestTwentyNodesThatPublishAgainEndInOneStream(t *testing.T) {
 	}
 	wait.Wait()
 	agree(t, nodes, subjects[20:]...)
-	before := begun(nodes)
+	before, restoredBefore := begun(nodes), restored(nodes)
 	if err := c.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -426,12 +453,8 @@ func TestTwentyNodesThatPublishAgainEndInOneStream(t *testing.T) {
 	if n := begun(nodes) - before; n != 1 {
 		t.Errorf("%d streams were begun, want one", n)
 	}
-	var restored uint64
-	for _, n := range nodes {
-		restored += n.counters.Restored.Load()
-	}
-	if restored != uint64(len(subjects)) {
-		t.Errorf("%d events were published again, want each of %d once", restored, len(subjects))
+	if got := restored(nodes) - restoredBefore; got != uint64(len(subjects)) {
+		t.Errorf("%d events were published again, want each of %d once", got, len(subjects))
 	}
 	all := entries(t, server)
 	time.Sleep(3 * time.Second) // it has come to rest

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -62,4 +63,18 @@ func Explain(err error) error {
 		return fmt.Errorf("Redis refuses a command: %w; %s", err, advice(err.Error()))
 	}
 	return fmt.Errorf("Redis does not respond: %w", err)
+}
+
+// NeedsOperator reports whether a command that has failed fails until somebody changes
+// Redis or the configuration.
+func NeedsOperator(err error) bool {
+	if err == nil || !answered(err) {
+		return false
+	}
+	for _, word := range []string{"NOAUTH", "WRONGPASS", "NOPERM", "OOM", "MISCONF"} {
+		if goredis.HasErrorPrefix(err, word) {
+			return true
+		}
+	}
+	return strings.Contains(err.Error(), scriptNotPermitted)
 }

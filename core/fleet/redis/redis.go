@@ -243,6 +243,9 @@ func (h *hook) tell(err error) {
 // advice says what helps against an error, by the word that it begins with.
 func advice(text string) string {
 	word, _, _ := strings.Cut(text, " ")
+	if strings.Contains(text, scriptNotPermitted) {
+		word = "NOPERM"
+	}
 	switch word {
 	case "NOAUTH", "WRONGPASS":
 		return "set username and password of the section redis to those of Redis"
@@ -257,6 +260,9 @@ func advice(text string) string {
 	}
 	return "see the documentation of Redis"
 }
+
+// scriptNotPermitted is in the error of a script of a user without a right that it needs.
+const scriptNotPermitted = "The user executing the script can't"
 
 // silent drops what go-redis logs for itself: the errors of commands say the same.
 type silent struct{}

@@ -26,7 +26,7 @@ func (s *Stream) checkEviction(ctx context.Context) error {
 	policy, err := evictionPolicy(ctx, server)
 	var reply goredis.Error
 	switch {
-	case errors.As(err, &reply) && isFinal(err) && !goredis.HasErrorPrefix(err, "NOPERM"):
+	case errors.As(err, &reply) && redis.NeedsOperator(err) && !goredis.HasErrorPrefix(err, "NOPERM"):
 		return redis.Explain(err)
 	case errors.As(err, &reply), err == nil && policy == "":
 		s.unknownPolicy.Do(func() {

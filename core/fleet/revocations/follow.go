@@ -36,10 +36,6 @@ const (
 	// spread is within what time nodes begin to publish again what was lost, each at its
 	// own moment: the first one publishes, and the others find nothing missing.
 	spread = 500 * time.Millisecond
-	// settleTime is how long a stream does not count as complete that has just begun or
-	// into which events are published again; or that this node reads for the first time:
-	// others may have read more of it before it was broken, and mend it within this time.
-	settleTime = 2 * time.Second
 	// The time between two attempts.
 	firstPause, lastPause = 50 * time.Millisecond, time.Second
 	// evictionTime is how often the policy of Redis is looked at, beside each connection.
@@ -51,6 +47,7 @@ const (
 // Follow fills a list with what comes in, until the context ends.
 func (s *Stream) Follow(ctx context.Context, list List) {
 	f := &follower{Stream: s, list: list, trimAt: time.Now().Add(jitter(s.options.TrimEvery))}
+	f.forget()
 	for wait := firstPause; ctx.Err() == nil; wait = min(2*wait, lastPause) {
 		err := f.follow(ctx, func() { wait = firstPause })
 		if ctx.Err() != nil {
@@ -139,7 +136,7 @@ func (f *follower) sync(ctx context.Context) error {
 	}
 	l, err := f.look(ctx, f.sum())
 	if err != nil {
-		return redis.Explain(err)
+		return err
 	}
 	f.now = l.now
 	err = f.readNew(ctx, l)
@@ -148,7 +145,7 @@ func (f *follower) sync(ctx context.Context) error {
 		return f.mend(ctx, l, broken)
 	}
 	if err != nil {
-		return redis.Explain(err)
+		return err
 	}
 	f.told, f.brokenAt = nil, time.Time{}
 	if f.firstRead.IsZero() {
@@ -248,7 +245,7 @@ func (f *follower) page(ctx context.Context) ([]goredis.XMessage, error) {
 	if goredis.HasErrorPrefix(err, "WRONGTYPE") {
 		return nil, nil
 	}
-	return messages, err
+	return messages, redis.Explain(err)
 }
 
 // take adds the events of one entry to the list, in any case, and tells whether it is the
@@ -294,12 +291,12 @@ func (f *follower) keep(i id, value string, r *record) {
 	f.tip = tipOf(i, value, r)
 	f.entries = append(f.entries, kept{i.number, r.until(), len(r.Events) > 0})
 	f.entries = slices.Delete(f.entries, 0, f.ended(func(k kept) bool { return k.number < r.Oldest }))
-	if (r.Restored || i.number == 1) && r.At.After(f.now.Add(-settleTime)) {
+	if (r.Restored || i.number == 1) && r.At.After(f.now.Add(-f.options.SettleTime)) {
 		f.settle()
 	}
 }
 
-func (f *follower) settle() { f.settled = time.Now().Add(settleTime) }
+func (f *follower) settle() { f.settled = time.Now().Add(f.options.SettleTime) }
 
 func (f *follower) oldest() uint64 {
 	if f.tip == nil {
@@ -369,7 +366,7 @@ func (f *follower) await(ctx context.Context) error {
 		}
 		messages, err := f.waitFor(ctx, left)
 		if err != nil {
-			return redis.Explain(err)
+			return err
 		}
 		for _, m := range messages {
 			d, err := f.take(m)
@@ -406,7 +403,7 @@ func (f *follower) waitFor(ctx context.Context, left time.Duration) ([]goredis.X
 	case errors.Is(err, goredis.Nil), goredis.HasErrorPrefix(err, "WRONGTYPE"):
 		return nil, nil
 	case err != nil || len(streams) == 0:
-		return nil, err
+		return nil, redis.Explain(err)
 	}
 	return streams[0].Messages, nil
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"gatehouse/core/fleet/redis"
 	"gatehouse/core/revocation"
 )
 
@@ -50,7 +49,7 @@ func (f *follower) mend(ctx context.Context, l *state, broken *damage) error {
 	}
 	begun, err := f.begin(ctx, l)
 	if err != nil {
-		return redis.Explain(err)
+		return err
 	}
 	if begun {
 		f.begunAt, f.due = time.Now(), time.Now()
@@ -77,7 +76,7 @@ func (f *follower) othersMay() bool {
 	if f.brokenAt.IsZero() {
 		f.brokenAt = time.Now()
 	}
-	return time.Since(f.brokenAt) < 2*settleTime
+	return time.Since(f.brokenAt) < 2*f.options.SettleTime
 }
 
 // restoration is what a node publishes again of what it holds.
@@ -162,7 +161,7 @@ const restorePause = 5 * time.Second
 func (f *follower) write(ctx context.Context, r *record) (written bool, err error) {
 	value, after, err := f.append(ctx, f.tip, r, 0)
 	if err != nil {
-		return false, redis.Explain(err)
+		return false, err
 	}
 	if after == nil {
 		return false, nil

@@ -9,17 +9,17 @@
 package revocations
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	goredis "github.com/redis/go-redis/v9"
 
 	"gatehouse/core/fleet/redis"
 	"gatehouse/core/fleet/seal"
@@ -41,6 +41,11 @@ type Options struct {
 	// Default none and 1 s.
 	Replicas    int
 	ReplicaTime time.Duration
+	// SettleTime is how long a stream does not count as complete that has just begun, into
+	// which events are published again, or that this node reads for the first time: others
+	// may have read more of it before it was broken, and mend it within about 1.5 s.
+	// Default 2 s.
+	SettleTime time.Duration
 	// TrimEvery is how often entries whose time is over are removed, by one of the nodes.
 	// Default 10 min.
 	TrimEvery time.Duration
@@ -56,6 +61,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ReplicaTime == 0 {
 		o.ReplicaTime = time.Second
+	}
+	if o.SettleTime == 0 {
+		o.SettleTime = 2 * time.Second
 	}
 	if o.TrimEvery == 0 {
 		o.TrimEvery = 10 * time.Minute
@@ -123,6 +131,7 @@ func (s *Stream) Publish(ctx context.Context, events ...revocation.Event) error 
 	if err := s.checkEviction(ctx); err != nil {
 		return err
 	}
+	events = slices.Clone(events)
 	for i := range events {
 		if events[i].ID == "" {
 			events[i].ID = rand.Text()
@@ -145,18 +154,14 @@ func (s *Stream) publish(ctx context.Context, events []revocation.Event) error {
 	var last error
 	for try := 0; ; try++ {
 		written, err := s.try(ctx, events)
-		var unacknowledged *ErrUnacknowledged
-		if written || isFinal(err) || errors.As(err, &unacknowledged) {
+		if written || redis.NeedsOperator(err) || errors.As(err, new(*ErrUnacknowledged)) {
 			return err
 		}
 		if err != nil && ctx.Err() == nil {
 			last = err
 		}
 		if pause(ctx, time.Duration(1+mathrand.N(10*min(try, 20)+1))*time.Millisecond) != nil {
-			if last == nil {
-				last = ctx.Err()
-			}
-			return redis.Explain(last)
+			return cmp.Or(last, ctx.Err())
 		}
 	}
 }
@@ -195,20 +200,6 @@ func (s *Stream) stamped(events []revocation.Event, now time.Time) []revocation.
 		stamped[i] = e
 	}
 	return stamped
-}
-
-// isFinal reports whether trying again would fail again.
-func isFinal(err error) bool {
-	var reply goredis.Error
-	if !errors.As(err, &reply) {
-		return false
-	}
-	for _, word := range []string{"NOAUTH", "WRONGPASS", "NOPERM", "OOM", "MISCONF"} {
-		if goredis.HasErrorPrefix(err, word) {
-			return true
-		}
-	}
-	return false
 }
 
 // pause waits, for as long as the context allows.

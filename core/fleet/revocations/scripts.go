@@ -7,6 +7,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"gatehouse/core/fleet/redis"
 )
 
 // look is what the scripts have in common: the length of the stream, -1 for a key that
@@ -73,7 +75,7 @@ func (s *Stream) look(ctx context.Context, known string) (*state, error) {
 	defer cancel()
 	reply, err := lookScript.Run(ctx, s.redis, []string{s.key}, known).Slice()
 	if err != nil {
-		return nil, err
+		return nil, redis.Explain(err)
 	}
 	if len(reply) != 8 {
 		return nil, fmt.Errorf("the script replied with %d values", len(reply))
@@ -104,7 +106,7 @@ func (s *Stream) begin(ctx context.Context, l *state) (begun bool, err error) {
 	if n == 1 {
 		s.Epochs.Add(1)
 	}
-	return n == 1, err
+	return n == 1, redis.Explain(err)
 }
 
 // maxAhead is by how much the clock of a Redis server may be ahead of the one after it.
@@ -117,7 +119,7 @@ func (s *Stream) append(ctx context.Context, t *tip, r *record, replicas int) (v
 	defer cancel()
 	server, err := s.redis.Server(ctx, s.key)
 	if err != nil {
-		return "", nil, err
+		return "", nil, redis.Explain(err)
 	}
 	connection := server.Conn() // WAIT is about what its own connection has written
 	defer connection.Close()
@@ -133,7 +135,7 @@ func (s *Stream) append(ctx context.Context, t *tip, r *record, replicas int) (v
 	}
 	n, err := appendScript.Run(ctx, connection, []string{s.key}, t.id.String(), t.sum, next.String(), value, trim).Int()
 	if err != nil || n == 0 {
-		return "", nil, err
+		return "", nil, redis.Explain(err)
 	}
 	return value, tipOf(next, value, r), s.acknowledged(ctx, connection, replicas)
 }
@@ -151,7 +153,7 @@ func (s *Stream) acknowledged(ctx context.Context, connection *goredis.Conn, wan
 	}
 	got, err := connection.Wait(ctx, want, s.options.ReplicaTime).Result()
 	if err != nil {
-		return err
+		return redis.Explain(err)
 	}
 	if int(got) < want {
 		return &ErrUnacknowledged{int(got), want}
