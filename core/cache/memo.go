@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -162,7 +161,7 @@ func (m *Memo) AuthenticateToken(ctx context.Context, c core.Credential) (*core.
 		return p, err
 	}
 	m.misses.Add(1)
-	return m.await(ctx, key, c, noAge)
+	return m.await(ctx, string(key[:]), key, c, time.Time{})
 }
 
 // Recall returns the cached result, where there is one. It never calls Next.
@@ -173,22 +172,46 @@ func (m *Memo) Recall(ctx context.Context, c core.Credential) (p *core.Principal
 // RefreshToken calls Next unless the cached result is a moment old.
 func (m *Memo) RefreshToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
 	key := m.keys.key(c)
-	if p, since, ok := m.principal(ctx, key); ok && m.options.Now().Sub(since) < refreshAfter {
+	after := m.options.Now().Add(-refreshAfter)
+	if p, since, ok := m.principal(ctx, key); ok && since.After(after) {
 		m.hits.Add(1)
 		return p, nil
 	}
 	m.misses.Add(1)
-	return m.await(ctx, key, c, refreshAfter)
+	return m.await(ctx, string(key[:]), key, c, after)
 }
 
-// noAge accepts a cached result however old it is.
-const noAge = time.Duration(math.MaxInt64)
+// AuthenticateSince is AuthenticateToken by what was asked after a moment.
+func (m *Memo) AuthenticateSince(ctx context.Context, c core.Credential, moment time.Time) (*core.Principal, error) {
+	if p, err, known := m.RecallSince(ctx, c, moment); known {
+		return p, err
+	}
+	m.misses.Add(1)
+	key := m.keys.key(c)
+	flight := string(key[:]) + moment.String() // one that is under way may have asked before
+	return m.await(ctx, flight, key, c, moment)
+}
 
-// await waits for a result that is younger than maxAge.
-func (m *Memo) await(ctx context.Context, key Key, c core.Credential, maxAge time.Duration) (*core.Principal, error) {
+// RecallSince is Recall of what was asked after a moment.
+func (m *Memo) RecallSince(ctx context.Context, c core.Credential, moment time.Time) (p *core.Principal, err error, known bool) {
+	key := m.keys.key(c)
+	if p, since, ok := m.principal(ctx, key); ok && since.After(moment) {
+		m.hits.Add(1)
+		return p, nil, true
+	}
+	if e, ok := m.get(ctx, m.options.Negative, key); ok && e.Since.After(moment) {
+		m.refusals.Add(1)
+		return nil, &refusal{e.Refusal}, true
+	}
+	return nil, nil, false
+}
+
+// await waits for a result that was learned after a moment. Callers of one flight
+// share a call.
+func (m *Memo) await(ctx context.Context, flight string, key Key, c core.Credential, after time.Time) (*core.Principal, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.options.Timeout)
 	defer cancel()
-	done := m.calls.DoChan(string(key[:]), func() (any, error) { return m.call(ctx, key, c, maxAge) })
+	done := m.calls.DoChan(flight, func() (any, error) { return m.call(ctx, key, c, after) })
 	select {
 	case result := <-done:
 		p, _ := result.Val.(*core.Principal)
@@ -250,7 +273,7 @@ func (r *refusal) Is(target error) bool { return target == core.ErrInvalid }
 // call calls Next once, for all who wait. It is detached from the caller who
 // happened to come first: others must not lose the result because that one went
 // away.
-func (m *Memo) call(ctx context.Context, key Key, c core.Credential, maxAge time.Duration) (p *core.Principal, err error) {
+func (m *Memo) call(ctx context.Context, key Key, c core.Credential, after time.Time) (p *core.Principal, err error) {
 	defer m.survive(&p, &err)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.options.Timeout)
 	defer cancel()
@@ -260,10 +283,10 @@ func (m *Memo) call(ctx context.Context, key Key, c core.Credential, maxAge time
 	}
 	defer leave()
 	// A call may have ended between this caller's look and now.
-	if p, since, ok := m.principal(ctx, key); ok && m.options.Now().Sub(since) < maxAge {
+	if p, since, ok := m.principal(ctx, key); ok && since.After(after) {
 		return p, nil
 	}
-	shared, known, release := m.learned(ctx, c, maxAge)
+	shared, known, release := m.learned(ctx, c, after)
 	defer release()
 	if known {
 		m.keep(ctx, key, shared)

@@ -26,11 +26,11 @@ const (
 	lastLook  = 50 * time.Millisecond
 )
 
-// learned returns what another node has learned of a credential within maxAge, and
+// learned returns what another node has learned of a credential after a moment, and
 // waits for one that is about to, but not for one that has died or for a claim that
 // somebody else has written. Where it is not known, this node is the one to look
 // it up, and releases the others when it has.
-func (m *Memo) learned(ctx context.Context, c core.Credential, maxAge time.Duration) (e Entry, known bool, release func()) {
+func (m *Memo) learned(ctx context.Context, c core.Credential, after time.Time) (e Entry, known bool, release func()) {
 	release = func() {}
 	if m.options.Shared == nil {
 		return Entry{}, false, release
@@ -38,7 +38,7 @@ func (m *Memo) learned(ctx context.Context, c core.Credential, maxAge time.Durat
 	patience := time.NewTimer(m.options.Timeout / 2) // or no time would be left to look it up here
 	defer patience.Stop()
 	for look := firstLook; ; look = min(2*look, lastLook) {
-		e, known, err := m.fresh(ctx, c, maxAge)
+		e, known, err := m.fresh(ctx, c, after)
 		if known || err != nil {
 			return e, known, release
 		}
@@ -48,7 +48,7 @@ func (m *Memo) learned(ctx context.Context, c core.Credential, maxAge time.Durat
 			return Entry{}, false, release
 		}
 		if claimed { // the node before may have ended between the look and the claim
-			e, known, _ := m.fresh(ctx, c, maxAge)
+			e, known, _ := m.fresh(ctx, c, after)
 			return e, known, release
 		}
 		select {
@@ -61,15 +61,15 @@ func (m *Memo) learned(ctx context.Context, c core.Credential, maxAge time.Durat
 	}
 }
 
-// fresh returns what another node has learned within maxAge.
-func (m *Memo) fresh(ctx context.Context, c core.Credential, maxAge time.Duration) (e Entry, known bool, err error) {
+// fresh returns what another node has learned after a moment.
+func (m *Memo) fresh(ctx context.Context, c core.Credential, after time.Time) (e Entry, known bool, err error) {
 	e, found, err := m.options.Shared.Get(ctx, m.options.Digest, c)
 	if err != nil {
 		m.storeErrors.Add(1)
 		return Entry{}, false, err
 	}
 	// A refusal does not answer a caller who wants a newer result.
-	known = found && !m.tooOld(e) && (e.Principal != nil || maxAge == noAge) && m.options.Now().Sub(e.Since) < maxAge
+	known = found && !m.tooOld(e) && (e.Principal != nil || after.IsZero()) && e.Since.After(after)
 	return e, known, nil
 }
 

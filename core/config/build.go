@@ -294,7 +294,7 @@ func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
 		return nil, err
 	}
 	var parts []*section.Part
-	for _, s := range c.sections() {
+	for _, s := range slices.Backward(c.sections()) { // introspection, which others may ask, before them
 		p, err := s.Build(b.sections, caching)
 		var complete *setting.Error
 		switch {
@@ -302,6 +302,9 @@ func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
 			return nil, err
 		case err != nil:
 			return nil, fmt.Errorf("%s: %w", s.Kind(), err)
+		}
+		if p.Kind == core.KindIntrospection {
+			caching.Introspection = p
 		}
 		parts = append(parts, p)
 	}

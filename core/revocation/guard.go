@@ -9,84 +9,154 @@ import (
 	"gatehouse/core"
 )
 
-// cached is an authenticator behind its cache (cache.Memo).
-type cached interface {
+// Cached is an authenticator behind its cache, as cache.Memo is one.
+type Cached interface {
 	core.TokenRefresher
 	Recall(ctx context.Context, c core.Credential) (p *core.Principal, err error, known bool)
+	// AuthenticateSince and RecallSince take no result that is older than a moment.
+	AuthenticateSince(ctx context.Context, c core.Credential, moment time.Time) (*core.Principal, error)
+	RecallSince(ctx context.Context, c core.Credential, moment time.Time) (p *core.Principal, err error, known bool)
+}
+
+// GuardOptions say what a Guard is around.
+type GuardOptions struct {
+	// Next is the authenticator.
+	Next Cached
+	// List is what is revoked; nil: revocation is not configured.
+	List *List
+	// Local says that the credentials are verified locally: nobody is asked about
+	// them, until an event wants that. Provider is then asked; nil: there is none.
+	Local    bool
+	Provider Cached
 }
 
 // Guard refuses what a list revokes. It is around the cache: what is cached is looked
 // up in the list on every call.
-type Guard struct {
-	next cached
-	// list is nil where nothing is revoked.
-	list *List
-	// local says that the credentials hold by themselves: nobody is asked about them.
-	local bool
-}
+type Guard struct{ options GuardOptions }
 
 var _ core.TokenRefresher = (*Guard)(nil)
 
-// NewGuard puts a guard around an authenticator. The list is nil where no revocation is
-// configured. The credentials are verified locally where no provider is asked about
-// them.
-func NewGuard(next cached, list *List, local bool) *Guard { return &Guard{next, list, local} }
+// NewGuard puts a guard around an authenticator.
+func NewGuard(o GuardOptions) *Guard { return &Guard{o} }
 
 // AuthenticateToken is that of the authenticator, less what is revoked.
 func (g *Guard) AuthenticateToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
-	p, err := g.next.AuthenticateToken(ctx, c)
-	return g.judge(c, p, err)
+	p, err := g.options.Next.AuthenticateToken(ctx, c)
+	return g.judge(ctx, c, p, err)
 }
 
 // RefreshToken is that of the authenticator, less what is revoked.
 func (g *Guard) RefreshToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
-	p, err := g.next.RefreshToken(ctx, c)
-	return g.judge(c, p, err)
+	p, err := g.options.Next.RefreshToken(ctx, c)
+	return g.judge(ctx, c, p, err)
 }
 
-// Recall is that of the authenticator, less what is revoked.
+// Recall is that of the authenticator, less what is revoked. What has to be asked
+// about is not known.
 func (g *Guard) Recall(ctx context.Context, c core.Credential) (p *core.Principal, err error, known bool) {
-	p, err, known = g.next.Recall(ctx, c)
-	if !known {
-		return nil, nil, false
+	p, err, known = g.options.Next.Recall(ctx, c)
+	if !known || err != nil || p == nil || g.options.List == nil {
+		return p, err, known
 	}
-	p, err = g.judge(c, p, err)
-	return p, err, true
+	moment, err := g.refuse(p, c)
+	if err != nil || moment.IsZero() {
+		return unless(err, p), err, true
+	}
+	if asked := g.asked(); asked != nil {
+		q, err, known := asked.RecallSince(ctx, c, moment)
+		if !known {
+			return nil, nil, false
+		}
+		p, err = g.verified(p, q, c, err)
+		return p, err, true
+	}
+	return nil, errNoProvider, true
 }
 
-func (g *Guard) judge(c core.Credential, p *core.Principal, err error) (*core.Principal, error) {
-	if err != nil || p == nil || g.list == nil {
+// unless returns no principal beside an error.
+func unless(err error, p *core.Principal) *core.Principal {
+	if err != nil {
+		return nil
+	}
+	return p
+}
+
+func (g *Guard) judge(ctx context.Context, c core.Credential, p *core.Principal, err error) (*core.Principal, error) {
+	if err != nil || p == nil || g.options.List == nil {
 		return p, err
 	}
-	if err := g.list.refuse(p, c.Value, g.local); err != nil {
+	moment, err := g.refuse(p, c)
+	if err != nil || moment.IsZero() {
+		return unless(err, p), err
+	}
+	asked := g.asked()
+	if asked == nil {
+		return nil, errNoProvider
+	}
+	q, err := asked.AuthenticateSince(ctx, c, moment)
+	return g.verified(p, q, c, err)
+}
+
+// asked is who knows what has become of a credential; nil: nobody.
+func (g *Guard) asked() Cached {
+	if g.options.Local {
+		return g.options.Provider
+	}
+	return g.options.Next
+}
+
+var (
+	errNoProvider = fmt.Errorf("%w: an event wants the provider to be asked about it, and no provider is configured that could be (introspection)", core.ErrInvalid)
+	errAnother    = fmt.Errorf("%w: an event wanted the provider to be asked about it, and the provider says that it is of somebody else", core.ErrInvalid)
+)
+
+// verified is the principal of a credential about which the provider has been asked.
+// One that is verified locally keeps what it says itself.
+func (g *Guard) verified(p, q *core.Principal, c core.Credential, err error) (*core.Principal, error) {
+	if err != nil || q == nil {
 		return nil, err
 	}
+	if !g.options.Local {
+		_, err := g.refuse(q, c)
+		return unless(err, q), err
+	}
+	if q.Subject != p.Subject || q.ClientID != "" && p.ClientID != "" && q.ClientID != p.ClientID {
+		return nil, errAnother
+	}
 	return p, nil
+}
+
+// refuse returns why a credential does not count, or the moment after which its
+// provider has to be asked about it.
+func (g *Guard) refuse(p *core.Principal, c core.Credential) (verify time.Time, err error) {
+	return g.options.List.refuse(p, c.Value, g.options.Local)
 }
 
 // errNoList becomes 503: nobody can tell whether the credential is revoked.
 var errNoList = errors.New("there is no list of revocations, and a credential that is verified locally may be revoked (revocation.without_list)")
 
-// refuse returns why a credential does not count.
-func (l *List) refuse(p *core.Principal, credential string, local bool) error {
-	if e, revoked := l.Revoked(p, credential); revoked {
+// refuse returns why a credential does not count, or the moment after which its
+// provider has to be asked about it.
+func (l *List) refuse(p *core.Principal, credential string, local bool) (verify time.Time, err error) {
+	e, revoked, verify := l.judge(p, credential)
+	if revoked {
 		l.refused.Add(1)
-		return fmt.Errorf("%w: %s", core.ErrInvalid, e.describe())
+		return time.Time{}, fmt.Errorf("%w: %s", core.ErrInvalid, e.describe())
 	}
 	if !local {
-		return nil
+		return verify, nil
 	}
 	now := l.options.Now()
 	switch age := now.Sub(p.IssuedAt); {
 	case p.IssuedAt.IsZero():
-		return fmt.Errorf("%w: does not say when it was issued (iat), so that nobody can tell whether it was revoked since (revocation)", core.ErrInvalid)
+		return verify, fmt.Errorf("%w: does not say when it was issued (iat), so that nobody can tell whether it was revoked since (revocation)", core.ErrInvalid)
 	case age > l.options.Retention:
-		return fmt.Errorf("%w: was issued %s ago, and revocations are kept for %s: raise revocation.retention above the life of such credentials", core.ErrInvalid, age.Round(time.Second), l.options.Retention)
+		return verify, fmt.Errorf("%w: was issued %s ago, and revocations are kept for %s: raise revocation.retention above the life of such credentials", core.ErrInvalid, age.Round(time.Second), l.options.Retention)
 	}
 	if !l.options.AcceptWithoutList && l.missing(now) {
-		return errNoList
+		return verify, errNoList
 	}
-	return nil
+	return verify, nil
 }
 
 // describe says for the log what was revoked, by whom and why.

@@ -34,7 +34,7 @@ func (b *bench) guarded(next *issuer, local bool) *revocation.Guard {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return revocation.NewGuard(memo, b.List, local)
+	return revocation.NewGuard(revocation.GuardOptions{Next: memo, List: b.List, Local: local})
 }
 
 var credential = core.Credential{Place: core.BearerToken, Value: jwt}
@@ -74,7 +74,7 @@ func TestGuardWithoutAListChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := revocation.NewGuard(memo, nil, true).AuthenticateToken(t.Context(), credential); err != nil {
+	if _, err := revocation.NewGuard(revocation.GuardOptions{Next: memo, Local: true}).AuthenticateToken(t.Context(), credential); err != nil {
 		t.Error(err)
 	}
 }

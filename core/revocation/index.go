@@ -10,6 +10,8 @@ import (
 type item struct {
 	Event
 	place int // among the ends
+	// heard is when this node learned of it, by its own clock.
+	heard time.Time
 }
 
 // named are the events about one name, of several issuers.
@@ -57,14 +59,17 @@ func (x *index) find(e Event) *item {
 }
 
 // add reports whether more is revoked than before.
-func (x *index) add(e Event) (more bool) {
+func (x *index) add(e Event, now time.Time) (more bool) {
 	if i := x.find(e); i != nil {
 		before := i.Event
 		i.Event = before.with(e)
 		heap.Fix(&x.ends, i.place)
+		if !i.At.Equal(before.At) {
+			i.heard = now
+		}
 		return !i.At.Equal(before.At) || !i.Until.Equal(before.Until)
 	}
-	i := &item{Event: e}
+	i := &item{Event: e, heard: now}
 	events, name := x.of(e)
 	events[name] = append(events[name], i)
 	heap.Push(&x.ends, i)

@@ -103,7 +103,7 @@ func (l *List) Add(events ...Event) error {
 	}
 	for _, e := range events {
 		if e = e.bounded(now, l.options.Retention+l.options.Leeway); e.Until.After(now) {
-			l.events.add(e)
+			l.events.add(e, now)
 		}
 	}
 	l.size.Store(int64(len(l.events.ends)))
@@ -134,20 +134,42 @@ func (l *List) All() []Event {
 
 // Revoked finds an event that revokes a credential, by its principal and its value.
 func (l *List) Revoked(p *core.Principal, credential string) (e Event, revoked bool) {
+	e, revoked, _ = l.judge(p, credential)
+	return e, revoked
+}
+
+// judge finds an event that revokes a credential, and where none does the moment, by
+// the clock of this node, after which its provider has to be asked about it; zero: it
+// need not be.
+func (l *List) judge(p *core.Principal, credential string) (e Event, revoked bool, verify time.Time) {
 	if l.size.Load() == 0 {
-		return Event{}, false
+		return Event{}, false, time.Time{}
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if i := l.find(p, credential); i != nil {
-		return i.Event, true
+	i, verify := l.find(p, credential)
+	if i != nil {
+		return i.Event, true, time.Time{}
 	}
-	return Event{}, false
+	return Event{}, false, verify
 }
 
-func (l *List) find(p *core.Principal, credential string) *item {
+func (l *List) find(p *core.Principal, credential string) (i *item, verify time.Time) {
 	s := search{issuer: p.Issuer, unknown: p.Issuer == "" && p.Kind == core.KindIntrospection, issued: p.IssuedAt, leeway: l.options.Leeway}
-	x := l.events
+	return s.credential(l.events, p, credential), s.verify
+}
+
+// search is for one credential.
+type search struct {
+	issuer  string
+	unknown bool // its server has not said who the issuer is: it may be any
+	issued  time.Time
+	leeway  time.Duration
+	// verify is when the last event was heard of that asks for verification.
+	verify time.Time
+}
+
+func (s *search) credential(x *index, p *core.Principal, credential string) *item {
 	if i := s.whole(x.sessions, p.SessionID); i != nil {
 		return i
 	}
@@ -163,21 +185,21 @@ func (l *List) find(p *core.Principal, credential string) *item {
 	return s.party(x, p.Actor.Subject, p.Actor.ClientID)
 }
 
-// search is for one credential.
-type search struct {
-	issuer  string
-	unknown bool // its server has not said who the issuer is: it may be any
-	issued  time.Time
-	leeway  time.Duration
+// takes is asked about every event that names the credential, until one revokes it.
+func (s *search) takes(i *item) bool {
+	if i.Verify {
+		s.verify = later(s.verify, i.heard)
+	}
+	return !i.Verify
 }
 
 // whole finds an event by what never comes back once it is revoked.
-func (s search) whole(events named, name string) *item {
+func (s *search) whole(events named, name string) *item {
 	if name == "" || len(events) == 0 {
 		return nil
 	}
 	for _, i := range events[name] {
-		if s.isOf(i.Event) {
+		if s.isOf(i.Event) && s.takes(i) {
 			return i
 		}
 	}
@@ -185,25 +207,25 @@ func (s search) whole(events named, name string) *item {
 }
 
 // until finds an event by a name of which credentials are issued again and again.
-func (s search) until(events named, name string) *item {
+func (s *search) until(events named, name string) *item {
 	if name == "" || len(events) == 0 {
 		return nil
 	}
 	for _, i := range events[name] {
-		if s.isOf(i.Event) && s.issuedUntil(i.At) {
+		if s.isOf(i.Event) && s.issuedUntil(i.At) && s.takes(i) {
 			return i
 		}
 	}
 	return nil
 }
 
-func (s search) isOf(e Event) bool { return e.Issuer == "" || e.Issuer == s.issuer || s.unknown }
+func (s *search) isOf(e Event) bool { return e.Issuer == "" || e.Issuer == s.issuer || s.unknown }
 
-func (s search) issuedUntil(at time.Time) bool {
+func (s *search) issuedUntil(at time.Time) bool {
 	return s.issued.IsZero() || !s.issued.After(at.Add(s.leeway))
 }
 
-func (s search) token(x *index, id, credential string) *item {
+func (s *search) token(x *index, id, credential string) *item {
 	if !isDigest(id) { // or an issuer could name its tokens after another's
 		if i := s.whole(x.tokens, id); i != nil {
 			return i
@@ -222,7 +244,7 @@ func (s search) token(x *index, id, credential string) *item {
 }
 
 // party finds an event about who is named by a credential, or about its issuer.
-func (s search) party(x *index, subject, client string) *item {
+func (s *search) party(x *index, subject, client string) *item {
 	if i := s.until(x.subjects, subject); i != nil {
 		return i
 	}

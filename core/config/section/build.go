@@ -51,6 +51,9 @@ type Caching struct {
 	// Revoked is what is revoked; nil: nothing is. RevokedKey identifies it.
 	Revoked    *revocation.List
 	RevokedKey shared.Key
+	// Introspection is asked about credentials that are verified locally, where an
+	// event wants that; nil: there is none.
+	Introspection *Part
 	// changed is when the credentials themselves changed last; nil: nobody can tell.
 	changed func() time.Time
 }
@@ -65,7 +68,11 @@ type keys struct{ part, digest shared.Key }
 
 func (c Caching) key(of ...any) keys {
 	digest := shared.KeyOf(of...)
-	return keys{part: shared.KeyOf(digest, c.Cache, c.SharedKey, c.RevokedKey), digest: digest}
+	var asked shared.Key
+	if c.Introspection != nil {
+		asked = c.Introspection.Key
+	}
+	return keys{part: shared.KeyOf(digest, c.Cache, c.SharedKey, c.RevokedKey, asked), digest: digest}
 }
 
 // part finds or makes the authenticator of a section, and guards it.
@@ -76,7 +83,11 @@ func (b *Builder) part(k keys, c Caching, build func() (*Part, error)) (*Part, e
 			return nil, err
 		}
 		p.Key = k.part
-		p.Guard = revocation.NewGuard(p.Memo, c.Revoked, p.Local)
+		o := revocation.GuardOptions{Next: p.Memo, List: c.Revoked, Local: p.Local}
+		if c.Introspection != nil {
+			o.Provider = c.Introspection.Memo
+		}
+		p.Guard = revocation.NewGuard(o)
 		return p, nil
 	})
 }
