@@ -18,31 +18,54 @@ import (
 // once. The version identifies what the files hold; it is empty when one of them
 // cannot be read.
 func Read(paths ...string) (files []*permission.File, version string, err error) {
-	digest := sha256.New()
 	var unreadable []error
-	var problems report.Problems
+	var texts []Text
 	for _, path := range paths {
 		content, err := readContent(path)
 		if err != nil {
 			unreadable = append(unreadable, err)
 			continue
 		}
-		fmt.Fprintf(digest, "%d ", len(content))
-		digest.Write(content)
-		file, err := Parse(path, content)
+		texts = append(texts, Text{path, content})
+	}
+	files, version, err = ParseAll(texts...)
+	if len(unreadable) == 0 {
+		return files, version, err
+	}
+	var problems report.Problems
+	if errors.As(err, &problems) {
+		return nil, "", errors.Join(append(unreadable, problems)...)
+	}
+	return files, "", errors.Join(unreadable...)
+}
+
+// Text is a file of a table: the name that problems are reported under, and what it
+// holds.
+type Text struct {
+	Name    string
+	Content []byte
+}
+
+// ParseAll reads the files of one table and gives the problems of all of them at
+// once. The version identifies what they hold, whatever their names are.
+func ParseAll(texts ...Text) (files []*permission.File, version string, err error) {
+	digest := sha256.New()
+	var problems report.Problems
+	for _, t := range texts {
+		fmt.Fprintf(digest, "%d ", len(t.Content))
+		digest.Write(t.Content)
+		file, err := Parse(t.Name, t.Content)
 		var found report.Problems
 		if errors.As(err, &found) {
 			problems = append(problems, found...)
 		}
 		files = append(files, file)
 	}
-	if len(unreadable) == 0 {
-		version = fmt.Sprintf("%x", digest.Sum(nil)[:6])
-	}
+	version = fmt.Sprintf("%x", digest.Sum(nil)[:6])
 	if len(problems) > 0 {
-		return nil, version, errors.Join(append(unreadable, problems)...)
+		return nil, version, problems
 	}
-	return files, version, errors.Join(unreadable...)
+	return files, version, nil
 }
 
 // readContent reads no more of a file than shows that it is too large.
