@@ -141,6 +141,9 @@ type Response struct {
 	Body   []byte
 	// From is the address that responded, as errors and logs may show it.
 	From string
+	// Delimited reports whether the response says where its body ends. A body without
+	// such an end looks complete where it was cut short.
+	Delimited bool
 }
 
 // Unexpected says that a provider responded with a status that is not expected,
@@ -201,7 +204,13 @@ func (c *Client) do(req *http.Request, limit int64) (*Response, error) {
 	if int64(len(body)) > limit {
 		return nil, fmt.Errorf("the answer is longer than %d bytes", limit)
 	}
-	return &Response{Status: response.StatusCode, Header: response.Header, Body: body, From: Name(req.URL)}, nil
+	return &Response{Status: response.StatusCode, Header: response.Header, Body: body, From: Name(req.URL), Delimited: delimited(response)}, nil
+}
+
+// delimited tells a body with a length, in chunks or in frames from one that ends with
+// its connection (RFC 9112 section 6.3).
+func delimited(r *http.Response) bool {
+	return r.ContentLength >= 0 || len(r.TransferEncoding) > 0 || r.ProtoMajor >= 2
 }
 
 // explain takes away what net/http adds: the full URL, which Do names itself
