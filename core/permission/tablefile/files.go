@@ -47,13 +47,10 @@ type Text struct {
 }
 
 // ParseAll reads the files of one table and gives the problems of all of them at
-// once. The version identifies what they hold, whatever their names are.
+// once.
 func ParseAll(texts ...Text) (files []*permission.File, version string, err error) {
-	digest := sha256.New()
 	var problems report.Problems
 	for _, t := range texts {
-		fmt.Fprintf(digest, "%d ", len(t.Content))
-		digest.Write(t.Content)
 		file, err := Parse(t.Name, t.Content)
 		var found report.Problems
 		if errors.As(err, &found) {
@@ -61,11 +58,21 @@ func ParseAll(texts ...Text) (files []*permission.File, version string, err erro
 		}
 		files = append(files, file)
 	}
-	version = fmt.Sprintf("%x", digest.Sum(nil)[:6])
+	version = Version(texts...)
 	if len(problems) > 0 {
 		return nil, version, problems
 	}
 	return files, version, nil
+}
+
+// Version identifies what files hold, whatever their names are.
+func Version(texts ...Text) string {
+	digest := sha256.New()
+	for _, t := range texts {
+		fmt.Fprintf(digest, "%d ", len(t.Content))
+		digest.Write(t.Content)
+	}
+	return fmt.Sprintf("%x", digest.Sum(nil)[:6])
 }
 
 // readContent reads no more of a file than shows that it is too large.
