@@ -124,12 +124,22 @@ func (b *Builder) Refuse(ctx context.Context, r *core.Request, cause error) core
 }
 
 // tables is where the permission table is.
-func (c *Config) tables() tables.Settings {
-	return tables.Settings{Inline: c.PermissionTable, Files: c.PermissionTableFiles, ShadowFiles: c.ShadowTableFiles}
+func (b *Builder) tablesOf(c *Config) (s tables.Settings, err error) {
+	s = tables.Settings{Inline: c.PermissionTable, Enforced: tables.Files(c.PermissionTableFiles), Shadow: tables.Files(c.ShadowTableFiles)}
+	if c.Bundle != nil {
+		var source fleet.TableSource
+		source, err = b.fleet.Bundle(c.Bundle, "")
+		s.Enforced = tables.Source(source)
+	}
+	return s, err
 }
 
 func (b *Builder) assemble(c *Config) (*Current, error) {
-	policy, tableKey, err := b.tables.Table(c.tables())
+	from, err := b.tablesOf(c)
+	if err != nil {
+		return nil, err
+	}
+	policy, tableKey, err := b.tables.Table(from)
 	if err != nil {
 		return nil, err
 	}

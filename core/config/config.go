@@ -31,7 +31,9 @@ type Config struct {
 
 	PermissionTable      string   `config:"permission_table" doc:"The permission table itself, as YAML text."`
 	PermissionTableFiles []string `config:"permission_table_files" doc:"Paths of permission table files, which are merged. A changed file takes effect within seconds; while it has an error, the last good table stays in force."`
-	ShadowTableFiles     []string `config:"shadow_table_files" doc:"Paths of permission table files that are evaluated in addition to permission_table_files and never enforced; differences are logged and counted."`
+	ShadowTableFiles     []string `config:"shadow_table_files" doc:"Paths of permission table files that are evaluated in addition to the table from permission_table_files or another source, and never enforced; differences are logged and counted."`
+
+	Bundle *fleet.Bundle `config:"bundle" doc:"Permission table that a web server hands out, in the place of permission_table_files."`
 
 	ResourceMetadata Resources `config:"resource_metadata" doc:"Protected resources whose metadata the gate serves (RFC 9728), each at /.well-known/oauth-protected-resource followed by the path of the resource. The gateway must route that path through the plugin."`
 

@@ -18,16 +18,19 @@ import (
 // For Kong a field that has a default is never absent, and null where there is
 // none. {"required": true} therefore matches a field that is set.
 
+// tableSources say where the permission table is. All but the first can have a shadow.
+var tableSources = []string{"permission_table", "permission_table_files", "bundle"}
+
 // EntityChecks are the rules across the top level of a configuration.
 func (Config) EntityChecks() []map[string]any {
 	checks := []map[string]any{
-		{"at_least_one_of": []string{"file", "permission_table", "permission_table_files"}},
+		{"at_least_one_of": append([]string{"file"}, tableSources...)},
 		{"at_least_one_of": []string{"file", "session", "jwt", "introspection", "api_token"}},
-		{"mutually_exclusive": []string{"permission_table", "permission_table_files"}},
+		{"mutually_exclusive": tableSources},
 		{"conditional_at_least_one_of": map[string]any{
 			"if_field": "shadow_table_files", "if_match": section.Filled(),
-			"then_at_least_one_of": []string{"permission_table_files"},
-			"then_err":             "shadow_table_files needs %s to be compared with",
+			"then_at_least_one_of": tableSources[1:],
+			"then_err":             "shadow_table_files needs one of %s to be compared with",
 		}},
 		{"conditional_at_least_one_of": map[string]any{
 			"if_field": "token_cookie", "if_match": section.Set(),

@@ -13,7 +13,14 @@ import (
 // authority or secret is read, and no identity provider is called.
 func (b *Builder) GateWith(c *Config, authenticator core.Authenticator, policy core.Policy) (*core.Gate, error) {
 	if policy == nil {
-		t, _, err := b.tables.Table(c.tables())
+		if where := c.TableElsewhere(); where != "" {
+			return nil, fmt.Errorf("the permission table is at %s, which is not called here", where)
+		}
+		from, err := b.tablesOf(c)
+		if err != nil {
+			return nil, err
+		}
+		t, _, err := b.tables.Table(from)
 		if err != nil {
 			return nil, err
 		}
@@ -49,4 +56,13 @@ func (c *Config) PlaceOf(kind core.Kind) (place extract.Place, found bool) {
 		return extract.BearerTokenPlace, s.JudgesBearer()
 	}
 	return extract.Place{}, false
+}
+
+// TableElsewhere says where the permission table is that is neither in the
+// configuration nor in files; empty: it is.
+func (c *Config) TableElsewhere() string {
+	if c.Bundle != nil {
+		return "a web server (bundle.urls)"
+	}
+	return ""
 }

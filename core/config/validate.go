@@ -23,15 +23,7 @@ func (v validator) config(c *Config) {
 	if c.Realm == "" {
 		v.Add("realm", "is empty; leave it out, or name what the gate protects")
 	}
-	if c.PermissionTable == "" && len(c.PermissionTableFiles) == 0 {
-		v.Add("permission_table", "is needed, or permission_table_files: without a table every request is denied")
-	}
-	if c.PermissionTable != "" && len(c.PermissionTableFiles) > 0 {
-		v.Add("permission_table", "cannot be set beside permission_table_files; put it into a file of its own")
-	}
-	if len(c.ShadowTableFiles) > 0 && len(c.PermissionTableFiles) == 0 {
-		v.Add("shadow_table_files", "needs permission_table_files to be compared with")
-	}
+	v.tableSource(c)
 	if c.TokenCookie != "" && c.JWT == nil && c.Introspection == nil {
 		v.Add("token_cookie", "needs jwt or introspection to verify the token")
 	}
@@ -54,6 +46,34 @@ func (v validator) config(c *Config) {
 	}
 	for _, s := range fieldsOf[endpointSection](c) {
 		s.checkEndpoints(v)
+	}
+}
+
+// tableSource wants one place for the permission table.
+func (v validator) tableSource(c *Config) {
+	var first string
+	for _, s := range []struct {
+		key string
+		set bool
+	}{{"permission_table_files", len(c.PermissionTableFiles) > 0}, {"bundle", c.Bundle != nil}} {
+		switch {
+		case !s.set:
+		case c.PermissionTable != "":
+			v.Add("permission_table", "cannot be set beside %s; put it into a file of its own", s.key)
+		case first != "":
+			v.Add(s.key, "cannot be set beside %s: a table has one source", first)
+		default:
+			first = s.key
+		}
+	}
+	if first == "" && c.PermissionTable == "" && !v.Mentions("bundle") {
+		v.Add("permission_table", "is needed, or permission_table_files: without a table every request is denied")
+	}
+	if first == "" && len(c.ShadowTableFiles) > 0 {
+		v.Add("shadow_table_files", "needs permission_table_files or bundle to be compared with")
+	}
+	if c.Bundle != nil {
+		c.Bundle.Check(v.Validator)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission/report"
+	"gatehouse/internal/cli/bundle"
 	"gatehouse/internal/cli/database"
 	"gatehouse/internal/cli/decide"
 	"gatehouse/internal/cli/matrix"
@@ -77,7 +78,7 @@ func rootCommand() *cobra.Command {
 		decide.ExplainCommand(), decide.WhoCanCommand(), decide.WhatCanCommand(), matrix.Command(),
 		lintCommand(), decide.TestCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
 	group(root, configurations, checkCommand(), schemaCommand(), snippet.Command())
-	group(root, ofFleet, database.Command())
+	group(root, ofFleet, bundle.Command(), database.Command())
 	return root
 }
 

@@ -1,5 +1,5 @@
-// Package tables makes the permission tables of configurations, each once per content,
-// and chooses where they come from.
+// Package tables makes the permission tables of configurations, each once per content.
+// Where they come from is chosen by core/config.
 package tables
 
 import (
@@ -31,10 +31,34 @@ type Options struct {
 	Now         func() time.Time
 }
 
-// Settings say where the table of a configuration is: inline, or in files.
+// Settings say where the table of a configuration is: inline, or at a source that is
+// followed and may have a shadow.
 type Settings struct {
-	Inline             string
-	Files, ShadowFiles []string
+	Inline           string
+	Enforced, Shadow Source
+}
+
+// Source is where a table comes from. The zero value is none.
+type Source struct {
+	// Key tells it from any other.
+	Key shared.Key
+	// Open makes what is followed. Nothing is called yet.
+	Open func() (live.Source, error)
+}
+
+// Files are the source of a table in files; none where there are none.
+func Files(paths []string) Source {
+	if len(paths) == 0 {
+		return Source{}
+	}
+	return Source{shared.KeyOf("files", paths), func() (live.Source, error) { return live.NewFiles(follow.Interval, paths...), nil }}
+}
+
+func (s Source) open() (live.Source, error) {
+	if s.Open == nil {
+		return nil, nil
+	}
+	return s.Open()
 }
 
 // Builder makes tables.
@@ -81,8 +105,8 @@ func (b *Builder) Table(s Settings) (*Table, shared.Key, error) {
 		t, err := b.tables.Get(k, func() (*Table, error) { return b.inline(s.Inline) })
 		return t, k, err
 	}
-	k := shared.KeyOf("files", s.Files, s.ShadowFiles)
-	t, err := b.tables.Get(k, func() (*Table, error) { return b.followed(s), nil })
+	k := shared.KeyOf("sources", s.Enforced.Key, s.Shadow.Key)
+	t, err := b.tables.Get(k, func() (*Table, error) { return b.followed(s) })
 	return t, k, err
 }
 
@@ -129,13 +153,21 @@ func inlineError(err error) error {
 // denies everything until the table has loaded.
 const firstLoad = 5 * time.Second
 
-func (b *Builder) followed(s Settings) *Table {
+func (b *Builder) followed(s Settings) (*Table, error) {
+	enforced, err := s.Enforced.open()
+	if err != nil {
+		return nil, err
+	}
+	shadow, err := s.Shadow.open()
+	if err != nil {
+		return nil, err
+	}
 	first, cancel := context.WithTimeout(context.Background(), firstLoad)
 	defer cancel()
 	followed, _ := live.Open(first, live.Options{ // has logged why it did not load
 		Options:      permission.Options{Now: b.options.Now},
-		Source:       source(s.Files),
-		Shadow:       source(s.ShadowFiles),
+		Source:       enforced,
+		Shadow:       shadow,
 		Log:          b.options.Log,
 		OnReload:     b.options.Reloads,
 		OnDifference: b.options.Differences,
@@ -144,14 +176,5 @@ func (b *Builder) followed(s Settings) *Table {
 	ctx, stop := context.WithCancel(context.Background())
 	go followed.Run(ctx) // refers to followed only, so that t can become garbage
 	runtime.AddCleanup(t, func(stop context.CancelFunc) { stop() }, stop)
-	return t
-}
-
-// source chooses where a table comes from. Another kind of source is added here
-// and to Settings.
-func source(files []string) live.Source {
-	if len(files) == 0 {
-		return nil
-	}
-	return live.NewFiles(follow.Interval, files...)
+	return t, nil
 }

@@ -107,12 +107,7 @@ func follow(t *testing.T, o Options) *followed {
 	defer cancel()
 	f.Live, _ = live.Open(first, live.Options{
 		Options: permission.Options{Now: o.Now}, Source: source, Retry: time.Millisecond, Log: o.Log,
-		OnReload: func(r live.Reload) {
-			if r.Err == nil {
-				source.Loaded(r.Version)
-			}
-			f.reloads <- r
-		},
+		OnReload: func(r live.Reload) { f.reloads <- r },
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})

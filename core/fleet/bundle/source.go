@@ -103,7 +103,7 @@ type Source struct {
 	last, good *bundle
 }
 
-var _ live.Source = (*Source)(nil)
+var _ live.Keeper = (*Source)(nil)
 
 // New makes a source. Nothing is called yet.
 func New(o Options) (*Source, error) {

@@ -186,6 +186,9 @@ func (l *Live) next(ctx context.Context, f *follower) (read bool) {
 	if err == nil {
 		reload.Activities = table.Len()
 		f.last.Store(&Loaded{reload.Names, reload.Version, l.options.Now()})
+		if k, ok := f.source.(Keeper); ok {
+			k.Loaded(reload.Version)
+		}
 	}
 	l.report(reload, f.table.Load() != nil)
 	return read

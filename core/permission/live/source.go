@@ -27,6 +27,13 @@ type Source interface {
 	Names() []string
 }
 
+// Keeper is a Source that is told which of its versions has come into force, such as to
+// keep a copy. The calls and those of Next follow each other.
+type Keeper interface {
+	Source
+	Loaded(version string)
+}
+
 // Content is what a source holds.
 type Content struct {
 	// Version tells this content from any other; equal contents have equal

@@ -97,6 +97,9 @@ func (f *Flags) tableOf(cmd *cobra.Command, found *offline.Found) (*tables.Table
 	if found.PermissionTable != "" {
 		return tables.New([]tables.Text{{Name: "permission_table", Content: []byte(found.PermissionTable)}})
 	}
+	if where := found.TableElsewhere(); where != "" {
+		return nil, fmt.Errorf("%s: the permission table is at %s, which this command does not call: fetch it, and name it with --table", found.Name, where)
+	}
 	t, err := tables.LoadFiles(cmd.InOrStdin(), f.Source.TableFiles(found)...)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w; %s names it as a file of the gateway's machine: say with --root where it is here, or name the table with --table", err, found.Name)
