@@ -52,7 +52,12 @@ type node struct {
 
 func newNode(t *testing.T, addr string, next core.TokenAuthenticator, secrets ...string) *node {
 	t.Helper()
-	client, err := redis.New(redis.Options{Addresses: []string{addr}, Timeout: 200 * time.Millisecond})
+	return newNodeWith(t, redis.Options{Addresses: []string{addr}, Timeout: 200 * time.Millisecond}, next, secrets...)
+}
+
+func newNodeWith(t *testing.T, o redis.Options, next core.TokenAuthenticator, secrets ...string) *node {
+	t.Helper()
+	client, err := redis.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -426,55 +431,5 @@ func TestErrorOfRedisSaysWhatToDo(t *testing.T) {
 				t.Errorf("logged %q, want %q once", got, want)
 			}
 		})
-	}
-}
-
-func TestSentinelsTellTheMaster(t *testing.T) {
-	master := redistest.Start(t)
-	sentinel := redistest.StartSentinel(t, "main", master)
-	client, err := redis.New(redis.Options{Addresses: []string{sentinel.Addr}, Master: "main", Timeout: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	if err := client.Set(t.Context(), "a", "b", time.Minute).Err(); err != nil {
-		t.Fatal(err)
-	}
-	if len(content(t, master)) != 1 {
-		t.Error("the master has nothing")
-	}
-}
-
-func TestClusterHoldsEveryKey(t *testing.T) {
-	server := redistest.Start(t, "--cluster-enabled", "yes")
-	plain := server.Client()
-	defer plain.Close()
-	if err := plain.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	client, err := redis.New(redis.Options{Addresses: []string{server.Addr}, Cluster: true, Timeout: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	store, err := sharedcache.New(sharedcache.Options{Redis: client, Secrets: []string{secret}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 20 {
-		c := core.Credential{Place: core.BearerToken, Value: fmt.Sprint(token, i)}
-		err := errors.New("no cluster yet")
-		for range 50 { // a Cluster takes a moment until it agrees
-			if err = store.Set(t.Context(), "d", c, cache.Entry{Principal: &core.Principal{Subject: "ada"}, Until: time.Now().Add(time.Minute)}); err == nil {
-				break
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, found, err := store.Get(t.Context(), "d", c); err != nil || !found {
-			t.Errorf("found %v, %v", found, err)
-		}
 	}
 }

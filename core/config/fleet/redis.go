@@ -23,10 +23,10 @@ type Redis struct {
 	Port             int             `config:"port" default:"6379" between:"1,65535" doc:"Port of the Redis server."`
 	SentinelNodes    []string        `config:"sentinel_nodes" doc:"Sentinels, each as HOST:PORT, that know which server is the master."`
 	SentinelMaster   string          `config:"sentinel_master" doc:"Name of the master among the sentinels."`
-	SentinelUsername string          `config:"sentinel_username" doc:"User name at the sentinels."`
+	SentinelUsername string          `config:"sentinel_username" doc:"User name at the sentinels. The user needs SENTINEL and SUBSCRIBE on all channels."`
 	SentinelPassword setting.Secret  `config:"sentinel_password" secret:"true" doc:"Password at the sentinels. Takes a literal value, $env://NAME or $file:///path."`
 	ClusterNodes     []string        `config:"cluster_nodes" doc:"Some nodes of a Redis Cluster, each as HOST:PORT."`
-	Username         string          `config:"username" doc:"User name (ACL of Redis 6). The user needs GET, SET, DEL, PTTL and EVALSHA, EVAL and SCRIPT LOAD on keys that begin with key_prefix."`
+	Username         string          `config:"username" doc:"User name (ACL of Redis 6). The user needs GET, SET, DEL, PTTL and EVALSHA, EVAL and SCRIPT LOAD on keys that begin with key_prefix. It also needs SELECT for another database than 0, and CLUSTER SLOTS for a Cluster."`
 	Password         setting.Secret  `config:"password" secret:"true" doc:"Password. Takes a literal value, $env://NAME or $file:///path."`
 	Database         int             `config:"database" default:"0" between:"0,1023" doc:"Number of the database. A Cluster has only 0."`
 	SSL              bool            `config:"ssl" default:"false" doc:"Whether Redis is reached by TLS."`

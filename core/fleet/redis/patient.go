@@ -36,7 +36,7 @@ func NewPatient(o Options) (*Patient, error) {
 		p.connects.Add(1)
 		return nil
 	}
-	p.UniversalClient = goredis.NewUniversalClient(u)
+	p.UniversalClient = connect(u, nil)
 	return p, nil
 }
 
@@ -62,7 +62,7 @@ func Explain(err error) error {
 	case answered(err):
 		return fmt.Errorf("Redis refuses a command: %w; %s", err, advice(err.Error()))
 	}
-	return fmt.Errorf("Redis does not respond: %w", err)
+	return fmt.Errorf("Redis does not respond: %w; %s", err, adviceOn(err))
 }
 
 // NeedsOperator reports whether a command that has failed fails until somebody changes

@@ -12,10 +12,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -100,9 +103,10 @@ func New(o Options) (*Client, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	client := goredis.NewUniversalClient(o.universal())
-	c := &Client{UniversalClient: client, breaker: gobreaker.NewCircuitBreaker[struct{}](breakerSettings(o))}
-	client.AddHook(&hook{breaker: c.breaker, timeout: o.Timeout, log: o.Log})
+	h := &hook{timeout: o.Timeout, log: o.Log}
+	h.breaker = gobreaker.NewCircuitBreaker[struct{}](breakerSettings(o, h))
+	c := &Client{UniversalClient: connect(o.universal(), h.DialHook), breaker: h.breaker}
+	c.AddHook(h)
 	return c, nil
 }
 
@@ -112,13 +116,13 @@ func (o Options) universal() *goredis.UniversalOptions {
 	return &goredis.UniversalOptions{
 		Addrs:            o.Addresses,
 		MasterName:       o.Master,
-		IsClusterMode:    o.Cluster,
 		Username:         o.Username,
 		Password:         o.Password,
 		SentinelUsername: o.SentinelUsername,
 		SentinelPassword: o.SentinelPassword,
 		DB:               o.Database,
 		TLSConfig:        o.TLS,
+		IsClusterMode:    o.Cluster,
 
 		// One try within one time limit. A second one would double it.
 		MaxRetries:            -1,
@@ -143,7 +147,7 @@ const (
 	openFor = time.Second
 )
 
-func breakerSettings(o Options) gobreaker.Settings {
+func breakerSettings(o Options, h *hook) gobreaker.Settings {
 	return gobreaker.Settings{
 		Name:         "redis",
 		Timeout:      openFor,
@@ -155,7 +159,8 @@ func breakerSettings(o Options) gobreaker.Settings {
 				return
 			}
 			if to == gobreaker.StateOpen {
-				o.Log.Error("Redis does not respond; this node goes on without it", "addresses", o.Addresses)
+				err := h.cause()
+				o.Log.Error("Redis does not respond; this node goes on without it", "addresses", o.Addresses, "error", err, "advice", adviceOn(err))
 				return
 			}
 			o.Log.Info("Redis responds again", "addresses", o.Addresses, "was", from.String())
@@ -179,9 +184,35 @@ type hook struct {
 	timeout time.Duration
 	log     *slog.Logger
 	told    atomic.Int64 // when an error of a server was logged last
+	// unconnected is why the last connection failed, and unanswered why the last
+	// command did.
+	unconnected, unanswered atomic.Pointer[error]
 }
 
-func (h *hook) DialHook(next goredis.DialHook) goredis.DialHook { return next }
+// DialHook remembers why there is no connection: the command that waits for it gives
+// up earlier, and knows only that its time was over.
+func (h *hook) DialHook(next goredis.DialHook) goredis.DialHook {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := next(ctx, network, address)
+		if err == nil {
+			h.unconnected.Store(nil)
+		} else {
+			h.unconnected.Store(&err)
+		}
+		return conn, err
+	}
+}
+
+// cause is why Redis does not respond.
+func (h *hook) cause() error {
+	if err := h.unconnected.Load(); err != nil {
+		return *err
+	}
+	if err := h.unanswered.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
 func (h *hook) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
 	return func(ctx context.Context, cmd goredis.Cmder) error {
@@ -218,7 +249,11 @@ func (h *hook) bounded(ctx context.Context, send func(context.Context) error) er
 	_, err := h.breaker.Execute(func() (struct{}, error) {
 		ctx, cancel := context.WithTimeout(context.WithValue(ctx, inside{}, true), h.timeout)
 		defer cancel()
-		return struct{}{}, send(ctx)
+		err := send(ctx)
+		if !answered(err) {
+			h.unanswered.Store(&err)
+		}
+		return struct{}{}, err
 	})
 	h.tell(err)
 	return err
@@ -230,7 +265,7 @@ const tellEvery = time.Minute
 // tell logs that a server refuses commands, which only an operator can mend.
 func (h *hook) tell(err error) {
 	var reply goredis.Error
-	if err == nil || errors.Is(err, goredis.Nil) || !errors.As(err, &reply) {
+	if err == nil || errors.Is(err, goredis.Nil) || !errors.As(err, &reply) || goredis.HasErrorPrefix(err, "NOSCRIPT") {
 		return
 	}
 	now, last := time.Now().UnixNano(), h.told.Load()
@@ -240,11 +275,31 @@ func (h *hook) tell(err error) {
 	h.log.Error("Redis refuses a command; this node goes on without it", "error", err, "advice", advice(err.Error()))
 }
 
+// adviceOn says what helps against an error of a connection.
+func adviceOn(err error) string {
+	var certificate *tls.CertificateVerificationError
+	var noTLS tls.RecordHeaderError
+	switch {
+	case errors.As(err, &certificate):
+		return "set redis.ca_file to the authority of Redis, and redis.server_name to the name in its certificate"
+	case errors.As(err, &noTLS), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return "set redis.ssl if Redis wants TLS, and only then"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "start Redis, or correct its host and port"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return "look at Redis and the network to it; set redis.ssl if Redis wants TLS, and only then; redis.timeout must be longer than a command takes"
+	}
+	return "see the error"
+}
+
 // advice says what helps against an error, by the word that it begins with.
 func advice(text string) string {
 	word, _, _ := strings.Cut(text, " ")
 	if strings.Contains(text, scriptNotPermitted) {
 		word = "NOPERM"
+	}
+	if strings.HasPrefix(text, "redis: all sentinels") {
+		return "set sentinel_username and sentinel_password of the section redis to those of the sentinels, and start those that are unreachable"
 	}
 	switch word {
 	case "NOAUTH", "WRONGPASS":
