@@ -139,6 +139,8 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/setting":             {"gatehouse/core/permission/report"},
 		"gatehouse/core/coretest":            {"gatehouse/core", "gatehouse/core/authn/idp"},
 
+		"gatehouse/core/fleet/revocations/durable": {"gatehouse/core/fleet/postgres", "gatehouse/core/revocation"},
+
 		// Where events of revocation come from.
 		"gatehouse/core/revocation/receive":             {"gatehouse/core", "gatehouse/core/authn/attempts", "gatehouse/core/cache", "gatehouse/core/fair", "gatehouse/core/revocation", "gatehouse/core/shared"},
 		"gatehouse/core/revocation/receive/receivetest": {"gatehouse/core", "gatehouse/core/revocation", "gatehouse/core/revocation/receive"},

@@ -351,7 +351,9 @@ func (f *follower) add(r *record) error {
 		if err != nil {
 			f.misunderstood(fmt.Errorf("%w: %w", errNewer, err))
 		}
-		f.note(e)
+		if f.read != nil {
+			f.read.Note(e)
+		}
 	}
 	f.Read.Add(uint64(len(r.Events)))
 	return nil

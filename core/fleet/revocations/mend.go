@@ -21,7 +21,7 @@ func (f *follower) lose(d *damage) {
 // again.
 func (f *follower) forget() {
 	f.tip, f.entries = nil, nil
-	f.restoration = restoration{read: map[subject]span{}, due: time.Now().Add(jitter(spread))}
+	f.restoration = restoration{read: revocation.Coverage{}, due: time.Now().Add(jitter(spread))}
 }
 
 // errForeign is of a stream of which this node opens nothing. It is another fleet's, or
@@ -83,43 +83,10 @@ func (f *follower) othersMay() bool {
 type restoration struct {
 	// read are the events of the stream from its beginning on; nil: all that this node
 	// holds is in the stream.
-	read map[subject]span
+	read revocation.Coverage
 	// missing are to be published from due on; nil: they have not been found yet.
 	missing []revocation.Event
 	due     time.Time
-}
-
-// subject is what an event is about. Two events about one say what either does.
-type subject struct {
-	kind          revocation.Kind
-	value, issuer string
-	verify        bool
-}
-
-type span struct{ at, until time.Time }
-
-func (r *restoration) note(e revocation.Event) {
-	if r.read == nil {
-		return
-	}
-	about := subjectOf(e)
-	s := r.read[about]
-	r.read[about] = span{later(s.at, e.At), later(s.until, e.Until)}
-}
-
-// holds reports whether what was read says all that an event does.
-func (r *restoration) holds(e revocation.Event) bool {
-	s := r.read[subjectOf(e)]
-	return !s.at.Before(e.At) && !s.until.Before(e.Until)
-}
-
-func subjectOf(e revocation.Event) subject { return subject{e.Kind, e.Value, e.Issuer, e.Verify} }
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // restore publishes again, one entry after the other, what this node holds and the stream
@@ -133,7 +100,7 @@ func (f *follower) restore(ctx context.Context) error {
 		f.missing = f.list.All()
 	}
 	for {
-		f.missing = slices.DeleteFunc(f.missing, f.holds)
+		f.missing = slices.DeleteFunc(f.missing, f.read.Holds)
 		if len(f.missing) == 0 {
 			f.restoration = restoration{}
 			return nil
@@ -149,7 +116,7 @@ func (f *follower) restore(ctx context.Context) error {
 		}
 		f.Restored.Add(uint64(n))
 		for _, e := range r.Events {
-			f.note(e)
+			f.read.Note(e)
 		}
 	}
 }

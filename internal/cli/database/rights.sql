@@ -1,7 +1,14 @@
 -- The role of the nodes reads.
 GRANT USAGE ON SCHEMA :schema TO :node;
 GRANT SELECT ON :schema.schema_versions, :schema.schema_compatibility, :schema.permission_table_versions TO :node;
+-- It reads revocations, writes those of its webhooks and what the database has lost, and
+-- removes what is over.
+GRANT SELECT, INSERT, DELETE ON :schema.revocations TO :node;
+GRANT USAGE ON SEQUENCE :schema.revocation_numbers TO :node;
 -- The role of those who push permission tables writes further versions.
 GRANT USAGE ON SCHEMA :schema TO :editor;
 GRANT SELECT ON :schema.schema_versions, :schema.schema_compatibility TO :editor;
 GRANT SELECT, INSERT ON :schema.permission_table_versions TO :editor;
+-- It revokes, too.
+GRANT SELECT, INSERT ON :schema.revocations TO :editor;
+GRANT USAGE ON SEQUENCE :schema.revocation_numbers TO :editor;
