@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/setting"
 	"gatehouse/plugins/forwardauth/settings"
 )
 
@@ -239,12 +240,12 @@ func lastAddress(lines []string) netip.Addr {
 // of the proxy: the last address of the list that is none of theirs. What comes
 // before that may be the client's.
 func clientBehind(balancers []netip.Prefix, peer netip.Addr, lines []string) netip.Addr {
-	if !isIn(balancers, peer) {
+	if !setting.Within(balancers, peer) {
 		return peer
 	}
 	client := peer
 	list := strings.Split(strings.Join(lines, ","), ",")
-	for i := len(list) - 1; i >= 0 && isIn(balancers, client); i-- {
+	for i := len(list) - 1; i >= 0 && setting.Within(balancers, client); i-- {
 		before := listedAddress(list[i])
 		if !before.IsValid() {
 			break
@@ -252,11 +253,6 @@ func clientBehind(balancers []netip.Prefix, peer netip.Addr, lines []string) net
 		client = before
 	}
 	return client
-}
-
-func isIn(networks []netip.Prefix, address netip.Addr) bool {
-	address = address.Unmap().WithZone("")
-	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address) })
 }
 
 // listedAddress is a member of a list of addresses, with or without a port.

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"gatehouse/core/setting"
 )
 
 // peers are the trusted peers of one listener.
@@ -24,7 +26,7 @@ func (p peers) trust(remote string) bool {
 	if err != nil {
 		return false
 	}
-	return isIn(p.networks, at.Addr())
+	return setting.Within(p.networks, at.Addr())
 }
 
 // dismiss closes the connection of an untrusted peer after the time of one request,

@@ -96,7 +96,7 @@ type report func(path, format string, args ...any)
 
 func checkNetworks(path string, texts []string, add report) {
 	for i, text := range texts {
-		if _, err := parseNetwork(text); err != nil {
+		if _, err := setting.ParseNetwork(text); err != nil {
 			add(fmt.Sprintf("%s[%d]", path, i), "%v", err)
 		}
 	}
@@ -242,32 +242,7 @@ func (e Endpoint) Takes(target string) bool {
 }
 
 // Networks are those of trusted_proxies, which Problems has checked.
-func (s *Settings) Networks() []netip.Prefix { return networks(s.TrustedProxies) }
+func (s *Settings) Networks() []netip.Prefix { return setting.ParseNetworks(s.TrustedProxies) }
 
 // LoadBalancers are the networks of real_ip_from, which Problems has checked.
-func (e Endpoint) LoadBalancers() []netip.Prefix { return networks(e.RealIPFrom) }
-
-func networks(texts []string) []netip.Prefix {
-	var networks []netip.Prefix
-	for _, text := range texts {
-		if n, err := parseNetwork(text); err == nil {
-			networks = append(networks, n)
-		}
-	}
-	return networks
-}
-
-// parseNetwork reads "10.0.0.0/8", or an address, which stands for itself.
-func parseNetwork(text string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		return netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), nil
-	}
-	network, err := netip.ParsePrefix(text)
-	if err != nil {
-		return network, fmt.Errorf("is neither an address nor a network such as 10.0.0.0/8")
-	}
-	if network != network.Masked() {
-		return network, fmt.Errorf("has bits beyond its length; did you mean %s?", network.Masked())
-	}
-	return network, nil
-}
+func (e Endpoint) LoadBalancers() []netip.Prefix { return setting.ParseNetworks(e.RealIPFrom) }
