@@ -34,6 +34,11 @@ type cacher interface {
 	Recall(ctx context.Context, c core.Credential) (p *core.Principal, err error, known bool)
 }
 
+// sharer is an authenticator that can be asked for what other nodes have learned.
+type sharer interface {
+	RecallShared(ctx context.Context, c core.Credential) (p *core.Principal, err error, known bool)
+}
+
 // Router is a core.Authenticator that calls others.
 type Router struct {
 	routes []route
@@ -94,6 +99,28 @@ func (r *Router) recallAll(ctx context.Context, c *core.Credential) (p *core.Pri
 		return p, err
 	})
 	return p, err, err != errUnknown
+}
+
+// RecallShared returns a principal that another node knows of a credential; nil: none
+// does. It may take a call to what the nodes share.
+func (r *Router) RecallShared(ctx context.Context, call *core.Call, c core.Credential) *core.Principal {
+	if c.Others[0] != "" {
+		return nil
+	}
+	for i := range r.routes {
+		route := &r.routes[i]
+		if !route.judges(&c) {
+			continue
+		}
+		if by, shares := route.By.(sharer); shares {
+			p, err, known := by.RecallShared(ctx, c)
+			if p, err = confine(call, p, err); known && err == nil {
+				return p
+			}
+		}
+		return nil
+	}
+	return nil
 }
 
 var errUnknown = errors.New("no cache knows the credential")

@@ -73,6 +73,20 @@ func (m *Memo) fresh(ctx context.Context, c core.Credential, after time.Time) (e
 	return e, known, nil
 }
 
+// RecallShared returns what another node has learned, and keeps it. It never calls Next.
+func (m *Memo) RecallShared(ctx context.Context, c core.Credential) (p *core.Principal, err error, known bool) {
+	if m.options.Shared == nil {
+		return nil, nil, false
+	}
+	e, known, err := m.fresh(ctx, c, time.Time{})
+	if err != nil || !known {
+		return nil, nil, false
+	}
+	m.keep(ctx, m.keys.key(c), e)
+	p, err = e.result()
+	return p, err, true
+}
+
 // share tells other nodes what this one has learned.
 func (m *Memo) share(ctx context.Context, c core.Credential, e Entry) {
 	if m.options.Shared == nil || !e.Until.After(m.options.Now()) {

@@ -176,3 +176,26 @@ func TestLimitIsSwitchedOffByZero(t *testing.T) {
 		}
 	}
 }
+
+func TestMistakesInTheLimitOfFailedAttempts(t *testing.T) {
+	const rest = "\nintrospection: {introspection_endpoint: http://id.test, insecure_any_audience: true}\npermission_table: 'authenticated: [GET /me]'"
+	for text, want := range map[string]string{
+		"failed_attempts: {policy: redis}":                         "failed_attempts.policy: is redis, but there is no section redis: add it, or write local",
+		"failed_attempts: {policy: cluster}":                       "failed_attempts.policy: ",
+		"failed_attempts: {allow: [198.51.100.0/24, office.test]}": "failed_attempts.allow[1]: is neither an address nor a network such as 10.0.0.0/8",
+		"failed_attempts: {allow: [10.0.0.5/8]}":                   "failed_attempts.allow[0]: has bits beyond its length; did you mean 10.0.0.0/8?",
+		"failed_attempts: {allow: [0.0.0.0/0]}":                    "failed_attempts.allow[0]: has every address in it; to limit nobody, write count: 0",
+		"failed_attempts: {allow: ['::ffff:0:0/96']}":              "failed_attempts.allow[0]: has every address in it; to limit nobody, write count: 0",
+		"failed_attempts: {allow: ['::/0']}":                       "failed_attempts.allow[0]: has every address in it; to limit nobody, write count: 0",
+		"failed_attempts: {allow: ['']}":                           "failed_attempts.allow[0]: ",
+	} {
+		if _, err := Load([]byte(text + rest)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	for _, good := range []string{"failed_attempts: {policy: local, allow: [198.51.100.7, '2001:db8::/32']}", "failed_attempts: {policy: redis}\nredis: {host: r.test, secret: 0123456789abcdef0123456789abcdef}"} {
+		if _, err := NewBuilder(BuilderOptions{}).Gate([]byte(good + rest)); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+}

@@ -278,9 +278,9 @@ func (l *Login) build() (core.Login, error) {
 
 // authenticator routes each credential to the section that judges it.
 func (b *Builder) authenticator(c *Config, parts []*section.Part) (core.Authenticator, shared.Key, error) {
-	routes, keys := make([]authn.Route, len(parts)), make([]shared.Key, len(parts))
+	routes, keys, digests := make([]authn.Route, len(parts)), make([]shared.Key, len(parts)), make([]shared.Key, len(parts))
 	for i, p := range parts {
-		routes[i], keys[i] = p.Route, p.Key
+		routes[i], keys[i], digests[i] = p.Route, p.Key, p.Digest
 		routes[i].By = p // keeps the part in use
 	}
 	if c.APIToken == nil && len(routes) > 0 {
@@ -290,12 +290,12 @@ func (b *Builder) authenticator(c *Config, parts []*section.Part) (core.Authenti
 	if err != nil {
 		return nil, shared.Key{}, err
 	}
-	limit, err := b.fleet.Limit(c.FailedAttempts)
+	limit, err := b.fleet.Limit(c.FailedAttempts, c.Redis)
 	if err != nil {
 		return nil, shared.Key{}, err
 	}
-	key := shared.KeyOf(keys)
-	return limit.Around(router, string(key[:])), key, nil
+	digest := shared.KeyOf(digests)
+	return limit.Around(router, string(digest[:])), shared.KeyOf(keys), nil
 }
 
 func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/core/authn/attempts"
 	"gatehouse/core/cache"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/permission/live"
@@ -84,4 +83,4 @@ func (b *Builder) CacheStats() map[string]cache.Stats {
 func (b *Builder) SharedStats() fleet.SharedStats { return b.fleet.SharedStats() }
 
 // AttemptStats are the counters of failed attempts.
-func (b *Builder) AttemptStats() attempts.Stats { return b.fleet.AttemptStats() }
+func (b *Builder) AttemptStats() fleet.AttemptStats { return b.fleet.AttemptStats() }

@@ -41,6 +41,7 @@ func (v validator) config(c *Config) {
 	if c.Postgres != nil {
 		c.Postgres.Check(v.Validator)
 	}
+	c.FailedAttempts.Check(v.Validator, c.Redis != nil)
 	for _, s := range c.sections() {
 		s.Check(v.Validator)
 	}

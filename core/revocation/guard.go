@@ -13,6 +13,8 @@ import (
 type Cached interface {
 	core.TokenRefresher
 	Recall(ctx context.Context, c core.Credential) (p *core.Principal, err error, known bool)
+	// RecallShared is Recall of what other nodes have learned, which is kept.
+	RecallShared(ctx context.Context, c core.Credential) (p *core.Principal, err error, known bool)
 	// AuthenticateSince and RecallSince take no result that is older than a moment.
 	AuthenticateSince(ctx context.Context, c core.Credential, moment time.Time) (*core.Principal, error)
 	RecallSince(ctx context.Context, c core.Credential, moment time.Time) (p *core.Principal, err error, known bool)
@@ -71,6 +73,14 @@ func (g *Guard) Recall(ctx context.Context, c core.Credential) (p *core.Principa
 		return p, err, true
 	}
 	return nil, errNoProvider, true
+}
+
+// RecallShared is Recall of what other nodes have learned.
+func (g *Guard) RecallShared(ctx context.Context, c core.Credential) (p *core.Principal, err error, known bool) {
+	if _, _, known := g.options.Next.RecallShared(ctx, c); !known {
+		return nil, nil, false
+	}
+	return g.Recall(ctx, c)
 }
 
 // unless returns no principal beside an error.

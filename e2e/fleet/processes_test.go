@@ -21,9 +21,13 @@ import (
 
 // introspectionServer is a fake of an authorization server that takes its time.
 func introspectionServer(t *testing.T, calls *atomic.Int64) string {
+	return introspectionServerWith(t, calls, 200*time.Millisecond)
+}
+
+func introspectionServerWith(t *testing.T, calls *atomic.Int64, delay time.Duration) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		calls.Add(1)
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(delay)
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"active": strings.HasPrefix(r.FormValue("token"), "gold"), "sub": "ada", "aud": "api", "exp": time.Now().Add(time.Hour).Unix(),
@@ -33,9 +37,9 @@ func introspectionServer(t *testing.T, calls *atomic.Int64) string {
 	return server.URL
 }
 
-// startServices starts that many forward-auth services that share a Redis, and
-// returns the addresses at which they are asked.
-func startServices(t *testing.T, n int, provider, redisAddr string) []string {
+// startServices starts that many forward-auth services that share a Redis, with further
+// settings of their gate, and returns the addresses at which they are asked.
+func startServices(t *testing.T, n int, provider, redisAddr string, settings ...string) []string {
 	t.Helper()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "gatehouse-forwardauth")
@@ -57,7 +61,8 @@ gates:
     introspection: {introspection_endpoint: "%s", audience: [api]}
     redis: {host: "%s", port: %s, secret: "%s", timeout: 1}
     permission_table: "authenticated: [GET /orders]"
-`, address, provider, host, port, secret)
+%s
+`, address, provider, host, port, secret, strings.Join(settings, "\n"))
 		path := filepath.Join(dir, fmt.Sprint(i, ".yaml"))
 		if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 			t.Fatal(err)
@@ -91,10 +96,24 @@ func listens(t *testing.T, address string) {
 // decision asks a service about a call with a token.
 func decision(t *testing.T, address, token string) int {
 	t.Helper()
+	return decisionFor(t, address, "", token).status
+}
+
+type answer struct {
+	status     int
+	retryAfter string
+}
+
+// decisionFor is that for a client, whose address the proxy has added.
+func decisionFor(t *testing.T, address, client, token string) answer {
+	t.Helper()
 	r, err := http.NewRequest(http.MethodGet, "http://"+address+"/auth", nil)
 	if err != nil {
 		t.Error(err)
-		return 0
+		return answer{}
+	}
+	if client != "" {
+		r.Header.Set("X-Forwarded-For", client)
 	}
 	r.Header.Set("X-Forwarded-Method", "GET")
 	r.Header.Set("X-Forwarded-Proto", "https")
@@ -104,10 +123,10 @@ func decision(t *testing.T, address, token string) int {
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Error(err)
-		return 0
+		return answer{}
 	}
 	response.Body.Close()
-	return response.StatusCode
+	return answer{response.StatusCode, response.Header.Get("Retry-After")}
 }
 
 func TestThousandConcurrentMissesOverTenProcessesMakeTwoIntrospectionsAtMost(t *testing.T) {

@@ -308,34 +308,36 @@ func TestValueThatIsMadeToLastEndsInItsTime(t *testing.T) {
 	}
 }
 
-// failures are what Redis does to a fleet. In each the fleet is slower, and neither
-// open nor down.
+// failures are what becomes of Redis.
+var failures = map[string]func(*redistest.Server){
+	"stopped": (*redistest.Server).Stop,
+	"frozen":  (*redistest.Server).Freeze,
+	"full": func(s *redistest.Server) {
+		c := s.Client()
+		defer c.Close()
+		c.ConfigSet(context.Background(), "maxmemory", "1")
+	},
+	"password": func(s *redistest.Server) {
+		c := s.Client()
+		defer c.Close()
+		c.ConfigSet(context.Background(), "requirepass", "another")
+		c.Do(context.Background(), "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
+	},
+	"no right": func(s *redistest.Server) {
+		c := s.Client()
+		defer c.Close()
+		c.Do(context.Background(), "ACL", "SETUSER", "default", "-@all")
+	},
+	"flushed": func(s *redistest.Server) {
+		c := s.Client()
+		defer c.Close()
+		c.FlushAll(context.Background())
+	},
+}
+
+// In each the fleet is slower, and neither open nor down.
 func TestRedisThatFailsIsSlowerAndNeverOpenNeverDown(t *testing.T) {
-	for name, fail := range map[string]func(*redistest.Server){
-		"stopped": (*redistest.Server).Stop,
-		"frozen":  (*redistest.Server).Freeze,
-		"full": func(s *redistest.Server) {
-			c := s.Client()
-			defer c.Close()
-			c.ConfigSet(context.Background(), "maxmemory", "1")
-		},
-		"password": func(s *redistest.Server) {
-			c := s.Client()
-			defer c.Close()
-			c.ConfigSet(context.Background(), "requirepass", "another")
-			c.Do(context.Background(), "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
-		},
-		"no right": func(s *redistest.Server) {
-			c := s.Client()
-			defer c.Close()
-			c.Do(context.Background(), "ACL", "SETUSER", "default", "-@all")
-		},
-		"flushed": func(s *redistest.Server) {
-			c := s.Client()
-			defer c.Close()
-			c.FlushAll(context.Background())
-		},
-	} {
+	for name, fail := range failures {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t)
 			next := &provider{}
@@ -381,13 +383,8 @@ func TestRedisThatComesBackIsUsedAgain(t *testing.T) {
 // The rights that the description of redis.username lists are enough.
 func TestUserWithTheDocumentedRightsIsEnough(t *testing.T) {
 	server := redistest.Start(t)
-	plain := server.Client()
-	defer plain.Close()
-	rights := []any{"ACL", "SETUSER", "gatehouse", "on", ">pw", "~gatehouse:*", "+get", "+set", "+del", "+pttl", "+evalsha", "+eval", "+script|load"}
-	if err := plain.Do(t.Context(), rights...).Err(); err != nil {
-		t.Fatal(err)
-	}
-	client, err := redis.New(redis.Options{Addresses: []string{server.Addr}, Username: "gatehouse", Password: "pw", Timeout: time.Second})
+	server.SetUser("gatehouse", append([]string{"on", ">" + aclPassword, "~gatehouse:*"}, documentedRights(t)...)...)
+	client, err := redis.New(redis.Options{Addresses: []string{server.Addr}, Username: "gatehouse", Password: aclPassword, Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

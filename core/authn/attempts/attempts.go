@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,12 @@ type Options struct {
 	// Clients and Credentials count failed attempts. They are apart so that many of
 	// one kind do not push out the other. nil: there is no limit.
 	Clients, Credentials Store
+	// Hash names clients and credentials in the stores. Nodes that share the stores
+	// share it. nil: one of this process.
+	Hash *keyedhash.Hash
+	// Allow reports which clients are never limited; their failed attempts do not count.
+	// nil: none.
+	Allow func(netip.Addr) bool
 	// Counters count; nil: nowhere.
 	Counters *Counters
 	// Log gets a line when a client reaches the limit, once in a window; nil: none.
@@ -34,13 +41,16 @@ type Options struct {
 type Counters struct {
 	// Failed attempts. Limited requests were refused for them, because of the
 	// client or because of the credential. Unknown are attempts of clients whose
-	// address the host does not know. StoreErrors limited nobody.
-	Failed, LimitedClients, LimitedCredentials, Unknown, StoreErrors atomic.Uint64
+	// address the host does not know. Allowed are failed attempts that do not count,
+	// because of who the client is. Recalled are requests of limited clients that went on
+	// because another node knew the credential to be good. StoreErrors are failures of a store, which then
+	// limits as far as it can.
+	Failed, Allowed, Recalled, LimitedClients, LimitedCredentials, Unknown, StoreErrors atomic.Uint64
 }
 
 // Stats are for metrics.
 type Stats struct {
-	Failed, LimitedClients, LimitedCredentials, Unknown, StoreErrors uint64
+	Failed, Allowed, Recalled, LimitedClients, LimitedCredentials, Unknown, StoreErrors uint64
 	// Clients and Credentials that have failed of late.
 	Clients, Credentials int
 }
@@ -48,7 +58,7 @@ type Stats struct {
 // Stats returns what was counted so far.
 func (c *Counters) Stats() Stats {
 	return Stats{
-		Failed: c.Failed.Load(), LimitedClients: c.LimitedClients.Load(), LimitedCredentials: c.LimitedCredentials.Load(),
+		Failed: c.Failed.Load(), Allowed: c.Allowed.Load(), Recalled: c.Recalled.Load(), LimitedClients: c.LimitedClients.Load(), LimitedCredentials: c.LimitedCredentials.Load(),
 		Unknown: c.Unknown.Load(), StoreErrors: c.StoreErrors.Load(),
 	}
 }
@@ -56,32 +66,39 @@ func (c *Counters) Stats() Stats {
 // Failing returns how many clients and credentials have failed of late, where the
 // stores can tell.
 func (l *Limit) Failing() (clients, credentials int) {
-	if m, ok := l.options.Clients.(*Memory); ok {
-		clients = m.Stats().Keys
+	return keys(l.options.Clients), keys(l.options.Credentials)
+}
+
+func keys(s Store) int {
+	if s, tells := s.(interface{ Stats() StoreStats }); tells {
+		return s.Stats().Keys
 	}
-	if m, ok := l.options.Credentials.(*Memory); ok {
-		credentials = m.Stats().Keys
-	}
-	return clients, credentials
+	return 0
 }
 
 // Limit is a limit on failed attempts that several gates share.
 type Limit struct {
-	options  Options
-	hash     *keyedhash.Hash
+	options Options
+	// rate is part of every name: what is counted at another rate is another count.
+	rate     string
 	verified *recent
+	looks    *Memory                                 // at what other nodes know
 	said     struct{ limited, unknown atomic.Int64 } // when, in nanoseconds
 }
 
 const (
-	// maxVerified and keepVerified bound the credentials that are known to have been
+	// maxVerified and KeepVerified bound the credentials that are known to have been
 	// good, in number and in time.
 	maxVerified  = 1 << 15
-	keepVerified = 30 * time.Minute
+	KeepVerified = 30 * time.Minute
 	// perGood is how many failed attempts a client gets back with each new credential
 	// that is good: an address from which many of these come is that of many clients.
 	perGood = 10
 )
+
+// looksOfAClient is how often it is looked up in vain for a limited client whether another
+// node knows its credential.
+var looksOfAClient = Rate{Count: 20, Window: time.Second}
 
 // New makes a limit.
 func New(o Options) *Limit {
@@ -94,7 +111,12 @@ func New(o Options) *Limit {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Limit{options: o, hash: keyedhash.New(nil), verified: newRecent(maxVerified, keepVerified)}
+	if o.Hash == nil {
+		o.Hash = keyedhash.New(nil)
+	}
+	rate := fmt.Sprint(o.Rate.Count, " in ", o.Rate.Window)
+	looks := &Memory{rate: looksOfAClient, max: maxVerified, now: o.Now, settled: map[Key]time.Time{}}
+	return &Limit{options: o, rate: rate, verified: newRecent(maxVerified, KeepVerified), looks: looks}
 }
 
 // Around returns the authenticator with the limit. The digest stands for what a result
@@ -128,6 +150,12 @@ func (a *Authenticator) Authenticate(ctx context.Context, call *core.Call, c cor
 		return core.Authentication{Principal: p}, nil
 	}
 	t := a.limit.try(ctx, call, c, a.digest)
+	if t.refusal != nil && !known {
+		if p := a.knownElsewhere(ctx, t, call, c); p != nil {
+			t.settle(ctx, nil)
+			return core.Authentication{Principal: p}, nil
+		}
+	}
 	if t.refusal != nil {
 		return core.Authentication{}, t.refusal
 	}
@@ -138,6 +166,26 @@ func (a *Authenticator) Authenticate(ctx context.Context, call *core.Call, c cor
 	result, err := a.next.Verify(fair.WithCaller(ctx, fair.Caller{Peer: t.peer, Goes: t.goes}), call, c)
 	t.settle(ctx, err)
 	return result, err
+}
+
+// knownElsewhere is whom another node knows by the credential of a client that is limited;
+// nil: nobody. A client can have it looked up a few times in a second: who floods must not
+// flood what the nodes share.
+func (a *Authenticator) knownElsewhere(ctx context.Context, t *try, call *core.Call, c core.Credential) *core.Principal {
+	l := a.limit
+	if !t.peer.Known() { // the credential itself is limited
+		return nil
+	}
+	if wait, _ := l.looks.Count(ctx, t.client, 0); wait > 0 {
+		return nil
+	}
+	_, _ = l.looks.Count(ctx, t.client, 1)
+	p := a.next.RecallShared(ctx, call, c)
+	if p != nil {
+		_ = l.looks.Return(ctx, t.client, t.credential, 1)
+		l.options.Counters.Recalled.Add(1)
+	}
+	return p
 }
 
 // Refresh is for a credential that is good and of which more is wanted: it is not
@@ -155,6 +203,8 @@ type try struct {
 	// verified says that the credential was good a while ago. It may go on: it is
 	// no guess.
 	verified bool
+	// allowed says that the client is never limited.
+	allowed bool
 	// repeated says that the credential is a cookie with several values. That one of
 	// them is good says nothing of the others, which can be guesses.
 	repeated bool
@@ -162,17 +212,21 @@ type try struct {
 }
 
 // try begins an attempt. It asks for the client only where the credential does not
-// decide.
+// decide, and where clients are allowed.
 func (l *Limit) try(ctx context.Context, call *core.Call, c core.Credential, digest string) *try {
 	t := &try{limit: l, repeated: c.Others[0] != ""}
 	place := c.Place
 	if place == core.TokenHeader { // where a token is judged as beside Bearer
 		place = core.BearerToken
 	}
-	parts := slices.Concat([]string{"credential", digest, string(place), c.Value}, c.Others[:])
-	t.credential = l.hash.Sum(parts...)
+	parts := slices.Concat([]string{"credential", l.rate, digest, string(place), c.Value}, c.Others[:])
+	t.credential = l.options.Hash.Sum(parts...)
+	if l.options.Allow != nil && l.options.Allow(call.ClientAddr()) {
+		t.allowed, t.peer = true, fair.PeerOf(call.ClientAddr())
+		return t
+	}
 	t.verified = l.verified.has(t.credential, l.options.Now())
-	if t.refusal = t.ofCredential(ctx); t.refusal != nil {
+	if t.refusal = t.ofKnownCredential(); t.refusal != nil {
 		return t
 	}
 	t.peer = fair.PeerOf(call.ClientAddr())
@@ -180,30 +234,39 @@ func (l *Limit) try(ctx context.Context, call *core.Call, c core.Credential, dig
 		l.options.Counters.Unknown.Add(1)
 		l.say(&l.said.unknown, "the address of the client is not known: failed attempts are limited for each credential alone, not for each client")
 	}
-	t.client = l.hash.Sum("client", t.peer.String())
-	t.refusal = t.ofClient(ctx)
+	t.client = l.options.Hash.Sum("client", l.rate, t.peer.String())
+	t.refusal = t.goes(ctx)
 	return t
 }
 
-// goes is asked when the attempt has waited: others of the client may have failed
-// meanwhile.
+// goes is asked again when the attempt has waited: others of the client may have failed
+// meanwhile. The client comes first: a credential that nobody knows may cost a call to
+// what nodes share, and who floods has a new one each time.
 func (t *try) goes(ctx context.Context) error {
-	if err := t.ofCredential(ctx); err != nil {
-		return err
-	}
-	return t.ofClient(ctx)
-}
-
-func (t *try) ofCredential(ctx context.Context) error {
-	if t.verified {
+	if t.verified || t.allowed {
 		return nil
 	}
-	wait := t.limit.count(ctx, t.limit.options.Credentials, t.credential, 0)
+	if err := t.ofClient(ctx); err != nil {
+		return err
+	}
+	return t.ofCredential(t.limit.count(ctx, t.limit.options.Credentials, t.credential, 0))
+}
+
+// ofKnownCredential decides without any call.
+func (t *try) ofKnownCredential() error {
+	credentials := t.limit.options.Credentials
+	if t.verified || credentials == nil {
+		return nil
+	}
+	return t.ofCredential(t.limit.survive(func() (time.Duration, error) { return credentials.Known(t.credential), nil }))
+}
+
+func (t *try) ofCredential(wait time.Duration) error {
 	return t.limit.tooMany(wait, &t.limit.options.Counters.LimitedCredentials, "this credential has")
 }
 
 func (t *try) ofClient(ctx context.Context) error {
-	if t.verified || !t.peer.Known() {
+	if !t.peer.Known() {
 		return nil
 	}
 	wait := t.limit.count(ctx, t.limit.options.Clients, t.client, 0)
@@ -225,11 +288,13 @@ func (t *try) settle(ctx context.Context, err error) {
 	l := t.limit
 	var stepUp *core.StepUp
 	switch {
+	case t.allowed:
+		t.settleAllowed(err)
 	case (err == nil || errors.As(err, &stepUp)) && t.repeated:
 		t.countClient(ctx, 1)
 	case err == nil || errors.As(err, &stepUp):
 		if isNew := l.verified.add(t.credential, l.options.Now()); isNew {
-			t.countClient(ctx, -perGood)
+			t.returnToClient(ctx)
 		}
 	case errors.Is(err, core.ErrInvalid) && !errors.Is(err, core.ErrUnsettled):
 		l.options.Counters.Failed.Add(1)
@@ -244,6 +309,23 @@ func (t *try) settle(ctx context.Context, err error) {
 	}
 }
 
+// settleAllowed counts for metrics alone.
+func (t *try) settleAllowed(err error) {
+	if errors.Is(err, core.ErrInvalid) && !errors.Is(err, core.ErrUnsettled) {
+		t.limit.options.Counters.Failed.Add(1)
+		t.limit.options.Counters.Allowed.Add(1)
+	}
+}
+
+func (t *try) returnToClient(ctx context.Context) {
+	if !t.peer.Known() || t.limit.options.Clients == nil {
+		return
+	}
+	t.limit.survive(func() (time.Duration, error) {
+		return 0, t.limit.options.Clients.Return(ctx, t.client, t.credential, perGood)
+	})
+}
+
 func (t *try) countClient(ctx context.Context, n int) time.Duration {
 	if !t.peer.Known() {
 		return 0
@@ -251,21 +333,24 @@ func (t *try) countClient(ctx context.Context, n int) time.Duration {
 	return t.limit.count(ctx, t.limit.options.Clients, t.client, n)
 }
 
-// count takes a store that fails for one that knows nothing.
-func (l *Limit) count(ctx context.Context, s Store, k Key, n int) (wait time.Duration) {
+func (l *Limit) count(ctx context.Context, s Store, k Key, n int) time.Duration {
 	if s == nil {
 		return 0
 	}
+	return l.survive(func() (time.Duration, error) { return s.Count(ctx, k, n) })
+}
+
+// survive counts failures of a store, a panic among them. What the store says beside
+// its error counts.
+func (l *Limit) survive(call func() (time.Duration, error)) (wait time.Duration) {
 	defer func() {
 		if recover() != nil {
 			l.options.Counters.StoreErrors.Add(1)
-			wait = 0
 		}
 	}()
-	wait, err := s.Count(ctx, k, n)
+	wait, err := call()
 	if err != nil {
 		l.options.Counters.StoreErrors.Add(1)
-		return 0
 	}
 	return wait
 }

@@ -457,17 +457,76 @@ func TestLimitIsLoggedOnceInAWindow(t *testing.T) {
 }
 
 // faulty is a store that does not work.
-type faulty struct{ panics bool }
+type faulty struct {
+	panics bool
+	wait   time.Duration
+}
 
 func (f faulty) Count(context.Context, attempts.Key, int) (time.Duration, error) {
 	if f.panics {
 		panic("boom")
 	}
-	return time.Hour, errors.New("connection refused")
+	return f.wait, errors.New("connection refused")
+}
+
+func (f faulty) Known(attempts.Key) time.Duration {
+	if f.panics {
+		panic("boom")
+	}
+	return 0
+}
+
+func (f faulty) Return(context.Context, attempts.Key, attempts.Key, int) error {
+	if f.panics {
+		panic("boom")
+	}
+	return errors.New("connection refused")
+}
+
+// A store of a fleet that fails says what its node knows by itself.
+func TestStoreThatFailsLimitsByWhatItSaysBesideItsError(t *testing.T) {
+	b := setup(t, func(o *attempts.Options) { o.Clients = faulty{wait: time.Second} })
+	if wait, limited := isLimited(b.attempt("192.0.2.1", "garbage")); !limited || wait != time.Second {
+		t.Errorf("limited %v, wait %s", limited, wait)
+	}
+}
+
+func TestAllowedClientsAreNeverLimited(t *testing.T) {
+	office := netip.MustParsePrefix("192.0.2.0/24")
+	b := setup(t, func(o *attempts.Options) { o.Allow = func(a netip.Addr) bool { return office.Contains(a.Unmap()) } })
+	for range 50 { // one credential, of which others have used up the attempts too
+		if err := b.attempt("192.0.2.1", "bad"); !errors.Is(err, core.ErrInvalid) {
+			t.Fatalf("an allowed client: %v", err)
+		}
+	}
+	b.flood("192.0.2.1", 50)
+	if err := b.attempt("198.51.100.1", "bad"); !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("attempts of an allowed client limit another: %v", err)
+	}
+	b.flood("198.51.100.1", 20)
+	if _, limited := isLimited(b.attempt("198.51.100.1", "good new")); !limited {
+		t.Error("a client that is not allowed is not limited")
+	}
+	for range 20 {
+		b.attempt("198.51.100.2", "dead")
+		b.attempt("198.51.100.3", "dead")
+	}
+	if _, limited := isLimited(b.attempt("198.51.100.4", "dead")); !limited {
+		t.Error("a credential that fails everywhere is not limited")
+	}
+	if err := b.attempt("192.0.2.1", "dead"); !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("an allowed client with a limited credential: %v", err)
+	}
+	if err := b.attempt("::ffff:192.0.2.1", "good new"); err != nil {
+		t.Errorf("a new good credential of an allowed client: %v", err)
+	}
+	if err := b.attempt("", "dead"); err == nil || b.counters.Allowed.Load() == 0 {
+		t.Errorf("%v, %d are counted", err, b.counters.Allowed.Load())
+	}
 }
 
 func TestStoreThatFailsLimitsNobodyAndOpensNothing(t *testing.T) {
-	for _, s := range []faulty{{false}, {true}} {
+	for _, s := range []faulty{{}, {panics: true}} {
 		b := setup(t, func(o *attempts.Options) { o.Clients, o.Credentials = s, s })
 		for i := range 50 {
 			if err := b.attempt("192.0.2.1", fmt.Sprint("garbage ", i)); !errors.Is(err, core.ErrInvalid) {

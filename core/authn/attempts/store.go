@@ -13,12 +13,17 @@ import (
 type Key [keyedhash.Size]byte
 
 // Store counts failed attempts, of clients or of credentials. Nodes may share one. A
-// store that fails limits nobody.
+// store that fails limits as far as the wait beside its error says.
 type Store interface {
 	// Count adds n failed attempts to those of a key and returns how long the key has
-	// to wait for its next attempt; zero: it may go on. A negative n takes back, zero
-	// only asks.
+	// to wait for its next attempt; zero: it may go on. A zero n only asks.
 	Count(ctx context.Context, k Key, n int) (wait time.Duration, err error)
+	// Known is that wait as far as this node knows it, without any call.
+	Known(k Key) time.Duration
+	// Return takes n failed attempts of a key back on account of a good credential. The
+	// caller does so once in KeepVerified for a credential; nodes that share a store do
+	// so once all together.
+	Return(ctx context.Context, k, credential Key, n int) error
 }
 
 // Rate is how many failed attempts are free, and the time in which that many become
@@ -83,6 +88,18 @@ func (m *Memory) Count(_ context.Context, k Key, n int) (time.Duration, error) {
 		m.settled[k] = settled
 	}
 	return max(0, settled.Sub(now)+m.rate.each()-m.rate.Window), nil
+}
+
+// Known implements Store.
+func (m *Memory) Known(k Key) time.Duration {
+	wait, _ := m.Count(context.Background(), k, 0)
+	return wait
+}
+
+// Return implements Store.
+func (m *Memory) Return(ctx context.Context, k, _ Key, n int) error {
+	_, err := m.Count(ctx, k, -n)
+	return err
 }
 
 // sample is how many keys are looked at to find one with few attempts.

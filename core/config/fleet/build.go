@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gatehouse/core/authn/attempts"
+	fleetattempts "gatehouse/core/fleet/attempts"
 	"gatehouse/core/fleet/postgres"
 	"gatehouse/core/fleet/sharedcache"
 	"gatehouse/core/shared"
@@ -26,6 +27,7 @@ type Builder struct {
 	shared    sharedcache.Counters
 	limits    shared.Values[attempts.Limit]
 	attempts  attempts.Counters
+	counted   fleetattempts.Counters
 }
 
 // NewBuilder makes a builder.

@@ -26,7 +26,7 @@ type Redis struct {
 	SentinelUsername string          `config:"sentinel_username" doc:"User name at the sentinels. The user needs SENTINEL and SUBSCRIBE on all channels."`
 	SentinelPassword setting.Secret  `config:"sentinel_password" secret:"true" doc:"Password at the sentinels. Takes a literal value, $env://NAME or $file:///path."`
 	ClusterNodes     []string        `config:"cluster_nodes" doc:"Some nodes of a Redis Cluster, each as HOST:PORT."`
-	Username         string          `config:"username" doc:"User name (ACL of Redis 6). The user needs GET, SET, DEL, PTTL and EVALSHA, EVAL and SCRIPT LOAD on keys that begin with key_prefix. It also needs SELECT for another database than 0, and CLUSTER SLOTS for a Cluster."`
+	Username         string          `config:"username" doc:"User name (ACL of Redis 6). The user needs GET, SET, DEL, PTTL, TIME and EVALSHA, EVAL and SCRIPT LOAD on keys that begin with key_prefix. It also needs SELECT for another database than 0, and CLUSTER SLOTS for a Cluster."`
 	Password         setting.Secret  `config:"password" secret:"true" doc:"Password. Takes a literal value, $env://NAME or $file:///path."`
 	Database         int             `config:"database" default:"0" between:"0,1023" doc:"Number of the database. A Cluster has only 0."`
 	SSL              bool            `config:"ssl" default:"false" doc:"Whether Redis is reached by TLS."`
@@ -79,6 +79,8 @@ type store struct {
 	redis *redis.Client
 	// secrets are those of the fleet; the first one writes.
 	secrets []string
+	// prefix begins the names of all keys.
+	prefix string
 }
 
 // Caching is where results are kept, with the connection that the section of a
@@ -165,7 +167,7 @@ func (r *Redis) connect(b *Builder, secrets [4]string, trust string) (*store, er
 	if err != nil {
 		return nil, section.At("redis.secret", err)
 	}
-	f := &store{shared, client, keys}
+	f := &store{shared, client, keys, r.KeyPrefix}
 	runtime.AddCleanup(f, func(c *redis.Client) { c.Close() }, client)
 	return f, nil
 }

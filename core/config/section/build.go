@@ -82,7 +82,7 @@ func (b *Builder) part(k keys, c Caching, build func() (*Part, error)) (*Part, e
 		if err != nil {
 			return nil, err
 		}
-		p.Key = k.part
+		p.Key, p.Digest = k.part, k.digest
 		o := revocation.GuardOptions{Next: p.Memo, List: c.Revoked, Local: p.Local}
 		if c.Introspection != nil {
 			o.Provider = c.Introspection.Memo

@@ -38,8 +38,10 @@ type Part struct {
 	*revocation.Guard
 	Memo  *cache.Memo
 	Kind  core.Kind
-	Key   shared.Key
 	Route authn.Route // without By, which is the part
+	// Key identifies the part in this process; Digest, on all nodes, what its results
+	// depend on.
+	Key, Digest shared.Key
 	// Order is the place among the routes.
 	Order int
 	// Local says that no provider is asked about a credential.
