@@ -109,34 +109,48 @@ func TestVectorsThroughRealProxies(t *testing.T) {
 	})
 }
 
+// outcome is what came of a vector.
+type outcome struct {
+	status, arrived int // at the client and, counted, at the upstreams
+	problems        []string
+	where           string
+}
+
 // replay sends a vector and returns what is wrong with what came of it.
 func (h host) replay(ctx context.Context, suite *vector.Suite, v *vector.Vector, known map[[2]string]difference) []string {
+	return h.exchange(ctx, suite, v, known).problems
+}
+
+func (h host) exchange(ctx context.Context, suite *vector.Suite, v *vector.Vector, known map[[2]string]difference) (o outcome) {
 	request, err := v.Bytes(h.values)
 	if err != nil {
-		return []string{err.Error()}
+		return outcome{problems: []string{err.Error()}}
 	}
 	before := arrived(h.upstreams)
 	response, err := h.send(ctx, request)
+	o.status, o.arrived = response.Status, arrived(h.upstreams)-before
 	if err != nil {
-		return []string{err.Error()}
+		o.problems = []string{err.Error()}
+		return o
 	}
-	var problems []string
 	want := 0
 	if response.Served {
 		want = 1
 	}
-	if got := arrived(h.upstreams) - before; h.upstreams != nil && got != want {
-		problems = append(problems, fmt.Sprintf("%d requests arrived at the upstreams, want %d", got, want))
+	if h.upstreams != nil && o.arrived != want {
+		o.problems = append(o.problems, fmt.Sprintf("%d requests arrived at the upstreams, want %d", o.arrived, want))
 	}
 	if response.Served && response.Upstream == nil {
 		received := h.upstreams[response.Header.Get("X-Service")].Received()
 		response.Upstream = &received[len(received)-1]
 	}
 	d, differs := known[[2]string{v.Name, h.name}]
-	if !differs {
-		return append(problems, suite.Judge(v, h.name, request, response, h.values)...)
+	if differs {
+		o.problems = append(o.problems, h.judge(suite, v, d, request, response)...)
+	} else {
+		o.problems = append(o.problems, suite.Judge(v, h.name, request, response, h.values)...)
 	}
-	return append(problems, h.judge(suite, v, d, request, response)...)
+	return o
 }
 
 // judge judges a difference by a vector that expects it.
