@@ -299,7 +299,7 @@ func (b *Builder) authenticator(c *Config, parts []*section.Part) (core.Authenti
 }
 
 func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
-	caching, err := b.fleet.Caching(c.Cache, c.Redis)
+	caching, err := b.fleet.Caching(fleet.Sections{Cache: c.Cache, Redis: c.Redis, Revocation: c.Revocation, StateDir: c.StateDir})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"gatehouse/core/cache"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/permission/live"
+	"gatehouse/core/revocation"
 )
 
 // Waiting lists what is configured and not loaded yet: configurations in files,
@@ -84,3 +86,9 @@ func (b *Builder) SharedStats() fleet.SharedStats { return b.fleet.SharedStats()
 
 // AttemptStats are the counters of failed attempts.
 func (b *Builder) AttemptStats() fleet.AttemptStats { return b.fleet.AttemptStats() }
+
+// Revoke keeps events that revoke credentials, for every configuration in use with a
+// section revocation. With an error nothing may be taken for revoked.
+func (b *Builder) Revoke(ctx context.Context, events ...revocation.Event) error {
+	return b.fleet.Revoke(ctx, events...)
+}

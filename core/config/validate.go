@@ -42,6 +42,9 @@ func (v validator) config(c *Config) {
 		c.Postgres.Check(v.Validator)
 	}
 	c.FailedAttempts.Check(v.Validator, c.Redis != nil)
+	if c.Revocation != nil {
+		c.Revocation.Check(v.Validator, c.Redis, c.StateDir, c.leeways())
+	}
 	for _, s := range c.sections() {
 		s.Check(v.Validator)
 	}
@@ -76,6 +79,18 @@ func (v validator) tableSource(c *Config) {
 	if c.Bundle != nil {
 		c.Bundle.Check(v.Validator)
 	}
+}
+
+// leeways are those with which the times of credentials are read.
+func (c *Config) leeways() map[string]setting.Seconds {
+	leeways := map[string]setting.Seconds{}
+	if c.JWT != nil {
+		leeways["jwt.leeway"] = c.JWT.Leeway
+	}
+	if c.Introspection != nil {
+		leeways["introspection.leeway"] = c.Introspection.Leeway
+	}
+	return leeways
 }
 
 // needsVerifier reports a place for tokens that nothing verifies.

@@ -91,13 +91,16 @@ func (e Event) Check() error {
 	return nil
 }
 
-// bounded cuts what is for logs, and what would hold for longer than retention or from
-// a moment that is not near.
-func (e Event) bounded(now time.Time, retention time.Duration) Event {
+// keepAtMost bounds how long an event stays, whatever it says.
+const keepAtMost = 400 * 24 * time.Hour
+
+// bounded cuts what is for logs, and what would hold forever or from a moment that is
+// not near.
+func (e Event) bounded(now time.Time) Event {
 	if latest := now.Add(maxAhead); e.At.After(latest) {
 		e.At = latest
 	}
-	if latest := e.At.Add(retention); e.Until.After(latest) {
+	if latest := e.At.Add(keepAtMost); e.Until.After(latest) {
 		e.Until = latest
 	}
 	e.Source, e.Reason = cut(e.Source), cut(e.Reason)

@@ -13,8 +13,8 @@ import (
 
 // Options of a List.
 type Options struct {
-	// Retention is how long events are kept at most, and how long ago a credential can
-	// have been issued that is verified locally. Default 24 h.
+	// Retention is how long events are kept that do not say otherwise, and how long ago
+	// a credential can have been issued that is verified locally. Default 24 h.
 	Retention time.Duration
 	// Leeway is by how much the clock of an issuer may be ahead of that of who
 	// revokes: what was issued so long after an event is revoked, too.
@@ -29,6 +29,9 @@ type Options struct {
 	// list is there once the feed has said so (Current). Without it the list is there
 	// from the beginning.
 	Fed bool
+	// Dir is where the list is kept on disk, so that a process that starts goes on with
+	// it; empty: nowhere. The processes of a node may share it.
+	Dir string
 	// MaxEvents bounds the events that are kept. Default 500,000.
 	MaxEvents int
 	// Log gets a line when what the list knows becomes less or more; nil: none.
@@ -69,15 +72,34 @@ type List struct {
 	events *index
 	size   atomic.Int64          // of events, so that an empty list costs nothing
 	state  atomic.Pointer[state] // changed under the lock
+	// current is when a feed last said that the list is complete, in nanoseconds.
+	current atomic.Int64
 
+	disk    disk
 	refused atomic.Uint64
+}
+
+// Open makes a list of what is on disk. A list that cannot be read there is as none, and
+// is said; a directory that is none is an error.
+func Open(o Options) (*List, error) {
+	if o.Dir == "" {
+		return New(o), nil
+	}
+	if err := (file{o.Dir}).check(); err != nil {
+		return nil, err
+	}
+	l := New(o)
+	l.disk.changes.Store(1) // has the file written, so that it is found out whether it can be
+	_ = l.save()            // has said what is wrong
+	return l, nil
 }
 
 // New makes an empty list.
 func New(o Options) *List {
 	o = o.withDefaults()
-	l := &List{options: o, events: newIndex()}
-	l.state.Store(&state{present: !o.Fed, blindSince: blindFromStart(o)})
+	l := &List{options: o, events: newIndex(), disk: disk{file: file{o.Dir}}}
+	l.state.Store(initial(o))
+	l.current.Store(o.Now().UnixNano())
 	return l
 }
 
@@ -102,8 +124,8 @@ func (l *List) Add(events ...Event) error {
 		return err
 	}
 	for _, e := range events {
-		if e = e.bounded(now, l.options.Retention+l.options.Leeway); e.Until.After(now) {
-			l.events.add(e, now)
+		if e = e.bounded(now); e.Until.After(now) && l.events.add(e, now) {
+			l.disk.changes.Add(1)
 		}
 	}
 	l.size.Store(int64(len(l.events.ends)))
@@ -125,11 +147,17 @@ func (l *List) room(events []Event) error {
 
 // All are the events in force, in no order.
 func (l *List) All() []Event {
+	l.expire()
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.events.all()
+}
+
+func (l *List) expire() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.events.expire(l.options.Now())
 	l.size.Store(int64(len(l.events.ends)))
-	return l.events.all()
 }
 
 // Revoked finds an event that revokes a credential, by its principal and its value.

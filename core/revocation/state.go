@@ -12,20 +12,23 @@ type state struct {
 	lostAt time.Time
 }
 
-// blindFromStart is since when a new list is blind.
-func blindFromStart(o Options) time.Time {
+// initial is the state of a new list.
+func initial(o Options) *state {
+	s := &state{present: !o.Fed && o.Dir == ""}
 	if o.Fed {
-		return o.Now()
+		s.blindSince = o.Now()
 	}
-	return time.Time{}
+	return s
 }
 
 // Current says that the list holds all events that were published until now.
 func (l *List) Current() {
+	l.current.Store(l.options.Now().UnixNano())
 	if s := l.state.Load(); s.present && s.blindSince.IsZero() {
 		return
 	}
 	l.change(func(s *state) { s.present, s.blindSince = true, time.Time{} })
+	l.disk.changes.Add(1)
 	l.options.Log.Info("revocations come in", "events", l.size.Load())
 }
 
@@ -34,7 +37,7 @@ func (l *List) Blind(cause error) {
 	if !l.state.Load().blindSince.IsZero() {
 		return
 	}
-	l.change(func(s *state) { s.blindSince = l.options.Now() })
+	l.change(func(s *state) { s.blindSince = l.lastCurrent() })
 	l.options.Log.Warn("revocations do not come in: cached callers are verified anew after max_blind", "max_blind", l.options.MaxBlind.String(), "error", cause)
 }
 
@@ -44,10 +47,24 @@ func (l *List) Lost(cause error) {
 	l.change(func(s *state) {
 		s.lostAt = l.options.Now()
 		if s.blindSince.IsZero() {
-			s.blindSince = s.lostAt
+			s.blindSince = l.lastCurrent()
 		}
 	})
 	l.options.Log.Warn("revocations may have been missed: cached callers are verified anew", "error", cause)
+}
+
+// lastCurrent is when the list last held all events.
+func (l *List) lastCurrent() time.Time { return time.Unix(0, l.current.Load()) }
+
+// complete is until when the list holds all events; zero: nobody knows.
+func (s *state) complete(now time.Time) time.Time {
+	switch {
+	case !s.present:
+		return time.Time{}
+	case s.blindSince.IsZero():
+		return now
+	}
+	return s.blindSince
 }
 
 func (l *List) change(by func(*state)) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gatehouse/core/authn/attempts"
+	"gatehouse/core/config/section"
 	fleetattempts "gatehouse/core/fleet/attempts"
 	"gatehouse/core/fleet/postgres"
 	"gatehouse/core/fleet/sharedcache"
@@ -28,6 +29,35 @@ type Builder struct {
 	limits    shared.Values[attempts.Limit]
 	attempts  attempts.Counters
 	counted   fleetattempts.Counters
+	lists     shared.Values[revocations]
+}
+
+// Sections are those of a configuration by which caches are made.
+type Sections struct {
+	Cache      section.Cache
+	Redis      *Redis      // nil: none
+	Revocation *Revocation // nil: nothing is revoked
+	StateDir   string      // empty: nothing is kept on disk
+}
+
+// Caching is where results are kept, and what is revoked of them.
+func (b *Builder) Caching(s Sections) (section.Caching, error) {
+	c := section.Caching{Cache: s.Cache}
+	if s.Redis != nil {
+		f, key, err := b.store(s.Redis)
+		if err != nil {
+			return c, err
+		}
+		c.Shared, c.SharedKey = f, key
+	}
+	if s.Revocation != nil {
+		list, key, err := b.revocations(s)
+		if err != nil {
+			return c, err
+		}
+		c.Revoked, c.RevokedKey, c.Keep = list.List, key, list
+	}
+	return c, nil
 }
 
 // NewBuilder makes a builder.

@@ -83,21 +83,6 @@ type store struct {
 	prefix string
 }
 
-// Caching is where results are kept, with the connection that the section of a
-// configuration describes; nil: it has none.
-func (b *Builder) Caching(limits section.Cache, r *Redis) (section.Caching, error) {
-	c := section.Caching{Cache: limits}
-	if r == nil {
-		return c, nil
-	}
-	f, key, err := b.store(r)
-	if err != nil {
-		return c, err
-	}
-	c.Shared, c.SharedKey = f, key
-	return c, nil
-}
-
 // store finds or makes the one connection of a section, and what identifies it.
 // Whoever uses the connection keeps the store, or it is closed.
 func (b *Builder) store(r *Redis) (*store, shared.Key, error) {

@@ -56,6 +56,8 @@ type Caching struct {
 	Introspection *Part
 	// changed is when the credentials themselves changed last; nil: nobody can tell.
 	changed func() time.Time
+	// Keep is in use for as long as what is made of it.
+	Keep any
 }
 
 func (c Caching) limits() cache.Limits {
@@ -82,7 +84,7 @@ func (b *Builder) part(k keys, c Caching, build func() (*Part, error)) (*Part, e
 		if err != nil {
 			return nil, err
 		}
-		p.Key, p.Digest = k.part, k.digest
+		p.Key, p.Digest, p.keep = k.part, k.digest, c.Keep
 		o := revocation.GuardOptions{Next: p.Memo, List: c.Revoked, Local: p.Local}
 		if c.Introspection != nil {
 			o.Provider = c.Introspection.Memo

@@ -48,6 +48,7 @@ type Part struct {
 	Local bool
 	// Waiting names the issuers whose keys are not loaded; nil: there are none.
 	Waiting func() []string
+	keep    any // what it uses
 }
 
 // The order in which routes are asked, see Part.Order: an API token and a session token have a

@@ -1,0 +1,76 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"runtime"
+	"slices"
+
+	"gatehouse/core/config/section"
+	"gatehouse/core/revocation"
+	"gatehouse/core/setting"
+	"gatehouse/core/shared"
+)
+
+// Revocation is how credentials are revoked before they end.
+type Revocation struct {
+	WithoutList string          `config:"without_list" default:"deny" one_of:"deny,accept" doc:"What becomes of a credential that is verified locally (a JWT) while this node has no list of revocations at all: deny refuses it with 503, accept lets it pass. Credentials that a provider is asked about go on."`
+	MaxBlind    setting.Seconds `config:"max_blind" default:"30" between:"1,3600" doc:"How long a result is cached, in seconds, while new revocations cannot be received. It is then looked up anew."`
+	Retention   setting.Seconds `config:"retention" default:"86400" between:"60,31536000" doc:"How long a revocation is kept, in seconds, unless it says otherwise. A credential that is verified locally and was issued longer ago is refused, and so is one that does not say when it was issued (iat). Has to be longer than such credentials live."`
+	Leeway      setting.Seconds `config:"leeway" default:"10" between:"0,300" doc:"By how much the clock of an issuer may be ahead, in seconds: what was issued so shortly after a revocation of a subject, a client or an issuer is revoked, too. At least jwt.leeway and introspection.leeway."`
+	MaxEvents   int             `config:"max_events" default:"500000" between:"1000,10000000" doc:"Maximum number of revocations that are kept. No revocation is dropped for another: a further one is refused, or, where it comes from other nodes, counts as missed."`
+}
+
+// Check reports what no single tag can say. The leeways are those of the sections that
+// read iat.
+func (r *Revocation) Check(v section.Validator, redis *Redis, stateDir string, leeways map[string]setting.Seconds) {
+	if redis == nil && stateDir == "" {
+		v.Add("revocation", "needs state_dir, or redis: a process that starts again would accept what was revoked")
+	}
+	for _, name := range slices.Sorted(maps.Keys(leeways)) {
+		if r.Leeway < leeways[name] {
+			v.Add("revocation.leeway", "is less than %s: a credential could be issued after its revocation by a clock that is ahead", name)
+		}
+	}
+}
+
+// revocations is what a node knows to be revoked, and how it tells of it.
+type revocations struct {
+	*revocation.List
+	publisher revocation.Publisher
+}
+
+// revocations finds or makes the list of a configuration.
+func (b *Builder) revocations(s Sections) (*revocations, shared.Key, error) {
+	r := s.Revocation
+	key := shared.KeyOf("revocation", r, s.StateDir)
+	list, err := b.lists.Get(key, func() (*revocations, error) {
+		list, err := revocation.Open(revocation.Options{
+			Retention: r.Retention.Duration(), Leeway: r.Leeway.Duration(), MaxBlind: r.MaxBlind.Duration(), MaxEvents: r.MaxEvents,
+			AcceptWithoutList: r.WithoutList == "accept", Dir: s.StateDir, Log: b.options.Log, Now: b.options.Now,
+		})
+		if err != nil {
+			return nil, section.At("state_dir", err)
+		}
+		l := &revocations{List: list, publisher: list}
+		ctx, stop := context.WithCancel(context.Background())
+		go list.Run(ctx) // refers to the list only, so that l can become garbage
+		runtime.AddCleanup(l, func(stop context.CancelFunc) { stop() }, stop)
+		return l, nil
+	})
+	return list, key, err
+}
+
+// Revoke takes events to all nodes by every way that configurations name.
+func (b *Builder) Revoke(ctx context.Context, events ...revocation.Event) error {
+	found, failed := false, error(nil)
+	for l := range b.lists.All() {
+		found = true
+		failed = errors.Join(failed, l.publisher.Publish(ctx, events...))
+	}
+	if !found {
+		return errors.New("no configuration in use has a section revocation")
+	}
+	return failed
+}
