@@ -67,6 +67,11 @@ func (g *Gate) Endpoints() []string {
 	return paths
 }
 
+// TakesBodies reports whether an endpoint reads the body of requests.
+func (g *Gate) TakesBodies() bool {
+	return slices.ContainsFunc(g.options.Endpoints, func(e Endpoint) bool { return e.MaxBody > 0 })
+}
+
 func (g *Gate) endpoint(call *Call) *Endpoint {
 	for i := range g.options.Endpoints {
 		if e := &g.options.Endpoints[i]; e.Path == call.Path {

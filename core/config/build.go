@@ -15,6 +15,7 @@ import (
 	"gatehouse/core/authn"
 	"gatehouse/core/cache"
 	"gatehouse/core/config/fleet"
+	"gatehouse/core/config/revoke"
 	"gatehouse/core/config/section"
 	"gatehouse/core/config/tables"
 	"gatehouse/core/extract"
@@ -61,6 +62,7 @@ type Builder struct {
 	tables   *tables.Builder
 	sections *section.Builder
 	fleet    *fleet.Builder
+	revoking *revoke.Builder
 	counted  cache.Totals
 	// interval is how often the files of configurations are looked at.
 	interval time.Duration
@@ -83,6 +85,7 @@ func NewBuilder(o BuilderOptions) *Builder {
 	return &Builder{
 		options: o, interval: follow.Interval,
 		sections: section.NewBuilder(section.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
+		revoking: revoke.NewBuilder(revoke.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		fleet:    fleet.NewBuilder(fleet.Options{Log: o.Log, Now: o.Now}),
 		tables:   tables.NewBuilder(tables.Options{Log: o.Log, Now: o.Now, Reloads: o.Reloads, Differences: o.Differences}),
 	}
@@ -151,8 +154,12 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 	if err != nil {
 		return nil, err
 	}
-	gate, err := b.gates.Get(shared.KeyOf(c, tableKey, authKey), func() (*core.Gate, error) {
-		return b.build(c, authenticator, policy)
+	own, ownKey, err := b.revocationEndpoints(c)
+	if err != nil {
+		return nil, err
+	}
+	gate, err := b.gates.Get(shared.KeyOf(c, tableKey, authKey, ownKey), func() (*core.Gate, error) {
+		return b.build(c, authenticator, policy, own)
 	})
 	if err != nil {
 		return nil, err
@@ -160,8 +167,26 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 	return &Current{gate, c, parts, policy}, nil
 }
 
-// build makes everything of a gate but its authenticator and its policy.
-func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core.Policy) (*core.Gate, error) {
+// fleetSections are those by which the nodes of a fleet agree.
+func (c *Config) fleetSections() fleet.Sections {
+	return fleet.Sections{Cache: c.Cache, Redis: c.Redis, Revocation: c.Revocation, StateDir: c.StateDir}
+}
+
+// revocationEndpoints take what others say is revoked.
+func (b *Builder) revocationEndpoints(c *Config) ([]core.Endpoint, shared.Key, error) {
+	if c.RevocationEndpoints == nil {
+		return nil, shared.Key{}, nil
+	}
+	publisher, key, err := b.fleet.Publisher(c.fleetSections())
+	if err != nil {
+		return nil, key, err
+	}
+	return b.revoking.Build(c.RevocationEndpoints, publisher, key)
+}
+
+// build makes everything of a gate but its authenticator, its policy and the endpoints
+// of its own.
+func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core.Policy, own []core.Endpoint) (*core.Gate, error) {
 	extractor, err := c.Extractor()
 	if err != nil {
 		return nil, err
@@ -185,7 +210,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 	return core.New(core.Options{
 		Answers:         answers,
 		Path:            core.PathOptions(c.Path),
-		Endpoints:       endpoints,
+		Endpoints:       append(endpoints, own...),
 		Extractor:       extractor,
 		Authenticator:   authenticator,
 		Policy:          policy,
@@ -299,7 +324,7 @@ func (b *Builder) authenticator(c *Config, parts []*section.Part) (core.Authenti
 }
 
 func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
-	caching, err := b.fleet.Caching(fleet.Sections{Cache: c.Cache, Redis: c.Redis, Revocation: c.Revocation, StateDir: c.StateDir})
+	caching, err := b.fleet.Caching(c.fleetSections())
 	if err != nil {
 		return nil, err
 	}

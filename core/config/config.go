@@ -9,6 +9,7 @@ package config
 import (
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/foreign"
+	"gatehouse/core/config/revoke"
 	"gatehouse/core/config/section"
 	"gatehouse/core/setting"
 )
@@ -60,6 +61,8 @@ type Config struct {
 
 	Revocation *fleet.Revocation `config:"revocation" doc:"Credentials are revoked before they end (gatehouse revoke): what is revoked is looked up on every call. Needs state_dir or redis. Leave out to revoke nothing."`
 	StateDir   string            `config:"state_dir" doc:"Directory, as a path, that only this node can write to, in which it keeps what has to survive a restart: the list of revocations. It is created if the directory above it is there. The processes of one node may share it."`
+
+	RevocationEndpoints *revoke.Endpoints `config:"revocation_endpoints" doc:"Endpoints that the gate itself serves, by which identity providers and other systems say what is revoked. The gateway must route their paths through the gate. Needs revocation."`
 
 	FailedAttempts fleet.FailedAttempts `config:"failed_attempts" doc:"Limit on failed attempts to authenticate. Requests without a credential are no attempts."`
 }

@@ -11,6 +11,7 @@ import (
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/permission/live"
 	"gatehouse/core/revocation"
+	"gatehouse/core/revocation/receive"
 )
 
 // Waiting lists what is configured and not loaded yet: configurations in files,
@@ -92,3 +93,6 @@ func (b *Builder) AttemptStats() fleet.AttemptStats { return b.fleet.AttemptStat
 func (b *Builder) Revoke(ctx context.Context, events ...revocation.Event) error {
 	return b.fleet.Revoke(ctx, events...)
 }
+
+// RevocationMessages are the messages that endpoints of revocation_endpoints received.
+func (b *Builder) RevocationMessages() map[receive.Counted]uint64 { return b.revoking.Counts() }

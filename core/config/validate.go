@@ -45,6 +45,9 @@ func (v validator) config(c *Config) {
 	if c.Revocation != nil {
 		c.Revocation.Check(v.Validator, c.Redis, c.StateDir, c.leeways())
 	}
+	if c.RevocationEndpoints != nil {
+		c.RevocationEndpoints.Check(v.Validator, c.Revocation != nil)
+	}
 	for _, s := range c.sections() {
 		s.Check(v.Validator)
 	}

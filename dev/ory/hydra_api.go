@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -49,6 +50,8 @@ type Client struct {
 	RedirectURIs []string
 	// PostLogoutRedirectURIs are where a logout may lead to.
 	PostLogoutRedirectURIs []string
+	// BackChannelLogoutURI is where logout tokens go when a person signs out.
+	BackChannelLogoutURI string
 	// JWT has access tokens be JWTs (RFC 9068 in spirit: Hydra's typ is "JWT").
 	JWT bool
 	// AccessTokenLifespan overrides the server's, for every grant.
@@ -82,6 +85,9 @@ func (c Client) registration() object {
 		"access_token_strategy":      "opaque",
 		"token_endpoint_auth_method": "client_secret_basic",
 		"client_secret":              c.Secret,
+	}
+	if c.BackChannelLogoutURI != "" {
+		r["backchannel_logout_uri"], r["backchannel_logout_session_required"] = c.BackChannelLogoutURI, true
 	}
 	if c.JWT {
 		r["access_token_strategy"] = "jwt"
@@ -226,21 +232,38 @@ type Grant struct {
 	Audience    []string
 	AccessToken map[string]any // claims of the access token: ext, and top level where allowed
 	IDToken     map[string]any // claims of the ID token
+	// NameSession puts the claim sid into the access token: the session that a logout
+	// token will name. Hydra itself puts it into ID tokens alone.
+	NameSession bool
 }
 
 // AuthorizationCode runs the whole flow without a browser: it asks with PKCE,
 // accepts login and consent at the admin port in the person's name, and trades
 // the code for tokens. With the scope "offline" there is a refresh token.
 func (h HydraAPI) AuthorizationCode(ctx context.Context, c Client, g Grant) (Token, error) {
+	b, err := NewBrowser()
+	if err != nil {
+		return Token{}, err
+	}
+	return h.AuthorizationCodeIn(ctx, b, c, g)
+}
+
+// Browser keeps cookies, so that Hydra knows who has signed in with it.
+type Browser struct{ client *http.Client }
+
+// NewBrowser makes a browser with which nobody has signed in.
+func NewBrowser() (Browser, error) {
+	jar, err := cookiejar.New(nil)
+	return Browser{newClient(jar)}, err
+}
+
+// AuthorizationCodeIn is AuthorizationCode in a browser.
+func (h HydraAPI) AuthorizationCodeIn(ctx context.Context, b Browser, c Client, g Grant) (Token, error) {
 	request, err := NewAuthRequest(c, g.Scopes, g.Audience)
 	if err != nil {
 		return Token{}, err
 	}
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		return Token{}, err
-	}
-	callback, err := h.authorize(ctx, newClient(jar), h.AuthCodeURL(c, request), g)
+	callback, err := h.authorize(ctx, b.client, h.AuthCodeURL(c, request), g)
 	if err != nil {
 		return Token{}, err
 	}
@@ -266,11 +289,36 @@ func (h HydraAPI) authorize(ctx context.Context, browser *http.Client, authURL s
 	if err != nil {
 		return nil, err
 	}
-	accepted, err = h.AcceptConsent(ctx, consent.Query().Get("consent_challenge"), g)
+	challenge := consent.Query().Get("consent_challenge")
+	if g.NameSession {
+		r, err := h.ConsentRequest(ctx, challenge)
+		if err != nil {
+			return nil, err
+		}
+		claims := map[string]any{"sid": r.LoginSessionID}
+		maps.Copy(claims, g.AccessToken)
+		g.AccessToken = claims
+	}
+	accepted, err = h.AcceptConsent(ctx, challenge, g)
 	if err != nil {
 		return nil, err
 	}
 	return visit(ctx, browser, accepted)
+}
+
+// SignOut ends the session of a browser. Hydra then sends logout tokens to the clients
+// that have a BackChannelLogoutURI.
+func (h HydraAPI) SignOut(ctx context.Context, b Browser) error {
+	logout, err := visit(ctx, b.client, h.PublicURL+"/oauth2/sessions/logout")
+	if err != nil {
+		return err
+	}
+	accepted, err := h.AcceptLogout(ctx, logout.Query().Get("logout_challenge"))
+	if err != nil {
+		return err
+	}
+	_, err = visit(ctx, b.client, accepted)
+	return err
 }
 
 func visit(ctx context.Context, browser *http.Client, url string) (*url.URL, error) {
@@ -310,6 +358,7 @@ type ConsentRequest struct {
 	Challenge         string        `json:"challenge"`
 	Skip              bool          `json:"skip"`
 	Subject           string        `json:"subject"`
+	LoginSessionID    string        `json:"login_session_id"` // sid of ID tokens and logout tokens
 	RequestedScope    []string      `json:"requested_scope"`
 	RequestedAudience []string      `json:"requested_access_token_audience"`
 	Client            RequestClient `json:"client"`

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"io"
+	"maps"
 	"net"
 	"net/url"
 	"strconv"
@@ -43,6 +44,11 @@ type KratosConfig struct {
 	// RequiredAAL is "highest_available" (the default: who has a second factor
 	// must use it) or "aal1".
 	RequiredAAL string
+	// PasswordHooks run after a person has changed the password, in their order, as
+	// selfservice.flows.settings.after.password.hooks has them. Files are those that
+	// they name, by file://NAME.
+	PasswordHooks []map[string]any
+	Files         map[string][]byte
 	// Log receives what the server logs, warnings and above. May be nil.
 	Log io.Writer
 }
@@ -64,7 +70,7 @@ func StartKratos(ctx context.Context, c KratosConfig) (*Kratos, error) {
 			binary: c.Binary,
 			args:   []string{"serve"},
 			config: c.settings(api, public, admin),
-			files:  map[string][]byte{"identity.schema.json": identitySchema},
+			files:  c.files(),
 			ready:  baseURL(c.Listen, admin) + "/admin/health/ready",
 			log:    c.Log,
 		})
@@ -73,6 +79,12 @@ func StartKratos(ctx context.Context, c KratosConfig) (*Kratos, error) {
 		}
 		return &Kratos{KratosAPI: api, process: p}, nil
 	})
+}
+
+func (c KratosConfig) files() map[string][]byte {
+	files := map[string][]byte{"identity.schema.json": identitySchema}
+	maps.Copy(files, c.Files)
+	return files
 }
 
 func (c KratosConfig) withDefaults() KratosConfig {
@@ -138,13 +150,21 @@ func (c KratosConfig) selfserviceSettings() object {
 				"enable_legacy_one_step": true,
 				"after":                  object{"password": object{"hooks": []object{{"hook": "session"}}}},
 			},
-			"settings":     object{"ui_url": c.UI + "/settings", "required_aal": c.RequiredAAL},
+			"settings":     c.settingsFlow(),
 			"error":        object{"ui_url": c.UI + "/error"},
 			"logout":       object{"after": object{"default_browser_return_url": c.UI + "/"}},
 			"recovery":     object{"enabled": false},
 			"verification": object{"enabled": false},
 		},
 	}
+}
+
+func (c KratosConfig) settingsFlow() object {
+	flow := object{"ui_url": c.UI + "/settings", "required_aal": c.RequiredAAL}
+	if len(c.PasswordHooks) > 0 {
+		flow["after"] = object{"password": object{"hooks": c.PasswordHooks}}
+	}
+	return flow
 }
 
 func baseURL(host string, port int) string {

@@ -258,6 +258,15 @@ func (k KratosAPI) RevokeSession(ctx context.Context, id string) error {
 	return doJSON(ctx, plainClient, http.MethodDelete, k.AdminURL+"/admin/sessions/"+url.PathEscape(id), nil, nil)
 }
 
+// ChangePassword gives the identity of a session token another password.
+func (k KratosAPI) ChangePassword(ctx context.Context, token, password string) error {
+	flow, err := k.startAppFlow(ctx, "/self-service/settings/api", token)
+	if err != nil {
+		return err
+	}
+	return k.submitAppFlow(ctx, flow, token, object{"method": "password", "password": password}, nil)
+}
+
 // EnrolTOTP adds a time-based one-time password to the identity of a session
 // token, and returns its secret. From then on sessions with one factor get 403
 // where the highest available level is required.

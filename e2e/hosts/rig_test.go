@@ -49,6 +49,8 @@ type running struct {
 	dir  string
 	call func(r *http.Request) *http.Request // makes the request that this host decides
 	pid  func() int
+	// base is where clients, and a proxy for what the gate serves itself, reach it.
+	base string
 }
 
 var starts = map[string]func(*testing.T, *running, binaries, map[string]any, string){
@@ -142,7 +144,7 @@ func startAPISIX(t *testing.T, h *running, b binaries, config map[string]any, ou
 }
 
 func (h *running) behindGateway(t *testing.T, url string, pid func() int, stop func()) {
-	h.pid = pid
+	h.pid, h.base = pid, url
 	t.Cleanup(stop)
 	h.call = func(r *http.Request) *http.Request {
 		r.URL.Scheme, r.URL.Host = "http", strings.TrimPrefix(url, "http://")
@@ -158,9 +160,14 @@ func startForwardAuth(t *testing.T, h *running, b binaries, config map[string]an
 	address := l.Addr().String()
 	l.Close()
 	file := filepath.Join(h.dir, "forwardauth.yaml")
+	endpoints := []any{map[string]any{"path": "/auth", "dialect": "traefik", "gate": "main"}}
+	if config["revocation_endpoints"] != nil {
+		endpoints = append(endpoints, map[string]any{"dialect": "direct", "gate": "main"})
+	}
+	h.base = "http://" + address
 	h.write(t, file, asJSON(t, map[string]any{
 		"listen": []any{map[string]any{"address": address}}, "trusted_proxies": []string{"127.0.0.1"},
-		"endpoints": []any{map[string]any{"path": "/auth", "dialect": "traefik", "gate": "main"}},
+		"endpoints": endpoints,
 		"gates":     map[string]any{"main": config},
 	}))
 	cmd := exec.Command(h.wrapped(t, b.forwardAuth, output), "-config", file)

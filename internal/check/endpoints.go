@@ -53,7 +53,7 @@ func (e endpoints) finish(c *checker) {
 		of := e[gate]
 		for _, path := range of.paths {
 			if of.routed && !of.reached[path] {
-				c.Add("missing-endpoint-route", of.place, "resource_metadata: the gate itself serves %s, but no route leads there; add a route for this path with the same configuration", path)
+				c.Add("missing-endpoint-route", of.place, "the gate itself serves %s, but no route leads there; add a route for this path with the same configuration", path)
 			}
 		}
 	}

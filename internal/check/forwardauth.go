@@ -37,7 +37,7 @@ func (c *checker) forwardAuth(root document.Node, text *document.Text) {
 			return e.Dialect == forwardauth.Direct && e.Gate == named.Key.Value
 		})
 		if len(paths) > 0 && !direct {
-			c.Add("missing-endpoint-route", named.Key.Place(), "resource_metadata: the gate itself serves %s, but no endpoint takes such requests; add {dialect: %s, gate: %s} to endpoints and have the proxy pass them on there",
+			c.Add("missing-endpoint-route", named.Key.Place(), "the gate itself serves %s, but no endpoint takes such requests; add {dialect: %s, gate: %s} to endpoints and have the proxy pass them on there",
 				strings.Join(paths, ", "), forwardauth.Direct, named.Key.Value)
 		}
 	}

@@ -34,6 +34,17 @@ permission_table_files: [` + tableFile(t, "authenticated: [GET /]") + `]
 	}
 	gate.Check(context.Background(), &core.Request{Method: "GET", Target: "/", Header: []core.Header{{Name: "X-Session-Token", Value: "st"}}})
 	t.Cleanup(func() { gate.Check(context.Background(), &core.Request{}) }) // keeps it alive until here
+	told, err := h.Gates.Gate([]byte(`
+session: {kratos_url: "http://127.0.0.1:1"}
+revocation: {}
+state_dir: ` + t.TempDir() + `
+revocation_endpoints: {admin: {secret: "a secret of at least thirty-two bytes"}}
+permission_table: "authenticated: [GET /]"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	told.Check(context.Background(), &core.Request{Method: "POST", Target: "/revocations", AskBody: func(int) ([]byte, error) { return nil, nil }})
 	followed, err := h.Gates.Follow([]byte("file: /absent"), config.Terms{})
 	if err != nil {
 		t.Fatal(err)

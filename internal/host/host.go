@@ -50,6 +50,7 @@ func New(log *slog.Logger) *Host {
 	}
 	metrics.MustRegister(caches{h.Gates})
 	metrics.MustRegister(sharedCache{h.Gates})
+	metrics.MustRegister(messages{h.Gates})
 	metrics.MustRegister(failedAttempts{h.Gates})
 	metrics.MustRegister(tables{h.Gates})
 	metrics.MustRegister(configurations{h.Gates})

@@ -104,3 +104,29 @@ func TestEnvoyAddsALineForEachMember(t *testing.T) {
 		t.Errorf("%q, %v", got, actions)
 	}
 }
+
+// Bodies are in no auth request: without an endpoint for the requests themselves nobody
+// could revoke anything.
+func TestGateThatTakesBodiesNeedsAnEndpointWithTheDialectDirect(t *testing.T) {
+	for name, c := range map[string]struct {
+		endpoints []settings.Endpoint
+		want      string
+	}{
+		"auth requests alone":         {[]settings.Endpoint{{Path: "/a", Dialect: "traefik", Gate: "main"}, {Dialect: settings.EnvoyGRPC, Gate: "main"}}, "endpoints[0]: gate main: revocation_endpoints does not work with auth requests alone"},
+		"direct":                      {[]settings.Endpoint{{Path: "/a", Dialect: "traefik", Gate: "main"}, {Dialect: settings.Direct, Gate: "main"}}, "[]"},
+		"direct alone":                {[]settings.Endpoint{{Dialect: settings.Direct, Gate: "main"}}, "[]"},
+		"direct of another gate":      {[]settings.Endpoint{{Path: "/a", Dialect: "nginx", Gate: "main"}, {Dialect: settings.Direct, Gate: "other"}}, "endpoints[0]: gate main:"},
+		"a gate that takes no bodies": {[]settings.Endpoint{{Path: "/a", Dialect: "nginx", Gate: "other"}}, "[]"},
+	} {
+		s := &settings.Settings{Endpoints: c.endpoints}
+		if got := fmt.Sprint(s.BodyProblems(func(gate string) bool { return gate == "main" })); !strings.Contains(got, c.want) {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+	if g := gateWith(t, ""); g.TakesBodies() {
+		t.Error("a gate without endpoints takes bodies")
+	}
+	if g := gateWith(t, "revocation: {}\nstate_dir: "+t.TempDir()+"\nrevocation_endpoints: {admin: {secret: a-secret-of-at-least-thirty-two-bytes}}"); !g.TakesBodies() {
+		t.Error("a gate with revocation_endpoints takes no bodies")
+	}
+}

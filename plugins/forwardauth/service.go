@@ -78,6 +78,7 @@ func (s *service) problems(gates map[string]*gate) (problems []setting.Problem) 
 		}
 	}
 	problems = append(problems, s.settings.DemandProblems(func(name string) core.Demands { return gates[name].Demands() })...)
+	problems = append(problems, s.settings.BodyProblems(func(name string) bool { return gates[name].TakesBodies() })...)
 	return append(problems, s.settings.OwnProblems(func(name string) ([]string, bool) { return gates[name].Endpoints(), true })...)
 }
 

@@ -74,3 +74,20 @@ func (b *Builder) Revoke(ctx context.Context, events ...revocation.Event) error 
 	}
 	return failed
 }
+
+// Publisher takes events to all nodes, by the way that a configuration names. The key
+// identifies it.
+func (b *Builder) Publisher(s Sections) (revocation.Publisher, shared.Key, error) {
+	list, key, err := b.revocations(s)
+	if err != nil {
+		return nil, key, err
+	}
+	return published{list}, key, nil
+}
+
+// published keeps the list for as long as somebody publishes to it.
+type published struct{ *revocations }
+
+func (p published) Publish(ctx context.Context, events ...revocation.Event) error {
+	return p.publisher.Publish(ctx, events...)
+}

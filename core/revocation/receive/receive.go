@@ -182,7 +182,10 @@ func (e *endpoint) take(ctx context.Context, call *core.Call, body []byte) (Resu
 		e.options.Log.Info("a message about revocations has no effect", "source", e.options.Source, "reason", m.Note)
 		return Ignored, nil
 	}
-	if err := e.publish(ctx, m); err != nil {
+	switch err := e.publish(ctx, m); {
+	case errors.As(err, &refusal):
+		return Refused, err
+	case err != nil:
 		return Failed, err
 	}
 	now := e.options.Now()
@@ -202,6 +205,16 @@ func (e *endpoint) limit(ctx context.Context) error {
 	return err
 }
 
+// check refuses what nobody would keep, however often it is sent.
+func (e *endpoint) check(event revocation.Event) error {
+	now := e.options.Now()
+	event.At, event.Until = now, now // which the publisher knows
+	if err := event.Check(); err != nil {
+		return &Refusal{Status: http.StatusBadRequest, Code: "invalid_request", Detail: err.Error()}
+	}
+	return nil
+}
+
 func (e *endpoint) publish(ctx context.Context, m Message) error {
 	if m.ID == "" {
 		m.ID = rand.Text()
@@ -209,6 +222,9 @@ func (e *endpoint) publish(ctx context.Context, m Message) error {
 	for i := range m.Events {
 		id := shared.Digest("revocation", m.ID, fmt.Sprint(i))
 		m.Events[i].ID, m.Events[i].Source = hex.EncodeToString(id[:16]), e.options.Source
+		if err := e.check(m.Events[i]); err != nil {
+			return err
+		}
 	}
 	if err := e.options.Publisher.Publish(ctx, m.Events...); err != nil {
 		return fmt.Errorf("keep revocations: %w", err)

@@ -206,6 +206,21 @@ func (s *Settings) OwnProblems(of func(gate string) (paths []string, known bool)
 	return found
 }
 
+// BodyProblems are those of gates that read the bodies of requests, which are in no
+// auth request, and that no endpoint has with the dialect direct.
+func (s *Settings) BodyProblems(takes func(gate string) bool) []setting.Problem {
+	var found []setting.Problem
+	for i, e := range s.Endpoints {
+		direct := func(other Endpoint) bool { return other.Dialect == Direct && other.Gate == e.Gate }
+		first := slices.IndexFunc(s.Endpoints, func(other Endpoint) bool { return other.Gate == e.Gate })
+		if first == i && takes(e.Gate) && !slices.ContainsFunc(s.Endpoints, direct) {
+			found = append(found, setting.Problem{Path: fmt.Sprintf("endpoints[%d]", i), Text: fmt.Sprintf(
+				"gate %s: revocation_endpoints does not work with auth requests alone, which hold no body; add {dialect: %s, gate: %s} to endpoints and have the proxy pass these paths on there", e.Gate, Direct, e.Gate)})
+		}
+	}
+	return found
+}
+
 // Can is what the proxy of an endpoint can do to a request that it lets pass. Traefik
 // copies every line of a header from the auth response, the others one line or all
 // joined. None but Envoy by gRPC takes another request target.
