@@ -328,6 +328,9 @@ func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
 	if err != nil {
 		return nil, err
 	}
+	if caching.Database, caching.DatabaseKey, err = b.fleet.Database(c.Postgres); err != nil {
+		return nil, err
+	}
 	var parts []*section.Part
 	for _, s := range slices.Backward(c.sections()) { // introspection, which others may ask, before them
 		p, err := s.Build(b.sections, caching)

@@ -38,6 +38,9 @@ func (v validator) config(c *Config) {
 	if c.Redis != nil {
 		c.Redis.Check(v.Validator)
 	}
+	if c.APIToken != nil && c.APIToken.InDatabase() && c.Postgres == nil {
+		v.Add("api_token.token_store", "needs the section postgres")
+	}
 	if c.Postgres != nil {
 		c.Postgres.Check(v.Validator)
 	}

@@ -19,6 +19,7 @@ import (
 	"gatehouse/internal/cli/matrix"
 	"gatehouse/internal/cli/snippet"
 	"gatehouse/internal/cli/terminal"
+	"gatehouse/internal/cli/token"
 	"gatehouse/internal/version"
 )
 
@@ -78,7 +79,7 @@ func rootCommand() *cobra.Command {
 		decide.ExplainCommand(), decide.WhoCanCommand(), decide.WhatCanCommand(), matrix.Command(),
 		lintCommand(), decide.TestCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
 	group(root, configurations, checkCommand(), schemaCommand(), snippet.Command())
-	group(root, ofFleet, bundle.Command(), database.Command())
+	group(root, ofFleet, bundle.Command(), database.Command(), token.Command())
 	return root
 }
 

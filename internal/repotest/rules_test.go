@@ -106,7 +106,9 @@ func TestImportsPointOneWay(t *testing.T) {
 func TestCorePackagesKnowFewOthers(t *testing.T) {
 	allowed := map[string][]string{
 		"gatehouse/core/authn/apitoken":           {"gatehouse/core", "gatehouse/core/httpsyntax", "gatehouse/core/permission/pattern"},
-		"gatehouse/core/authn/apitoken/tokenfile": {"gatehouse/core/authn/apitoken", "gatehouse/core/follow", "gatehouse/core/setting"},
+		"gatehouse/core/authn/apitoken/manage":    {"gatehouse/core/authn/apitoken", "gatehouse/core/revocation"},
+		"gatehouse/core/authn/apitoken/tokenfile": {"gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/follow", "gatehouse/core/setting"},
+		"gatehouse/core/fleet/apitokens":          {"gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/fleet/postgres"},
 
 		"gatehouse/core/authn":               {"gatehouse/core", "gatehouse/core/permission/pattern"},
 		"gatehouse/core/authn/attempts":      {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/fair", "gatehouse/core/keyedhash"},

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"gatehouse/core/httpsyntax"
 	"gatehouse/core/permission/pattern"
@@ -69,8 +70,11 @@ func (r *Record) Check() error {
 	if r.Digest == (Digest{}) {
 		add("digest is needed: sha256: and 64 hexadecimal digits in lower case")
 	}
-	if len(r.Name) > maxText {
-		add("name is longer than %d bytes", maxText)
+	if len(r.Name) > maxText || len(r.CreatedBy) > maxText {
+		add("name or created_by is longer than %d bytes", maxText)
+	}
+	if strings.ContainsFunc(r.Name+r.CreatedBy+r.Owner.Subject+r.Owner.Issuer, unicode.IsControl) {
+		add("name, created_by, subject or issuer holds a control character")
 	}
 	if err := r.Owner.check(); err != nil {
 		problems = append(problems, err)

@@ -11,14 +11,17 @@ import (
 	"gatehouse/core/authn/apitoken/tokenfile"
 	"gatehouse/core/authn/claims"
 	"gatehouse/core/extract"
+	"gatehouse/core/fleet/apitokens"
 	"gatehouse/core/setting"
 )
 
 // APIToken accepts API tokens of users and of service accounts.
 type APIToken struct {
+	Store            string          `config:"token_store" default:"file" one_of:"file,postgres" doc:"Where the tokens are kept: in token_file, or in the database of the section postgres, which all nodes of a fleet share."`
 	TokenFile        string          `config:"token_file" doc:"Path of the file with the digests of the tokens and with their owners, which gatehouse token writes. A change takes effect within a second; while the file has an error, the last good one stays in force."`
 	MaxLifetime      setting.Seconds `config:"max_lifetime" default:"31536000" between:"60,315360000" doc:"Longest time from the creation of a token to its expiry that is accepted, in seconds."`
 	InsecureNoExpiry bool            `config:"insecure_no_expiry" default:"false" doc:"Accepts tokens that never expire, too."`
+	LastUsedInterval setting.Seconds `config:"last_used_interval" default:"60" between:"1,3600" doc:"How often a node writes into the database when tokens were used last, in seconds."`
 	CacheTTL         setting.Seconds `config:"cache_ttl" default:"10" between:"0,300" doc:"How long a valid token is cached, in seconds, at the longest. A change of which the node learns counts at once. 0 looks a token up on every request."`
 	NegativeCacheTTL setting.Seconds `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a token is cached, in seconds."`
 }
@@ -30,22 +33,32 @@ func (*APIToken) Places() []extract.Place { return nil }
 func (*APIToken) JudgesBearer() bool      { return true }
 
 func (a *APIToken) Check(v Validator) {
-	if a.TokenFile == "" {
-		v.Add("api_token.token_file", "is needed: the file that gatehouse token create writes")
+	switch inDatabase := a.InDatabase(); {
+	case !inDatabase && a.TokenFile == "":
+		v.Add("api_token.token_file", "is needed: the file that gatehouse token create writes; or set token_store: postgres")
+	case inDatabase && a.TokenFile != "":
+		v.Add("api_token.token_file", "cannot be set beside token_store: postgres")
 	}
 }
+
+// InDatabase reports whether the tokens are in the database of the section postgres.
+func (a *APIToken) InDatabase() bool { return a.Store == "postgres" }
 
 // lookups is how API tokens are looked up: not at a provider that may be slow.
 var lookups = Outbound{Timeout: 1, MaxConcurrent: minCalls}
 
 func (a *APIToken) Build(b *Builder, c Caching) (*Part, error) {
 	c.Shared = nil // which is no nearer than the store itself
-	k := c.key(a.Kind(), a)
+	k := c.key(a.Kind(), a, c.databaseKey(a.InDatabase()))
 	return b.part(k, c, func() (*Part, error) {
-		store := tokenfile.Open(a.TokenFile, b.options.Log, b.options.Now)
-		c.changed = store.Changed
 		o := a.options(b.options.Now)
-		o.Store, o.Owners = store, store
+		if a.InDatabase() {
+			store := apitokens.Open(apitokens.Options{Database: c.Database, UseInterval: a.LastUsedInterval.Duration(), Log: b.options.Log, Now: b.options.Now})
+			o.Store, o.Owners, o.Used, c.changed = store, store, store.Used, store.Changed
+		} else {
+			store := tokenfile.Open(a.TokenFile, b.options.Log, b.options.Now)
+			o.Store, o.Owners, c.changed = store, store, store.Changed
+		}
 		next, err := apitoken.New(o)
 		if err != nil {
 			return nil, err

@@ -13,6 +13,7 @@ import (
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/cache"
 	"gatehouse/core/fair"
+	"gatehouse/core/fleet/postgres"
 	"gatehouse/core/revocation"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
@@ -54,10 +55,21 @@ type Caching struct {
 	// Introspection is asked about credentials that are verified locally, where an
 	// event wants that; nil: there is none.
 	Introspection *Part
+	// Database is that of the fleet; nil: none. DatabaseKey identifies it.
+	Database    *postgres.Kept
+	DatabaseKey shared.Key
 	// changed is when the credentials themselves changed last; nil: nobody can tell.
 	changed func() time.Time
 	// Keep is in use for as long as what is made of it.
 	Keep any
+}
+
+// databaseKey identifies the database where it is used.
+func (c Caching) databaseKey(used bool) shared.Key {
+	if !used {
+		return shared.Key{}
+	}
+	return c.DatabaseKey
 }
 
 func (c Caching) limits() cache.Limits {

@@ -5,6 +5,9 @@ GRANT SELECT ON :schema.schema_versions, :schema.schema_compatibility, :schema.p
 -- removes what is over.
 GRANT SELECT, INSERT, DELETE ON :schema.revocations TO :node;
 GRANT USAGE ON SEQUENCE :schema.revocation_numbers TO :node;
+GRANT SELECT ON :schema.api_tokens, :schema.service_accounts TO :node;
+-- It also notes when API tokens were used last.
+GRANT SELECT, INSERT, UPDATE ON :schema.api_token_uses TO :node;
 -- The role of those who push permission tables writes further versions.
 GRANT USAGE ON SCHEMA :schema TO :editor;
 GRANT SELECT ON :schema.schema_versions, :schema.schema_compatibility TO :editor;
@@ -12,3 +15,6 @@ GRANT SELECT, INSERT ON :schema.permission_table_versions TO :editor;
 -- It revokes, too.
 GRANT SELECT, INSERT ON :schema.revocations TO :editor;
 GRANT USAGE ON SEQUENCE :schema.revocation_numbers TO :editor;
+-- It makes and revokes API tokens, too.
+GRANT SELECT, INSERT, UPDATE ON :schema.api_tokens, :schema.service_accounts TO :editor;
+GRANT SELECT ON :schema.api_token_uses TO :editor;

@@ -27,10 +27,10 @@ const maxSize = 16 << 20
 
 // File is what a token file says.
 type File struct {
-	Owners          map[apitoken.Owner]Grants // users and service accounts
-	Tokens          []*apitoken.Record
-	ownerOrder      []apitoken.Owner
-	serviceAccounts int
+	Owners map[apitoken.Owner]Grants // users and service accounts
+	Tokens []*apitoken.Record
+
+	ownerOrder []apitoken.Owner
 }
 
 // Grants are those of an owner.

@@ -117,12 +117,16 @@ func (s *Store) Grants(_ context.Context, o apitoken.Owner) (apitoken.Grants, er
 	if err != nil {
 		return apitoken.Grants{}, err
 	}
-	g, known := c.owners[o]
+	return grantsOf(c.owners, o, s.path)
+}
+
+func grantsOf(owners map[apitoken.Owner]Grants, o apitoken.Owner, path string) (apitoken.Grants, error) {
+	g, known := owners[o]
 	switch {
 	case !known:
-		return apitoken.Grants{}, fmt.Errorf("%w: %s is not in %s", apitoken.ErrGone, o, s.path)
+		return apitoken.Grants{}, fmt.Errorf("%w: %s is not in %s", apitoken.ErrGone, o, path)
 	case g.Suspended:
-		return apitoken.Grants{}, fmt.Errorf("%w: suspended in %s", apitoken.ErrGone, s.path)
+		return apitoken.Grants{}, fmt.Errorf("%w: %s is suspended in %s", apitoken.ErrGone, o, path)
 	}
 	return g.Grants, nil
 }

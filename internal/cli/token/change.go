@@ -1,0 +1,205 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/core/authn/apitoken"
+	"gatehouse/core/authn/apitoken/manage"
+	"gatehouse/internal/cli/terminal"
+)
+
+func rotateCommand() *cobra.Command {
+	var p place
+	var life lifetime
+	var overlap time.Duration
+	c := &cobra.Command{
+		Use:   "rotate [flags] ID",
+		Short: "Make another token like one, which ends after an overlap",
+		Long: `Make a token with the owner, the grants, the networks and the hosts of another one,
+and print it, alone, to the standard output. The old one ends after --overlap, so
+that it can be replaced wherever it is in use. With --overlap 0 it is revoked at once.`,
+		Example: `  gatehouse token rotate --token-file tokens.yaml --overlap 1h 4k2m7q5x3n6b8c1d`,
+		Args:    terminal.OneArgument("id of a token, as gatehouse token list prints it"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if overlap < 0 {
+				return errors.New("--overlap is below zero")
+			}
+			length, err := life.duration(time.Now())
+			if err != nil {
+				return err
+			}
+			store, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer store.close()
+			old, err := find(cmd, store, args[0])
+			if err != nil {
+				return err
+			}
+			token, r, err := store.Rotate(cmd.Context(), old, length, overlap, p.author())
+			if err != nil {
+				return err
+			}
+			if err := printToken(cmd, token, r); err != nil {
+				return err
+			}
+			if overlap == 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "revoked %s\n", old.ID)
+			} else {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s ends within %s\n", old.ID, overlap)
+			}
+			return nil
+		},
+	}
+	p.register(c)
+	p.registerBy(c)
+	life.register(c, " (default: as long as the old one was)")
+	c.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "`time` for which the old token goes on, such as 1h; 0 revokes it at once")
+	return c
+}
+
+// find finds a token by its id. One that is not there ends the command with no.
+func find(cmd *cobra.Command, store *opened, id string) (*apitoken.Record, error) {
+	if apitoken.HasPrefix(id) {
+		return nil, errors.New("the argument is a token, which everybody on this machine can read in the list of processes: revoke it. Give its id, or the token on the standard input with -")
+	}
+	r, err := store.Find(cmd.Context(), id)
+	if errors.Is(err, apitoken.ErrUnknown) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "gatehouse: there is no token %s\n", id)
+		return nil, terminal.ErrNo
+	}
+	return r, err
+}
+
+// maxReport bounds what is read from the standard input.
+const maxReport = 1 << 20
+
+var pattern = regexp.MustCompile(apitoken.Pattern)
+
+func revokeCommand() *cobra.Command {
+	var p place
+	c := &cobra.Command{
+		Use:   "revoke [flags] ID|-",
+		Short: "Revoke a token by its id, or the tokens in a text",
+		Long: `Revoke a token for ever, by its id. With - the standard input is read instead, such
+as the report of a secret scanner: every token in it is revoked, and none is printed.
+
+The exit status is 1 where a token is not known.`,
+		Example: `  gatehouse token revoke --token-file tokens.yaml 4k2m7q5x3n6b8c1d
+  gatehouse token revoke --config gatehouse.yaml - < report.txt`,
+		Args: terminal.OneArgument("id of a token, or - for tokens on the standard input"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			store, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer store.close()
+			if args[0] == "-" {
+				return revokeReported(cmd, store)
+			}
+			r, err := find(cmd, store, args[0])
+			if err != nil {
+				return err
+			}
+			return revoke(cmd, store, r)
+		},
+	}
+	p.register(c)
+	return c
+}
+
+func revoke(cmd *cobra.Command, store *opened, r *apitoken.Record) error {
+	if err := store.Revoke(cmd.Context(), r); err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "revoked %s of %s (%s)\n", r.ID, r.Owner, r.Name)
+	return nil
+}
+
+// revokeReported revokes all that it can, and then says what it could not.
+func revokeReported(cmd *cobra.Command, store *opened) error {
+	text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxReport+1))
+	if err != nil {
+		return err
+	}
+	if len(text) > maxReport {
+		return fmt.Errorf("the standard input has more than %d bytes", maxReport)
+	}
+	tokens := pattern.FindAllString(string(text), -1)
+	slices.Sort(tokens)
+	tokens = slices.Compact(tokens)
+	if len(tokens) == 0 {
+		return errors.New("no token is on the standard input")
+	}
+	var problems []error
+	unknown := 0
+	for _, token := range tokens {
+		r, err := store.Find(cmd.Context(), token)
+		switch {
+		case errors.Is(err, apitoken.ErrUnknown):
+			unknown++
+		case err != nil:
+			problems = append(problems, err)
+		default:
+			problems = append(problems, revoke(cmd, store, r))
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return err
+	}
+	if unknown > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "gatehouse: the text holds %s not known here\n", terminal.Plural(unknown, "token that is", "tokens that are"))
+		return terminal.ErrNo
+	}
+	return nil
+}
+
+func accountCommand() *cobra.Command {
+	var p place
+	var a manage.Account
+	c := &cobra.Command{
+		Use:   "account [flags] NAME",
+		Short: "Make or change a service account",
+		Long: `Make a service account, or change what it may do: afterwards it has the roles,
+permissions and scopes that are named, and no other. Its tokens never have more.`,
+		Example: `  gatehouse token account --token-file tokens.yaml --permission orders:read nightly
+  gatehouse token account --config gatehouse.yaml --suspend nightly`,
+		Args: terminal.OneArgument("name of a service account"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			store, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer store.close()
+			if err := store.SetAccount(cmd.Context(), args[0], a, p.author()); err != nil {
+				return err
+			}
+			state := "has " + granted(a.Grants)
+			if a.Suspended {
+				state = "is suspended"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "the service account %s %s\n", args[0], state)
+			return nil
+		},
+	}
+	p.register(c)
+	p.registerBy(c)
+	c.Flags().StringArrayVar(&a.Roles, "role", nil, "`role` that it has; repeat it for more")
+	c.Flags().StringArrayVar(&a.Permissions, "permission", nil, "`permission` that it has; repeat it for more")
+	c.Flags().StringArrayVar(&a.Scopes, "scope", nil, "`scope` that it has; repeat it for more")
+	c.Flags().BoolVar(&a.Suspended, "suspend", false, "none of its tokens counts until it is set without this")
+	return c
+}
+
+func granted(g apitoken.Grants) string {
+	return strings.Replace(may(&apitoken.Record{Grants: g}), "nothing", "no role, permission or scope", 1)
+}
