@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/core/cache"
 	"gatehouse/core/config/fleet"
+	"gatehouse/core/config/section"
 	"gatehouse/core/permission/live"
 	"gatehouse/core/revocation"
 	"gatehouse/core/revocation/receive"
@@ -96,3 +97,6 @@ func (b *Builder) Revoke(ctx context.Context, events ...revocation.Event) error 
 
 // RevocationMessages are the messages that endpoints of revocation_endpoints received.
 func (b *Builder) RevocationMessages() map[receive.Counted]uint64 { return b.revoking.Counts() }
+
+// ProviderHosts are the hosts of identity providers, by the section that configures them.
+func (b *Builder) ProviderHosts() map[string]section.ProviderHosts { return b.sections.Hosts() }

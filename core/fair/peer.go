@@ -68,6 +68,13 @@ func WithCaller(ctx context.Context, c Caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, &c)
 }
 
+// IsOnBehalf reports whether something is done on behalf of a caller, who may choose what
+// is asked.
+func IsOnBehalf(ctx context.Context) bool {
+	_, ok := ctx.Value(callerKey{}).(*Caller)
+	return ok
+}
+
 // callerOf is the caller of a context. What is done on nobody's behalf, such as
 // fetching keys ahead, is one caller, too.
 func callerOf(ctx context.Context) Caller {

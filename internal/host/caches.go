@@ -23,6 +23,7 @@ var (
 	entries   = describe("gatehouse_cache_entries", "Remembered credentials; store says whether valid ones or refused ones.", "store")
 	size      = describe("gatehouse_cache_bytes", "Memory of cached credentials, as far as it can be estimated.", "store")
 	failures  = describe("gatehouse_cache_store_errors_total", "Failures of the cache's store; each was a miss.")
+	hosts     = describe("gatehouse_provider_hosts", "Hosts of identity providers that have been called; state says whether they respond.", "state")
 	evictions = describe("gatehouse_cache_evictions_total", "Entries dropped to make room.", "store")
 )
 
@@ -32,13 +33,17 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe lists the metrics.
 func (caches) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lookups, busy, calls, panics, failures, entries, size, evictions} {
+	for _, d := range []*prometheus.Desc{lookups, busy, calls, panics, failures, entries, size, evictions, hosts} {
 		to <- d
 	}
 }
 
 // Collect reads the counters.
 func (c caches) Collect(to chan<- prometheus.Metric) {
+	for provider, h := range c.gates.ProviderHosts() {
+		to <- prometheus.MustNewConstMetric(hosts, prometheus.GaugeValue, float64(h.Up), provider, "up")
+		to <- prometheus.MustNewConstMetric(hosts, prometheus.GaugeValue, float64(h.Down), provider, "down")
+	}
 	for provider, stats := range c.gates.CacheStats() {
 		counter := func(d *prometheus.Desc, value uint64, labels ...string) {
 			to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), append([]string{provider}, labels...)...)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -34,6 +35,8 @@ type Options struct {
 	// Observe is called after every call, for metrics: with the time it took, waiting
 	// for a slot included, and whether there was a response. nil: none.
 	Observe func(took time.Duration, err error)
+	// Log gets a line when a host stops to respond and when it does again; nil: none.
+	Log *slog.Logger
 	// Now is the clock for the pauses that providers ask for. Default time.Now.
 	Now func() time.Time
 }
@@ -47,6 +50,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Observe == nil {
 		o.Observe = func(time.Duration, error) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -64,12 +70,13 @@ const (
 // Client calls identity providers. It is safe for concurrent use; share one
 // between all users of a provider, so that its limits hold.
 type Client struct {
-	http    *http.Client
-	timeout time.Duration
-	slots   *fair.Slots
-	observe func(took time.Duration, err error)
-	now     func() time.Time
-	pauses  pauses
+	http     *http.Client
+	timeout  time.Duration
+	slots    *fair.Slots
+	observe  func(took time.Duration, err error)
+	now      func() time.Time
+	pauses   pauses
+	breakers breakers
 }
 
 // New makes a client. Nothing is called yet.
@@ -104,11 +111,12 @@ func New(o Options) (*Client, error) {
 		DisableCompression:     true, // the bound on a response counts the bytes that arrive
 	}
 	return &Client{
-		http:    &http.Client{Transport: transport, CheckRedirect: stay},
-		timeout: o.Timeout,
-		slots:   slots,
-		observe: o.Observe,
-		now:     o.Now,
+		http:     &http.Client{Transport: transport, CheckRedirect: stay},
+		timeout:  o.Timeout,
+		slots:    slots,
+		observe:  o.Observe,
+		now:      o.Now,
+		breakers: breakers{log: o.Log},
 	}, nil
 }
 
@@ -183,6 +191,10 @@ func (c *Client) do(req *http.Request, limit int64) (*Response, error) {
 	if err := req.Context().Err(); err != nil {
 		return nil, err
 	}
+	b := c.breakers.of(req.URL.Host)
+	if err := c.check(b, req); err != nil {
+		return nil, err
+	}
 	leave, err := c.slots.Enter(req.Context(), req.URL.Host)
 	if err != nil {
 		return nil, err
@@ -191,6 +203,16 @@ func (c *Client) do(req *http.Request, limit int64) (*Response, error) {
 	if err := c.pauses.check(req.URL.Host, c.now()); err != nil {
 		return nil, err
 	}
+	if err := c.check(b, req); err != nil {
+		return nil, err
+	}
+	return c.watch(b, req, limit, !fair.IsOnBehalf(req.Context()))
+}
+
+var errTooLong = errors.New("the answer is longer than")
+
+// exchange sends a request and reads the response.
+func (c *Client) exchange(req *http.Request, limit int64) (*Response, error) {
 	response, err := c.http.Do(req)
 	if err != nil {
 		return nil, err
@@ -202,7 +224,7 @@ func (c *Client) do(req *http.Request, limit int64) (*Response, error) {
 		return nil, fmt.Errorf("read the answer: %w", err)
 	}
 	if int64(len(body)) > limit {
-		return nil, fmt.Errorf("the answer is longer than %d bytes", limit)
+		return nil, fmt.Errorf("%w %d bytes", errTooLong, limit)
 	}
 	return &Response{Status: response.StatusCode, Header: response.Header, Body: body, From: Name(req.URL), Delimited: delimited(response)}, nil
 }

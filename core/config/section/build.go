@@ -42,6 +42,24 @@ func NewBuilder(o Options) *Builder { return &Builder{options: o} }
 // Parts are those in use.
 func (b *Builder) Parts() iter.Seq[*Part] { return b.parts.All() }
 
+// ProviderHosts are the hosts of identity providers that have been called.
+type ProviderHosts struct{ Up, Down int }
+
+// Hosts counts them by the section that configures them; those are down to which calls
+// fail at once.
+func (b *Builder) Hosts() map[string]ProviderHosts {
+	hosts := map[string]ProviderHosts{}
+	for p := range b.Parts() {
+		if p.Client == nil {
+			continue
+		}
+		up, down := p.Client.Hosts()
+		h := hosts[string(p.Kind)]
+		hosts[string(p.Kind)] = ProviderHosts{h.Up + up, h.Down + down}
+	}
+	return hosts
+}
+
 // Caching is where results are kept.
 type Caching struct {
 	// Cache has the limits of this process.
@@ -212,6 +230,7 @@ func (b *Builder) client(provider core.Kind, o Outbound, trust string) (*idp.Cli
 		MaxConcurrent:      o.MaxConcurrent,
 		CAFile:             o.CAFile,
 		InsecureSkipVerify: !o.SSLVerify,
+		Log:                b.options.Log.With("provider", string(provider)),
 		Now:                b.options.Now,
 	})
 	if err != nil {

@@ -96,7 +96,7 @@ func (i *Introspection) Build(b *Builder, c Caching) (*Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Part{Memo: memo, Kind: i.Kind(), Order: i.order(), Route: authn.Route{Title: "opaque tokens", Judges: i.judges}}, nil
+		return &Part{Memo: memo, Client: client, Kind: i.Kind(), Order: i.order(), Route: authn.Route{Title: "opaque tokens", Judges: i.judges}}, nil
 	})
 }
 

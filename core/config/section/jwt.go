@@ -112,7 +112,7 @@ func (j *JWT) Build(b *Builder, c Caching) (*Part, error) {
 			return nil, err
 		}
 		next.Waiting() // has the keys fetched before the first token comes
-		return &Part{Memo: memo, Kind: j.Kind(), Order: jwtsNext, Local: true, Waiting: next.Waiting, Route: j.route(next)}, nil
+		return &Part{Memo: memo, Client: client, Kind: j.Kind(), Order: jwtsNext, Local: true, Waiting: next.Waiting, Route: j.route(next)}, nil
 	})
 }
 

@@ -6,6 +6,7 @@ package section
 import (
 	"gatehouse/core"
 	"gatehouse/core/authn"
+	"gatehouse/core/authn/idp"
 	"gatehouse/core/cache"
 	"gatehouse/core/extract"
 	"gatehouse/core/revocation"
@@ -36,9 +37,11 @@ type Section interface {
 // whose sections have the same content share it.
 type Part struct {
 	*revocation.Guard
-	Memo  *cache.Memo
-	Kind  core.Kind
-	Route authn.Route // without By, which is the part
+	Memo *cache.Memo
+	// Client calls the identity provider; nil: there is none.
+	Client *idp.Client
+	Kind   core.Kind
+	Route  authn.Route // without By, which is the part
 	// Key identifies the part in this process; Digest, on all nodes, what its results
 	// depend on.
 	Key, Digest shared.Key
