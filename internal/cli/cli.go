@@ -79,7 +79,9 @@ func rootCommand() *cobra.Command {
 		decide.ExplainCommand(), decide.WhoCanCommand(), decide.WhatCanCommand(), matrix.Command(),
 		lintCommand(), decide.TestCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
 	group(root, configurations, checkCommand(), schemaCommand(), snippet.Command())
-	group(root, ofFleet, bundle.Command(), database.Command(), token.Command())
+	group(root, ofFleet,
+		database.PushCommand(), database.PullCommand(), database.HistoryCommand(), database.RollbackCommand(), database.Command(),
+		bundle.Command(), token.Command())
 	return root
 }
 

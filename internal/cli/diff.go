@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis/diff"
+	"gatehouse/internal/cli/database"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
 )
@@ -17,12 +18,13 @@ import (
 type diffCommandOptions struct {
 	output terminal.OutputFlags
 	failOn terminal.Choice
+	stored database.Diff
 }
 
 func diffCommand() *cobra.Command {
 	var o diffCommandOptions
 	c := &cobra.Command{
-		Use:   "diff [flags] OLD NEW",
+		Use:   "diff [flags] OLD [NEW]",
 		Short: "Show what a change to a permission table lets in and shuts out",
 		Long: `Compare what two tables mean: which calls the change lets in and shuts out, for
 whom, each with a witness. Two tables that mean the same are equal however they
@@ -30,23 +32,31 @@ are written; the comparison is exact, not sampled. Only conditions (when) are
 compared as text: calls behind one that was rewritten may differ.
 
 OLD and NEW are each a file, a folder of files, several files separated by
-commas, or - for standard input. Callers are looked at one name at a time: a
+commas, or - for standard input; or, with a fleet's database, the number of a version
+or the word newest. (A file with such a name is written as ./7.) A version alone is
+compared with the newest one. Callers are looked at one name at a time: a
 caller with several roles or scopes may do what each of them may. What concerns
 everybody is not repeated for each name.`,
 		Example: `  gatehouse diff permissions.old.yaml permissions.yaml
   git show main:permissions.yaml | gatehouse diff - permissions.yaml
-  gatehouse diff --fail-on widening base.yaml,orders.yaml tables/`,
+  gatehouse diff --fail-on widening base.yaml,orders.yaml tables/
+  gatehouse diff newest permissions.yaml
+  gatehouse diff 11 12`,
 		Args:              twoTables,
 		ValidArgsFunction: terminal.CompleteTables,
 		RunE:              o.run,
 	}
 	o.output.Register(c)
+	o.stored.Register(c)
 	o.failOn = terminal.Choice{Value: "any", Of: []string{"any", "widening"}}
 	o.failOn.Register(c, "fail-on", "", "which changes give exit status 1; widening is what lets calls in or may do so")
 	return c
 }
 
 func twoTables(_ *cobra.Command, args []string) error {
+	if len(args) == 1 && database.IsVersion(args[0]) {
+		return nil
+	}
 	if len(args) != 2 {
 		return fmt.Errorf("got %s; give the OLD table and the NEW one", terminal.Plural(len(args), "argument", "arguments"))
 	}
@@ -57,11 +67,14 @@ func twoTables(_ *cobra.Command, args []string) error {
 }
 
 func (o *diffCommandOptions) run(cmd *cobra.Command, args []string) error {
-	older, err := loadVersion(cmd, args[0])
+	if len(args) == 1 {
+		args = append(args, database.Newest)
+	}
+	older, err := o.load(cmd, args[0])
 	if err != nil {
 		return err
 	}
-	newer, err := loadVersion(cmd, args[1])
+	newer, err := o.load(cmd, args[1])
 	if err != nil {
 		return err
 	}
@@ -80,8 +93,12 @@ func (o *diffCommandOptions) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-func loadVersion(cmd *cobra.Command, arg string) (diff.Version, error) {
-	t, err := tables.Load(cmd.InOrStdin(), strings.Split(arg, ",")...)
+func (o *diffCommandOptions) load(cmd *cobra.Command, arg string) (diff.Version, error) {
+	load := func() (*tables.Table, error) { return tables.Load(cmd.InOrStdin(), strings.Split(arg, ",")...) }
+	if database.IsVersion(arg) {
+		load = func() (*tables.Table, error) { return o.stored.Table(cmd, arg) }
+	}
+	t, err := load()
 	if err != nil {
 		return diff.Version{}, err
 	}

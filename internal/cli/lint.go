@@ -89,11 +89,11 @@ func (o *lintCommandOptions) listRules(cmd *cobra.Command) error {
 
 func (o *lintCommandOptions) print(p *terminal.Printer, t *tables.Table, report *lint.Report) {
 	for i := range report.Findings {
-		printFinding(p, &report.Findings[i])
+		tables.PrintFinding(p, &report.Findings[i])
 	}
 	if o.silenced {
 		for i := range report.Silenced {
-			printFinding(p, &report.Silenced[i])
+			tables.PrintFinding(p, &report.Silenced[i])
 		}
 	}
 	summary := terminal.Plural(len(report.Findings), "finding", "findings")
@@ -104,19 +104,6 @@ func (o *lintCommandOptions) print(p *terminal.Printer, t *tables.Table, report 
 		summary += fmt.Sprintf(", %d silenced", len(report.Silenced))
 	}
 	p.Printf("%s in %s\n", summary, terminal.Plural(len(t.Activities()), "activity", "activities"))
-}
-
-func printFinding(p *terminal.Printer, f *lint.Finding) {
-	p.Printf("%s: %s: %s\n", p.Bold(tables.Place(f.Place)), p.Warn(f.Rule), f.Text)
-	if f.Witness != nil {
-		p.Printf("    witness  %s\n", p.Name(f.Witness.String()))
-	}
-	if f.Other != nil {
-		p.Printf("    beside   %s\n", tables.Place(*f.Other))
-	}
-	if f.Reason != "" {
-		p.Printf("    silenced %s\n", f.Reason)
-	}
 }
 
 // --- for programs

@@ -162,10 +162,10 @@ func (c *Client) Close() {
 // Name says which database it is, for logs: HOST:PORT/DATABASE.
 func (c *Client) Name() string { return c.name }
 
-// Within is the same client with another time limit, such as for what is large.
-func (c *Client) Within(timeout time.Duration) *Client {
+// Times is the same client with a time limit that many times as long, for what is large.
+func (c *Client) Times(n int) *Client {
 	other := *c
-	other.timeout = timeout
+	other.timeout *= time.Duration(n)
 	return &other
 }
 

@@ -112,6 +112,14 @@ func (o *testCommandOptions) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
+// Expect compares the decisions of a table in files with expectations, and prints what
+// comes otherwise. It ends with terminal.ErrNo if something does.
+func Expect(cmd *cobra.Command, table, expectations []string) error {
+	var o testCommandOptions
+	o.gate.Table.Paths = table
+	return o.run(cmd, expectations)
+}
+
 func readExpectations(cmd *cobra.Command, args []string) ([]*expectation.File, error) {
 	if len(args) == 0 {
 		return nil, errors.New("no file is named; give the files with expectations, as in: gatehouse test permissions.test.yaml")

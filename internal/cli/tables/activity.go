@@ -5,6 +5,7 @@ import (
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
+	"gatehouse/core/permission/analysis/lint"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
 	"gatehouse/internal/cli/terminal"
@@ -75,6 +76,20 @@ func (t *Table) Description(name string) string {
 		}
 	}
 	return ""
+}
+
+// PrintFinding prints what lint has found.
+func PrintFinding(p *terminal.Printer, f *lint.Finding) {
+	p.Printf("%s: %s: %s\n", p.Bold(Place(f.Place)), p.Warn(f.Rule), f.Text)
+	if f.Witness != nil {
+		p.Printf("    witness  %s\n", p.Name(f.Witness.String()))
+	}
+	if f.Other != nil {
+		p.Printf("    beside   %s\n", Place(*f.Other))
+	}
+	if f.Reason != "" {
+		p.Printf("    silenced %s\n", f.Reason)
+	}
 }
 
 // --- for programs

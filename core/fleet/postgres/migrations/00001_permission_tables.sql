@@ -16,6 +16,7 @@ CREATE TABLE permission_table_versions (
   digest      bytea       NOT NULL CHECK (length(digest) = 32),
   file_names  text[]      NOT NULL,
   file_texts  bytea[]     NOT NULL,
+  bytes       bigint      NOT NULL CHECK (bytes BETWEEN 0 AND 16777216), -- of all files
   base        bigint      NOT NULL CHECK (base >= 0 AND base < version), -- what the author had before; 0: nothing
   restores    bigint      CHECK (restores > 0 AND restores < version), -- of a rollback: the version whose content this is
   author      text        NOT NULL CHECK (length(author) BETWEEN 1 AND 200),
@@ -41,7 +42,7 @@ CREATE TRIGGER kept BEFORE UPDATE OR DELETE ON permission_table_versions
 CREATE TRIGGER kept_whole BEFORE TRUNCATE ON permission_table_versions
   FOR EACH STATEMENT EXECUTE FUNCTION permission_table_versions_are_kept();
 
--- The author may say who they are; the role and the time are the database's. Versions
+-- The author may say who they are; the role, the time and the size are the database's. Versions
 -- follow each other without a gap.
 -- +goose StatementBegin
 CREATE FUNCTION permission_table_version_is_next() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -50,6 +51,7 @@ DECLARE
 BEGIN
   NEW.db_role := session_user;
   NEW.pushed_at := now();
+  NEW.bytes := (SELECT coalesce(sum(octet_length(t)), 0) FROM unnest(NEW.file_texts) t);
   EXECUTE format('SELECT coalesce(max(version), 0) FROM %I.%I WHERE name = $1', TG_TABLE_SCHEMA, TG_TABLE_NAME) INTO newest USING NEW.name;
   IF NEW.version <> newest + 1 THEN
     RAISE EXCEPTION 'the newest version of % is %, so the next one is not %', NEW.name, newest, NEW.version
