@@ -126,15 +126,27 @@ func (b *Builder) Refuse(ctx context.Context, r *core.Request, cause error) core
 	return d
 }
 
-// tables is where the permission table is.
+// tablesOf is where the permission table is.
 func (b *Builder) tablesOf(c *Config) (s tables.Settings, err error) {
 	s = tables.Settings{Inline: c.PermissionTable, Enforced: tables.Files(c.PermissionTableFiles), Shadow: tables.Files(c.ShadowTableFiles)}
 	if c.Bundle != nil {
-		var source fleet.TableSource
-		source, err = b.fleet.Bundle(c.Bundle, "")
-		s.Enforced = tables.Source(source)
+		err = elsewhere(&s.Enforced)(b.fleet.Bundle(c.Bundle, c.StateDir))
+	}
+	if c.PermissionTableName != "" && err == nil {
+		err = elsewhere(&s.Enforced)(b.fleet.Table(c.Postgres, c.PermissionTableName, c.StateDir))
+	}
+	if c.ShadowTableName != "" && err == nil {
+		err = elsewhere(&s.Shadow)(b.fleet.Table(c.Postgres, c.ShadowTableName, c.StateDir))
 	}
 	return s, err
+}
+
+// elsewhere notes the source of a table that a fleet shares.
+func elsewhere(to *tables.Source) func(fleet.TableSource, error) error {
+	return func(source fleet.TableSource, err error) error {
+		*to = tables.Source(source)
+		return err
+	}
 }
 
 func (b *Builder) assemble(c *Config) (*Current, error) {

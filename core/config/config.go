@@ -34,6 +34,9 @@ type Config struct {
 	PermissionTableFiles []string `config:"permission_table_files" doc:"Paths of permission table files, which are merged. A changed file takes effect within seconds; while it has an error, the last good table stays in force."`
 	ShadowTableFiles     []string `config:"shadow_table_files" doc:"Paths of permission table files that are evaluated in addition to the table from permission_table_files or another source, and never enforced; differences are logged and counted."`
 
+	PermissionTableName string `config:"permission_table_name" doc:"Name of a permission table in the database of postgres, put there by gatehouse push, in the place of permission_table_files. A version that is pushed takes effect within a second; while the database is away or holds a version with an error, the last good table stays in force."`
+	ShadowTableName     string `config:"shadow_table_name" doc:"Name of a permission table in the database that is a shadow table, in the place of shadow_table_files. gatehouse push --shadow writes NAME.shadow."`
+
 	Bundle *fleet.Bundle `config:"bundle" doc:"Permission table that a web server hands out, in the place of permission_table_files."`
 
 	ResourceMetadata Resources `config:"resource_metadata" doc:"Protected resources whose metadata the gate serves (RFC 9728), each at /.well-known/oauth-protected-resource followed by the path of the resource. The gateway must route that path through the plugin."`
@@ -60,7 +63,7 @@ type Config struct {
 	Postgres *fleet.Postgres `config:"postgres" doc:"PostgreSQL that the nodes of a fleet share: permission tables by name and version, and API tokens. Leave out for a node of its own."`
 
 	Revocation *fleet.Revocation `config:"revocation" doc:"Credentials are revoked before they end (gatehouse revoke): what is revoked is looked up on every call. Needs state_dir or redis. Leave out to revoke nothing."`
-	StateDir   string            `config:"state_dir" doc:"Directory, as a path, that only this node can write to, in which it keeps what has to survive a restart: the list of revocations. It is created if the directory above it is there. The processes of one node may share it."`
+	StateDir   string            `config:"state_dir" doc:"Directory, as a path, that only this node can write to, in which it keeps what has to survive a restart: the list of revocations, and the last good permission tables of a database or a web server. It is created if the directory above it is there. The processes of one node may share it."`
 
 	RevocationEndpoints *revoke.Endpoints `config:"revocation_endpoints" doc:"Endpoints that the gate itself serves, by which identity providers and other systems say what is revoked. The gateway must route their paths through the gate. Needs revocation."`
 

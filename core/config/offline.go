@@ -64,5 +64,8 @@ func (c *Config) TableElsewhere() string {
 	if c.Bundle != nil {
 		return "a web server (bundle.urls)"
 	}
+	if c.PermissionTableName != "" {
+		return "a database (gatehouse pull --name " + c.PermissionTableName + ")"
+	}
 	return ""
 }

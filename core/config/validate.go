@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
 	"gatehouse/core/httpsyntax"
 	"gatehouse/core/identity"
@@ -65,7 +66,7 @@ func (v validator) tableSource(c *Config) {
 	for _, s := range []struct {
 		key string
 		set bool
-	}{{"permission_table_files", len(c.PermissionTableFiles) > 0}, {"bundle", c.Bundle != nil}} {
+	}{{"permission_table_files", len(c.PermissionTableFiles) > 0}, {"permission_table_name", c.PermissionTableName != ""}, {"bundle", c.Bundle != nil}} {
 		switch {
 		case !s.set:
 		case c.PermissionTable != "":
@@ -80,8 +81,16 @@ func (v validator) tableSource(c *Config) {
 		v.Add("permission_table", "is needed, or permission_table_files: without a table every request is denied")
 	}
 	if first == "" && len(c.ShadowTableFiles) > 0 {
-		v.Add("shadow_table_files", "needs permission_table_files or bundle to be compared with")
+		v.Add("shadow_table_files", "needs %s to be compared with", setting.Alternatives(tableSources[1:]))
 	}
+	if first == "" && c.ShadowTableName != "" {
+		v.Add("shadow_table_name", "needs %s to be compared with", setting.Alternatives(tableSources[1:]))
+	}
+	if len(c.ShadowTableFiles) > 0 && c.ShadowTableName != "" {
+		v.Add("shadow_table_name", "cannot be set beside shadow_table_files")
+	}
+	fleet.CheckTable(v.Validator, "permission_table_name", c.PermissionTableName, c.Postgres)
+	fleet.CheckTable(v.Validator, "shadow_table_name", c.ShadowTableName, c.Postgres)
 	if c.Bundle != nil {
 		c.Bundle.Check(v.Validator)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,14 +31,31 @@ func gatehouse(t *testing.T, s *postgrestest.Server, args ...string) (status int
 	return status, out.String(), errs.String()
 }
 
-// migrated is a server with the schema, and the roles of nodes and editors with the
-// documented rights.
+// documented are the statements of docs/operations.md that make the roles.
+func documented(t *testing.T) []string {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(page), "```sql\nCREATE ROLE")
+	block, _, found := strings.Cut("CREATE ROLE"+block, "```")
+	if !found {
+		t.Fatal("the page does not show how the roles are made")
+	}
+	return strings.Split(strings.TrimSuffix(strings.TrimSpace(block), ";"), ";\n")
+}
+
+// migrated is a server with the schema, and with the roles and rights as the
+// documentation makes them. Its URL is that of an editor, its DSN that of a superuser.
 func migrated(t *testing.T, args ...string) *postgrestest.Server {
 	t.Helper()
 	s := postgrestest.StartServer(t, args...)
-	postgrestest.Exec(t, s.DSN, `CREATE ROLE gatehouse_owner LOGIN PASSWORD 'owner'; CREATE ROLE gatehouse_node LOGIN PASSWORD 'node'; CREATE ROLE gatehouse_editor LOGIN PASSWORD 'editor';
-		GRANT CREATE ON DATABASE postgres TO gatehouse_owner;`)
-	s.URL = "postgres://gatehouse_owner@" + s.Addr + "/postgres?sslmode=disable"
+	for _, sql := range documented(t) {
+		postgrestest.Exec(t, s.DSN, sql)
+	}
+	s.DSN = strings.Replace(s.DSN, "dbname=postgres", "dbname=gatehouse", 1)
+	s.URL = "postgres://gatehouse_owner@" + s.Addr + "/gatehouse?sslmode=disable"
 	if status, _, stderr := gatehouse(t, s, "db", "migrate"); status != 0 {
 		t.Fatal(stderr)
 	}
@@ -46,7 +64,7 @@ func migrated(t *testing.T, args ...string) *postgrestest.Server {
 		t.Fatal(errs.String())
 	}
 	postgrestest.Exec(t, strings.Replace(s.DSN, "user=tester", "user=gatehouse_owner", 1), out.String())
-	s.URL = "postgres://gatehouse_editor@" + s.Addr + "/postgres?sslmode=disable"
+	s.URL = "postgres://gatehouse_editor@" + s.Addr + "/gatehouse?sslmode=disable"
 	return s
 }
 
@@ -60,7 +78,7 @@ func connect(t *testing.T, s *postgrestest.Server, change func(*postgres.Options
 	number, _ := strconv.Atoi(port)
 	log := &coretest.Log{}
 	o := postgres.Options{
-		Connection: postgres.Connection{Host: host, Port: uint16(number), User: "gatehouse_node", Password: "node", Database: "postgres"},
+		Connection: postgres.Connection{Host: host, Port: uint16(number), User: "gatehouse_node", Password: "change-me-3", Database: "gatehouse"},
 		Timeout:    time.Second, Log: slog.New(slog.NewTextHandler(log, nil)),
 	}
 	if change != nil {

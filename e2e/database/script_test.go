@@ -27,8 +27,8 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script", UpdateScripts: *update, RequireUniqueNames: true, RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("GATEHOUSE_DATABASE_URL", s.URL)
-			e.Setenv("OWNER_URL", "postgres://gatehouse_owner@"+s.Addr+"/postgres?sslmode=disable")
-			e.Setenv("NODE_URL", "postgres://gatehouse_node@"+s.Addr+"/postgres?sslmode=disable")
+			e.Setenv("OWNER_URL", "postgres://gatehouse_owner@"+s.Addr+"/gatehouse?sslmode=disable")
+			e.Setenv("NODE_URL", "postgres://gatehouse_node@"+s.Addr+"/gatehouse?sslmode=disable")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "sql": func(ts *testscript.TestScript, neg bool, args []string) {

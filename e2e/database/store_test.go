@@ -19,7 +19,7 @@ import (
 // editor is a client with the rights of those who push.
 func editor(t *testing.T, s *postgrestest.Server) *postgres.Client {
 	t.Helper()
-	c, _ := connect(t, s, func(o *postgres.Options) { o.User, o.Password = "gatehouse_editor", "editor" })
+	c, _ := connect(t, s, func(o *postgres.Options) { o.User, o.Password = "gatehouse_editor", "change-me-2" })
 	return c
 }
 
@@ -79,7 +79,7 @@ func TestHistoryCannotBeChanged(t *testing.T) {
 	const insert = `INSERT INTO gatehouse.permission_table_versions (name, version, format, digest, file_names, file_texts, base, author, reason, program, db_role, pushed_at, bytes)
 		VALUES ('main', %s, 1, repeat('x', 32)::bytea, '{t.yaml}', '{x}', 0, 'a', 'r', 'p', 'gatehouse_owner', '2001-01-01', 0)`
 	for _, role := range []string{"gatehouse_editor", "gatehouse_owner"} {
-		conn, err := pgx.Connect(t.Context(), "postgres://"+role+"@"+s.Addr+"/postgres?sslmode=disable")
+		conn, err := pgx.Connect(t.Context(), "postgres://"+role+"@"+s.Addr+"/gatehouse?sslmode=disable")
 		if err != nil {
 			t.Fatal(err)
 		}

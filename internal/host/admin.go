@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,39 +9,77 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
+	"gatehouse/core/permission/live"
 	"gatehouse/internal/unixsocket"
 )
 
+// gates say what decides requests.
+type gates interface {
+	// Waiting lists what is not loaded yet.
+	Waiting() []string
+	// Tables lists the permission tables in use.
+	Tables() []live.Loaded
+}
+
 // adminHandler serves /healthz (the process is up), /readyz (every table and
-// key set is loaded) and /metrics. waiting lists what is not loaded yet.
-func adminHandler(metrics http.Handler, waiting func() []string) http.Handler {
+// key set is loaded, and which tables) and /metrics.
+func adminHandler(metrics http.Handler, g gates) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		writeStatus(w, http.StatusOK, nil)
+		writeStatus(w, http.StatusOK, readiness{})
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		missing := waiting()
+		ready := readiness{Waiting: g.Waiting(), Tables: tablesForJSON(g.Tables())}
 		status := http.StatusOK
-		if len(missing) > 0 {
+		if len(ready.Waiting) > 0 {
 			status = http.StatusServiceUnavailable
 		}
-		writeStatus(w, status, missing)
+		writeStatus(w, status, ready)
 	})
 	mux.Handle("GET /metrics", metrics)
 	return mux
 }
 
-func writeStatus(w http.ResponseWriter, status int, waiting []string) {
+// readiness is the body of a response.
+type readiness struct {
+	Status  string      `json:"status"`
+	Waiting []string    `json:"waiting,omitempty"`
+	Tables  []tableJSON `json:"tables,omitempty"`
+}
+
+// tableJSON is a permission table in force, or a shadow table that is compared.
+type tableJSON struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Shadow  bool   `json:"shadow,omitempty"`
+	// CopyOf is when the copy was saved that a table comes from.
+	CopyOf *time.Time `json:"copy_of,omitempty"`
+}
+
+func tablesForJSON(all []live.Loaded) []tableJSON {
+	out := make([]tableJSON, len(all))
+	for i, t := range all {
+		out[i] = tableJSON{Name: tableName(t.Names), Version: t.Version, Shadow: t.Shadow}
+		if !t.Copy.IsZero() {
+			out[i].CopyOf = &t.Copy
+		}
+	}
+	slices.SortFunc(out, func(a, b tableJSON) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Version, b.Version))
+	})
+	return slices.Compact(out)
+}
+
+func writeStatus(w http.ResponseWriter, status int, body readiness) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(struct {
-		Status  string   `json:"status"`
-		Waiting []string `json:"waiting,omitempty"`
-	}{http.StatusText(status), waiting})
+	body.Status = http.StatusText(status)
+	json.NewEncoder(w).Encode(body)
 }
 
 // serveAdmin serves a handler until ctx ends.
@@ -61,7 +100,7 @@ func serveAdmin(ctx context.Context, l net.Listener, h http.Handler) error {
 func onlyByLocalNames(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLocalName(r.Host) {
-			writeStatus(w, http.StatusMisdirectedRequest, nil)
+			writeStatus(w, http.StatusMisdirectedRequest, readiness{})
 			return
 		}
 		h.ServeHTTP(w, r)

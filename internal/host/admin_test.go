@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"gatehouse/core/permission/live"
 )
 
 // serveAt serves the admin pages at an address until the test ends or stop is called.
@@ -23,7 +26,7 @@ func serveAt(t *testing.T, address string) (at net.Addr, stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- serveAdmin(ctx, l, adminHandler(http.NotFoundHandler(), func() []string { return nil }))
+		done <- serveAdmin(ctx, l, adminHandler(http.NotFoundHandler(), atGates{}))
 	}()
 	return l.Addr(), func() {
 		cancel()
@@ -33,9 +36,18 @@ func serveAt(t *testing.T, address string) (at net.Addr, stop func()) {
 	}
 }
 
+// atGates are gates with what they say.
+type atGates struct {
+	waiting []string
+	tables  []live.Loaded
+}
+
+func (g atGates) Waiting() []string     { return g.waiting }
+func (g atGates) Tables() []live.Loaded { return g.tables }
+
 func TestReadyOnlyWhenNothingIsWaitedFor(t *testing.T) {
-	waiting := []string{"jwks of https://id.test"}
-	h := adminHandler(http.NotFoundHandler(), func() []string { return waiting })
+	g := atGates{waiting: []string{"jwks of https://id.test"}}
+	h := adminHandler(http.NotFoundHandler(), &g)
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
@@ -47,9 +59,13 @@ func TestReadyOnlyWhenNothingIsWaitedFor(t *testing.T) {
 	if status, _ := get("/healthz"); status != 200 {
 		t.Errorf("health %d", status)
 	}
-	waiting = nil
-	if status, _ := get("/readyz"); status != 200 {
-		t.Errorf("ready %d", status)
+	g.waiting, g.tables = nil, []live.Loaded{
+		{Names: []string{"main"}, Version: "7-0123456789ab"},
+		{Names: []string{"main.shadow"}, Version: "8-0123456789ab", Shadow: true, State: live.State{Copy: time.Unix(1, 0).UTC()}},
+	}
+	const want = `{"status":"OK","tables":[{"name":"main","version":"7-0123456789ab"},{"name":"main.shadow","version":"8-0123456789ab","shadow":true,"copy_of":"1970-01-01T00:00:01Z"}]}` + "\n"
+	if status, body := get("/readyz"); status != 200 || body != want {
+		t.Errorf("ready %d\n%s", status, body)
 	}
 }
 

@@ -92,7 +92,7 @@ func (h *Host) serveAdmin(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	return serveAdmin(ctx, l, adminHandler(h.Metrics.Handler(), h.Gates.Waiting))
+	return serveAdmin(ctx, l, adminHandler(h.Metrics.Handler(), h.Gates))
 }
 
 // AdminFlag adds the flag that says where ServeAdmin listens.

@@ -46,7 +46,7 @@ func TestAdminAddressThatIsTakenIsTriedAgain(t *testing.T) {
 func get(t *testing.T, h *Host, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	adminHandler(h.Metrics.Handler(), h.Gates.Waiting).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	adminHandler(h.Metrics.Handler(), h.Gates).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	body, err := io.ReadAll(w.Result().Body)
 	if err != nil {
 		t.Fatal(err)

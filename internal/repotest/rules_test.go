@@ -154,6 +154,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		// The database.
 		"gatehouse/core/fleet/postgres":         {},
 		"gatehouse/core/fleet/postgres/migrate": {"gatehouse/core/fleet/postgres/migrations"},
+		"gatehouse/core/fleet/tables":           {"gatehouse/core/fleet/postgres", "gatehouse/core/permission", "gatehouse/core/permission/live", "gatehouse/core/permission/strictyaml", "gatehouse/core/permission/tablefile", "gatehouse/core/setting", "gatehouse/core/shared"},
 	}
 	for _, p := range packages(t, ".") {
 		if p.ImportPath == "gatehouse/core/config" || p.ImportPath == "gatehouse/core/config/section" || p.ImportPath == "gatehouse/core/config/fleet" || p.ImportPath == "gatehouse/core/config/revoke" || p.ImportPath == "gatehouse/core/config/tables" || !strings.HasPrefix(p.ImportPath, "gatehouse/core/") || (p.ImportPath == "gatehouse/core/permission" || strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/")) {

@@ -8,6 +8,8 @@ import (
 
 	"gatehouse/core/config/section"
 	"gatehouse/core/fleet/postgres"
+	"gatehouse/core/fleet/tables"
+	"gatehouse/core/permission/live"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
 )
@@ -110,4 +112,34 @@ func (p *Postgres) trust(o *postgres.Options, authorities string) error {
 		}
 	}
 	return nil
+}
+
+// CheckTable reports what is wrong with the name of a table in the database.
+func CheckTable(v section.Validator, path, name string, p *Postgres) {
+	if name == "" {
+		return
+	}
+	if err := tables.CheckName(name); err != nil {
+		v.Add(path, "%v", err)
+	}
+	if p == nil {
+		v.Add(path, "needs the section postgres, the database that holds the table")
+	}
+}
+
+// Table is a permission table in the database, with the folder for its copy; empty: none
+// is kept.
+func (b *Builder) Table(p *Postgres, name, folder string) (TableSource, error) {
+	database, key, err := b.Database(p)
+	if err != nil {
+		return TableSource{}, err
+	}
+	return TableSource{
+		Key: shared.KeyOf("table of a database", key, name, folder),
+		Open: func() (live.Source, error) {
+			return tables.NewSource(tables.SourceOptions{
+				Database: database, Name: name, Poll: p.PollInterval.Duration(), Folder: folder, Log: b.options.Log, Now: b.options.Now,
+			}), nil
+		},
+	}, nil
 }

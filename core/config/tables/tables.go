@@ -149,6 +149,15 @@ func inlineError(err error) error {
 	return e
 }
 
+// closeAll ends what sources have begun.
+func closeAll(sources ...live.Source) {
+	for _, s := range sources {
+		if c, ok := s.(interface{ Close() }); ok {
+			c.Close()
+		}
+	}
+}
+
 // firstLoad is how long a gate that is built waits for its table. After that it
 // denies everything until the table has loaded.
 const firstLoad = 5 * time.Second
@@ -174,7 +183,10 @@ func (b *Builder) followed(s Settings) (*Table, error) {
 	})
 	t := &Table{Policy: followed, live: followed}
 	ctx, stop := context.WithCancel(context.Background())
-	go followed.Run(ctx) // refers to followed only, so that t can become garbage
+	go func() { // refers to followed only, so that t can become garbage
+		followed.Run(ctx)
+		closeAll(enforced, shadow)
+	}()
 	runtime.AddCleanup(t, func(stop context.CancelFunc) { stop() }, stop)
 	return t, nil
 }

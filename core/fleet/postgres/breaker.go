@@ -60,6 +60,12 @@ func (b *breaker) do(use func() error) error {
 	return err
 }
 
+// ended reports whether a connection had ended that seemed to be there.
+func ended(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && strings.HasPrefix(server.Code, "57P") || err != nil && !errors.As(err, new(*pgconn.ConnectError)) && isBroken(err)
+}
+
 // unusable reports whether an error says that the database cannot be used now: it is
 // away, slow, full of connections or of another version. One that refuses a statement
 // is there.

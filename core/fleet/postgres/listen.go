@@ -106,7 +106,7 @@ const (
 	firstPause, longestPause = 100 * time.Millisecond, 5 * time.Second
 	// quiet is how long nothing may come before the connection is tried: one that
 	// is cut ends without a word.
-	quiet = 5 * time.Second
+	quiet = 30 * time.Second
 )
 
 func (l *listener) run() {

@@ -181,16 +181,24 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Read calls read, which asks the database, within the time limit. Statements name
+// Read calls read, which asks the database, within the time limit. Where the connection
+// turns out to have ended, it is called a second time. Statements name
 // their tables by In. An error of the database says what to do.
 func (c *Client) Read(ctx context.Context, read func(context.Context, Querier) error) error {
-	return c.use(ctx, func(ctx context.Context) error {
+	once := func(ctx context.Context) error {
 		conn, err := c.pool.Acquire(ctx)
 		if err != nil {
 			return err
 		}
 		defer conn.Release()
 		return read(ctx, conn)
+	}
+	return c.use(ctx, func(ctx context.Context) error {
+		err := once(ctx)
+		if ended(err) && ctx.Err() == nil { // such as one that a firewall or a restart has cut
+			err = once(ctx)
+		}
+		return err
 	})
 }
 

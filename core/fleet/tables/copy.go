@@ -91,6 +91,9 @@ func (c *copies) save(v *Version) error {
 	if err != nil {
 		return err
 	}
+	if err := os.Mkdir(filepath.Dir(c.path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
 	return replace(c.path, text)
 }
 

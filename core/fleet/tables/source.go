@@ -13,7 +13,7 @@ import (
 
 // SourceOptions say which table is followed.
 type SourceOptions struct {
-	Database *postgres.Client
+	Database *postgres.Kept
 	Name     string
 	// Poll is how often the database is asked where no notification came.
 	Poll time.Duration
@@ -34,19 +34,13 @@ type Source struct {
 	last, pending *Version
 
 	mu    sync.Mutex
-	state State
+	state live.State
 }
 
-// State is how a source is.
-type State struct {
-	// Copy is when the version in use was saved, where it comes from the copy and the
-	// database has not confirmed it; zero: it has.
-	Copy time.Time
-	// Failing is since when the database could not be asked; zero: it could.
-	Failing time.Time
-}
-
-var _ live.Source = (*Source)(nil)
+var _ interface {
+	live.Keeper
+	live.Reporter
+} = (*Source)(nil)
 
 const (
 	// tableTime is how many time limits of the database one table may take.
@@ -73,7 +67,7 @@ func (s *Source) Close() { s.told.Close() }
 func (s *Source) Names() []string { return []string{s.options.Name} }
 
 // State is the state now.
-func (s *Source) State() State {
+func (s *Source) State() live.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state
@@ -196,7 +190,7 @@ func (s *Source) confirmed() {
 	if !s.state.Copy.IsZero() {
 		s.options.Log.Info("the database can be asked again; the permission table comes from there", "table", s.options.Name)
 	}
-	s.state = State{}
+	s.state = live.State{}
 }
 
 // failed notes that it could not be asked.

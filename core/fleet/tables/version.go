@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,10 +49,19 @@ type Version struct {
 // ID tells a version from any other, also from one with its number in another database.
 func (v *Version) ID() string { return fmt.Sprintf("%d-%x", v.Number, v.Digest[:6]) }
 
-// Table reads the files.
+// Table reads the files. Problems and rules are in NAME@VERSION/FILE.
 func (v *Version) Table() ([]*permission.File, error) {
-	files, _, err := tablefile.ParseAll(v.Files...)
+	files, _, err := tablefile.ParseAll(v.Placed()...)
 	return files, err
+}
+
+// Placed are the files by the names that tell one version from another.
+func (v *Version) Placed() []tablefile.Text {
+	files := slices.Clone(v.Files)
+	for i := range files {
+		files[i].Name = fmt.Sprintf("%s@%d/%s", v.Name, v.Number, files[i].Name)
+	}
+	return files
 }
 
 // DigestOf identifies files.

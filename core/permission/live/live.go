@@ -50,6 +50,8 @@ type Loaded struct {
 	Names   []string // of the source
 	Version string
 	At      time.Time
+	Shadow  bool
+	State
 }
 
 // Live is a table that follows its source. A change is taken over as a whole or
@@ -119,7 +121,11 @@ func (l *Live) Loaded() []Loaded {
 	var all []Loaded
 	for _, f := range []*follower{&l.enforced, &l.shadow} {
 		if last := f.last.Load(); last != nil {
-			all = append(all, *last)
+			loaded := *last
+			if r, ok := f.source.(Reporter); ok {
+				loaded.State = r.State()
+			}
+			all = append(all, loaded)
 		}
 	}
 	return all
@@ -185,7 +191,7 @@ func (l *Live) next(ctx context.Context, f *follower) (read bool) {
 	}
 	if err == nil {
 		reload.Activities = table.Len()
-		f.last.Store(&Loaded{reload.Names, reload.Version, l.options.Now()})
+		f.last.Store(&Loaded{Names: reload.Names, Version: reload.Version, At: l.options.Now(), Shadow: reload.Shadow})
 		if k, ok := f.source.(Keeper); ok {
 			k.Loaded(reload.Version)
 		}
@@ -204,9 +210,9 @@ func (l *Live) report(r Reload, inForce bool) {
 		without = "the last good one stays in force"
 	}
 	if r.Err != nil {
-		l.options.Log.Error(kind+" did not load; "+without, "files", r.Names, "error", r.Err.Error())
+		l.options.Log.Error(kind+" did not load; "+without, "files", r.Names, "version", r.Version, "error", r.Err.Error())
 	} else {
-		l.options.Log.Info(kind+" loaded", "files", r.Names, "activities", r.Activities)
+		l.options.Log.Info(kind+" loaded", "files", r.Names, "version", r.Version, "activities", r.Activities)
 	}
 	if l.options.OnReload != nil {
 		l.options.OnReload(r)

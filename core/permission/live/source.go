@@ -34,6 +34,21 @@ type Keeper interface {
 	Loaded(version string)
 }
 
+// Reporter is a Source that says how it is. It is asked at any time.
+type Reporter interface {
+	Source
+	State() State
+}
+
+// State is how a source is.
+type State struct {
+	// Copy is when the table in use was saved, where it comes from a copy that the source
+	// has not confirmed; zero: it does not.
+	Copy time.Time
+	// Failing is since when the source could not be read; zero: it could.
+	Failing time.Time
+}
+
 // Content is what a source holds.
 type Content struct {
 	// Version tells this content from any other; equal contents have equal

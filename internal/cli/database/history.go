@@ -196,8 +196,5 @@ func (d *Diff) Table(cmd *cobra.Command, arg string) (*clitables.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range v.Files {
-		v.Files[i].Name = fmt.Sprintf("%s@%d/%s", v.Name, v.Number, v.Files[i].Name)
-	}
-	return compile(v.Files)
+	return compile(v.Placed())
 }
