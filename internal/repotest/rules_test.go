@@ -129,7 +129,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/fleet/seal":          {},
 		"gatehouse/core/fleet/sharedcache":   {"gatehouse/core", "gatehouse/core/cache", "gatehouse/core/fleet/seal", "gatehouse/core/keyedhash"},
 		"gatehouse/core/fleet/revocations":   {"gatehouse/core/fleet/redis", "gatehouse/core/fleet/seal", "gatehouse/core/revocation"},
-		"gatehouse/core/fleet/bundle":        {"gatehouse/core/authn/claims", "gatehouse/core/authn/idp", "gatehouse/core/permission/live", "gatehouse/core/permission/strictyaml", "gatehouse/core/permission/tablefile"},
+		"gatehouse/core/fleet/bundle":        {"gatehouse/core/authn/claims", "gatehouse/core/authn/idp", "gatehouse/core/permission/live", "gatehouse/core/permission/strictyaml", "gatehouse/core/permission/tablefile", "gatehouse/core/statedir"},
 		"gatehouse/core/claimpath":           {},
 		"gatehouse/core/httpsyntax":          {},
 		"gatehouse/core/form":                {"gatehouse/core/httpsyntax"},
@@ -154,7 +154,8 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		// The database.
 		"gatehouse/core/fleet/postgres":         {},
 		"gatehouse/core/fleet/postgres/migrate": {"gatehouse/core/fleet/postgres/migrations"},
-		"gatehouse/core/fleet/tables":           {"gatehouse/core/fleet/postgres", "gatehouse/core/permission", "gatehouse/core/permission/live", "gatehouse/core/permission/strictyaml", "gatehouse/core/permission/tablefile", "gatehouse/core/setting", "gatehouse/core/shared"},
+		"gatehouse/core/fleet/tables":           {"gatehouse/core/fleet/postgres", "gatehouse/core/permission", "gatehouse/core/permission/live", "gatehouse/core/permission/strictyaml", "gatehouse/core/permission/tablefile", "gatehouse/core/shared", "gatehouse/core/statedir"},
+		"gatehouse/core/statedir":               {},
 	}
 	for _, p := range packages(t, ".") {
 		if p.ImportPath == "gatehouse/core/config" || p.ImportPath == "gatehouse/core/config/section" || p.ImportPath == "gatehouse/core/config/fleet" || p.ImportPath == "gatehouse/core/config/revoke" || p.ImportPath == "gatehouse/core/config/tables" || !strings.HasPrefix(p.ImportPath, "gatehouse/core/") || (p.ImportPath == "gatehouse/core/permission" || strings.HasPrefix(p.ImportPath, "gatehouse/core/permission/")) {

@@ -494,7 +494,7 @@ func TestCopyThatDoesNotHoldIsAsNone(t *testing.T) {
 
 func TestFolderThatCannotBeWrittenIsSaidAndHarmsNothing(t *testing.T) {
 	s := newSite(t, "/t.yaml", tableA)
-	f := follow(t, Options{URLs: []string{s.URL + "/t.yaml"}, Dir: filepath.Join(t.TempDir(), "absent")})
+	f := follow(t, Options{URLs: []string{s.URL + "/t.yaml"}, Dir: filepath.Join(t.TempDir(), "absent", "absent")})
 	f.loads(t)
 	if f.open() != "/a" || !strings.Contains(f.log.String(), "is not kept for another start") {
 		t.Errorf("open %s, log %s", f.open(), f.log)

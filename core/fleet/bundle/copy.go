@@ -8,10 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"gatehouse/core/permission/tablefile"
+	"gatehouse/core/statedir"
 )
 
 // copies keep the last good bundle on disk.
@@ -51,14 +51,10 @@ func (c copies) read(names []string) (*bundle, error) {
 	if c.dir == "" {
 		return nil, nil
 	}
-	info, err := os.Stat(c.path())
+	text, err := statedir.Dir(c.dir).Read(c.name, maxCopy)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err == nil && info.Size() > maxCopy {
-		return nil, fmt.Errorf("the copy %s is larger than %d bytes", c.path(), maxCopy)
-	}
-	text, err := os.ReadFile(c.path())
 	if err != nil {
 		return nil, err
 	}
@@ -92,14 +88,5 @@ func (c copies) write(b *bundle, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	temporary, err := os.CreateTemp(c.dir, strings.TrimSuffix(c.name, ".json")+".*.tmp") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temporary.Name())
-	_, err = temporary.Write(text)
-	if err := errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), c.path())
+	return statedir.Dir(c.dir).Replace(c.name, text)
 }
