@@ -332,7 +332,7 @@ func (b *Builder) authenticator(c *Config, parts []*section.Part) (core.Authenti
 		return nil, shared.Key{}, err
 	}
 	digest := shared.KeyOf(digests)
-	return limit.Around(router, string(digest[:])), shared.KeyOf(keys), nil
+	return b.fleet.Completed(limit.Around(router, string(digest[:])), shared.KeyOf(keys), c.SubjectRoles, c.Postgres, c.Cache)
 }
 
 func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {

@@ -57,10 +57,11 @@ type Config struct {
 	ErrorPages *ErrorPages `config:"error_pages" doc:"What people in a browser get of refusals; leave out for the page that Gatehouse has."`
 	CORS       *CORS       `config:"cors" doc:"Scripts of other origins that may read what the gate itself answers, refusals above all. Who may read the upstream's responses is said by the upstream, or by the gateway's own plugin."`
 
-	Path     Path            `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
-	Cache    section.Cache   `config:"cache" doc:"Limits of the in-process cache."`
-	Redis    *fleet.Redis    `config:"redis" doc:"Redis that the nodes of a fleet share: what one node has learned of a credential, the others need not ask the identity provider. Leave out for a node of its own."`
-	Postgres *fleet.Postgres `config:"postgres" doc:"PostgreSQL that the nodes of a fleet share: permission tables by name and version, and API tokens. Leave out for a node of its own."`
+	Path         Path                `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
+	Cache        section.Cache       `config:"cache" doc:"Limits of the in-process cache."`
+	Redis        *fleet.Redis        `config:"redis" doc:"Redis that the nodes of a fleet share: what one node has learned of a credential, the others need not ask the identity provider. Leave out for a node of its own."`
+	Postgres     *fleet.Postgres     `config:"postgres" doc:"PostgreSQL that the nodes of a fleet share: permission tables by name and version, and API tokens. Leave out for a node of its own."`
+	SubjectRoles *fleet.SubjectRoles `config:"subject_roles" doc:"Completes callers by the roles and permissions that the database (postgres) grants to their subject or client, so that a change takes effect without a new credential. Leave out for what credentials state."`
 
 	Revocation *fleet.Revocation `config:"revocation" doc:"Credentials are revoked before they end (gatehouse revoke): what is revoked is looked up on every call. Needs state_dir or redis. Leave out to revoke nothing."`
 	StateDir   string            `config:"state_dir" doc:"Directory, as a path, that only this node can write to, in which it keeps what has to survive a restart: the list of revocations, and the last good permission tables of a database or a web server. It is created if the directory above it is there. The processes of one node may share it."`

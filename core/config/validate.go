@@ -52,6 +52,7 @@ func (v validator) config(c *Config) {
 	if c.RevocationEndpoints != nil {
 		c.RevocationEndpoints.Check(v.Validator, c.Revocation != nil)
 	}
+	c.SubjectRoles.Check(v.Validator, c.Postgres, c.Introspection)
 	for _, s := range c.sections() {
 		s.Check(v.Validator)
 	}

@@ -130,6 +130,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/fleet/sharedcache":   {"gatehouse/core", "gatehouse/core/cache", "gatehouse/core/fleet/seal", "gatehouse/core/keyedhash"},
 		"gatehouse/core/fleet/revocations":   {"gatehouse/core/fleet/redis", "gatehouse/core/fleet/seal", "gatehouse/core/revocation"},
 		"gatehouse/core/fleet/bundle":        {"gatehouse/core/authn/claims", "gatehouse/core/authn/idp", "gatehouse/core/permission/live", "gatehouse/core/permission/strictyaml", "gatehouse/core/permission/tablefile", "gatehouse/core/statedir"},
+		"gatehouse/core/fleet/subjects":      {"gatehouse/core", "gatehouse/core/cache", "gatehouse/core/fleet/postgres", "gatehouse/core/keyedhash"},
 		"gatehouse/core/claimpath":           {},
 		"gatehouse/core/httpsyntax":          {},
 		"gatehouse/core/form":                {"gatehouse/core/httpsyntax"},

@@ -9,6 +9,7 @@ import (
 	fleetattempts "gatehouse/core/fleet/attempts"
 	"gatehouse/core/fleet/postgres"
 	"gatehouse/core/fleet/sharedcache"
+	"gatehouse/core/fleet/subjects"
 	"gatehouse/core/shared"
 )
 
@@ -25,6 +26,7 @@ type Builder struct {
 	options   Options
 	stores    shared.Values[store]
 	databases shared.Values[postgres.Kept]
+	subjects  shared.Values[subjects.Store]
 	shared    sharedcache.Counters
 	limits    shared.Values[attempts.Limit]
 	attempts  attempts.Counters

@@ -8,6 +8,7 @@ GRANT USAGE ON SEQUENCE :schema.revocation_numbers TO :node;
 GRANT SELECT ON :schema.api_tokens, :schema.service_accounts TO :node;
 -- It also notes when API tokens were used last.
 GRANT SELECT, INSERT, UPDATE ON :schema.api_token_uses TO :node;
+GRANT SELECT ON :schema.subject_roles, :schema.subject_role_changes TO :node;
 -- The role of those who push permission tables writes further versions.
 GRANT USAGE ON SCHEMA :schema TO :editor;
 GRANT SELECT ON :schema.schema_versions, :schema.schema_compatibility TO :editor;
@@ -18,3 +19,6 @@ GRANT USAGE ON SEQUENCE :schema.revocation_numbers TO :editor;
 -- It makes and revokes API tokens, too.
 GRANT SELECT, INSERT, UPDATE ON :schema.api_tokens, :schema.service_accounts TO :editor;
 GRANT SELECT ON :schema.api_token_uses TO :editor;
+-- It changes the roles of subjects. What changed stays: it is written by the owner.
+GRANT SELECT, INSERT, UPDATE, DELETE ON :schema.subject_roles TO :editor;
+GRANT SELECT ON :schema.subject_role_changes TO :editor;

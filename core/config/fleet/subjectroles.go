@@ -1,0 +1,71 @@
+package fleet
+
+import (
+	"gatehouse/core"
+	"gatehouse/core/authn/attempts"
+	"gatehouse/core/cache"
+	"gatehouse/core/config/section"
+	"gatehouse/core/fleet/subjects"
+	"gatehouse/core/setting"
+	"gatehouse/core/shared"
+)
+
+// SubjectRoles complete callers by what the database grants to them.
+type SubjectRoles struct {
+	Mode          string          `config:"mode" default:"add" one_of:"add,replace" doc:"Whether roles and permissions of the database are added to those of the credential, or replace them. Scopes stay those of the credential."`
+	Credentials   []string        `config:"credentials" len_min:"1" default:"session,jwt,introspection" one_of:"session,jwt,introspection" doc:"Kinds of credentials whose callers are completed. API tokens are not: they state themselves what they may do."`
+	SessionIssuer string          `config:"session_issuer" default:"kratos" doc:"Issuer of the subjects of sessions, which name none. The issuer of Hydra, where its subjects are those of Kratos."`
+	CacheTTL      setting.Seconds `config:"cache_ttl" default:"30" between:"0.1,3600" doc:"How long a node uses what it has read without asking again, in seconds. A change is told to all nodes and counts within a second; this bounds how long it takes while notifications do not come."`
+	MaxStale      setting.Seconds `config:"max_stale" default:"0" between:"0,86400" doc:"For how much longer it is used while the database is away, in seconds. 0: callers then get 503 when cache_ttl is over."`
+}
+
+// Check reports what no single tag can say.
+func (s *SubjectRoles) Check(v section.Validator, p *Postgres, i *section.Introspection) {
+	if s == nil {
+		return
+	}
+	if p == nil && !v.Mentions("postgres") {
+		v.Add("subject_roles", "needs the section postgres, where the roles are")
+	}
+	if s.SessionIssuer == "" {
+		v.Add("subject_roles.session_issuer", "is empty; leave it out, or name the issuer of sessions")
+	}
+	for _, kind := range s.Credentials {
+		if kind == string(core.KindIntrospection) && i != nil && i.Issuer == "" {
+			v.Add("introspection.issuer", "is needed for subject_roles: a server that may name any issuer could name another one's subjects")
+		}
+	}
+}
+
+// Completed puts the completion of callers around an authenticator, and adds to what
+// identifies it; without settings it returns both as they are.
+func (b *Builder) Completed(next *attempts.Authenticator, key shared.Key, s *SubjectRoles, p *Postgres, limits section.Cache) (core.Authenticator, shared.Key, error) {
+	if s == nil {
+		return next, key, nil
+	}
+	database, databaseKey, err := b.Database(p)
+	if err != nil {
+		return nil, key, err
+	}
+	storeKey := shared.KeyOf("subject roles", databaseKey, s.CacheTTL, s.MaxStale, limits)
+	store, err := b.subjects.Get(storeKey, func() (*subjects.Store, error) {
+		return subjects.NewStore(subjects.StoreOptions{
+			Database: database,
+			TTL:      s.CacheTTL.Duration(),
+			MaxStale: s.MaxStale.Duration(),
+			Poll:     p.PollInterval.Duration(),
+			Limits:   cache.Limits{Entries: limits.MaxEntries, Bytes: limits.MaxBytes},
+			Log:      b.options.Log,
+			Now:      b.options.Now,
+		})
+	})
+	if err != nil {
+		return nil, key, section.At("subject_roles", err)
+	}
+	kinds := make([]core.Kind, len(s.Credentials))
+	for i, kind := range s.Credentials {
+		kinds[i] = core.Kind(kind)
+	}
+	completed := subjects.Around(next, subjects.Options{Granter: store, Kinds: kinds, Replace: s.Mode == "replace", SessionIssuer: s.SessionIssuer})
+	return completed, shared.KeyOf(key, storeKey, s), nil
+}

@@ -1,0 +1,155 @@
+package database
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"gatehouse/core/coretest"
+	"gatehouse/dev/fixture"
+	"gatehouse/dev/ports"
+	"gatehouse/dev/postgrestest"
+)
+
+// startGates starts that many forward-auth services whose callers are completed by the
+// database, and returns the addresses at which they are asked.
+func startGates(t *testing.T, n int, s *postgrestest.Server) []string {
+	t.Helper()
+	// A fake of an authorization server: a token is the name of its subject.
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{"active": true, "sub": r.FormValue("token"), "iss": rolesIssuer, "aud": "api", "exp": time.Now().Add(time.Hour).Unix()})
+	}))
+	t.Cleanup(provider.Close)
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "gatehouse-forwardauth")
+	if err := fixture.Build("../..", "gatehouse/plugins/forwardauth", binary); err != nil {
+		t.Fatal(err)
+	}
+	addresses, err := ports.Addresses(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, port, err := net.SplitHostPort(s.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, address := range addresses {
+		path := filepath.Join(dir, fmt.Sprintf("%d.yaml", i))
+		config := fmt.Sprintf(`
+listen: [{address: "%s"}]
+trusted_proxies: [127.0.0.1]
+endpoints: [{path: /auth, dialect: traefik, gate: main}]
+gates:
+  main:
+    introspection: {introspection_endpoint: "%s", audience: [api], issuer: "%s"}
+    postgres: {host: "%s", port: %s, user: gatehouse_node, password: node, database: postgres}
+    subject_roles: {cache_ttl: 3600}
+    permission_table: |
+      permissions: {orders: {activities: [GET /orders]}}
+      roles: {clerk: [orders]}
+`, address, provider.URL, rolesIssuer, host, port)
+		if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(binary, "-config", path)
+		log := &coretest.Log{}
+		cmd.Stderr = log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			if t.Failed() {
+				t.Logf("%s logged\n%s", address, log)
+			}
+		})
+	}
+	for _, address := range addresses {
+		eventually(t, address+" responds", func() bool { return decided(t, address, "ada") != 0 })
+	}
+	return addresses
+}
+
+// decided is the status of a call of a subject at a node; 0: none.
+func decided(t *testing.T, address, subject string) int {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/auth", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+subject)
+	r.Header.Set("X-Forwarded-Method", "GET")
+	r.Header.Set("X-Forwarded-Uri", "/orders")
+	r.Header.Set("X-Forwarded-Host", "api.test")
+	r.Header.Set("X-Forwarded-Proto", "https")
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+// agreed waits until all nodes decide alike, and returns how long that took.
+func agreed(t *testing.T, nodes []string, subject string, want int) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	for _, node := range nodes {
+		for decided(t, node, subject) != want {
+			if time.Since(begin) > 30*time.Second {
+				t.Fatalf("%s decides %d, want %d", node, decided(t, node, subject), want)
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+	return time.Since(begin)
+}
+
+// The credential stays the same all the time, and is cached by each node.
+func TestRolesReachEveryProcessWithoutANewToken(t *testing.T) {
+	s := migrated(t)
+	nodes := startGates(t, 5, s)
+	agreed(t, nodes, "ada", http.StatusForbidden)
+	var slowest time.Duration
+	for range 5 {
+		setRoles(t, s, "ada", "clerk")
+		slowest = max(slowest, agreed(t, nodes, "ada", http.StatusOK))
+		setRoles(t, s, "ada")
+		slowest = max(slowest, agreed(t, nodes, "ada", http.StatusForbidden))
+	}
+	t.Logf("after 10 changes of roles, %d processes agreed within %s at the latest", len(nodes), slowest)
+	// A namesake of another kind gets nothing.
+	if status, _, stderr := gatehouse(t, s, "roles", "set", "ada", "--client", "--issuer", rolesIssuer, "--role", "clerk", "--reason", "x"); status != 0 {
+		t.Fatal(stderr)
+	}
+	setRoles(t, s, "bob", "clerk")
+	agreed(t, nodes, "bob", http.StatusOK)
+	for _, node := range nodes {
+		if got := decided(t, node, "ada"); got != http.StatusForbidden {
+			t.Errorf("a subject that is named as a client: status %d", got)
+		}
+	}
+	time.Sleep(time.Second) // a change that is told of later than it is read drops what was read
+	agreed(t, nodes, "bob", http.StatusOK)
+	// Without the database, whom a node has completed goes on, and nobody else does.
+	s.Stop()
+	for _, node := range nodes {
+		if got := decided(t, node, "bob"); got != http.StatusOK {
+			t.Errorf("a caller who has been completed: status %d", got)
+		}
+		if got := decided(t, node, "ted"); got != http.StatusServiceUnavailable {
+			t.Errorf("a caller who cannot be completed: status %d", got)
+		}
+	}
+	s.Restart()
+	agreed(t, nodes, "ted", http.StatusForbidden)
+}
