@@ -16,7 +16,7 @@ import (
 )
 
 // Waiting lists what is configured and not loaded yet: configurations in files,
-// permission tables and the keys of issuers. An empty list means ready. What a
+// permission tables, the keys of issuers and the list of revocations. An empty list means ready. What a
 // configuration has named before one of its files changed is not in it.
 func (b *Builder) Waiting() []string {
 	waiting := map[string]bool{}
@@ -39,6 +39,9 @@ func (c *Current) waiting() []string {
 		waiting = append(waiting, "permission table "+c.table.Name())
 	}
 	for _, p := range c.parts {
+		if p.Missing() {
+			waiting = append(waiting, "list of revocations")
+		}
 		if p.Waiting == nil {
 			continue
 		}
@@ -100,3 +103,9 @@ func (b *Builder) RevocationMessages() map[receive.Counted]uint64 { return b.rev
 
 // ProviderHosts are the hosts of identity providers, by the section that configures them.
 func (b *Builder) ProviderHosts() map[string]section.ProviderHosts { return b.sections.Hosts() }
+
+// Revocations are the events in force, the last one first.
+func (b *Builder) Revocations() []revocation.Event { return b.fleet.Revocations() }
+
+// RevocationStats are the counters of what is revoked.
+func (b *Builder) RevocationStats() fleet.RevocationStats { return b.fleet.RevocationStats() }

@@ -80,6 +80,11 @@ func (e Event) Check() error {
 	default:
 		return fmt.Errorf("the event is of the kind %.40q; want session, subject, client, token or issuer", e.Kind)
 	}
+	if e.Kind == Token && isDigest(e.Value) {
+		if d, err := hex.DecodeString(e.Value[len(digestPrefix):]); err != nil || len(d) != sha256.Size || strings.ToLower(e.Value) != e.Value {
+			return errors.New("the event names a token by a digest that is none; want sha256: and 64 lower-case hexadecimal digits")
+		}
+	}
 	switch {
 	case e.ID == "" || len(e.ID) > maxID:
 		return fmt.Errorf("the event has an id of %d bytes; want 1 to %d", len(e.ID), maxID)

@@ -41,6 +41,12 @@ var _ core.TokenRefresher = (*Guard)(nil)
 // NewGuard puts a guard around an authenticator.
 func NewGuard(o GuardOptions) *Guard { return &Guard{o} }
 
+// Missing reports whether credentials are refused because there is no list.
+func (g *Guard) Missing() bool {
+	l := g.options.List
+	return l != nil && g.options.Local && !l.options.AcceptWithoutList && l.missing(l.options.Now())
+}
+
 // AuthenticateToken is that of the authenticator, less what is revoked.
 func (g *Guard) AuthenticateToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
 	p, err := g.options.Next.AuthenticateToken(ctx, c)
@@ -150,7 +156,7 @@ var errNoList = errors.New("there is no list of revocations, and a credential th
 func (l *List) refuse(p *core.Principal, credential string, local bool) (verify time.Time, err error) {
 	e, revoked, verify := l.judge(p, credential)
 	if revoked {
-		l.refused.Add(1)
+		l.options.Counters.Revoked.Add(1)
 		return time.Time{}, fmt.Errorf("%w: %s", core.ErrInvalid, e.describe())
 	}
 	if !local {
@@ -159,11 +165,14 @@ func (l *List) refuse(p *core.Principal, credential string, local bool) (verify 
 	now := l.options.Now()
 	switch age := now.Sub(p.IssuedAt); {
 	case p.IssuedAt.IsZero():
+		l.options.Counters.Undated.Add(1)
 		return verify, fmt.Errorf("%w: does not say when it was issued (iat), so that nobody can tell whether it was revoked since (revocation)", core.ErrInvalid)
 	case age > l.options.Retention:
+		l.options.Counters.TooOld.Add(1)
 		return verify, fmt.Errorf("%w: was issued %s ago, and revocations are kept for %s: raise revocation.retention above the life of such credentials", core.ErrInvalid, age.Round(time.Second), l.options.Retention)
 	}
 	if !l.options.AcceptWithoutList && l.missing(now) {
+		l.options.Counters.WithoutList.Add(1)
 		return verify, errNoList
 	}
 	return verify, nil

@@ -2,6 +2,8 @@ package revocation
 
 import (
 	"container/heap"
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"time"
 )
@@ -23,12 +25,15 @@ type index struct {
 	sessions, subjects, clients, tokens, issuers named
 
 	ends ends
-	// digests is how many tokens are named by their digest.
-	digests int
+	// digests are those of tokens by which events name them.
+	digests map[sum]int
 }
 
+// sum is a digest before it is written.
+type sum [sha256.Size]byte
+
 func newIndex() *index {
-	return &index{sessions: named{}, subjects: named{}, clients: named{}, tokens: named{}, issuers: named{}}
+	return &index{sessions: named{}, subjects: named{}, clients: named{}, tokens: named{}, issuers: named{}, digests: map[sum]int{}}
 }
 
 // of are the events that are found as one is, and the name that it has there.
@@ -73,7 +78,7 @@ func (x *index) add(e Event, now time.Time) (more bool) {
 	events, name := x.of(e)
 	events[name] = append(events[name], i)
 	heap.Push(&x.ends, i)
-	x.digests += digests(e)
+	x.count(e, 1)
 	return true
 }
 
@@ -86,15 +91,22 @@ func (x *index) expire(now time.Time) {
 		if len(events[name]) == 0 {
 			delete(events, name)
 		}
-		x.digests -= digests(i.Event)
+		x.count(i.Event, -1)
 	}
 }
 
-func digests(e Event) int {
-	if e.Kind == Token && isDigest(e.Value) {
-		return 1
+// count keeps digests so that nothing has to be written out to look one up.
+func (x *index) count(e Event, n int) {
+	var d sum
+	if e.Kind != Token || !isDigest(e.Value) {
+		return
 	}
-	return 0
+	if size, err := hex.Decode(d[:], []byte(e.Value[len(digestPrefix):])); err != nil || size != len(d) {
+		return // Event.Check has refused it
+	}
+	if x.digests[d] += n; x.digests[d] == 0 {
+		delete(x.digests, d)
+	}
 }
 
 // all are the events, in no order.

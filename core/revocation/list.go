@@ -1,6 +1,7 @@
 package revocation
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,6 +35,8 @@ type Options struct {
 	Dir string
 	// MaxEvents bounds the events that are kept. Default 500,000.
 	MaxEvents int
+	// Counters count what happens; nil: nobody looks.
+	Counters *Counters
 	// Log gets a line when what the list knows becomes less or more; nil: none.
 	Log *slog.Logger
 	// Now is the clock. Default time.Now.
@@ -56,7 +59,19 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Counters == nil {
+		o.Counters = &Counters{}
+	}
 	return o
+}
+
+// Counters of one list or of several, for metrics. They only grow.
+type Counters struct {
+	// Revoked, TooOld, Undated and WithoutList are refused credentials: by an event;
+	// older than events are kept; without a time of issue; for want of a list.
+	Revoked, TooOld, Undated, WithoutList atomic.Uint64
+	// Lost is how often events may have been missed.
+	Lost atomic.Uint64
 }
 
 // List is what a node knows to be revoked. It is safe for concurrent use.
@@ -75,8 +90,7 @@ type List struct {
 	// current is when a feed last said that the list is complete, in nanoseconds.
 	current atomic.Int64
 
-	disk    disk
-	refused atomic.Uint64
+	disk disk
 }
 
 // Open makes a list of what is on disk. A list that cannot be read there is as none, and
@@ -259,16 +273,23 @@ func (s *search) token(x *index, id, credential string) *item {
 			return i
 		}
 	}
-	if x.digests == 0 {
+	if len(x.digests) == 0 {
 		return nil
 	}
-	if i := s.whole(x.tokens, digest(credential)); i != nil {
+	if i := s.digest(x, credential); i != nil {
 		return i
 	}
 	if signed, isJWT := signedPart(credential); isJWT {
-		return s.whole(x.tokens, digest(signed))
+		return s.digest(x, signed)
 	}
 	return nil
+}
+
+func (s *search) digest(x *index, text string) *item {
+	if x.digests[sha256.Sum256([]byte(text))] == 0 {
+		return nil
+	}
+	return s.whole(x.tokens, digest(text))
 }
 
 // party finds an event about who is named by a credential, or about its issuer.

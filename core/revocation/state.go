@@ -44,6 +44,7 @@ func (l *List) Blind(cause error) {
 // Lost says that events may have been missed, and why. Nothing that was learned of a
 // credential until now is used any more, and the list is blind until it is current.
 func (l *List) Lost(cause error) {
+	l.options.Counters.Lost.Add(1)
 	l.change(func(s *state) {
 		s.lostAt = l.options.Now()
 		if s.blindSince.IsZero() {
@@ -90,4 +91,24 @@ func (l *List) Floor() time.Time {
 func (l *List) missing(now time.Time) bool {
 	s := l.state.Load()
 	return !s.present || !s.blindSince.IsZero() && now.Sub(s.blindSince) > l.options.Retention
+}
+
+// Status is how much a list knows.
+type Status struct {
+	// Events in force.
+	Events int
+	// Missing says that there is no list that counts.
+	Missing bool
+	// Blind is for how long new events have not come.
+	Blind time.Duration
+}
+
+// Status returns what the list knows now.
+func (l *List) Status() Status {
+	now, s := l.options.Now(), l.state.Load()
+	status := Status{Events: int(l.size.Load()), Missing: l.missing(now)}
+	if !s.blindSince.IsZero() {
+		status.Blind = now.Sub(s.blindSince)
+	}
+	return status
 }

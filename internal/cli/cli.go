@@ -17,6 +17,7 @@ import (
 	"gatehouse/internal/cli/database"
 	"gatehouse/internal/cli/decide"
 	"gatehouse/internal/cli/matrix"
+	"gatehouse/internal/cli/revoke"
 	"gatehouse/internal/cli/roles"
 	"gatehouse/internal/cli/snippet"
 	"gatehouse/internal/cli/terminal"
@@ -82,7 +83,7 @@ func rootCommand() *cobra.Command {
 	group(root, configurations, checkCommand(), schemaCommand(), snippet.Command())
 	group(root, ofFleet,
 		database.PushCommand(), database.PullCommand(), database.HistoryCommand(), database.RollbackCommand(), database.Command(),
-		bundle.Command(), roles.Command(), token.Command())
+		bundle.Command(), roles.Command(), token.Command(), revoke.Command(), revoke.ListCommand())
 	return root
 }
 

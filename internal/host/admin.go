@@ -82,9 +82,16 @@ func writeStatus(w http.ResponseWriter, status int, body readiness) {
 	json.NewEncoder(w).Encode(body)
 }
 
-// serveAdmin serves a handler until ctx ends.
-func serveAdmin(ctx context.Context, l net.Listener, h http.Handler) error {
-	if l.Addr().Network() == "tcp" {
+// serveAdmin serves what every program of this machine may read, and on a socket what
+// only this user may, until ctx ends.
+func serveAdmin(ctx context.Context, l net.Listener, open, private http.Handler) error {
+	mux := http.NewServeMux()
+	mux.Handle("/", open)
+	h := http.Handler(mux)
+	if l.Addr().Network() == "unix" {
+		mux.Handle("/revocations", private)
+	} else {
+		mux.HandleFunc("/revocations", onlyBySocket)
 		h = onlyByLocalNames(h)
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}

@@ -26,7 +26,7 @@ func serveAt(t *testing.T, address string) (at net.Addr, stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- serveAdmin(ctx, l, adminHandler(http.NotFoundHandler(), atGates{}))
+		done <- serveAdmin(ctx, l, adminHandler(http.NotFoundHandler(), atGates{}), http.NotFoundHandler())
 	}()
 	return l.Addr(), func() {
 		cancel()

@@ -52,6 +52,7 @@ func New(log *slog.Logger) *Host {
 	metrics.MustRegister(sharedCache{h.Gates})
 	metrics.MustRegister(messages{h.Gates})
 	metrics.MustRegister(failedAttempts{h.Gates})
+	metrics.MustRegister(revoked{h.Gates})
 	metrics.MustRegister(tables{h.Gates})
 	metrics.MustRegister(configurations{h.Gates})
 	return h
@@ -92,10 +93,10 @@ func (h *Host) serveAdmin(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	return serveAdmin(ctx, l, adminHandler(h.Metrics.Handler(), h.Gates))
+	return serveAdmin(ctx, l, adminHandler(h.Metrics.Handler(), h.Gates), revocationsHandler(h.Gates))
 }
 
 // AdminFlag adds the flag that says where ServeAdmin listens.
 func AdminFlag(flags *flag.FlagSet) *string {
-	return flags.String("admin", "", "`address` on loopback such as 127.0.0.1:9464, or unix: and a path, that serves /healthz, /readyz and /metrics")
+	return flags.String("admin", "", "`address` on loopback such as 127.0.0.1:9464, or unix: and a path, that serves /healthz, /readyz and /metrics; a socket also takes revocations")
 }

@@ -10,6 +10,7 @@ import (
 	"gatehouse/core/fleet/postgres"
 	"gatehouse/core/fleet/sharedcache"
 	"gatehouse/core/fleet/subjects"
+	"gatehouse/core/revocation"
 	"gatehouse/core/shared"
 )
 
@@ -32,6 +33,7 @@ type Builder struct {
 	attempts  attempts.Counters
 	counted   fleetattempts.Counters
 	lists     shared.Values[revocations]
+	revoked   revocation.Counters
 }
 
 // Sections are those of a configuration by which caches are made.

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -48,7 +49,7 @@ func (b *Builder) revocations(s Sections) (*revocations, shared.Key, error) {
 	list, err := b.lists.Get(key, func() (*revocations, error) {
 		list, err := revocation.Open(revocation.Options{
 			Retention: r.Retention.Duration(), Leeway: r.Leeway.Duration(), MaxBlind: r.MaxBlind.Duration(), MaxEvents: r.MaxEvents,
-			AcceptWithoutList: r.WithoutList == "accept", Dir: s.StateDir, Log: b.options.Log, Now: b.options.Now,
+			AcceptWithoutList: r.WithoutList == "accept", Dir: s.StateDir, Counters: &b.revoked, Log: b.options.Log, Now: b.options.Now,
 		})
 		if err != nil {
 			return nil, section.At("state_dir", err)
@@ -90,4 +91,38 @@ type published struct{ *revocations }
 
 func (p published) Publish(ctx context.Context, events ...revocation.Event) error {
 	return p.publisher.Publish(ctx, events...)
+}
+
+// RevocationStats are for metrics.
+type RevocationStats struct {
+	// Status is that of the list that knows least; Events are of the largest one.
+	revocation.Status
+	// Lists are those in use.
+	Lists int
+	*revocation.Counters
+}
+
+// RevocationStats are those of all lists in use.
+func (b *Builder) RevocationStats() RevocationStats {
+	total := RevocationStats{Counters: &b.revoked}
+	for l := range b.lists.All() {
+		s := l.Status()
+		total.Lists++
+		total.Events, total.Blind = max(total.Events, s.Events), max(total.Blind, s.Blind)
+		total.Missing = total.Missing || s.Missing
+	}
+	return total
+}
+
+// Revocations are the events in force, the last one first.
+func (b *Builder) Revocations() []revocation.Event {
+	byID := map[string]revocation.Event{}
+	for l := range b.lists.All() {
+		for _, e := range l.All() {
+			byID[e.ID] = e
+		}
+	}
+	return slices.SortedFunc(maps.Values(byID), func(a, b revocation.Event) int {
+		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.ID, b.ID))
+	})
 }
