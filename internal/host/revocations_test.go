@@ -13,23 +13,23 @@ import (
 	"gatehouse/core/revocation"
 )
 
-// gates is a fake of gates with one list.
-type gates struct {
+// oneList is a fake of gates with one list.
+type oneList struct {
 	events []revocation.Event
 	err    error
 }
 
-func (g *gates) Revoke(_ context.Context, events ...revocation.Event) error {
+func (g *oneList) Revoke(_ context.Context, events ...revocation.Event) error {
 	if g.err == nil {
 		g.events = append(g.events, events...)
 	}
 	return g.err
 }
 
-func (g *gates) Revocations() []revocation.Event { return g.events }
+func (g *oneList) Revocations() []revocation.Event { return g.events }
 
 // serveRevocations serves at an address, and returns what a client sends there.
-func serveRevocations(t *testing.T, address string, g *gates) func(method, target, host, contentType, body string) (int, string) {
+func serveRevocations(t *testing.T, address string, g *oneList) func(method, target, host, contentType, body string) (int, string) {
 	t.Helper()
 	l, err := listenAdmin(address)
 	if err != nil {
@@ -64,7 +64,7 @@ const oneEvent = `{"events":[{"id":"1","kind":"subject","value":"ada","at":"0001
 // Any program of the machine reaches loopback, and so does a page in a browser: by a
 // form, by fetch, and by a name of its own that leads there.
 func TestAdminListenerOnLoopbackNeitherTakesNorListsRevocations(t *testing.T) {
-	g := &gates{}
+	g := &oneList{}
 	send := serveRevocations(t, "127.0.0.1:0", g)
 	for _, host := range []string{"127.0.0.1", "localhost", "attacker.example"} {
 		for _, contentType := range []string{"application/json", "text/plain", "application/x-www-form-urlencoded"} {
@@ -86,7 +86,7 @@ func TestAdminListenerOnLoopbackNeitherTakesNorListsRevocations(t *testing.T) {
 }
 
 func TestAdminSocketTakesRevocationsAndSaysWhatIsKept(t *testing.T) {
-	g := &gates{}
+	g := &oneList{}
 	send := serveRevocations(t, "unix:"+filepath.Join(t.TempDir(), "a.sock"), g)
 	if status, body := send("POST", "/revocations", "localhost", "application/json", oneEvent); status != 200 || !strings.Contains(body, `"kept":1`) {
 		t.Errorf("%d %s", status, body)
