@@ -138,6 +138,9 @@ func (b *Builder) tablesOf(c *Config) (s tables.Settings, err error) {
 	if c.ShadowTableName != "" && err == nil {
 		err = elsewhere(&s.Shadow)(b.fleet.Table(c.Postgres, c.ShadowTableName, c.StateDir))
 	}
+	if c.ClassicTables != nil && err == nil {
+		err = elsewhere(&s.Enforced)(b.fleet.Classic(c.ClassicTables, c.Postgres, c.StateDir))
+	}
 	return s, err
 }
 

@@ -39,6 +39,8 @@ type Config struct {
 
 	Bundle *fleet.Bundle `config:"bundle" doc:"Permission table that a web server hands out, in the place of permission_table_files."`
 
+	ClassicTables *fleet.ClassicTables `config:"classic_tables" doc:"Permission table in tables of PostgreSQL (postgres) that other programs keep, in the place of permission_table_files."`
+
 	ResourceMetadata Resources `config:"resource_metadata" doc:"Protected resources whose metadata the gate serves (RFC 9728), each at /.well-known/oauth-protected-resource followed by the path of the resource. The gateway must route that path through the plugin."`
 
 	ScopesRequired []string `config:"scopes_required" doc:"Scopes that every call needs unless it is public, in addition to what the permission table requires."`

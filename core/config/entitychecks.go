@@ -19,7 +19,7 @@ import (
 // none. {"required": true} therefore matches a field that is set.
 
 // tableSources say where the permission table is. All but the first can have a shadow.
-var tableSources = []string{"permission_table", "permission_table_files", "permission_table_name", "bundle"}
+var tableSources = []string{"permission_table", "permission_table_files", "permission_table_name", "bundle", "classic_tables"}
 
 // EntityChecks are the rules across the top level of a configuration.
 func (Config) EntityChecks() []map[string]any {

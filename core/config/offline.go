@@ -67,5 +67,8 @@ func (c *Config) TableElsewhere() string {
 	if c.PermissionTableName != "" {
 		return "a database (gatehouse pull --name " + c.PermissionTableName + ")"
 	}
+	if c.ClassicTables != nil {
+		return "a database (classic_tables; gatehouse import sql reads it)"
+	}
 	return ""
 }

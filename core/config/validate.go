@@ -67,7 +67,7 @@ func (v validator) tableSource(c *Config) {
 	for _, s := range []struct {
 		key string
 		set bool
-	}{{"permission_table_files", len(c.PermissionTableFiles) > 0}, {"permission_table_name", c.PermissionTableName != ""}, {"bundle", c.Bundle != nil}} {
+	}{{"permission_table_files", len(c.PermissionTableFiles) > 0}, {"permission_table_name", c.PermissionTableName != ""}, {"bundle", c.Bundle != nil}, {"classic_tables", c.ClassicTables != nil}} {
 		switch {
 		case !s.set:
 		case c.PermissionTable != "":
@@ -78,7 +78,7 @@ func (v validator) tableSource(c *Config) {
 			first = s.key
 		}
 	}
-	if first == "" && c.PermissionTable == "" && !v.Mentions("bundle") {
+	if first == "" && c.PermissionTable == "" && !v.Mentions("bundle", "classic_tables") {
 		v.Add("permission_table", "is needed, or permission_table_files: without a table every request is denied")
 	}
 	if first == "" && len(c.ShadowTableFiles) > 0 {
@@ -94,6 +94,9 @@ func (v validator) tableSource(c *Config) {
 	fleet.CheckTable(v.Validator, "shadow_table_name", c.ShadowTableName, c.Postgres)
 	if c.Bundle != nil {
 		c.Bundle.Check(v.Validator)
+	}
+	if c.ClassicTables != nil {
+		c.ClassicTables.Check(v.Validator, c.Postgres)
 	}
 }
 

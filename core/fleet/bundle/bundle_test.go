@@ -442,7 +442,7 @@ func TestLastGoodTableServesAStartWhileTheServerIsAway(t *testing.T) {
 		t.Errorf("open: %s", got)
 	}
 	again.stop()
-	info, err := os.Stat(again.source.copies.path())
+	info, err := os.Stat(again.source.copies.Path())
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the copy: %v %v", info, err)
 	}
@@ -457,7 +457,7 @@ func TestCopyThatDoesNotHoldIsAsNone(t *testing.T) {
 	f := follow(t, o)
 	f.loads(t)
 	f.stop()
-	path := f.source.copies.path()
+	path := f.source.copies.Path()
 	good, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

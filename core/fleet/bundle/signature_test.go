@@ -288,7 +288,7 @@ func TestCopyOnDiskThatIsNotSignedIsNotUsed(t *testing.T) {
 	f.loads(t)
 	f.stop()
 	forged := &bundle{texts: texts(tableB), signature: f.source.good.signature}
-	if err := f.source.copies.write(forged, time.Now()); err != nil {
+	if err := f.source.copies.Write(forged.copy(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	s.Fail(500, "")

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"gatehouse/core/authn/idp"
+	"gatehouse/core/fleet/lastgood"
 	"gatehouse/core/permission/live"
 	"gatehouse/core/permission/strictyaml"
 	"gatehouse/core/permission/tablefile"
@@ -94,7 +95,7 @@ type Source struct {
 	options   Options
 	files     []*document
 	signature *document // nil: nothing is signed
-	copies    copies
+	copies    lastgood.Copies
 
 	begun    bool
 	wait     time.Duration // until the next look
@@ -126,7 +127,7 @@ func New(o Options) (*Source, error) {
 		}
 		s.signature = &document{url: u, limit: maxSignature}
 	}
-	s.copies = copies{dir: o.Dir, name: copyName(o.URLs, o.SignatureURL)}
+	s.copies = lastgood.In(o.Dir, "bundle", o.URLs, o.SignatureURL)
 	return s, nil
 }
 
@@ -199,10 +200,19 @@ type bundle struct {
 	issued    time.Time // zero: the signature does not say
 }
 
+// copy is what is kept of a bundle.
+func (b *bundle) copy() lastgood.Copy {
+	c := lastgood.Copy{Signature: b.signature}
+	for _, t := range b.texts {
+		c.Texts = append(c.Texts, t.Content)
+	}
+	return c
+}
+
 // look returns what the server hands out now: as a whole, verified and not older than
 // what was in force.
 func (s *Source) look(ctx context.Context) (*bundle, error) {
-	if !s.begun && s.copies.exist() {
+	if !s.begun && s.copies.Exist() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, firstLook)
 		defer cancel()
@@ -303,7 +313,7 @@ func (s *Source) Loaded(version string) {
 	if stored, _ := s.stored(); s.good.covered(stored) {
 		return
 	}
-	if err := s.copies.write(s.good, s.options.Now()); err != nil {
+	if err := s.copies.Write(s.good.copy(), s.options.Now()); err != nil {
 		s.options.Log.Error("the last good permission table is not kept for another start", "files", s.Names(), "error", err.Error())
 	}
 }
@@ -325,12 +335,20 @@ func (s *Source) copied(cause error) (*bundle, error) {
 
 // stored reads the copy, and holds it to what is demanded of a server.
 func (s *Source) stored() (*bundle, error) {
-	b, err := s.copies.read(s.Names())
-	if b == nil || err != nil || len(s.options.Keys) == 0 {
-		return b, err
+	kept, err := s.copies.Read(len(s.files))
+	if kept == nil || err != nil {
+		return nil, err
+	}
+	b := &bundle{signature: kept.Signature}
+	for i, name := range s.Names() {
+		b.texts = append(b.texts, tablefile.Text{Name: name, Content: kept.Texts[i]})
+	}
+	b.version = tablefile.Version(b.texts...)
+	if len(s.options.Keys) == 0 {
+		return b, nil
 	}
 	if b.issued, err = s.options.Keys.verify(b.signature, payload(b.texts), s.options.Now()); err != nil {
-		return nil, fmt.Errorf("the copy %s: %w", s.copies.path(), err)
+		return nil, fmt.Errorf("the copy %s: %w", s.copies.Path(), err)
 	}
 	return b, nil
 }

@@ -27,14 +27,22 @@ func Import(ctx context.Context, conn *pgx.Conn) (*draft.Table, error) {
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback(ctx) }()
+	table, _, err := ImportIn(ctx, tx)
+	return table, err
+}
+
+// ImportIn reads the tables in a transaction that has one snapshot. Beside the table it
+// returns the rows that are not in it as they are, or that have become something else,
+// each with the reason: whoever enforces the table as it stands refuses it for them.
+func ImportIn(ctx context.Context, tx pgx.Tx) (table *draft.Table, wrong []string, err error) {
 	i := &importer{ctx: ctx, tx: tx, table: &draft.Table{ExplicitScopes: true}, names: map[string]string{}}
 	i.table.Heading = "A starting table, made from the tables permissions and activities of a database."
 	for _, step := range []func() error{i.permissions, i.activities, i.roles} {
 		if err := step(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return i.table, nil
+	return i.table, i.wrong, nil
 }
 
 type importer struct {
@@ -43,6 +51,15 @@ type importer struct {
 	table *draft.Table
 	// names of permissions by id.
 	names map[string]string
+	// valid says that PostgreSQL has accepted all regexes.
+	valid bool
+	wrong []string
+}
+
+// fault notes a row that is not in the table as it is.
+func (i *importer) fault(format string, args ...any) {
+	i.wrong = append(i.wrong, fmt.Sprintf(format, args...))
+	i.table.Note(format, args...)
 }
 
 // has reports whether a table with all of these columns can be read.
@@ -97,12 +114,12 @@ func (i *importer) permission(row []string) {
 	id, name := row[0], row[1]
 	clean := cmp.Or(draft.Name(name), "permission-"+draft.Name(id))
 	if clean != name {
-		i.table.Note("permission %s: the name %q cannot be one here (RFC 6749 section 3.3, no comma); it became %s", id, name, clean)
+		i.fault("permission %s: the name %q cannot be one here (RFC 6749 section 3.3, no comma); it became %s", id, name, clean)
 	}
 	for other, taken := range i.names {
 		if taken == clean {
 			clean += "-" + draft.Name(id)
-			i.table.Note("permission %s: the name %q is that of permission %s too; it became %s", id, name, other, clean)
+			i.fault("permission %s: the name %q is that of permission %s too; it became %s", id, name, other, clean)
 			break
 		}
 	}
@@ -130,12 +147,15 @@ func (i *importer) activities() error {
 	err = i.query("SELECT ARRAY[coalesce(permission_id::text, ''), coalesce(activity_id::text, '')] FROM permission_activities ORDER BY activity_id, permission_id", func(columns []string) {
 		switch r, name := byID[columns[1]], i.names[columns[0]]; {
 		case r == nil || name == "":
-			i.table.Note("permission_activities: permission %s or activity %s does not exist; the row is left out", columns[0], columns[1])
+			i.fault("permission_activities: permission %s or activity %s does not exist; the row is left out", columns[0], columns[1])
 		case !slices.Contains(r.owners, name):
 			r.owners = append(r.owners, name)
 		}
 	})
 	if err != nil {
+		return err
+	}
+	if i.valid, err = i.allValid(); err != nil {
 		return err
 	}
 	for _, r := range rows {
@@ -159,7 +179,7 @@ func (i *importer) activity(r *row) error {
 		return nil
 	}
 	if len(methods(r.method)) == 0 {
-		i.table.Note("%s is left out: it has no method", what)
+		i.fault("%s is left out: it has no method", what)
 		return nil
 	}
 	problem, err := i.invalid(r.regex)
@@ -167,7 +187,7 @@ func (i *importer) activity(r *row) error {
 		return err
 	}
 	if problem != "" {
-		i.table.Note("%s is left out: PostgreSQL itself refuses the regex: %s", what, problem)
+		i.fault("%s is left out: PostgreSQL itself refuses the regex: %s", what, problem)
 		return nil
 	}
 	path, notes, err := convert(r.regex)
@@ -176,7 +196,7 @@ func (i *importer) activity(r *row) error {
 		err = activity.Check()
 	}
 	if err != nil {
-		i.table.Note("%s is left out: %v", what, err)
+		i.fault("%s is left out: %v", what, err)
 		return nil
 	}
 	for _, note := range notes {
@@ -190,22 +210,34 @@ func (i *importer) activity(r *row) error {
 	return nil
 }
 
-// invalid asks the server whether a regex is one. An error must not end the
-// transaction that everything is read in.
+// invalid asks the server whether a regex is one.
 func (i *importer) invalid(regex string) (problem string, err error) {
-	trial, err := i.tx.Begin(i.ctx)
-	if err != nil {
-		return "", err
-	}
-	var matched bool
-	failed := trial.QueryRow(i.ctx, "SELECT '/' ~ $1", regex).Scan(&matched)
-	if err := trial.Rollback(i.ctx); err != nil {
-		return "", err
-	}
-	if failed == nil {
+	if i.valid {
 		return "", nil
 	}
+	failed, err := i.try("SELECT count(*) WHERE '/' ~ $1", regex)
+	if failed == nil || err != nil {
+		return "", err
+	}
 	return serverMessage(failed), nil
+}
+
+// allValid asks the server about all regexes at once.
+func (i *importer) allValid() (bool, error) {
+	failed, err := i.try("SELECT count(*) FROM activities WHERE '/' ~ url_regex::text")
+	return failed == nil, err
+}
+
+// try counts with a query that may fail. An error of the query must not end the
+// transaction that everything is read in.
+func (i *importer) try(sql string, args ...any) (failed, err error) {
+	trial, err := i.tx.Begin(i.ctx)
+	if err != nil {
+		return nil, err
+	}
+	var n int
+	failed = trial.QueryRow(i.ctx, sql, args...).Scan(&n)
+	return failed, trial.Rollback(i.ctx)
 }
 
 // methods reads a column that holds a method, or several in one of the usual
@@ -236,7 +268,7 @@ func (i *importer) roles() error {
 	names := map[string]string{}
 	err := i.query("SELECT ARRAY[id::text, coalesce(name::text, '')] FROM roles ORDER BY name, id", func(row []string) {
 		if row[1] == "" {
-			i.table.Note("role %s has no name and is left out", row[0])
+			i.fault("role %s has no name and is left out", row[0])
 			return
 		}
 		names[row[0]] = row[1]
@@ -248,7 +280,7 @@ func (i *importer) roles() error {
 	return i.query("SELECT ARRAY[coalesce(role_id::text, ''), coalesce(permission_id::text, '')] FROM role_permissions ORDER BY role_id, permission_id", func(row []string) {
 		role, granted := names[row[0]], i.names[row[1]]
 		if role == "" || granted == "" {
-			i.table.Note("role_permissions: role %s or permission %s does not exist; the row is left out", row[0], row[1])
+			i.fault("role_permissions: role %s or permission %s does not exist; the row is left out", row[0], row[1])
 			return
 		}
 		i.table.Roles = draft.Grant(i.table.Roles, role, granted)
