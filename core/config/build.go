@@ -184,7 +184,7 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 
 // fleetSections are those by which the nodes of a fleet agree.
 func (c *Config) fleetSections() fleet.Sections {
-	return fleet.Sections{Cache: c.Cache, Redis: c.Redis, Revocation: c.Revocation, StateDir: c.StateDir}
+	return fleet.Sections{Cache: c.Cache, Redis: c.Redis, Postgres: c.Postgres, Revocation: c.Revocation, StateDir: c.StateDir}
 }
 
 // revocationEndpoints take what others say is revoked.

@@ -65,7 +65,7 @@ type Config struct {
 	Postgres     *fleet.Postgres     `config:"postgres" doc:"PostgreSQL that the nodes of a fleet share: permission tables by name and version, and API tokens. Leave out for a node of its own."`
 	SubjectRoles *fleet.SubjectRoles `config:"subject_roles" doc:"Completes callers by the roles and permissions that the database (postgres) grants to their subject or client, so that a change takes effect without a new credential. Leave out for what credentials state."`
 
-	Revocation *fleet.Revocation `config:"revocation" doc:"Credentials are revoked before they end (gatehouse revoke): what is revoked is looked up on every call. Needs state_dir or redis. Leave out to revoke nothing."`
+	Revocation *fleet.Revocation `config:"revocation" doc:"Credentials are revoked before they end (gatehouse revoke): what is revoked is looked up on every call. Needs state_dir, redis or postgres. Leave out to revoke nothing."`
 	StateDir   string            `config:"state_dir" doc:"Directory, as a path, that only this node can write to, in which it keeps what has to survive a restart: the list of revocations, and the last good permission tables of a database or a web server. It is created if the directory above it is there. The processes of one node may share it."`
 
 	RevocationEndpoints *revoke.Endpoints `config:"revocation_endpoints" doc:"Endpoints that the gate itself serves, by which identity providers and other systems say what is revoked. The gateway must route their paths through the gate. Needs revocation."`

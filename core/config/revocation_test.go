@@ -163,7 +163,7 @@ func TestListOfAConfigurationThatIsNotUsedIsForgotten(t *testing.T) {
 
 func TestProblemsOfRevocation(t *testing.T) {
 	for text, want := range map[string][]string{
-		"revocation: {}": {"revocation: needs state_dir, or redis: a process that starts again would accept what was revoked"},
+		"revocation: {}": {"revocation: needs state_dir, redis or postgres: a process that starts again would accept what was revoked"},
 		"revocation: {leeway: 5}\nstate_dir: /state": {
 			"revocation.leeway: is less than introspection.leeway: a credential could be issued after its revocation by a clock that is ahead",
 			"revocation.leeway: is less than jwt.leeway: a credential could be issued after its revocation by a clock that is ahead",

@@ -16,7 +16,7 @@ import (
 )
 
 // Waiting lists what is configured and not loaded yet: configurations in files,
-// permission tables, the keys of issuers and the list of revocations. An empty list means ready. What a
+// permission tables, the keys of issuers and lists of revocations. An empty list means ready. What a
 // configuration has named before one of its files changed is not in it.
 func (b *Builder) Waiting() []string {
 	waiting := map[string]bool{}
@@ -29,6 +29,9 @@ func (b *Builder) Waiting() []string {
 		for _, name := range s.Value.waiting() {
 			waiting[name] = true
 		}
+	}
+	for _, name := range b.fleet.Waiting() {
+		waiting[name] = true
 	}
 	return slices.Sorted(maps.Keys(waiting))
 }
@@ -109,3 +112,6 @@ func (b *Builder) Revocations() []revocation.Event { return b.fleet.Revocations(
 
 // RevocationStats are the counters of what is revoked.
 func (b *Builder) RevocationStats() fleet.RevocationStats { return b.fleet.RevocationStats() }
+
+// RevocationFeeds are the counters of the ways by which revocations reach nodes.
+func (b *Builder) RevocationFeeds() fleet.FeedStats { return b.fleet.FeedStats() }

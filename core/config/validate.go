@@ -47,7 +47,7 @@ func (v validator) config(c *Config) {
 	}
 	c.FailedAttempts.Check(v.Validator, c.Redis != nil)
 	if c.Revocation != nil {
-		c.Revocation.Check(v.Validator, c.Redis, c.StateDir, c.leeways())
+		c.Revocation.Check(v.Validator, c.Redis != nil || c.Postgres != nil, c.StateDir, c.leeways())
 	}
 	if c.RevocationEndpoints != nil {
 		c.RevocationEndpoints.Check(v.Validator, c.Revocation != nil)

@@ -173,7 +173,7 @@ func (l *List) refuse(p *core.Principal, credential string, local bool) (verify 
 	}
 	if !l.options.AcceptWithoutList && l.missing(now) {
 		l.options.Counters.WithoutList.Add(1)
-		return verify, errNoList
+		return verify, l.noList()
 	}
 	return verify, nil
 }

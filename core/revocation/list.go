@@ -90,7 +90,8 @@ type List struct {
 	// current is when a feed last said that the list is complete, in nanoseconds.
 	current atomic.Int64
 
-	disk disk
+	disk  disk
+	cause atomic.Pointer[error] // why new events do not come
 }
 
 // Open makes a list of what is on disk. A list that cannot be read there is as none, and

@@ -1,6 +1,9 @@
 package revocation
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // state is how much a list knows.
 type state struct {
@@ -24,6 +27,7 @@ func initial(o Options) *state {
 // Current says that the list holds all events that were published until now.
 func (l *List) Current() {
 	l.current.Store(l.options.Now().UnixNano())
+	l.cause.Store(nil)
 	if s := l.state.Load(); s.present && s.blindSince.IsZero() {
 		return
 	}
@@ -34,6 +38,7 @@ func (l *List) Current() {
 
 // Blind says that new events do not come at the moment, and why.
 func (l *List) Blind(cause error) {
+	l.cause.Store(&cause)
 	if !l.state.Load().blindSince.IsZero() {
 		return
 	}
@@ -79,11 +84,25 @@ func (l *List) change(by func(*state)) {
 // Floor is the moment before which nothing counts that a cache has learned of a
 // credential (cache.Options).
 func (l *List) Floor() time.Time {
-	s := l.state.Load()
-	if s.blindSince.IsZero() {
+	s, now := l.state.Load(), l.options.Now()
+	blind := now.Add(-l.options.MaxBlind)
+	// A process that stood still, as when it was frozen, has not noticed that it is blind.
+	stale := l.options.Fed && l.lastCurrent().Before(blind)
+	if s.blindSince.IsZero() && !stale {
 		return s.lostAt
 	}
-	return later(s.lostAt, l.options.Now().Add(-l.options.MaxBlind))
+	return later(s.lostAt, blind)
+}
+
+// Ready reports whether there is a list.
+func (l *List) Ready() bool { return !l.missing(l.options.Now()) }
+
+// noList is why a credential that is verified locally gets no answer.
+func (l *List) noList() error {
+	if cause := l.cause.Load(); cause != nil {
+		return fmt.Errorf("%w: %s", errNoList, (*cause).Error())
+	}
+	return errNoList
 }
 
 // missing reports whether there is no list that says anything of a credential which

@@ -53,9 +53,10 @@ func (l *watchedList) Lost(cause error) {
 func newRevoker(t *testing.T, s *postgrestest.Server) *revoker {
 	t.Helper()
 	db, log := connect(t, s, nil)
+	list := revocation.New(revocation.Options{Fed: true})
 	n := &revoker{
 		durable.New(durable.Options{Database: db, Log: slog.New(slog.NewTextHandler(log, nil))}),
-		&watchedList{List: revocation.New(revocation.Options{Fed: true})}, log,
+		&watchedList{List: list}, log,
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -94,7 +94,11 @@ func newPublisher(t *testing.T, addr string, change ...func(*nodeOptions)) *revo
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &revoker{stream, &watchedList{List: revocation.New(revocation.Options{Fed: true})}, counters, log, func() {}}
+	return &revoker{stream, &watchedList{List: newList(0)}, counters, log, func() {}}
+}
+
+func newList(maxEvents int) *revocation.List {
+	return revocation.New(revocation.Options{Fed: true, MaxEvents: maxEvents})
 }
 
 // watchedList tells what it was told.

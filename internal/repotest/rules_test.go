@@ -146,6 +146,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/coretest":            {"gatehouse/core", "gatehouse/core/authn/idp"},
 
 		"gatehouse/core/fleet/revocations/durable": {"gatehouse/core/fleet/postgres", "gatehouse/core/revocation"},
+		"gatehouse/core/fleet/revocations/feeds":   {"gatehouse/core/fleet/revocations", "gatehouse/core/fleet/revocations/durable", "gatehouse/core/revocation"},
 
 		// Where events of revocation come from.
 		"gatehouse/core/revocation/receive":             {"gatehouse/core", "gatehouse/core/authn/attempts", "gatehouse/core/cache", "gatehouse/core/fair", "gatehouse/core/revocation", "gatehouse/core/shared"},

@@ -8,6 +8,8 @@ import (
 	"gatehouse/core/config/section"
 	fleetattempts "gatehouse/core/fleet/attempts"
 	"gatehouse/core/fleet/postgres"
+	"gatehouse/core/fleet/revocations"
+	"gatehouse/core/fleet/revocations/durable"
 	"gatehouse/core/fleet/sharedcache"
 	"gatehouse/core/fleet/subjects"
 	"gatehouse/core/revocation"
@@ -32,14 +34,17 @@ type Builder struct {
 	limits    shared.Values[attempts.Limit]
 	attempts  attempts.Counters
 	counted   fleetattempts.Counters
-	lists     shared.Values[revocations]
+	lists     shared.Values[revocationList]
 	revoked   revocation.Counters
+	stream    revocations.Counters
+	table     durable.Counters
 }
 
 // Sections are those of a configuration by which caches are made.
 type Sections struct {
 	Cache      section.Cache
 	Redis      *Redis      // nil: none
+	Postgres   *Postgres   // nil: none
 	Revocation *Revocation // nil: nothing is revoked
 	StateDir   string      // empty: nothing is kept on disk
 }

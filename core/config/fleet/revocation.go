@@ -23,11 +23,11 @@ type Revocation struct {
 	MaxEvents   int             `config:"max_events" default:"500000" between:"1000,10000000" doc:"Maximum number of revocations that are kept. No revocation is dropped for another: a further one is refused, or, where it comes from other nodes, counts as missed."`
 }
 
-// Check reports what no single tag can say. The leeways are those of the sections that
+// Check reports what no single tag can say. A fleet has redis or postgres. The leeways are those of the sections that
 // read iat.
-func (r *Revocation) Check(v section.Validator, redis *Redis, stateDir string, leeways map[string]setting.Seconds) {
-	if redis == nil && stateDir == "" {
-		v.Add("revocation", "needs state_dir, or redis: a process that starts again would accept what was revoked")
+func (r *Revocation) Check(v section.Validator, fleet bool, stateDir string, leeways map[string]setting.Seconds) {
+	if !fleet && stateDir == "" {
+		v.Add("revocation", "needs state_dir, redis or postgres: a process that starts again would accept what was revoked")
 	}
 	for _, name := range slices.Sorted(maps.Keys(leeways)) {
 		if r.Leeway < leeways[name] {
@@ -36,27 +36,40 @@ func (r *Revocation) Check(v section.Validator, redis *Redis, stateDir string, l
 	}
 }
 
-// revocations is what a node knows to be revoked, and how it tells of it.
-type revocations struct {
+// revocationList is what a node knows to be revoked, and how it tells of it.
+type revocationList struct {
 	*revocation.List
 	publisher revocation.Publisher
+	ways      *ways // to other nodes; nil: there are none
 }
 
 // revocations finds or makes the list of a configuration.
-func (b *Builder) revocations(s Sections) (*revocations, shared.Key, error) {
+func (b *Builder) revocations(s Sections) (*revocationList, shared.Key, error) {
 	r := s.Revocation
-	key := shared.KeyOf("revocation", r, s.StateDir)
-	list, err := b.lists.Get(key, func() (*revocations, error) {
+	reach, reachKey, err := b.reach(s)
+	if err != nil {
+		return nil, shared.Key{}, err
+	}
+	key := shared.KeyOf("revocation", r, s.StateDir, reachKey)
+	list, err := b.lists.Get(key, func() (*revocationList, error) {
+		w, err := b.ways(s, reach)
+		if err != nil {
+			return nil, err
+		}
 		list, err := revocation.Open(revocation.Options{
 			Retention: r.Retention.Duration(), Leeway: r.Leeway.Duration(), MaxBlind: r.MaxBlind.Duration(), MaxEvents: r.MaxEvents,
-			AcceptWithoutList: r.WithoutList == "accept", Dir: s.StateDir, Counters: &b.revoked, Log: b.options.Log, Now: b.options.Now,
+			AcceptWithoutList: r.WithoutList == "accept", Fed: w != nil, Dir: s.StateDir, Counters: &b.revoked, Log: b.options.Log, Now: b.options.Now,
 		})
 		if err != nil {
 			return nil, section.At("state_dir", err)
 		}
-		l := &revocations{List: list, publisher: list}
+		l := &revocationList{List: list, publisher: list, ways: w}
 		ctx, stop := context.WithCancel(context.Background())
 		go list.Run(ctx) // refers to the list only, so that l can become garbage
+		if w != nil {
+			l.publisher = w.Feeds
+			go w.Follow(ctx, list)
+		}
 		runtime.AddCleanup(l, func(stop context.CancelFunc) { stop() }, stop)
 		return l, nil
 	})
@@ -87,7 +100,7 @@ func (b *Builder) Publisher(s Sections) (revocation.Publisher, shared.Key, error
 }
 
 // published keeps the list for as long as somebody publishes to it.
-type published struct{ *revocations }
+type published struct{ *revocationList }
 
 func (p published) Publish(ctx context.Context, events ...revocation.Event) error {
 	return p.publisher.Publish(ctx, events...)

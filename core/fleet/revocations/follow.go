@@ -16,19 +16,6 @@ import (
 	"gatehouse/core/revocation"
 )
 
-// List is what a node knows to be revoked, as revocation.List keeps it.
-type List interface {
-	// Add keeps events, all or none of them.
-	Add(events ...revocation.Event) error
-	// All are the events in force.
-	All() []revocation.Event
-	// Current says that the list holds all that was published until now, Blind that new
-	// events do not come, and Lost that some may have been missed.
-	Current()
-	Blind(cause error)
-	Lost(cause error)
-}
-
 const (
 	// pollTime is how often the stream is looked at, beside waiting for entries. What
 	// was removed shows at the next look.
@@ -45,7 +32,7 @@ const (
 )
 
 // Follow fills a list with what comes in, until the context ends.
-func (s *Stream) Follow(ctx context.Context, list List) {
+func (s *Stream) Follow(ctx context.Context, list revocation.Fed) {
 	f := &follower{Stream: s, list: list, trimAt: time.Now().Add(jitter(s.options.TrimEvery))}
 	f.forget()
 	for wait := firstPause; ctx.Err() == nil; wait = min(2*wait, lastPause) {
@@ -83,7 +70,7 @@ func (s *Stream) Problem() error {
 // follower is the state of Follow.
 type follower struct {
 	*Stream
-	list List
+	list revocation.Fed
 
 	tip *tip      // nil: nothing was read
 	now time.Time // by the clock of Redis, at the last look

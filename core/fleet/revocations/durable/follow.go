@@ -14,19 +14,6 @@ import (
 	"gatehouse/core/revocation"
 )
 
-// List is what a node knows to be revoked, as revocation.List keeps it.
-type List interface {
-	// Add keeps events, all or none of them.
-	Add(events ...revocation.Event) error
-	// All are the events in force.
-	All() []revocation.Event
-	// Current says that the list holds all that was published until now, Blind that new
-	// events do not come, and Lost that some may have been missed.
-	Current()
-	Blind(cause error)
-	Lost(cause error)
-}
-
 const (
 	// pollWithout is how often the table is read at least while no notifications come.
 	pollWithout = time.Second
@@ -44,7 +31,7 @@ const (
 )
 
 // Follow fills a list with what is in the table, until the context ends.
-func (t *Table) Follow(ctx context.Context, list List) {
+func (t *Table) Follow(ctx context.Context, list revocation.Fed) {
 	told := t.db.Subscribe("revocations")
 	defer told.Close()
 	f := &follower{Table: t, list: list, removeAt: time.Now().Add(jitter(removeEvery))}
@@ -88,7 +75,7 @@ func (t *Table) Problem() error {
 // follower is the state of Follow.
 type follower struct {
 	*Table
-	list List
+	list revocation.Fed
 
 	// last is the row that was read last; its number is 0 where none was.
 	last row
