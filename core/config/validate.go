@@ -47,7 +47,7 @@ func (v validator) config(c *Config) {
 	}
 	c.FailedAttempts.Check(v.Validator, c.Redis != nil)
 	if c.Revocation != nil {
-		c.Revocation.Check(v.Validator, c.Redis != nil || c.Postgres != nil, c.StateDir, c.leeways())
+		c.Revocation.Check(v.Validator, c.Redis != nil || c.Postgres != nil, c.StateDir, section.Leeways(c.JWT, c.Introspection))
 	}
 	if c.RevocationEndpoints != nil {
 		c.RevocationEndpoints.Check(v.Validator, c.Revocation != nil)
@@ -98,18 +98,6 @@ func (v validator) tableSource(c *Config) {
 	if c.ClassicTables != nil {
 		c.ClassicTables.Check(v.Validator, c.Postgres)
 	}
-}
-
-// leeways are those with which the times of credentials are read.
-func (c *Config) leeways() map[string]setting.Seconds {
-	leeways := map[string]setting.Seconds{}
-	if c.JWT != nil {
-		leeways["jwt.leeway"] = c.JWT.Leeway
-	}
-	if c.Introspection != nil {
-		leeways["introspection.leeway"] = c.Introspection.Leeway
-	}
-	return leeways
 }
 
 // needsVerifier reports a place for tokens that nothing verifies.

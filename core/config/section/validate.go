@@ -52,3 +52,16 @@ func ClaimPaths(list string) ([]core.ClaimPath, error) {
 
 // Item is the path of a member of a list.
 func Item(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
+
+// Leeways are those with which the times of credentials are read, by their settings. A
+// section that is nil has none.
+func Leeways(j *JWT, i *Introspection) map[string]setting.Seconds {
+	leeways := map[string]setting.Seconds{}
+	if j != nil {
+		leeways["jwt.leeway"] = j.Leeway
+	}
+	if i != nil {
+		leeways["introspection.leeway"] = i.Leeway
+	}
+	return leeways
+}
