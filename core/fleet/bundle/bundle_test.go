@@ -251,7 +251,7 @@ func TestFaultyServerKeepsTheLastGoodTable(t *testing.T) {
 		"error":           {status(500), "status 500"},
 		"busy":            {status(503), "status 503"},
 		"no content":      {status(204), "status 204"},
-		"redirect":        {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL+"/t.yaml", 302) }, "redirects are not followed"},
+		"redirect":        {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL+"/t.yaml", http.StatusFound) }, "redirects are not followed"},
 		"partial content": {body(206, "", tableB), "status 206"},
 		"not modified": {func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Del("If-None-Match")
