@@ -50,7 +50,7 @@ endpoints: [{path: /auth, dialect: traefik, gate: main}]
 gates:
   main:
     introspection: {introspection_endpoint: "%s", audience: [api], issuer: "%s"}
-    postgres: {host: "%s", port: %s, user: gatehouse_node, password: node, database: postgres}
+    postgres: {host: "%s", port: %s, user: gatehouse_node, password: change-me-3}
     subject_roles: {cache_ttl: 3600}
     permission_table: |
       permissions: {orders: {activities: [GET /orders]}}

@@ -245,7 +245,7 @@ func TestWhoChangesRolesCannotChangeTheHistory(t *testing.T) {
 }
 
 func attemptAs(s *postgrestest.Server, role, sql string) error {
-	o := postgres.Options{Connection: postgres.Connection{URL: "postgres://" + role + "@" + s.Addr + "/postgres?sslmode=disable"}}
+	o := postgres.Options{Connection: postgres.Connection{URL: "postgres://" + role + "@" + s.Addr + "/gatehouse?sslmode=disable"}}
 	c, err := postgres.New(o)
 	if err != nil {
 		return err
