@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -36,7 +35,7 @@ type apiGate struct {
 	path  string
 	token string
 	asked *coretest.Server
-	log   *bytes.Buffer
+	log   *coretest.Log
 }
 
 func tokenRow(id, token, rest string) string {
@@ -45,7 +44,7 @@ func tokenRow(id, token, rest string) string {
 
 func newAPIGate(t *testing.T, section, users, row string) *apiGate {
 	t.Helper()
-	g := &apiGate{t: t, path: filepath.Join(t.TempDir(), "tokens.yaml"), token: apitoken.Generate(), log: &bytes.Buffer{}}
+	g := &apiGate{t: t, path: filepath.Join(t.TempDir(), "tokens.yaml"), token: apitoken.Generate(), log: &coretest.Log{}}
 	g.asked = coretest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprint(w, `{"active":true,"sub":"intruder","exp":4102444800}`)

@@ -107,7 +107,11 @@ func TestEditedConfigurationFileTakesEffect(t *testing.T) {
 	if d := before.Check(context.Background(), &core.Request{Method: "GET", Target: "/one"}); d.Outcome != core.Allow {
 		t.Errorf("the old gate: %+v", d)
 	}
-	if f.loads.Load() != 2 || !strings.Contains(f.log.String(), `msg="configuration loaded"`) {
+	// The new gate is in use before that is said.
+	f.await("the log line", func() bool {
+		return f.loads.Load() >= 2 && strings.Contains(f.log.String(), `msg="configuration loaded"`)
+	})
+	if f.loads.Load() != 2 {
 		t.Errorf("%d loads; %s", f.loads.Load(), f.log)
 	}
 	if waiting := f.b.Waiting(); len(waiting) != 0 {

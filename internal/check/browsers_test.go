@@ -83,7 +83,7 @@ func TestHintsInAGateNameTheGate(t *testing.T) {
 	const service = "listen: [{address: '127.0.0.1:4180'}]\ntrusted_proxies: [10.0.0.0/8]\nendpoints: [{path: /auth, dialect: traefik, gate: shop}]\n"
 	for setting, want := range map[string]string{
 		"client_id: a":       "gates.shop.client_id: is not a setting; did you mean gates.shop.introspection.client_id?",
-		"cache_ttl: 1":       "gates.shop.cache_ttl: is not a setting; did you mean gates.shop.session.cache_ttl, gates.shop.jwt.cache_ttl, gates.shop.introspection.cache_ttl or gates.shop.api_token.cache_ttl?",
+		"cache_ttl: 1":       "gates.shop.cache_ttl: is not a setting; did you mean gates.shop.session.cache_ttl, gates.shop.jwt.cache_ttl, gates.shop.introspection.cache_ttl, gates.shop.api_token.cache_ttl or gates.shop.subject_roles.cache_ttl?",
 		"required_scopes: a": "gates.shop.required_scopes: is not a setting; did you mean gates.shop.scopes_required? It holds for every call that is not public; scopes for some calls stand in the permission table.",
 		"bearer_only: true":  "gates.shop.bearer_only: is not a setting. Without login nobody is redirected: leave out login. Bearer tokens are accepted by jwt and introspection.",
 		"quite_another: a":   "gates.shop.quite_another: is not a setting",

@@ -244,14 +244,16 @@ func TestFaultyServerKeepsTheLastGoodTable(t *testing.T) {
 		fault http.HandlerFunc
 		want  string
 	}{
-		"not found":       {status(404), "status 404"},
-		"gone":            {status(410), "status 410"},
-		"forbidden":       {status(403), "check the token"},
-		"wrong token":     {status(401), "check the token"},
-		"error":           {status(500), "status 500"},
-		"busy":            {status(503), "status 503"},
-		"no content":      {status(204), "status 204"},
-		"redirect":        {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL+"/t.yaml", http.StatusFound) }, "redirects are not followed"},
+		"not found":   {status(404), "status 404"},
+		"gone":        {status(410), "status 410"},
+		"forbidden":   {status(403), "check the token"},
+		"wrong token": {status(401), "check the token"},
+		"error":       {status(500), "status 500"},
+		"busy":        {status(503), "status 503"},
+		"no content":  {status(204), "status 204"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL+"/t.yaml", http.StatusFound)
+		}, "redirects are not followed"},
 		"partial content": {body(206, "", tableB), "status 206"},
 		"not modified": {func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Del("If-None-Match")

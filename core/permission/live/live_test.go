@@ -138,8 +138,8 @@ func TestABadChangeKeepsTheLastGoodTable(t *testing.T) {
 	if got := f.decide("/open"); got != "allowed" {
 		t.Errorf("the bad table changed the decision to %s", got)
 	}
-	want := fmt.Sprintf(`level=ERROR msg="permission table did not load; the last good one stays in force" files=[%s] `+
-		`error="%s:2:9: public: path \"/open(\" is not a regular expression: missing closing ); see https://github.com/google/re2/wiki/Syntax"`+"\n", f.file, f.file)
+	want := fmt.Sprintf(`level=ERROR msg="permission table did not load; the last good one stays in force" files=[%s] version=%s `+
+		`error="%s:2:9: public: path \"/open(\" is not a regular expression: missing closing ); see https://github.com/google/re2/wiki/Syntax"`+"\n", f.file, f.reloads[len(f.reloads)-1].Version, f.file)
 	if got := f.log.String(); got != want {
 		t.Errorf("logged %s\nwant   %s", got, want)
 	}
