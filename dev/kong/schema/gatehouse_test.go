@@ -75,7 +75,7 @@ func TestKongRefusesWhatWouldBe503(t *testing.T) {
 		`{` + session + `}`: "at least one of these fields must be non-empty: 'file', 'permission_table', 'permission_table_files'",
 		`{` + table + `}`:   "at least one of these fields must be non-empty: 'file', 'session', 'jwt', 'introspection'",
 		`{` + session + `, ` + table + `, "permission_table_files": ["/t"]}`:                                            "only one or none of these fields must be set: 'permission_table', 'permission_table_files'",
-		`{` + session + `, ` + table + `, "shadow_table_files": ["/t"]}`:                                                "shadow_table_files needs 'permission_table_files'",
+		`{` + session + `, ` + table + `, "shadow_table_files": ["/t"]}`:                                                "shadow_table_files needs one of 'permission_table_files'",
 		`{` + session + `, ` + table + `, "token_cookie": "c"}`:                                                         "token_cookie needs one of 'jwt', 'introspection'",
 		`{"file": "/f", ` + session + `}`:                                                                               "these sets are mutually exclusive: ('file')",
 		`{"file": "/f", "scopes_required": ["a"]}`:                                                                      "these sets are mutually exclusive: ('file')",
