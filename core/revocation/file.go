@@ -7,17 +7,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
+
+	"gatehouse/core/statedir"
 )
 
 // file is a list on disk, which all processes of a node share: each adds what it knows
 // and takes what others know. It is replaced as a whole.
-type file struct{ dir string }
+type file struct{ dir statedir.Dir }
 
 const (
 	fileName  = "revocations.json"
@@ -47,32 +47,7 @@ type content struct {
 // errNewer keeps a file that a newer version has written from being overwritten.
 var errNewer = errors.New("it was written by a newer version")
 
-func (f file) path() string { return filepath.Join(f.dir, fileName) }
-
-// check makes the directory, or reports why it is none to keep a list in.
-func (f file) check() error {
-	if err := os.Mkdir(f.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w; create the directory, for this user alone", err)
-	}
-	info, err := os.Stat(f.dir)
-	switch {
-	case err != nil:
-		return err
-	case !info.IsDir():
-		return fmt.Errorf("%s is no directory", f.dir)
-	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("others can write to the directory %s (mode %04o); want 0700", f.dir, info.Mode().Perm())
-	}
-	return f.owned(f.dir, info)
-}
-
-// owned wants what belongs to this user or to root.
-func (file) owned(path string, info fs.FileInfo) error {
-	if s, ok := info.Sys().(*syscall.Stat_t); ok && s.Uid != 0 && int(s.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to the user %d; this process runs as %d", path, s.Uid, os.Geteuid())
-	}
-	return nil
-}
+func (f file) path() string { return f.dir.Path(fileName) }
 
 // exchange writes what the file and this process know, and returns it. A file that
 // cannot be read is overwritten where the process has a list of its own; what was wrong
@@ -112,7 +87,7 @@ func merge(a, b content, now time.Time) content {
 
 // lock keeps other processes from the file. It ends with the process at the latest.
 func (f file) lock() (unlock func(), err error) {
-	l, err := os.OpenFile(filepath.Join(f.dir, lockName), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, fileMode)
+	l, err := os.OpenFile(f.dir.Path(lockName), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, fileMode)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +105,7 @@ func (f file) lock() (unlock func(), err error) {
 
 // read returns what is on disk, or why that counts for nothing.
 func (f file) read() (content, error) {
-	text, err := f.text()
+	text, err := f.dir.Read(fileName, maxFile)
 	if err != nil {
 		return content{}, err
 	}
@@ -139,30 +114,6 @@ func (f file) read() (content, error) {
 		return content{}, fmt.Errorf("%s: %w", f.path(), err)
 	}
 	return c, nil
-}
-
-// text reads a file that only this user can have written.
-func (f file) text() ([]byte, error) {
-	opened, err := os.OpenFile(f.path(), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer opened.Close()
-	info, err := opened.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no regular file", f.path())
-	case info.Mode().Perm()&0o022 != 0:
-		return nil, fmt.Errorf("others can write to %s (mode %04o); want %04o", f.path(), info.Mode().Perm(), fileMode)
-	case info.Size() > maxFile:
-		return nil, fmt.Errorf("%s has %d bytes; want %d at most", f.path(), info.Size(), maxFile)
-	}
-	if err := f.owned(f.path(), info); err != nil {
-		return nil, err
-	}
-	return io.ReadAll(io.LimitReader(opened, maxFile))
 }
 
 // The three lines of a file: its header, its content and the digest of the two, which
@@ -215,42 +166,12 @@ func decode(text []byte) (c content, err error) {
 }
 
 // write replaces the file.
-func (f file) write(c content) (err error) {
+func (f file) write(c content) error {
 	text, err := encode(c)
 	if err != nil {
 		return err
 	}
-	name := f.path() + ".new" // which is this process's while it holds the lock
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	fresh, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(name)
-		}
-	}()
-	_, err = fresh.Write(text)
-	if err = errors.Join(err, fresh.Sync(), fresh.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(name, f.path()); err != nil {
-		return err
-	}
-	return syncDir(f.dir)
-}
-
-// syncDir has the new name survive a loss of power.
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return f.dir.Replace(fileName, text)
 }
 
 // stamp tells one content of the file from another; nil: there is no file.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/statedir"
 )
 
 // Options of a List.
@@ -100,7 +101,7 @@ func Open(o Options) (*List, error) {
 	if o.Dir == "" {
 		return New(o), nil
 	}
-	if err := (file{o.Dir}).check(); err != nil {
+	if err := statedir.Dir(o.Dir).Make(); err != nil {
 		return nil, err
 	}
 	l := New(o)
@@ -112,7 +113,7 @@ func Open(o Options) (*List, error) {
 // New makes an empty list.
 func New(o Options) *List {
 	o = o.withDefaults()
-	l := &List{options: o, events: newIndex(), disk: disk{file: file{o.Dir}}}
+	l := &List{options: o, events: newIndex(), disk: disk{file: file{statedir.Dir(o.Dir)}}}
 	l.state.Store(initial(o))
 	l.current.Store(o.Now().UnixNano())
 	return l

@@ -18,6 +18,15 @@ type Dir string
 // Path is that of a file in it.
 func (d Dir) Path(name string) string { return filepath.Join(string(d), name) }
 
+// Make makes the directory if the one above it is there, or reports why it cannot hold
+// anything that counts.
+func (d Dir) Make() error {
+	if err := os.Mkdir(string(d), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w; create the directory, for this user alone", err)
+	}
+	return d.check()
+}
+
 // check reports why a directory cannot hold anything that counts.
 func (d Dir) check() error {
 	info, err := os.Stat(string(d))
@@ -70,10 +79,7 @@ func (d Dir) Read(name string, limit int64) ([]byte, error) {
 // Replace writes a file whole: whoever reads it meanwhile gets the one before. The
 // directory is made if the one above it is there.
 func (d Dir) Replace(name string, text []byte) error {
-	if err := os.Mkdir(string(d), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w; create the directory, for this user alone", err)
-	}
-	if err := d.check(); err != nil {
+	if err := d.Make(); err != nil {
 		return err
 	}
 	fresh, err := os.CreateTemp(string(d), "."+name+".*") // mode 0600
@@ -86,6 +92,17 @@ func (d Dir) Replace(name string, text []byte) error {
 	}
 	if err != nil {
 		os.Remove(fresh.Name())
+		return err
 	}
-	return err
+	return d.sync()
+}
+
+// sync has a new name survive a loss of power.
+func (d Dir) sync() error {
+	dir, err := os.Open(string(d))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
 }

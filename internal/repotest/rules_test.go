@@ -123,7 +123,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/keyedhash":           {},
 		"gatehouse/core/follow":              {},
 		"gatehouse/core/browser":             {"gatehouse/core", "gatehouse/core/follow", "gatehouse/core/form", "gatehouse/core/httpsyntax"},
-		"gatehouse/core/revocation":          {"gatehouse/core"},
+		"gatehouse/core/revocation":          {"gatehouse/core", "gatehouse/core/statedir"},
 		"gatehouse/core/fleet/attempts":      {"gatehouse/core/authn/attempts", "gatehouse/core/fleet/seal", "gatehouse/core/keyedhash"},
 		"gatehouse/core/fleet/redis":         {},
 		"gatehouse/core/fleet/seal":          {},
