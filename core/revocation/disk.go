@@ -2,12 +2,10 @@ package revocation
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -149,9 +147,9 @@ func (l *List) Publish(_ context.Context, events ...Event) error {
 		return errors.New("the events of this list come from its feed")
 	}
 	now := l.options.Now()
-	events = slices.Clone(events)
+	events = Identified(events)
 	for i := range events {
-		events[i] = events[i].complete(now, l.options.Retention+l.options.Leeway)
+		events[i] = events[i].Stamped(now, l.options.Retention+l.options.Leeway)
 	}
 	if err := l.Add(events...); err != nil {
 		return err
@@ -163,18 +161,4 @@ func (l *List) Publish(_ context.Context, events ...Event) error {
 		return fmt.Errorf("it is revoked until this process ends, and could not be kept on disk: %w", err)
 	}
 	return nil
-}
-
-// complete fills in what the publisher knows.
-func (e Event) complete(now time.Time, retention time.Duration) Event {
-	if e.ID == "" {
-		e.ID = rand.Text()
-	}
-	if e.At.IsZero() {
-		e.At = now
-	}
-	if e.Until.IsZero() {
-		e.Until = e.At.Add(retention)
-	}
-	return e
 }

@@ -8,10 +8,12 @@ package revocation
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -160,6 +162,28 @@ func signedPart(token string) (signed string, isJWT bool) {
 func digest(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return digestPrefix + hex.EncodeToString(sum[:])
+}
+
+// Identified are events each with an ID, so that one which is published again is one.
+func Identified(events []Event) []Event {
+	events = slices.Clone(events)
+	for i := range events {
+		if events[i].ID == "" {
+			events[i].ID = rand.Text()
+		}
+	}
+	return events
+}
+
+// Stamped is the event with its moment, and with how long it is kept, where it has none.
+func (e Event) Stamped(now time.Time, life time.Duration) Event {
+	if e.At.IsZero() {
+		e.At = now
+	}
+	if e.Until.IsZero() {
+		e.Until = e.At.Add(life)
+	}
+	return e
 }
 
 // Publisher takes events to all nodes. It returns nil once they are kept where a node

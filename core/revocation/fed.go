@@ -1,5 +1,10 @@
 package revocation
 
+import (
+	"log/slog"
+	"sync/atomic"
+)
+
 // Fed is a List as a feed fills it, such as a stream that all nodes read.
 type Fed interface {
 	// Add keeps events, all or none of them.
@@ -14,3 +19,27 @@ type Fed interface {
 }
 
 var _ Fed = (*List)(nil)
+
+// Inflow is whether events come in by a feed, and why they do not. Until it is told, they
+// do.
+type Inflow struct{ problem atomic.Pointer[error] }
+
+// Tell keeps why nothing comes in by a feed, nil where something does, and logs each
+// reason once.
+func (i *Inflow) Tell(log *slog.Logger, feed string, err error) {
+	before := i.problem.Swap(&err)
+	switch {
+	case err == nil && before != nil && *before != nil:
+		log.Info("revocations come in by " + feed)
+	case err != nil && (before == nil || *before == nil || (*before).Error() != err.Error()):
+		log.Error("revocations do not come in by "+feed, "error", err)
+	}
+}
+
+// Problem is why events do not come in, or nil.
+func (i *Inflow) Problem() error {
+	if p := i.problem.Load(); p != nil {
+		return *p
+	}
+	return nil
+}

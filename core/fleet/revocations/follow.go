@@ -48,24 +48,10 @@ func (s *Stream) Follow(ctx context.Context, list revocation.Fed) {
 
 func jitter(d time.Duration) time.Duration { return mathrand.N(d) }
 
-// tell keeps and logs why nothing comes in, each reason once.
-func (s *Stream) tell(err error) {
-	before := s.problem.Swap(&err)
-	switch {
-	case err == nil && before != nil && *before != nil:
-		s.options.Log.Info("revocations come in by Redis")
-	case err != nil && (before == nil || *before == nil || (*before).Error() != err.Error()):
-		s.options.Log.Error("revocations do not come in by Redis", "error", err)
-	}
-}
-
 // Problem is why revocations do not come in, or nil.
-func (s *Stream) Problem() error {
-	if p := s.problem.Load(); p != nil {
-		return *p
-	}
-	return nil
-}
+func (s *Stream) Problem() error { return s.inflow.Problem() }
+
+func (s *Stream) tell(err error) { s.inflow.Tell(s.options.Log, "Redis", err) }
 
 // follower is the state of Follow.
 type follower struct {

@@ -11,12 +11,10 @@ package revocations
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,7 +83,7 @@ type Stream struct {
 	key     string
 	*Counters
 
-	problem       atomic.Pointer[error]
+	inflow        revocation.Inflow
 	unknownPolicy sync.Once
 }
 
@@ -131,12 +129,7 @@ func (s *Stream) Publish(ctx context.Context, events ...revocation.Event) error 
 	if err := s.checkEviction(ctx); err != nil {
 		return err
 	}
-	events = slices.Clone(events)
-	for i := range events {
-		if events[i].ID == "" {
-			events[i].ID = rand.Text()
-		}
-	}
+	events = revocation.Identified(events)
 	for len(events) > 0 {
 		n := batch(events)
 		if err := s.publish(ctx, events[:n]); err != nil {
@@ -191,13 +184,7 @@ func (s *Stream) try(ctx context.Context, events []revocation.Event) (written bo
 func (s *Stream) stamped(events []revocation.Event, now time.Time) []revocation.Event {
 	stamped := make([]revocation.Event, len(events))
 	for i, e := range events {
-		if e.At.IsZero() {
-			e.At = now
-		}
-		if e.Until.IsZero() {
-			e.Until = e.At.Add(s.options.Life)
-		}
-		stamped[i] = e
+		stamped[i] = e.Stamped(now, s.options.Life)
 	}
 	return stamped
 }

@@ -9,10 +9,8 @@ package durable
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -66,7 +64,7 @@ type Table struct {
 	options Options
 	db      *postgres.Client
 	*Counters
-	problem atomic.Pointer[error]
+	inflow revocation.Inflow
 }
 
 var _ revocation.Publisher = (*Table)(nil)
@@ -89,12 +87,7 @@ func (t *Table) Publish(ctx context.Context, events ...revocation.Event) error {
 // Write is Publish, and returns the events as they are kept: with their id, and their
 // moment by the clock of the database.
 func (t *Table) Write(ctx context.Context, events ...revocation.Event) ([]revocation.Event, error) {
-	kept := slices.Clone(events)
-	for i := range kept {
-		if kept[i].ID == "" {
-			kept[i].ID = rand.Text()
-		}
-	}
+	kept := revocation.Identified(events)
 	err := t.db.Write(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return t.insert(ctx, tx, kept)
 	})
@@ -114,12 +107,7 @@ func (t *Table) insert(ctx context.Context, tx pgx.Tx, events []revocation.Event
 	rows := &pgx.Batch{}
 	for i := range events {
 		e := &events[i]
-		if e.At.IsZero() {
-			e.At = now
-		}
-		if e.Until.IsZero() {
-			e.Until = e.At.Add(t.options.Life)
-		}
+		*e = e.Stamped(now, t.options.Life)
 		if err := e.Check(); err != nil {
 			return err
 		}

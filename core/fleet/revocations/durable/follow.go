@@ -53,24 +53,10 @@ func (t *Table) Follow(ctx context.Context, list revocation.Fed) {
 
 func jitter(d time.Duration) time.Duration { return mathrand.N(d) }
 
-// tell keeps and logs why nothing comes in, each reason once.
-func (t *Table) tell(err error) {
-	before := t.problem.Swap(&err)
-	switch {
-	case err == nil && before != nil && *before != nil:
-		t.options.Log.Info("revocations come in by PostgreSQL")
-	case err != nil && (before == nil || *before == nil || (*before).Error() != err.Error()):
-		t.options.Log.Error("revocations do not come in by PostgreSQL", "error", err)
-	}
-}
-
 // Problem is why revocations do not come in, or nil.
-func (t *Table) Problem() error {
-	if p := t.problem.Load(); p != nil {
-		return *p
-	}
-	return nil
-}
+func (t *Table) Problem() error { return t.inflow.Problem() }
+
+func (t *Table) tell(err error) { t.inflow.Tell(t.options.Log, "PostgreSQL", err) }
 
 // follower is the state of Follow.
 type follower struct {

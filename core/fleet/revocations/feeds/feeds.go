@@ -4,10 +4,8 @@ package feeds
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"gatehouse/core/fleet/revocations"
@@ -35,12 +33,7 @@ func (f Feeds) Publish(ctx context.Context, events ...revocation.Event) error {
 	case f.Stream == nil:
 		return f.Table.Publish(ctx, events...)
 	}
-	events = slices.Clone(events)
-	for i := range events {
-		if events[i].ID == "" {
-			events[i].ID = rand.Text() // the same in both
-		}
-	}
+	events = revocation.Identified(events) // the same in both
 	kept, tableError := f.Table.Write(ctx, events...)
 	if tableError == nil {
 		events = kept
