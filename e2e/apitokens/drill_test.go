@@ -5,19 +5,16 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"gatehouse/core"
 	"gatehouse/core/authn/apitoken"
 	"gatehouse/core/authn/apitoken/manage"
-	"gatehouse/dev/fixture"
-	"gatehouse/dev/ports"
 	"gatehouse/dev/redistest"
+	"gatehouse/e2e/nodes"
 	"gatehouse/internal/cli"
 )
 
@@ -26,72 +23,32 @@ var apitokenPattern = regexp.MustCompile(apitoken.Pattern)
 // services starts that many forward-auth services with one PostgreSQL and one Redis.
 func services(t *testing.T, n int, database, redis string) (addresses []string, config string) {
 	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "gatehouse-forwardauth")
-	if err := fixture.Build("../..", "gatehouse/plugins/forwardauth", binary); err != nil {
-		t.Fatal(err)
-	}
-	addresses, err := ports.Addresses(n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, address := range addresses {
-		host, port, _ := net.SplitHostPort(database)
-		redisHost, redisPort, _ := net.SplitHostPort(redis)
-		config = filepath.Join(dir, fmt.Sprint(i, ".yaml"))
-		text := fmt.Sprintf(`
-listen: [{address: "%s"}]
-trusted_proxies: [127.0.0.1]
-endpoints: [{path: /auth, dialect: traefik, gate: main}]
-gates:
-  main:
-    api_token: {token_store: postgres, cache_ttl: 300}
-    token_headers: [{name: X-Api-Key}]
-    postgres: {host: "%s", port: %s, user: tester, database: postgres}
-    redis: {host: "%s", port: %s, secret: "0123456789abcdef0123456789abcdef", timeout: 1}
-    permission_table: "permissions: {orders:read: {activities: [GET /orders]}}"
-`, address, host, port, redisHost, redisPort)
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		service := exec.Command(binary, "-config", config)
-		log := &bytes.Buffer{}
-		service.Stderr = log
-		if err := service.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = service.Process.Kill()
-			_ = service.Wait()
-			if apitokenPattern.Match(log.Bytes()) {
+	host, port, _ := net.SplitHostPort(database)
+	redisHost, redisPort, _ := net.SplitHostPort(redis)
+	var all []nodes.Node
+	t.Cleanup(func() { // once all have ended
+		for _, node := range all {
+			if apitokenPattern.MatchString(node.Log.String()) {
 				t.Error("a service logged a token")
 			}
-		})
-		await(t, address+" listens", func() bool {
-			response, err := http.Get("http://" + address + "/auth")
-			if err == nil {
-				response.Body.Close()
-			}
-			return err == nil
-		})
-	}
-	return addresses, config
+		}
+	})
+	all = nodes.Start(t, n, fmt.Sprintf(`
+api_token: {token_store: postgres, cache_ttl: 300}
+token_headers: [{name: X-Api-Key}]
+postgres: {host: "%s", port: %s, user: tester, database: postgres}
+redis: {host: "%s", port: %s, secret: "0123456789abcdef0123456789abcdef", timeout: 1}
+permission_table: "permissions: {orders:read: {activities: [GET /orders]}}"
+`, host, port, redisHost, redisPort))
+	return nodes.Addresses(all), all[n-1].Config
 }
 
 func status(t *testing.T, address string, header, value string) int {
 	t.Helper()
-	r, err := http.NewRequest(http.MethodGet, "http://"+address+"/auth", nil)
+	response, err := nodes.Ask(address, "/orders?found=in-no-log", core.Header{Name: "X-Forwarded-For", Value: "192.0.2.1"}, core.Header{Name: header, Value: value})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, v := range map[string]string{"X-Forwarded-Method": "GET", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "api.example.test", "X-Forwarded-Uri": "/orders?found=in-no-log", "X-Forwarded-For": "192.0.2.1", header: value} {
-		r.Header.Set(name, v)
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
 	return response.StatusCode
 }
 

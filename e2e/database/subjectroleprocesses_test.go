@@ -6,16 +6,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"gatehouse/core/coretest"
-	"gatehouse/dev/fixture"
-	"gatehouse/dev/ports"
 	"gatehouse/dev/postgrestest"
+	"gatehouse/e2e/nodes"
 )
 
 // startGates starts that many forward-auth services whose callers are completed by the
@@ -28,74 +23,27 @@ func startGates(t *testing.T, n int, s *postgrestest.Server) []string {
 		_ = json.NewEncoder(w).Encode(map[string]any{"active": true, "sub": r.FormValue("token"), "iss": rolesIssuer, "aud": "api", "exp": time.Now().Add(time.Hour).Unix()})
 	}))
 	t.Cleanup(provider.Close)
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "gatehouse-forwardauth")
-	if err := fixture.Build("../..", "gatehouse/plugins/forwardauth", binary); err != nil {
-		t.Fatal(err)
-	}
-	addresses, err := ports.Addresses(n)
-	if err != nil {
-		t.Fatal(err)
-	}
 	host, port, err := net.SplitHostPort(s.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, address := range addresses {
-		path := filepath.Join(dir, fmt.Sprintf("%d.yaml", i))
-		config := fmt.Sprintf(`
-listen: [{address: "%s"}]
-trusted_proxies: [127.0.0.1]
-endpoints: [{path: /auth, dialect: traefik, gate: main}]
-gates:
-  main:
-    introspection: {introspection_endpoint: "%s", audience: [api], issuer: "%s"}
-    postgres: {host: "%s", port: %s, user: gatehouse_node, password: change-me-3}
-    subject_roles: {cache_ttl: 3600}
-    permission_table: |
-      permissions: {orders: {activities: [GET /orders]}}
-      roles: {clerk: [orders]}
-`, address, provider.URL, rolesIssuer, host, port)
-		if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(binary, "-config", path)
-		log := &coretest.Log{}
-		cmd.Stderr = log
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-			if t.Failed() {
-				t.Logf("%s logged\n%s", address, log)
-			}
-		})
-	}
-	for _, address := range addresses {
-		eventually(t, address+" responds", func() bool { return decided(t, address, "ada") != 0 })
-	}
-	return addresses
+	return nodes.Addresses(nodes.Start(t, n, fmt.Sprintf(`
+introspection: {introspection_endpoint: "%s", audience: [api], issuer: "%s"}
+postgres: {host: "%s", port: %s, user: gatehouse_node, password: change-me-3}
+subject_roles: {cache_ttl: 3600}
+permission_table: |
+  permissions: {orders: {activities: [GET /orders]}}
+  roles: {clerk: [orders]}
+`, provider.URL, rolesIssuer, host, port)))
 }
 
 // decided is the status of a call of a subject at a node; 0: none.
 func decided(t *testing.T, address, subject string) int {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/auth", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+subject)
-	r.Header.Set("X-Forwarded-Method", "GET")
-	r.Header.Set("X-Forwarded-Uri", "/orders")
-	r.Header.Set("X-Forwarded-Host", "api.test")
-	r.Header.Set("X-Forwarded-Proto", "https")
-	response, err := http.DefaultClient.Do(r)
+	response, err := nodes.Ask(address, "/orders", nodes.Bearer(subject))
 	if err != nil {
 		return 0
 	}
-	response.Body.Close()
 	return response.StatusCode
 }
 

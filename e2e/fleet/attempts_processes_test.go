@@ -11,7 +11,7 @@ import (
 
 const (
 	free     = 12 // of failed attempts
-	settings = "    failed_attempts: {count: 12, time_window: 3600, allow: [203.0.113.0/24, 2001:db8:a::/48]}"
+	settings = "failed_attempts: {count: 12, time_window: 3600, allow: [203.0.113.0/24, 2001:db8:a::/48]}"
 )
 
 // guesses makes failed attempts at the services in turn, and returns how many were no 429.

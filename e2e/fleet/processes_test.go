@@ -5,18 +5,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"gatehouse/dev/fixture"
-	"gatehouse/dev/ports"
+	"gatehouse/core"
 	"gatehouse/dev/redistest"
+	"gatehouse/e2e/nodes"
 )
 
 // introspectionServer is a fake of an authorization server that takes its time.
@@ -37,60 +34,17 @@ func introspectionServerWith(t *testing.T, calls *atomic.Int64, delay time.Durat
 	return server.URL
 }
 
-// startServices starts that many forward-auth services that share a Redis, with further
-// settings of their gate, and returns the addresses at which they are asked.
+// startServices starts that many nodes that share a Redis, with further settings of their
+// gate, and returns the addresses at which they are asked.
 func startServices(t *testing.T, n int, provider, redisAddr string, settings ...string) []string {
 	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "gatehouse-forwardauth")
-	if err := fixture.Build("../..", "gatehouse/plugins/forwardauth", binary); err != nil {
-		t.Fatal(err)
-	}
 	host, port, _ := strings.Cut(redisAddr, ":")
-	addresses, err := ports.Addresses(n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, address := range addresses {
-		config := fmt.Sprintf(`
-listen: [{address: "%s"}]
-trusted_proxies: [127.0.0.1]
-endpoints: [{path: /auth, dialect: traefik, gate: main}]
-gates:
-  main:
-    introspection: {introspection_endpoint: "%s", audience: [api]}
-    redis: {host: "%s", port: %s, secret: "%s", timeout: 1}
-    permission_table: "authenticated: [GET /orders]"
+	return nodes.Addresses(nodes.Start(t, n, fmt.Sprintf(`
+introspection: {introspection_endpoint: "%s", audience: [api]}
+redis: {host: "%s", port: %s, secret: "%s", timeout: 1}
+permission_table: "authenticated: [GET /orders]"
 %s
-`, address, provider, host, port, secret, strings.Join(settings, "\n"))
-		path := filepath.Join(dir, fmt.Sprint(i, ".yaml"))
-		if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		service := exec.Command(binary, "-config", path)
-		service.Stderr = os.Stderr
-		if err := service.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = service.Process.Kill()
-			_ = service.Wait()
-		})
-		listens(t, address)
-	}
-	return addresses
-}
-
-func listens(t *testing.T, address string) {
-	t.Helper()
-	for range 200 {
-		if response, err := http.Get("http://" + address + "/auth"); err == nil {
-			response.Body.Close()
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("%s does not listen", address)
+`, provider, host, port, secret, strings.Join(settings, "\n"))))
 }
 
 // decision asks a service about a call with a token.
@@ -107,25 +61,15 @@ type answer struct {
 // decisionFor is that for a client, whose address the proxy has added.
 func decisionFor(t *testing.T, address, client, token string) answer {
 	t.Helper()
-	r, err := http.NewRequest(http.MethodGet, "http://"+address+"/auth", nil)
-	if err != nil {
-		t.Error(err)
-		return answer{}
-	}
+	header := []core.Header{nodes.Bearer(token)}
 	if client != "" {
-		r.Header.Set("X-Forwarded-For", client)
+		header = append(header, core.Header{Name: "X-Forwarded-For", Value: client})
 	}
-	r.Header.Set("X-Forwarded-Method", "GET")
-	r.Header.Set("X-Forwarded-Proto", "https")
-	r.Header.Set("X-Forwarded-Host", "api.example.test")
-	r.Header.Set("X-Forwarded-Uri", "/orders")
-	r.Header.Set("Authorization", "Bearer "+token)
-	response, err := http.DefaultClient.Do(r)
+	response, err := nodes.Ask(address, "/orders", header...)
 	if err != nil {
 		t.Error(err)
 		return answer{}
 	}
-	response.Body.Close()
 	return answer{response.StatusCode, response.Header.Get("Retry-After")}
 }
 

@@ -20,7 +20,7 @@ import (
 // revocationConfig has a process keep what it has learned of a token for an hour, so that
 // only a revocation ends it.
 const revocationConfig = `
-    revocation: {}
+revocation: {}
 `
 
 func revokeByToken(t *testing.T, addr, token string) {
@@ -147,7 +147,7 @@ func (w *watch) add(service, revoked string) {
 func TestRevokedTokenPassesOnNoNodeWhateverBecomesOfRedis(t *testing.T) {
 	issuer := coretest.NewIssuer(t, coretest.NewClock())
 	server := redistest.Start(t)
-	config := fmt.Sprintf("    revocation: {}\n    jwt: {issuers: [{issuer: \"%s\", audience: [\"%s\"]}]}\n", issuer.URL, coretest.Audience)
+	config := fmt.Sprintf("revocation: {}\njwt: {issuers: [{issuer: \"%s\", audience: [\"%s\"]}]}\n", issuer.URL, coretest.Audience)
 	provider := introspectionServer(t, new(atomic.Int64))
 	services := startServices(t, 3, provider, server.Addr, config)
 	number := 0

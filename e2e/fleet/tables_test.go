@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,9 +16,8 @@ import (
 	"gatehouse/core/fleet/postgres"
 	"gatehouse/core/fleet/tables"
 	"gatehouse/core/permission/tablefile"
-	"gatehouse/dev/fixture"
-	"gatehouse/dev/ports"
 	"gatehouse/dev/postgrestest"
+	"gatehouse/e2e/nodes"
 	"gatehouse/internal/cli"
 )
 
@@ -28,62 +25,18 @@ import (
 // a database by notifications alone, and returns the addresses at which they are asked.
 func startTableServices(t *testing.T, n int, s *postgrestest.Server) []string {
 	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "gatehouse-forwardauth")
-	if err := fixture.Build("../..", "gatehouse/plugins/forwardauth", binary); err != nil {
-		t.Fatal(err)
-	}
 	host, port, _ := net.SplitHostPort(s.Addr)
-	addresses, err := ports.Addresses(n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, address := range addresses {
-		config := fmt.Sprintf(`
-listen: [{address: "%s"}]
-trusted_proxies: [127.0.0.1]
-endpoints: [{path: /auth, dialect: traefik, gate: main}]
-gates:
-  main:
-    session: {kratos_url: "http://127.0.0.1:1"}
-    postgres: {host: "%s", port: %s, user: tester, database: postgres, timeout: 5, connect_timeout: 10, poll_interval: 3600}
-    permission_table_name: main
-`, address, host, port)
-		path := filepath.Join(dir, fmt.Sprint(i, ".yaml"))
-		if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		service := exec.Command(binary, "-config", path)
-		if err := service.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = service.Process.Kill()
-			_ = service.Wait()
-		})
-	}
-	for _, address := range addresses {
-		listens(t, address)
-	}
-	return addresses
+	return nodes.Addresses(nodes.Start(t, n, fmt.Sprintf(`
+session: {kratos_url: "http://127.0.0.1:1"}
+postgres: {host: "%s", port: %s, user: tester, database: postgres, timeout: 5, connect_timeout: 10, poll_interval: 3600}
+permission_table_name: main
+`, host, port)))
 }
 
 // admits asks a service whether everybody may call a path.
 func admits(address, path string) bool {
-	r, err := http.NewRequest(http.MethodGet, "http://"+address+"/auth", nil)
-	if err != nil {
-		return false
-	}
-	r.Header.Set("X-Forwarded-Method", "GET")
-	r.Header.Set("X-Forwarded-Proto", "https")
-	r.Header.Set("X-Forwarded-Host", "api.example.test")
-	r.Header.Set("X-Forwarded-Uri", path)
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return false
-	}
-	response.Body.Close()
-	return response.StatusCode == http.StatusOK
+	response, err := nodes.Ask(address, path)
+	return err == nil && response.StatusCode == http.StatusOK
 }
 
 // The times are printed. The bound is far above them, and far below the interval at which
