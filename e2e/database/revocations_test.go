@@ -4,89 +4,40 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"gatehouse/core"
 	"gatehouse/core/coretest"
 	"gatehouse/core/fleet/postgres"
 	"gatehouse/core/fleet/revocations/durable"
-	"gatehouse/core/revocation"
 	"gatehouse/dev/postgrestest"
+	"gatehouse/e2e/revocationtest"
 )
 
 // revoker is a node that follows the revocations in a database.
 type revoker struct {
 	*durable.Table
-	list *watchedList
+	list *revocationtest.List
 	log  *coretest.Log
-}
-
-// watchedList tells what it was told.
-type watchedList struct {
-	*revocation.List
-	current atomic.Bool
-	lost    atomic.Int64
-}
-
-func (l *watchedList) Current() {
-	l.List.Current()
-	l.current.Store(true)
-}
-
-func (l *watchedList) Blind(cause error) {
-	l.current.Store(false)
-	l.List.Blind(cause)
-}
-
-func (l *watchedList) Lost(cause error) {
-	l.current.Store(false)
-	l.lost.Add(1)
-	l.List.Lost(cause)
 }
 
 func newRevoker(t *testing.T, s *postgrestest.Server) *revoker {
 	t.Helper()
 	db, log := connect(t, s, nil)
-	list := revocation.New(revocation.Options{Fed: true})
 	n := &revoker{
 		durable.New(durable.Options{Database: db, Log: slog.New(slog.NewTextHandler(log, nil))}),
-		&watchedList{List: list}, log,
+		revocationtest.NewList(0), log,
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		n.Follow(ctx, n.list)
-	}()
-	t.Cleanup(func() {
-		stop()
-		<-done
-	})
+	revocationtest.Follow(t, n, n.list)
 	return n
-}
-
-func revoked(subject string) revocation.Event {
-	return revocation.Event{ID: "id-" + subject, Kind: revocation.Subject, Value: subject, Source: "test"}
 }
 
 func (n *revoker) revoke(t *testing.T, subjects ...string) {
 	t.Helper()
-	for _, s := range subjects {
-		if err := n.Publish(t.Context(), revoked(s)); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func (n *revoker) refuses(subject string) bool {
-	_, refused := n.list.Revoked(&core.Principal{Subject: subject, IssuedAt: time.Now().Add(-time.Minute)}, "token")
-	return refused
+	revocationtest.Revoke(t, n, subjects...)
 }
 
 // agree waits until all nodes are current and refuse all that was revoked.
@@ -94,7 +45,7 @@ func agree(t *testing.T, nodes []*revoker, subjects ...string) {
 	t.Helper()
 	for i, n := range nodes {
 		eventually(t, fmt.Sprintf("node %d is current and refuses %q", i, subjects), func() bool {
-			return n.list.current.Load() && !slices.ContainsFunc(subjects, func(s string) bool { return !n.refuses(s) })
+			return n.list.Knows(subjects...)
 		})
 	}
 }
@@ -117,7 +68,7 @@ func TestDatabaseCarriesRevocationsToEveryNodeAndThoseThatStartLater(t *testing.
 	agree(t, nodes)
 	nodes[0].revoke(t, "ada", "bob", "ada")
 	agree(t, append(nodes, newRevoker(t, s)), "ada", "bob")
-	if n := nodes[1].list.lost.Load(); n != 0 {
+	if n := nodes[1].list.Losses.Load(); n != 0 {
 		t.Errorf("lost %d times", n)
 	}
 	if got := nodes[1].list.All(); len(got) != 2 || got[0].Until.Sub(got[0].At) != 24*time.Hour || got[0].At.Before(time.Now().Add(-time.Minute)) {
@@ -143,12 +94,12 @@ func TestRevokeFailsUnlessTheDatabaseHasCommittedIt(t *testing.T) {
 	} {
 		c.fail()
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		if err := n.Publish(ctx, revoked("eve")); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := n.Publish(ctx, revocationtest.Event("eve")); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 		cancel()
 		c.mend()
-		eventually(t, name+" is over", func() bool { return n.Publish(t.Context(), revoked(name)) == nil })
+		eventually(t, name+" is over", func() bool { return n.Publish(t.Context(), revocationtest.Event(name)) == nil })
 		agree(t, []*revoker{n}, name)
 	}
 }
@@ -169,13 +120,13 @@ func TestTableThatWentBackIsFoundAndCompletedByTheNodes(t *testing.T) {
 			postgrestest.Exec(t, s.DSN, "SET session_replication_role = replica; "+goBack)
 			s.Disconnect() // as by a failover
 			for _, n := range nodes {
-				eventually(t, "the loss is found", func() bool { return n.list.lost.Load() == 1 })
+				eventually(t, "the loss is found", func() bool { return n.list.Losses.Load() == 1 })
 			}
 			agree(t, nodes, "ada", "bob", "cid")
 			eventually(t, "the table is complete again", func() bool {
 				fresh := newRevoker(t, s)
 				agree(t, []*revoker{fresh})
-				return fresh.refuses("ada") && fresh.refuses("bob") && fresh.refuses("cid")
+				return fresh.list.Refuses("ada") && fresh.list.Refuses("bob") && fresh.list.Refuses("cid")
 			})
 		})
 	}
@@ -186,7 +137,7 @@ func TestRevocationsInTheDatabaseAreNeitherChangedNorRemovedBeforeTheirTime(t *t
 	n := newRevoker(t, s)
 	agree(t, []*revoker{n})
 	n.revoke(t, "ada")
-	over := revoked("over")
+	over := revocationtest.Event("over")
 	over.At, over.Until = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
 	if err := n.Publish(t.Context(), over); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"gatehouse/core/fleet/revocations"
 	"gatehouse/core/revocation"
 	"gatehouse/dev/redistest"
+	"gatehouse/e2e/revocationtest"
 )
 
 // publishes reports why a revocation is not acknowledged, within a time.
@@ -24,7 +25,7 @@ func publishes(t *testing.T, n *revoker, within time.Duration) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
-	return n.Publish(ctx, revoked("somebody"))
+	return n.Publish(ctx, revocationtest.Event("somebody"))
 }
 
 func TestRevokeFailsUnlessRedisAcknowledgesIt(t *testing.T) {
@@ -103,7 +104,7 @@ func TestRedisThatEvictsRevocationsIsRefusedAtTheStart(t *testing.T) {
 	server := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
 	n := newRevoker(t, server.Addr)
 	eventually(t, "the policy is refused", func() bool { return errors.Is(n.Problem(), revocations.ErrEvicts) })
-	if n.list.current.Load() || len(content(t, server)) != 0 {
+	if n.list.IsCurrent.Load() || len(content(t, server)) != 0 {
 		t.Error("the stream is used all the same")
 	}
 	if got := n.log.String(); strings.Count(got, "volatile-ttl") != 1 || !strings.Contains(got, "level=ERROR") {
@@ -123,7 +124,7 @@ func TestPolicyThatIsChangedLaterIsFoundWhenNodesConnectAgain(t *testing.T) {
 	command("CONFIG", "SET", "maxmemory-policy", "allkeys-random")(t, server)
 	command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")(t, server)
 	eventually(t, "the policy is refused", func() bool { return errors.Is(n.Problem(), revocations.ErrEvicts) })
-	if n.list.current.Load() {
+	if n.list.IsCurrent.Load() {
 		t.Error("the list says that it is complete")
 	}
 	command("CONFIG", "SET", "maxmemory-policy", "noeviction")(t, server)
@@ -201,7 +202,7 @@ func TestNodesGoOnWhereTheyWereOnceRedisResponds(t *testing.T) {
 	agree(t, nodes, "ada")
 	server.Freeze()
 	for _, n := range nodes {
-		eventually(t, "the list is blind", func() bool { return !n.list.current.Load() && n.Problem() != nil })
+		eventually(t, "the list is blind", func() bool { return !n.list.IsCurrent.Load() && n.Problem() != nil })
 	}
 	server.Thaw()
 	agree(t, nodes, "ada")
@@ -211,18 +212,18 @@ func TestNodesGoOnWhereTheyWereOnceRedisResponds(t *testing.T) {
 	newPublisher(t, server.Addr).revoke(t, "cid")
 	agree(t, nodes, "ada", "bob", "cid")
 	for _, n := range nodes {
-		if got := n.list.lost.Load(); got != 0 {
+		if got := n.list.Losses.Load(); got != 0 {
 			t.Errorf("lost %d times, and nothing was\n%s", got, n.log)
 		}
 	}
 	server.Stop()
 	for _, n := range nodes {
-		eventually(t, "the list is blind", func() bool { return !n.list.current.Load() })
+		eventually(t, "the list is blind", func() bool { return !n.list.IsCurrent.Load() })
 	}
 	server.Restart() // empty
 	agree(t, append(nodes, newRevoker(t, server.Addr)), "ada", "bob", "cid")
 	for _, n := range nodes {
-		if n.list.lost.Load() == 0 {
+		if n.list.Losses.Load() == 0 {
 			t.Error("the loss is not found")
 		}
 	}
@@ -258,7 +259,7 @@ func TestNodeWithAnotherSecretBreaksNothing(t *testing.T) {
 		return stranger.Problem() != nil && strings.Contains(stranger.Problem().Error(), "redis.secret")
 	})
 	time.Sleep(5 * time.Second) // it does not change its mind
-	if stranger.list.current.Load() || stranger.counters.Epochs.Load() != 0 || n.list.lost.Load() != 0 {
+	if stranger.list.IsCurrent.Load() || stranger.counters.Epochs.Load() != 0 || n.list.Losses.Load() != 0 {
 		t.Error("it has begun a stream of its own, or says that its list is complete")
 	}
 	if err := publishes(t, newPublisher(t, server.Addr, other), time.Second); err == nil || !strings.Contains(err.Error(), "does not open") {
@@ -283,7 +284,7 @@ func TestSecretOfRevocationsIsChangedNodeByNode(t *testing.T) {
 	agree(t, []*revoker{reads, writes}, "ada")
 	writes.revoke(t, "bob")
 	agree(t, []*revoker{reads, writes}, "ada", "bob")
-	if reads.list.lost.Load()+writes.list.lost.Load() != 0 {
+	if reads.list.Losses.Load()+writes.list.Losses.Load() != 0 {
 		t.Error("the change of a secret counts as a loss")
 	}
 }
@@ -296,7 +297,7 @@ func TestEntriesAreKeptUntilTheirTimeIsOver(t *testing.T) {
 	agree(t, nodes)
 	p := newPublisher(t, server.Addr)
 	for i := range 5 {
-		e := revoked(fmt.Sprint("over", i))
+		e := revocationtest.Event(fmt.Sprint("over", i))
 		e.At, e.Until = time.Now().Add(-time.Hour), time.Now().Add(-5*time.Minute)
 		if err := p.Publish(t.Context(), e); err != nil {
 			t.Fatal(err)
@@ -310,7 +311,7 @@ func TestEntriesAreKeptUntilTheirTimeIsOver(t *testing.T) {
 		t.Errorf("%d entries", len(got))
 	}
 	for _, n := range nodes {
-		if n.list.lost.Load() != 0 {
+		if n.list.Losses.Load() != 0 {
 			t.Errorf("lost\n%s", n.log)
 		}
 	}
@@ -363,13 +364,13 @@ func TestSentinelsTellTheMasterOfRevocations(t *testing.T) {
 func TestListThatIsFullIsNotComplete(t *testing.T) {
 	server := redistest.Start(t)
 	small := newPublisher(t, server.Addr)
-	small.list.List = newList(2)
+	small.list.List = revocationtest.NewList(2).List
 	n := newRevoker(t, server.Addr)
 	agree(t, []*revoker{n})
 	n.revoke(t, "ada", "bob", "cid", "dan")
 	go small.Follow(t.Context(), small.list)
 	eventually(t, "it says that it is full", func() bool { return errors.Is(small.Problem(), revocation.ErrFull) })
-	if small.list.current.Load() || small.list.lost.Load() == 0 {
+	if small.list.IsCurrent.Load() || small.list.Losses.Load() == 0 {
 		t.Error("a list says that it is complete, and had no room")
 	}
 }

@@ -1,24 +1,22 @@
 package fleet
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"gatehouse/core"
+	"gatehouse/core/coretest"
 	"gatehouse/core/fleet/redis"
 	"gatehouse/core/fleet/revocations"
-	"gatehouse/core/revocation"
 	"gatehouse/dev/redistest"
+	"gatehouse/e2e/revocationtest"
 )
 
 const streamKey = "gatehouse:revocations"
@@ -26,28 +24,10 @@ const streamKey = "gatehouse:revocations"
 // revoker is what one node has to learn of revocations.
 type revoker struct {
 	*revocations.Stream
-	list     *watchedList
+	list     *revocationtest.List
 	counters *revocations.Counters
-	log      *lockedBuffer
+	log      *coretest.Log
 	stop     context.CancelFunc
-}
-
-// lockedBuffer is a log that a test reads while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
 }
 
 type nodeOptions struct {
@@ -59,24 +39,14 @@ type nodeOptions struct {
 func newRevoker(t *testing.T, addr string, change ...func(*nodeOptions)) *revoker {
 	t.Helper()
 	n := newPublisher(t, addr, change...)
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		n.Follow(ctx, n.list)
-	}()
-	n.stop = func() {
-		stop()
-		<-done
-	}
-	t.Cleanup(n.stop)
+	n.stop = revocationtest.Follow(t, n, n.list)
 	return n
 }
 
 // newPublisher makes what the command line has: it publishes and follows nothing.
 func newPublisher(t *testing.T, addr string, change ...func(*nodeOptions)) *revoker {
 	t.Helper()
-	log := &lockedBuffer{}
+	log := &coretest.Log{}
 	counters := &revocations.Counters{}
 	o := nodeOptions{redis.Options{Addresses: []string{addr}}, revocations.Options{
 		Secrets: []string{secret}, Prefix: "gatehouse:", SettleTime: 100 * time.Millisecond, Counters: counters, Log: slog.New(slog.NewTextHandler(log, nil)),
@@ -94,52 +64,12 @@ func newPublisher(t *testing.T, addr string, change ...func(*nodeOptions)) *revo
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &revoker{stream, &watchedList{List: newList(0)}, counters, log, func() {}}
-}
-
-func newList(maxEvents int) *revocation.List {
-	return revocation.New(revocation.Options{Fed: true, MaxEvents: maxEvents})
-}
-
-// watchedList tells what it was told.
-type watchedList struct {
-	*revocation.List
-	current atomic.Bool
-	lost    atomic.Int64
-}
-
-func (l *watchedList) Current() {
-	l.List.Current()
-	l.current.Store(true)
-}
-
-func (l *watchedList) Blind(cause error) {
-	l.current.Store(false)
-	l.List.Blind(cause)
-}
-
-func (l *watchedList) Lost(cause error) {
-	l.current.Store(false)
-	l.lost.Add(1)
-	l.List.Lost(cause)
-}
-
-func revoked(subject string) revocation.Event {
-	return revocation.Event{ID: "id-" + subject, Kind: revocation.Subject, Value: subject, Source: "test"}
+	return &revoker{stream, revocationtest.NewList(0), counters, log, func() {}}
 }
 
 func (n *revoker) revoke(t *testing.T, subjects ...string) {
 	t.Helper()
-	for _, s := range subjects {
-		if err := n.Publish(t.Context(), revoked(s)); err != nil {
-			t.Fatalf("%s: %v", s, err)
-		}
-	}
-}
-
-func (n *revoker) refuses(subject string) bool {
-	_, refused := n.list.Revoked(&core.Principal{Subject: subject, IssuedAt: time.Now().Add(-time.Minute)}, "token")
-	return refused
+	revocationtest.Revoke(t, n, subjects...)
 }
 
 // eventually waits for what takes a node a moment.
@@ -159,7 +89,7 @@ func agree(t *testing.T, nodes []*revoker, subjects ...string) {
 	t.Helper()
 	for i, n := range nodes {
 		eventually(t, fmt.Sprintf("node %d refuses %q and is current: %v\n%s", i, subjects, n.Problem(), n.log), func() bool {
-			return n.list.current.Load() && !slices.ContainsFunc(subjects, func(s string) bool { return !n.refuses(s) })
+			return n.list.Knows(subjects...)
 		})
 	}
 }
@@ -188,10 +118,10 @@ func TestRevocationReachesEveryNodeAndThoseThatStartLater(t *testing.T) {
 	agree(t, nodes, "ada", "bob", "eve")
 	agree(t, []*revoker{newRevoker(t, server.Addr)}, "ada", "bob", "eve")
 	for _, n := range nodes {
-		if n.refuses("zoe") {
+		if n.list.Refuses("zoe") {
 			t.Error("somebody is refused who was not revoked")
 		}
-		if got := n.list.lost.Load(); got != 0 {
+		if got := n.list.Losses.Load(); got != 0 {
 			t.Errorf("the list was lost %d times\n%s", got, n.log)
 		}
 	}
@@ -211,7 +141,7 @@ func TestNodePublishesWhatItHoldsAndTheStreamDoesNot(t *testing.T) {
 	n.revoke(t, "ada")
 	agree(t, []*revoker{n}, "ada")
 	holds := newPublisher(t, server.Addr)
-	e := revoked("bob")
+	e := revocationtest.Event("bob")
 	e.At, e.Until = time.Now(), time.Now().Add(time.Hour)
 	if err := holds.list.Add(e); err != nil {
 		t.Fatal(err)
@@ -385,14 +315,14 @@ func underAttack(t *testing.T, server *redistest.Server, name string, attack att
 		t.Fatal(err)
 	}
 	fresh := newRevoker(t, server.Addr, prefix)
-	eventually(t, "the new node is current", fresh.list.current.Load)
+	eventually(t, "the new node is current", fresh.list.IsCurrent.Load)
 	for _, s := range subjects {
-		if !fresh.refuses(s) {
+		if !fresh.list.Refuses(s) {
 			t.Errorf("a node says that its list is complete, and does not know of %s\n%s", s, fresh.log)
 		}
 	}
 	for _, n := range nodes {
-		if found && (n.list.lost.Load() == 0 || n.counters.Lost.Load() == 0) {
+		if found && (n.list.Losses.Load() == 0 || n.counters.Lost.Load() == 0) {
 			t.Error("the loss is not found, or not counted")
 		}
 	}
@@ -431,7 +361,7 @@ func TestTwentyNodesThatPublishAgainEndInOneStream(t *testing.T) {
 	agree(t, nodes)
 	for i, n := range nodes { // each knows one that no other does, as from a list on its disk
 		subject := fmt.Sprint("subject", i)
-		e := revoked(subject)
+		e := revocationtest.Event(subject)
 		e.At, e.Until = time.Now(), time.Now().Add(time.Hour)
 		if err := n.list.Add(e); err != nil {
 			t.Fatal(err)
