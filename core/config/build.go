@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/authn"
 	"gatehouse/core/cache"
+	"gatehouse/core/config/answer"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/revoke"
 	"gatehouse/core/config/section"
@@ -21,7 +21,6 @@ import (
 	"gatehouse/core/extract"
 	"gatehouse/core/follow"
 	"gatehouse/core/identity"
-	"gatehouse/core/login"
 	"gatehouse/core/permission/live"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
@@ -214,11 +213,11 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 	if err != nil {
 		return nil, err
 	}
-	loginPage, err := c.Login.build()
+	loginPage, err := c.Login.Build()
 	if err != nil {
 		return nil, err
 	}
-	answers, err := b.answers(c)
+	answers, err := answer.Build(c.ErrorPages, c.CORS, b.options.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -302,18 +301,6 @@ func (c *Config) scheme() core.Scheme {
 		return core.SchemeBearer
 	}
 	return core.SchemeSession
-}
-
-// build returns nil, and not a nil pointer, where there is no login page.
-func (l *Login) build() (core.Login, error) {
-	if l == nil {
-		return nil, nil
-	}
-	u, err := url.Parse(l.URL)
-	if err != nil {
-		return nil, errors.New("login.url: is not a URL")
-	}
-	return &login.Page{URL: u, ReturnTo: l.ReturnToParameter, Scheme: l.Scheme}, nil
 }
 
 // authenticator routes each credential to the section that judges it.

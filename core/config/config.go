@@ -7,6 +7,7 @@
 package config
 
 import (
+	"gatehouse/core/config/answer"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/foreign"
 	"gatehouse/core/config/revoke"
@@ -41,7 +42,7 @@ type Config struct {
 
 	ClassicTables *fleet.ClassicTables `config:"classic_tables" doc:"Permission table in tables of PostgreSQL (postgres) that other programs keep, in the place of permission_table_files."`
 
-	ResourceMetadata Resources `config:"resource_metadata" doc:"Protected resources whose metadata the gate serves (RFC 9728), each at /.well-known/oauth-protected-resource followed by the path of the resource. The gateway must route that path through the plugin."`
+	ResourceMetadata answer.Resources `config:"resource_metadata" doc:"Protected resources whose metadata the gate serves (RFC 9728), each at /.well-known/oauth-protected-resource followed by the path of the resource. The gateway must route that path through the plugin."`
 
 	ScopesRequired []string `config:"scopes_required" doc:"Scopes that every call needs unless it is public, in addition to what the permission table requires."`
 
@@ -55,9 +56,9 @@ type Config struct {
 
 	AuthenticatedGroupsClaim string `config:"authenticated_groups_claim" doc:"Kong only: the claim with the caller's groups, for Kong's acl plugin; such as roles, scope, permissions or the name of any other claim. Of several claims, separated by commas, the first that is present counts. X-Authenticated-Groups is then removed from the client's request."`
 
-	Login      *Login      `config:"login" doc:"Where browsers without a valid session are sent; leave out to refuse browsers with 401, too."`
-	ErrorPages *ErrorPages `config:"error_pages" doc:"What people in a browser get of refusals; leave out for the page that Gatehouse has."`
-	CORS       *CORS       `config:"cors" doc:"Scripts of other origins that may read what the gate itself answers, refusals above all. Who may read the upstream's responses is said by the upstream, or by the gateway's own plugin."`
+	Login      *answer.Login      `config:"login" doc:"Where browsers without a valid session are sent; leave out to refuse browsers with 401, too."`
+	ErrorPages *answer.ErrorPages `config:"error_pages" doc:"What people in a browser get of refusals; leave out for the page that Gatehouse has."`
+	CORS       *answer.CORS       `config:"cors" doc:"Scripts of other origins that may read what the gate itself answers, refusals above all. Who may read the upstream's responses is said by the upstream, or by the gateway's own plugin."`
 
 	Path         Path                `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
 	Cache        section.Cache       `config:"cache" doc:"Limits of the in-process cache."`
@@ -81,28 +82,6 @@ type TokenHeader struct {
 
 // ForeignNames are those that users of other gateways' plugins know.
 func (Config) ForeignNames() []setting.Foreign { return foreign.Names }
-
-// Login is where browsers go to sign in.
-type Login struct {
-	URL               string `config:"url" required:"true" starts_with:"http" doc:"URL of the login page. With Kratos: .../self-service/login/browser."`
-	ReturnToParameter string `config:"return_to_parameter" default:"return_to" doc:"Query parameter for the address to return to."`
-	Scheme            string `config:"scheme" default:"https" one_of:"http,https" doc:"Scheme by which browsers reach the gateway, for the address to return to."`
-}
-
-// ErrorPages is what people get of refusals.
-type ErrorPages struct {
-	TemplateFile string `config:"template_file" file:"true" doc:"Path of a file with the page, a template of Go's html/template of at most 64 KiB. It can show .Status, .Reason, .Title, .Advice, .RequestID, .SignIn and .MayRepeat. The file is followed; while it has an error, the last good one stays. Scripts do not run on the page."`
-	ForbiddenURL string `config:"forbidden_url" starts_with:"http" doc:"URL of a page to which browsers that are refused with 403 are redirected (303). The parameters status and request_id are added."`
-	ErrorURL     string `config:"error_url" starts_with:"http" doc:"The same for every other refusal but 401, such as 400, 429 and 503."`
-}
-
-// CORS is which scripts may read refusals.
-type CORS struct {
-	Origins        []string `config:"origins" required:"true" doc:"Origins as browsers write them, such as https://app.example.com. https://*.example.com stands for all subdomains, and * alone for every origin."`
-	Credentials    bool     `config:"credentials" default:"false" doc:"Whether scripts may send cookies (Access-Control-Allow-Credentials)."`
-	ExposedHeaders []string `config:"exposed_headers" default:"WWW-Authenticate,Retry-After,Grpc-Status,Grpc-Message" doc:"Headers of refusals that scripts may read."`
-	MaxAge         int      `config:"max_age" default:"600" between:"0,86400" doc:"How long browsers may keep the answer to a preflight, in seconds. The gate answers those that the permission table does not admit."`
-}
 
 // Path relaxes the rules about request paths.
 type Path struct {

@@ -4,6 +4,7 @@ import (
 	"reflect"
 
 	"gatehouse/core"
+	"gatehouse/core/config/answer"
 	"gatehouse/core/config/section"
 )
 
@@ -12,19 +13,11 @@ func (c *Config) sections() []section.Section {
 	return fieldsOf[section.Section](c)
 }
 
-// endpointSection is the part of a configuration that has the gate answer
-// requests itself. Each is a field of Config.
-type endpointSection interface {
-	// checkEndpoints reports what no single tag can say.
-	checkEndpoints(v validator)
-	// endpoints are those, and the resources that challenges name.
-	endpoints(c *Config) ([]core.Endpoint, []core.Resource, error)
-}
-
 // endpoints are those of all sections.
 func (c *Config) endpoints() (endpoints []core.Endpoint, resources []core.Resource, err error) {
-	for _, s := range fieldsOf[endpointSection](c) {
-		e, r, err := s.endpoints(c)
+	issuers := c.issuers()
+	for _, s := range fieldsOf[answer.Endpoints](c) {
+		e, r, err := s.Endpoints(issuers)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -44,4 +37,18 @@ func fieldsOf[T any](c *Config) []T {
 		}
 	}
 	return present
+}
+
+// issuers are those whose tokens are accepted, as far as they are known.
+func (c *Config) issuers() []string {
+	var names []string
+	if c.JWT != nil {
+		for _, i := range c.JWT.Issuers {
+			names = append(names, i.Issuer)
+		}
+	}
+	if c.Introspection != nil && c.Introspection.Issuer != "" {
+		names = append(names, c.Introspection.Issuer)
+	}
+	return names
 }

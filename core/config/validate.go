@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/config/answer"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
 	"gatehouse/core/httpsyntax"
@@ -34,7 +35,7 @@ func (v validator) config(c *Config) {
 	v.tokenHeaders(c)
 	v.tokenParameter(c)
 	v.upstreamHeaders(c)
-	v.browsers(c)
+	c.CORS.Check(v.Validator)
 	v.Claims("authenticated_groups_claim", c.AuthenticatedGroupsClaim)
 	if c.Redis != nil {
 		c.Redis.Check(v.Validator)
@@ -56,8 +57,8 @@ func (v validator) config(c *Config) {
 	for _, s := range c.sections() {
 		s.Check(v.Validator)
 	}
-	for _, s := range fieldsOf[endpointSection](c) {
-		s.checkEndpoints(v)
+	for _, s := range fieldsOf[answer.Endpoints](c) {
+		s.CheckEndpoints(v.Validator)
 	}
 }
 

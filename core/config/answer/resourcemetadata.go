@@ -1,9 +1,10 @@
-package config
+package answer
 
 import (
 	"fmt"
 
 	"gatehouse/core"
+	"gatehouse/core/config/section"
 	"gatehouse/core/metadata"
 )
 
@@ -21,16 +22,16 @@ type ResourceMetadata struct {
 // Resources are the protected resources of a gate.
 type Resources []ResourceMetadata
 
-var _ endpointSection = Resources(nil)
+var _ Endpoints = Resources(nil)
 
-// checkEndpoints refuses what could not be served, each at its own path.
-func (rs Resources) checkEndpoints(v validator) {
+// CheckEndpoints refuses what could not be served, each at its own path.
+func (rs Resources) CheckEndpoints(v section.Validator) {
 	seen := map[string]int{}
 	for i, r := range rs {
 		if r.Resource == "" {
 			continue // is required
 		}
-		at := fmt.Sprintf("resource_metadata[%d].resource", i)
+		at := section.Item("resource_metadata", i) + ".resource"
 		_, path, _, err := metadata.Locate(r.Resource)
 		if err != nil {
 			v.Add(at, "%v", err)
@@ -43,10 +44,10 @@ func (rs Resources) checkEndpoints(v validator) {
 	}
 }
 
-// endpoints serve the metadata, which challenges name.
-func (rs Resources) endpoints(c *Config) (endpoints []core.Endpoint, resources []core.Resource, err error) {
+// Endpoints serve the metadata, which challenges name.
+func (rs Resources) Endpoints(issuers []string) (endpoints []core.Endpoint, resources []core.Resource, err error) {
 	for i, r := range rs {
-		endpoint, resource, err := c.metadata(r).Endpoint()
+		endpoint, resource, err := r.metadata(issuers).Endpoint()
 		if err != nil {
 			return nil, nil, fmt.Errorf("resource_metadata[%d]: %w", i, err)
 		}
@@ -55,10 +56,10 @@ func (rs Resources) endpoints(c *Config) (endpoints []core.Endpoint, resources [
 	return endpoints, resources, nil
 }
 
-func (c *Config) metadata(r ResourceMetadata) metadata.Resource {
+func (r ResourceMetadata) metadata(issuers []string) metadata.Resource {
 	servers := r.AuthorizationServers
 	if len(servers) == 0 {
-		servers = c.issuers()
+		servers = issuers
 	}
 	return metadata.Resource{
 		Resource:             r.Resource,
@@ -70,18 +71,4 @@ func (c *Config) metadata(r ResourceMetadata) metadata.Resource {
 		DPoPBound:            r.DPoPBound,
 		CertificateBound:     r.CertificateBound,
 	}
-}
-
-// issuers are those whose tokens are accepted, as far as they are known.
-func (c *Config) issuers() []string {
-	var names []string
-	if c.JWT != nil {
-		for _, i := range c.JWT.Issuers {
-			names = append(names, i.Issuer)
-		}
-	}
-	if c.Introspection != nil && c.Introspection.Issuer != "" {
-		names = append(names, c.Introspection.Issuer)
-	}
-	return names
 }
