@@ -333,6 +333,9 @@ func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
 	if caching.Database, caching.DatabaseKey, err = b.fleet.Database(c.Postgres); err != nil {
 		return nil, err
 	}
+	if caching.Users, caching.UsersKey, err = b.fleet.Users(c.SubjectRoles, c.Postgres, c.Cache); err != nil {
+		return nil, err
+	}
 	var parts []*section.Part
 	for _, s := range slices.Backward(c.sections()) { // introspection, which others may ask, before them
 		p, err := s.Build(b.sections, caching)

@@ -1,10 +1,15 @@
 package fleet
 
 import (
+	"context"
+	"fmt"
+
 	"gatehouse/core"
+	"gatehouse/core/authn/apitoken"
 	"gatehouse/core/authn/attempts"
 	"gatehouse/core/cache"
 	"gatehouse/core/config/section"
+	"gatehouse/core/fleet/postgres"
 	"gatehouse/core/fleet/subjects"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
@@ -43,9 +48,51 @@ func (b *Builder) Completed(next *attempts.Authenticator, key shared.Key, s *Sub
 	if s == nil {
 		return next, key, nil
 	}
-	database, databaseKey, err := b.Database(p)
+	store, storeKey, err := b.subjectStore(s, p, limits)
 	if err != nil {
 		return nil, key, err
+	}
+	kinds := make([]core.Kind, len(s.Credentials))
+	for i, kind := range s.Credentials {
+		kinds[i] = core.Kind(kind)
+	}
+	completed := subjects.Around(next, subjects.Options{Granter: store, Kinds: kinds, Replace: s.Mode == "replace", SessionIssuer: s.SessionIssuer})
+	return completed, shared.KeyOf(key, storeKey, s), nil
+}
+
+// Users are the subjects of the database as owners of API tokens, and what identifies
+// them; nil: there are no settings.
+func (b *Builder) Users(s *SubjectRoles, p *Postgres, limits section.Cache) (apitoken.Owners, shared.Key, error) {
+	if s == nil {
+		return nil, shared.Key{}, nil
+	}
+	database, key, err := b.Database(p)
+	if err != nil {
+		return nil, key, err
+	}
+	return Users{database.Client}, key, nil
+}
+
+// Users are the subjects of a database as owners of API tokens: as they are now, since
+// the tokens are cached themselves. One to whom nothing is granted is none.
+type Users struct{ Database *postgres.Client }
+
+// Grants are those of a user.
+func (u Users) Grants(ctx context.Context, o apitoken.Owner) (apitoken.Grants, error) {
+	g, err := subjects.Read(ctx, u.Database, subjects.Identity{Issuer: o.Issuer, Name: o.Subject})
+	switch {
+	case err != nil:
+		return apitoken.Grants{}, err
+	case len(g.Roles)+len(g.Permissions) == 0:
+		return apitoken.Grants{}, fmt.Errorf("%w: the database grants nothing to %s (subject_roles)", apitoken.ErrGone, o)
+	}
+	return apitoken.Grants{Roles: g.Roles, Permissions: g.Permissions}, nil
+}
+
+func (b *Builder) subjectStore(s *SubjectRoles, p *Postgres, limits section.Cache) (*subjects.Store, shared.Key, error) {
+	database, databaseKey, err := b.Database(p)
+	if err != nil {
+		return nil, shared.Key{}, err
 	}
 	storeKey := shared.KeyOf("subject roles", databaseKey, s.CacheTTL, s.MaxStale, limits)
 	store, err := b.subjects.Get(storeKey, func() (*subjects.Store, error) {
@@ -60,12 +107,7 @@ func (b *Builder) Completed(next *attempts.Authenticator, key shared.Key, s *Sub
 		})
 	})
 	if err != nil {
-		return nil, key, section.At("subject_roles", err)
+		return nil, storeKey, section.At("subject_roles", err)
 	}
-	kinds := make([]core.Kind, len(s.Credentials))
-	for i, kind := range s.Credentials {
-		kinds[i] = core.Kind(kind)
-	}
-	completed := subjects.Around(next, subjects.Options{Granter: store, Kinds: kinds, Replace: s.Mode == "replace", SessionIssuer: s.SessionIssuer})
-	return completed, shared.KeyOf(key, storeKey, s), nil
+	return store, storeKey, nil
 }

@@ -53,7 +53,7 @@ func (a *APIToken) Build(b *Builder, c Caching) (*Part, error) {
 	return b.part(k, c, func() (*Part, error) {
 		o := a.options(b.options.Now)
 		if a.InDatabase() {
-			store := apitokens.Open(apitokens.Options{Database: c.Database, UseInterval: a.LastUsedInterval.Duration(), Log: b.options.Log, Now: b.options.Now})
+			store := apitokens.Open(apitokens.Options{Database: c.Database, Users: c.Users, UseInterval: a.LastUsedInterval.Duration(), Log: b.options.Log, Now: b.options.Now})
 			o.Store, o.Owners, o.Used, c.changed = store, store, store.Used, store.Changed
 		} else {
 			store := tokenfile.Open(a.TokenFile, b.options.Log, b.options.Now)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/authn/apitoken"
 	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/cache"
@@ -76,18 +77,22 @@ type Caching struct {
 	// Database is that of the fleet; nil: none. DatabaseKey identifies it.
 	Database    *postgres.Kept
 	DatabaseKey shared.Key
+	// Users are the users in it, as owners of API tokens; nil: none. UsersKey identifies
+	// them.
+	Users    apitoken.Owners
+	UsersKey shared.Key
 	// changed is when the credentials themselves changed last; nil: nobody can tell.
 	changed func() time.Time
 	// Keep is in use for as long as what is made of it.
 	Keep any
 }
 
-// databaseKey identifies the database where it is used.
+// databaseKey identifies the database, and the users in it, where they are used.
 func (c Caching) databaseKey(used bool) shared.Key {
 	if !used {
 		return shared.Key{}
 	}
-	return c.DatabaseKey
+	return shared.KeyOf(c.DatabaseKey, c.UsersKey)
 }
 
 func (c Caching) limits() cache.Limits {

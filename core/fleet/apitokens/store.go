@@ -21,13 +21,14 @@ import (
 // format is that of the rows that are read and written.
 const format = 1
 
-// channel is told of changes.
-const channel = "api_tokens"
+// channel is told of changes, and usersChannel of those to what users may do.
+const channel, usersChannel = "api_tokens", "subject_roles"
 
 // Options of a Store.
 type Options struct {
 	Database *postgres.Kept
-	// Users knows users; nil: tokens of users do not count.
+	// Users knows what users may do now, without a cache of its own; nil: tokens of users
+	// do not count.
 	Users apitoken.Owners
 	// UseInterval is how often it is written when tokens were used last.
 	UseInterval time.Duration
@@ -57,14 +58,17 @@ func Open(o Options) *Store {
 	s := &Store{options: o, state: &state{uses: uses{database: o.Database, log: o.Log}}}
 	ctx, stop := context.WithCancel(context.Background())
 	changes := o.Database.Subscribe(channel)
-	go follow(ctx, s.state, changes, o)
+	users := o.Database.Subscribe(usersChannel)
+	go follow(ctx, s.state, changes, users, o)
 	runtime.AddCleanup(s, func(stop context.CancelFunc) { stop() }, stop)
 	return s
 }
 
 // follow ends with the store.
-func follow(ctx context.Context, s *state, changes *postgres.Subscription, o Options) {
+func follow(ctx context.Context, s *state, changes, users *postgres.Subscription, o Options) {
 	defer changes.Close()
+	defer users.Close()
+	change := func() { s.changed.Store(o.Now().UnixNano()) }
 	write := time.NewTicker(o.UseInterval)
 	defer write.Stop()
 	for {
@@ -73,7 +77,9 @@ func follow(ctx context.Context, s *state, changes *postgres.Subscription, o Opt
 			s.uses.write(context.Background())
 			return
 		case <-changes.C:
-			s.changed.Store(o.Now().UnixNano())
+			change()
+		case <-users.C:
+			change()
 		case <-write.C:
 			s.uses.write(ctx)
 		}
@@ -158,7 +164,7 @@ func (s *Store) Grants(ctx context.Context, o apitoken.Owner) (apitoken.Grants, 
 		return account(ctx, s.options.Database.Client, o.ServiceAccount)
 	}
 	if s.options.Users == nil {
-		return apitoken.Grants{}, fmt.Errorf("%w: nothing says what users may do now (api_token.users)", apitoken.ErrGone)
+		return apitoken.Grants{}, fmt.Errorf("%w: nothing says what users may do now: the section subject_roles is missing", apitoken.ErrGone)
 	}
 	return s.options.Users.Grants(ctx, o)
 }

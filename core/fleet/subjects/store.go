@@ -130,7 +130,7 @@ func (s *store) load(ctx context.Context, id Identity, key cache.Key, changes ui
 	flight := string(binary.BigEndian.AppendUint64(key[:], changes))
 	done := s.flights.DoChan(flight, func() (any, error) {
 		since := s.options.Now()
-		g, err := s.read(context.WithoutCancel(ctx), id)
+		g, err := Read(context.WithoutCancel(ctx), s.options.Database.Client, id)
 		if err != nil {
 			s.failures.Add(1)
 			return g, err
@@ -165,8 +165,8 @@ const (
 	maxName  = 1000
 )
 
-func (s *store) read(ctx context.Context, id Identity) (g Grants, err error) {
-	db := s.options.Database
+// Read returns what an identity is granted now.
+func Read(ctx context.Context, db *postgres.Client, id Identity) (g Grants, err error) {
 	err = db.Read(ctx, func(ctx context.Context, q postgres.Querier) error {
 		err := q.QueryRow(ctx, `SELECT roles, permissions FROM `+db.In("subject_roles")+` WHERE issuer = $1 AND is_client = $2 AND name = $3`, id.Issuer, id.Client, id.Name).Scan(&g.Roles, &g.Permissions)
 		if errors.Is(err, pgx.ErrNoRows) {
