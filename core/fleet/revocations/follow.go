@@ -143,7 +143,10 @@ func (f *follower) readNew(ctx context.Context, l *state) error {
 	if broken == nil {
 		broken = l.since(f.tip)
 	}
-	if broken == nil {
+	switch {
+	case broken == nil && f.tip != nil && l.last == f.tip.id:
+		return nil // which is what nearly every look finds
+	case broken == nil:
 		return f.readOn(ctx)
 	}
 	if !broken.whole { // what is left of it is all that there may be
