@@ -65,7 +65,7 @@ func agreed(t *testing.T, nodes []string, subject string, want int) time.Duratio
 // The credential stays the same all the time, and is cached by each node.
 func TestRolesReachEveryProcessWithoutANewToken(t *testing.T) {
 	s := migrated(t)
-	nodes := startGates(t, 5, s)
+	nodes := startGates(t, 20, s)
 	agreed(t, nodes, "ada", http.StatusForbidden)
 	var slowest time.Duration
 	for range 5 {
