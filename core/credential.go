@@ -37,6 +37,7 @@ const (
 	// TokenParameter is a query parameter that holds a bearer token, in WebSocket
 	// handshakes.
 	TokenParameter PlaceName = "token_parameter"
+	SignInCookie   PlaceName = "sign_in_cookie" // cookie of a browser that signed in at the gate
 )
 
 // Extractor finds the one credential of a request that counts. The error wraps
