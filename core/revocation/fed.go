@@ -1,6 +1,7 @@
 package revocation
 
 import (
+	"cmp"
 	"log/slog"
 	"sync/atomic"
 )
@@ -19,6 +20,28 @@ type Fed interface {
 }
 
 var _ Fed = (*List)(nil)
+
+// Reader is a Fed that somebody reads once, to show what is there.
+type Reader struct {
+	*List
+	lost error
+}
+
+var _ Fed = (*Reader)(nil)
+
+// NewReader makes an empty one.
+func NewReader() *Reader {
+	return &Reader{List: New(Options{Fed: true, MaxEvents: maxRead})}
+}
+
+// maxRead is the greatest max_events.
+const maxRead = 10_000_000
+
+// Lost remembers why not all can be read.
+func (r *Reader) Lost(cause error) { r.lost = cause }
+
+// Events are those that were read, with why they are not all.
+func (r *Reader) Events(err error) ([]Event, error) { return r.All(), cmp.Or(err, r.lost) }
 
 // Inflow is whether events come in by a feed, and why they do not. Until it is told, they
 // do.

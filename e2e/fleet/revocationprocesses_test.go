@@ -39,7 +39,7 @@ func tryToRevoke(t *testing.T, addr, token string) error {
 	sender, err := fleet.NewBuilder(fleet.Options{Now: time.Now}).Sender(fleet.Sections{
 		Redis:      &fleet.Redis{Host: host, Port: number, Secret: setting.Secret(secret), KeyPrefix: "gatehouse:", PoolSize: 1, Timeout: setting.Seconds(1), ConnectTimeout: setting.Seconds(1), WaitReplicas: -1},
 		Revocation: &fleet.Revocation{Retention: 86400, Leeway: 10},
-	})
+	}, true)
 	if err != nil {
 		t.Fatal(err)
 	}

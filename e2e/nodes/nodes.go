@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,18 +30,24 @@ type Node struct {
 // their one gate, as YAML. They listen when it returns.
 func Start(t testing.TB, n int, gate string) []Node {
 	t.Helper()
+	return StartEach(t, slices.Repeat([]string{gate}, n)...)
+}
+
+// StartEach is Start of services that differ in their gate.
+func StartEach(t testing.TB, gates ...string) []Node {
+	t.Helper()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "gatehouse-forwardauth")
 	if err := fixture.Build("../..", "gatehouse/plugins/forwardauth", binary); err != nil {
 		t.Fatal(err)
 	}
-	addresses, err := ports.Addresses(n)
+	addresses, err := ports.Addresses(len(gates))
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := make([]Node, n)
+	all := make([]Node, len(gates))
 	for i, address := range addresses {
-		all[i] = start(t, binary, address, filepath.Join(dir, fmt.Sprint(i, ".yaml")), gate)
+		all[i] = start(t, binary, address, filepath.Join(dir, fmt.Sprint(i, ".yaml")), gates[i])
 	}
 	for _, node := range all {
 		node.await(t)

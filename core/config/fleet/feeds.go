@@ -54,7 +54,7 @@ func (b *Builder) reach(s Sections) (r reach, key shared.Key, err error) {
 }
 
 // ways makes those of a configuration; nil: it has none.
-func (b *Builder) ways(s Sections, r reach) (w *ways, err error) {
+func (b *Builder) ways(s Sections, r reach, outside bool) (w *ways, err error) {
 	if r == (reach{}) {
 		return nil, nil
 	}
@@ -65,7 +65,7 @@ func (b *Builder) ways(s Sections, r reach) (w *ways, err error) {
 			return nil, section.At("redis", err)
 		}
 		w.Stream, err = revocations.New(revocations.Options{
-			Redis: w.redis, Secrets: r.store.secrets, Prefix: s.Redis.KeyPrefix, Life: life, Replicas: s.Redis.replicas(),
+			Redis: w.redis, Secrets: r.store.secrets, Prefix: s.Redis.KeyPrefix, Life: life, Replicas: s.Redis.replicas(), Outside: outside,
 			Log: b.options.Log, Counters: &b.stream,
 		})
 		if err != nil {
@@ -78,25 +78,6 @@ func (b *Builder) ways(s Sections, r reach) (w *ways, err error) {
 		})
 	}
 	return w, nil
-}
-
-// Sender takes revocations to the nodes of a configuration from outside of them.
-type Sender struct{ *ways }
-
-// errNoWay is of a configuration without anything that nodes share.
-var errNoWay = errors.New("the configuration has neither a section redis nor a section postgres, by which revocations would reach other nodes")
-
-// Sender makes that of a configuration. It is to be closed.
-func (b *Builder) Sender(s Sections) (*Sender, error) {
-	r, _, err := b.reach(s)
-	if err != nil {
-		return nil, err
-	}
-	w, err := b.ways(s, r)
-	if err == nil && w == nil {
-		err = errNoWay
-	}
-	return &Sender{w}, err
 }
 
 // FeedStats are for metrics. Counters only grow.

@@ -52,7 +52,7 @@ func (b *Builder) revocations(s Sections) (*revocationList, shared.Key, error) {
 	}
 	key := shared.KeyOf("revocation", r, s.StateDir, reachKey)
 	list, err := b.lists.Get(key, func() (*revocationList, error) {
-		w, err := b.ways(s, reach)
+		w, err := b.ways(s, reach, false)
 		if err != nil {
 			return nil, err
 		}
@@ -135,7 +135,13 @@ func (b *Builder) Revocations() []revocation.Event {
 			byID[e.ID] = e
 		}
 	}
-	return slices.SortedFunc(maps.Values(byID), func(a, b revocation.Event) int {
+	return newest(slices.Collect(maps.Values(byID)))
+}
+
+// newest sorts events: the last one first.
+func newest(events []revocation.Event) []revocation.Event {
+	slices.SortFunc(events, func(a, b revocation.Event) int {
 		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.ID, b.ID))
 	})
+	return events
 }

@@ -126,7 +126,7 @@ const restorePause = 5 * time.Second
 
 // write appends to what was read last.
 func (f *follower) write(ctx context.Context, r *record) (written bool, err error) {
-	value, after, err := f.append(ctx, f.tip, r, 0)
+	value, after, err := f.append(ctx, f.box, f.tip, r, 0)
 	if err != nil {
 		return false, err
 	}

@@ -47,6 +47,11 @@ type Options struct {
 	// TrimEvery is how often entries whose time is over are removed, by one of the nodes.
 	// Default 10 min.
 	TrimEvery time.Duration
+	// Outside says that who publishes is no node, and cannot see whether nodes open what
+	// it writes. It begins no stream: where nodes run there is one, in which it finds
+	// that its key and its secret are theirs, and it writes with the secret of the last
+	// entry.
+	Outside bool
 	// Log gets lines about what an operator has to know; nil: none.
 	Log *slog.Logger
 	// Counters count what happens; nil: nobody looks.
@@ -114,6 +119,9 @@ func New(o Options) (*Stream, error) {
 	return &Stream{options: o, redis: o.Redis, box: box, key: o.Prefix + "revocations", Counters: o.Counters}, nil
 }
 
+// ErrNoStream is why nothing is published from outside of the nodes.
+var ErrNoStream = errors.New("there is no stream of revocations in Redis: no node reads from this server, database and redis.key_prefix, or Redis was flushed just now and no node is up to begin the stream anew")
+
 const (
 	// commandTime bounds a command that does not wait.
 	commandTime = 2 * time.Second
@@ -166,6 +174,9 @@ func (s *Stream) try(ctx context.Context, events []revocation.Event) (written bo
 		return false, err
 	}
 	if l.length == 0 {
+		if s.options.Outside {
+			return false, fmt.Errorf("%w (%s)", ErrNoStream, s.key)
+		}
 		_, err := s.begin(ctx, l)
 		return false, err
 	}
@@ -173,10 +184,17 @@ func (s *Stream) try(ctx context.Context, events []revocation.Event) (written bo
 		return false, broken
 	}
 	r, err := openRecord(s.box, s.key, l.last, l.value)
+	if errors.Is(err, seal.ErrSealed) {
+		return false, fmt.Errorf("the last entry of the stream does not open, so that nodes would not open what is written: redis.secret is not theirs: %w", err)
+	}
 	if r == nil {
 		return false, err
 	}
-	_, after, err := s.append(ctx, tipOf(l.last, l.value, r), &record{At: l.now, Events: s.stamped(events, l.now)}, s.options.Replicas)
+	box := s.box
+	if s.options.Outside {
+		box = box.As(nameOf(s.key, l.last), []byte(l.value))
+	}
+	_, after, err := s.append(ctx, box, tipOf(l.last, l.value, r), &record{At: l.now, Events: s.stamped(events, l.now)}, s.options.Replicas)
 	return after != nil && err == nil, err
 }
 

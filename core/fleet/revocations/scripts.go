@@ -9,6 +9,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"gatehouse/core/fleet/redis"
+	"gatehouse/core/fleet/seal"
 )
 
 // look is what the scripts have in common: the length of the stream, -1 for a key that
@@ -114,7 +115,7 @@ const maxAhead = time.Hour
 
 // append writes a record after the tip; nothing where somebody else was faster. As many
 // replicas as are asked for have to acknowledge it.
-func (s *Stream) append(ctx context.Context, t *tip, r *record, replicas int) (value string, after *tip, err error) {
+func (s *Stream) append(ctx context.Context, box *seal.Box, t *tip, r *record, replicas int) (value string, after *tip, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTime+s.options.ReplicaTime)
 	defer cancel()
 	server, err := s.redis.Server(ctx, s.key)
@@ -129,7 +130,7 @@ func (s *Stream) append(ctx context.Context, t *tip, r *record, replicas int) (v
 		trim = id{t.id.epoch, r.Oldest}.String()
 	}
 	next := t.id.next()
-	value, err = sealRecord(s.box, s.key, next, r)
+	value, err = sealRecord(box, s.key, next, r)
 	if err != nil {
 		return "", nil, err
 	}

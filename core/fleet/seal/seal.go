@@ -62,6 +62,17 @@ func newCipher(secret, label string) (cipher.AEAD, error) {
 // another name does not open there.
 func (b *Box) Seal(name, plain []byte) []byte { return b.ciphers[0].Seal(nil, nil, plain, name) }
 
+// As is the box that seals with the secret of a value, which whoever has written the
+// value opens. Where it does not open, it is the box itself.
+func (b *Box) As(name, sealed []byte) *Box {
+	for _, c := range b.ciphers {
+		if _, err := c.Open(nil, nil, sealed, name); err == nil {
+			return &Box{[]cipher.AEAD{c}}
+		}
+	}
+	return b
+}
+
 // ErrSealed is of a value that does not open.
 var ErrSealed = errors.New("the value does not open: it was written with another secret or by somebody else")
 

@@ -20,27 +20,37 @@ import (
 // URLVariable is the environment variable with the URL of the database.
 const URLVariable = "GATEHOUSE_DATABASE_URL"
 
-// Flags name a fleet: by a node's configuration, or by the address of its database.
-type Flags struct {
+// Node names a fleet by a node's configuration.
+type Node struct {
 	source offline.Source
 	roots  []string
+}
+
+// Register adds the flags to a command.
+func (f *Node) Register(c *cobra.Command) {
+	c.Flags().StringVar(&f.source.File, "config", "", "`file` with a node's configuration: gatehouse.yaml, or kong.yml, apisix.yaml or forwardauth.yaml that holds some")
+	c.Flags().StringVar(&f.source.Route, "route", "", "`name` or id of the route of Kong or APISIX whose configuration counts, where the file holds several")
+	c.Flags().StringVar(&f.source.Gate, "gate", "", "`name` of the gate of gatehouse-forwardauth that counts, where the file holds several")
+	c.Flags().StringArrayVar(&f.roots, "root", nil, "`folder` that holds the files of the gateway's machine, as DIR, or FROM=DIR for those below FROM; repeat it for more")
+	_ = c.MarkFlagFilename("config", "yaml", "yml", "json")
+}
+
+// Flags name a fleet: by a node's configuration, or by the address of its database.
+type Flags struct {
+	Node
 	url    string
 	schema string
 }
 
 // Register adds the flags to a command.
 func (f *Flags) Register(c *cobra.Command) {
-	c.Flags().StringVar(&f.source.File, "config", "", "`file` with a node's configuration: gatehouse.yaml, or kong.yml, apisix.yaml or forwardauth.yaml that holds some")
-	c.Flags().StringVar(&f.source.Route, "route", "", "`name` or id of the route of Kong or APISIX whose configuration counts, where the file holds several")
-	c.Flags().StringVar(&f.source.Gate, "gate", "", "`name` of the gate of gatehouse-forwardauth that counts, where the file holds several")
-	c.Flags().StringArrayVar(&f.roots, "root", nil, "`folder` that holds the files of the gateway's machine, as DIR, or FROM=DIR for those below FROM; repeat it for more")
+	f.Node.Register(c)
 	c.Flags().StringVar(&f.url, "database-url", "", "`URL` of the database without a password, such as postgres://gatehouse_owner@db.example.com/gatehouse; default "+URLVariable+". The password comes from PGPASSWORD or ~/.pgpass")
 	c.Flags().StringVar(&f.schema, "schema", "gatehouse", "`name` of the schema, beside --database-url")
-	_ = c.MarkFlagFilename("config", "yaml", "yml", "json")
 }
 
 // Config is the configuration that the flags name; nil: they name none.
-func (f *Flags) Config() (*config.Config, error) {
+func (f *Node) Config() (*config.Config, error) {
 	if f.source.File == "" {
 		return nil, nil
 	}

@@ -15,33 +15,48 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/revocation"
+	"gatehouse/internal/cli/connection"
 )
 
 // places are the flags that say where events are kept.
-type places struct{ admin []string }
+type places struct {
+	node  connection.Node
+	begin bool // a stream in Redis
+	admin []string
+}
 
 func (p *places) register(c *cobra.Command) {
+	p.node.Register(c)
 	c.Flags().StringArrayVar(&p.admin, "admin", nil, "`socket` of a process on this machine, as its own --admin has it: unix:/path. Repeat it for more")
 }
 
-// ways are those that the flags name.
-func (p *places) ways() ([]way, error) {
-	var ways []way
+// ways are those that the flags name. They are to be closed.
+func (p *places) ways() (ways []way, err error) {
+	fleet, err := p.fleet()
+	if err != nil {
+		return nil, err
+	}
+	if fleet != nil {
+		ways = append(ways, way{fleet.Name(), fleet, fleet.Close})
+	}
 	for _, address := range p.admin {
 		s, err := openSocket(address)
 		if err != nil {
 			return nil, err
 		}
-		ways = append(ways, way{address, s})
+		ways = append(ways, way{address, s, func() {}})
 	}
 	if len(ways) == 0 {
-		return nil, errors.New("no place is given where revocations are kept; give the admin socket of each process of this machine with --admin unix:/path")
+		return nil, errors.New("no place is given where revocations are kept; give the configuration of a node of the fleet with --config FILE, or the admin socket of each process of this machine with --admin unix:/path")
 	}
 	return ways, nil
 }
 
 // socket is the admin socket of a process.
-type socket struct{ client *http.Client }
+type socket struct {
+	address string
+	client  *http.Client
+}
 
 var (
 	_ revocation.Publisher = (*socket)(nil)
@@ -61,7 +76,7 @@ func openSocket(address string) (*socket, error) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}
-	return &socket{&http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: socketTime}}, nil
+	return &socket{address, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: socketTime}}, nil
 }
 
 // body is that of requests and responses of /revocations.
@@ -85,9 +100,9 @@ func (s *socket) Publish(ctx context.Context, events ...revocation.Event) error 
 }
 
 // List returns what the process knows to be revoked.
-func (s *socket) List(ctx context.Context) ([]revocation.Event, error) {
+func (s *socket) List(ctx context.Context) []list {
 	response, err := s.call(ctx, http.MethodGet, nil)
-	return response.Events, err
+	return []list{{s.address, response.Events, err}}
 }
 
 func (s *socket) call(ctx context.Context, method string, content io.Reader) (body, error) {

@@ -3,6 +3,7 @@ package revoke
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -19,28 +20,28 @@ func ListCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "revocations",
 		Short:   "List the revocations that are in force",
-		Long:    "List the revocations that are in force at a process, the last one first: what is\nrevoked, since when and until when, by whom and why.",
-		Example: "  gatehouse revocations --admin unix:/run/gatehouse/admin.sock",
+		Long:    "List the revocations that are in force, the last one first: what is revoked, since\nwhen and until when, by whom and why. They are those that Redis and PostgreSQL hold\nfor a fleet (--config), or those that a process knows (--admin).",
+		Example: "  gatehouse revocations --config gatehouse.yaml\n  gatehouse revocations --admin unix:/run/gatehouse/admin.sock",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ways, err := at.ways()
 			if err != nil {
 				return err
 			}
+			defer closeAll(ways)
+			var failed error
 			for _, w := range ways {
-				l, ok := w.by.(lister)
-				if !ok {
-					return fmt.Errorf("%s cannot list revocations", w.name)
-				}
-				events, err := l.List(c.Context())
-				if err != nil {
-					return fmt.Errorf("%s: %w", w.name, err)
-				}
-				if err := show(c, w.name, events, asJSON); err != nil {
-					return err
+				for _, l := range w.by.List(c.Context()) {
+					if l.err != nil {
+						failed = errors.Join(failed, fmt.Errorf("%s: %w", l.place, l.err))
+						continue
+					}
+					if err := show(c, l.place, l.events, asJSON); err != nil {
+						return err
+					}
 				}
 			}
-			return nil
+			return failed
 		},
 	}
 	at.register(c)

@@ -21,10 +21,20 @@ import (
 	"gatehouse/internal/cli/terminal"
 )
 
-// way takes events to processes. Each has to acknowledge them.
+// way takes events to nodes or processes. Each has to acknowledge them.
 type way struct {
 	name string
-	by   revocation.Publisher
+	by   interface {
+		revocation.Publisher
+		lister
+	}
+	close func()
+}
+
+func closeAll(ways []way) {
+	for _, w := range ways {
+		w.close()
+	}
 }
 
 // named are the flags that say what is revoked.
@@ -46,12 +56,16 @@ func Command() *cobra.Command {
 on; who signs in afterwards gets new credentials. A session and a token do not come
 back.
 
-The exit status is 0 only if each place that is given has acknowledged that the
-revocation is kept. Otherwise nothing may be taken for revoked.
+With --config the revocation goes through the Redis and the PostgreSQL of the fleet
+straight to all nodes, and to those that start later; with --admin to the processes of
+this machine. The exit status is 0 only if each place that is given has acknowledged
+that the revocation is kept: PostgreSQL has committed it, Redis and as many replicas as
+redis.wait_replicas wants have it. Otherwise nothing may be taken for revoked.
 
 A token is a secret, and arguments can be read in the list of processes: --token takes
 "-" for standard input, file:PATH, the digest sha256:... or the claim jti as jti:....`,
-		Example: `  gatehouse revoke --subject ada --issuer-of https://id.example.com/ --admin unix:/run/gatehouse/admin.sock
+		Example: `  gatehouse revoke --subject ada --issuer-of https://id.example.com/ --config gatehouse.yaml
+  gatehouse revoke --subject ada --issuer-of https://id.example.com/ --admin unix:/run/gatehouse/admin.sock
   gatehouse revoke --token - --admin unix:/run/gatehouse/admin.sock < token.txt`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -63,6 +77,7 @@ A token is a secret, and arguments can be read in the list of processes: --token
 			if err != nil {
 				return err
 			}
+			defer closeAll(ways)
 			return publish(c, ways, events)
 		},
 	}
@@ -75,6 +90,7 @@ A token is a secret, and arguments can be read in the list of processes: --token
 	c.Flags().StringVar(&n.reason, "reason", "", "`text` for the log and the list")
 	c.Flags().DurationVar(&n.lasts, "for", 0, "how long the revocation is kept, such as 720h for sessions that last 30 days; default revocation.retention of the node")
 	at.register(c)
+	c.Flags().BoolVar(&at.begin, "begin-stream", false, "with --config: begin the stream in Redis where there is none, for a fleet without any node yet")
 	return c
 }
 
@@ -212,5 +228,12 @@ func claimsOf(token string) (issuer, id string) {
 
 // lister knows what is revoked.
 type lister interface {
-	List(ctx context.Context) ([]revocation.Event, error)
+	List(ctx context.Context) []list
+}
+
+// list is what a place knows, or why nobody can tell.
+type list struct {
+	place  string
+	events []revocation.Event
+	err    error
 }
