@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"gatehouse/core"
@@ -17,32 +16,24 @@ import (
 	"gatehouse/core/authn/idp"
 )
 
-// remoteKeys are the keys that an issuer publishes. They are fetched when a
-// token needs them, one fetch at a time and on average no more often than MinInterval;
-// kept in spite of Cache-Control: no-store (Ory Hydra sends it), refreshed in
-// the background, and not believed beyond MaxAge.
+// remoteKeys are the keys that an issuer publishes.
 type remoteKeys struct {
 	issuer Issuer
 	client *idp.Client
-	log    *slog.Logger
-	now    func() time.Time
-
-	mu       sync.Mutex
-	set      *keySet // of the last fetch that succeeded
-	fetched  time.Time
-	next     time.Time // no fetch before
-	spare    float64   // fetches that may begin, at refilled
-	refilled time.Time
-	failures int    // fetches that failed since one succeeded
-	err      error  // of the last fetch
-	fetching *fetch // the fetch under way
+	kept   idp.Kept[*keySet]
 }
 
-type fetch struct {
-	done chan struct{}
-	set  *keySet // valid once done is closed
-	err  error
+func newRemoteKeys(issuer Issuer, client *idp.Client, log *slog.Logger, now func() time.Time) *remoteKeys {
+	r := &remoteKeys{issuer: issuer, client: client}
+	r.kept = idp.Kept[*keySet]{
+		Fetch: r.fetch, RefreshAfter: issuer.RefreshAfter, MaxAge: issuer.MaxAge, MinInterval: issuer.MinInterval,
+		Log: log, Failure: "cannot fetch the keys of an issuer", Issuer: issuer.Issuer, Now: now,
+	}
+	return r
 }
+
+// ready is for health checks, which must neither wait nor hammer an issuer.
+func (r *remoteKeys) ready() bool { return r.kept.Ready() }
 
 // errNoKey names the key that a token wants and those that there are.
 func errNoKey(kid, alg string, set *keySet) error {
@@ -54,7 +45,7 @@ func errNoKey(kid, alg string, set *keySet) error {
 }
 
 func (r *remoteKeys) find(ctx context.Context, kid, alg string) ([]*key, error) {
-	if set := r.usable(); set != nil {
+	if set, ok := r.kept.Usable(); ok {
 		found, known := set.candidates(kid, alg)
 		if len(found) > 0 {
 			return found, nil
@@ -63,7 +54,7 @@ func (r *remoteKeys) find(ctx context.Context, kid, alg string) ([]*key, error) 
 			return nil, errNoKey(kid, alg, set)
 		}
 	}
-	set, err := r.refreshed(ctx)
+	set, err := r.kept.Refreshed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("keys of issuer %s: %w", r.issuer.Issuer, err)
 	}
@@ -83,135 +74,12 @@ func (r *remoteKeys) replaced(ctx context.Context, kid, alg string, tried []*key
 	if kid != "" && slices.ContainsFunc(tried, func(k *key) bool { return k.id == kid }) {
 		return nil, nil
 	}
-	set, err := r.refreshed(ctx)
+	set, err := r.kept.Refreshed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("newer keys of issuer %s: %w", r.issuer.Issuer, err)
 	}
 	found, _ := set.candidates(kid, alg)
 	return found, nil
-}
-
-// usable returns the keys at hand unless they are too old, and has them
-// fetched anew, without waiting, once they are due.
-func (r *remoteKeys) usable() *keySet {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.set == nil {
-		return nil
-	}
-	now := r.now()
-	age := now.Sub(r.fetched)
-	if age >= r.issuer.RefreshAfter && r.fetching == nil && r.mayFetch(now) {
-		r.start()
-	}
-	if age >= r.issuer.MaxAge {
-		return nil
-	}
-	return r.set
-}
-
-// ready is for health checks, which must neither wait nor hammer an issuer.
-func (r *remoteKeys) ready() bool {
-	if r.usable() != nil {
-		return true
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.fetching == nil && r.mayFetch(r.now()) {
-		r.start()
-	}
-	return false
-}
-
-// refreshed returns keys from a fetch that is under way or begins now. When
-// the last one is too recent to begin another, its outcome counts.
-func (r *remoteKeys) refreshed(ctx context.Context) (*keySet, error) {
-	r.mu.Lock()
-	if r.fetching == nil && !r.mayFetch(r.now()) {
-		defer r.mu.Unlock()
-		return r.set, r.err
-	}
-	if r.fetching == nil {
-		r.start()
-	}
-	f := r.fetching
-	r.mu.Unlock()
-
-	select {
-	case <-f.done:
-		return f.set, f.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-const (
-	// maxSpare is how many fetches may follow each other within MinInterval.
-	maxSpare = 3
-	// spacing is the time between those.
-	spacing = time.Second
-)
-
-// mayFetch keeps fetches apart. Callers hold mu.
-func (r *remoteKeys) mayFetch(now time.Time) bool {
-	r.spare += now.Sub(r.refilled).Seconds() / r.issuer.MinInterval.Seconds()
-	if r.spare > maxSpare || r.refilled.IsZero() {
-		r.spare = maxSpare
-	}
-	r.refilled = now
-	return r.spare >= 1 && !now.Before(r.next)
-}
-
-// start begins a fetch that outlives the request that caused it, because
-// others wait for it too. The HTTP client bounds its duration. Callers hold mu.
-func (r *remoteKeys) start() {
-	f := &fetch{done: make(chan struct{})}
-	r.fetching = f
-	r.spare--
-	go func() {
-		f.set, f.err = r.fetchSafely(context.Background())
-		r.finish(f)
-	}()
-}
-
-func (r *remoteKeys) finish(f *fetch) {
-	failures := r.settle(f)
-	if f.err != nil {
-		r.log.Warn("cannot fetch the keys of an issuer", "issuer", r.issuer.Issuer, "error", f.err, "failures", failures)
-	}
-	close(f.done)
-}
-
-func (r *remoteKeys) settle(f *fetch) (failures int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.now()
-	if f.err == nil {
-		r.set, r.fetched, r.failures = f.set, now, 0
-		r.next = now.Add(min(r.issuer.MinInterval, spacing))
-	} else {
-		r.failures++
-		r.spare++ // the back-off alone keeps failures apart
-		r.next = now.Add(min(r.issuer.MinInterval, backOff(r.failures)))
-	}
-	r.err = f.err
-	r.fetching = nil
-	return r.failures
-}
-
-// backOff makes an issuer that has just started be noticed soon, and one that
-// stays away be asked less and less often.
-func backOff(failures int) time.Duration { return time.Second << min(failures-1, 10) }
-
-// fetchSafely turns a panic into a failed fetch: it runs on a goroutine of its
-// own, where a panic would end the process.
-func (r *remoteKeys) fetchSafely(ctx context.Context) (set *keySet, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			set, err = nil, fmt.Errorf("panic while fetching keys: %s", core.Thrown(v))
-		}
-	}()
-	return r.fetch(ctx)
 }
 
 func (r *remoteKeys) fetch(ctx context.Context) (*keySet, error) {

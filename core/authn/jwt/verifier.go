@@ -56,7 +56,7 @@ func newKeySource(issuer Issuer, client *idp.Client, log *slog.Logger, now func(
 	if issuer.JWKSFile != "" {
 		return readKeyFile(issuer.JWKSFile, issuer.Algorithms)
 	}
-	return &remoteKeys{issuer: issuer, client: client, log: log, now: now}, nil
+	return newRemoteKeys(issuer, client, log, now), nil
 }
 
 // IsJWT reports whether a credential has the form of a JWT (RFC 7519): three
