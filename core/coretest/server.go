@@ -3,6 +3,7 @@ package coretest
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -82,6 +83,19 @@ func (s *Server) LastRequest(t testing.TB) *http.Request {
 		t.Fatal("no request has arrived")
 	}
 	return s.requests[len(s.requests)-1]
+}
+
+// LastRequestTo is the newest request for a path, its body read into Form.
+func (s *Server) LastRequestTo(t testing.TB, path string) *http.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range slices.Backward(s.requests) {
+		if r.URL.Path == path {
+			return r
+		}
+	}
+	t.Fatal("no request has arrived for " + path)
+	return nil
 }
 
 // Heal ends every misbehaviour.

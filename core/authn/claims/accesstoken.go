@@ -165,3 +165,15 @@ func (s Set) looksLikeIDToken() error {
 	}
 	return nil
 }
+
+// CheckIDToken reports why a set of claims is not an ID token's: an issuer signs
+// access and logout tokens with the same keys.
+func (s Set) CheckIDToken() error {
+	if s["events"] != nil {
+		return errors.New("is a logout or security event token (events)")
+	}
+	if kind, err := s.namedKind(); err != nil || kind == kindAccess {
+		return errors.Join(err, errors.New("is no ID token (token_use or typ)"))
+	}
+	return nil
+}

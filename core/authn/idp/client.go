@@ -29,6 +29,9 @@ type Options struct {
 	// CAFile holds the certificates, as PEM, that sign the provider's own, in
 	// place of the system's. Empty for the system's.
 	CAFile string
+	// CertificateFile and KeyFile hold the certificate, with what leads to its
+	// authority, and the key of the gateway as a client, as PEM. Empty: none.
+	CertificateFile, KeyFile string
 	// InsecureSkipVerify accepts any certificate, so whoever is between here and
 	// the provider can say who a caller is.
 	InsecureSkipVerify bool
@@ -125,6 +128,13 @@ func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse
 
 func (o Options) tls() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureSkipVerify}
+	if o.CertificateFile != "" {
+		own, err := tls.LoadX509KeyPair(o.CertificateFile, o.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("client certificate: %w", err)
+		}
+		config.Certificates = []tls.Certificate{own}
+	}
 	if o.CAFile == "" {
 		return config, nil
 	}
