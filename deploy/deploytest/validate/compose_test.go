@@ -39,7 +39,7 @@ func found(t *testing.T, pattern string, least int) []string {
 
 func composeFiles(t *testing.T) []string {
 	t.Helper()
-	return found(t, "compose*.yaml", 11)
+	return found(t, "compose*.yaml", 12)
 }
 
 var resolved = map[string]*types.Project{} // by file; no test changes one, and none runs beside another
@@ -51,7 +51,7 @@ func resolve(t *testing.T, file string) *types.Project {
 	if project, ok := resolved[file]; ok {
 		return project
 	}
-	options, err := cli.NewProjectOptions([]string{filepath.Join(deploy, file)}, cli.WithOsEnv, cli.WithInterpolation(true), cli.WithConsistency(true))
+	options, err := cli.NewProjectOptions([]string{filepath.Join(deploy, file)}, cli.WithOsEnv, cli.WithInterpolation(true), cli.WithConsistency(true), cli.WithProfiles([]string{"*"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,14 +101,17 @@ func TestComposeStartsInOrder(t *testing.T) {
 	})
 	// What must have happened before a gateway takes requests.
 	backends := []string{"postgres", "kratos-migrate", "kratos", "hydra-migrate", "hydra", "seed", "site"}
+	fleet := []string{"redis-1", "redis-2", "sentinel-1", "sentinel-2", "sentinel-3", "roles", "migrate", "rights", "tables"}
 	gateways := map[string][]string{
-		"kong":    slices.Concat(backends, []string{"hello", "world", "users", "products", "orders"}),
-		"apisix":  slices.Concat(backends, []string{"hello", "world", "users", "products", "orders"}),
-		"traefik": slices.Concat(backends, []string{"forwardauth"}), // finds foo when it starts
-		"nginx":   slices.Concat(backends, []string{"forwardauth", "foo"}),
-		"caddy":   slices.Concat(backends, []string{"forwardauth", "foo"}),
-		"haproxy": slices.Concat(backends, []string{"forwardauth", "foo"}),
-		"envoy":   slices.Concat(backends, []string{"forwardauth", "foo"}),
+		"kong":     slices.Concat(backends, []string{"hello", "world", "users", "products", "orders"}),
+		"apisix":   slices.Concat(backends, []string{"hello", "world", "users", "products", "orders"}),
+		"kong-2":   slices.Concat(backends, fleet),
+		"apisix-2": slices.Concat(backends, fleet),
+		"traefik":  slices.Concat(backends, []string{"forwardauth"}), // finds foo when it starts
+		"nginx":    slices.Concat(backends, []string{"forwardauth", "foo"}),
+		"caddy":    slices.Concat(backends, []string{"forwardauth", "foo"}),
+		"haproxy":  slices.Concat(backends, []string{"forwardauth", "foo"}),
+		"envoy":    slices.Concat(backends, []string{"forwardauth", "foo"}),
 	}
 	seen := map[string]bool{}
 	for _, file := range composeFiles(t) {

@@ -36,6 +36,7 @@ var images = []image{
 	}},
 	{"apisix/Dockerfile", "apache/apisix:3.18.0-debian", "apisix", "gatehouse-runner", []string{"-version"}, contains("gatehouse-runner 1.2.3")},
 	{"backends/Dockerfile", "alpine:3.24.2", "65532:65532", "gatehouse-dev", []string{"--version"}, contains("1.2.3")},
+	{"fleet/Dockerfile", "alpine:3.24.2", "65532:65532", "gatehouse", []string{"--version"}, contains("1.2.3")},
 	{"forwardauth/Dockerfile", "alpine:3.24.2", "65532:65532", "gatehouse-forwardauth", []string{"-version"}, contains("1.2.3")},
 }
 
@@ -157,6 +158,27 @@ func TestDockerfilesEndInTheGatewaysOwnImageWithoutRoot(t *testing.T) {
 	}
 }
 
+// A new volume has the owner of the folder on which it is mounted: without the folder,
+// root owns it and the host cannot write its state_dir.
+func TestHostsOwnTheFolderOfTheirState(t *testing.T) {
+	for _, i := range images {
+		if i.binary == "gatehouse-dev" || i.file == "fleet/Dockerfile" {
+			continue // have no state
+		}
+		user, group, isPair := strings.Cut(i.user, ":")
+		if !isPair {
+			group = user
+		}
+		want := "install -d -o " + user + " -g " + group + " -m 0700 /var/lib/gatehouse"
+		if !slices.ContainsFunc(parseDockerfile(t, i.file).stages[1].Commands, func(c instructions.Command) bool {
+			run, ok := c.(*instructions.RunCommand)
+			return ok && strings.Join(run.CmdLine, " ") == want
+		}) {
+			t.Errorf("%s does not run %s", i.file, want)
+		}
+	}
+}
+
 // built are the binaries of the images, by Dockerfile, below a folder. They serve
 // the compose files' services too, so that each is built once.
 var (
@@ -174,6 +196,10 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	builtDir = dir
+	if err := makeFleetSecrets(filepath.Join(dir, "fleet-secrets")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }
 
@@ -231,7 +257,7 @@ func TestKongImageKeepsPluginServersOutOfItsConfiguration(t *testing.T) {
 	must(t, os.WriteFile(file, []byte(before), 0o600))
 	for _, c := range parseDockerfile(t, "kong/Dockerfile").stages[1].Commands {
 		run, ok := c.(*instructions.RunCommand)
-		if !ok {
+		if !ok || !strings.Contains(strings.Join(run.CmdLine, " "), path) {
 			continue
 		}
 		command := exec.Command("sh", "-ec", strings.ReplaceAll(strings.Join(run.CmdLine, " "), path, file))

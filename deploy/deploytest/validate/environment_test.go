@@ -12,7 +12,6 @@ import (
 	"os/user"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,18 +36,20 @@ type environment struct {
 	programs map[string]string
 	ports    map[string]int // by "service:port"
 	postgres *syscall.Credential
+	running  map[string]*exec.Cmd // by the service's name
 }
 
 // containerPorts are the ports that are named.
 var containerPorts = []string{
 	"postgres:5432", "kratos:4433", "kratos:4434", "hydra:4444", "hydra:4445", "site:4455", "kong:8000", "apisix:9080",
+	"kong-1:8000", "kong-2:8000", "apisix-1:9080", "apisix-2:9080", "redis-1:6379", "redis-2:6379", "sentinel-1:26379", "sentinel-2:26379", "sentinel-3:26379",
 	"hello:8080", "world:8080", "users:8080", "products:8080", "orders:8080",
 	"forwardauth:4180", "forwardauth:9464", "forwardauth:8000", "forwardauth:8081",
 }
 
 func newEnvironment(t *testing.T, file string) *environment {
 	t.Helper()
-	s := &environment{t: t, project: resolve(t, file), started: map[string]bool{}, programs: programs(t), ports: map[string]int{}}
+	s := &environment{t: t, project: resolve(t, file), started: map[string]bool{}, programs: programs(t), ports: map[string]int{}, running: map[string]*exec.Cmd{}}
 	var err error
 	if s.dir, err = os.MkdirTemp("", "gatehouse-compose-"); err != nil {
 		t.Fatal(err)
@@ -74,9 +75,9 @@ func programs(t *testing.T) map[string]string {
 	// Debian keeps the servers of each version in a folder of its own.
 	debian, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
 	t.Setenv("PATH", strings.Join(append([]string{os.Getenv("PATH"), "/usr/sbin"}, debian...), ":"))
-	for _, name := range []string{"initdb", "postgres", "psql", "pg_isready", "nginx", "haproxy"} {
+	for _, name := range []string{"initdb", "postgres", "psql", "pg_isready", "nginx", "haproxy", "redis-server", "redis-cli"} {
 		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("%s is missing: apt-get install postgresql nginx haproxy", name)
+			t.Skipf("%s is missing: apt-get install postgresql nginx haproxy redis", name)
 		}
 	}
 	if testing.Short() {
@@ -94,8 +95,6 @@ func programs(t *testing.T) map[string]string {
 	return p
 }
 
-var portOf = regexp.MustCompile(`:(\d+)$`)
-
 // network is the service in whose network one is: its own, as a rule.
 func network(service types.ServiceConfig) string {
 	if owner, ok := strings.CutPrefix(service.NetworkMode, "service:"); ok {
@@ -108,17 +107,28 @@ func network(service types.ServiceConfig) string {
 // services, what is published, its own ports and its files.
 func (s *environment) here(service types.ServiceConfig, text string) string {
 	pairs := []string{"/run/nginx.pid", s.dir + "/nginx.pid"}
-	for _, name := range slices.Sorted(maps.Keys(s.ports)) {
+	names := slices.Sorted(maps.Keys(s.ports))
+	for _, name := range names {
+		host, container, _ := strings.Cut(name, ":")
 		port := strconv.Itoa(s.ports[name])
-		container := portOf.FindStringSubmatch(name)[1]
-		host, _, _ := strings.Cut(name, ":")
-		pairs = append(pairs, name, "127.0.0.1:"+port)
-		if host == network(service) || len(s.project.Services[host].Ports) > 0 { // published with the same number
-			pairs = append(pairs, "127.0.0.1:"+container, "127.0.0.1:"+port, "/dev/tcp/127.0.0.1/"+container, "/dev/tcp/127.0.0.1/"+port)
-		}
+		pairs = append(pairs, name, "127.0.0.1:"+port, host+" "+container, "127.0.0.1 "+port) // as Redis writes it
 		if host == network(service) {
-			pairs = append(pairs, "=:"+container, "=127.0.0.1:"+port, "listen "+container+";", "listen 127.0.0.1:"+port+";", "bind :"+container, "bind 127.0.0.1:"+port)
+			pairs = append(pairs, "127.0.0.1:"+container, "127.0.0.1:"+port, "/dev/tcp/127.0.0.1/"+container, "/dev/tcp/127.0.0.1/"+port,
+				"=:"+container, "=127.0.0.1:"+port, "listen "+container+";", "listen 127.0.0.1:"+port+";", "bind :"+container, "bind 127.0.0.1:"+port,
+				"port "+container+"\n", "bind 127.0.0.1\nport "+port+"\n", "-p "+container, "-p "+port)
 		}
+	}
+	for _, name := range names { // what is published, unless it is one's own
+		host, container, _ := strings.Cut(name, ":")
+		for _, published := range s.project.Services[host].Ports {
+			if port := strconv.Itoa(s.ports[name]); strconv.Itoa(int(published.Target)) == container {
+				pairs = append(pairs, "127.0.0.1:"+published.Published, "127.0.0.1:"+port, "/dev/tcp/127.0.0.1/"+published.Published, "/dev/tcp/127.0.0.1/"+port)
+			}
+		}
+	}
+	pairs = append(pairs, "announce-ip $1", "announce-ip 127.0.0.1", "host: postgres\n  port: 5432", "host: 127.0.0.1\n  port: "+strconv.Itoa(s.ports["postgres:5432"]))
+	for _, secret := range service.Secrets {
+		pairs = append(pairs, secret.Target, s.project.Secrets[secret.Source].File)
 	}
 	for _, v := range service.Volumes {
 		pairs = append(pairs, v.Target, s.mounted(service, v))
@@ -168,7 +178,16 @@ func (s *environment) command(service types.ServiceConfig) []string {
 	for _, a := range service.Command {
 		args = append(args, s.here(service, a))
 	}
-	listen := func(name string) string { return "--listen=127.0.0.1:" + strconv.Itoa(s.ports[name]) }
+	listen := func(container string) string {
+		return "--listen=127.0.0.1:" + strconv.Itoa(s.ports[service.Name+":"+container])
+	}
+	if len(service.Entrypoint) > 0 {
+		var program []string
+		for _, a := range service.Entrypoint {
+			program = append(program, s.here(service, a))
+		}
+		return append(program, args...)
+	}
 	switch image {
 	case "oryd/kratos":
 		return append([]string{s.programs["kratos"]}, args...)
@@ -178,10 +197,10 @@ func (s *environment) command(service types.ServiceConfig) []string {
 		return append([]string{s.programs["backends/Dockerfile"], "demo"}, args...)
 	case "kong-gatehouse":
 		config := s.here(service, *service.Environment["KONG_DECLARATIVE_CONFIG"])
-		return []string{s.programs["backends/Dockerfile"], "kong", "--config", config, "--plugin", s.programs["kong/Dockerfile"], listen("kong:8000")}
+		return []string{s.programs["backends/Dockerfile"], "kong", "--config", config, "--plugin", s.programs["kong/Dockerfile"], listen("8000")}
 	case "apisix-gatehouse":
 		settings, config := s.here(service, "/usr/local/apisix/conf/config.yaml"), s.here(service, "/usr/local/apisix/conf/apisix.yaml")
-		return []string{s.programs["backends/Dockerfile"], "apisix", "--settings", settings, "--config", config, "--runner", s.programs["apisix/Dockerfile"], listen("apisix:9080")}
+		return []string{s.programs["backends/Dockerfile"], "apisix", "--settings", settings, "--config", config, "--runner", s.programs["apisix/Dockerfile"], listen("9080")}
 	case "gatehouse-forwardauth":
 		return append([]string{s.programs["forwardauth/Dockerfile"], "-config", s.here(service, "/etc/gatehouse/forwardauth.yaml")}, args...)
 	case "nginx":
@@ -220,7 +239,7 @@ func (s *environment) preparePostgres(service types.ServiceConfig) []string {
 
 // environment is the service's, and what its image would have.
 func (s *environment) environment(service types.ServiceConfig) []string {
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + os.TempDir()}
+	env := []string{"PATH=" + filepath.Dir(s.programs["fleet/Dockerfile"]) + ":" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + os.TempDir()}
 	for name, value := range service.Environment {
 		if value != nil {
 			env = append(env, name+"="+s.here(service, *value))
@@ -301,6 +320,7 @@ func (s *environment) run(service types.ServiceConfig) {
 		p.SysProcAttr.Credential = s.postgres
 	}
 	must(s.t, p.Start())
+	s.running[service.Name] = p
 	ended := make(chan error, 1)
 	go func() { ended <- p.Wait() }()
 	s.t.Cleanup(func() { s.stop(p, log) })
@@ -348,8 +368,14 @@ func (s *environment) fail(name string, err error) {
 	s.t.Fatalf("%s: %v\n%s", name, err, text)
 }
 
-// initialisePostgres runs what the image would on an empty database.
+// initialisePostgres runs what the image would on an empty database: it makes that of
+// the user, and runs the files.
 func (s *environment) initialisePostgres(service types.ServiceConfig) {
+	create := exec.Command("psql", "--host=127.0.0.1", "--username=gatehouse", "--dbname=postgres", "--command=CREATE DATABASE gatehouse")
+	create.Env = s.environment(service)
+	if out, err := create.CombinedOutput(); err != nil {
+		s.fail("postgres", fmt.Errorf("%w: %s", err, out))
+	}
 	for _, v := range service.Volumes {
 		if !strings.HasSuffix(v.Target, ".sql") {
 			continue
@@ -448,6 +474,7 @@ func TestComposeRunsWithoutContainers(t *testing.T) {
 	for _, proxy := range []string{"nginx", "haproxy"} {
 		t.Run(proxy, func(t *testing.T) { s.join(t, proxy+"/compose.yaml").tryFoo(t, c["COOKIE"]) })
 	}
+	t.Run("fleet", func(t *testing.T) { s.join(t, "fleet/compose.yaml").tryFleet(t, c) })
 	if vectors {
 		replayVectors(t)
 	}
