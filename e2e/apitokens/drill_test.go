@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -20,11 +22,10 @@ import (
 
 var apitokenPattern = regexp.MustCompile(apitoken.Pattern)
 
-// services starts that many forward-auth services with one PostgreSQL and one Redis.
-func services(t *testing.T, n int, database, redis string) (addresses []string, config string) {
+// services starts that many forward-auth services with one PostgreSQL and further sections.
+func services(t *testing.T, n int, database, sections string) (addresses []string, config string) {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(database)
-	redisHost, redisPort, _ := net.SplitHostPort(redis)
 	var all []nodes.Node
 	t.Cleanup(func() { // once all have ended
 		for _, node := range all {
@@ -37,10 +38,14 @@ func services(t *testing.T, n int, database, redis string) (addresses []string, 
 api_token: {token_store: postgres, cache_ttl: 300}
 token_headers: [{name: X-Api-Key}]
 postgres: {host: "%s", port: %s, user: tester, database: postgres}
-redis: {host: "%s", port: %s, secret: "0123456789abcdef0123456789abcdef", timeout: 1}
 permission_table: "permissions: {orders:read: {activities: [GET /orders]}}"
-`, host, port, redisHost, redisPort))
+%s`, host, port, sections))
 	return nodes.Addresses(all), all[n-1].Config
+}
+
+func redisSection(address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	return fmt.Sprintf(`redis: {host: "%s", port: %s, secret: "0123456789abcdef0123456789abcdef", timeout: 1}`, host, port)
 }
 
 func status(t *testing.T, address string, header, value string) int {
@@ -56,12 +61,34 @@ func status(t *testing.T, address string, header, value string) int {
 // docs/api-tokens.md: a scanner finds a token, the command gets the report.
 func TestLeakedTokenIsDeadOnEveryNodeOnceItIsReported(t *testing.T) {
 	r := newRig(t)
-	nodes, config := services(t, 4, r.server.Addr, redistest.Start(t).Addr)
 	r.account("nightly", apitoken.Grants{Permissions: []string{"orders:read"}}, false)
+	redis := redisSection(redistest.Start(t).Addr)
+	for name, c := range map[string]struct {
+		sections string
+		silent   bool // the database tells nobody that a token has changed
+	}{
+		"without Redis":                           {"", false},
+		"with Redis":                              {redis, false},
+		"by the event in PostgreSQL alone":        {"revocation: {}", true},
+		"by the event in Redis and in PostgreSQL": {"revocation: {}\n" + redis, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.silent {
+				r.exec("ALTER TABLE api_tokens DISABLE TRIGGER tell")
+				defer r.exec("ALTER TABLE api_tokens ENABLE TRIGGER tell")
+			}
+			r.drill(t, c.sections)
+		})
+	}
+}
+
+func (r *rig) drill(t *testing.T, sections string) {
+	nodes, config := services(t, 3, r.server.Addr, sections)
 	want := manage.Request{Name: "report", Owner: nightly, Grants: apitoken.Grants{Permissions: []string{"orders:read"}}}
 	leaked, _ := r.create(want)
 	other, _ := r.create(want)
 	for _, node := range nodes {
+		await(t, "the node is ready", func() bool { return status(t, node, "Authorization", "Bearer "+leaked) == http.StatusOK })
 		for range 3 { // cached for five minutes
 			if got := status(t, node, "Authorization", "Bearer "+leaked); got != http.StatusOK {
 				t.Fatalf("before the report: %d", got)
@@ -73,12 +100,12 @@ func TestLeakedTokenIsDeadOnEveryNodeOnceItIsReported(t *testing.T) {
 		t.Fatalf("the pattern finds %d tokens", len(found))
 	}
 	begun := time.Now()
-	var out, errs bytes.Buffer
-	if code := cli.Main([]string{"token", "revoke", "--config", config, "-"}, strings.NewReader(report), &out, &errs); code != 0 {
-		t.Fatal(errs.String())
+	code, out := token(report, "revoke", "--config", config, "-")
+	if code != 0 {
+		t.Fatal(out)
 	}
 	said := time.Since(begun)
-	if apitokenPattern.MatchString(out.String() + errs.String()) {
+	if apitokenPattern.MatchString(out) {
 		t.Error("the command prints the token")
 	}
 	for _, node := range nodes {
@@ -92,5 +119,49 @@ func TestLeakedTokenIsDeadOnEveryNodeOnceItIsReported(t *testing.T) {
 		if got := status(t, node, "Authorization", "Bearer "+other); got != http.StatusOK {
 			t.Errorf("another token of the account: %d", got)
 		}
+	}
+}
+
+// token is gatehouse token, with what it prints.
+func token(stdin string, args ...string) (code int, out string) {
+	var all bytes.Buffer
+	code = cli.Main(append([]string{"token"}, args...), strings.NewReader(stdin), &all, &all)
+	return code, all.String()
+}
+
+// A token is not said to be revoked where nodes that have it cached may not know it.
+func TestRevocationThatNodesCannotBeToldOfIsAnError(t *testing.T) {
+	r := newRig(t)
+	r.account("nightly", apitoken.Grants{}, false)
+	redis := redistest.Start(t)
+	host, port, _ := net.SplitHostPort(r.server.Addr)
+	config := filepath.Join(t.TempDir(), "gatehouse.yaml")
+	if err := os.WriteFile(config, []byte(fmt.Sprintf(`
+api_token: {token_store: postgres}
+postgres: {host: "%s", port: %s, user: tester, database: postgres}
+permission_table: "authenticated: [GET /]"
+revocation: {}
+`, host, port)+redisSection(redis.Addr)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secret, old := r.create(manage.Request{Owner: nightly})
+	_, rotated := r.create(manage.Request{Owner: nightly})
+	redis.Stop()
+	code, out := token("", "revoke", "--config", config, old.ID)
+	if code != 2 || !strings.Contains(out, "nodes that have it cached could not be told") || !strings.Contains(out, "revoke it again") {
+		t.Errorf("%d: %s", code, out)
+	}
+	if found, err := r.manager.Find(t.Context(), secret); err != nil || found.Revoked.IsZero() {
+		t.Errorf("where it is kept it is not revoked: %+v, %v", found, err)
+	}
+	code, out = token("", "rotate", "--overlap", "0", "--config", config, rotated.ID)
+	if code != 2 || !strings.Contains(out, "could not be told") || len(apitokenPattern.FindAllString(out, -1)) != 1 {
+		t.Errorf("the new token is not printed beside the error: %d", code)
+	}
+	redis.Restart()
+	await(t, "again", func() bool { code, _ := token("", "revoke", "--config", config, old.ID); return code == 0 })
+	r.server.Stop()
+	if code, out := token("", "revoke", "--config", config, old.ID); code != 2 {
+		t.Errorf("without the database: %d: %s", code, out)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -315,6 +317,52 @@ func TestRotatedTokenGoesOnForTheOverlapAlone(t *testing.T) {
 	}
 	if _, _, err := r.manager.Rotate(t.Context(), revoked, 0, time.Hour, "test"); err == nil {
 		t.Error("a revoked token was rotated")
+	}
+}
+
+// What is half done leaves a token that nobody has, or takes one away that is in use.
+func TestRotationIsWholeOrNotAtAll(t *testing.T) {
+	r := newRig(t)
+	r.account("nightly", apitoken.Grants{}, false)
+	token, old := r.create(manage.Request{Owner: nightly})
+	r.exec("CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'the disk is full'; END $$")
+	for _, overlap := range []time.Duration{0, time.Minute} {
+		for _, step := range []string{"INSERT", "UPDATE"} {
+			r.exec("CREATE TRIGGER fails BEFORE " + step + " ON api_tokens FOR EACH ROW EXECUTE FUNCTION fail()")
+			if token, made, err := r.manager.Rotate(t.Context(), old, 0, overlap, "test"); err == nil || made != nil || token != "" {
+				t.Errorf("%s fails: %+v, %v", step, made, err)
+			}
+			r.exec("DROP TRIGGER fails ON api_tokens")
+			all, err := r.manager.List(t.Context())
+			if err != nil || len(all) != 1 || !all[0].Revoked.IsZero() || !all[0].Expires.Equal(old.Expires) {
+				t.Errorf("%s fails, overlap %s: %d tokens, %+v, %v", step, overlap, len(all), all[0], err)
+			}
+		}
+	}
+	if got := outcome(t, r.gate, token); got != "good" {
+		t.Errorf("the old token is %s", got)
+	}
+}
+
+func TestTwoRotationsAtOnceMakeOneToken(t *testing.T) {
+	r := newRig(t)
+	r.account("nightly", apitoken.Grants{}, false)
+	_, old := r.create(manage.Request{Owner: nightly})
+	var made atomic.Int32
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if _, _, err := r.manager.Rotate(t.Context(), old, 0, 0, "test"); err == nil {
+				made.Add(1)
+			} else if !strings.Contains(err.Error(), "is revoked") {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	tokens, err := r.manager.List(t.Context())
+	if made.Load() != 1 || err != nil || len(tokens) != 2 {
+		t.Errorf("%d rotations succeed and leave %d tokens, %v", made.Load(), len(tokens), err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package apitokens
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,14 +31,15 @@ const uniqueViolation = "23505"
 
 // Add adds a record.
 func (k Keeper) Add(ctx context.Context, r *apitoken.Record) error {
-	err := k.database.Write(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO `+k.database.In("api_tokens")+` (id, format, digest, name, subject, issuer, service_account,
-			roles, permissions, scopes, networks, hosts, created_at, created_by, expires_at)
-			VALUES ($1, $2, $3, $4, nullif($5, ''), $6, nullif($7, ''), $8, $9, $10, $11::cidr[], $12, $13, $14, $15)`,
-			r.ID, format, r.Digest[:], r.Name, r.Owner.Subject, r.Owner.Issuer, r.Owner.ServiceAccount,
-			list(r.Roles), list(r.Permissions), list(r.Scopes), r.Networks, r.Hosts, r.Created, r.CreatedBy, nullable(r))
-		return err
-	})
+	return k.database.Write(ctx, func(ctx context.Context, tx pgx.Tx) error { return k.insert(ctx, tx, r) })
+}
+
+func (k Keeper) insert(ctx context.Context, tx pgx.Tx, r *apitoken.Record) error {
+	_, err := tx.Exec(ctx, `INSERT INTO `+k.database.In("api_tokens")+` (id, format, digest, name, subject, issuer, service_account,
+		roles, permissions, scopes, networks, hosts, created_at, created_by, expires_at)
+		VALUES ($1, $2, $3, $4, nullif($5, ''), $6, nullif($7, ''), $8, $9, $10, $11::cidr[], $12, $13, $14, $15)`,
+		r.ID, format, r.Digest[:], r.Name, r.Owner.Subject, r.Owner.Issuer, r.Owner.ServiceAccount,
+		list(r.Roles), list(r.Permissions), list(r.Scopes), r.Networks, r.Hosts, r.Created, r.CreatedBy, nullable(r))
 	var server *pgconn.PgError
 	if errors.As(err, &server) && server.Code == uniqueViolation {
 		return fmt.Errorf("the database has a token with the id or the digest of %s", r.ID)
@@ -70,8 +72,9 @@ func (k Keeper) List(ctx context.Context) (all []*apitoken.Record, err error) {
 	return all, err
 }
 
-// Update changes when a record ends or was revoked, and nothing else of it.
-func (k Keeper) Update(ctx context.Context, id string, change func(*apitoken.Record) error) error {
+// Update changes when a record ends or was revoked, and nothing else of it, and adds
+// others, in one transaction.
+func (k Keeper) Update(ctx context.Context, id string, change func(*apitoken.Record) error, add ...*apitoken.Record) error {
 	table := k.database.In("api_tokens")
 	return k.database.Write(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, "SELECT "+columns+", NULL::timestamptz FROM "+table+" WHERE id = $1 FOR UPDATE", id)
@@ -90,6 +93,9 @@ func (k Keeper) Update(ctx context.Context, id string, change func(*apitoken.Rec
 			revoked = r.Revoked
 		}
 		_, err = tx.Exec(ctx, "UPDATE "+table+" SET expires_at = $2, revoked_at = $3 WHERE id = $1", id, nullable(r), revoked)
+		for _, r := range add {
+			err = cmp.Or(err, k.insert(ctx, tx, r))
+		}
 		return err
 	})
 }

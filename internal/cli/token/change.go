@@ -46,14 +46,15 @@ that it can be replaced wherever it is in use. With --overlap 0 it is revoked at
 				return err
 			}
 			token, r, err := store.Rotate(cmd.Context(), old, length, overlap, p.author())
-			if err != nil {
+			if r == nil {
 				return err
 			}
-			if err := printToken(cmd, token, r); err != nil {
+			if err := errors.Join(printToken(cmd, token, r), err); err != nil {
 				return err
 			}
 			if overlap == 0 {
 				fmt.Fprintf(cmd.ErrOrStderr(), "revoked %s\n", old.ID)
+				store.tell(cmd)
 			} else {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%s ends within %s\n", old.ID, overlap)
 			}
@@ -93,7 +94,9 @@ func revokeCommand() *cobra.Command {
 		Long: `Revoke a token for ever, by its id. With - the standard input is read instead, such
 as the report of a secret scanner: every token in it is revoked, and none is printed.
 
-The exit status is 1 where a token is not known.`,
+With --config of a configuration that has the section revocation all nodes are told at
+once. The exit status is 1 where a token is not known, and 2 where it could not be
+written that a token is revoked, or nodes could not be told.`,
 		Example: `  gatehouse token revoke --token-file tokens.yaml 4k2m7q5x3n6b8c1d
   gatehouse token revoke --config gatehouse.yaml - < report.txt`,
 		Args: terminal.OneArgument("id of a token, or - for tokens on the standard input"),
@@ -110,11 +113,22 @@ The exit status is 1 where a token is not known.`,
 			if err != nil {
 				return err
 			}
-			return revoke(cmd, store, r)
+			if err := revoke(cmd, store, r); err != nil {
+				return err
+			}
+			store.tell(cmd)
+			return nil
 		},
 	}
 	p.register(c)
 	return c
+}
+
+// tell says when nodes know of a revocation.
+func (o *opened) tell(cmd *cobra.Command) {
+	if o.untold != "" {
+		fmt.Fprintln(cmd.ErrOrStderr(), o.untold)
+	}
 }
 
 func revoke(cmd *cobra.Command, store *opened, r *apitoken.Record) error {
@@ -155,6 +169,9 @@ func revokeReported(cmd *cobra.Command, store *opened) error {
 	}
 	if err := errors.Join(problems...); err != nil {
 		return err
+	}
+	if unknown < len(tokens) {
+		store.tell(cmd)
 	}
 	if unknown > 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "gatehouse: the text holds %s not known here\n", terminal.Plural(unknown, "token that is", "tokens that are"))

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"os/user"
 	"time"
@@ -14,6 +16,8 @@ import (
 	"gatehouse/core/authn/apitoken"
 	"gatehouse/core/authn/apitoken/manage"
 	"gatehouse/core/authn/apitoken/tokenfile"
+	"gatehouse/core/config"
+	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
 	"gatehouse/core/fleet/apitokens"
 	"gatehouse/core/fleet/postgres"
@@ -70,61 +74,103 @@ func (p *place) author() string {
 // opened is where the tokens are kept.
 type opened struct {
 	*manage.Manager
-	owners apitoken.Owners
+	// untold says when nodes know of a revocation that nobody tells them of; empty: they
+	// are told.
+	untold string
 	close  func()
 }
 
 // open opens the file or the database that the flags name.
 func (p *place) open() (*opened, error) {
-	settings, err := p.settings()
+	node, err := p.connection.Config()
 	if err != nil {
 		return nil, err
 	}
-	o := manage.Options{MaxLifetime: settings.MaxLifetime.Duration(), NoExpiry: settings.InsecureNoExpiry, Now: time.Now}
-	if settings.TokenFile != "" {
+	settings, err := p.settings(node)
+	if err != nil {
+		return nil, err
+	}
+	sender, err := senderOf(node)
+	if err != nil {
+		return nil, err
+	}
+	o := manage.Options{MaxLifetime: settings.MaxLifetime.Duration(), NoExpiry: settings.InsecureNoExpiry, Source: "gatehouse token (" + p.author() + ")", Now: time.Now}
+	opened := &opened{close: func() {}}
+	if sender != nil {
+		o.Publisher, opened.close = sender, sender.Close
+	}
+	if settings.InDatabase() {
+		client, err := p.database()
+		if err != nil {
+			opened.close()
+			return nil, err
+		}
+		k := apitokens.NewKeeper(client)
+		o.Keeper, o.Owners = k, owners{k, fleet.Users{Database: client}, node != nil && node.SubjectRoles != nil}
+		closeSender := opened.close
+		opened.close = func() { closeSender(); client.Close() }
+		if sender == nil {
+			opened.untold = fmt.Sprintf("nodes that no notification of the database reaches refuse it once cache_ttl (%s) is over; where --config names a configuration with the section revocation, they are told", settings.CacheTTL.Duration())
+		}
+	} else {
 		k := tokenfile.NewKeeper(settings.TokenFile)
 		o.Keeper, o.Owners = k, k
-		return &opened{manage.New(o), k, func() {}}, nil
 	}
+	opened.Manager = manage.New(o)
+	return opened, nil
+}
+
+func (p *place) database() (*postgres.Client, error) {
 	options, err := p.connection.Postgres()
 	if err != nil {
 		return nil, err
 	}
-	client, err := postgres.New(options)
-	if err != nil {
-		return nil, err
-	}
-	k := apitokens.NewKeeper(client)
-	o.Keeper, o.Owners = k, accounts{k}
-	return &opened{manage.New(o), o.Owners, client.Close}, nil
+	return postgres.New(options)
 }
 
-// accounts knows service accounts. Of users the nodes alone know what they may do.
-type accounts struct{ apitokens.Keeper }
+// senderOf takes revocations to the nodes of a configuration; nil: it has no section
+// revocation, or nothing that its nodes share.
+func senderOf(node *config.Config) (*fleet.Sender, error) {
+	if node == nil || node.Revocation == nil || node.Redis == nil && node.Postgres == nil {
+		return nil, nil
+	}
+	return fleet.NewBuilder(fleet.Options{Log: slog.New(slog.DiscardHandler), Now: time.Now}).
+		Sender(fleet.Sections{Redis: node.Redis, Postgres: node.Postgres, Revocation: node.Revocation}, true)
+}
 
-func (a accounts) Grants(ctx context.Context, o apitoken.Owner) (apitoken.Grants, error) {
-	if o.ServiceAccount == "" {
+// owners are those of a database. Without the section subject_roles nodes alone know what
+// users may do.
+type owners struct {
+	apitokens.Keeper
+	users fleet.Users
+	known bool
+}
+
+func (a owners) Grants(ctx context.Context, o apitoken.Owner) (apitoken.Grants, error) {
+	switch {
+	case o.ServiceAccount != "":
+		return a.Keeper.Grants(ctx, o)
+	case !a.known:
 		return apitoken.Grants{}, manage.ErrElsewhere
 	}
-	return a.Keeper.Grants(ctx, o)
+	return a.users.Grants(ctx, o)
 }
 
 // settings are those of the section api_token, or what they are without one.
-func (p *place) settings() (*section.APIToken, error) {
-	c, err := p.connection.Config()
-	if err != nil {
-		return nil, err
-	}
+func (p *place) settings(node *config.Config) (*section.APIToken, error) {
 	var own section.APIToken
 	switch {
-	case c != nil && p.file != "":
+	case node != nil && p.file != "":
 		return nil, errors.New("--config and --token-file name two places; give one of them")
-	case c != nil && c.APIToken == nil:
+	case node != nil && node.APIToken == nil:
 		return nil, errors.New("the configuration has no section api_token; name the place with --token-file or --database-url")
-	case c != nil:
-		return c.APIToken, nil
+	case node != nil:
+		return node.APIToken, nil
 	}
 	setting.Defaults(&own, nil)
 	own.TokenFile = p.file
+	if p.file == "" {
+		own.Store = "postgres"
+	}
 	return &own, nil
 }

@@ -21,9 +21,9 @@ type Keeper interface {
 	Add(ctx context.Context, r *apitoken.Record) error
 	// List are all records, by their creation.
 	List(ctx context.Context) ([]*apitoken.Record, error)
-	// Update changes a record, and nothing if the change is refused. ErrUnknown: there
-	// is none with the id.
-	Update(ctx context.Context, id string, change func(*apitoken.Record) error) error
+	// Update changes a record and adds others in one step: all of it or, where the change
+	// is refused or fails, nothing. ErrUnknown: there is none with the id.
+	Update(ctx context.Context, id string, change func(*apitoken.Record) error, add ...*apitoken.Record) error
 	// SetAccount makes or changes a service account.
 	SetAccount(ctx context.Context, name string, a Account, by string) error
 }
@@ -45,6 +45,8 @@ type Options struct {
 	// Publisher tells all nodes at once of what was revoked; nil: they find out by
 	// themselves.
 	Publisher revocation.Publisher
+	// Source names in events who has revoked.
+	Source string
 	// MaxLifetime is the longest life of a token.
 	MaxLifetime time.Duration
 	// NoExpiry allows tokens that never end.
@@ -72,8 +74,20 @@ type Request struct {
 
 // Create makes a token. It is returned once, and kept nowhere.
 func (m *Manager) Create(ctx context.Context, want Request) (token string, r *apitoken.Record, err error) {
-	if err := m.checkLifetime(want.Lifetime); err != nil {
+	token, r, err = m.generate(ctx, want)
+	if err != nil {
 		return "", nil, err
+	}
+	if err := m.options.Keeper.Add(ctx, r); err != nil {
+		return "", nil, err
+	}
+	return token, r, nil
+}
+
+// generate makes a token and the record that is to be kept of it.
+func (m *Manager) generate(ctx context.Context, want Request) (token string, r *apitoken.Record, err error) {
+	if err := m.checkLifetime(want.Lifetime); err != nil {
+		return "", nil, &Refusal{err}
 	}
 	token = apitoken.Generate()
 	now := m.options.Now().UTC().Truncate(time.Second)
@@ -85,16 +99,19 @@ func (m *Manager) Create(ctx context.Context, want Request) (token string, r *ap
 		r.Expires = now.Add(want.Lifetime)
 	}
 	if err := r.Check(); err != nil {
-		return "", nil, err
+		return "", nil, &Refusal{err}
 	}
-	if err := m.checkOwner(ctx, r); err != nil {
-		return "", nil, err
-	}
-	if err := m.options.Keeper.Add(ctx, r); err != nil {
-		return "", nil, err
-	}
-	return token, r, nil
+	return token, r, m.checkOwner(ctx, r)
 }
+
+// Refusal is what is wrong with what somebody wants, in words for them. Any other error
+// says that it could not be done.
+type Refusal struct{ Err error }
+
+func (r *Refusal) Error() string { return r.Err.Error() }
+func (r *Refusal) Unwrap() error { return r.Err }
+
+func refused(format string, args ...any) error { return &Refusal{fmt.Errorf(format, args...)} }
 
 func (m *Manager) checkLifetime(life time.Duration) error {
 	switch {
@@ -118,6 +135,8 @@ func (m *Manager) checkOwner(ctx context.Context, r *apitoken.Record) error {
 	switch {
 	case errors.Is(err, ErrElsewhere):
 		return nil
+	case errors.Is(err, apitoken.ErrGone):
+		return &Refusal{err}
 	case err != nil:
 		return err
 	}
@@ -133,7 +152,7 @@ func (m *Manager) checkOwner(ctx context.Context, r *apitoken.Record) error {
 		}
 	}
 	if len(beyond) > 0 {
-		return fmt.Errorf("%s does not have %s; a token never has more than its owner", r.Owner, strings.Join(beyond, ", "))
+		return refused("%s does not have %s; a token never has more than its owner", r.Owner, strings.Join(beyond, ", "))
 	}
 	return nil
 }
@@ -161,59 +180,76 @@ func (m *Manager) Find(ctx context.Context, what string) (*apitoken.Record, erro
 	return nil, apitoken.ErrUnknown
 }
 
-// Rotate makes another token like one, which itself ends after the overlap.
+// Rotate makes another token like one, which itself ends after the overlap: both in one
+// step, or neither. A token beside an error was made, and nodes could not be told that the
+// old one is revoked.
 func (m *Manager) Rotate(ctx context.Context, old *apitoken.Record, lifetime, overlap time.Duration, by string) (token string, r *apitoken.Record, err error) {
-	now := m.options.Now()
-	if !old.Revoked.IsZero() {
-		return "", nil, fmt.Errorf("%s is revoked; create another token", old.ID)
-	}
 	if lifetime == 0 && !old.Expires.IsZero() {
 		lifetime = old.Expires.Sub(old.Created)
 	}
-	token, r, err = m.Create(ctx, Request{Name: old.Name, Owner: old.Owner, Grants: old.Grants, Networks: old.Networks, Hosts: old.Hosts, Lifetime: lifetime, By: by})
+	token, r, err = m.generate(ctx, Request{Name: old.Name, Owner: old.Owner, Grants: old.Grants, Networks: old.Networks, Hosts: old.Hosts, Lifetime: lifetime, By: by})
+	if err != nil {
+		return "", nil, err
+	}
+	now := m.options.Now()
+	err = m.options.Keeper.Update(ctx, old.ID, func(old *apitoken.Record) error { return end(old, now, overlap) }, r)
 	if err != nil {
 		return "", nil, err
 	}
 	if overlap <= 0 {
-		if err := m.Revoke(ctx, old); err != nil {
-			return "", nil, fmt.Errorf("%s was made, and %s is not revoked: %w", r.ID, old.ID, err)
-		}
-		return token, r, nil
+		err = m.tell(ctx, old)
 	}
-	end := now.Add(overlap).UTC().Truncate(time.Second)
-	err = m.options.Keeper.Update(ctx, old.ID, func(r *apitoken.Record) error {
-		if r.Expires.IsZero() || r.Expires.After(end) {
-			r.Expires = end
-		}
-		return nil
-	})
-	if err != nil {
-		return "", nil, fmt.Errorf("%s was made, and the end of %s was not moved: %w", r.ID, old.ID, err)
+	return token, r, err
+}
+
+// end has a token end after an overlap, if it does not end before.
+func end(r *apitoken.Record, now time.Time, overlap time.Duration) error {
+	at := now.Add(overlap).UTC().Truncate(time.Second)
+	switch {
+	case !r.Revoked.IsZero():
+		return refused("%s is revoked; create another token", r.ID)
+	case overlap <= 0:
+		r.Revoked = at
+	case !at.After(r.Created):
+		return refused("%s was created in the future; compare the clocks", r.ID)
+	case r.Expires.IsZero() || r.Expires.After(at):
+		r.Expires = at
 	}
-	return token, r, nil
+	return nil
 }
 
 // Revoke ends a token for ever: first where it is kept, then on all nodes.
 func (m *Manager) Revoke(ctx context.Context, r *apitoken.Record) error {
-	now := m.options.Now().UTC()
+	now := m.options.Now().UTC().Truncate(time.Second)
 	err := m.options.Keeper.Update(ctx, r.ID, func(r *apitoken.Record) error {
 		if r.Revoked.IsZero() {
-			r.Revoked = now.Truncate(time.Second)
+			r.Revoked = now
 		}
 		return nil
 	})
-	if err != nil || m.options.Publisher == nil {
+	if err != nil {
 		return err
+	}
+	return m.tell(ctx, r)
+}
+
+// ErrNotTold is of a token that is revoked where it is kept alone.
+var ErrNotTold = errors.New("nodes that have it cached could not be told, and may accept it until cache_ttl is over; revoke it again")
+
+// tell tells all nodes that a token is revoked.
+func (m *Manager) tell(ctx context.Context, r *apitoken.Record) error {
+	if m.options.Publisher == nil {
+		return nil
 	}
 	until := r.Expires
 	if until.IsZero() {
-		until = now.Add(m.options.MaxLifetime)
+		until = m.options.Now().Add(m.options.MaxLifetime)
 	}
-	err = m.options.Publisher.Publish(ctx, revocation.Event{
-		ID: "api_token:" + r.ID, Kind: revocation.Token, Value: r.Digest.String(), At: now, Until: until, Source: "gatehouse token revoke", Reason: "API token " + r.ID,
+	err := m.options.Publisher.Publish(ctx, revocation.Event{
+		ID: rand.Text(), Kind: revocation.Token, Value: r.Digest.String(), Until: until, Source: m.options.Source, Reason: "API token " + r.ID,
 	})
 	if err != nil {
-		return fmt.Errorf("%s is revoked where it is kept, and nodes that have it cached could not be told: %w", r.ID, err)
+		return fmt.Errorf("%s is revoked where it is kept, and %w: %w", r.ID, ErrNotTold, err)
 	}
 	return nil
 }
@@ -221,7 +257,7 @@ func (m *Manager) Revoke(ctx context.Context, r *apitoken.Record) error {
 // SetAccount makes or changes a service account.
 func (m *Manager) SetAccount(ctx context.Context, name string, a Account, by string) error {
 	if err := errors.Join(apitoken.CheckAccountName(name), a.Grants.Check()); err != nil {
-		return err
+		return &Refusal{err}
 	}
 	return m.options.Keeper.SetAccount(ctx, name, a, by)
 }

@@ -205,3 +205,29 @@ func TestOwnerThatIsNotThereOrSuspendedIsGone(t *testing.T) {
 		}
 	}
 }
+
+func TestRotationInAFileIsWholeOrNotAtAll(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.yaml")
+	text := owners + "tokens:\n" + goodEntry + "}\n"
+	write(t, path, text)
+	k := NewKeeper(path)
+	revoke := func(r *apitoken.Record) error { r.Revoked = r.Created.Add(time.Second); return nil }
+	fresh := func(token string) *apitoken.Record {
+		return &apitoken.Record{ID: "t2", Digest: apitoken.DigestOf(token), Owner: apitoken.Owner{Subject: "ada", Issuer: "https://id.test"}, Created: time.Unix(2e9, 0), Expires: time.Unix(2e9+60, 0)}
+	}
+	for name, add := range map[string]*apitoken.Record{"of the same digest": fresh(good), "that no node would read": {ID: "t3"}} {
+		if err := k.Update(t.Context(), "t1", revoke, add); err == nil {
+			t.Errorf("a second token %s is kept", name)
+		}
+		if now, err := os.ReadFile(path); err != nil || string(now) != text {
+			t.Errorf("a second token %s: the file has changed:\n%s", name, now)
+		}
+	}
+	if err := k.Update(t.Context(), "t1", revoke, fresh(other)); err != nil {
+		t.Fatal(err)
+	}
+	all, err := k.List(t.Context())
+	if err != nil || len(all) != 2 || all[0].Revoked.IsZero() || !all[1].Revoked.IsZero() {
+		t.Errorf("%+v, %v", all, err)
+	}
+}

@@ -24,14 +24,18 @@ func NewKeeper(path string) Keeper { return Keeper{path} }
 
 // Add adds a record.
 func (k Keeper) Add(_ context.Context, r *apitoken.Record) error {
-	return k.edit(func(f *File) error {
+	return k.edit(func(f *File) error { return k.add(f, r) })
+}
+
+func (k Keeper) add(f *File, records ...*apitoken.Record) error {
+	for _, r := range records {
 		same := func(other *apitoken.Record) bool { return other.ID == r.ID || other.Digest == r.Digest }
 		if slices.ContainsFunc(f.Tokens, same) {
 			return fmt.Errorf("%s has a token with the id or the digest of %s", k.path, r.ID)
 		}
 		f.Tokens = append(f.Tokens, r)
-		return nil
-	})
+	}
+	return nil
 }
 
 // List are all records.
@@ -43,14 +47,17 @@ func (k Keeper) List(context.Context) ([]*apitoken.Record, error) {
 	return f.Tokens, nil
 }
 
-// Update changes a record.
-func (k Keeper) Update(_ context.Context, id string, change func(*apitoken.Record) error) error {
+// Update changes a record and adds others, by one rename.
+func (k Keeper) Update(_ context.Context, id string, change func(*apitoken.Record) error, add ...*apitoken.Record) error {
 	return k.edit(func(f *File) error {
 		i := slices.IndexFunc(f.Tokens, func(r *apitoken.Record) bool { return r.ID == id })
 		if i < 0 {
 			return apitoken.ErrUnknown
 		}
-		return change(f.Tokens[i])
+		if err := change(f.Tokens[i]); err != nil {
+			return err
+		}
+		return k.add(f, add...)
 	})
 }
 
