@@ -15,7 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -42,7 +41,9 @@ type fleetEnvironment struct {
 	network     *netcut.Network
 	redis       *redistest.Group
 	postgres    *postgrestest.Server
+	shared      *shares           // what the nodes share in the two
 	former      *redistest.Server // the master of Redis that has failed
+	free        func()            // gives back the connections of PostgreSQL that are taken
 	nodes       []*fleetNode
 	// provider is an introspection endpoint, a fake, that counts.
 	provider       *httptest.Server
@@ -59,6 +60,8 @@ type fleetNode struct {
 	// cut tells whether its process can be cut off from Redis and PostgreSQL.
 	cut   bool
 	admin string // unix socket
+	// watched is the upstream of the routes that are asked all the time.
+	watched *upstream.Server
 }
 
 const fleetSecret = "a-secret-of-the-fleet-of-more-than-32-bytes"
@@ -68,7 +71,8 @@ func startFleet(t *testing.T) *fleetEnvironment {
 	t.Helper()
 	f := &fleetEnvironment{t: t, network: netcut.Start(t)}
 	f.redis = redistest.StartGroup(t, f.network.Cuttable)
-	f.postgres = postgrestest.StartAt(t, f.network.Cuttable)
+	f.postgres = postgrestest.StartAt(t, f.network.Cuttable, "-c", "max_connections=100")
+	f.shared = share(t, f)
 	f.startProvider()
 	var err error
 	if f.plugins, err = fixture.BuildPlugins("../..", t.TempDir()); err != nil {
@@ -105,10 +109,7 @@ func (f *fleetEnvironment) startProvider() {
 	f.provider = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.introspections.Add(1)
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{
-			"active": strings.HasPrefix(r.FormValue("token"), "gold"), "sub": "ada", "aud": "api", "exp": time.Now().Add(time.Hour).Unix(),
-			"iat": time.Now().Add(-time.Minute).Unix(), "roles": []string{"editor"},
-		})
+		_ = json.NewEncoder(w).Encode(introspected(r.FormValue("token")))
 	}))
 	f.provider.Listener.Close()
 	f.provider.Listener = l
@@ -133,7 +134,7 @@ func (f *fleetEnvironment) reachPostgres(cut bool) map[string]any {
 	if cut {
 		at = f.network.Through(func() string { return f.postgres.Addr })
 	}
-	section := map[string]any{"user": "tester", "database": "postgres", "poll_interval": 1}
+	section := map[string]any{"user": "gatehouse_node", "poll_interval": 1}
 	section["host"], section["port"] = hostPort(at)
 	return section
 }
@@ -148,18 +149,20 @@ func hostPort(address string) (host string, port int) {
 const fleetConfig = "fleet"
 
 func (f *fleetEnvironment) routes() []demo.Route {
-	return append([]demo.Route{{Name: "fleet", Prefix: "/fleet", Upstream: demo.Hello, Config: fleetConfig}}, demo.Routes()...)
+	return append([]demo.Route{{Name: "fleet", Prefix: "/fleet", Upstream: fleetConfig, Config: fleetConfig}}, demo.Routes()...)
 }
 
 // configs are those of the demo and one more, with what nodes share.
-func (f *fleetEnvironment) configs(cut bool) map[string]map[string]any {
+func (f *fleetEnvironment) configs(n *fleetNode, dir string) map[string]map[string]any {
 	configs := f.Configs()
-	configs[fleetConfig] = map[string]any{
-		"introspection":    map[string]any{"introspection_endpoint": f.provider.URL, "audience": []string{"api"}},
-		"permission_table": "authenticated: [GET /fleet/shared]\n",
-	}
 	for _, config := range configs {
-		config["redis"] = f.atRedis[cut]
+		delete(config, "permission_table")
+		config["permission_table_name"] = demoTable
+	}
+	configs[fleetConfig] = f.shared.config(f)
+	for _, config := range configs {
+		config["redis"], config["postgres"] = f.atRedis[n.cut], f.atPostgres[n.cut]
+		config["revocation"], config["state_dir"] = map[string]any{}, dir
 		config["failed_attempts"] = map[string]any{"count": 1000000} // the vectors are full of them
 	}
 	return configs
@@ -184,21 +187,30 @@ func (f *fleetEnvironment) prepare(t *testing.T, kind, name string, cut bool) (n
 			return vector.Send(ctx, addresses[0], request)
 		},
 	}}
-	for _, name := range demo.Names {
+	start := func(name string) *upstream.Server {
 		u, err := upstream.Start(name, "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(u.Close)
-		n.upstreams[name] = u
+		return u
 	}
+	for _, name := range demo.Names {
+		n.upstreams[name] = start(name)
+	}
+	n.watched = start(fleetConfig)
 	return n, dir
 }
 
 // address of the node.
 func (n *fleetNode) address() string { return n.values["host"] }
 
-func (n *fleetNode) upstreamAddress(name string) string { return n.upstreams[name].Addr().String() }
+func (n *fleetNode) upstreamAddress(name string) string {
+	if name == fleetConfig {
+		return n.watched.Addr().String()
+	}
+	return n.upstreams[name].Addr().String()
+}
 
 // wrapped is a program that serves its admin pages, in the network of the node.
 func (f *fleetEnvironment) wrapped(t *testing.T, n *fleetNode, dir, program string) string {
@@ -231,7 +243,7 @@ func writeYAML(t *testing.T, path string, value any, end string) {
 func (f *fleetEnvironment) startKong(t *testing.T, name string, cut bool, change func(map[string]any)) *fleetNode {
 	t.Helper()
 	n, dir := f.prepare(t, "kong", name, cut)
-	configs := f.configs(cut)
+	configs := f.configs(n, dir)
 	var services []any
 	for _, config := range configs {
 		if change != nil {
@@ -259,7 +271,7 @@ func (f *fleetEnvironment) startKong(t *testing.T, name string, cut bool, change
 func (f *fleetEnvironment) startAPISIX(t *testing.T, name string, cut bool) *fleetNode {
 	t.Helper()
 	n, dir := f.prepare(t, "apisix", name, cut)
-	configs := f.configs(cut)
+	configs := f.configs(n, dir)
 	var routes []any
 	for _, r := range f.routes() {
 		value, err := json.Marshal(configs[r.Config])
@@ -291,7 +303,7 @@ func (f *fleetEnvironment) startNginx(t *testing.T, name string, cut bool) *flee
 	n, dir := f.prepare(t, "nginx", name, cut)
 	at := site{dir: dir, listen: n.address(), socket: filepath.Join(dir, "gatehouse.sock"), direct: direct}
 	endpoints := []any{map[string]any{"dialect": "direct", "gate": "standard"}}
-	configs := f.configs(cut)
+	configs := f.configs(n, dir)
 	for config := range configs {
 		endpoints = append(endpoints, map[string]any{"path": "/auth/" + endpointName("nginx", config), "dialect": "nginx", "gate": config})
 	}

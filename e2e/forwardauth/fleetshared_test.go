@@ -229,7 +229,7 @@ func (s *shares) publish(ctx context.Context, f *fleetEnvironment, events ...rev
 		},
 		Postgres:   &fleet.Postgres{Host: host, Port: port, User: "gatehouse_editor", Database: "gatehouse", Schema: "gatehouse", Timeout: 1, ConnectTimeout: 1, PoolSize: 1, PollInterval: 1},
 		Revocation: &fleet.Revocation{Retention: setting.Seconds(86400), Leeway: 10},
-	})
+	}, false)
 	if err != nil {
 		return err
 	}
