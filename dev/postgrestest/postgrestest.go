@@ -57,6 +57,15 @@ func StartServer(t testing.TB, args ...string) *Server {
 // StartAt is StartServer for another address of this machine, without a port.
 func StartAt(t testing.TB, address string, args ...string) *Server {
 	t.Helper()
+	s := prepare(t, address, args...)
+	s.initialize()
+	s.begin()
+	return s
+}
+
+// prepare makes a server that has no data yet.
+func prepare(t testing.TB, address string, args ...string) *Server {
+	t.Helper()
 	if os.Getenv(Skip) != "" {
 		t.Skip(Skip + " is set")
 	}
@@ -67,23 +76,34 @@ func StartAt(t testing.TB, address string, args ...string) *Server {
 	dir, err := os.MkdirTemp("", "pg")
 	check(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &Server{
+	return &Server{
 		DSN:  fmt.Sprintf("host=%s port=%d user=tester dbname=postgres", dir, port.Port()),
 		Addr: port.Addr(), URL: "postgres://tester@" + port.Addr() + "/postgres?sslmode=disable",
 		t: t, bin: programs(t), dir: dir, address: address, port: port, args: args, as: unprivileged(t, dir),
 	}
+}
+
+// initialize makes the data of a server.
+func (s *Server) initialize() {
+	s.t.Helper()
 	s.run("initdb", "-D", s.data(), "-U", "tester", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
 	s.Admit("trust")
-	t.Cleanup(s.Stop)
+}
+
+// begin starts the server for the time of the test.
+func (s *Server) begin() {
+	s.t.Helper()
+	s.t.Cleanup(s.Stop)
 	s.Restart()
-	return s
 }
 
 // programs is the folder of the newest PostgreSQL.
 func programs(t testing.TB) string {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	if path, err := exec.LookPath("postgres"); err == nil {
-		found = append(found, path)
+		if path, err = filepath.EvalSymlinks(path); err == nil {
+			found = append(found, path) // beside its other programs
+		}
 	}
 	if len(found) == 0 {
 		t.Fatal("no PostgreSQL server found; apt-get install postgresql, or set " + Skip + "=1")
@@ -191,7 +211,13 @@ func (s *Server) Disconnect() {
 // "reject". Connections that are open stay.
 func (s *Server) Admit(method string) {
 	s.t.Helper()
-	text := "local all all trust\nhost all all all " + method + "\n"
+	s.AdmitBy("host all all all " + method)
+}
+
+// AdmitBy is Admit with lines of pg_hba.conf.
+func (s *Server) AdmitBy(lines ...string) {
+	s.t.Helper()
+	text := "local all,replication all trust\n" + strings.Join(lines, "\n") + "\n"
 	check(s.t, os.WriteFile(filepath.Join(s.data(), "pg_hba.conf"), []byte(text), 0o644))
 	if s.cmd != nil {
 		s.reload()

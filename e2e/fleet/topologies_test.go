@@ -17,6 +17,7 @@ import (
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/coretest"
 	"gatehouse/core/fleet/redis"
+	"gatehouse/dev/authority"
 	"gatehouse/dev/redistest"
 )
 
@@ -145,7 +146,7 @@ func TestClusterIsFollowed(t *testing.T) {
 	}
 }
 
-func authority(t *testing.T, file string) *x509.CertPool {
+func trusting(t *testing.T, file string) *x509.CertPool {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -163,7 +164,7 @@ func authority(t *testing.T, file string) *x509.CertPool {
 func TestOnlyRedisWithTheRightCertificateIsUsed(t *testing.T) {
 	server, ca := redistest.StartTLS(t)
 	plain := redistest.Start(t)
-	trust, other := authority(t, ca), authority(t, redistest.NewAuthority(t).File)
+	trust, other := trusting(t, ca), authority.New(t).Pool()
 	for name, c := range map[string]struct {
 		server *redistest.Server
 		tls    *tls.Config

@@ -61,7 +61,7 @@ func newMachine(t *testing.T, uid string, missing ...string) *machine {
 			m.program(m.bin, path, "#!/bin/sh\n")
 		}
 	}
-	for _, path := range []string{"usr/sbin/nginx", "usr/sbin/haproxy", "usr/include/stdlib.h", "usr/lib/postgresql/15/bin/initdb"} {
+	for _, path := range []string{"usr/sbin/nginx", "usr/sbin/haproxy", "usr/sbin/pgbouncer", "usr/include/stdlib.h", "usr/lib/postgresql/15/bin/initdb"} {
 		if !slices.Contains(missing, filepath.Base(path)) {
 			m.program(m.root, path, "#!/bin/sh\n")
 		}
