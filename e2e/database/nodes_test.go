@@ -36,6 +36,12 @@ type node struct {
 // startNode starts a node with the rights of one, and with further settings.
 func startNode(t *testing.T, s *postgrestest.Server, settings string) *node {
 	t.Helper()
+	return startNodeWith(t, s, "password: change-me-3", settings)
+}
+
+// startNodeWith is startNode with a password and further settings of the database.
+func startNodeWith(t *testing.T, s *postgrestest.Server, database, settings string) *node {
+	t.Helper()
 	n := &node{log: &coretest.Log{}}
 	n.Builder = config.NewBuilder(config.BuilderOptions{
 		Log: slog.New(slog.NewTextHandler(n.log, nil)), Differences: func(live.Difference) { n.differences.Add(1) },
@@ -51,7 +57,7 @@ func startNode(t *testing.T, s *postgrestest.Server, settings string) *node {
 	if strings.Contains(settings, "# no polling") {
 		poll = "3600"
 	}
-	n.gate, err = n.Follow(fmt.Appendf(nil, "postgres: {host: %s, port: %s, user: gatehouse_node, password: change-me-3, database: gatehouse, timeout: 0.2, connect_timeout: 0.5, poll_interval: %s}\n%s\n", host, port, poll, settings), config.Terms{})
+	n.gate, err = n.Follow(fmt.Appendf(nil, "postgres: {host: %s, port: %s, user: gatehouse_node, database: gatehouse, timeout: 0.2, connect_timeout: 0.5, poll_interval: %s, %s}\n%s\n", host, port, poll, database, settings), config.Terms{})
 	if err != nil {
 		t.Fatal(err)
 	}

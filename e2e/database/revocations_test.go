@@ -27,6 +27,12 @@ type revoker struct {
 func newRevoker(t *testing.T, s *postgrestest.Server) *revoker {
 	t.Helper()
 	db, log := connect(t, s, nil)
+	return newRevokerOf(t, db, log)
+}
+
+// newRevokerOf is newRevoker with a client.
+func newRevokerOf(t *testing.T, db *postgres.Client, log *coretest.Log) *revoker {
+	t.Helper()
 	n := &revoker{
 		durable.New(durable.Options{Database: db, Log: slog.New(slog.NewTextHandler(log, nil))}),
 		revocationtest.NewList(0), log,

@@ -50,7 +50,12 @@ func documented(t *testing.T) []string {
 // documentation makes them. Its URL is that of an editor, its DSN that of a superuser.
 func migrated(t *testing.T, args ...string) *postgrestest.Server {
 	t.Helper()
-	s := postgrestest.StartServer(t, args...)
+	return setUp(t, postgrestest.StartServer(t, args...))
+}
+
+// setUp makes the schema, the roles and the rights on a server.
+func setUp(t *testing.T, s *postgrestest.Server) *postgrestest.Server {
+	t.Helper()
 	for _, sql := range documented(t) {
 		postgrestest.Exec(t, s.DSN, sql)
 	}
@@ -78,7 +83,7 @@ func connect(t *testing.T, s *postgrestest.Server, change func(*postgres.Options
 	number, _ := strconv.Atoi(port)
 	log := &coretest.Log{}
 	o := postgres.Options{
-		Connection: postgres.Connection{Host: host, Port: uint16(number), User: "gatehouse_node", Password: "change-me-3", Database: "gatehouse"},
+		Connection: postgres.Connection{Servers: []postgres.Server{{Host: host, Port: uint16(number)}}, User: "gatehouse_node", Password: "change-me-3", Database: "gatehouse"},
 		Timeout:    time.Second, Log: slog.New(slog.NewTextHandler(log, nil)),
 	}
 	if change != nil {

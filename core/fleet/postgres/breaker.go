@@ -63,12 +63,12 @@ func (b *breaker) do(use func() error) error {
 // ended reports whether a connection had ended that seemed to be there.
 func ended(err error) bool {
 	var server *pgconn.PgError
-	return errors.As(err, &server) && strings.HasPrefix(server.Code, "57P") || err != nil && !errors.As(err, new(*pgconn.ConnectError)) && isBroken(err)
+	return errors.As(err, &server) && (strings.HasPrefix(server.Code, "57P") || server.Code == idleInTransaction) || err != nil && !errors.As(err, new(*pgconn.ConnectError)) && isBroken(err)
 }
 
 // unusable reports whether an error says that the database cannot be used now: it is
 // away, slow, full of connections or of another version. One that refuses a statement
-// is there.
+// is there, also one whose disk is full: it can be read.
 func unusable(err error) bool {
 	var schema *SchemaError
 	var connecting *pgconn.ConnectError
@@ -80,7 +80,7 @@ func unusable(err error) bool {
 		return true
 	case errors.As(err, &server):
 		// Connection exceptions, insufficient resources, operator intervention.
-		return strings.HasPrefix(server.Code, "08") || strings.HasPrefix(server.Code, "53") || strings.HasPrefix(server.Code, "57P")
+		return strings.HasPrefix(server.Code, "08") || strings.HasPrefix(server.Code, "53") && server.Code != diskFull || strings.HasPrefix(server.Code, "57P")
 	}
 	return pgconn.SafeToRetry(err) || pgconn.Timeout(err) || isBroken(err)
 }

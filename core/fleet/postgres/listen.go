@@ -2,9 +2,10 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,15 +40,14 @@ func (c *Client) Listening() bool { return c.listener.up.Load() }
 func (s *Subscription) Close() { s.listener.remove(s) }
 
 // notify wakes the subscriber, who may still have to look at an earlier value.
-func (s *Subscription) notify() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
+func (s *Subscription) notify() { signal(s.wake) }
 
 type listenerOptions struct {
 	Connect func(context.Context) (*pgx.Conn, error)
+	// Notify sends a notification by another connection.
+	Notify func(ctx context.Context, channel, payload string) error
+	// Probe is the channel by which notifications are tried.
+	Probe string
 	// Timeout bounds each statement.
 	Timeout time.Duration
 	Log     *slog.Logger
@@ -64,12 +64,13 @@ type listener struct {
 	begun         bool
 	ctx           context.Context
 	stop          context.CancelFunc
-	// changed tells that there are other subscriptions.
-	changed chan struct{}
+	// changed tells that there are other subscriptions, doubted that another connection
+	// has failed.
+	changed, doubted chan struct{}
 }
 
 func newListener(o listenerOptions) *listener {
-	l := &listener{options: o, subscriptions: map[*Subscription]struct{}{}, changed: make(chan struct{}, 1)}
+	l := &listener{options: o, subscriptions: map[*Subscription]struct{}{}, changed: make(chan struct{}, 1), doubted: make(chan struct{}, 1)}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	return l
 }
@@ -80,7 +81,7 @@ func (l *listener) add(s *Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.subscriptions[s] = struct{}{}
-	l.signal()
+	signal(l.changed)
 	if !l.begun {
 		l.begun = true
 		go l.run()
@@ -91,12 +92,16 @@ func (l *listener) remove(s *Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.subscriptions, s)
-	l.signal()
+	signal(l.changed)
 }
 
-func (l *listener) signal() {
+// doubt has the connection tried: another one to the same server has failed.
+func (l *listener) doubt() { signal(l.doubted) }
+
+// signal leaves a value, unless there is one.
+func signal(c chan<- struct{}) {
 	select {
-	case l.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -104,6 +109,8 @@ func (l *listener) signal() {
 const (
 	// firstPause and longestPause are between two tries to connect.
 	firstPause, longestPause = 100 * time.Millisecond, 5 * time.Second
+	// poolerPause is the one behind a pooler that passes no notifications on.
+	poolerPause = time.Minute
 	// quiet is how long nothing may come before the connection is tried: one that
 	// is cut ends without a word.
 	quiet = 30 * time.Second
@@ -126,9 +133,12 @@ func (l *listener) run() {
 			told = true
 			l.options.Log.Warn("no notifications from PostgreSQL; changes are found by asking at an interval", "error", Advise(err).Error())
 		}
+		if errors.Is(err, errPooler) {
+			pause = poolerPause
+		}
 		select {
 		case <-l.ctx.Done():
-		case <-time.After(pause/2 + rand.N(pause)): // nodes do not come back all at once
+		case <-time.After(pause/2 + mathrand.N(pause)): // nodes do not come back all at once
 		}
 		pause = min(2*pause, longestPause)
 	}
@@ -147,6 +157,9 @@ func (l *listener) session(begun func()) error {
 	if err != nil {
 		return err
 	}
+	if err := l.prepare(conn); err != nil {
+		return err
+	}
 	listening := map[string]bool{}
 	for {
 		if err := l.listen(conn, listening); err != nil {
@@ -157,6 +170,49 @@ func (l *listener) session(begun func()) error {
 		}
 		if err := l.wait(conn); err != nil {
 			return err
+		}
+	}
+}
+
+// errPooler says that notifications do not come by this way.
+var errPooler = errors.New("the connection goes through a pooler that gives each transaction another connection (PgBouncer in transaction mode) and passes no notifications on; let nodes connect to the server or to a pool in session mode, or lower postgres.poll_interval")
+
+// prepare has the server keep a connection on which nothing is said for long, and tries
+// whether notifications come by a connection that is not the server's own.
+func (l *listener) prepare(conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(l.ctx, l.options.Timeout)
+	defer cancel()
+	var process uint32
+	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&process); err != nil {
+		return err
+	}
+	if process != conn.PgConn().PID() {
+		if err := l.probe(ctx, conn); err != nil {
+			return err
+		}
+	}
+	return l.exec(conn, "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'")
+}
+
+// probe sends a notification by another connection, and waits for it on this one.
+func (l *listener) probe(ctx context.Context, conn *pgx.Conn) error {
+	defer func() { _ = l.exec(conn, "UNLISTEN *") }() // on whichever connection it is
+	if err := l.exec(conn, "LISTEN "+pgx.Identifier{l.options.Probe}.Sanitize()); err != nil {
+		return err
+	}
+	payload := rand.Text()
+	if err := l.options.Notify(ctx, l.options.Probe, payload); err != nil {
+		return err
+	}
+	for {
+		notification, err := conn.WaitForNotification(ctx)
+		switch {
+		case l.ctx.Err() != nil || err != nil && !errors.Is(err, context.DeadlineExceeded):
+			return err
+		case err != nil:
+			return errPooler
+		case notification.Payload == payload:
+			return nil
 		}
 	}
 }
@@ -199,7 +255,7 @@ func (l *listener) exec(conn *pgx.Conn, sql string) error {
 }
 
 // wait hands notifications over until there are other subscriptions. It tries a
-// connection that is quiet.
+// connection that is quiet, or in doubt.
 func (l *listener) wait(conn *pgx.Conn) error {
 	for {
 		ctx, cancel := context.WithTimeout(l.ctx, quiet)
@@ -209,6 +265,9 @@ func (l *listener) wait(conn *pgx.Conn) error {
 			case <-l.changed:
 				cancel()
 				ended <- true
+			case <-l.doubted:
+				cancel()
+				ended <- false
 			case <-ctx.Done():
 				ended <- false
 			}

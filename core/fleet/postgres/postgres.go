@@ -13,9 +13,12 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/sony/gobreaker/v2"
 
@@ -44,14 +47,24 @@ type Connection struct {
 	// URL is a connection string, as of psql, for whoever types commands: what it
 	// leaves out comes from the environment (PGPASSWORD) or ~/.pgpass.
 	URL string
-	// Host is a name, an address or the folder of a unix socket.
-	Host                     string
-	Port                     uint16
+	// Servers are tried in this order.
+	Servers []Server
+	// Session says what a server has to be, as of libpq's target_session_attrs: primary,
+	// read-write, or any, which the empty text is too.
+	Session                  string
 	User, Password, Database string
-	// TLS is nil for a connection in plain text.
+	// TLS is nil for a connection in plain text. Where it names no server, the certificate
+	// has to be that of the host.
 	TLS *tls.Config
 	// ConnectTimeout bounds a new connection. Default 2 s.
 	ConnectTimeout time.Duration
+}
+
+// Server is where a server is.
+type Server struct {
+	// Host is a name, an address or the folder of a unix socket.
+	Host string
+	Port uint16
 }
 
 func (o Options) withDefaults() Options {
@@ -85,9 +98,9 @@ func (c Connection) Config() (*pgx.ConnConfig, error) {
 		return nil, fmt.Errorf("the connection string of PostgreSQL cannot be read: %w", err)
 	}
 	if c.URL == "" {
-		config.Host, config.Port, config.User, config.Password, config.Database = c.Host, c.Port, c.User, c.Password, c.Database
-		config.TLSConfig, config.Fallbacks, config.ValidateConnect = c.TLS, nil, nil
+		config.User, config.Password, config.Database = c.User, c.Password, c.Database
 		config.RuntimeParams = map[string]string{}
+		c.place(config)
 	}
 	config.ConnectTimeout = c.ConnectTimeout
 	config.RuntimeParams["application_name"] = "gatehouse"
@@ -95,6 +108,41 @@ func (c Connection) Config() (*pgx.ConnConfig, error) {
 	// another connection.
 	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	return config, nil
+}
+
+// place sets where the server is, and what it has to be.
+func (c Connection) place(config *pgx.ConnConfig) {
+	config.Fallbacks = nil
+	for i, s := range c.Servers {
+		protected := c.TLS.Clone()
+		if protected != nil && protected.ServerName == "" {
+			protected.ServerName = s.Host
+		}
+		if i == 0 {
+			config.Host, config.Port, config.TLSConfig = s.Host, s.Port, protected
+			continue
+		}
+		config.Fallbacks = append(config.Fallbacks, &pgconn.FallbackConfig{Host: s.Host, Port: s.Port, TLSConfig: protected})
+	}
+	config.ValidateConnect = map[string]pgconn.ValidateConnectFunc{
+		"primary":    pgconn.ValidateConnectTargetSessionAttrsPrimary,
+		"read-write": pgconn.ValidateConnectTargetSessionAttrsReadWrite,
+	}[c.Session]
+}
+
+// nameOf says where a connection goes, for logs: HOST:PORT/DATABASE.
+func nameOf(c *pgx.ConnConfig) string {
+	var places []string
+	add := func(host string, port uint16) {
+		if place := fmt.Sprintf("%s:%d", host, port); !slices.Contains(places, place) { // a URL has one with TLS and one without
+			places = append(places, place)
+		}
+	}
+	add(c.Host, c.Port)
+	for _, f := range c.Fallbacks {
+		add(f.Host, f.Port)
+	}
+	return strings.Join(places, ",") + "/" + c.Database
 }
 
 // Client uses a database. It is safe for concurrent use.
@@ -123,7 +171,7 @@ func New(o Options) (*Client, error) {
 	config.MaxConns = int32(o.Connections)
 	config.MaxConnLifetime = 30 * time.Minute // the schema is checked again then
 	config.MaxConnLifetimeJitter = 5 * time.Minute
-	config.PingTimeout = o.Timeout
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false } // a failed one would keep its place
 	check := func(ctx context.Context, conn *pgx.Conn) error {
 		if o.AnySchema {
 			return nil
@@ -135,7 +183,7 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := fmt.Sprintf("%s:%d/%s", connection.Host, connection.Port, connection.Database)
+	name := nameOf(connection)
 	c := &Client{
 		pool: pool, schema: o.Schema, timeout: o.Timeout, name: name,
 		breaker: newBreaker(o.Log, name),
@@ -148,7 +196,11 @@ func New(o Options) (*Client, error) {
 			}
 			return conn, err
 		},
-		Timeout: o.Timeout, Log: o.Log.With("database", name),
+		Notify: func(ctx context.Context, channel, payload string) error {
+			_, err := pool.Exec(ctx, "SELECT pg_notify($1, $2)", channel, payload)
+			return err
+		},
+		Probe: o.Schema + ".probe", Timeout: o.Timeout, Log: o.Log.With("database", name),
 	})
 	return c, nil
 }
@@ -190,24 +242,57 @@ func (c *Client) Read(ctx context.Context, read func(context.Context, Querier) e
 		if err != nil {
 			return err
 		}
-		defer conn.Release()
+		defer release(conn)
 		return read(ctx, conn)
 	}
 	return c.use(ctx, func(ctx context.Context) error {
 		err := once(ctx)
 		if ended(err) && ctx.Err() == nil { // such as one that a firewall or a restart has cut
+			c.pool.Reset() // and so have the others been
 			err = once(ctx)
 		}
 		return err
 	})
 }
 
+// release gives a connection back. One that took too long is closed in the background,
+// which a server that does not respond draws out: it keeps no place in the pool meanwhile.
+func release(conn *pgxpool.Conn) {
+	if conn.Conn().IsClosed() {
+		conn.Hijack()
+		return
+	}
+	conn.Release()
+}
+
 // Write calls write in a transaction, which is committed if there is no error. Where
 // the error of the commit is one of the connection, the change may have been made.
 func (c *Client) Write(ctx context.Context, write func(context.Context, pgx.Tx) error) error {
 	return c.use(ctx, func(ctx context.Context) error {
-		return pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error { return write(ctx, tx) })
+		conn, err := c.alive(ctx)
+		if err != nil {
+			return err
+		}
+		defer release(conn)
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return write(ctx, tx) })
 	})
+}
+
+// alive acquires a connection that responds: what is written is not sent twice.
+func (c *Client) alive(ctx context.Context) (*pgxpool.Conn, error) {
+	conn, err := c.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err = conn.Ping(ctx); err == nil {
+		return conn, nil
+	}
+	release(conn)
+	if !ended(err) || ctx.Err() != nil {
+		return nil, err
+	}
+	c.pool.Reset()
+	return c.pool.Acquire(ctx)
 }
 
 func (c *Client) use(ctx context.Context, use func(context.Context) error) error {
@@ -215,6 +300,9 @@ func (c *Client) use(ctx context.Context, use func(context.Context) error) error
 		ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
 		defer cancel()
 		err := use(ctx)
+		if unusable(err) {
+			c.listener.doubt()
+		}
 		if errors.Is(err, context.DeadlineExceeded) && context.Cause(ctx) == errTimeout {
 			return fmt.Errorf("%s: %w: %w", c.name, errTimeout, err)
 		}
