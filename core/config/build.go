@@ -168,7 +168,7 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, ownKey, err := b.revocationEndpoints(c)
+	own, ownKey, err := b.ownEndpoints(c)
 	if err != nil {
 		return nil, err
 	}
@@ -186,16 +186,23 @@ func (c *Config) fleetSections() fleet.Sections {
 	return fleet.Sections{Cache: c.Cache, Redis: c.Redis, Postgres: c.Postgres, Revocation: c.Revocation, StateDir: c.StateDir}
 }
 
-// revocationEndpoints take what others say is revoked.
-func (b *Builder) revocationEndpoints(c *Config) ([]core.Endpoint, shared.Key, error) {
-	if c.RevocationEndpoints == nil {
-		return nil, shared.Key{}, nil
+// ownEndpoints take what others say is revoked, and manage API tokens.
+func (b *Builder) ownEndpoints(c *Config) ([]core.Endpoint, shared.Key, error) {
+	tokens, tokensKey, err := b.fleet.TokenAPI(c.APIToken, c.SubjectRoles, c.fleetSections())
+	if err != nil || c.RevocationEndpoints == nil {
+		return tokens, tokensKey, err
 	}
 	publisher, key, err := b.fleet.Publisher(c.fleetSections())
 	if err != nil {
 		return nil, key, err
 	}
-	return b.revoking.Build(c.RevocationEndpoints, publisher, key)
+	endpoints, key, err := b.revoking.Build(c.RevocationEndpoints, publisher, key)
+	return append(endpoints, tokens...), shared.KeyOf(key, tokensKey), err
+}
+
+// offlineEndpoints are the same for tools that keep nothing.
+func (c *Config) offlineEndpoints() []core.Endpoint {
+	return append(c.RevocationEndpoints.Offline(), revoke.Offline(c.APIToken.AdminPaths(), "GET", "POST")...)
 }
 
 // build makes everything of a gate but its authenticator, its policy and the endpoints

@@ -26,7 +26,7 @@ func (b *Builder) GateWith(c *Config, authenticator core.Authenticator, policy c
 		}
 		policy = t
 	}
-	return b.build(c, authenticator, policy, c.RevocationEndpoints.Offline())
+	return b.build(c, authenticator, policy, c.offlineEndpoints())
 }
 
 // Principal reads whom a verified credential speaks of: the payload of a JWT,

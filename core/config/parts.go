@@ -45,7 +45,7 @@ func (c *Config) EndpointPaths() []string {
 	if err != nil { // Inspect has reported it
 		return nil
 	}
-	endpoints = append(endpoints, c.RevocationEndpoints.Offline()...)
+	endpoints = append(endpoints, c.offlineEndpoints()...)
 	paths := make([]string, len(endpoints))
 	for i, e := range endpoints {
 		paths[i] = e.Path

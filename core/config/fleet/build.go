@@ -30,6 +30,7 @@ type Builder struct {
 	stores    shared.Values[store]
 	databases shared.Values[postgres.Kept]
 	subjects  shared.Values[subjects.Store]
+	tokenAPIs shared.Values[tokenAPI]
 	shared    sharedcache.Counters
 	limits    shared.Values[attempts.Limit]
 	attempts  attempts.Counters

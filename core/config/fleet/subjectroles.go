@@ -6,9 +6,11 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn/apitoken"
+	"gatehouse/core/authn/apitoken/manage"
 	"gatehouse/core/authn/attempts"
 	"gatehouse/core/cache"
 	"gatehouse/core/config/section"
+	"gatehouse/core/fleet/apitokens"
 	"gatehouse/core/fleet/postgres"
 	"gatehouse/core/fleet/subjects"
 	"gatehouse/core/setting"
@@ -71,6 +73,30 @@ func (b *Builder) Users(s *SubjectRoles, p *Postgres, limits section.Cache) (api
 		return nil, key, err
 	}
 	return Users{database.Client}, key, nil
+}
+
+// DatabaseTokens are the tokens and their owners in a database. Without the section
+// subject_roles nodes alone know what users may do.
+func DatabaseTokens(c *postgres.Client, usersKnown bool) (manage.Keeper, apitoken.Owners) {
+	k := apitokens.NewKeeper(c)
+	return k, tokenOwners{k, Users{c}, usersKnown}
+}
+
+type tokenOwners struct {
+	apitokens.Keeper
+	users      Users
+	usersKnown bool
+}
+
+// Grants are those of an owner.
+func (t tokenOwners) Grants(ctx context.Context, o apitoken.Owner) (apitoken.Grants, error) {
+	switch {
+	case o.ServiceAccount != "":
+		return t.Keeper.Grants(ctx, o)
+	case !t.usersKnown:
+		return apitoken.Grants{}, manage.ErrElsewhere
+	}
+	return t.users.Grants(ctx, o)
 }
 
 // Users are the subjects of a database as owners of API tokens: as they are now, since

@@ -80,9 +80,14 @@ func (e *Endpoints) Offline() []core.Endpoint {
 		return nil
 	}
 	_, paths := e.at()
+	return Offline(paths, "POST")
+}
+
+// Offline are endpoints that do nothing.
+func Offline(paths []string, methods ...string) []core.Endpoint {
 	endpoints := make([]core.Endpoint, len(paths))
 	for i, path := range paths {
-		endpoints[i] = core.Endpoint{Path: path, Methods: []string{"POST"}, MaxBody: webhook.MaxBody, Handler: offline{}}
+		endpoints[i] = core.Endpoint{Path: path, Methods: methods, MaxBody: webhook.MaxBody, Handler: offline{}}
 	}
 	return endpoints
 }

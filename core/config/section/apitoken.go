@@ -3,11 +3,13 @@ package section
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/authn"
 	"gatehouse/core/authn/apitoken"
+	"gatehouse/core/authn/apitoken/api"
 	"gatehouse/core/authn/apitoken/tokenfile"
 	"gatehouse/core/authn/claims"
 	"gatehouse/core/extract"
@@ -24,6 +26,39 @@ type APIToken struct {
 	LastUsedInterval setting.Seconds `config:"last_used_interval" default:"60" between:"1,3600" doc:"How often a node writes into the database when tokens were used last, in seconds."`
 	CacheTTL         setting.Seconds `config:"cache_ttl" default:"10" between:"0,300" doc:"How long a valid token is cached, in seconds, at the longest. A change of which the node learns counts at once. 0 looks a token up on every request."`
 	NegativeCacheTTL setting.Seconds `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a token is cached, in seconds."`
+	Admin            *APITokenAdmin  `config:"admin" doc:"The operator's own endpoints: what gatehouse token does, by HTTP; leave out for none. The gateway must route their paths through the gate."`
+}
+
+// APITokenAdmin is the API by which tokens are managed.
+type APITokenAdmin struct {
+	Path             string         `config:"path" default:"/api-tokens" doc:"Where the list is, as a path; PATH/rotate, PATH/revoke and PATH/accounts are below it."`
+	Secret           setting.Secret `config:"secret" required:"true" secret:"true" doc:"Bearer token for the Authorization header, at least 32 bytes. Whoever has it makes tokens of anybody. Takes a literal value, $env://NAME or $file:///path."`
+	PreviousSecret   setting.Secret `config:"previous_secret" secret:"true" doc:"A former or a coming secret that is accepted, too, so that it can be changed without a gap."`
+	Rate             int            `config:"requests_per_minute" default:"600" between:"1,1000000" doc:"How many authenticated requests are served within a minute; further ones get 429 with Retry-After."`
+	PostgresUser     string         `config:"postgres_user" doc:"Role of the database that changes tokens, with the rights of an editor, which gatehouse db rights prints. Left out: postgres.user, which then needs them, too."`
+	PostgresPassword setting.Secret `config:"postgres_password" secret:"true" doc:"Password of postgres_user. Takes a literal value, $env://NAME or $file:///path."`
+}
+
+// check reports what no single tag can say.
+func (a *APITokenAdmin) check(v Validator, inDatabase bool) {
+	canonical, err := core.Canonical(a.Path, core.PathOptions{})
+	if err != nil || canonical != a.Path || strings.HasSuffix(a.Path, "/") {
+		v.Add("api_token.admin.path", "must be a path such as /api-tokens, without escapes, dot segments, double slashes and a final slash")
+	}
+	if a.PostgresUser != "" && !inDatabase {
+		v.Add("api_token.admin.postgres_user", "needs token_store: postgres")
+	}
+	if a.PostgresPassword != "" && a.PostgresUser == "" {
+		v.Add("api_token.admin.postgres_password", "needs postgres_user")
+	}
+}
+
+// AdminPaths are those of the endpoints.
+func (a *APIToken) AdminPaths() []string {
+	if a == nil || a.Admin == nil {
+		return nil
+	}
+	return api.Paths(a.Admin.Path)
 }
 
 var _ Section = (*APIToken)(nil)
@@ -33,6 +68,9 @@ func (*APIToken) Places() []extract.Place { return nil }
 func (*APIToken) JudgesBearer() bool      { return true }
 
 func (a *APIToken) Check(v Validator) {
+	if a.Admin != nil {
+		a.Admin.check(v, a.InDatabase())
+	}
 	switch inDatabase := a.InDatabase(); {
 	case !inDatabase && a.TokenFile == "":
 		v.Add("api_token.token_file", "is needed: the file that gatehouse token create writes; or set token_store: postgres")
@@ -49,7 +87,9 @@ var lookups = Outbound{Timeout: 1, MaxConcurrent: minCalls}
 
 func (a *APIToken) Build(b *Builder, c Caching) (*Part, error) {
 	c.Shared = nil // which is no nearer than the store itself
-	k := c.key(a.Kind(), a, c.databaseKey(a.InDatabase()))
+	judging := *a
+	judging.Admin = nil // who makes tokens changes nothing of how they are judged
+	k := c.key(a.Kind(), judging, c.databaseKey(a.InDatabase()))
 	return b.part(k, c, func() (*Part, error) {
 		o := a.options(b.options.Now)
 		if a.InDatabase() {

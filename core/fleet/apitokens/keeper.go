@@ -42,7 +42,7 @@ func (k Keeper) insert(ctx context.Context, tx pgx.Tx, r *apitoken.Record) error
 		list(r.Roles), list(r.Permissions), list(r.Scopes), r.Networks, r.Hosts, r.Created, r.CreatedBy, nullable(r))
 	var server *pgconn.PgError
 	if errors.As(err, &server) && server.Code == uniqueViolation {
-		return fmt.Errorf("the database has a token with the id or the digest of %s", r.ID)
+		return fmt.Errorf("the database: %w: %s", manage.ErrExists, r.ID)
 	}
 	return err
 }

@@ -7,28 +7,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/authn/apitoken"
+	"gatehouse/core/authn/apitoken/manage"
 	"gatehouse/internal/cli/terminal"
 )
-
-// listed is a token in the output for programs. It holds neither token nor digest.
-type listed struct {
-	ID             string    `json:"id"`
-	Name           string    `json:"name"`
-	State          string    `json:"state"`
-	Subject        string    `json:"subject,omitempty"`
-	Issuer         string    `json:"issuer,omitempty"`
-	ServiceAccount string    `json:"service_account,omitempty"`
-	Roles          []string  `json:"roles,omitempty"`
-	Permissions    []string  `json:"permissions,omitempty"`
-	Scopes         []string  `json:"scopes,omitempty"`
-	Networks       []string  `json:"networks,omitempty"`
-	Hosts          []string  `json:"hosts,omitempty"`
-	Created        time.Time `json:"created"`
-	CreatedBy      string    `json:"created_by,omitempty"`
-	Expires        time.Time `json:"expires,omitzero"`
-	Revoked        time.Time `json:"revoked,omitzero"`
-	LastUsed       time.Time `json:"last_used,omitzero"`
-}
 
 func listCommand() *cobra.Command {
 	var p place
@@ -53,10 +34,10 @@ tokens in a database, to about a minute (last_used_interval).`,
 			if err != nil {
 				return err
 			}
-			rows := []listed{}
+			rows := []manage.Listed{}
 			for _, r := range all {
-				if owner == (apitoken.Owner{}) || isOf(r.Owner, owner) {
-					rows = append(rows, row(r, time.Now()))
+				if manage.IsOf(r.Owner, owner) {
+					rows = append(rows, manage.List(r, time.Now()))
 				}
 			}
 			if output.JSON() {
@@ -74,34 +55,7 @@ tokens in a database, to about a minute (last_used_interval).`,
 	return c
 }
 
-func isOf(o, wanted apitoken.Owner) bool {
-	return (wanted.Subject == "" || o.Subject == wanted.Subject) && (wanted.Issuer == "" || o.Issuer == wanted.Issuer) &&
-		(wanted.ServiceAccount == "" || o.ServiceAccount == wanted.ServiceAccount)
-}
-
-func row(r *apitoken.Record, now time.Time) listed {
-	var networks []string
-	for _, n := range r.Networks {
-		networks = append(networks, n.String())
-	}
-	return listed{
-		ID: r.ID, Name: r.Name, State: state(r, now), Subject: r.Owner.Subject, Issuer: r.Owner.Issuer, ServiceAccount: r.Owner.ServiceAccount,
-		Roles: r.Roles, Permissions: r.Permissions, Scopes: r.Scopes, Networks: networks, Hosts: r.Hosts,
-		Created: r.Created.UTC(), CreatedBy: r.CreatedBy, Expires: r.Expires, Revoked: r.Revoked, LastUsed: r.LastUsed,
-	}
-}
-
-func state(r *apitoken.Record, now time.Time) string {
-	switch {
-	case !r.Revoked.IsZero():
-		return "revoked"
-	case !r.Expires.IsZero() && !r.Expires.After(now):
-		return "expired"
-	}
-	return "active"
-}
-
-func print(p *terminal.Printer, rows []listed) {
+func print(p *terminal.Printer, rows []manage.Listed) {
 	day := func(t time.Time) string {
 		if t.IsZero() {
 			return "-"

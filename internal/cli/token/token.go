@@ -3,7 +3,6 @@ package token
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,7 +18,6 @@ import (
 	"gatehouse/core/config"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
-	"gatehouse/core/fleet/apitokens"
 	"gatehouse/core/fleet/postgres"
 	"gatehouse/core/setting"
 	"gatehouse/internal/cli/connection"
@@ -105,8 +103,7 @@ func (p *place) open() (*opened, error) {
 			opened.close()
 			return nil, err
 		}
-		k := apitokens.NewKeeper(client)
-		o.Keeper, o.Owners = k, owners{k, fleet.Users{Database: client}, node != nil && node.SubjectRoles != nil}
+		o.Keeper, o.Owners = fleet.DatabaseTokens(client, node != nil && node.SubjectRoles != nil)
 		closeSender := opened.close
 		opened.close = func() { closeSender(); client.Close() }
 		if sender == nil {
@@ -136,24 +133,6 @@ func senderOf(node *config.Config) (*fleet.Sender, error) {
 	}
 	return fleet.NewBuilder(fleet.Options{Log: slog.New(slog.DiscardHandler), Now: time.Now}).
 		Sender(fleet.Sections{Redis: node.Redis, Postgres: node.Postgres, Revocation: node.Revocation}, true)
-}
-
-// owners are those of a database. Without the section subject_roles nodes alone know what
-// users may do.
-type owners struct {
-	apitokens.Keeper
-	users fleet.Users
-	known bool
-}
-
-func (a owners) Grants(ctx context.Context, o apitoken.Owner) (apitoken.Grants, error) {
-	switch {
-	case o.ServiceAccount != "":
-		return a.Keeper.Grants(ctx, o)
-	case !a.known:
-		return apitoken.Grants{}, manage.ErrElsewhere
-	}
-	return a.users.Grants(ctx, o)
 }
 
 // settings are those of the section api_token, or what they are without one.

@@ -2,6 +2,7 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -17,7 +18,7 @@ import (
 
 // Keeper keeps records. What it returns nil for is durable.
 type Keeper interface {
-	// Add adds a record whose id and digest none has yet.
+	// Add adds a record whose id and digest none has yet, else ErrExists.
 	Add(ctx context.Context, r *apitoken.Record) error
 	// List are all records, by their creation.
 	List(ctx context.Context) ([]*apitoken.Record, error)
@@ -30,6 +31,9 @@ type Keeper interface {
 
 // ErrElsewhere is what Options.Owners says of owners whom the nodes alone know.
 var ErrElsewhere = errors.New("the owner is known to nodes alone")
+
+// ErrExists is what a Keeper says of a record whose id or digest another has.
+var ErrExists = errors.New("there is a token with this id or digest")
 
 // Account is what a service account may do.
 type Account struct {
@@ -62,6 +66,8 @@ func New(o Options) *Manager { return &Manager{o} }
 
 // Request is the token that somebody wants.
 type Request struct {
+	// ID names it; empty: one is made.
+	ID    string
 	Name  string
 	Owner apitoken.Owner
 	apitoken.Grants
@@ -92,7 +98,7 @@ func (m *Manager) generate(ctx context.Context, want Request) (token string, r *
 	token = apitoken.Generate()
 	now := m.options.Now().UTC().Truncate(time.Second)
 	r = &apitoken.Record{
-		ID: newID(), Digest: apitoken.DigestOf(token), Name: want.Name, Owner: want.Owner, Grants: want.Grants,
+		ID: cmp.Or(want.ID, newID()), Digest: apitoken.DigestOf(token), Name: want.Name, Owner: want.Owner, Grants: want.Grants,
 		Networks: want.Networks, Hosts: want.Hosts, Created: now, CreatedBy: want.By,
 	}
 	if want.Lifetime > 0 {
@@ -100,6 +106,9 @@ func (m *Manager) generate(ctx context.Context, want Request) (token string, r *
 	}
 	if err := r.Check(); err != nil {
 		return "", nil, &Refusal{err}
+	}
+	if apitoken.HasPrefix(r.ID) {
+		return "", nil, refused("the id begins like a token")
 	}
 	return token, r, m.checkOwner(ctx, r)
 }

@@ -31,7 +31,7 @@ func (k Keeper) add(f *File, records ...*apitoken.Record) error {
 	for _, r := range records {
 		same := func(other *apitoken.Record) bool { return other.ID == r.ID || other.Digest == r.Digest }
 		if slices.ContainsFunc(f.Tokens, same) {
-			return fmt.Errorf("%s has a token with the id or the digest of %s", k.path, r.ID)
+			return fmt.Errorf("%s: %w: %s", k.path, manage.ErrExists, r.ID)
 		}
 		f.Tokens = append(f.Tokens, r)
 	}
