@@ -56,6 +56,8 @@ type Request struct {
 	// remembered.
 	Client    netip.Addr
 	AskClient func() netip.Addr
+	// ClientUnknown: the host cannot tell the client from a proxy in front of it.
+	ClientUnknown bool
 	// AskTLS finds out what the host knows of the client's TLS connection, as the
 	// gateway itself or a trusted peer tells it; nil where the host cannot know.
 	// It is asked at most once, and only by an authenticator that wants a
@@ -175,11 +177,20 @@ func (r *Request) PeerAddr() netip.Addr {
 func (r *Request) ClientAddr() netip.Addr {
 	if !r.Client.IsValid() && r.AskClient != nil {
 		r.Client, r.AskClient = r.AskClient(), nil
+		r.ClientUnknown = !r.Client.IsValid()
 	}
 	if !r.Client.IsValid() {
 		return r.PeerAddr()
 	}
 	return r.Client
+}
+
+// KnownClient is ClientAddr unless that may be a proxy in the place of the client.
+func (r *Request) KnownClient() netip.Addr {
+	if addr := r.ClientAddr(); !r.ClientUnknown {
+		return addr
+	}
+	return netip.Addr{}
 }
 
 // Call is a request together with its one canonical path.

@@ -21,7 +21,7 @@ func confine(call *core.Call, p *core.Principal, err error) (*core.Principal, er
 		return p, err
 	}
 	if p.Networks != nil {
-		if addr := call.ClientAddr(); !isIn(p.Networks, addr) {
+		if addr := call.KnownClient(); !isIn(p.Networks, addr) {
 			return nil, fmt.Errorf("%w: credential %.60q %w: its networks do not hold the address of the client (%s)", core.ErrInvalid, p.ID, ErrElsewhere, shown(addr))
 		}
 	}

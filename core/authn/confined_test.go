@@ -97,6 +97,29 @@ func TestForwardedAddressOfAStrangerDoesNotOpenANetwork(t *testing.T) {
 	}
 }
 
+// Behind a proxy that does not tell the client, everybody has its address.
+func TestProxyInThePlaceOfAnUnknownClientOpensNoNetwork(t *testing.T) {
+	proxy := netip.MustParseAddr("10.0.0.7")
+	for name, r := range map[string]*core.Request{
+		"the host asks and is not told": {Peer: proxy, AskClient: func() netip.Addr { return netip.Addr{} }},
+		"the host knows nobody":         {Peer: proxy, ClientUnknown: true},
+		"the host knows proxies alone":  {Peer: proxy, Client: netip.MustParseAddr("10.0.0.8"), ClientUnknown: true},
+		"the same, asked before":        {Peer: proxy, AskClient: func() netip.Addr { return netip.Addr{} }, ID: "asked"},
+	} {
+		if r.ID != "" {
+			r.ClientAddr()
+		}
+		for _, err := range everyWay(t, &core.Principal{Networks: networks("10.0.0.0/8")}, &core.Call{Request: r}) {
+			if !errors.Is(err, ErrElsewhere) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if !r.ClientAddr().IsValid() {
+			t.Errorf("%s: failed attempts have no address to count by", name)
+		}
+	}
+}
+
 func TestAddressIsAskedForOnlyWhereNetworksAreSet(t *testing.T) {
 	asked := 0
 	call := &core.Call{Request: &core.Request{AskClient: func() netip.Addr { asked++; return netip.MustParseAddr("10.1.2.3") }}}

@@ -59,7 +59,7 @@ func start(t testing.TB, binary, address, config, gate string) Node {
 	t.Helper()
 	text := fmt.Sprintf(`listen: [{address: "%s"}]
 trusted_proxies: [127.0.0.1]
-endpoints: [{path: /auth, dialect: traefik, gate: main}]
+endpoints: [{path: /auth, dialect: traefik, gate: main}, {dialect: direct, gate: main}]
 gates:
   main:
     %s

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/core"
 	"gatehouse/core/coretest"
 )
 
@@ -130,4 +131,33 @@ func TestFloodOfOneClientBehindAProxyLeavesRoomForOthers(t *testing.T) {
 	}
 	close(release)
 	flood.Wait()
+}
+
+// Load balancers that do not tell the client, or tell nonsense, are not the client: a
+// token that may be used in their network would be good for everybody behind them.
+func TestLoadBalancerIsNotTakenForTheClient(t *testing.T) {
+	balancers := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for lines, want := range map[string]string{
+		"10.0.0.7":                         "",
+		"nonsense, 10.0.0.7":               "",
+		"10.0.0.9, 10.0.0.7":               "",
+		"192.0.2.1, nonsense, 10.0.0.7":    "",
+		", 10.0.0.7":                       "",
+		"192.0.2.1, 10.0.0.7":              "192.0.2.1",
+		"10.1.2.3, 192.0.2.1, 10.0.0.7":    "192.0.2.1", // who writes the address of the network into the header
+		"10.1.2.3, 192.0.2.1":              "192.0.2.1",
+		"10.1.2.3,10.1.2.4|192.0.2.1":      "192.0.2.1",
+		"::ffff:10.1.2.3, 10.0.0.7":        "",
+		"10.1.2.3:80, [::ffff:10.1.2.4]:1": "",
+	} {
+		list := strings.Split(lines, "|")
+		r := &core.Request{Peer: lastAddress(list)}
+		setClient(r, balancers, list)
+		if got := r.KnownClient(); got.IsValid() != (want != "") || want != "" && got.String() != want {
+			t.Errorf("%s: %s, want %q", lines, got, want)
+		}
+		if !r.ClientAddr().IsValid() {
+			t.Errorf("%s: failed attempts have no address to count by", lines)
+		}
+	}
 }

@@ -236,9 +236,15 @@ func lastAddress(lines []string) netip.Addr {
 	return listedAddress(list[strings.LastIndexByte(list, ',')+1:])
 }
 
-// clientBehind is the client of a connection from one of the load balancers in front
-// of the proxy: the last address of the list that is none of theirs. What comes
-// before that may be the client's.
+// setClient finds the client of a connection from one of the load balancers in front of
+// the proxy. Where they do not tell, it is unknown.
+func setClient(r *core.Request, balancers []netip.Prefix, lines []string) {
+	r.Client = clientBehind(balancers, r.Peer, lines)
+	r.ClientUnknown = setting.Within(balancers, r.Client)
+}
+
+// clientBehind is the last address of the list that is none of the load balancers. What
+// comes before that may be the client's.
 func clientBehind(balancers []netip.Prefix, peer netip.Addr, lines []string) netip.Addr {
 	if !setting.Within(balancers, peer) {
 		return peer

@@ -140,7 +140,7 @@ func (a *authorization) original(attributes *authv3.AttributeContext) (*core.Req
 		Header: headerLines(r),
 		Peer:   address(attributes.GetSource().GetAddress()),
 	}
-	request.Client = clientBehind(a.balancers, request.Peer, values(request.Header, "X-Forwarded-For"))
+	setClient(request, a.balancers, values(request.Header, "X-Forwarded-For"))
 	if verified := a.at.ClientCertificate == settings.Verified; a.at.ClientCertificate != "" {
 		request.AskTLS = func() (*core.ClientTLS, error) { return clientTLS(attributes.GetSource(), verified) }
 	}

@@ -54,7 +54,7 @@ func (e *endpoint) now() *endpoint {
 // that go on to the client if the request is admitted.
 func (e *endpoint) check(r *http.Request) (core.Decision, []core.Header) {
 	request, err := e.dialect.read(r, e.Endpoint)
-	request.Client = clientBehind(e.balancers, request.Peer, r.Header.Values(e.dialect.peer))
+	setClient(request, e.balancers, r.Header.Values(e.dialect.peer))
 	if err == nil {
 		err = e.checkRemovable(request)
 	}

@@ -25,6 +25,7 @@ func (r *request) Describe() *core.Request {
 	for i, line := range lines {
 		request.Header[i] = core.Header{Name: line.Name, Value: line.Value}
 	}
+	request.ClientUnknown = !request.Client.IsValid()
 	request.Host, _ = request.Lookup("Host")
 	request.AskBody = func(int) ([]byte, error) { return r.announcedBody(request) }
 	return request

@@ -173,7 +173,9 @@ func TestTokensAreManagedByHTTP(t *testing.T) {
 	if status, document := r.ask("POST", "/api-tokens/revoke", `{"id": "`+usual+`"}`); status != http.StatusOK || r.records()[usual].Revoked.IsZero() || len(r.told) != 2 {
 		t.Errorf("revoke: %d %v", status, document)
 	}
-	if !slices.ContainsFunc(r.told, func(e revocation.Event) bool { return e.Value == r.records()[usual].Digest.String() && e.Kind == revocation.Token }) {
+	if !slices.ContainsFunc(r.told, func(e revocation.Event) bool {
+		return e.Value == r.records()[usual].Digest.String() && e.Kind == revocation.Token
+	}) {
 		t.Errorf("nodes were told %+v", r.told)
 	}
 	leaked, leakedID := r.create("")
