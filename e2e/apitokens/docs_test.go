@@ -101,11 +101,8 @@ func TestCommandsOfTheDocumentationDoWhatItSays(t *testing.T) {
 		host, port, _ := net.SplitHostPort(r.server.Addr)
 		t.Setenv("TOKEN_API_SECRET", "0123456789abcdef0123456789abcdef")
 		t.Setenv("PGPASSWORD", "any") // the server of the test trusts
-		node := nodes.Start(t, 1, fmt.Sprintf(`
-%s
-postgres: {host: "%s", port: %s, user: gatehouse_node, database: postgres}
-permission_table: "permissions: {orders:read: {activities: [GET /orders]}}"
-`, blocks(t, "yaml")[0], host, port))[0]
+		own := strings.Replace(blocks(t, "yaml")[0], "host: db.example.com", fmt.Sprintf("host: %q, port: %s, database: postgres", host, port), 1)
+		node := nodes.Start(t, 1, own)[0]
 		leaked, _ := r.createIn(t, "nightly")
 		if err := os.WriteFile(filepath.Join(dir, "report.txt"), []byte("found: "+leaked+"\n\"quoted\"\n"), 0o600); err != nil {
 			t.Fatal(err)

@@ -161,7 +161,8 @@ func startForwardAuth(t *testing.T, h *running, b binaries, config map[string]an
 	l.Close()
 	file := filepath.Join(h.dir, "forwardauth.yaml")
 	endpoints := []any{map[string]any{"path": "/auth", "dialect": "traefik", "gate": "main"}}
-	if config["revocation_endpoints"] != nil {
+	tokens, _ := config["api_token"].(map[string]any)
+	if config["revocation_endpoints"] != nil || tokens["admin"] != nil {
 		endpoints = append(endpoints, map[string]any{"dialect": "direct", "gate": "main"})
 	}
 	h.base = "http://" + address
@@ -181,9 +182,10 @@ func startForwardAuth(t *testing.T, h *running, b binaries, config map[string]an
 	h.call = func(r *http.Request) *http.Request {
 		auth := r.Clone(r.Context())
 		auth.Method, auth.URL.Scheme, auth.URL.Host, auth.URL.Path = "GET", "http", address, "/auth"
-		for name, value := range map[string]string{"Method": r.Method, "Uri": r.URL.Path, "Host": "app.test", "Proto": "https", "For": "203.0.113.9"} {
+		for name, value := range map[string]string{"Method": r.Method, "Uri": r.URL.Path, "Host": "app.test", "Proto": "https"} {
 			auth.Header.Set("X-Forwarded-"+name, value)
 		}
+		auth.Header.Set("X-Forwarded-For", strings.TrimPrefix(r.Header.Get("X-Forwarded-For")+", 203.0.113.9", ", "))
 		return auth
 	}
 	await(t, "the service listens", func() bool {

@@ -106,6 +106,7 @@ func TestImportsPointOneWay(t *testing.T) {
 func TestCorePackagesKnowFewOthers(t *testing.T) {
 	allowed := map[string][]string{
 		"gatehouse/core/authn/apitoken":           {"gatehouse/core", "gatehouse/core/httpsyntax", "gatehouse/core/permission/pattern"},
+		"gatehouse/core/authn/apitoken/api":       {"gatehouse/core", "gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/authn/attempts", "gatehouse/core/authn/claims", "gatehouse/core/fair", "gatehouse/core/revocation/receive"},
 		"gatehouse/core/authn/apitoken/manage":    {"gatehouse/core/authn/apitoken", "gatehouse/core/revocation"},
 		"gatehouse/core/authn/apitoken/tokenfile": {"gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/follow", "gatehouse/core/setting"},
 		"gatehouse/core/fleet/apitokens":          {"gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/fleet/postgres"},
