@@ -133,7 +133,8 @@ func (o Options) universal() *goredis.UniversalOptions {
 		DialTimeout:           o.ConnectTimeout,
 		DialerRetries:         1,
 		PoolSize:              o.Connections,
-		MinIdleConns:          1, // is connected in the background
+		PipelinePoolSize:      -1, // or there would be ten more connections, for pipelines
+		MinIdleConns:          1,  // is connected in the background
 
 		DisableIdentity:          true, // CLIENT SETINFO is a right that an ACL user may lack
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
