@@ -90,6 +90,7 @@ docs: ## renew what is generated in the documentation
 	$(GO) test ./plugins/forwardauth/settings -run TestJSONSchemaIsCurrent -update
 	cd deploy/deploytest && $(GO) test . -run TestExamplesAreCurrent -update
 	$(GO) test ./internal/cli -run TestDocumentationShowsRealOutput -update
+	cd e2e && $(GO) test ./scaling -run TestDocumentationHasTheTablesOfTheModel -update
 
 e2e-backends: prerequisites build ## start Kratos, Hydra and the services on fixed ports and write kong.yml and apisix.yaml for gateways elsewhere
 	$(BIN)/gatehouse-dev demo --backends-only --write e2e/external
