@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -195,10 +196,52 @@ func TestChangeWhileNobodyListensIsFoundWhenTheConnectionIsBack(t *testing.T) {
 
 func TestRowsThatNoProgramWroteGrantNothing(t *testing.T) {
 	s := migrated(t)
+	postgrestest.Exec(t, s.DSN, `ALTER TABLE gatehouse.subject_roles DROP CONSTRAINT subject_roles_pkey, DROP CONSTRAINT subject_roles_roles_check, DROP CONSTRAINT subject_roles_permissions_check,
+		ALTER roles DROP NOT NULL, ALTER permissions DROP NOT NULL`)
 	store := roleStore(t, s, nil)
-	editor := strings.Replace(s.DSN, "user=tester", "user=gatehouse_editor", 1)
-	postgrestest.Exec(t, editor, `INSERT INTO gatehouse.subject_roles VALUES ('`+rolesIssuer+`', false, 'ada', '{"a,b"}', '{}', 'x', 'y')`)
-	eventually(t, "the row is refused", func() bool { return rolesNow(t, store, ada) == "error" })
+	for i, of := range []struct{ roles, permissions, want string }{
+		{`'{"a,b"}'`, `'{}'`, "error"},
+		{`'{""}'`, `'{}'`, "error"},
+		{`'{"a b"}'`, `'{}'`, "error"},
+		{`E'{"a\nb"}'`, `'{}'`, "error"},
+		{`'{a}'`, `'{"b c"}'`, "error"},
+		{`NULL`, `'{}'`, "error"},
+		{`'{a}'`, `NULL`, "error"},
+		{`ARRAY['a', NULL]`, `'{}'`, "error"},
+		{`'{{a,b},{c,d}}'`, `'{}'`, "a,b,c,d"},
+		{`(SELECT array_agg('r' || n) FROM generate_series(1, 1001) n)`, `'{}'`, "error"},
+		{`ARRAY[repeat('x', 1001)]`, `'{}'`, "error"},
+		{`'{a,a}'`, `'{}'`, "a,a"},
+		{`'{}'`, `'{}'`, ""},
+	} {
+		id := subjects.Identity{Issuer: rolesIssuer, Name: fmt.Sprint("s", i)}
+		postgrestest.Exec(t, s.DSN, `INSERT INTO gatehouse.subject_roles VALUES ('`+rolesIssuer+`', false, '`+id.Name+`', `+of.roles+`, `+of.permissions+`, 'x', 'y')`)
+		eventually(t, of.roles+", "+of.permissions+": "+of.want, func() bool { return rolesNow(t, store, id) == of.want })
+	}
+	// Two rows of one subject: neither counts, and both do not.
+	for range 2 {
+		postgrestest.Exec(t, s.DSN, `INSERT INTO gatehouse.subject_roles VALUES ('`+rolesIssuer+`', false, 'twice', '{a}', '{}', 'x', 'y')`)
+	}
+	eventually(t, "two rows are refused", func() bool {
+		return rolesNow(t, store, subjects.Identity{Issuer: rolesIssuer, Name: "twice"}) == "error"
+	})
+}
+
+// The longest list that a row may have counts, and a role is not the permission of its name.
+func TestManyRolesCountAndNoneIsAPermission(t *testing.T) {
+	s := migrated(t)
+	var all []string
+	for i := range 1000 {
+		all = append(all, fmt.Sprintf("r%03d", i))
+	}
+	setRoles(t, s, "ada", all...)
+	store := roleStore(t, s, nil)
+	eventually(t, "all roles count", func() bool { return rolesNow(t, store, ada) == strings.Join(all, ",") })
+	setRoles(t, s, "ada", "orders:write", "boss")
+	eventually(t, "the roles count", func() bool { return rolesNow(t, store, ada) == "boss,orders:write" })
+	if g, err := store.Grants(t.Context(), ada); err != nil || len(g.Permissions) != 0 {
+		t.Errorf("permissions %q: %v", g.Permissions, err)
+	}
 }
 
 func TestWhoChangesRolesCannotChangeTheHistory(t *testing.T) {

@@ -167,13 +167,15 @@ const (
 
 // Read returns what an identity is granted now.
 func Read(ctx context.Context, db *postgres.Client, id Identity) (g Grants, err error) {
-	err = db.Read(ctx, func(ctx context.Context, q postgres.Querier) error {
-		err := q.QueryRow(ctx, `SELECT roles, permissions FROM `+db.In("subject_roles")+` WHERE issuer = $1 AND is_client = $2 AND name = $3`, id.Issuer, id.Client, id.Name).Scan(&g.Roles, &g.Permissions)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
-		}
+	var found []nullable
+	err = db.Read(ctx, func(ctx context.Context, q postgres.Querier) (err error) {
+		rows, _ := q.Query(ctx, `SELECT roles, permissions FROM `+db.In("subject_roles")+` WHERE issuer = $1 AND is_client = $2 AND name = $3 LIMIT 2`, id.Issuer, id.Client, id.Name)
+		found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[nullable])
 		return err
 	})
+	if err == nil {
+		g, err = only(found)
+	}
 	if err == nil {
 		err = g.check()
 	}
@@ -181,6 +183,23 @@ func Read(ctx context.Context, db *postgres.Client, id Identity) (g Grants, err 
 		return Grants{}, fmt.Errorf("%s: %w", id, err)
 	}
 	return g, nil
+}
+
+// nullable is a row as it may be where somebody has changed the table.
+type nullable struct{ Roles, Permissions *[]string }
+
+// only is what the one row of an identity grants; without a row that is nothing. What
+// cannot be told from more or from less is an error.
+func only(found []nullable) (Grants, error) {
+	switch {
+	case len(found) == 0:
+		return Grants{}, nil
+	case len(found) > 1: // which the database does not allow
+		return Grants{}, errors.New("the table subject_roles has two rows of it; remove one")
+	case found[0].Roles == nil || found[0].Permissions == nil:
+		return Grants{}, errors.New("roles or permissions of its row in subject_roles are NULL; write {} for none")
+	}
+	return Grants{*found[0].Roles, *found[0].Permissions}, nil
 }
 
 // check refuses names that no credential could state.
