@@ -26,7 +26,7 @@ const (
 
 func TestGateDecidesByASignedTableOfAWebServer(t *testing.T) {
 	const table = "public: [GET /a]\n"
-	signature, err := bundle.Sign([]byte(testBundleKey), time.Now(), []byte(table))
+	signature, err := bundle.Sign([]byte(testBundleKey), time.Now(), 0, []byte(table))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,6 +102,7 @@ func TestSettingsOfABundleThatCannotHold(t *testing.T) {
 		"bundle: {urls: ['https://a.test/'], signature_url: 'https://b.test/', token: x, public_key_file: k}":     "bundle.signature_url: is on another host",
 		"bundle: {urls: ['https://a.test/'], signature_url: 'http://a.test/', public_key_file: k}":                "bundle.signature_url: begins with http",
 		"bundle: {urls: ['https://a.test/'], signature_url: 'https://a.test/'}":                                   "bundle.public_key_file: is needed beside signature_url",
+		"bundle: {urls: ['https://a.test/'], max_age: 60}":                                                        "bundle.max_age: is about signatures; set public_key_file and signature_url",
 		"bundle: {urls: ['https://a.test/'], public_key_file: k}":                                                 "bundle.public_key_file: is needed beside signature_url",
 		"bundle: {urls: ['https://a.test/'], public_key_file: " + private + ", signature_url: 'https://a.test/'}": "bundle.public_key_file: key 1 is private",
 		"bundle: {urls: ['https://a.test/'], public_key_file: /absent, signature_url: 'https://a.test/'}":         "bundle.public_key_file: open /absent",

@@ -20,6 +20,7 @@ type Bundle struct {
 	URLs          []string        `config:"urls" required:"true" len_min:"1" doc:"URLs of the files of the table, which are merged, such as https://config.example.com/permissions.yaml. They must begin with https, except on this machine (loopback). A query is never logged."`
 	SignatureURL  string          `config:"signature_url" starts_with:"http" doc:"URL of the signature of all files together, as gatehouse bundle sign makes it. Needed with public_key_file, and only there."`
 	PublicKeyFile string          `config:"public_key_file" file:"true" doc:"Path of a file with the public keys of whoever signs, as PEM, JWK or JWK Set: Ed25519, ECDSA (P-256, P-384, P-521) or RSA. A table that none of them has signed is then never loaded."`
+	MaxAge        setting.Seconds `config:"max_age" default:"0" between:"0,31536000" doc:"Greatest age of a signature, in seconds by its iat; 0 is any. An older one is not loaded, be it from the server or from disk, nor is one past its own end (exp); the table in force stays."`
 	Token         setting.Secret  `config:"token" secret:"true" doc:"Bearer token (RFC 6750) for the server. Takes a literal value, $env://NAME or $file:///path."`
 	AuthHeader    string          `config:"auth_header" default:"Authorization" doc:"Header that holds the token. Any other than Authorization holds nothing but the token, such as Private-Token."`
 	Interval      setting.Seconds `config:"poll_interval" default:"10" between:"1,3600" doc:"Time between two requests, in seconds, give or take a tenth. After a failure the next one follows after a second, then after twice the time each, up to this."`
@@ -42,6 +43,9 @@ func (s *Bundle) Check(v section.Validator) {
 	s.checkURL(v, "bundle.signature_url", s.SignatureURL)
 	if (s.SignatureURL == "") != (s.PublicKeyFile == "") && !v.Mentions("bundle.signature_url", "bundle.public_key_file") {
 		v.Add("bundle.public_key_file", "is needed beside signature_url, and signature_url beside it")
+	}
+	if s.MaxAge > 0 && s.PublicKeyFile == "" && s.SignatureURL == "" {
+		v.Add("bundle.max_age", "is about signatures; set public_key_file and signature_url")
 	}
 	if !httpsyntax.IsToken(s.AuthHeader) {
 		v.Add("bundle.auth_header", "is not the name of a header")
@@ -135,6 +139,7 @@ func (b *Builder) openBundle(s *Bundle, folder string, parts bundleParts) (live.
 		URLs:         s.URLs,
 		SignatureURL: s.SignatureURL,
 		Keys:         parts.keys,
+		MaxAge:       s.MaxAge.Duration(),
 		Header:       header,
 		Client:       client,
 		Interval:     s.Interval.Duration(),

@@ -101,30 +101,37 @@ func ParseKeys(text []byte) (Keys, error) {
 // far future would keep every later one from being loaded.
 const maxAhead = 5 * time.Minute
 
-// verify checks a signature and returns when it was made, zero where it does not say.
-func (k Keys) verify(signature string, payload []byte, now time.Time) (issued time.Time, err error) {
+// validity is when a signature was made and when it ends; zero where it does not say.
+type validity struct{ issued, expires time.Time }
+
+// verify checks a signature, also one that has ended, and returns when it holds.
+func (k Keys) verify(signature string, payload []byte, now time.Time) (v validity, err error) {
 	parts := strings.Split(signature, ".")
 	if len(parts) != 3 || parts[1] != "" || strings.ContainsAny(signature, "\r\n") { // which the decoder skips
-		return time.Time{}, errors.New("is no signature: want a JWS in compact form without its payload (RFC 7515 appendix F)")
+		return v, errors.New("is no signature: want a JWS in compact form without its payload (RFC 7515 appendix F)")
 	}
 	header, algorithm, err := readHeader(parts[0])
 	if err != nil {
-		return time.Time{}, fmt.Errorf("the header of the signature %w", err)
+		return v, fmt.Errorf("the header of the signature %w", err)
 	}
 	sum, err := base64.RawURLEncoding.Strict().DecodeString(parts[2])
 	if err != nil {
-		return time.Time{}, errors.New("the signature is not base64url")
+		return v, errors.New("the signature is not base64url")
 	}
 	if !k.holds(algorithm, []byte(parts[0]+"."+base64.RawURLEncoding.EncodeToString(payload)), sum) {
-		return time.Time{}, fmt.Errorf("the signature (%.10s) does not hold for these files: they are signed by another key, or changed since, or are being replaced right now", algorithm)
+		return v, fmt.Errorf("the signature (%.10s) does not hold for these files: they are signed by another key, or changed since, or are being replaced right now", algorithm)
 	}
-	if issued, _, err = header.Time("iat"); err != nil {
-		return time.Time{}, fmt.Errorf("the header of the signature: %w", err)
+	var issued, expires time.Time
+	if issued, _, err = header.Time("iat"); err == nil {
+		expires, _, err = header.Time("exp")
+	}
+	if err != nil {
+		return v, fmt.Errorf("the header of the signature: %w", err)
 	}
 	if issued.After(now.Add(maxAhead)) {
-		return time.Time{}, fmt.Errorf("the signature is of %s, which is in the future; check the clocks", show(issued))
+		return v, fmt.Errorf("the signature is of %s, which is in the future; check the clocks", show(issued))
 	}
-	return issued, nil
+	return validity{issued, expires}, nil
 }
 
 func (k Keys) holds(algorithm string, signed, sum []byte) bool {
@@ -159,8 +166,23 @@ func readHeader(part string) (header claims.Set, algorithm string, err error) {
 	return header, algorithm, err
 }
 
-// Sign makes the signature of files with a private key, as PEM or JWK.
-func Sign(private []byte, now time.Time, files ...[]byte) (string, error) {
+// ended reports why a signature counts no more: it has expired, or is older than may be.
+// A greatest age of zero is any.
+func (v validity) ended(now time.Time, maxAge time.Duration) error {
+	switch {
+	case !v.expires.IsZero() && !now.Before(v.expires):
+		return fmt.Errorf("the signature has expired at %s; sign the table anew", show(v.expires))
+	case maxAge > 0 && v.issued.IsZero():
+		return errors.New("the signature states no iat, and bundle.max_age asks for one; sign with iat")
+	case maxAge > 0 && now.After(v.issued.Add(maxAge)):
+		return fmt.Errorf("the signature is of %s, which is longer ago than bundle.max_age (%s); sign the table anew", show(v.issued), maxAge)
+	}
+	return nil
+}
+
+// Sign makes the signature of files with a private key, as PEM or JWK. It expires after
+// the time that is given; 0: never.
+func Sign(private []byte, now time.Time, validFor time.Duration, files ...[]byte) (string, error) {
 	parsed, err := jwk.ParseKey(private, jwk.WithPEM(!json.Valid(private)))
 	if err != nil {
 		return "", errors.New("holds no private key as PEM (BEGIN PRIVATE KEY) or JWK")
@@ -177,7 +199,11 @@ func Sign(private []byte, now time.Time, files ...[]byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	header, err := json.Marshal(map[string]any{"alg": algorithm.String(), "iat": json.Number(fmt.Sprintf("%d.%03d", now.Unix(), now.Nanosecond()/1e6))})
+	values := map[string]any{"alg": algorithm.String(), "iat": json.Number(fmt.Sprintf("%d.%03d", now.Unix(), now.Nanosecond()/1e6))}
+	if validFor > 0 {
+		values["exp"] = now.Add(validFor).Unix()
+	}
+	header, err := json.Marshal(values)
 	if err != nil {
 		return "", err
 	}

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,7 +58,7 @@ func (p pair) sign(t *testing.T, at time.Time, files ...string) string {
 	for _, f := range files {
 		contents = append(contents, []byte(f))
 	}
-	signature, err := Sign(p.private, at, contents...)
+	signature, err := Sign(p.private, at, 0, contents...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,9 +95,9 @@ func TestSignaturesOfEveryKeyHold(t *testing.T) {
 	now := time.Now()
 	for _, algorithm := range []string{"EdDSA", "ES256", "ES384", "ES512", "RS256"} {
 		p := newPair(t, algorithm)
-		issued, err := p.keys.verify(p.sign(t, now, tableA, tableB), payload(texts(tableA, tableB)), now)
-		if err != nil || now.Sub(issued).Abs() > 2*time.Millisecond {
-			t.Errorf("%s: %v, issued %s after", algorithm, err, issued.Sub(now))
+		v, err := p.keys.verify(p.sign(t, now, tableA, tableB), payload(texts(tableA, tableB)), now)
+		if err != nil || now.Sub(v.issued).Abs() > 2*time.Millisecond {
+			t.Errorf("%s: %v, issued %s after", algorithm, err, v.issued.Sub(now))
 		}
 	}
 	// A rotation has two keys; a JWK Set is one way to write them.
@@ -204,7 +205,7 @@ func TestKeysThatVerifyNothingAreRefused(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := Sign(newPair(t, "EdDSA").public, time.Now(), []byte(tableA)); err == nil {
+	if _, err := Sign(newPair(t, "EdDSA").public, time.Now(), 0, []byte(tableA)); err == nil {
 		t.Error("signed with a public key")
 	}
 }
@@ -318,5 +319,73 @@ func TestEntityTagThatStandsForTwoContentsDoesNotHoldUpForEver(t *testing.T) {
 	f.loads(t)
 	if got := f.open(); got != "/b" {
 		t.Errorf("open: %s", got)
+	}
+}
+
+// A node that never had a newer table is handed one that was withdrawn: its signature has
+// ended, or is older than the node takes.
+func TestSignatureThatHasEndedIsNotLoaded(t *testing.T) {
+	p := newPair(t, "EdDSA")
+	now := time.Now().Truncate(time.Second)
+	stamp := func(header string) string { return p.raw(t, header, tableA) }
+	for _, of := range []struct {
+		name, signature string
+		maxAge          time.Duration
+		want            string
+	}{
+		{"no end", stamp(fmt.Sprintf(`{"alg":"EdDSA","iat":%d}`, now.Unix()-1e6)), 0, ""},
+		{"before its end", stamp(fmt.Sprintf(`{"alg":"EdDSA","exp":%d}`, now.Unix()+1)), 0, ""},
+		{"at its end", stamp(fmt.Sprintf(`{"alg":"EdDSA","exp":%d}`, now.Unix())), 0, "the signature has expired at"},
+		{"past its end", stamp(fmt.Sprintf(`{"alg":"EdDSA","iat":%d,"exp":%d}`, now.Unix()-60, now.Unix()-1)), time.Hour, "the signature has expired at"},
+		{"young enough", stamp(fmt.Sprintf(`{"alg":"EdDSA","iat":%d}`, now.Unix()-60)), time.Minute, ""},
+		{"too old", stamp(fmt.Sprintf(`{"alg":"EdDSA","iat":%d,"exp":%d}`, now.Unix()-61, now.Unix()+1e6)), time.Minute, "longer ago than bundle.max_age (1m0s)"},
+		{"of unknown age", stamp(fmt.Sprintf(`{"alg":"EdDSA","exp":%d}`, now.Unix()+60)), time.Minute, "states no iat"},
+		{"an end that is a text", stamp(`{"alg":"EdDSA","exp":"never"}`), 0, "exp is not a number"},
+		{"an end before all time", stamp(`{"alg":"EdDSA","exp":-1}`), 0, "exp is not a date"},
+	} {
+		s := newSite(t, "/t.yaml", tableA, "/t.sig", of.signature)
+		f := follow(t, signed(s, p, Options{MaxAge: of.maxAge, Now: func() time.Time { return now }}))
+		if open := f.open(); (of.want == "") != (open == "/a") {
+			t.Errorf("%s: open %q", of.name, open)
+		}
+		if of.want != "" {
+			f.fails(t, of.want)
+		}
+		f.stop()
+	}
+}
+
+// The table in force stays when its signature ends, and the log says so; another start
+// does without it. A new signature of the same table is enough.
+func TestTableInForceStaysWhenItsSignatureEnds(t *testing.T) {
+	p := newPair(t, "EdDSA")
+	var clock atomic.Int64
+	clock.Store(time.Now().Unix())
+	now := func() time.Time { return time.Unix(clock.Load(), 0) }
+	sign := func() string {
+		signature, err := Sign(p.private, now(), time.Hour, []byte(tableA))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signature
+	}
+	s := newSite(t, "/t.yaml", tableA, "/t.sig", sign())
+	o := signed(s, p, Options{Dir: t.TempDir(), Now: now})
+	f := follow(t, o)
+	f.loads(t)
+	clock.Add(3600)
+	f.fails(t, "the signature has expired at")
+	if open := f.open(); open != "/a" {
+		t.Errorf("open: %s", open)
+	}
+	f.stop()
+	again := follow(t, o)
+	if open := again.open(); open != "" || !strings.Contains(again.log.String(), "the copy of the last good permission table is not used") {
+		t.Errorf("after a restart %q is open\n%s", open, again.log)
+	}
+	s.put("/t.sig", sign())
+	again.loads(t)
+	if open := again.open(); open != "/a" {
+		t.Errorf("signed anew: open %q", open)
 	}
 }

@@ -32,6 +32,8 @@ type Options struct {
 	SignatureURL string
 	// Keys verify signatures; none: nothing is signed.
 	Keys Keys
+	// MaxAge is the greatest age of a signature; 0: any.
+	MaxAge time.Duration
 	// Header is sent with each request.
 	Header http.Header
 	// Client calls the server.
@@ -73,10 +75,12 @@ func (o Options) validate() error {
 		return errors.New("no client to call the server with")
 	case len(o.Keys) > 0 && o.SignatureURL == "":
 		return errors.New("a key, and no URL of the signature")
+	case len(o.Keys) == 0 && o.MaxAge != 0:
+		return errors.New("the greatest age of a signature, and no key to verify one with")
 	case len(o.Keys) == 0 && o.SignatureURL != "":
 		return errors.New("the URL of a signature, and no key to verify it with")
-	case o.Interval < 0 || o.Settle < 0:
-		return errors.New("an interval is negative")
+	case o.Interval < 0 || o.Settle < 0 || o.MaxAge < 0:
+		return errors.New("a time is negative")
 	}
 	return nil
 }
@@ -197,7 +201,7 @@ type bundle struct {
 	texts     []tablefile.Text
 	version   string
 	signature string
-	issued    time.Time // zero: the signature does not say
+	validity  // of the signature
 }
 
 // copy is what is kept of a bundle.
@@ -227,7 +231,7 @@ func (s *Source) look(ctx context.Context) (*bundle, error) {
 		}
 	}
 	if s.last != nil && s.last.version == b.version && s.last.signature == b.signature {
-		return s.last, nil
+		return s.last, s.current(s.last)
 	}
 	if err := s.verify(b); err != nil {
 		s.forget() // an entity tag may stand for two contents
@@ -251,17 +255,33 @@ func (s *Source) settled(ctx context.Context, b *bundle) error {
 	return nil
 }
 
-// verify checks the signature of a bundle and that it is not an older one.
+// current reports why a bundle is too old to be loaded. One that is in force stays until
+// there is a newer one.
+func (s *Source) current(b *bundle) error {
+	if s.signature == nil {
+		return nil
+	}
+	if err := b.ended(s.options.Now(), s.options.MaxAge); err != nil {
+		return fmt.Errorf("%s: %w", idp.Name(s.signature.url), err)
+	}
+	return nil
+}
+
+// verify checks the signature of a bundle, that it counts still and that it is not an
+// older one.
 func (s *Source) verify(b *bundle) error {
 	if len(s.options.Keys) == 0 {
 		return nil
 	}
 	where := idp.Name(s.signature.url)
-	issued, err := s.options.Keys.verify(b.signature, payload(b.texts), s.options.Now())
+	v, err := s.options.Keys.verify(b.signature, payload(b.texts), s.options.Now())
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
-	b.issued = issued
+	b.validity = v
+	if err := s.current(b); err != nil {
+		return err
+	}
 	if err := b.replaces(s.newest()); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
@@ -321,6 +341,11 @@ func (s *Source) Loaded(version string) {
 // copied is the copy that is used while the server cannot be read.
 func (s *Source) copied(cause error) (*bundle, error) {
 	b, err := s.stored()
+	if b != nil {
+		if err = s.current(b); err != nil {
+			err = fmt.Errorf("the copy %s: %w", s.copies.Path(), err)
+		}
+	}
 	switch {
 	case err != nil:
 		s.options.Log.Error("the copy of the last good permission table is not used", "files", s.Names(), "error", err.Error())
@@ -347,7 +372,7 @@ func (s *Source) stored() (*bundle, error) {
 	if len(s.options.Keys) == 0 {
 		return b, nil
 	}
-	if b.issued, err = s.options.Keys.verify(b.signature, payload(b.texts), s.options.Now()); err != nil {
+	if b.validity, err = s.options.Keys.verify(b.signature, payload(b.texts), s.options.Now()); err != nil {
 		return nil, fmt.Errorf("the copy %s: %w", s.copies.Path(), err)
 	}
 	return b, nil
