@@ -122,23 +122,37 @@ func printStatus(cmd *cobra.Command, with migrate.Options) error {
 var rights string
 
 func rightsCommand() *cobra.Command {
-	var node, editor, schema string
+	var node, editor, schema, classic string
 	c := &cobra.Command{
 		Use:   "rights [flags]",
 		Short: "Print the statements that give the roles of nodes and of editors their rights",
 		Long: `Print statements that the owner of the schema runs, as with psql, after each
-gatehouse db migrate. A node reads. An editor pushes permission tables, too, and can
-neither change nor remove a version. The roles have to exist.`,
+gatehouse db migrate. The roles have to exist, and have no other rights in the schema.
+
+A node reads permission tables, API tokens, service accounts and the roles of
+subjects. It writes revocations, removes those whose time is over, and notes when
+API tokens were used last.
+
+An editor reads the same, pushes permission tables, makes and changes API tokens and
+service accounts, grants roles to subjects and revokes. It can neither change nor
+remove a version of a table, a revocation, or what is known of a change of roles.
+
+With --classic-schema, nodes may read the tables or views of that schema as well (the
+setting classic_tables.schema); its owner runs that statement.`,
 		Example: `  gatehouse db rights | psql postgres://gatehouse_owner@db.example.com/gatehouse`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			name := func(n string) string { return pgx.Identifier{n}.Sanitize() }
 			fmt.Fprint(cmd.OutOrStdout(), strings.NewReplacer(":schema", name(schema), ":node", name(node), ":editor", name(editor)).Replace(rights))
+			if classic != "" {
+				fmt.Fprintf(cmd.OutOrStdout(), "-- It reads classic tables.\nGRANT USAGE ON SCHEMA %[1]s TO %[2]s;\nGRANT SELECT ON ALL TABLES IN SCHEMA %[1]s TO %[2]s;\n", name(classic), name(node))
+			}
 			return nil
 		},
 	}
 	c.Flags().StringVar(&schema, "schema", "gatehouse", "`name` of the schema")
 	c.Flags().StringVar(&node, "node", "gatehouse_node", "`role` of the nodes")
-	c.Flags().StringVar(&editor, "editor", "gatehouse_editor", "`role` of those who push permission tables")
+	c.Flags().StringVar(&classic, "classic-schema", "", "`name` of the schema of classic tables that nodes follow, where they do")
+	c.Flags().StringVar(&editor, "editor", "gatehouse_editor", "`role` of those who push permission tables, grant roles, make API tokens and revoke")
 	return c
 }
