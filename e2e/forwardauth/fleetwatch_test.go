@@ -115,7 +115,7 @@ func (w *watched) follow(ctx context.Context, n *fleetNode, c *tally) {
 	newest := int64(0)
 	for i := 0; ctx.Err() == nil; i++ {
 		w.once(ctx, n, c, i, &newest)
-		time.Sleep(20 * time.Millisecond) // leaves the machine to others
+		time.Sleep(50 * time.Millisecond) // leaves the machine to others
 	}
 }
 
