@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/dev/postgrestest"
 	"gatehouse/dev/redistest"
 	"gatehouse/e2e/vector"
 )
@@ -140,6 +141,19 @@ func faults() []fault {
 			})
 			f.postgres.Restart()
 		}, nil},
+		{"PostgreSQL is stopped for good, and its standby promoted", database, func(t *testing.T, f env) {
+			if f.standby == nil {
+				return // once is all that a standby can do
+			}
+			// What is acknowledged from now on is on the standby, too.
+			postgrestest.Exec(t, f.postgres.DSN, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+			postgrestest.Exec(t, f.postgres.DSN, "SELECT pg_reload_conf()")
+			f.standby.Follows(f.postgres)
+			f.postgres.Stop()
+			f.standby.Promote()
+			f.postgres, f.standby = f.standby, nil
+			f.shared.at(f.postgres.Addr)
+		}, nil, nil},
 	}
 }
 

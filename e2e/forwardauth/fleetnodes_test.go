@@ -41,9 +41,10 @@ type fleetEnvironment struct {
 	network     *netcut.Network
 	redis       *redistest.Group
 	postgres    *postgrestest.Server
-	shared      *shares           // what the nodes share in the two
-	former      *redistest.Server // the master of Redis that has failed
-	free        func()            // gives back the connections of PostgreSQL that are taken
+	standby     *postgrestest.Server // nil: it has been promoted
+	shared      *shares              // what the nodes share in the two
+	former      *redistest.Server    // the master of Redis that has failed
+	free        func()               // gives back the connections of PostgreSQL that are taken
 	nodes       []*fleetNode
 	// provider is an introspection endpoint, a fake, that counts.
 	provider       *httptest.Server
@@ -73,6 +74,7 @@ func startFleet(t *testing.T) *fleetEnvironment {
 	f.redis = redistest.StartGroup(t, f.network.Cuttable)
 	f.postgres = postgrestest.StartAt(t, f.network.Cuttable, "-c", "max_connections=100")
 	f.shared = share(t, f)
+	f.standby = postgrestest.StartStandby(t, f.postgres)
 	f.startProvider()
 	var err error
 	if f.plugins, err = fixture.BuildPlugins("../..", t.TempDir()); err != nil {
@@ -130,12 +132,14 @@ func (f *fleetEnvironment) reachRedis(cut bool) map[string]any {
 }
 
 func (f *fleetEnvironment) reachPostgres(cut bool) map[string]any {
-	at := f.postgres.Addr
+	at := []string{f.postgres.Addr, f.standby.Addr}
 	if cut {
-		at = f.network.Through(func() string { return f.postgres.Addr })
+		for i, address := range at {
+			at[i] = f.network.Through(func() string { return address })
+		}
 	}
-	section := map[string]any{"user": "gatehouse_node", "poll_interval": 1}
-	section["host"], section["port"] = hostPort(at)
+	section := map[string]any{"user": "gatehouse_node", "poll_interval": 1, "standby_hosts": at[1:]}
+	section["host"], section["port"] = hostPort(at[0])
 	return section
 }
 
