@@ -374,7 +374,7 @@ permission_table_name: main
 func sender(t *testing.T, s configfleet.Sections) *configfleet.Sender {
 	t.Helper()
 	s.Revocation = &configfleet.Revocation{Retention: 86400, Leeway: 10}
-	sender, err := configfleet.NewBuilder(configfleet.Options{Now: time.Now}).Sender(s)
+	sender, err := configfleet.NewBuilder(configfleet.Options{Now: time.Now}).Sender(s, true)
 	if err != nil {
 		t.Fatal(err)
 	}
