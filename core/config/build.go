@@ -18,6 +18,7 @@ import (
 	"gatehouse/core/config/revoke"
 	"gatehouse/core/config/section"
 	"gatehouse/core/config/tables"
+	"gatehouse/core/config/token"
 	"gatehouse/core/extract"
 	"gatehouse/core/follow"
 	"gatehouse/core/identity"
@@ -61,6 +62,7 @@ type Builder struct {
 	tables   *tables.Builder
 	sections *section.Builder
 	fleet    *fleet.Builder
+	upstream *token.Builder
 	revoking *revoke.Builder
 	counted  cache.Totals
 	// interval is how often the files of configurations are looked at.
@@ -85,6 +87,7 @@ func NewBuilder(o BuilderOptions) *Builder {
 		options: o, interval: follow.Interval,
 		sections: section.NewBuilder(section.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		revoking: revoke.NewBuilder(revoke.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
+		upstream: token.NewBuilder(token.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		fleet:    fleet.NewBuilder(fleet.Options{Log: o.Log, Now: o.Now}),
 		tables:   tables.NewBuilder(tables.Options{Log: o.Log, Now: o.Now, Reloads: o.Reloads, Differences: o.Differences}),
 	}
@@ -172,8 +175,12 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 	if err != nil {
 		return nil, err
 	}
-	gate, err := b.gates.Get(shared.KeyOf(c, tableKey, authKey, ownKey), func() (*core.Gate, error) {
-		return b.build(c, authenticator, policy, own)
+	upstreamToken, tokenKey, err := b.upstream.Build(c.UpstreamToken, c.Cache)
+	if err != nil {
+		return nil, err
+	}
+	gate, err := b.gates.Get(shared.KeyOf(c, tableKey, authKey, ownKey, tokenKey), func() (*core.Gate, error) {
+		return b.build(c, authenticator, policy, upstreamToken, own)
 	})
 	if err != nil {
 		return nil, err
@@ -205,14 +212,14 @@ func (c *Config) offlineEndpoints() []core.Endpoint {
 	return append(c.RevocationEndpoints.Offline(), revoke.Offline(c.APIToken.AdminPaths(), "GET", "POST")...)
 }
 
-// build makes everything of a gate but its authenticator, its policy and the endpoints
-// of its own.
-func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core.Policy, own []core.Endpoint) (*core.Gate, error) {
+// build makes everything of a gate but its authenticator, its policy, the token for the
+// upstream and the endpoints of its own.
+func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core.Policy, upstream token.Built, own []core.Endpoint) (*core.Gate, error) {
 	extractor, err := c.Extractor()
 	if err != nil {
 		return nil, err
 	}
-	headers, err := c.identity(extractor, b.headerAbsent)
+	headers, err := c.identity(extractor, upstream, b.headerAbsent)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +238,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 	return core.New(core.Options{
 		Answers:         answers,
 		Path:            core.PathOptions(c.Path),
-		Endpoints:       append(endpoints, own...),
+		Endpoints:       slices.Concat(endpoints, upstream.Endpoints(), own),
 		Extractor:       extractor,
 		Authenticator:   authenticator,
 		Policy:          policy,
@@ -249,8 +256,8 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 }
 
 // identity is what the upstream learns of a caller.
-func (c *Config) identity(extractor *extract.Extractor, absent func(header, claims string, first bool)) (*identity.Headers, error) {
-	options := identity.Options{Claims: c.UpstreamHeaders, Join: c.HeaderLists, TooLong: c.HeaderTooLong, Absent: absent, Strip: c.stripped(), Groups: section.MustClaimPaths(c.AuthenticatedGroupsClaim), Ignored: extractor, Anonymous: c.AnonymousHeader}
+func (c *Config) identity(extractor *extract.Extractor, upstream token.Built, absent func(header, claims string, first bool)) (*identity.Headers, error) {
+	options := identity.Options{Claims: c.UpstreamHeaders, Join: c.HeaderLists, TooLong: c.HeaderTooLong, Absent: absent, Sources: upstream.Sources(extractor), Strip: c.stripped(), Groups: section.MustClaimPaths(c.AuthenticatedGroupsClaim), Ignored: extractor, Anonymous: c.AnonymousHeader}
 	if c.HideCredentials {
 		options.Hide = extractor
 	}

@@ -12,6 +12,7 @@ import (
 	"gatehouse/core/config/foreign"
 	"gatehouse/core/config/revoke"
 	"gatehouse/core/config/section"
+	"gatehouse/core/config/token"
 	"gatehouse/core/setting"
 )
 
@@ -55,6 +56,8 @@ type Config struct {
 	AnonymousHeader string `config:"anonymous_header" doc:"Name of a header that is sent to the upstream as true where a credential was looked for and the call goes on without an identity: activities under optional, and permissions of anonymous. It is first removed from the client's request, like the headers of upstream_headers."`
 
 	AuthenticatedGroupsClaim string `config:"authenticated_groups_claim" doc:"Kong only: the claim with the caller's groups, for Kong's acl plugin; such as roles, scope, permissions or the name of any other claim. Of several claims, separated by commas, the first that is present counts. X-Authenticated-Groups is then removed from the client's request."`
+
+	UpstreamToken *token.UpstreamToken `config:"upstream_token" doc:"Token that the upstream gets in the place of the client's credential: minted by the gate, or exchanged at an authorization server. hide_credentials is then true. Leave out to send none."`
 
 	Login      *answer.Login      `config:"login" doc:"Where browsers without a valid session are sent; leave out to refuse browsers with 401, too."`
 	ErrorPages *answer.ErrorPages `config:"error_pages" doc:"What people in a browser get of refusals; leave out for the page that Gatehouse has."`

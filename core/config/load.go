@@ -37,6 +37,7 @@ func Inspect(raw []byte) (*Config, []setting.Problem) {
 	if c.JWT != nil && len(checker.Problems()) == 0 {
 		c.JWT.Expand()
 	}
+	c.HideCredentials = c.HideCredentials || c.UpstreamToken != nil
 	return c, checker.Problems()
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"slices"
 
 	"gatehouse/core"
 	"gatehouse/core/setting"
@@ -45,7 +46,7 @@ func (c *Config) EndpointPaths() []string {
 	if err != nil { // Inspect has reported it
 		return nil
 	}
-	endpoints = append(endpoints, c.offlineEndpoints()...)
+	endpoints = slices.Concat(endpoints, c.UpstreamToken.Offline().Endpoints(), c.offlineEndpoints())
 	paths := make([]string, len(endpoints))
 	for i, e := range endpoints {
 		paths[i] = e.Path
@@ -69,7 +70,7 @@ func (c *Config) HeaderNames() (HeaderNames, error) {
 	if err != nil {
 		return HeaderNames{}, err
 	}
-	headers, err := c.identity(extractor, nil)
+	headers, err := c.identity(extractor, c.UpstreamToken.Offline(), nil)
 	if err != nil {
 		return HeaderNames{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"gatehouse/core/cache"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
+	"gatehouse/core/config/token"
 	"gatehouse/core/permission/live"
 	"gatehouse/core/revocation"
 	"gatehouse/core/revocation/receive"
@@ -106,6 +107,9 @@ func (b *Builder) RevocationMessages() map[receive.Counted]uint64 { return b.rev
 
 // ProviderHosts are the hosts of identity providers, by the section that configures them.
 func (b *Builder) ProviderHosts() map[string]section.ProviderHosts { return b.sections.Hosts() }
+
+// PublishedKeys are the keys and the metadata of the issuers whose tokens are minted.
+func (b *Builder) PublishedKeys() map[string]token.Published { return b.upstream.Published() }
 
 // Revocations are the events in force, the last one first.
 func (b *Builder) Revocations() []revocation.Event { return b.fleet.Revocations() }

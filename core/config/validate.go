@@ -9,6 +9,7 @@ import (
 	"gatehouse/core/config/answer"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
+	"gatehouse/core/config/token"
 	"gatehouse/core/httpsyntax"
 	"gatehouse/core/identity"
 	"gatehouse/core/setting"
@@ -53,6 +54,11 @@ func (v validator) config(c *Config) {
 	if c.RevocationEndpoints != nil {
 		c.RevocationEndpoints.Check(v.Validator, c.Revocation != nil)
 	}
+	within := token.Context{Sessions: c.Session != nil, APITokens: c.APIToken != nil}
+	if c.Revocation != nil {
+		within.Retention = c.Revocation.Retention
+	}
+	c.UpstreamToken.Check(v.Validator, within)
 	c.SubjectRoles.Check(v.Validator, c.Postgres, c.Introspection)
 	for _, s := range c.sections() {
 		s.Check(v.Validator)
@@ -154,14 +160,18 @@ func (v validator) upstreamHeaders(c *Config) {
 			v.Add(section.Item("strip_headers", i), "%v", err)
 		}
 	}
-	if v.Mentions("upstream_headers", "strip_headers", "token_headers") {
+	if v.Mentions("upstream_headers", "strip_headers", "token_headers", "upstream_token.header") {
 		return
 	}
 	if _, err := identity.New(identity.Options{Claims: c.UpstreamHeaders, Strip: c.stripped()}); err != nil {
 		v.Add("upstream_headers", "%v", err)
 		return
 	}
-	if _, err := identity.New(identity.Options{Claims: c.UpstreamHeaders, Strip: c.stripped(), Anonymous: c.AnonymousHeader}); err != nil {
+	if _, err := identity.New(identity.Options{Claims: c.UpstreamHeaders, Sources: c.UpstreamToken.Offline().Sources(nil)}); err != nil {
+		v.Add("upstream_token.header", "%v", err)
+		return
+	}
+	if _, err := identity.New(identity.Options{Claims: c.UpstreamHeaders, Sources: c.UpstreamToken.Offline().Sources(nil), Strip: c.stripped(), Anonymous: c.AnonymousHeader}); err != nil {
 		v.Add("anonymous_header", "%v", err)
 	}
 }

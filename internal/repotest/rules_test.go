@@ -72,7 +72,7 @@ func layer(path string) (rank int, beside bool) {
 		return 1, false
 	case path == "gatehouse/core/config":
 		return 5, false
-	case path == "gatehouse/core/config/answer", path == "gatehouse/core/config/fleet", path == "gatehouse/core/config/revoke", path == "gatehouse/core/config/tables":
+	case path == "gatehouse/core/config/answer", path == "gatehouse/core/config/fleet", path == "gatehouse/core/config/revoke", path == "gatehouse/core/config/tables", path == "gatehouse/core/config/token":
 		return 4, false
 	case path == "gatehouse/core/config/section":
 		return 3, false
@@ -148,6 +148,12 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 
 		"gatehouse/core/fleet/revocations/durable": {"gatehouse/core/fleet/postgres", "gatehouse/core/revocation"},
 		"gatehouse/core/fleet/revocations/feeds":   {"gatehouse/core/fleet/revocations", "gatehouse/core/fleet/revocations/durable", "gatehouse/core/revocation"},
+
+		// Tokens for services.
+		"gatehouse/core/upstreamtoken":          {"gatehouse/core", "gatehouse/core/identity", "gatehouse/core/keyedhash", "gatehouse/core/permission/pattern"},
+		"gatehouse/core/upstreamtoken/signing":  {"gatehouse/core/authn/claims", "gatehouse/core/authn/jwt/strength"},
+		"gatehouse/core/upstreamtoken/mint":     {"gatehouse/core", "gatehouse/core/keyedhash", "gatehouse/core/upstreamtoken", "gatehouse/core/upstreamtoken/signing"},
+		"gatehouse/core/upstreamtoken/exchange": {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp", "gatehouse/core/fair", "gatehouse/core/httpsyntax", "gatehouse/core/keyedhash", "gatehouse/core/upstreamtoken"},
 
 		// Where events of revocation come from.
 		"gatehouse/core/revocation/receive":             {"gatehouse/core", "gatehouse/core/authn/attempts", "gatehouse/core/cache", "gatehouse/core/fair", "gatehouse/core/revocation", "gatehouse/core/shared"},

@@ -1,0 +1,161 @@
+package mint
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"gatehouse/core"
+	"gatehouse/core/upstreamtoken"
+)
+
+// IssuerClaim is the claim with the issuer of the caller's own credential. Subjects of
+// two issuers may have one name.
+const IssuerClaim = "idp"
+
+// own are the claims that the gate itself sets, or that say something of the caller's
+// own credential which is not true of the token. No other value of theirs is in it.
+var own = []string{
+	"iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id", "azp", "act", "may_act", "scope", "scp", "auth_time", "acr", "aal", "sid", IssuerClaim,
+	"cnf", "events", "nonce", "at_hash", "c_hash", "s_hash", "active", "token_type", "token_use", "typ", "kind",
+}
+
+// IsOwn reports whether a claim is not for others to set.
+func IsOwn(claim string) bool { return slices.Contains(own, claim) }
+
+// payload writes what a token says of a caller, in a fixed order: the same caller is
+// always the same bytes.
+type payload struct {
+	text []byte
+	err  error
+}
+
+func (w *payload) set(name string, value any) {
+	if w.err != nil {
+		return
+	}
+	separator := byte(',')
+	if len(w.text) == 0 {
+		separator = '{'
+	}
+	text, err := appendMember(append(w.text, separator), name, value, 1)
+	if err != nil {
+		w.err = fmt.Errorf("claim %.80q %w", name, err)
+		return
+	}
+	w.text = text
+}
+
+func (w *payload) setText(name, value string) {
+	if value != "" {
+		w.set(name, value)
+	}
+}
+
+// describe writes everything but the times and the id of a token.
+func (m *Minter) describe(w *payload, of upstreamtoken.Wanted) {
+	o, p := &m.options, of.Principal
+	w.set("iss", o.Place.Issuer)
+	w.set("sub", subject(p))
+	if len(of.Audience) == 1 {
+		w.set("aud", of.Audience[0])
+	} else {
+		w.set("aud", of.Audience)
+	}
+	client := p.ClientID
+	if client == "" {
+		client = o.ClientID
+	}
+	w.set("client_id", client)
+	w.setText(IssuerClaim, m.original(p))
+	w.setText("sid", p.SessionID)
+	w.setText("acr", p.AAL)
+	if !p.AuthenticatedAt.IsZero() {
+		w.set("auth_time", p.AuthenticatedAt.Unix())
+	}
+	w.setText("scope", strings.Join(p.Scopes, " "))
+	if p.Actor != nil {
+		w.set("act", actor(p))
+	}
+	if o.PermissionsClaim != "" {
+		w.set(o.PermissionsClaim, of.Policy.Permissions(p))
+	}
+	m.further(w, p)
+}
+
+// further writes the claims that are configured.
+func (m *Minter) further(w *payload, p *core.Principal) {
+	for _, c := range m.chosen {
+		for _, path := range c.paths {
+			if value, ok := p.Claim(path); ok {
+				w.set(c.name, value)
+				break
+			}
+		}
+	}
+	if !m.options.CopyClaims {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Claims)) {
+		if _, chosen := m.options.Claims[name]; !chosen && !IsOwn(name) && name != m.options.PermissionsClaim {
+			w.set(name, p.Claims[name])
+		}
+	}
+}
+
+// original is the issuer that has identified the caller: for a token of this gate that a
+// service passes on, the one that it names.
+func (m *Minter) original(p *core.Principal) string {
+	if p.Issuer != m.options.Place.Issuer {
+		return p.Issuer
+	}
+	issuer, _ := p.Claims[IssuerClaim].(string)
+	return issuer
+}
+
+// subject is who the token is about: a client that acts for itself is its own subject
+// (RFC 9068 section 2.2).
+func subject(p *core.Principal) string {
+	if p.Subject != "" {
+		return p.Subject
+	}
+	return p.ClientID
+}
+
+// maxActors is how many parties a chain of delegation names. Those before the one that
+// acts are there to be read, and nothing is decided by them (RFC 8693 section 4.1).
+const maxActors = 8
+
+// actor is who acts for the subject (RFC 8693 section 4.1), with those who acted before.
+// One without an issuer is of the issuer of the credential, which the token's own is not.
+func actor(p *core.Principal) map[string]any {
+	chain, _ := p.Claims["act"].(map[string]any)
+	before, _ := chain["act"].(map[string]any)
+	return party(p.Issuer, p.Actor.Subject, p.Actor.Issuer, p.Actor.ClientID, earlier(p.Issuer, before, maxActors-1))
+}
+
+func earlier(credential string, act map[string]any, left int) map[string]any {
+	if len(act) == 0 || left == 0 {
+		return nil
+	}
+	text := func(name string) string { s, _ := act[name].(string); return s }
+	before, _ := act["act"].(map[string]any)
+	return party(credential, text("sub"), text("iss"), text("client_id"), earlier(credential, before, left-1))
+}
+
+func party(credential, subject, issuer, client string, before map[string]any) map[string]any {
+	if issuer == "" {
+		issuer = credential
+	}
+	act := map[string]any{}
+	for name, value := range map[string]string{"sub": subject, "iss": issuer, "client_id": client} {
+		if value != "" {
+			act[name] = value
+		}
+	}
+	if before != nil {
+		act["act"] = before
+	}
+	return act
+}
