@@ -24,6 +24,8 @@ type revocable struct {
 	issuer  *coretest.Issuer
 	builder *Builder
 	gate    *core.Gate
+	// sections are those that accept credentials.
+	sections string
 	// credentials of one subject, by the section that accepts each.
 	credentials map[core.Kind]core.Header
 }
@@ -33,7 +35,7 @@ func newRevocable(t *testing.T) *revocable {
 	r := &revocable{t: t, clock: coretest.NewClock(), dir: filepath.Join(t.TempDir(), "state")}
 	r.issuer = coretest.NewIssuer(t, r.clock)
 	opaque, kratos := coretest.NewFakeIntrospection(t), coretest.NewFakeKratos(t)
-	opaque.Know("opaque", coretest.Merged(r.issuer.Claims(nil), map[string]any{"active": true}))
+	opaque.Know("opaque", coretest.Merged(r.issuer.Claims(nil), map[string]any{"active": true, "department": "sales"}))
 	kratos.Know("session", coretest.FakeSession{Document: coretest.SessionDocument(r.clock, map[string]any{"identity": map[string]any{"id": "user-1", "state": "active"}})})
 	token, tokens := apitoken.Generate(), filepath.Join(t.TempDir(), "tokens.yaml")
 	row := tokenRow("t1", token, "subject: user-1")
@@ -47,18 +49,19 @@ func newRevocable(t *testing.T) *revocable {
 		core.KindSession:       {Name: "Cookie", Value: "ory_kratos_session=session"},
 	}
 	r.builder = NewBuilder(BuilderOptions{Now: r.clock.Now})
-	r.gate = r.build(fmt.Sprintf(`
+	r.sections = fmt.Sprintf(`
 session: {kratos_url: %q}
 jwt: {issuers: [{issuer: %q, audience: [%q]}]}
 introspection: {introspection_endpoint: %q, audience: [%q]}
 api_token: {token_file: %q, insecure_no_expiry: true}
-`, kratos.URL, r.issuer.URL, coretest.Audience, opaque.URL, coretest.Audience, tokens))
+`, kratos.URL, r.issuer.URL, coretest.Audience, opaque.URL, coretest.Audience, tokens)
+	r.gate = r.build(r.sections)
 	return r
 }
 
 func (r *revocable) build(sections string) *core.Gate {
 	r.t.Helper()
-	gate, err := r.builder.Gate([]byte(sections + "revocation: {}\nstate_dir: " + r.dir + "\npermission_table: 'authenticated: [GET /orders]'\n"))
+	gate, err := r.builder.Gate([]byte(sections + "revocation: {}\nstate_dir: " + r.dir + "\npermission_table: '{authenticated: [GET /orders], public: [GET /public]}'\n"))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -54,7 +54,9 @@ func TestMakerThatPanicsOrFailsIsAnOutage(t *testing.T) {
 	c := upstreamtoken.NewCache(upstreamtoken.Limits{Entries: 10, Bytes: 1000}, time.Minute, time.Now)
 	for name, make := range map[string]func(context.Context) (upstreamtoken.Token, error){
 		"panics": func(context.Context) (upstreamtoken.Token, error) { panic("secret") },
-		"fails":  func(context.Context) (upstreamtoken.Token, error) { return upstreamtoken.Token{Value: "t"}, errors.New("x") },
+		"fails": func(context.Context) (upstreamtoken.Token, error) {
+			return upstreamtoken.Token{Value: "t"}, errors.New("x")
+		},
 	} {
 		token, err := c.Make(context.Background(), upstreamtoken.Key{}, time.Now().Add(time.Hour), make)
 		if err == nil || token.Value != "" {

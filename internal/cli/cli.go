@@ -16,6 +16,7 @@ import (
 	"gatehouse/internal/cli/bundle"
 	"gatehouse/internal/cli/database"
 	"gatehouse/internal/cli/decide"
+	"gatehouse/internal/cli/keys"
 	"gatehouse/internal/cli/matrix"
 	"gatehouse/internal/cli/revoke"
 	"gatehouse/internal/cli/roles"
@@ -80,7 +81,7 @@ func rootCommand() *cobra.Command {
 	group(root, aboutTables,
 		decide.ExplainCommand(), decide.WhoCanCommand(), decide.WhatCanCommand(), matrix.Command(),
 		lintCommand(), decide.TestCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
-	group(root, configurations, checkCommand(), schemaCommand(), snippet.Command())
+	group(root, configurations, checkCommand(), schemaCommand(), snippet.Command(), keys.Command())
 	group(root, ofFleet,
 		database.PushCommand(), database.PullCommand(), database.HistoryCommand(), database.RollbackCommand(), database.Command(),
 		bundle.Command(), roles.Command(), token.Command(), revoke.Command(), revoke.ListCommand())

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/core/config/token"
 	"gatehouse/core/permission/live"
 	"gatehouse/internal/unixsocket"
 )
@@ -23,10 +24,13 @@ type gates interface {
 	Waiting() []string
 	// Tables lists the permission tables in use.
 	Tables() []live.Loaded
+	// PublishedKeys are the keys of the issuers whose tokens are minted.
+	PublishedKeys() map[string]token.Published
 }
 
 // adminHandler serves /healthz (the process is up), /readyz (every table and
-// key set is loaded, and which tables) and /metrics.
+// key set is loaded, and which tables), /metrics, and the public keys by which services
+// verify minted tokens.
 func adminHandler(metrics http.Handler, g gates) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -41,6 +45,8 @@ func adminHandler(metrics http.Handler, g gates) http.Handler {
 		writeStatus(w, status, ready)
 	})
 	mux.Handle("GET /metrics", metrics)
+	mux.Handle("GET /.well-known/jwks.json", ofIssuer(g, func(p token.Published) []byte { return p.JWKS }))
+	mux.Handle("GET /.well-known/openid-configuration", ofIssuer(g, func(p token.Published) []byte { return p.Metadata }))
 	return mux
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/core/config/token"
 	"gatehouse/core/permission/live"
 )
 
@@ -40,7 +41,10 @@ func serveAt(t *testing.T, address string) (at net.Addr, stop func()) {
 type atGates struct {
 	waiting []string
 	tables  []live.Loaded
+	keys    map[string]token.Published
 }
+
+func (g atGates) PublishedKeys() map[string]token.Published { return g.keys }
 
 func (g atGates) Waiting() []string     { return g.waiting }
 func (g atGates) Tables() []live.Loaded { return g.tables }
@@ -66,6 +70,30 @@ func TestReadyOnlyWhenNothingIsWaitedFor(t *testing.T) {
 	const want = `{"status":"OK","tables":[{"name":"main","version":"7-0123456789ab"},{"name":"main.shadow","version":"8-0123456789ab","shadow":true,"copy_of":"1970-01-01T00:00:01Z"}]}` + "\n"
 	if status, body := get("/readyz"); status != 200 || body != want {
 		t.Errorf("ready %d\n%s", status, body)
+	}
+}
+
+func TestKeysOfMintedTokensAreServedByIssuer(t *testing.T) {
+	one := map[string]token.Published{"https://a.test": {JWKS: []byte("keys a"), Metadata: []byte("about a")}}
+	two := map[string]token.Published{"https://a.test": one["https://a.test"], "https://b.test/x": {JWKS: []byte("keys b")}}
+	for _, c := range []struct {
+		keys   map[string]token.Published
+		path   string
+		status int
+		body   string
+	}{
+		{nil, "/.well-known/jwks.json", 404, "no configuration in use mints tokens"},
+		{one, "/.well-known/jwks.json", 200, "keys a"},
+		{one, "/.well-known/openid-configuration", 200, "about a"},
+		{two, "/.well-known/jwks.json", 404, "name one with ?issuer=: https://a.test, https://b.test/x"},
+		{two, "/.well-known/jwks.json?issuer=https%3A%2F%2Fb.test%2Fx", 200, "keys b"},
+		{two, "/.well-known/jwks.json?issuer=https://c.test", 404, "name one"},
+	} {
+		w := httptest.NewRecorder()
+		adminHandler(http.NotFoundHandler(), atGates{keys: c.keys}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, c.path, nil))
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.body) {
+			t.Errorf("%s: %d %s", c.path, w.Code, w.Body)
+		}
 	}
 }
 

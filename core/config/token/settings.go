@@ -28,7 +28,7 @@ type UpstreamToken struct {
 	PermissionsClaim string            `config:"permissions_claim" len_min:"0" default:"permissions" doc:"Claim with what the caller may do by the permission table. Empty for none."`
 	Claims           map[string]string `config:"claims" doc:"Further claims of the token, and the claim of the caller's credential that each contains. Of several claims, separated by commas, the first that is present counts. Example: {email: traits.email, roles: roles}."`
 	CopyClaims       bool              `config:"copy_claims" default:"false" doc:"Whether all other claims of the caller's credential are in the token, too, under their own names. With introspection this is a phantom token: opaque outside, a JWT with what the server knows inside."`
-	JWKSPath         string            `config:"jwks_path" len_min:"0" default:"/.well-known/jwks.json" doc:"Path at which the gate serves the public keys. The gateway must route it through the gate, and the paths of the metadata: /.well-known/oauth-authorization-server before the path of the issuer, and /.well-known/openid-configuration behind it. Empty: only the admin listener serves them."`
+	JWKSPath         string            `config:"jwks_path" len_min:"0" default:"/.well-known/jwks.json" doc:"Where the gate serves the public keys. The gateway must route this path through the gate, and the paths of the metadata: /.well-known/oauth-authorization-server before the path of the issuer, and /.well-known/openid-configuration behind it. Empty: only the admin listener serves them."`
 
 	Exchange *Exchange `config:"exchange" doc:"Has an authorization server issue the token, in exchange for that of the caller (RFC 8693), in the place of keys."`
 }
@@ -36,7 +36,7 @@ type UpstreamToken struct {
 // Route is the audience of some calls.
 type Route struct {
 	Hosts    []string `config:"hosts" doc:"Hosts of the calls, such as api.example.com or *.example.com; any if unset. A client chooses the host that it names: use it where the gateway routes by host."`
-	Paths    []string `config:"paths" doc:"Paths of the calls, each with all paths below it, such as /orders; any if unset."`
+	Paths    []string `config:"paths" doc:"Calls to these paths and to all below them, such as /orders; any if unset."`
 	Audience []string `config:"audience" required:"true" doc:"Value of aud: who the token of such a call is for."`
 }
 

@@ -475,11 +475,13 @@ func TestAlgorithmOfAKeyIsNotConfused(t *testing.T) {
 
 func TestSettingsOfAMinterAreChecked(t *testing.T) {
 	for name, change := range map[string]func(*mint.Options){
-		"no issuer":      func(o *mint.Options) { o.Place.Issuer = "" },
-		"no client":      func(o *mint.Options) { o.ClientID = "" },
-		"no lifetime":    func(o *mint.Options) { o.Lifetime = 0 },
-		"claim sub":      func(o *mint.Options) { o.Claims = map[string][]core.ClaimPath{"sub": claims.MustPaths("email")} },
-		"claim of table": func(o *mint.Options) { o.Claims = map[string][]core.ClaimPath{"permissions": claims.MustPaths("email")} },
+		"no issuer":   func(o *mint.Options) { o.Place.Issuer = "" },
+		"no client":   func(o *mint.Options) { o.ClientID = "" },
+		"no lifetime": func(o *mint.Options) { o.Lifetime = 0 },
+		"claim sub":   func(o *mint.Options) { o.Claims = map[string][]core.ClaimPath{"sub": claims.MustPaths("email")} },
+		"claim of table": func(o *mint.Options) {
+			o.Claims = map[string][]core.ClaimPath{"permissions": claims.MustPaths("email")}
+		},
 	} {
 		o := mint.Options{Place: mint.Place{Issuer: issuer}, Keys: keys(t, "EdDSA"), Lifetime: time.Minute, ClientID: "g", PermissionsClaim: "permissions", Now: func() time.Time { return start }}
 		change(&o)
