@@ -106,6 +106,10 @@ func TestYAMLInDocumentationLoads(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(etc, "bundle.pub"), []byte(public), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	key := `{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}` // of the same
+	if err := os.WriteFile(filepath.Join(etc, "keys.json"), []byte(key), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	count := 0
 	for _, b := range blocks(t) {
 		if b.language != "yaml" {
