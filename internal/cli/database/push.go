@@ -101,6 +101,25 @@ func newest(ctx context.Context, store *tables.Store, name string) (*tables.Vers
 	return all[0], nil
 }
 
+// next pushes what is made of the table. Its base is what there is before that.
+func (o *change) next(cmd *cobra.Command, version func(store *tables.Store, name string) (tables.Version, error)) error {
+	store, name, closing, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer closing()
+	before, err := newest(cmd.Context(), store, name)
+	if err != nil {
+		return err
+	}
+	v, err := version(store, name)
+	if err != nil {
+		return err
+	}
+	v.Name = name
+	return o.write(cmd, store, before, v)
+}
+
 // write pushes a version on its base, and says so.
 func (o *change) write(cmd *cobra.Command, store *tables.Store, before *tables.Version, v tables.Version) error {
 	v.Base = o.base
@@ -171,19 +190,9 @@ func (o *pushOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	store, name, closing, err := o.open()
-	if err != nil {
-		return err
-	}
-	defer closing()
-	before, err := newest(cmd.Context(), store, name)
-	if err != nil {
-		return err
-	}
-	if err := o.check(cmd, args, files); err != nil {
-		return err
-	}
-	return o.write(cmd, store, before, tables.Version{Name: name, Files: files})
+	return o.next(cmd, func(*tables.Store, string) (tables.Version, error) {
+		return tables.Version{Files: files}, o.check(cmd, args, files)
+	})
 }
 
 // read reads the files, each under its own name without a folder.
@@ -279,24 +288,16 @@ func (o *rollbackOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	store, name, closing, err := o.open()
-	if err != nil {
-		return err
-	}
-	defer closing()
-	before, err := newest(cmd.Context(), store, name)
-	if err != nil {
-		return err
-	}
-	old, err := store.Version(cmd.Context(), name, number)
-	if err != nil {
-		return err
-	}
-	if _, err := compile(old.Files); err != nil {
-		return fmt.Errorf("version %d is no table for this program: %w", number, err)
-	}
-	v := tables.Version{Name: name, Files: old.Files, Restores: number}
-	return o.write(cmd, store, before, v)
+	return o.next(cmd, func(store *tables.Store, name string) (tables.Version, error) {
+		old, err := store.Version(cmd.Context(), name, number)
+		if err != nil {
+			return tables.Version{}, err
+		}
+		if _, err := compile(old.Files); err != nil {
+			return tables.Version{}, fmt.Errorf("version %d is no table for this program: %w", number, err)
+		}
+		return tables.Version{Files: old.Files, Restores: number}, nil
+	})
 }
 
 // pulled writes the files of a version into a folder.
