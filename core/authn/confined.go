@@ -14,6 +14,18 @@ import (
 // for a host for which it does not.
 var ErrElsewhere = errors.New("holds elsewhere")
 
+// confine checks where a credential is used, and tells routes of one that holds there.
+func (r *Router) confine(call *core.Call, p *core.Principal, err error) (*core.Principal, error) {
+	if p, err = confine(call, p, err); err == nil && p != nil {
+		for i := range r.routes {
+			if accepted := r.routes[i].Accepted; accepted != nil {
+				accepted(p)
+			}
+		}
+	}
+	return p, err
+}
+
 // confine checks where a credential is used, on every call: a cache knows the
 // credential alone.
 func confine(call *core.Call, p *core.Principal, err error) (*core.Principal, error) {

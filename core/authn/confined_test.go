@@ -174,3 +174,40 @@ func TestCredentialIsRefusedForOtherHosts(t *testing.T) {
 		}
 	}
 }
+
+// A token that a stranger tries from elsewhere must not look as if its owner had used it.
+func TestUseCountsOnlyWhereTheCredentialIsAccepted(t *testing.T) {
+	for name, c := range map[string]struct {
+		client, host string
+		want         bool
+	}{
+		"accepted":        {"10.1.2.3", "api.test", true},
+		"another network": {"11.1.2.3", "api.test", false},
+		"not known":       {"", "api.test", false},
+		"another host":    {"10.1.2.3", "other.test", false},
+	} {
+		used := 0
+		p := &core.Principal{ID: "t1", Networks: networks("10.0.0.0/8"), Hosts: []string{"api.test"}}
+		router, err := New(Route{
+			Title: "tokens", Judges: func(core.Credential) (any, bool) { return nil, true }, By: confined{p},
+			Accepted: func(got *core.Principal) {
+				if got == p {
+					used++
+				}
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		call := &core.Call{Request: &core.Request{Host: c.host}}
+		if c.client != "" {
+			call.Client = netip.MustParseAddr(c.client)
+		}
+		credential := core.Credential{Place: core.BearerToken, Value: "x"}
+		_, err = router.Authenticate(t.Context(), call, credential)
+		_, _ = router.Verify(t.Context(), call, credential)
+		if (used == 2) != c.want || (used > 0) != c.want || (err == nil) != c.want {
+			t.Errorf("%s: used %d times, %v", name, used, err)
+		}
+	}
+}

@@ -26,6 +26,9 @@ type Route struct {
 	// what By has cached, Judges has accepted before.
 	Candidate func(c core.Credential) bool
 	By        core.TokenAuthenticator
+	// Accepted, where given, is called for every call whose credential holds, from where
+	// and for which host it is used: also out of a cache, and with those of other routes.
+	Accepted func(*core.Principal)
 }
 
 // cacher is an authenticator that can be asked for what it has cached: a principal,
@@ -82,7 +85,7 @@ func (r *Router) Authenticate(ctx context.Context, call *core.Call, c core.Crede
 // credential what it has parsed of it.
 func (r *Router) Recall(ctx context.Context, call *core.Call, c *core.Credential) (p *core.Principal, err error, known bool) {
 	if p, err, known = r.recallAll(ctx, c); known {
-		p, err = confine(call, p, err)
+		p, err = r.confine(call, p, err)
 	}
 	return p, err, known
 }
@@ -114,7 +117,7 @@ func (r *Router) RecallShared(ctx context.Context, call *core.Call, c core.Crede
 		}
 		if by, shares := route.By.(sharer); shares {
 			p, err, known := by.RecallShared(ctx, c)
-			if p, err = confine(call, p, err); known && err == nil {
+			if p, err = r.confine(call, p, err); known && err == nil {
 				return p
 			}
 		}
@@ -147,7 +150,7 @@ func (r *Router) recall(ctx context.Context, c *core.Credential) (p *core.Princi
 // Verify is Authenticate for what Recall does not know.
 func (r *Router) Verify(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
 	p, err := all(ctx, c, r.verify)
-	return authentication(confine(call, p, err))
+	return authentication(r.confine(call, p, err))
 }
 
 func (r *Router) verify(ctx context.Context, c core.Credential) (*core.Principal, error) {
@@ -163,7 +166,7 @@ func (r *Router) verify(ctx context.Context, c core.Credential) (*core.Principal
 // caches nothing is called as always.
 func (r *Router) Refresh(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
 	p, err := all(ctx, c, r.refresh)
-	return authentication(confine(call, p, err))
+	return authentication(r.confine(call, p, err))
 }
 
 func (r *Router) refresh(ctx context.Context, c core.Credential) (*core.Principal, error) {

@@ -23,7 +23,7 @@ import (
 var apitokenPattern = regexp.MustCompile(apitoken.Pattern)
 
 // services starts that many forward-auth services with one PostgreSQL and further sections.
-func services(t *testing.T, n int, database, sections string) (addresses []string, config string) {
+func services(t *testing.T, n int, database, sections string, settings ...string) (addresses []string, config string) {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(database)
 	var all []nodes.Node
@@ -35,11 +35,11 @@ func services(t *testing.T, n int, database, sections string) (addresses []strin
 		}
 	})
 	all = nodes.Start(t, n, fmt.Sprintf(`
-api_token: {token_store: postgres, cache_ttl: 300}
+api_token: {%s}
 token_headers: [{name: X-Api-Key}]
 postgres: {host: "%s", port: %s, user: tester, database: postgres}
 permission_table: "permissions: {orders:read: {activities: [GET /orders]}}"
-%s`, host, port, sections))
+%s`, strings.Join(append(settings, "token_store: postgres", "cache_ttl: 300"), ", "), host, port, sections))
 	return nodes.Addresses(all), all[n-1].Config
 }
 

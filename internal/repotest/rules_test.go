@@ -109,7 +109,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/authn/apitoken/api":       {"gatehouse/core", "gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/authn/attempts", "gatehouse/core/authn/claims", "gatehouse/core/fair", "gatehouse/core/revocation/receive"},
 		"gatehouse/core/authn/apitoken/manage":    {"gatehouse/core/authn/apitoken", "gatehouse/core/revocation"},
 		"gatehouse/core/authn/apitoken/tokenfile": {"gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/follow", "gatehouse/core/setting"},
-		"gatehouse/core/fleet/apitokens":          {"gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/fleet/postgres"},
+		"gatehouse/core/fleet/apitokens":          {"gatehouse/core", "gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/fleet/postgres"},
 
 		"gatehouse/core/authn":               {"gatehouse/core", "gatehouse/core/permission/pattern"},
 		"gatehouse/core/authn/attempts":      {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/fair", "gatehouse/core/keyedhash"},

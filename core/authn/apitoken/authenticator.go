@@ -42,8 +42,6 @@ type Options struct {
 	MaxLifetime time.Duration
 	// InsecureNoExpiry accepts tokens that never end.
 	InsecureNoExpiry bool
-	// Used is called with the id of a token that was found; nil: nobody wants to know.
-	Used func(id string)
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
@@ -91,9 +89,6 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential
 		return nil, fmt.Errorf("look up the API token: %w", err)
 	case subtle.ConstantTimeCompare(r.Digest[:], digest[:]) != 1:
 		return nil, fmt.Errorf("%w: API token %s: the store found another digest than it was asked for", core.ErrInvalid, r.ID)
-	}
-	if a.options.Used != nil {
-		a.options.Used(r.ID)
 	}
 	if err := a.usable(r); err != nil {
 		return nil, fmt.Errorf("%w: API token %s %w", core.ErrInvalid, r.ID, err)

@@ -204,18 +204,6 @@ func TestServiceAccountHasASubjectOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestUseIsToldOnceATokenIsFound(t *testing.T) {
-	m, _, ask := fixture(t)
-	var used []string
-	tell := func(o *Options) { o.Used = func(id string) { used = append(used, id) } }
-	_, _ = ask(tell)
-	m.find = ErrUnknown
-	_, _ = ask(tell)
-	if !slices.Equal(used, []string{"t1"}) {
-		t.Errorf("%v", used)
-	}
-}
-
 func TestNetworksThatMeanMoreThanTheySay(t *testing.T) {
 	for _, list := range [][]string{{}, {"*"}, {"0.0.0.0/0"}, {"::/0"}, {"10.0.0.1/8"}, {"::ffff:10.0.0.0/104"}, {"10.0.0"}, {"10.0.0.0/33"}, {""}, {"fe80::1%eth0"}, {"10.0.0.0/8", "any"}} {
 		if n, err := ParseNetworks(list); err == nil {

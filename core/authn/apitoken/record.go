@@ -33,7 +33,7 @@ type Record struct {
 	Expires time.Time
 	// Revoked is when it was revoked; zero: it is not.
 	Revoked time.Time
-	// LastUsed is about when it was last presented; zero: not known.
+	// LastUsed is about when it was last accepted; zero: not known.
 	LastUsed time.Time
 }
 

@@ -92,9 +92,10 @@ func (a *APIToken) Build(b *Builder, c Caching) (*Part, error) {
 	k := c.key(a.Kind(), judging, c.databaseKey(a.InDatabase()))
 	return b.part(k, c, func() (*Part, error) {
 		o := a.options(b.options.Now)
+		var used func(*core.Principal)
 		if a.InDatabase() {
 			store := apitokens.Open(apitokens.Options{Database: c.Database, Users: c.Users, UseInterval: a.LastUsedInterval.Duration(), Log: b.options.Log, Now: b.options.Now})
-			o.Store, o.Owners, o.Used, c.changed = store, store, store.Used, store.Changed
+			o.Store, o.Owners, used, c.changed = store, store, store.Used, store.Changed
 		} else {
 			store := tokenfile.Open(a.TokenFile, b.options.Log, b.options.Now)
 			o.Store, o.Owners, c.changed = store, store, store.Changed
@@ -107,7 +108,7 @@ func (a *APIToken) Build(b *Builder, c Caching) (*Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Part{Memo: memo, Kind: a.Kind(), Order: apiTokensFirst, Route: authn.Route{Title: "API tokens", Judges: judgesAPIToken}}, nil
+		return &Part{Memo: memo, Kind: a.Kind(), Order: apiTokensFirst, Route: authn.Route{Title: "API tokens", Judges: judgesAPIToken, Accepted: used}}, nil
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"gatehouse/core"
 	"gatehouse/core/authn/apitoken"
 	"gatehouse/core/fleet/postgres"
 )
@@ -190,5 +191,9 @@ func account(ctx context.Context, database *postgres.Client, name string) (apito
 	return g, nil
 }
 
-// Used notes that a token was presented.
-func (s *Store) Used(id string) { s.uses.note(id, s.options.Now()) }
+// Used notes that a token was accepted.
+func (s *Store) Used(p *core.Principal) {
+	if p.Kind == core.KindAPIToken {
+		s.uses.note(p.ID, s.options.Now())
+	}
+}
