@@ -57,13 +57,17 @@ func StartEach(t testing.TB, gates ...string) []Node {
 
 func start(t testing.TB, binary, address, config, gate string) Node {
 	t.Helper()
+	own := "" // what the gate itself serves
+	if strings.Contains(gate, "admin: {") {
+		own = ", {dialect: direct, gate: main}"
+	}
 	text := fmt.Sprintf(`listen: [{address: "%s"}]
 trusted_proxies: [127.0.0.1]
-endpoints: [{path: /auth, dialect: traefik, gate: main}, {dialect: direct, gate: main}]
+endpoints: [{path: /auth, dialect: traefik, gate: main}%s]
 gates:
   main:
     %s
-`, address, strings.ReplaceAll(strings.TrimSpace(gate), "\n", "\n    "))
+`, address, own, strings.ReplaceAll(strings.TrimSpace(gate), "\n", "\n    "))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
