@@ -97,6 +97,7 @@ func TestFullDiskIsSaidAndKeepsWhatThereIs(t *testing.T) {
 type tokens struct {
 	keeper apitokens.Keeper
 	gate   *apitoken.Authenticator
+	used   func(*core.Principal)
 	log    *coretest.Log
 }
 
@@ -106,11 +107,11 @@ func newTokens(t *testing.T, s *postgrestest.Server) *tokens {
 	store := apitokens.Open(apitokens.Options{
 		Database: &postgres.Kept{Client: node}, UseInterval: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(log, nil)), Now: time.Now,
 	})
-	gate, err := apitoken.New(apitoken.Options{Store: store, Owners: store, MaxLifetime: 24 * time.Hour, Used: store.Used})
+	gate, err := apitoken.New(apitoken.Options{Store: store, Owners: store, MaxLifetime: 24 * time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tokens{apitokens.NewKeeper(editor(t, s)), gate, log}
+	return &tokens{apitokens.NewKeeper(editor(t, s)), gate, store.Used, log}
 }
 
 // create makes a service account with a token, with the rights of an editor.
@@ -129,7 +130,9 @@ func (k *tokens) create(t *testing.T) string {
 
 func (k *tokens) use(t *testing.T, token string) {
 	t.Helper()
-	if p, err := k.gate.AuthenticateToken(t.Context(), core.Credential{Place: core.BearerToken, Value: token}); err != nil || p.ClientID != "nightly" {
-		t.Errorf("the token is not found: %+v, %v", p, err)
+	p, err := k.gate.AuthenticateToken(t.Context(), core.Credential{Place: core.BearerToken, Value: token})
+	if err != nil || p.ClientID != "nightly" {
+		t.Fatalf("the token is not found: %+v, %v", p, err)
 	}
+	k.used(p)
 }
