@@ -58,7 +58,10 @@ back.
 
 With --config the revocation goes through the Redis and the PostgreSQL of the fleet
 straight to all nodes, and to those that start later; with --admin to the processes of
-this machine. The exit status is 0 only if each place that is given has acknowledged
+this machine. API tokens of a subject, a client or an issuer are refused for as long as the revocation
+is kept; gatehouse token revoke --subject or --service-account ends them for ever.
+
+The exit status is 0 only if each place that is given has acknowledged
 that the revocation is kept: PostgreSQL has committed it, Redis and as many replicas as
 redis.wait_replicas wants have it. Otherwise nothing may be taken for revoked.
 

@@ -88,25 +88,39 @@ var pattern = regexp.MustCompile(apitoken.Pattern)
 
 func revokeCommand() *cobra.Command {
 	var p place
+	var owner apitoken.Owner
 	c := &cobra.Command{
-		Use:   "revoke [flags] ID|-",
-		Short: "Revoke a token by its id, or the tokens in a text",
+		Use:   "revoke [flags] [ID|-]",
+		Short: "Revoke a token by its id, the tokens in a text, or those of an owner",
 		Long: `Revoke a token for ever, by its id. With - the standard input is read instead, such
 as the report of a secret scanner: every token in it is revoked, and none is printed.
+With --subject or --service-account all tokens of that owner are revoked: gatehouse
+revoke --subject refuses them only for as long as the revocation is kept.
 
 With --config of a configuration that has the section revocation all nodes are told at
 once. The exit status is 1 where a token is not known, and 2 where it could not be
 written that a token is revoked, or nodes could not be told.`,
 		Example: `  gatehouse token revoke --token-file tokens.yaml 4k2m7q5x3n6b8c1d
-  gatehouse token revoke --config gatehouse.yaml - < report.txt`,
-		Args: terminal.OneArgument("id of a token, or - for tokens on the standard input"),
+  gatehouse token revoke --config gatehouse.yaml - < report.txt
+  gatehouse token revoke --config gatehouse.yaml --subject 7f1c --issuer https://id.example.com`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			ofOwner := owner.Subject != "" || owner.ServiceAccount != ""
+			switch {
+			case ofOwner == (len(args) > 0):
+				return errors.New("give one of the id of a token, - for tokens on the standard input, --subject and --service-account")
+			case owner.Issuer != "" && owner.Subject == "", owner.Subject != "" && owner.ServiceAccount != "":
+				return errors.New("--issuer goes with --subject, and --service-account with neither")
+			}
 			store, err := p.open()
 			if err != nil {
 				return err
 			}
 			defer store.close()
-			if args[0] == "-" {
+			switch {
+			case ofOwner:
+				return revokeOwned(cmd, store, owner)
+			case args[0] == "-":
 				return revokeReported(cmd, store)
 			}
 			r, err := find(cmd, store, args[0])
@@ -121,7 +135,35 @@ written that a token is revoked, or nodes could not be told.`,
 		},
 	}
 	p.register(c)
+	c.Flags().StringVar(&owner.Subject, "subject", "", "revoke those of this user, by the `subject`; without --issuer of whichever issuer")
+	c.Flags().StringVar(&owner.Issuer, "issuer", "", "`issuer` of the subject")
+	c.Flags().StringVar(&owner.ServiceAccount, "service-account", "", "revoke those of the service account of this `name`")
 	return c
+}
+
+// revokeOwned revokes all tokens of an owner, as far as it can.
+func revokeOwned(cmd *cobra.Command, store *opened, owner apitoken.Owner) error {
+	all, err := store.List(cmd.Context())
+	if err != nil {
+		return err
+	}
+	var problems []error
+	found := 0
+	for _, r := range all {
+		if r.Revoked.IsZero() && manage.IsOf(r.Owner, owner) {
+			found++
+			problems = append(problems, revoke(cmd, store, r))
+		}
+	}
+	switch err := errors.Join(problems...); {
+	case err != nil:
+		return err
+	case found == 0:
+		fmt.Fprintln(cmd.ErrOrStderr(), "gatehouse: this owner has no token that is not revoked")
+		return terminal.ErrNo
+	}
+	store.tell(cmd)
+	return nil
 }
 
 // tell says when nodes know of a revocation.
