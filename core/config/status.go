@@ -11,6 +11,7 @@ import (
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
 	"gatehouse/core/config/token"
+	"gatehouse/core/fleet/subjects"
 	"gatehouse/core/permission/live"
 	"gatehouse/core/revocation"
 	"gatehouse/core/revocation/receive"
@@ -118,4 +119,7 @@ func (b *Builder) Revocations() []revocation.Event { return b.fleet.Revocations(
 func (b *Builder) RevocationStats() fleet.RevocationStats { return b.fleet.RevocationStats() }
 
 // RevocationFeeds are the counters of the ways by which revocations reach nodes.
-func (b *Builder) RevocationFeeds() fleet.FeedStats { return b.fleet.FeedStats() }
+func (b *Builder) RevocationFeeds() map[string]fleet.FeedStats { return b.fleet.FeedStats() }
+
+// SubjectStats are the counters of what completes callers (subject_roles).
+func (b *Builder) SubjectStats() subjects.Stats { return b.fleet.SubjectStats() }

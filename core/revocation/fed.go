@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"sync/atomic"
+	"time"
 )
 
 // Fed is a List as a feed fills it, such as a stream that all nodes read.
@@ -45,18 +46,32 @@ func (r *Reader) Events(err error) ([]Event, error) { return r.All(), cmp.Or(err
 
 // Inflow is whether events come in by a feed, and why they do not. Until it is told, they
 // do.
-type Inflow struct{ problem atomic.Pointer[error] }
+type Inflow struct {
+	problem atomic.Pointer[error]
+	last    atomic.Int64 // when something came in, or nothing was new, in nanoseconds
+}
 
 // Tell keeps why nothing comes in by a feed, nil where something does, and logs each
 // reason once.
 func (i *Inflow) Tell(log *slog.Logger, feed string, err error) {
 	before := i.problem.Swap(&err)
+	if err == nil {
+		i.last.Store(time.Now().UnixNano())
+	}
 	switch {
 	case err == nil && before != nil && *before != nil:
 		log.Info("revocations come in by " + feed)
 	case err != nil && (before == nil || *before == nil || (*before).Error() != err.Error()):
 		log.Error("revocations do not come in by "+feed, "error", err)
 	}
+}
+
+// Last is when the feed had brought all last; zero: never.
+func (i *Inflow) Last() time.Time {
+	if last := i.last.Load(); last != 0 {
+		return time.Unix(0, last)
+	}
+	return time.Time{}
 }
 
 // Problem is why events do not come in, or nil.

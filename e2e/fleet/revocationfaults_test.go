@@ -103,7 +103,7 @@ func TestRevokeFailsUnlessReplicasAcknowledgeIt(t *testing.T) {
 func TestRedisThatEvictsRevocationsIsRefusedAtTheStart(t *testing.T) {
 	server := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
 	n := newRevoker(t, server.Addr)
-	eventually(t, "the policy is refused", func() bool { return errors.Is(n.Problem(), revocations.ErrEvicts) })
+	eventually(t, "the policy is refused", func() bool { return errors.Is(n.Inflow().Problem(), revocations.ErrEvicts) })
 	if n.list.IsCurrent.Load() || len(content(t, server)) != 0 {
 		t.Error("the stream is used all the same")
 	}
@@ -112,7 +112,7 @@ func TestRedisThatEvictsRevocationsIsRefusedAtTheStart(t *testing.T) {
 	}
 	command("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")(t, server)
 	agree(t, []*revoker{n})
-	if err := n.Problem(); err != nil {
+	if err := n.Inflow().Problem(); err != nil {
 		t.Error(err)
 	}
 }
@@ -123,7 +123,7 @@ func TestPolicyThatIsChangedLaterIsFoundWhenNodesConnectAgain(t *testing.T) {
 	agree(t, []*revoker{n})
 	command("CONFIG", "SET", "maxmemory-policy", "allkeys-random")(t, server)
 	command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")(t, server)
-	eventually(t, "the policy is refused", func() bool { return errors.Is(n.Problem(), revocations.ErrEvicts) })
+	eventually(t, "the policy is refused", func() bool { return errors.Is(n.Inflow().Problem(), revocations.ErrEvicts) })
 	if n.list.IsCurrent.Load() {
 		t.Error("the list says that it is complete")
 	}
@@ -164,7 +164,9 @@ func TestUserWithTheDocumentedRightsCanRevoke(t *testing.T) {
 				return
 			}
 			if name == "xread" || name == "xrange" { // only who follows needs it
-				eventually(t, "it is said", func() bool { return p.Problem() != nil && strings.Contains(p.Problem().Error(), "redis.username") })
+				eventually(t, "it is said", func() bool {
+					return p.Inflow().Problem() != nil && strings.Contains(p.Inflow().Problem().Error(), "redis.username")
+				})
 				return
 			}
 			if fine || err == nil || !strings.Contains(err.Error(), "redis.username") {
@@ -202,7 +204,7 @@ func TestNodesGoOnWhereTheyWereOnceRedisResponds(t *testing.T) {
 	agree(t, nodes, "ada")
 	server.Freeze()
 	for _, n := range nodes {
-		eventually(t, "the list is blind", func() bool { return !n.list.IsCurrent.Load() && n.Problem() != nil })
+		eventually(t, "the list is blind", func() bool { return !n.list.IsCurrent.Load() && n.Inflow().Problem() != nil })
 	}
 	server.Thaw()
 	agree(t, nodes, "ada")
@@ -256,7 +258,7 @@ func TestNodeWithAnotherSecretBreaksNothing(t *testing.T) {
 	n.revoke(t, "ada")
 	stranger := newRevoker(t, server.Addr, other)
 	eventually(t, "it says what is wrong", func() bool {
-		return stranger.Problem() != nil && strings.Contains(stranger.Problem().Error(), "redis.secret")
+		return stranger.Inflow().Problem() != nil && strings.Contains(stranger.Inflow().Problem().Error(), "redis.secret")
 	})
 	time.Sleep(5 * time.Second) // it does not change its mind
 	if stranger.list.IsCurrent.Load() || stranger.counters.Epochs.Load() != 0 || n.list.Losses.Load() != 0 {
@@ -369,7 +371,7 @@ func TestListThatIsFullIsNotComplete(t *testing.T) {
 	agree(t, []*revoker{n})
 	n.revoke(t, "ada", "bob", "cid", "dan")
 	go small.Follow(t.Context(), small.list)
-	eventually(t, "it says that it is full", func() bool { return errors.Is(small.Problem(), revocation.ErrFull) })
+	eventually(t, "it says that it is full", func() bool { return errors.Is(small.Inflow().Problem(), revocation.ErrFull) })
 	if small.list.IsCurrent.Load() || small.list.Losses.Load() == 0 {
 		t.Error("a list says that it is complete, and had no room")
 	}

@@ -88,7 +88,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 func agree(t *testing.T, nodes []*revoker, subjects ...string) {
 	t.Helper()
 	for i, n := range nodes {
-		eventually(t, fmt.Sprintf("node %d refuses %q and is current: %v\n%s", i, subjects, n.Problem(), n.log), func() bool {
+		eventually(t, fmt.Sprintf("node %d refuses %q and is current: %v\n%s", i, subjects, n.Inflow().Problem(), n.log), func() bool {
 			return n.list.Knows(subjects...)
 		})
 	}

@@ -53,6 +53,8 @@ func New(log *slog.Logger) *Host {
 	metrics.MustRegister(messages{h.Gates})
 	metrics.MustRegister(failedAttempts{h.Gates})
 	metrics.MustRegister(revoked{h.Gates})
+	metrics.MustRegister(feeds{h.Gates})
+	metrics.MustRegister(subjectRoles{h.Gates})
 	metrics.MustRegister(tables{h.Gates})
 	metrics.MustRegister(configurations{h.Gates})
 	return h

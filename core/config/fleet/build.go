@@ -39,6 +39,7 @@ type Builder struct {
 	revoked   revocation.Counters
 	stream    revocations.Counters
 	table     durable.Counters
+	granted   subjects.Counters
 }
 
 // Sections are those of a configuration by which caches are made.

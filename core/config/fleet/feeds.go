@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"gatehouse/core/config/section"
 	"gatehouse/core/fleet/postgres"
@@ -11,6 +12,7 @@ import (
 	"gatehouse/core/fleet/revocations"
 	"gatehouse/core/fleet/revocations/durable"
 	"gatehouse/core/fleet/revocations/feeds"
+	"gatehouse/core/fleet/subjects"
 	"gatehouse/core/revocation"
 	"gatehouse/core/shared"
 )
@@ -80,37 +82,55 @@ func (b *Builder) ways(s Sections, r reach, outside bool) (w *ways, err error) {
 	return w, nil
 }
 
-// FeedStats are for metrics. Counters only grow.
+// FeedStats are for metrics: those of one way by which revocations reach nodes, of all
+// configurations together. Counters only grow.
 type FeedStats struct {
-	// Published, Read and Restored are events by the way that they took.
-	Published, Read, Restored map[string]uint64
+	// Published and Read are events, Restored those that were lost and are there again.
+	Published, Read, Restored uint64
 	// Lost is how often events may have been missed, Epochs how often this node has begun
 	// a stream anew, Unopened are entries that are not of the fleet.
-	Lost             map[string]uint64
-	Epochs, Unopened uint64
-	// Up and Down are the ways by whether revocations come in by them.
+	Lost, Epochs, Unopened uint64
+	// Up and Down are the feeds by whether revocations come in by them. Age is for how
+	// long the one that is furthest behind has not brought all.
 	Up, Down int
+	Age      time.Duration
 }
 
-// FeedStats are the counters of all configurations.
-func (b *Builder) FeedStats() FeedStats {
-	s := FeedStats{
-		Published: map[string]uint64{"redis": b.stream.Published.Load(), "postgres": b.table.Published.Load()},
-		Read:      map[string]uint64{"redis": b.stream.Read.Load(), "postgres": b.table.Read.Load()},
-		Restored:  map[string]uint64{"redis": b.stream.Restored.Load(), "postgres": b.table.Restored.Load()},
-		Lost:      map[string]uint64{"redis": b.stream.Lost.Load(), "postgres": b.table.Lost.Load()},
-		Epochs:    b.stream.Epochs.Load(), Unopened: b.stream.Unopened.Load(),
+// FeedStats are the counters by the name of the way, of those that are or were in use.
+func (b *Builder) FeedStats() map[string]FeedStats {
+	stream, table := &b.stream, &b.table
+	all := map[string]FeedStats{
+		feeds.Redis: {Published: stream.Published.Load(), Read: stream.Read.Load(), Restored: stream.Restored.Load(), Lost: stream.Lost.Load(),
+			Epochs: stream.Epochs.Load(), Unopened: stream.Unopened.Load()},
+		feeds.Postgres: {Published: table.Published.Load(), Read: table.Read.Load(), Restored: table.Restored.Load(), Lost: table.Lost.Load()},
 	}
 	for l := range b.lists.All() {
 		if l.ways == nil {
 			continue
 		}
-		down := len(l.ways.Problems())
-		s.Down += down
-		s.Up += l.ways.Count() - down
+		for name, inflow := range l.ways.Inflows() {
+			s, last := all[name], inflow.Last()
+			if last.IsZero() || inflow.Problem() != nil {
+				s.Down++
+			} else {
+				s.Up++
+			}
+			s.Age = max(s.Age, time.Since(later(last, l.since)))
+			all[name] = s
+		}
 	}
-	return s
+	return all
 }
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// SubjectStats are the counters of what completes callers.
+func (b *Builder) SubjectStats() subjects.Stats { return b.granted.Stats() }
 
 // Waiting are the lists of revocations that are not there yet, each with why.
 func (b *Builder) Waiting() []string {

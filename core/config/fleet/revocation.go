@@ -7,6 +7,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"time"
 
 	"gatehouse/core/config/section"
 	"gatehouse/core/revocation"
@@ -41,6 +42,7 @@ type revocationList struct {
 	*revocation.List
 	publisher revocation.Publisher
 	ways      *ways // to other nodes; nil: there are none
+	since     time.Time
 }
 
 // revocations finds or makes the list of a configuration.
@@ -63,7 +65,7 @@ func (b *Builder) revocations(s Sections) (*revocationList, shared.Key, error) {
 		if err != nil {
 			return nil, section.At("state_dir", err)
 		}
-		l := &revocationList{List: list, publisher: list, ways: w}
+		l := &revocationList{List: list, publisher: list, ways: w, since: time.Now()}
 		ctx, stop := context.WithCancel(context.Background())
 		go list.Run(ctx) // refers to the list only, so that l can become garbage
 		if w != nil {

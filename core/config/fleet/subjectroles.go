@@ -128,6 +128,7 @@ func (b *Builder) subjectStore(s *SubjectRoles, p *Postgres, limits section.Cach
 			MaxStale: s.MaxStale.Duration(),
 			Poll:     p.PollInterval.Duration(),
 			Limits:   cache.Limits{Entries: limits.MaxEntries, Bytes: limits.MaxBytes},
+			Counters: &b.granted,
 			Log:      b.options.Log,
 			Now:      b.options.Now,
 		})

@@ -106,9 +106,13 @@ type Source struct {
 	failures int
 	// last is what was returned last, good what was in force last; nil: nothing.
 	last, good *bundle
+	live.Condition
 }
 
-var _ live.Keeper = (*Source)(nil)
+var (
+	_ live.Keeper   = (*Source)(nil)
+	_ live.Reporter = (*Source)(nil)
+)
 
 // New makes a source. Nothing is called yet.
 func New(o Options) (*Source, error) {
@@ -152,8 +156,13 @@ func (s *Source) Next(ctx context.Context, version string) (live.Content, error)
 		}
 		b, err := s.look(ctx)
 		s.schedule(err)
-		if ctx.Err() != nil && err != nil {
+		switch {
+		case err == nil:
+			s.Confirmed()
+		case ctx.Err() != nil:
 			return live.Content{}, ctx.Err()
+		default:
+			s.Failed(s.options.Now())
 		}
 		if err != nil && !s.begun {
 			b, err = s.copied(err)
@@ -201,7 +210,8 @@ type bundle struct {
 	texts     []tablefile.Text
 	version   string
 	signature string
-	validity  // of the signature
+	validity            // of the signature
+	saved     time.Time // of a copy
 }
 
 // copy is what is kept of a bundle.
@@ -354,6 +364,7 @@ func (s *Source) copied(cause error) (*bundle, error) {
 		return nil, cause
 	}
 	s.options.Log.Warn("the permission table cannot be read from its server; the last good copy is used", "files", s.Names(), "error", cause.Error())
+	s.Copied(b.saved)
 	s.good = b
 	return b, nil
 }
@@ -364,7 +375,7 @@ func (s *Source) stored() (*bundle, error) {
 	if kept == nil || err != nil {
 		return nil, err
 	}
-	b := &bundle{signature: kept.Signature}
+	b := &bundle{signature: kept.Signature, saved: kept.At}
 	for i, name := range s.Names() {
 		b.texts = append(b.texts, tablefile.Text{Name: name, Content: kept.Texts[i]})
 	}

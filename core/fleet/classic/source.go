@@ -49,6 +49,7 @@ type Source struct {
 	// state is what the tables looked like when they were read last.
 	state string
 	last  *content
+	live.Condition
 }
 
 // content is the tables as the text of a permission table.
@@ -57,7 +58,10 @@ type content struct {
 	version string
 }
 
-var _ live.Keeper = (*Source)(nil)
+var (
+	_ live.Keeper   = (*Source)(nil)
+	_ live.Reporter = (*Source)(nil)
+)
 
 const (
 	// channel is where a trigger may tell of changes.
@@ -108,7 +112,12 @@ func (s *Source) Next(ctx context.Context, version string) (live.Content, error)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return live.Content{}, ctx.Err()
-		case err != nil && !s.begun:
+		case err == nil:
+			s.Confirmed()
+		default:
+			s.Failed(s.options.Now())
+		}
+		if err != nil && !s.begun {
 			c, err = s.copied(err)
 			s.begun = true
 		}
@@ -239,5 +248,6 @@ func (s *Source) copied(cause error) (*content, error) {
 		return nil, cause
 	}
 	s.options.Log.Warn("the permission table cannot be read from its database; the last good copy is used", "files", s.Names(), "error", cause.Error())
+	s.Copied(kept.At)
 	return contentOf(kept.Texts[0]), nil
 }

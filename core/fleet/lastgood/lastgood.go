@@ -22,6 +22,8 @@ type Copies struct{ dir, name string }
 type Copy struct {
 	Texts     [][]byte `json:"texts"`
 	Signature string   `json:"signature,omitempty"`
+	// At is when it was written.
+	At time.Time `json:"-"`
 }
 
 // format is the version of the file's format.
@@ -77,6 +79,7 @@ func (c Copies) Read(texts int) (*Copy, error) {
 	case len(f.Texts) != texts:
 		return nil, fmt.Errorf("the copy %s has %d files instead of %d", c.Path(), len(f.Texts), texts)
 	}
+	f.At = f.Written
 	return &f.Copy, nil
 }
 

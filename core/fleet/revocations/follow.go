@@ -48,8 +48,8 @@ func (s *Stream) Follow(ctx context.Context, list revocation.Fed) {
 
 func jitter(d time.Duration) time.Duration { return mathrand.N(d) }
 
-// Problem is why revocations do not come in, or nil.
-func (s *Stream) Problem() error { return s.inflow.Problem() }
+// Inflow is whether revocations come in.
+func (s *Stream) Inflow() *revocation.Inflow { return &s.inflow }
 
 func (s *Stream) tell(err error) { s.inflow.Tell(s.options.Log, "Redis", err) }
 

@@ -35,7 +35,9 @@ type StoreOptions struct {
 	Poll time.Duration
 	// Limits of the cache.
 	Limits cache.Limits
-	Log    *slog.Logger
+	// Counters count what happens; nil: nobody else looks.
+	Counters *Counters
+	Log      *slog.Logger
 	// Now is the clock; nil: the system's.
 	Now func() time.Time
 }
@@ -48,7 +50,7 @@ type store struct {
 	options StoreOptions
 	hash    *keyedhash.Hash
 	flights singleflight.Group
-	counters
+	*Counters
 
 	// mu orders what is kept and what changes: grants that were read before a change
 	// are not kept after it.
@@ -61,7 +63,8 @@ type store struct {
 
 var _ Granter = (*Store)(nil)
 
-type counters struct{ hits, misses, failures, stale, dropped atomic.Uint64 }
+// Counters of one store or of several. The zero value is ready for use.
+type Counters struct{ hits, misses, failures, stale, dropped atomic.Uint64 }
 
 // Stats are for metrics. Counters only grow.
 type Stats struct {
@@ -83,7 +86,10 @@ func NewStore(o StoreOptions) (*Store, error) {
 	if o.Database == nil || o.TTL <= 0 || o.MaxStale < 0 || o.Poll <= 0 {
 		return nil, errors.New("want a database, and times above zero")
 	}
-	s := &store{options: o, hash: keyedhash.New(nil)}
+	if o.Counters == nil {
+		o.Counters = &Counters{}
+	}
+	s := &store{options: o, Counters: o.Counters, hash: keyedhash.New(nil)}
 	if err := s.forget(); err != nil {
 		return nil, err
 	}
@@ -95,7 +101,7 @@ func NewStore(o StoreOptions) (*Store, error) {
 }
 
 // Stats returns what happened so far.
-func (s *store) Stats() Stats {
+func (s *Counters) Stats() Stats {
 	return Stats{s.hits.Load(), s.misses.Load(), s.failures.Load(), s.stale.Load(), s.dropped.Load()}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"gatehouse/core/fleet/postgres"
@@ -33,8 +32,7 @@ type Source struct {
 	// last is the version that was handed out last; pending is it until it is kept.
 	last, pending *Version
 
-	mu    sync.Mutex
-	state live.State
+	live.Condition
 }
 
 var _ interface {
@@ -65,13 +63,6 @@ func (s *Source) Close() { s.told.Close() }
 
 // Names name the table.
 func (s *Source) Names() []string { return []string{s.options.Name} }
-
-// State is the state now.
-func (s *Source) State() live.State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state
-}
 
 // Next waits for another version than the one given.
 func (s *Source) Next(ctx context.Context, version string) (live.Content, error) {
@@ -105,7 +96,7 @@ func (s *Source) look(ctx context.Context, version string) (c live.Content, news
 		s.confirmed()
 		return live.Content{}, true, err
 	case err != nil:
-		s.failed()
+		s.Failed(s.options.Now())
 		if saved := s.copy(err); saved != nil {
 			c, err = s.hand(saved)
 		}
@@ -162,9 +153,7 @@ func (s *Source) copy(cause error) *Version {
 	}
 	s.options.Log.Warn("the database cannot be asked; the permission table comes from the copy in state_dir",
 		"table", v.Name, "version", v.ID(), "saved", at, "error", cause.Error())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state.Copy = at
+	s.Copied(at)
 	return v
 }
 
@@ -185,19 +174,7 @@ func (s *Source) Loaded(version string) {
 
 // confirmed notes that the database has said what it holds.
 func (s *Source) confirmed() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.state.Copy.IsZero() {
+	if s.Confirmed() {
 		s.options.Log.Info("the database can be asked again; the permission table comes from there", "table", s.options.Name)
-	}
-	s.state = live.State{}
-}
-
-// failed notes that it could not be asked.
-func (s *Source) failed() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.state.Failing.IsZero() {
-		s.state.Failing = s.options.Now()
 	}
 }

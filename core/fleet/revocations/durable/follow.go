@@ -53,8 +53,8 @@ func (t *Table) Follow(ctx context.Context, list revocation.Fed) {
 
 func jitter(d time.Duration) time.Duration { return mathrand.N(d) }
 
-// Problem is why revocations do not come in, or nil.
-func (t *Table) Problem() error { return t.inflow.Problem() }
+// Inflow is whether revocations come in.
+func (t *Table) Inflow() *revocation.Inflow { return &t.inflow }
 
 func (t *Table) tell(err error) { t.inflow.Tell(t.options.Log, "PostgreSQL", err) }
 

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"gatehouse/core/fleet/revocations"
@@ -61,24 +63,31 @@ func (f Feeds) Follow(ctx context.Context, list revocation.Fed) {
 	running.Wait()
 }
 
-// Count is how many there are.
-func (f Feeds) Count() (n int) {
+// Inflows are whether revocations come in, by the name of the feed.
+func (f Feeds) Inflows() map[string]*revocation.Inflow {
+	all := map[string]*revocation.Inflow{}
 	if f.Table != nil {
-		n++
+		all[Postgres] = f.Table.Inflow()
 	}
 	if f.Stream != nil {
-		n++
+		all[Redis] = f.Stream.Inflow()
 	}
-	return n
+	return all
 }
+
+// The names of feeds, which are labels of metrics.
+const (
+	Postgres = "postgres"
+	Redis    = "redis"
+)
 
 // Problems are why revocations do not come in, of each feed that has a problem.
 func (f Feeds) Problems() (all []error) {
-	if f.Table != nil && f.Table.Problem() != nil {
-		all = append(all, f.Table.Problem())
-	}
-	if f.Stream != nil && f.Stream.Problem() != nil {
-		all = append(all, f.Stream.Problem())
+	inflows := f.Inflows()
+	for _, name := range slices.Sorted(maps.Keys(inflows)) {
+		if err := inflows[name].Problem(); err != nil {
+			all = append(all, err)
+		}
 	}
 	return all
 }
