@@ -123,6 +123,11 @@ func (f refusal) decision(r *Request, err error) Decision {
 		Outcome: Deny, Status: f.status, Reason: f.reason, Cause: err,
 		Shown: form.New(r.Method, r.Target, r.Header, f.status, f.code, f.detail, r.Identify()),
 	}
+	var told *form.Told
+	if errors.As(err, &told) {
+		d.Shown.Tell(told)
+		d.Header = told.Header
+	}
 	d.Show(d.Shown.Response())
 	if wait := f.wait(err); wait > 0 {
 		d.Header = append(d.Header, Header{Name: "Retry-After", Value: strconv.Itoa(wait)})

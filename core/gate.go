@@ -319,7 +319,8 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 		scopes = access.Scopes(call, a.Principal)
 	}
 	// Signing in cannot help where a program put a credential there.
-	if g.options.Login != nil && f.status == http.StatusUnauthorized && !presented.Explicit {
+	var told *form.Told
+	if g.options.Login != nil && f.status == http.StatusUnauthorized && !presented.Explicit && !errors.As(err, &told) {
 		if g.signIn(call.Request, &d); d.Shown == nil {
 			return d
 		}

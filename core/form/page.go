@@ -1,6 +1,7 @@
 package form
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"html"
@@ -19,7 +20,7 @@ func (r *Refusal) Text() (title, advice string) {
 	if !known {
 		t = texts[http.StatusBadRequest]
 	}
-	return t.title, t.advice
+	return cmp.Or(r.Title, t.title), cmp.Or(r.Advice, t.advice)
 }
 
 var texts = map[int]text{

@@ -17,6 +17,8 @@ type Refusal struct {
 	Status int
 	// Code is that of RFC 6750, or empty.
 	Code string
+	// Title and Advice are what a person reads; empty: what goes with the status.
+	Title, Advice string
 	// Detail is a sentence for the client's developer.
 	Detail    string
 	RequestID string

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"gatehouse/core"
@@ -21,6 +22,9 @@ type Page struct {
 	URL *url.URL
 	// ReturnTo is the query parameter that carries the page asked for.
 	ReturnTo string
+	// MaxAge is the query parameter for the greatest age of the sign-in, in seconds;
+	// empty: refresh=true asks for a new one, as Kratos reads it.
+	MaxAge string
 	// Scheme of the page asked for, as browsers see it, where no trusted proxy
 	// says: behind a gateway the request itself does not tell, and
 	// X-Forwarded-Proto can be forged.
@@ -38,7 +42,10 @@ func (p *Page) Location(r *core.Request, err error) (location string, ok bool) {
 		if stepUp.AAL != "" {
 			query.Set("aal", stepUp.AAL)
 		}
-		if stepUp.MaxAge > 0 {
+		switch {
+		case stepUp.MaxAge > 0 && p.MaxAge != "":
+			query.Set(p.MaxAge, strconv.Itoa(int(stepUp.MaxAge.Seconds())))
+		case stepUp.MaxAge > 0:
 			query.Set("refresh", "true")
 		}
 	}

@@ -169,6 +169,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/statedir":               {},
 
 		// Browsers that sign in at the gate.
+		"gatehouse/core/signin/flow":    {"gatehouse/core", "gatehouse/core/fair", "gatehouse/core/fleet/seal", "gatehouse/core/form", "gatehouse/core/httpsyntax", "gatehouse/core/login", "gatehouse/core/signin/oidc", "gatehouse/core/signin/session"},
 		"gatehouse/core/signin/oidc":    {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp", "gatehouse/core/authn/jwt", "gatehouse/core/signin/session"},
 		"gatehouse/core/signin/session": {"gatehouse/core"},
 	}
