@@ -4,19 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
 	"gatehouse/core"
 	"gatehouse/core/httpsyntax"
+	"gatehouse/core/origin"
 )
 
 // CORS tells which scripts may read what the gate itself answers (Fetch Standard, CORS
 // protocol). The responses of upstreams are theirs to open.
 type CORS struct {
-	origins []string
+	origins origin.List
 	// any says that every origin may read, without credentials.
 	any         bool
 	credentials bool
@@ -28,11 +28,12 @@ type CORS struct {
 // https://*.example.com for those of all subdomains, or * alone for all.
 func NewCORS(origins, exposed []string, credentials bool, maxAge int) (*CORS, error) {
 	c := &CORS{origins: origins, credentials: credentials, exposed: strings.Join(exposed, ", "), maxAge: strconv.Itoa(maxAge)}
-	for _, origin := range origins {
-		if err := CheckOrigin(origin); err != nil {
+	for _, entry := range origins {
+		if entry == "*" {
+			c.any = true
+		} else if err := origin.Check(entry); err != nil {
 			return nil, err
 		}
-		c.any = c.any || origin == "*"
 	}
 	switch {
 	case len(origins) == 0:
@@ -50,70 +51,7 @@ func NewCORS(origins, exposed []string, credentials bool, maxAge int) (*CORS, er
 	return c, nil
 }
 
-// CheckOrigin checks one entry.
-func CheckOrigin(origin string) error {
-	scheme, host, found := strings.Cut(origin, "://")
-	host, pattern := strings.CutPrefix(host, "*.")
-	name, port, withPort := strings.Cut(host, ":")
-	switch {
-	case origin == "*":
-		return nil
-	case origin == "null":
-		return errors.New("null is the origin of sandboxed frames and files of anybody; it cannot be allowed")
-	case !found || scheme == "" || origin != strings.ToLower(origin):
-		return fmt.Errorf("%.80q is no origin; write it as browsers do, such as https://app.example.com, in lower case", origin)
-	case strings.HasPrefix(host, "["):
-		return checkAddress(origin, host)
-	case !isHost(name):
-		return fmt.Errorf("%.80q: after the scheme only a host and a port stand, without a path or a slash", origin)
-	case withPort && !isPort(port):
-		return fmt.Errorf("%.80q: the port is not a number", origin)
-	case scheme == "https" && port == "443" || scheme == "http" && port == "80":
-		return fmt.Errorf("%.80q: browsers leave the usual port out", origin)
-	case pattern && !strings.Contains(name, "."):
-		return fmt.Errorf("%.80q stands for a whole top-level domain; name more of it", origin)
-	}
-	return nil
-}
-
-func checkAddress(origin, host string) error {
-	address, port, _ := strings.Cut(strings.TrimPrefix(host, "["), "]")
-	if _, err := netip.ParseAddr(address); err != nil || port != "" && !isPort(strings.TrimPrefix(port, ":")) {
-		return fmt.Errorf("%.80q: the host is no address", origin)
-	}
-	return nil
-}
-
-func isPort(text string) bool {
-	n, err := strconv.ParseUint(text, 10, 16)
-	return err == nil && n > 0 && strconv.FormatUint(n, 10) == text
-}
-
-// isHost admits labels of letters, digits, "-" and "_", none of them empty.
-func isHost(text string) bool {
-	for label := range strings.SplitSeq(text, ".") {
-		odd := func(c rune) bool { return c >= 0x80 || !httpsyntax.IsAlphanumeric(byte(c)) && c != '-' && c != '_' }
-		if label == "" || strings.ContainsFunc(label, odd) {
-			return false
-		}
-	}
-	return true
-}
-
-// allows compares byte for byte: browsers write an origin in one way.
-func (c *CORS) allows(origin string) bool {
-	return c.any && origin != "null" || slices.ContainsFunc(c.origins, func(allowed string) bool { return covers(allowed, origin) })
-}
-
-func covers(allowed, origin string) bool {
-	scheme, domain, pattern := strings.Cut(allowed, "://*.")
-	if !pattern {
-		return origin == allowed
-	}
-	host, ok := strings.CutPrefix(origin, scheme+"://")
-	labels, below := strings.CutSuffix(host, "."+domain)
-	return ok && below && labels == strings.ToLower(labels) && isHost(labels)
-}
+func (c *CORS) allows(origin string) bool { return c.any && origin != "null" || c.origins.Has(origin) }
 
 // origin is the value for Access-Control-Allow-Origin; empty: the script may not read.
 func (c *CORS) origin(r *core.Request) string {

@@ -240,7 +240,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 		Path:            core.PathOptions(c.Path),
 		Endpoints:       slices.Concat(endpoints, upstream.Endpoints(), own),
 		Extractor:       extractor,
-		Authenticator:   authenticator,
+		Authenticator:   c.CrossSiteWrites.Around(authenticator),
 		Policy:          policy,
 		ScopesRequired:  c.ScopesRequired,
 		Identity:        headers,

@@ -12,6 +12,7 @@ import (
 	"gatehouse/core/config/foreign"
 	"gatehouse/core/config/revoke"
 	"gatehouse/core/config/section"
+	"gatehouse/core/config/signin"
 	"gatehouse/core/config/token"
 	"gatehouse/core/setting"
 )
@@ -62,6 +63,8 @@ type Config struct {
 	Login      *answer.Login      `config:"login" doc:"Where browsers without a valid session are sent; leave out to refuse browsers with 401, too."`
 	ErrorPages *answer.ErrorPages `config:"error_pages" doc:"What people in a browser get of refusals; leave out for the page that Gatehouse has."`
 	CORS       *answer.CORS       `config:"cors" doc:"Scripts of other origins that may read what the gate itself answers, refusals above all. Who may read the upstream's responses is said by the upstream, or by the gateway's own plugin."`
+
+	CrossSiteWrites signin.CrossSiteWrites `config:"cross_site_writes" doc:"What other sites may have a browser do with the cookies of the user."`
 
 	Path         Path                `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
 	Cache        section.Cache       `config:"cache" doc:"Limits of the in-process cache."`

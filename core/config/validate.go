@@ -37,6 +37,7 @@ func (v validator) config(c *Config) {
 	v.tokenParameter(c)
 	v.upstreamHeaders(c)
 	c.CORS.Check(v.Validator)
+	c.CrossSiteWrites.Check(v.Validator)
 	v.Claims("authenticated_groups_claim", c.AuthenticatedGroupsClaim)
 	if c.Redis != nil {
 		c.Redis.Check(v.Validator)

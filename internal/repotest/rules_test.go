@@ -72,7 +72,7 @@ func layer(path string) (rank int, beside bool) {
 		return 1, false
 	case path == "gatehouse/core/config":
 		return 5, false
-	case path == "gatehouse/core/config/answer", path == "gatehouse/core/config/fleet", path == "gatehouse/core/config/revoke", path == "gatehouse/core/config/tables", path == "gatehouse/core/config/token":
+	case path == "gatehouse/core/config/answer", path == "gatehouse/core/config/fleet", path == "gatehouse/core/config/revoke", path == "gatehouse/core/config/signin", path == "gatehouse/core/config/tables", path == "gatehouse/core/config/token":
 		return 4, false
 	case path == "gatehouse/core/config/section":
 		return 3, false
@@ -123,7 +123,9 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/fair":                {"gatehouse/core"},
 		"gatehouse/core/keyedhash":           {},
 		"gatehouse/core/follow":              {},
-		"gatehouse/core/browser":             {"gatehouse/core", "gatehouse/core/follow", "gatehouse/core/form", "gatehouse/core/httpsyntax"},
+		"gatehouse/core/browser":             {"gatehouse/core", "gatehouse/core/follow", "gatehouse/core/form", "gatehouse/core/httpsyntax", "gatehouse/core/origin"},
+		"gatehouse/core/crosssite":           {"gatehouse/core", "gatehouse/core/origin"},
+		"gatehouse/core/origin":              {"gatehouse/core/httpsyntax"},
 		"gatehouse/core/revocation":          {"gatehouse/core", "gatehouse/core/statedir"},
 		"gatehouse/core/fleet/attempts":      {"gatehouse/core/authn/attempts", "gatehouse/core/fleet/seal", "gatehouse/core/keyedhash"},
 		"gatehouse/core/fleet/redis":         {},

@@ -140,7 +140,7 @@ const apisix = `{
   "forward-auth": {
     "uri": "http://127.0.0.1:4180/auth/apisix",
     "request_method": "GET",
-    "request_headers": ["Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "X-Requested-With", "Content-Type", "Connect-Protocol-Version", "Origin"],
+    "request_headers": ["Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-Site", "Sec-WebSocket-Key", "X-Requested-With", "Content-Type", "Connect-Protocol-Version", "Origin"],
     "extra_headers": {
       "X-Original-URI": "$real_request_uri", "X-Forwarded-Uri": "$real_request_uri",
       "X-Forwarded-Host": "$http_host", "X-Original-Host": "$host", "X-Request-Id": "$request_id",
