@@ -10,6 +10,7 @@ const (
 	KindJWT           Kind = "jwt"
 	KindIntrospection Kind = "introspection"
 	KindAPIToken      Kind = "api_token"
+	KindOIDC          Kind = "oidc" // not in the table until it can be configured
 )
 
 // KindInfo is a row of the table of credential kinds, out of which permission

@@ -44,6 +44,8 @@ type Request struct {
 	// StripsListed says that the host can remove, or rewrite, only headers that it was
 	// given the names of in advance.
 	StripsListed bool
+	// AddsNoResponseHeader says that the host adds none to the response of an upstream.
+	AddsNoResponseHeader bool
 	// Peer is the address of the directly connected client, when known.
 	Peer netip.Addr
 	// AskPeer finds it out on hosts where knowing it has a price; nil where

@@ -173,7 +173,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		// Browsers that sign in at the gate.
 		"gatehouse/core/signin/flow":    {"gatehouse/core", "gatehouse/core/fair", "gatehouse/core/fleet/seal", "gatehouse/core/form", "gatehouse/core/httpsyntax", "gatehouse/core/login", "gatehouse/core/signin/oidc", "gatehouse/core/signin/session"},
 		"gatehouse/core/signin/oidc":    {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp", "gatehouse/core/authn/jwt", "gatehouse/core/signin/session"},
-		"gatehouse/core/signin/session": {"gatehouse/core"},
+		"gatehouse/core/signin/session": {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/extract", "gatehouse/core/fleet/seal", "gatehouse/core/httpsyntax", "gatehouse/core/keyedhash"},
 	}
 	for _, p := range packages(t, ".") {
 		rank, _ := layer(p.ImportPath)

@@ -58,6 +58,11 @@ type Session struct {
 	// TokenExpires is when the access token ends, and with it what is known of the
 	// session without asking the provider; zero: never.
 	TokenExpires time.Time `json:"tex,omitzero"`
+	// RenewedAt is when the tokens were renewed last; zero: never.
+	RenewedAt time.Time `json:"ren,omitzero"`
+
+	// handle is the name under which a store has it; empty: none has.
+	handle string
 }
 
 // Store keeps sessions. It is safe for concurrent use.
@@ -97,5 +102,5 @@ type TooLargeError struct {
 }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("the session needs %d bytes of cookies, and %d is the most: %s", e.Bytes, e.Limit, e.Advice)
+	return fmt.Sprintf("the session needs %d bytes, and %d is the most: %s", e.Bytes, e.Limit, e.Advice)
 }
