@@ -60,6 +60,7 @@ func (b *Builder) Caching(s Sections) (section.Caching, error) {
 			return c, err
 		}
 		c.Shared, c.SharedKey = f, key
+		c.Redis, c.RedisPrefix = f.redis, f.prefix
 	}
 	if s.Revocation != nil {
 		list, key, err := b.revocations(s)

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"gatehouse/core"
 	"gatehouse/core/authn/apitoken"
 	"gatehouse/core/authn/claims"
@@ -68,6 +70,9 @@ type Caching struct {
 	// Shared is what nodes have in common; nil: nothing. SharedKey identifies it.
 	Shared    cache.Shared
 	SharedKey shared.Key
+	// Redis is that of the fleet, in which all keys begin with RedisPrefix; nil: none.
+	Redis       redis.UniversalClient
+	RedisPrefix string
 	// Revoked is what is revoked; nil: nothing is. RevokedKey identifies it.
 	Revoked    *revocation.List
 	RevokedKey shared.Key

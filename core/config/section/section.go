@@ -51,7 +51,9 @@ type Part struct {
 	Local bool
 	// Waiting names the issuers whose keys are not loaded; nil: there are none.
 	Waiting func() []string
-	keep    any // what it uses
+	// Made is what the package that made the authenticator keeps with it; nil: nothing.
+	Made any
+	keep any // what it uses
 }
 
 // The order in which routes are asked, see Part.Order: an API token and a session token have a
