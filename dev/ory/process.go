@@ -206,6 +206,19 @@ func (p *process) Stop() {
 	})
 }
 
+// Freeze keeps the server from responding while its connections stay open, and Thaw ends
+// that. Kill ends it as a machine does that goes away; its folder stays until Stop.
+func (p *process) Freeze() { p.signalGroup(syscall.SIGSTOP) }
+
+// Thaw ends Freeze.
+func (p *process) Thaw() { p.signalGroup(syscall.SIGCONT) }
+
+// Kill ends the server at once.
+func (p *process) Kill() {
+	p.signalGroup(syscall.SIGKILL)
+	<-p.exited
+}
+
 // signalGroup reaches every process of the group. A group that is gone is fine.
 func (p *process) signalGroup(s syscall.Signal) { _ = syscall.Kill(-p.cmd.Process.Pid, s) }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,7 +40,9 @@ type breakers struct {
 //
 // A client chooses the credential, and may have one at which a provider fails or takes
 // too long. So failures of such calls open nothing by themselves: a probe must fail too,
-// which is a request with nothing of a client in it; and a probe closes the breaker.
+// which is requests with nothing of a client in them; and a probe closes the breaker. A
+// server that responds to a simple request and hangs on the calls that matter is found by
+// a call of that kind (WithProbe).
 // Calls on nobody's behalf, for keys, are probes themselves and are never held up: their
 // callers wait between them already.
 type breaker struct {
@@ -119,16 +120,19 @@ func (c *Client) check(b *breaker, req *http.Request) error {
 	if !fair.IsOnBehalf(req.Context()) || b.State() == gobreaker.StateClosed {
 		return nil
 	}
-	c.probe(b, req.URL)
+	c.probe(b, req)
 	return b.errOpen()
 }
 
-// watch lets the breaker judge a call.
-func (c *Client) watch(b *breaker, req *http.Request, limit int64, isProbe bool) (response *Response, err error) {
+// watch lets the breaker judge a call, and with it the node's own, where there is one.
+func (c *Client) watch(b *breaker, req *http.Request, limit int64, isProbe bool, own Probe) (response *Response, err error) {
 	_, refused := b.Execute(func() (struct{}, error) {
 		begun := time.Now()
 		response, err = c.exchange(req, limit)
 		failure := c.failure(req.Context(), response, err, time.Since(begun))
+		if own != nil && failure == nil {
+			failure = c.failureOf(req.Context(), own, begun)
+		}
 		switch {
 		case failure == nil:
 			b.probeFailed.Store(false)
@@ -147,7 +151,7 @@ func (c *Client) watch(b *breaker, req *http.Request, limit int64, isProbe bool)
 	case isRefused:
 		return nil, b.errOpen()
 	case !isProbe && b.Counts().ConsecutiveFailures >= failuresToOpen:
-		c.probe(b, req.URL)
+		c.probe(b, req)
 	}
 	return response, err
 }
@@ -172,8 +176,41 @@ func (c *Client) failure(ctx context.Context, response *Response, err error, too
 	return c.explain(ctx, err)
 }
 
-// probe tries a host with a request that holds nothing of a client, one at a time.
-func (c *Client) probe(b *breaker, target *url.URL) {
+// Probe makes a call as the node would make it on behalf of a client, with nothing of a
+// client in it, such as with a credential that the node has invented.
+type Probe func(ctx context.Context) (*http.Request, error)
+
+type probeKey struct{}
+
+// WithProbe says how the host of a call is tried. It has to respond to such a call within
+// the time limit, whatever it responds: it may fail at what the node has invented.
+func WithProbe(ctx context.Context, p Probe) context.Context {
+	return context.WithValue(ctx, probeKey{}, p)
+}
+
+func probeOf(ctx context.Context) Probe {
+	p, _ := ctx.Value(probeKey{}).(Probe)
+	return p
+}
+
+// failureOf is why a host that is well otherwise does not respond to a call of the kind
+// that matters; nil: it does.
+func (c *Client) failureOf(ctx context.Context, own Probe, begun time.Time) error {
+	req, err := own(ctx)
+	if err != nil {
+		return errNotJudged
+	}
+	req.Header.Set("User-Agent", "gatehouse")
+	if _, err = c.exchange(req, maxProbe); err == nil {
+		return nil
+	}
+	return c.failure(ctx, nil, err, time.Since(begun))
+}
+
+// probe tries a host with requests that hold nothing of a client, one at a time: one
+// without a credential, and one as the call that is to be made.
+func (c *Client) probe(b *breaker, call *http.Request) {
+	target, own := call.URL, probeOf(call.Context())
 	if b.State() == gobreaker.StateOpen || !b.probing.CompareAndSwap(false, true) {
 		return
 	}
@@ -186,7 +223,7 @@ func (c *Client) probe(b *breaker, target *url.URL) {
 			return
 		}
 		req.Header.Set("User-Agent", "gatehouse")
-		_, _ = c.watch(b, req, maxProbe, true)
+		_, _ = c.watch(b, req, maxProbe, true, own)
 	}()
 }
 

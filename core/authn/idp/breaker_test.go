@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -209,5 +211,92 @@ func TestOpenBreakerTellsNoSecret(t *testing.T) {
 	})
 	if strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "nothing listens there") {
 		t.Errorf("says %v", err)
+	}
+}
+
+// post sends a call on behalf of a client, which says how the host is tried: by a call
+// with a token that the node has invented.
+func post(t *testing.T, c *idp.Client, url, token string) error {
+	t.Helper()
+	make := func(token string) idp.Probe {
+		return func(ctx context.Context) (*http.Request, error) {
+			return http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader("token="+token))
+		}
+	}
+	ctx := fair.WithCaller(t.Context(), fair.Caller{Peer: fair.PeerOf(netip.MustParseAddr("192.0.2.1"))})
+	req, err := make(token)(idp.WithProbe(ctx, make("invented")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Do(req, 1000)
+	return err
+}
+
+// An introspection endpoint whose database hangs responds to GET as ever.
+func TestProviderThatHangsOnTheCallsThatMatterIsLeftAlone(t *testing.T) {
+	var hangs atomic.Bool
+	server := coretest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		_, _ = io.ReadAll(r.Body) // or the server does not see that the client goes
+		if hangs.Load() {
+			<-r.Context().Done()
+		}
+	}))
+	c := client(t, idp.Options{Timeout: 100 * time.Millisecond})
+	if err := post(t, c, server.URL, "good"); err != nil {
+		t.Fatal(err)
+	}
+	hangs.Store(true)
+	until(t, "the breaker does not open", func() bool { _ = post(t, c, server.URL, "good"); return isOpen(c) })
+	for range 100 {
+		if err := post(t, c, server.URL, "good"); !isHeldUp(err) {
+			t.Fatalf("a call waits: %v", err)
+		}
+	}
+	time.Sleep(1200 * time.Millisecond) // half-open: the probe hangs, too
+	for range 100 {
+		if err := post(t, c, server.URL, "good"); !isHeldUp(err) {
+			t.Fatalf("a call waits while the host is tried: %v", err)
+		}
+	}
+	hangs.Store(false)
+	until(t, "the breaker does not close", func() bool { return post(t, c, server.URL, "good") == nil })
+}
+
+// Neither a client's credential nor one that the node invents opens the breaker by what
+// the provider thinks of it.
+func TestProviderThatFailsAtCredentialsIsNotShutOut(t *testing.T) {
+	for name, fail := range map[string]func(http.ResponseWriter, *http.Request, string){
+		"hangs at a client's credential": func(_ http.ResponseWriter, r *http.Request, token string) {
+			if token == "hostile" {
+				<-r.Context().Done()
+			}
+		},
+		"500 to every credential that it does not know": func(w http.ResponseWriter, r *http.Request, token string) {
+			if token != "good" && r.Method == http.MethodPost {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+		},
+	} {
+		server := coretest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			fail(w, r, strings.TrimPrefix(string(body), "token="))
+		}))
+		c := client(t, idp.Options{Timeout: 100 * time.Millisecond})
+		var clients sync.WaitGroup
+		for range 8 {
+			clients.Go(func() {
+				for range 20 {
+					_ = post(t, c, server.URL, "hostile")
+				}
+			})
+		}
+		clients.Wait()
+		if err := post(t, c, server.URL, "good"); err != nil || isOpen(c) {
+			t.Errorf("%s: another client: %v", name, err)
+		}
 	}
 }

@@ -216,7 +216,7 @@ func (c *Client) do(req *http.Request, limit int64) (*Response, error) {
 	if err := c.check(b, req); err != nil {
 		return nil, err
 	}
-	return c.watch(b, req, limit, !fair.IsOnBehalf(req.Context()))
+	return c.watch(b, req, limit, !fair.IsOnBehalf(req.Context()), nil)
 }
 
 var errTooLong = errors.New("the answer is longer than")

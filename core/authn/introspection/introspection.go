@@ -5,6 +5,7 @@ package introspection
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"mime"
@@ -206,7 +207,7 @@ const maxResponse = 256 << 10
 // ask gets a response that is the server's own. Whatever is not a 200 is about
 // this client or this server, never about the token (RFC 7662 section 2.3).
 func (a *Authenticator) ask(ctx context.Context, token string) (claims.Set, error) {
-	req, err := a.request(ctx, token)
+	req, err := a.request(idp.WithProbe(ctx, a.probe), token)
 	if err != nil {
 		return nil, err
 	}
@@ -233,6 +234,11 @@ func (a *Authenticator) ask(ctx context.Context, token string) (claims.Set, erro
 		return nil, fmt.Errorf("the response of %s has no boolean active; is it the introspection endpoint (RFC 7662)?", response.From)
 	}
 	return document, nil
+}
+
+// probe asks about a token that nobody has.
+func (a *Authenticator) probe(ctx context.Context) (*http.Request, error) {
+	return a.request(ctx, rand.Text())
 }
 
 func (a *Authenticator) request(ctx context.Context, token string) (*http.Request, error) {

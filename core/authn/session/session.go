@@ -9,6 +9,7 @@ package session
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"mime"
@@ -116,7 +117,7 @@ const maxSession = 256 << 10
 
 // AuthenticateToken asks Kratos whose session it is.
 func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
-	req, err := a.request(ctx, c)
+	req, err := a.request(idp.WithProbe(ctx, a.probe), c)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +129,11 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential
 		return nil, err
 	}
 	return a.principal(response)
+}
+
+// probe asks about a session that nobody has.
+func (a *Authenticator) probe(ctx context.Context) (*http.Request, error) {
+	return a.request(ctx, core.Credential{Place: core.SessionToken, Value: "ory_st_" + rand.Text()})
 }
 
 func (a *Authenticator) request(ctx context.Context, c core.Credential) (*http.Request, error) {
