@@ -351,6 +351,7 @@ func (s *environment) run(service types.ServiceConfig) {
 
 func (s *environment) stop(p *exec.Cmd, log io.Closer) {
 	group := -p.Process.Pid
+	_ = signalAll(p.Process.Pid, syscall.SIGCONT) // a README may end while it is paused
 	_ = syscall.Kill(group, syscall.SIGTERM)
 	for range 50 {
 		if errors.Is(syscall.Kill(group, 0), syscall.ESRCH) {

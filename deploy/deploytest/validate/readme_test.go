@@ -2,6 +2,7 @@ package validate
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 var (
@@ -149,6 +151,34 @@ func (s *environment) runOnce(input string, args []string) (string, error) {
 		return "", fmt.Errorf("%s: %w: %s%s", args, err, &out, &log)
 	}
 	return out.String(), nil
+}
+
+// The child has a group of its own and ends after its parent, as those of PostgreSQL do.
+func TestServiceThatIsPausedIsStoppedWithItsChildren(t *testing.T) {
+	p := exec.Command("bash", "-c", `exec 3> >(exec setsid cat > /dev/null); echo $!; read -r <&4`)
+	out, err := p.StdoutPipe()
+	must(t, err)
+	from, to, err := os.Pipe()
+	must(t, err)
+	defer from.Close()
+	defer to.Close()
+	p.ExtraFiles = []*os.File{to, from} // 3 is replaced; 4 never has anything to read
+	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	must(t, p.Start())
+	var child int
+	_, err = fmt.Fscan(out, &child)
+	must(t, err)
+	go p.Wait()
+	must(t, signalAll(p.Process.Pid, syscall.SIGSTOP))
+	(&environment{t: t}).stop(p, out)
+	for range 100 {
+		if errors.Is(syscall.Kill(child, 0), syscall.ESRCH) {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	_ = syscall.Kill(child, syscall.SIGKILL)
+	t.Error("a child that was paused is left behind")
 }
 
 // signalAll reaches a process and those that it has started: those of PostgreSQL are not in its
