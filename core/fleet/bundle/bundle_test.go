@@ -1,6 +1,8 @@
 package bundle
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -8,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -84,12 +87,7 @@ func follow(t *testing.T, o Options) *followed {
 	t.Helper()
 	f := &followed{reloads: make(chan live.Reload, 1000), log: &coretest.Log{}}
 	if o.Client == nil {
-		client, err := idp.New(idp.Options{Timeout: 20 * time.Second})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(client.Close)
-		o.Client = client
+		o.Client = client(t, idp.Options{Timeout: 20 * time.Second})
 	}
 	if o.Interval == 0 {
 		o.Interval = 20 * time.Millisecond
@@ -244,16 +242,21 @@ func TestFaultyServerKeepsTheLastGoodTable(t *testing.T) {
 		fault http.HandlerFunc
 		want  string
 	}{
-		"not found":   {status(404), "status 404"},
-		"gone":        {status(410), "status 410"},
-		"forbidden":   {status(403), "check the token"},
-		"wrong token": {status(401), "check the token"},
-		"error":       {status(500), "status 500"},
-		"busy":        {status(503), "status 503"},
-		"no content":  {status(204), "status 204"},
-		"redirect": {func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, elsewhere.URL+"/t.yaml", http.StatusFound)
-		}, "redirects are not followed"},
+		"not found":          {status(404), "status 404"},
+		"gone":               {status(410), "status 410"},
+		"forbidden":          {status(403), "check the token"},
+		"wrong token":        {status(401), "check the token"},
+		"error":              {status(500), "status 500"},
+		"busy":               {status(503), "status 503"},
+		"no content":         {status(204), "status 204"},
+		"redirect":           {redirect(302, elsewhere.URL+"/t.yaml"), "redirects are not followed"},
+		"moved permanently":  {redirect(308, elsewhere.URL+"/t.yaml"), "redirects are not followed"},
+		"see other":          {redirect(303, "/other.yaml"), "redirects are not followed"},
+		"redirect to itself": {redirect(307, "/t.yaml"), "redirects are not followed"},
+		"choices": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", elsewhere.URL+"/t.yaml")
+			body(300, "", tableB)(w, r)
+		}, "status 300"},
 		"partial content": {body(206, "", tableB), "status 206"},
 		"not modified": {func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Del("If-None-Match")
@@ -265,24 +268,34 @@ func TestFaultyServerKeepsTheLastGoodTable(t *testing.T) {
 		"cut short in a chunk": {func(w http.ResponseWriter, _ *http.Request) {
 			hijack(w, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n"+tableB)
 		}, "EOF"},
-		"without a length":    {func(w http.ResponseWriter, _ *http.Request) { hijack(w, "HTTP/1.0 200 OK\r\n\r\n"+tableB) }, "without a length"},
-		"empty":               {body(200, "", ""), "empty body"},
-		"blank":               {body(200, "", " \n\n"), "empty body"},
-		"captive portal":      {body(200, "text/html; charset=utf-8", "<html><form>Sign in</form></html>"), "a web page"},
-		"portal in disguise":  {body(200, "application/yaml", "\n<!doctype html>"), "a web page"},
-		"page without markup": {body(200, "text/html", "Sign in first"), "a web page"},
-		"compressed": {func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Encoding", "gzip")
-			fmt.Fprint(w, tableB)
-		}, "encoding \"gzip\""},
-		"garbage":            {body(200, "", "\x00\x01\x02\xff"), "t.yaml:"},
-		"json error":         {body(200, "application/json", `{"error": "no such bucket"}`), "t.yaml:1:2"},
-		"no table":           {body(200, "", "hello\n"), "t.yaml:1:1"},
-		"does not compile":   {body(200, "", "public: [GET /b(]\n"), "t.yaml:1:14"},
-		"unknown permission": {body(200, "", "roles: {a: [b]}\npublic: [GET /b]\n"), "t.yaml:1:13"},
-		"yaml bomb":          {body(200, "", "a: &a [x,x]\nb: &b [*a,*a]\npublic: [GET /b]\n"), "t.yaml:1:4"},
-		"endless":            {flood, "longer than 16777216 bytes"},
-		"closed":             {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+		"without a length":       {func(w http.ResponseWriter, _ *http.Request) { hijack(w, "HTTP/1.0 200 OK\r\n\r\n"+tableB) }, "without a length"},
+		"empty":                  {body(200, "", ""), "empty body"},
+		"blank":                  {body(200, "", " \n\n"), "empty body"},
+		"captive portal":         {body(200, "text/html; charset=utf-8", "<html><form>Sign in</form></html>"), "a web page"},
+		"portal in disguise":     {body(200, "application/yaml", "\n<!doctype html>"), "a web page"},
+		"page without markup":    {body(200, "text/html", "Sign in first"), "a web page"},
+		"compressed":             {encoded("gzip", []byte(tableB)), "encoding \"gzip\""},
+		"compressed bomb":        {encoded("gzip", bomb(t)), "encoding \"gzip\""},
+		"compressed twice":       {encoded("identity, gzip", bomb(t)), "encoding \"identity, gzip\""},
+		"compressed by brotli":   {encoded("br", []byte(tableB)), "encoding \"br\""},
+		"bomb in disguise":       {encoded("", bomb(t)), "t.yaml:"},
+		"compressed on the way":  {raw("Transfer-Encoding: gzip, chunked", "5\r\nhello\r\n0\r\n\r\n"), "transfer encoding"},
+		"two lengths":            {raw("Content-Length: 17\r\nContent-Length: 2", tableB), "Content-Length"},
+		"length below zero":      {raw("Content-Length: -1", tableB), "Content-Length"},
+		"length beyond the file": {raw("Content-Length: 9000000000000000", tableB), "EOF"},
+		"garbage for a chunk":    {raw("Transfer-Encoding: chunked", "zz\r\n"+tableB), "invalid byte in chunk length"},
+		"no last chunk":          {raw("Transfer-Encoding: chunked", "11\r\n"+tableB+"\r\n"), "EOF"},
+		"endless headers":        {raw("Content-Length: 17\r\nX: "+strings.Repeat("x", 2<<20), tableB), "t.yaml"},
+		"no http":                {func(w http.ResponseWriter, _ *http.Request) { hijack(w, "SSH-2.0-OpenSSH_9.2\r\n") }, "malformed HTTP"},
+		"picture":                {body(200, "image/png", "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"), "t.yaml:"},
+		"garbage":                {body(200, "", "\x00\x01\x02\xff"), "t.yaml:"},
+		"json error":             {body(200, "application/json", `{"error": "no such bucket"}`), "t.yaml:1:2"},
+		"no table":               {body(200, "", "hello\n"), "t.yaml:1:1"},
+		"does not compile":       {body(200, "", "public: [GET /b(]\n"), "t.yaml:1:14"},
+		"unknown permission":     {body(200, "", "roles: {a: [b]}\npublic: [GET /b]\n"), "t.yaml:1:13"},
+		"yaml bomb":              {body(200, "", "a: &a [x,x]\nb: &b [*a,*a]\npublic: [GET /b]\n"), "t.yaml:1:4"},
+		"endless":                {flood, "longer than 16777216 bytes"},
+		"closed":                 {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -307,6 +320,41 @@ func TestFaultyServerKeepsTheLastGoodTable(t *testing.T) {
 	}
 	if elsewhere.Calls() != 0 {
 		t.Error("a redirect was followed")
+	}
+}
+
+func redirect(code int, to string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, code) }
+}
+
+func encoded(encoding string, text []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if encoding != "" {
+			w.Header().Set("Content-Encoding", encoding)
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+		w.Write(text)
+	}
+}
+
+// bomb is a table of 64 MiB in 64 KiB.
+func bomb(t *testing.T) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	w.Write([]byte(tableB))
+	for range 64 {
+		w.Write(make([]byte, 1<<20))
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// raw responds with status 200, headers and a body as they stand, and closes.
+func raw(headers, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		hijack(w, "HTTP/1.1 200 OK\r\n"+headers+"\r\n\r\n"+body)
 	}
 }
 
@@ -356,26 +404,66 @@ func TestServerThatSaysNotModifiedToWhoHasNothing(t *testing.T) {
 }
 
 func TestSlowServerIsCutOffAndKeepsTheTable(t *testing.T) {
-	client, err := idp.New(idp.Options{Timeout: 200 * time.Millisecond})
+	for name, slow := range map[string]http.HandlerFunc{
+		"each byte is in time": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			drip(r, func() { fmt.Fprint(w, "#"); w.(http.Flusher).Flush() })
+		},
+		"each header is in time": func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			defer conn.Close()
+			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n")
+			for i := 0; err == nil; i++ {
+				_, err = fmt.Fprintf(conn, "X-%d: 1\r\n", i)
+				time.Sleep(5 * time.Millisecond)
+			}
+		},
+		"no end of status 100": func(w http.ResponseWriter, r *http.Request) {
+			drip(r, func() { w.WriteHeader(http.StatusEarlyHints) })
+		},
+		"nothing at all": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"all but the last byte": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(tableB)+1))
+			fmt.Fprint(w, tableB)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "/t.yaml", tableA)
+			f := follow(t, Options{URLs: []string{s.URL + "/t.yaml"}, Client: client(t, idp.Options{Timeout: 500 * time.Millisecond})})
+			f.loads(t)
+			s.Instead(slow)
+			f.fails(t, "no answer in time")
+			if got := f.open(); got != "/a" {
+				t.Errorf("open: %s", got)
+			}
+			s.Heal()
+			s.put("/t.yaml", tableB)
+			f.loads(t)
+		})
+	}
+}
+
+func drip(r *http.Request, one func()) {
+	for r.Context().Err() == nil {
+		one()
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func client(t *testing.T, o idp.Options) *idp.Client {
+	t.Helper()
+	c, err := idp.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
-	s := newSite(t, "/t.yaml", tableA)
-	f := follow(t, Options{URLs: []string{s.URL + "/t.yaml"}, Client: client})
-	f.loads(t)
-	s.Instead(func(w http.ResponseWriter, r *http.Request) { // each byte is in time
-		w.Header().Set("Content-Length", "1000")
-		for r.Context().Err() == nil {
-			fmt.Fprint(w, "#")
-			w.(http.Flusher).Flush()
-			time.Sleep(5 * time.Millisecond)
-		}
-	})
-	f.fails(t, "no answer in time")
-	if got := f.open(); got != "/a" {
-		t.Errorf("open: %s", got)
-	}
+	t.Cleanup(c.Close)
+	return c
 }
 
 func TestServerThatFailsIsAskedLessAndLess(t *testing.T) {

@@ -24,7 +24,12 @@ type document struct {
 	known          bool
 	body           []byte
 	etag, modified string
+	confirmed      int // responses since then that say that it has not changed
 }
+
+// maxConfirmed is how often in a row a server is believed that a document has not
+// changed: some have one entity tag for two contents, and go on saying so.
+const maxConfirmed = 30
 
 // fetch reads everything at the same time; it fails if one part does.
 func (s *Source) fetch(ctx context.Context) (*bundle, error) {
@@ -72,25 +77,45 @@ func (d *document) get(ctx context.Context, o Options) error {
 		r.Header[name] = values
 	}
 	r.Header.Set("Cache-Control", "no-cache") // a cache in between asks the server
-	switch {
-	case d.known && d.etag != "":
-		r.Header.Set("If-None-Match", d.etag)
-	case d.known && d.modified != "":
-		r.Header.Set("If-Modified-Since", d.modified)
-	}
+	conditional := d.condition(r.Header)
 	response, err := o.Client.Do(r, d.limit)
 	if err != nil {
 		return err
 	}
-	conditional := r.Header.Get("If-None-Match")+r.Header.Get("If-Modified-Since") != ""
 	if response.Status == http.StatusNotModified && conditional {
-		return nil
+		return d.confirm(response)
 	}
 	if err := acceptable(response); err != nil {
 		return err
 	}
-	d.known, d.body = true, response.Body
-	d.etag, d.modified = response.Header.Get("ETag"), lastModified(response.Header)
+	d.known, d.body, d.confirmed = true, response.Body, 0
+	d.etag, d.modified = strongTag(response.Header), lastModified(response.Header)
+	return nil
+}
+
+// condition asks for a document only if it has changed, where it can be told.
+func (d *document) condition(h http.Header) bool {
+	switch {
+	case !d.known || d.confirmed == maxConfirmed:
+		return false
+	case d.etag != "":
+		h.Set("If-None-Match", d.etag)
+	case d.modified != "":
+		h.Set("If-Modified-Since", d.modified)
+	default:
+		return false
+	}
+	return true
+}
+
+// confirm takes note that a document has not changed, unless the response is about
+// another one.
+func (d *document) confirm(r *idp.Response) error {
+	if tag := r.Header.Get("ETag"); tag != "" && d.etag != "" && strings.TrimPrefix(tag, "W/") != d.etag {
+		d.known = false
+		return fmt.Errorf("%s responds with status 304 and an ETag that was not asked for", r.From)
+	}
+	d.confirmed++
 	return nil
 }
 
@@ -115,6 +140,16 @@ func acceptable(r *idp.Response) error {
 		return fmt.Errorf("%s responds with a web page, as a login page or the portal of a network would, and not with a file", r.From)
 	}
 	return nil
+}
+
+// strongTag is an entity tag that tells this content from any other. A weak one does not:
+// servers give it where a file could have changed within the same second.
+func strongTag(h http.Header) string {
+	tags := h.Values("ETag")
+	if len(tags) != 1 || len(tags[0]) < 3 || !strings.HasPrefix(tags[0], `"`) || !strings.HasSuffix(tags[0], `"`) {
+		return ""
+	}
+	return tags[0]
 }
 
 // lastModified is a date that tells this content from any other: not where it could

@@ -231,6 +231,9 @@ func (s *Source) look(ctx context.Context) (*bundle, error) {
 		ctx, cancel = context.WithTimeout(ctx, firstLook)
 		defer cancel()
 	}
+	if s.last != nil && (s.good == nil || s.good.version != s.last.version) {
+		s.forget() // it was refused: mended, it may have the same entity tag
+	}
 	b, err := s.fetch(ctx)
 	if err != nil {
 		return nil, err
