@@ -261,13 +261,19 @@ func TestDatabaseThatIsAwayIsNoRefusal(t *testing.T) {
 
 func await(t testing.TB, what string, is func() bool) {
 	t.Helper()
+	awaitOr(t, func() string { return what }, is)
+}
+
+// awaitOr says at the end what there is instead.
+func awaitOr(t testing.TB, what func() string, is func() bool) {
+	t.Helper()
 	for range 300 {
 		if is() {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Fatalf("not within 6 s: %s", what)
+	t.Fatalf("not within 6 s: %s", what())
 }
 
 func TestOwnerThatLosesARoleIsSuspendedOrIsGone(t *testing.T) {

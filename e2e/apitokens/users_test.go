@@ -25,7 +25,6 @@ permission_table: "{roles: {clerk: [orders:read]}, permissions: {orders:read: {a
 	if err != nil {
 		t.Fatal(err)
 	}
-	const issuer = "https://id.test"
 	grant := func(roles ...string) {
 		t.Helper()
 		if _, err := subjects.Set(t.Context(), r.client(""), subjects.Identity{Issuer: issuer, Name: "ada"}, subjects.Grants{Roles: roles}, subjects.Change{Author: "test", Reason: "test"}); err != nil {
