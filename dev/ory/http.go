@@ -6,9 +6,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -27,6 +29,9 @@ type ResponseError struct {
 	// or "invalid_scope".
 	ID     string
 	Reason string
+	// Action and Form are of a page that has the browser post a form by itself.
+	Action string
+	Form   url.Values
 }
 
 func (e *ResponseError) Error() string {
@@ -107,8 +112,27 @@ func withoutURL(err error, req *http.Request) error {
 	return fmt.Errorf("%s %s://%s%s: %w", req.Method, req.URL.Scheme, req.URL.Host, req.URL.Path, err)
 }
 
+var (
+	formAction = regexp.MustCompile(`<form[^>]* action="([^"]*)"`)
+	formField  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)"`)
+)
+
+// postedForm is that of form_post.
+func postedForm(page []byte) (action string, form url.Values) {
+	found := formAction.FindSubmatch(page)
+	if found == nil {
+		return "", nil
+	}
+	form = url.Values{}
+	for _, field := range formField.FindAllSubmatch(page, -1) {
+		form.Set(html.UnescapeString(string(field[1])), html.UnescapeString(string(field[2])))
+	}
+	return html.UnescapeString(string(found[1])), form
+}
+
 func responseError(req *http.Request, res *http.Response, body []byte) error {
 	e := &ResponseError{Method: req.Method, Path: req.URL.Path, Status: res.StatusCode, Location: res.Header.Get("Location")}
+	e.Action, e.Form = postedForm(body)
 	var said struct {
 		Error       json.RawMessage `json:"error"`             // Kratos: an object; Hydra: a string
 		Description string          `json:"error_description"` // Hydra

@@ -52,6 +52,13 @@ type Client struct {
 	PostLogoutRedirectURIs []string
 	// BackChannelLogoutURI is where logout tokens go when a person signs out.
 	BackChannelLogoutURI string
+	// FrontChannelLogoutURI is loaded in a frame when a person signs out.
+	FrontChannelLogoutURI string
+	// AuthMethod is how the client authenticates itself at the token endpoint; empty:
+	// client_secret_basic, or none for a public client. JWKS has the keys of
+	// private_key_jwt.
+	AuthMethod string
+	JWKS       any
 	// JWT has access tokens be JWTs (RFC 9068 in spirit: Hydra's typ is "JWT").
 	JWT bool
 	// AccessTokenLifespan overrides the server's, for every grant.
@@ -94,6 +101,16 @@ func (c Client) registration() object {
 	}
 	if c.Public {
 		r["token_endpoint_auth_method"] = "none"
+		delete(r, "client_secret")
+	}
+	if c.FrontChannelLogoutURI != "" {
+		r["frontchannel_logout_uri"], r["frontchannel_logout_session_required"] = c.FrontChannelLogoutURI, true
+	}
+	if c.AuthMethod != "" {
+		r["token_endpoint_auth_method"] = c.AuthMethod
+	}
+	if c.JWKS != nil {
+		r["jwks"], r["token_endpoint_auth_signing_alg"] = c.JWKS, "ES256"
 		delete(r, "client_secret")
 	}
 	if c.AccessTokenLifespan > 0 {
@@ -304,6 +321,18 @@ func (h HydraAPI) authorize(ctx context.Context, browser *http.Client, authURL s
 		return nil, err
 	}
 	return visit(ctx, browser, accepted)
+}
+
+// Visit walks in a browser from an address at the authorization endpoint to what the
+// person's browser brings to the client: by a redirect, or by a form that it would post.
+func (h HydraAPI) Visit(ctx context.Context, b Browser, authURL string, g Grant) (method string, to *url.URL, form url.Values, err error) {
+	var posts *ResponseError
+	to, err = h.authorize(ctx, b.client, authURL, g)
+	if errors.As(err, &posts) && posts.Form != nil {
+		to, err = url.Parse(posts.Action)
+		return http.MethodPost, to, posts.Form, err
+	}
+	return http.MethodGet, to, nil, err
 }
 
 // SignOut ends the session of a browser. Hydra then sends logout tokens to the clients
