@@ -217,6 +217,11 @@ func (s *search) credential(x *index, p *core.Principal, credential string) *ite
 	if i := s.whole(x.sessions, p.SessionID); i != nil {
 		return i
 	}
+	if sid, ok := p.Claims["sid"].(string); ok && p.Kind == core.KindOIDC { // its provider names it otherwise than the gate
+		if i := s.whole(x.sessions, sid); i != nil {
+			return i
+		}
+	}
 	if i := s.token(x, p.ID, credential); i != nil {
 		return i
 	}

@@ -67,7 +67,7 @@ func (b *Builder) Caching(s Sections) (section.Caching, error) {
 		if err != nil {
 			return c, err
 		}
-		c.Revoked, c.RevokedKey, c.Keep = list.List, key, list
+		c.Revoked, c.RevokedKey, c.Keep, c.Publisher = list.List, key, list, published{list}
 	}
 	return c, nil
 }

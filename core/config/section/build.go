@@ -76,6 +76,8 @@ type Caching struct {
 	// Revoked is what is revoked; nil: nothing is. RevokedKey identifies it.
 	Revoked    *revocation.List
 	RevokedKey shared.Key
+	// Publisher tells all nodes what is revoked; nil where Revoked is.
+	Publisher revocation.Publisher
 	// Introspection is asked about credentials that are verified locally, where an
 	// event wants that; nil: there is none.
 	Introspection *Part

@@ -42,6 +42,11 @@ func (b *Builder) Own(o Own, c Caching, of ...any) (*Part, error) {
 	})
 }
 
+// Observe is called after every call to the provider of a kind.
+func (b *Builder) Observe(provider core.Kind) func(time.Duration, error) {
+	return func(took time.Duration, err error) { b.options.Calls(string(provider), took, err) }
+}
+
 // Now is the clock of what is built.
 func (b *Builder) Now() func() time.Time { return b.options.Now }
 

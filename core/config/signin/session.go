@@ -105,9 +105,12 @@ func (s *Session) Check(v section.Validator, path string, around Around) {
 type Sessions struct {
 	Store         session.Store
 	Authenticator *session.Authenticator
-	revoked       revocation.Publisher
-	builder       *section.Builder
-	settings      *Session
+	// Renewer is the one that the sessions were built with.
+	Renewer  session.Renewer
+	revoked  revocation.Publisher
+	builder  *section.Builder
+	settings *Session
+	secrets  []string
 }
 
 // Revoke ends a session on every node: no copy of its cookie holds any more, and what a
@@ -119,9 +122,9 @@ func (s *Sessions) Revoke(ctx context.Context, of *session.Session, reason strin
 }
 
 // Build finds or makes the sessions of a section at a path. The renewer depends on what
-// of says, and is nil where tokens are not renewed; publisher takes revocations to all
-// nodes, and is nil where they are not configured: the list is then this process's.
-func (s *Session) Build(b *section.Builder, c section.Caching, path string, renewer session.Renewer, publisher revocation.Publisher, of ...any) (*section.Part, error) {
+// of says; it is kept where tokens are not renewed, too. Where no revocations are
+// configured the list of them is this process's.
+func (s *Session) Build(b *section.Builder, c section.Caching, path string, renewer func() (session.Renewer, error), renews bool, of ...any) (*section.Part, error) {
 	secrets := make([]string, len(s.Secret))
 	for i, reference := range s.Secret {
 		var err error
@@ -139,6 +142,7 @@ func (s *Session) Build(b *section.Builder, c section.Caching, path string, rene
 	if !s.inRedis() {
 		storeKey = [len(storeKey)]byte{}
 	}
+	publisher := c.Publisher
 	if c.Revoked == nil || publisher == nil {
 		list := revocation.New(revocation.Options{Retention: s.AbsoluteTimeout.Duration(), Now: b.Now(), Log: b.Log()})
 		c.Revoked, publisher = list, list
@@ -150,11 +154,19 @@ func (s *Session) Build(b *section.Builder, c section.Caching, path string, rene
 			if err != nil {
 				return nil, nil, section.At(path, err)
 			}
+			made, err := renewer()
+			if err != nil {
+				return nil, nil, err
+			}
+			by := made
+			if !renews {
+				by = nil
+			}
 			a, err := session.New(session.Options{
-				Store: store, Renewer: renewer, Life: s.life(b), RequiredAAL: s.RequiredAAL,
+				Store: store, Renewer: by, Life: s.life(b), RequiredAAL: s.RequiredAAL,
 				Claims: section.Grants(*s, s.RolesClaim, s.PermissionsClaim), Log: b.Log(),
 			})
-			return a, &Sessions{store, a, publisher, b, s}, err
+			return a, &Sessions{store, a, made, publisher, b, s, secrets}, err
 		},
 	}, c, append([]any{s, secrets, storeKey}, of...)...)
 }

@@ -29,6 +29,8 @@ type Options struct {
 	BySubject map[string]bool
 	// MaxAge is the age of a logout token from which it does not count.
 	MaxAge time.Duration
+	// RequireExpiry refuses a logout token without exp.
+	RequireExpiry bool
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -131,7 +133,7 @@ func named(set claims.Set, name string) bool {
 // checkTimes wants a young token: some providers write no exp.
 func (p *Protocol) checkTimes(set claims.Set) error {
 	now := p.options.Now()
-	if set["exp"] != nil {
+	if set["exp"] != nil || p.options.RequireExpiry {
 		if _, err := set.Expiry(now); err != nil {
 			return err
 		}

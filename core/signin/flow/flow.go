@@ -117,7 +117,13 @@ func New(o Options) (*Flow, error) {
 
 // Login leads browsers to the start endpoint.
 func (f *Flow) Login(scheme string) core.Login {
-	u, _ := url.Parse(f.origin + f.options.StartPath) // New has parsed the origin
+	u, _ := url.Parse(f.origin) // New has parsed it
+	return Page(u, f.options.StartPath, scheme)
+}
+
+// Page leads browsers to the start endpoint on the host of a URL.
+func Page(host *url.URL, startPath, scheme string) core.Login {
+	u := &url.URL{Scheme: host.Scheme, Host: host.Host, Path: startPath}
 	return &login.Page{URL: u, ReturnTo: ReturnParameter, MaxAge: maxAgeParameter, Scheme: scheme}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 
+	"gatehouse/core/authn/jwt"
 	"gatehouse/core/signin/session"
 )
 
@@ -29,6 +30,15 @@ func (p *Provider) LogoutURL(ctx context.Context, s *session.Session, returnTo s
 	}
 	u.RawQuery = query.Encode()
 	return u.String(), nil
+}
+
+// LogoutVerifier verifies logout tokens (OpenID Connect Back-Channel Logout 1.0).
+func (p *Provider) LogoutVerifier(ctx context.Context) (*jwt.Verifier, error) {
+	m, err := p.metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return m.logouts, nil
 }
 
 // Issuer is that of the provider; empty while its metadata are not known.

@@ -39,8 +39,8 @@ type metadata struct {
 	// namesIssuer says that every authorization response names the issuer (RFC 9207).
 	namesIssuer bool
 	jwks        string
-	// tokens verifies ID tokens.
-	tokens *jwt.Verifier
+	// tokens verifies ID tokens, logouts logout tokens.
+	tokens, logouts *jwt.Verifier
 }
 
 // metadata returns those at hand, or waits for them.
@@ -64,17 +64,25 @@ func (p *Provider) discover(ctx context.Context) (*metadata, error) {
 		return nil, fmt.Errorf("the discovery document %w", err)
 	}
 	if before, ok := p.kept.Usable(); ok && before.issuer == m.issuer && before.jwks == m.jwks {
-		m.tokens = before.tokens
+		m.tokens, m.logouts = before.tokens, before.logouts
 		return m, nil
 	}
-	m.tokens, err = jwt.New(jwt.Options{
+	if m.tokens, err = p.verifier(m, "JWT", ""); err != nil {
+		return nil, err
+	}
+	m.logouts, err = p.verifier(m, "logout+jwt", "JWT", "")
+	return m, err
+}
+
+// verifier is of tokens of some types that are for the gate.
+func (p *Provider) verifier(m *metadata, types ...string) (*jwt.Verifier, error) {
+	return jwt.New(jwt.Options{
 		Issuers: []jwt.Issuer{{
 			Issuer: m.issuer, JWKSURL: m.jwks, Audiences: []string{p.options.ClientID},
-			Algorithms: p.options.Algorithms, Types: []string{"JWT", ""}, Claims: p.options.Claims,
+			Algorithms: p.options.Algorithms, Types: types, Claims: p.options.Claims,
 		}},
 		Client: p.options.Client, Leeway: p.options.Leeway, Log: p.options.Log, Now: p.options.Now,
 	})
-	return m, err
 }
 
 // fetch gets the document and checks whose it is (section 4.3). Where the configuration
