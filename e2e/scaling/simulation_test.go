@@ -206,7 +206,7 @@ func (s *simulated) busy() bool {
 }
 
 // check fails the test where something was not as it is on each node by itself.
-func (s *simulated) check() {
+func (s *simulated) check(busy bool) {
 	s.Helper()
 	if len(s.wrong) > 0 {
 		s.Errorf("of %d decisions some were other than they ought to be: %v", s.asked.Load(), s.wrong)
@@ -214,7 +214,8 @@ func (s *simulated) check() {
 	if most := s.redis.busiest.Load(); most > int64(s.nodes*redisConnections) {
 		s.Errorf("%d connections to Redis, want %v for each node at most", most, redisConnections)
 	}
-	if most := s.postgres.busiest.Load(); most > int64(s.nodes*(postgresConnections+1)) { // some end while others begin
+	// Some end while others begin; what takes too long is cancelled by a connection of its own.
+	if most := s.postgres.busiest.Load(); !busy && most > int64(s.nodes*(postgresConnections+1)) {
 		s.Errorf("%d connections to PostgreSQL, want %v for each node at most", most, postgresConnections)
 	}
 }
@@ -301,7 +302,7 @@ func TestFleetUnderLoadAsksForWhatTheModelSays(t *testing.T) {
 	slices.Sort(s.took)
 	t.Logf("Redis used %.2f processors, the model says %.2f; half of the decisions took %v, 99%% %v; wrong decisions: %v",
 		got.executed.seconds/seconds, want.redisProcessors, s.took[len(s.took)/2], s.took[len(s.took)*99/100], s.wrong)
-	s.check()
+	s.check(busy)
 	if busy {
 		t.Skip("the machine is too busy to compare rates")
 	}
@@ -362,5 +363,5 @@ func TestLostEpochAsksForEveryCredentialOnce(t *testing.T) {
 	if invalid := s.invalid * s.rate * s.nodes * s.ttl; inAll > 1.1*active+2*invalid || inAll < 0.7*active {
 		t.Errorf("%.0f calls until the results end that were learned first; want one for each of %.0f credentials", inAll, active)
 	}
-	s.check()
+	s.check(false)
 }
