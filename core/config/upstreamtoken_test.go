@@ -394,3 +394,37 @@ func TestConfigurationsOfTheGuideLoad(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkUpstreamToken is a whole decision with a token for the service from the cache,
+// beside one without such a token.
+func BenchmarkUpstreamToken(b *testing.B) {
+	issuer := coretest.NewIssuer(b, coretest.NewClock())
+	k, err := signing.Generate("ES256", issuer.Clock.Now())
+	if err != nil {
+		b.Fatal(err)
+	}
+	set, err := signing.NewSet(k)
+	if err != nil {
+		b.Fatal(err)
+	}
+	text, err := set.Private()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Setenv("GATEHOUSE_BENCH_KEY", string(text))
+	for name, section := range map[string]string{"without": "hide_credentials: true", "with": "upstream_token: {issuer: 'https://gate.test', audience: [orders], keys: ['$env://GATEHOUSE_BENCH_KEY']}"} {
+		b.Run(name, func(b *testing.B) {
+			gate, err := NewBuilder(BuilderOptions{Now: issuer.Clock.Now}).Gate([]byte(fmt.Sprintf("jwt: {issuers: [{issuer: %q, audience: [%q]}], cache_ttl: 3600}\npermission_table: 'authenticated: [GET /orders]'\n%s\n", issuer.URL, coretest.Audience, section)))
+			if err != nil {
+				b.Fatal(err)
+			}
+			r := &core.Request{Method: "GET", Target: "/orders", Header: []core.Header{{Name: "authorization", Value: "Bearer " + issuer.Token(nil)}}}
+			b.ReportAllocs()
+			for b.Loop() {
+				if d := gate.Check(context.Background(), r); d.Outcome != core.Allow {
+					b.Fatalf("%+v", d)
+				}
+			}
+		})
+	}
+}

@@ -39,7 +39,7 @@ esac
 // newMachine has everything but the named programs.
 func newMachine(t *testing.T, uid string, missing ...string) *machine {
 	m := &machine{t: t, bin: t.TempDir(), root: t.TempDir()}
-	for _, folder := range []string{"usr/sbin", "usr/include", "usr/lib/postgresql/15/bin", "run/systemd/system"} {
+	for _, folder := range []string{"usr/sbin", "usr/include", "usr/lib/postgresql/15/bin", "usr/lib/python3/dist-packages/jwt", "run/systemd/system"} {
 		if err := os.MkdirAll(filepath.Join(m.root, folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -56,12 +56,12 @@ func newMachine(t *testing.T, uid string, missing ...string) *machine {
 	m.program(m.bin, "id", "#!/bin/sh\necho "+uid+"\n")
 	m.program(m.bin, "apt-get", fakeAptGet)
 	m.program(m.bin, "systemctl", "#!/bin/sh\necho \"systemctl $*\" >>\"$LOG\"\n")
-	for _, path := range []string{"make", "git", "gcc", "curl", "jq", "shellcheck", "chromium", "redis-server", "ip"} {
+	for _, path := range []string{"make", "git", "gcc", "curl", "jq", "shellcheck", "chromium", "redis-server", "ip", "node", "npm"} {
 		if !slices.Contains(missing, path) {
 			m.program(m.bin, path, "#!/bin/sh\n")
 		}
 	}
-	for _, path := range []string{"usr/sbin/nginx", "usr/sbin/haproxy", "usr/sbin/pgbouncer", "usr/include/stdlib.h", "usr/lib/postgresql/15/bin/initdb"} {
+	for _, path := range []string{"usr/sbin/nginx", "usr/sbin/haproxy", "usr/sbin/pgbouncer", "usr/include/stdlib.h", "usr/lib/postgresql/15/bin/initdb", "usr/lib/python3/dist-packages/jwt/__init__.py"} {
 		if !slices.Contains(missing, filepath.Base(path)) {
 			m.program(m.root, path, "#!/bin/sh\n")
 		}
@@ -196,8 +196,8 @@ func TestSetupOfACompleteMachineDoesNothing(t *testing.T) {
 }
 
 func TestSetupInstallsNothingForSkippedTests(t *testing.T) {
-	m := newMachine(t, "0", "chromium", "initdb", "nginx", "haproxy")
-	m.env = []string{"GATEHOUSE_SKIP_BROWSER=1", "GATEHOUSE_SKIP_POSTGRES=1", "GATEHOUSE_SKIP_PROXIES=traefik,nginx"}
+	m := newMachine(t, "0", "chromium", "initdb", "nginx", "haproxy", "node", "npm")
+	m.env = []string{"GATEHOUSE_SKIP_BROWSER=1", "GATEHOUSE_SKIP_NPM=1", "GATEHOUSE_SKIP_POSTGRES=1", "GATEHOUSE_SKIP_PROXIES=traefik,nginx"}
 	if ok, printed, _ := m.setup(); !ok || !strings.Contains(printed, "packages haproxy\n") {
 		t.Errorf("ok %t, printed:\n%s", ok, printed)
 	}
