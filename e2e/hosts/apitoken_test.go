@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/core"
 	"gatehouse/core/authn/apitoken"
 	"gatehouse/core/authn/apitoken/manage"
 	"gatehouse/core/authn/apitoken/tokenfile"
+	"gatehouse/core/config"
 )
 
 const tokenSecret = "0123456789abcdef0123456789abcdef"
@@ -144,6 +146,22 @@ func TestAPITokensAreJudgedAlikeOnEveryHost(t *testing.T) {
 				if strings.Contains(string(body)+fmt.Sprint(response.Header), "gth_") {
 					t.Errorf("%s: the response holds a token", name)
 				}
+			}
+		}
+	})
+	t.Run("core", func(t *testing.T) {
+		gate, err := config.NewBuilder(config.BuilderOptions{}).Gate([]byte(asJSON(t, all.config())))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, c := range cases {
+			request := &core.Request{Method: "GET", Target: c.path, Host: "app.test", Peer: netip.MustParseAddr("127.0.0.1")}
+			for _, line := range c.header {
+				request.Header = append(request.Header, core.Header{Name: line[0], Value: line[1]})
+			}
+			d := gate.Check(t.Context(), request)
+			if got := d.Status; d.Outcome == core.Allow && c.want != 200 || d.Outcome != core.Allow && got != c.want {
+				t.Errorf("%s: %s with %d, want %d: %v", name, d.Outcome, got, c.want, d.Cause)
 			}
 		}
 	})
