@@ -64,9 +64,10 @@ const (
 	maxText  = 256
 )
 
-// maxAhead is how far in the future an event can be: as far as clocks may differ. One
+// maxAhead is how far in the future an event can be: as far as clocks may differ, that
+// of a node and that which nodes share. One
 // further ahead would keep a subject out for as long.
-const maxAhead = 5 * time.Minute
+const maxAhead = time.Hour
 
 // Check reports why an event cannot be kept.
 func (e Event) Check() error {

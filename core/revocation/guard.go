@@ -30,6 +30,8 @@ type GuardOptions struct {
 	// them, until an event wants that. Provider is then asked; nil: there is none.
 	Local    bool
 	Provider Cached
+	// Issuer names the issuer of credentials that name none; empty: they have none.
+	Issuer string
 }
 
 // Guard refuses what a list revokes. It is around the cache: what is cached is looked
@@ -145,7 +147,7 @@ func (g *Guard) verified(p, q *core.Principal, c core.Credential, err error) (*c
 // refuse returns why a credential does not count, or the moment after which its
 // provider has to be asked about it.
 func (g *Guard) refuse(p *core.Principal, c core.Credential) (verify time.Time, err error) {
-	return g.options.List.refuse(p, c.Value, g.options.Local)
+	return g.options.List.refuse(p, c.Value, g.options.Issuer, g.options.Local)
 }
 
 // errNoList becomes 503: nobody can tell whether the credential is revoked.
@@ -153,8 +155,8 @@ var errNoList = errors.New("there is no list of revocations, and a credential th
 
 // refuse returns why a credential does not count, or the moment after which its
 // provider has to be asked about it.
-func (l *List) refuse(p *core.Principal, credential string, local bool) (verify time.Time, err error) {
-	e, revoked, verify := l.judge(p, credential)
+func (l *List) refuse(p *core.Principal, credential, issuer string, local bool) (verify time.Time, err error) {
+	e, revoked, verify := l.judge(p, credential, issuer)
 	if revoked {
 		l.options.Counters.Revoked.Add(1)
 		return time.Time{}, fmt.Errorf("%w: %s", core.ErrInvalid, e.describe())

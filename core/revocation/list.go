@@ -1,6 +1,7 @@
 package revocation
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -178,28 +179,29 @@ func (l *List) expire() {
 
 // Revoked finds an event that revokes a credential, by its principal and its value.
 func (l *List) Revoked(p *core.Principal, credential string) (e Event, revoked bool) {
-	e, revoked, _ = l.judge(p, credential)
+	e, revoked, _ = l.judge(p, credential, "")
 	return e, revoked
 }
 
 // judge finds an event that revokes a credential, and where none does the moment, by
 // the clock of this node, after which its provider has to be asked about it; zero: it
 // need not be.
-func (l *List) judge(p *core.Principal, credential string) (e Event, revoked bool, verify time.Time) {
+// Its issuer is the given one where it names none.
+func (l *List) judge(p *core.Principal, credential, issuer string) (e Event, revoked bool, verify time.Time) {
 	if l.size.Load() == 0 {
 		return Event{}, false, time.Time{}
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	i, verify := l.find(p, credential)
+	i, verify := l.find(p, credential, cmp.Or(p.Issuer, issuer))
 	if i != nil {
 		return i.Event, true, time.Time{}
 	}
 	return Event{}, false, verify
 }
 
-func (l *List) find(p *core.Principal, credential string) (i *item, verify time.Time) {
-	s := search{issuer: p.Issuer, unknown: p.Issuer == "" && p.Kind == core.KindIntrospection, issued: p.IssuedAt, leeway: l.options.Leeway}
+func (l *List) find(p *core.Principal, credential, issuer string) (i *item, verify time.Time) {
+	s := search{issuer: issuer, unknown: issuer == "" && p.Kind == core.KindIntrospection, issued: p.IssuedAt, leeway: l.options.Leeway}
 	return s.credential(l.events, p, credential), s.verify
 }
 

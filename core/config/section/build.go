@@ -127,7 +127,7 @@ func (b *Builder) part(k keys, c Caching, build func() (*Part, error)) (*Part, e
 			return nil, err
 		}
 		p.Key, p.Digest, p.keep = k.part, k.digest, c.Keep
-		o := revocation.GuardOptions{Next: p.Memo, List: c.Revoked, Local: p.Local}
+		o := revocation.GuardOptions{Next: p.Memo, List: c.Revoked, Local: p.Local, Issuer: p.Issuer}
 		if c.Introspection != nil {
 			o.Provider = c.Introspection.Memo
 		}

@@ -47,6 +47,8 @@ type Part struct {
 	Key, Digest shared.Key
 	// Order is the place among the routes.
 	Order int
+	// Issuer is that of credentials that name none, for revocations; empty: none.
+	Issuer string
 	// Local says that no provider is asked about a credential.
 	Local bool
 	// Waiting names the issuers whose keys are not loaded; nil: there are none.

@@ -66,7 +66,7 @@ func (s *Session) Build(b *Builder, c Caching) (*Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Part{Memo: memo, Client: client, Kind: s.Kind(), Order: sessionsFirst, Route: authn.Route{Title: "sessions", Judges: session.Judges(s.BearerToken)}}, nil
+		return &Part{Memo: memo, Client: client, Kind: s.Kind(), Issuer: s.KratosURL, Order: sessionsFirst, Route: authn.Route{Title: "sessions", Judges: session.Judges(s.BearerToken)}}, nil
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 type places struct {
 	node  connection.Node
 	begin bool // a stream in Redis
+	force bool // an issuer that is not configured
 	admin []string
 }
 

@@ -13,7 +13,11 @@ import (
 )
 
 // sender is the Redis and the PostgreSQL of a fleet.
-type sender struct{ *fleet.Sender }
+type sender struct {
+	*fleet.Sender
+	config *config.Config
+	force  bool // whatever the issuer
+}
 
 var (
 	_ revocation.Publisher = sender{}
@@ -26,10 +30,10 @@ func (p *places) fleet() (*sender, error) {
 	if c == nil || err != nil {
 		return nil, err
 	}
-	return openFleet(c, p.begin)
+	return openFleet(c, p.begin, p.force)
 }
 
-func openFleet(c *config.Config, begin bool) (*sender, error) {
+func openFleet(c *config.Config, begin, force bool) (*sender, error) {
 	switch {
 	case c.Revocation == nil:
 		return nil, errors.New("the configuration has no section revocation: its nodes look at no revocations")
@@ -41,11 +45,16 @@ func openFleet(c *config.Config, begin bool) (*sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sender{s}, nil
+	return &sender{s, c, force}, nil
 }
 
 // Publish says what to do where there is no stream.
 func (s sender) Publish(ctx context.Context, events ...revocation.Event) error {
+	if !s.force {
+		if err := unknownIssuer(s.config, events); err != nil {
+			return err
+		}
+	}
 	err := s.Sender.Publish(ctx, events...)
 	if errors.Is(err, revocations.ErrNoStream) {
 		return fmt.Errorf("%w; start a node and revoke again; where the fleet has no node yet, --begin-stream begins the stream for those that come", err)

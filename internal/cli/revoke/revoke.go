@@ -94,6 +94,7 @@ A token is a secret, and arguments can be read in the list of processes: --token
 	c.Flags().DurationVar(&n.lasts, "for", 0, "how long the revocation is kept, such as 720h for sessions that last 30 days; default revocation.retention of the node")
 	at.register(c)
 	c.Flags().BoolVar(&at.begin, "begin-stream", false, "with --config: begin the stream in Redis where there is none, for a fleet without any node yet")
+	c.Flags().BoolVar(&at.force, "force", false, "with --config: also revoke by an issuer that the configuration does not name")
 	return c
 }
 
