@@ -61,13 +61,10 @@ func install(dir string) error {
 	if err != nil {
 		return err
 	}
-	// The program node comes by a script of its package.
-	for _, args := range [][]string{{"ci", "--ignore-scripts"}, {"rebuild", "node"}} {
-		c := exec.Command("npm", append(args, "--no-audit", "--no-fund")...)
-		c.Dir = dir
-		if out, err := c.CombinedOutput(); err != nil {
-			return fmt.Errorf("npm %s: %w\n%s", args[0], err, out)
-		}
+	c := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	c.Dir = dir
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("npm ci: %w\n%s", err, out)
 	}
 	return os.WriteFile(done, nil, 0o644)
 }
