@@ -3,6 +3,7 @@ package check
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -81,17 +82,29 @@ func TestTemplateOfThePageIsChecked(t *testing.T) {
 // What is meant is a path of the file that is read, not of a part of it.
 func TestHintsInAGateNameTheGate(t *testing.T) {
 	const service = "listen: [{address: '127.0.0.1:4180'}]\ntrusted_proxies: [10.0.0.0/8]\nendpoints: [{path: /auth, dialect: traefik, gate: shop}]\n"
+	finding := func(setting string) string {
+		return findingsIn("forwardauth.yaml", service+"gates:\n  shop:\n    session: {kratos_url: 'https://k.test'}\n    permission_table: 'public: [GET /]'\n    "+setting+"\n")
+	}
 	for setting, want := range map[string]string{
-		"client_id: a":       "gates.shop.client_id: is not a setting; did you mean gates.shop.introspection.client_id?",
-		"cache_ttl: 1":       "gates.shop.cache_ttl: is not a setting; did you mean gates.shop.session.cache_ttl, gates.shop.jwt.cache_ttl, gates.shop.introspection.cache_ttl, gates.shop.api_token.cache_ttl or gates.shop.subject_roles.cache_ttl?",
+		"kratos_url: a":      "gates.shop.kratos_url: is not a setting; did you mean gates.shop.session.kratos_url?",
 		"required_scopes: a": "gates.shop.required_scopes: is not a setting; did you mean gates.shop.scopes_required? It holds for every call that is not public; scopes for some calls stand in the permission table.",
 		"bearer_only: true":  "gates.shop.bearer_only: is not a setting. Without login nobody is redirected: leave out login. Bearer tokens are accepted by jwt and introspection.",
 		"quite_another: a":   "gates.shop.quite_another: is not a setting",
 		"realm: 3":           "gates.shop.realm: must be a string, not a number",
 	} {
-		found := findingsIn("forwardauth.yaml", service+"gates:\n  shop:\n    session: {kratos_url: 'https://k.test'}\n    permission_table: 'public: [GET /]'\n    "+setting+"\n")
-		if found != "config: "+want {
+		if found := finding(setting); found != "config: "+want {
 			t.Errorf("%s: %q, want %q", setting, found, want)
+		}
+	}
+
+	several, _ := strings.CutPrefix(finding("cache_ttl: 1"), "config: gates.shop.cache_ttl: is not a setting; did you mean ")
+	hints := strings.Split(strings.ReplaceAll(strings.TrimSuffix(several, "?"), " or ", ", "), ", ")
+	if !slices.Contains(hints, "gates.shop.jwt.cache_ttl") || !slices.Contains(hints, "gates.shop.session.cache_ttl") {
+		t.Errorf("cache_ttl: %q", several)
+	}
+	for _, hint := range hints {
+		if !strings.HasPrefix(hint, "gates.shop.") {
+			t.Errorf("the hint %q names no setting of the gate", hint)
 		}
 	}
 }
