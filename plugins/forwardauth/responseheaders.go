@@ -29,6 +29,9 @@ func (d *dialect) carried(lines []core.Header) ([]core.Header, error) {
 // pass on.
 func (e *endpoint) checkCarried() error {
 	for _, name := range e.gate.ResponseHeaders() {
+		if e.dialect.carry == nil && isSetCookie(core.Header{Name: name}) {
+			continue // each request says so, and sessions live on as they are
+		}
 		if _, err := e.dialect.carried([]core.Header{{Name: name}}); err != nil {
 			return fmt.Errorf("gate %s sets the header %s: %w", e.Gate, name, err)
 		}

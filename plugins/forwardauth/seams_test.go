@@ -316,3 +316,18 @@ func TestEmptyByteSequenceIsNoCertificate(t *testing.T) {
 		t.Errorf("an empty byte sequence: %+v, %v", got, err)
 	}
 }
+
+// Sessions in cookies cannot be renewed where no cookie reaches the browser: each request
+// says so, and they live on as they are.
+func TestProxyThatPassesNoCookieOnSaysSoWithEachRequest(t *testing.T) {
+	eachDialect(t, func(t *testing.T, d *dialect) {
+		header := http.Header{d.method: {"GET"}, d.target: {"/private"}, d.host: {"app.test"}}
+		r, err := d.read(&http.Request{Method: "GET", RequestURI: "/private", Host: "app.test", Header: header}, settings.Endpoint{})
+		if err != nil {
+			t.Skip(err) // of a dialect with further headers
+		}
+		if r.AddsNoResponseHeader != (d.carry == nil) {
+			t.Errorf("%v", r.AddsNoResponseHeader)
+		}
+	})
+}
