@@ -321,10 +321,15 @@ func TestEmptyByteSequenceIsNoCertificate(t *testing.T) {
 // says so, and they live on as they are.
 func TestProxyThatPassesNoCookieOnSaysSoWithEachRequest(t *testing.T) {
 	eachDialect(t, func(t *testing.T, d *dialect) {
-		header := http.Header{d.method: {"GET"}, d.target: {"/private"}, d.host: {"app.test"}}
+		header := http.Header{}
+		for name, value := range map[string]string{d.method: "GET", d.target: "/private", d.host: "app.test", d.scheme: "https", d.peer: "198.51.100.7", d.routed: "app.test"} {
+			if name != "" {
+				header.Set(name, value)
+			}
+		}
 		r, err := d.read(&http.Request{Method: "GET", RequestURI: "/private", Host: "app.test", Header: header}, settings.Endpoint{})
 		if err != nil {
-			t.Skip(err) // of a dialect with further headers
+			t.Fatal(err)
 		}
 		if r.AddsNoResponseHeader != (d.carry == nil) {
 			t.Errorf("%v", r.AddsNoResponseHeader)
