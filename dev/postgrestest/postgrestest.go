@@ -145,6 +145,9 @@ func (s *Server) Stop() {
 	s.cmd = nil
 }
 
+// Stopped tells whether the server is stopped.
+func (s *Server) Stopped() bool { return s.cmd == nil }
+
 // Freeze keeps the server from responding while its connections stay open, and new
 // ones wait.
 func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }

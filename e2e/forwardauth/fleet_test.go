@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -283,6 +284,9 @@ func (f *fleetEnvironment) suffer(t *testing.T, fault fault, suite *vector.Suite
 		}
 		f.pass(t.Context(), suite, known, all, f.nodes...)
 	}
+	if fault.away == both && f.postgres.Stopped() {
+		f.startAlone(t, suite, known, w, all, name)
+	}
 	took := time.Since(start)
 	if fault.mend != nil {
 		fault.mend(t, f)
@@ -317,6 +321,33 @@ func (f *fleetEnvironment) suffer(t *testing.T, fault fault, suite *vector.Suite
 	w.setAway("")
 	t.Logf("%s: the vectors %d times on %d nodes in %v; all nodes agree on revocations %v after the fault and the acknowledgement, on a table %v after a push, on a role %v after its change, on a result %v later",
 		fault.name, passes, len(f.nodes), took.Round(time.Millisecond), revoked, table, role, shared.Round(time.Millisecond))
+}
+
+// startAlone starts nodes while nothing of what they share is there: with the folder that
+// a node has left behind, and with a copy of it, they go on; one that has nothing responds 503.
+func (f *fleetEnvironment) startAlone(t *testing.T, suite *vector.Suite, known map[[2]string]difference, w *watched, all *tally, name string) {
+	t.Helper()
+	own, copied := f.nodes[0].state, filepath.Join(t.TempDir(), "state")
+	if err := os.CopyFS(copied, os.DirFS(own)); err != nil {
+		t.Fatal(err)
+	}
+	for kind, state := range map[string]string{"own": own, "heir": copied} {
+		n := f.startKong(t, kind+"-"+name, false, func(config map[string]any) { config["state_dir"] = state })
+		f.pass(t.Context(), suite, known, all, n)
+		for _, token := range w.everRevoked() {
+			if got := n.status(t, pathOfAll, token); got != http.StatusUnauthorized && got != http.StatusServiceUnavailable {
+				t.Errorf("%s: a revoked credential has status %d", n.name, got)
+			}
+		}
+		n.must(t, http.StatusForbidden, "/fleet/unknown", f.shared.jwt("joe"))
+	}
+	empty := f.startKong(t, "empty-"+name, false, nil)
+	for _, path := range []string{pathOfAll, pathOfTable} {
+		empty.must(t, http.StatusServiceUnavailable, path, f.shared.jwt("joe"))
+	}
+	if got := empty.status(t, "/hello/public", ""); got < 400 {
+		t.Errorf("%s: a path that is public in a table that the node does not have: status %d", empty.name, got)
+	}
 }
 
 // agreeOn waits until something holds on every node, and returns how long that takes.

@@ -63,6 +63,7 @@ type fleetNode struct {
 	admin string // unix socket
 	// watched is the upstream of the routes that are asked all the time.
 	watched *upstream.Server
+	state   string // folder of its last good tables and of what is revoked
 }
 
 const fleetSecret = "a-secret-of-the-fleet-of-more-than-32-bytes"
@@ -157,7 +158,7 @@ func (f *fleetEnvironment) routes() []demo.Route {
 }
 
 // configs are those of the demo and one more, with what nodes share.
-func (f *fleetEnvironment) configs(n *fleetNode, dir string) map[string]map[string]any {
+func (f *fleetEnvironment) configs(n *fleetNode) map[string]map[string]any {
 	configs := f.Configs()
 	for _, config := range configs {
 		delete(config, "permission_table")
@@ -166,7 +167,7 @@ func (f *fleetEnvironment) configs(n *fleetNode, dir string) map[string]map[stri
 	configs[fleetConfig] = f.shared.config(f)
 	for _, config := range configs {
 		config["redis"], config["postgres"] = f.atRedis[n.cut], f.atPostgres[n.cut]
-		config["revocation"], config["state_dir"] = map[string]any{}, dir
+		config["revocation"], config["state_dir"] = map[string]any{}, n.state
 		config["failed_attempts"] = map[string]any{"count": 1000000} // the vectors are full of them
 	}
 	return configs
@@ -202,7 +203,10 @@ func (f *fleetEnvironment) prepare(t *testing.T, kind, name string, cut bool) (n
 	for _, name := range demo.Names {
 		n.upstreams[name] = start(name)
 	}
-	n.watched = start(fleetConfig)
+	n.watched, n.state = start(fleetConfig), filepath.Join(dir, "state")
+	if err := os.Mkdir(n.state, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	return n, dir
 }
 
@@ -247,7 +251,7 @@ func writeYAML(t *testing.T, path string, value any, end string) {
 func (f *fleetEnvironment) startKong(t *testing.T, name string, cut bool, change func(map[string]any)) *fleetNode {
 	t.Helper()
 	n, dir := f.prepare(t, "kong", name, cut)
-	configs := f.configs(n, dir)
+	configs := f.configs(n)
 	var services []any
 	for _, config := range configs {
 		if change != nil {
@@ -275,7 +279,7 @@ func (f *fleetEnvironment) startKong(t *testing.T, name string, cut bool, change
 func (f *fleetEnvironment) startAPISIX(t *testing.T, name string, cut bool) *fleetNode {
 	t.Helper()
 	n, dir := f.prepare(t, "apisix", name, cut)
-	configs := f.configs(n, dir)
+	configs := f.configs(n)
 	var routes []any
 	for _, r := range f.routes() {
 		value, err := json.Marshal(configs[r.Config])
@@ -307,7 +311,7 @@ func (f *fleetEnvironment) startNginx(t *testing.T, name string, cut bool) *flee
 	n, dir := f.prepare(t, "nginx", name, cut)
 	at := site{dir: dir, listen: n.address(), socket: filepath.Join(dir, "gatehouse.sock"), direct: direct}
 	endpoints := []any{map[string]any{"dialect": "direct", "gate": "standard"}}
-	configs := f.configs(n, dir)
+	configs := f.configs(n)
 	for config := range configs {
 		endpoints = append(endpoints, map[string]any{"path": "/auth/" + endpointName("nginx", config), "dialect": "nginx", "gate": config})
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,6 +54,13 @@ func newWatched(t *testing.T, f *fleetEnvironment) *watched {
 }
 
 func (w *watched) setAway(what string) { w.away.Store(&what) }
+
+// everRevoked are the credentials that no node may admit any more.
+func (w *watched) everRevoked() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.revoked)
+}
 
 func (w *watched) revoke(tokens []string) {
 	w.mu.Lock()
