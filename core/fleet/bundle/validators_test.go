@@ -21,6 +21,7 @@ func tagged(t *testing.T, s *site, tag string) (server *coretest.Server, url str
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
+		r = r.Clone(r.Context()) // the server keeps the other one
 		r.Header.Del("If-None-Match")
 		s.serve(retagged{w, tag}, r)
 	}))
