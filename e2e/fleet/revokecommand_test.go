@@ -256,7 +256,7 @@ func (c *commandLine) failsAtPostgreSQL(t *testing.T, provider string) {
 		"no such database":  {settings: ", user: tester, database: elsewhere", want: "create the database, or name another one"},
 		"no schema":         {settings: ", user: tester, database: postgres, schema: elsewhere", want: "run gatehouse db migrate"},
 		"a newer schema":    {fail: version(newer), mend: version(back), want: "made by a newer program"},
-		"read-only":         {fail: s.Fill, mend: s.Empty, want: "this is a standby: name the primary in postgres.host"},
+		"read-only":         {fail: s.Fill, mend: s.Empty, want: "name the primary in postgres.host, or make room"},
 		"frozen":            {fail: s.Freeze, mend: s.Thaw, want: "PostgreSQL did not respond in time"},
 	} {
 		c.refuses(t, name, f, c.config(revocationGate(provider, postgresSection(s, f.settings))), services[0])
