@@ -106,7 +106,7 @@ var (
 	}
 	lastUses = cost{
 		event:      "when 100 API tokens were used last, from one node",
-		statements: 4, postgres: size{3979, 116},
+		statements: 3, postgres: size{3979, 116},
 	}
 	rolesMiss = cost{
 		event:      "a subject whose roles (`subject_roles`) the node does not remember",
