@@ -3,6 +3,7 @@
 package statedir
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -74,6 +75,18 @@ func (d Dir) Read(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	return io.ReadAll(io.LimitReader(opened, limit))
+}
+
+// Newer reports that a newer version wrote a text, whose member format is greater than
+// that which this one reads. The rest of such a text may have any form.
+func Newer(text []byte, format int) error {
+	var f struct {
+		Format int `json:"format"`
+	}
+	if json.Unmarshal(text, &f) != nil || f.Format <= format {
+		return nil
+	}
+	return fmt.Errorf("it was written by a newer version of Gatehouse (format %d, this one reads %d): update this node", f.Format, format)
 }
 
 // Replace writes a file whole: whoever reads it meanwhile gets the one before. The

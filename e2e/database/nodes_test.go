@@ -288,6 +288,8 @@ func TestStartWhileTheDatabaseIsAway(t *testing.T) {
 		}
 		if n := away(name, kept, false); !strings.Contains(n.log.String(), "the copy of a permission table is not used") {
 			t.Errorf("%s: the log does not say so\n%s", name, n.log)
+		} else if name == "a newer format" && !strings.Contains(n.log.String(), "was written by a newer version of Gatehouse (format 2, this one reads 1): update this node") {
+			t.Errorf("%s: the log does not say what to do\n%s", name, n.log)
 		}
 	}
 }

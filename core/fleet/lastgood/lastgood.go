@@ -70,6 +70,9 @@ func (c Copies) Read(texts int) (*Copy, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := statedir.Newer(text, format); err != nil {
+		return nil, fmt.Errorf("the copy %s: %w", c.Path(), err)
+	}
 	var f file
 	switch err := json.Unmarshal(text, &f); {
 	case err != nil:

@@ -52,6 +52,9 @@ func (c *copies) load(name string) (*Version, time.Time, error) {
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+	if err := statedir.Newer(text, format); err != nil {
+		return nil, time.Time{}, fmt.Errorf("%s: %w", c.dir.Path(c.file), err)
+	}
 	var s saved
 	if err := json.Unmarshal(text, &s); err != nil {
 		return nil, time.Time{}, fmt.Errorf("%s is damaged: %w", c.dir.Path(c.file), err)
