@@ -186,3 +186,67 @@ func TestRevocationThatIsCommittedLateIsNotMissed(t *testing.T) {
 	}
 	agree(t, []*revoker{n}, "quick", "slow")
 }
+
+// A node that cannot tell all that a row revokes keeps what it has, takes what it knows,
+// asks anew about cached callers and says so.
+func TestRowOfANewerVersionIsSaidAndBreaksNothing(t *testing.T) {
+	s := migrated(t)
+	nodes := []*revoker{newRevoker(t, s), newRevoker(t, s)}
+	agree(t, nodes)
+	nodes[0].revoke(t, "ada")
+	revoked := []string{"ada"}
+	agree(t, nodes, revoked...)
+	for name, c := range map[string]struct {
+		format         int
+		kind, value    string
+		revokes, wants string
+	}{
+		"a newer format":                  {2, "subject", "eve", "eve", "it has the format 2, and this one reads 1"},
+		"another kind":                    {1, "device", "phone", "", `the event is of the kind "device"`},
+		"another kind, of a newer format": {3, "device", "tablet", "", "newer version: upgrade this node"},
+		"a subject without a name":        {2, "subject", "", "", "the event names no subject"},
+	} {
+		lost := []uint64{nodes[0].Lost.Load(), nodes[1].Lost.Load()}
+		at := time.Now()
+		postgrestest.Exec(t, s.DSN, fmt.Sprintf(`INSERT INTO gatehouse.revocations (id, format, kind, value, issuer, verify, at, until, source, reason)
+			VALUES ('%s', %d, '%s', '%s', '', false, now(), now() + interval '1 hour', '', '')`, name, c.format, c.kind, c.value))
+		if c.revokes != "" {
+			revoked = append(revoked, c.revokes)
+		}
+		for i, n := range nodes {
+			eventually(t, name+": it is counted", func() bool { return n.Lost.Load() == lost[i]+1 })
+			eventually(t, name+": it is said", func() bool {
+				return strings.Contains(n.log.String(), "a revocation in PostgreSQL was written by a newer version: upgrade this node") && strings.Contains(strings.ReplaceAll(n.log.String(), `\"`, `"`), c.wants)
+			})
+			if n.list.Floor().Before(at) {
+				t.Errorf("%s: callers that were cached before still count", name)
+			}
+		}
+		nodes[1].revoke(t, "after "+name)
+		revoked = append(revoked, "after "+name)
+		agree(t, nodes, revoked...)
+	}
+	late := newRevoker(t, s)
+	agree(t, []*revoker{late}, revoked...)
+	events, err := late.Events(t.Context())
+	if len(events) != len(revoked) || err == nil {
+		t.Errorf("the list shows %d events, want %d and that it is not all: %v", len(events), len(revoked), err)
+	}
+	if got := rowsOf(t, s); got != len(revoked)+3 {
+		t.Errorf("the table has %d rows, want %d: rows of newer versions stay, and none is written again", got, len(revoked)+3)
+	}
+}
+
+// rowsOf is how many revocations the table has.
+func rowsOf(t *testing.T, s *postgrestest.Server) (n int) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM gatehouse.revocations").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

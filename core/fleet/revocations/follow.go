@@ -295,7 +295,7 @@ func (f *follower) ended(is func(kept) bool) int {
 func (f *follower) misunderstood(err error) {
 	f.Lost.Add(1)
 	f.list.Lost(err)
-	f.options.Log.Error("a revocation is not understood, and does not take effect on this node", "error", err)
+	f.options.Log.Error("a revocation is not understood, and may not take full effect on this node", "error", err)
 }
 
 // follows returns a damage where an entry is not the one after the last.

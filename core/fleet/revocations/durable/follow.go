@@ -191,13 +191,12 @@ func (f *follower) follows(rows []row) error {
 // errNewer is why a node cannot tell what a row revokes.
 var errNewer = errors.New("a revocation in PostgreSQL was written by a newer version: upgrade this node")
 
-// take keeps the event of a row. One for which the list has no room is to be read again.
+// take keeps the event of a row, of a newer one as far as this version knows it: it
+// rather revokes too much. One for which the list has no room is to be read again.
 func (f *follower) take(r row) error {
-	err := error(nil)
-	if r.format == format {
-		err = f.list.Add(r.event)
-	} else {
-		err = fmt.Errorf("it has the format %d", r.format)
+	err := f.list.Add(r.event)
+	if err == nil && r.format != format {
+		err = fmt.Errorf("it has the format %d, and this one reads %d", r.format, format)
 	}
 	if err != nil {
 		f.list.Lost(err)
@@ -207,7 +206,7 @@ func (f *follower) take(r row) error {
 		return err
 	case err != nil:
 		f.Lost.Add(1)
-		f.options.Log.Error("a revocation is not understood, and does not take effect on this node", "error", fmt.Errorf("%w: %w", errNewer, err))
+		f.options.Log.Error("a revocation is not understood, and may not take full effect on this node", "error", fmt.Errorf("%w: %w", errNewer, err))
 	}
 	f.last = r
 	f.Read.Add(1)
