@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"gatehouse/dev/child"
 	"gatehouse/dev/ports"
 )
 
@@ -208,7 +209,10 @@ func (p *process) Stop() {
 
 // Freeze keeps the server from responding while its connections stay open, and Thaw ends
 // that. Kill ends it as a machine does that goes away; its folder stays until Stop.
-func (p *process) Freeze() { p.signalGroup(syscall.SIGSTOP) }
+func (p *process) Freeze() {
+	p.signalGroup(syscall.SIGSTOP)
+	child.AwaitFrozen(p.cmd.Process.Pid)
+}
 
 // Thaw ends Freeze.
 func (p *process) Thaw() { p.signalGroup(syscall.SIGCONT) }

@@ -18,6 +18,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"gatehouse/dev/child"
 	"gatehouse/dev/ports"
 )
 
@@ -156,7 +157,10 @@ func (s *Server) Stop() {
 }
 
 // Freeze keeps the server from responding while its connections stay open.
-func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() {
+	s.signal(syscall.SIGSTOP)
+	child.AwaitFrozen(s.cmd.Process.Pid)
+}
 
 // Thaw ends Freeze.
 func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }

@@ -76,7 +76,8 @@ func decisionFor(t *testing.T, address, client, token string) answer {
 func TestThousandConcurrentMissesOverTenProcessesMakeTwoIntrospectionsAtMost(t *testing.T) {
 	var calls atomic.Int64
 	provider := introspectionServer(t, &calls)
-	services := startServices(t, 10, provider, redistest.Start(t).Addr)
+	// 1,000 calls with one invalid token are above the limit on failed attempts.
+	services := startServices(t, 10, provider, redistest.Start(t).Addr, "failed_attempts: {count: 0}")
 	for token, want := range map[string]int{"gold": http.StatusOK, "lead": http.StatusUnauthorized} {
 		before := calls.Load()
 		var callers sync.WaitGroup

@@ -137,13 +137,13 @@ func (w *watched) once(ctx context.Context, n *fleetNode, c *tally, i int, newes
 	}
 	w.table(ctx, n, c, newest)
 	w.mu.Lock()
-	token := ""
-	if len(w.revoked) > 0 {
-		token = w.revoked[i%len(w.revoked)]
+	token, revoked := "", len(w.revoked)
+	if revoked > 0 {
+		token = w.revoked[i%revoked]
 	}
 	w.mu.Unlock()
 	if token != "" {
-		path := []string{pathOfAll, pathOfClerk}[i/len(w.revoked)%2]
+		path := []string{pathOfAll, pathOfClerk}[i/revoked%2]
 		what := ""
 		if strings.HasPrefix(token, "gth_") {
 			what = apiToken
