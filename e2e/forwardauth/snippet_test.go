@@ -80,16 +80,10 @@ func setTraefikHeaders(s site, lists string) error {
 	return errors.Join(err, s.write("dynamic.yml", string(text)))
 }
 
-// TestHeaderListsOfASnippet runs each proxy with the lists that the command writes,
-// for a gate with other headers than the examples and hidden credentials.
-func TestHeaderListsOfASnippet(t *testing.T) {
-	gate := map[string]any{
-		"upstream_headers": map[string]any{"Remote-User": "sub", "X-Tenant": "absent"},
-		"strip_headers":    []any{"X-Old-User"},
-		"hide_credentials": true,
-		"token_cookie":     "jwt-token",
-		"token_headers":    []any{map[string]any{"name": "X-Assertion"}},
-	}
+// behindEachSnippet runs each proxy with the lists that the command writes for a gate, in
+// front of a service, and hands over a token that the gate accepts.
+func behindEachSnippet(t *testing.T, gate map[string]any, test func(t *testing.T, b *bench, token string)) {
+	t.Helper()
 	asked := map[string]any{"permission_table": benchTable, "jwt": map[string]any{"issuers": []any{map[string]any{"issuer": "https://issuer.test/", "audience": []any{"a"}}}}}
 	for name, value := range gate {
 		asked[name] = value
@@ -103,31 +97,45 @@ func TestHeaderListsOfASnippet(t *testing.T) {
 			t.Cleanup(foo.Close)
 			b := &bench{foo: foo, gate: gate}
 			b.start(t, withSnippet(p, asked), benchTable, foo.Addr().String())
-			token := b.issuer.Token(nil)
-			for what, c := range map[string]struct {
-				target, user, cookie string
-				lines                []string
-			}{
-				"public, forged":    {"/public", "", "theme=dark", []string{"Cookie: theme=dark"}},
-				"token in a header": {"/private", "user-1", "theme=dark", []string{"Authorization: Bearer " + token, "Cookie: theme=dark"}},
-				"token in a cookie": {"/private", "user-1", "theme=dark", []string{"Cookie: jwt-token=" + token + "; theme=dark"}},
-				"token elsewhere":   {"/private", "user-1", "theme=dark", []string{"X-Assertion: " + token, "Cookie: theme=dark"}},
-				"only that cookie":  {"/private", "user-1", "", []string{"Cookie: jwt-token=" + token}},
-			} {
-				response, got := b.send(t, "GET", c.target, append(c.lines, "Remote-User: root", "X-Tenant: root", "X-Old-User: root")...)
-				if got == nil {
-					t.Fatalf("%s: status %d", what, response.Status)
-				}
-				for header, want := range map[string]string{"Remote-User": c.user, "X-Tenant": "", "X-Old-User": "", "X-Assertion": "", "Authorization": "", "Cookie": c.cookie} {
-					var lines []string
-					if want != "" {
-						lines = []string{want}
-					}
-					if values := got.Values(header); !slices.Equal(values, lines) {
-						t.Errorf("%s: the upstream received %s", what, fmt.Sprintf("%s %q, want %q", header, values, lines))
-					}
-				}
-			}
+			test(t, b, b.issuer.Token(nil))
 		})
 	}
+}
+
+// TestHeaderListsOfASnippet runs each proxy with the lists that the command writes,
+// for a gate with other headers than the examples and hidden credentials.
+func TestHeaderListsOfASnippet(t *testing.T) {
+	gate := map[string]any{
+		"upstream_headers": map[string]any{"Remote-User": "sub", "X-Tenant": "absent"},
+		"strip_headers":    []any{"X-Old-User"},
+		"hide_credentials": true,
+		"token_cookie":     "jwt-token",
+		"token_headers":    []any{map[string]any{"name": "X-Assertion"}},
+	}
+	behindEachSnippet(t, gate, func(t *testing.T, b *bench, token string) {
+		for what, c := range map[string]struct {
+			target, user, cookie string
+			lines                []string
+		}{
+			"public, forged":    {"/public", "", "theme=dark", []string{"Cookie: theme=dark"}},
+			"token in a header": {"/private", "user-1", "theme=dark", []string{"Authorization: Bearer " + token, "Cookie: theme=dark"}},
+			"token in a cookie": {"/private", "user-1", "theme=dark", []string{"Cookie: jwt-token=" + token + "; theme=dark"}},
+			"token elsewhere":   {"/private", "user-1", "theme=dark", []string{"X-Assertion: " + token, "Cookie: theme=dark"}},
+			"only that cookie":  {"/private", "user-1", "", []string{"Cookie: jwt-token=" + token}},
+		} {
+			response, got := b.send(t, "GET", c.target, append(c.lines, "Remote-User: root", "X-Tenant: root", "X-Old-User: root")...)
+			if got == nil {
+				t.Fatalf("%s: status %d", what, response.Status)
+			}
+			for header, want := range map[string]string{"Remote-User": c.user, "X-Tenant": "", "X-Old-User": "", "X-Assertion": "", "Authorization": "", "Cookie": c.cookie} {
+				var lines []string
+				if want != "" {
+					lines = []string{want}
+				}
+				if values := got.Values(header); !slices.Equal(values, lines) {
+					t.Errorf("%s: the upstream received %s", what, fmt.Sprintf("%s %q, want %q", header, values, lines))
+				}
+			}
+		}
+	})
 }
