@@ -36,4 +36,10 @@ type Demands struct {
 	RepeatedHeaders bool
 	// Target is to send the upstream another request target than the client's.
 	Target bool
+	// Consumers is to find the caller among the gateway's consumers.
+	Consumers bool
+	// ClientCertificate is to tell the certificate that the client has shown, in
+	// [Request.ClientTLS]: the setting that needs it, or how a host gets to know it.
+	// Empty: nothing needs it, or the host does not tell it.
+	ClientCertificate string
 }

@@ -102,7 +102,7 @@ const maxAsked = 1024
 // has. What the table admits goes to the upstream. Methods and headers are free: the
 // gate decides on the call itself.
 func (c *CORS) preflight(r *core.Request, d *core.Decision) bool {
-	if d.Outcome != core.Deny || d.Status != http.StatusUnauthorized && d.Status != http.StatusForbidden || !r.IsPreflight() {
+	if !wantsCredential(d) && !isOwn(d) || !r.IsPreflight() {
 		return false
 	}
 	origin := c.origin(r)
@@ -119,6 +119,15 @@ func (c *CORS) preflight(r *core.Request, d *core.Decision) bool {
 		core.Header{Name: "Vary", Value: "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"})
 	*d = core.Decision{Outcome: core.Respond, Status: http.StatusNoContent, Header: answer, Reason: "preflight", Rule: d.Rule}
 	return true
+}
+
+func wantsCredential(d *core.Decision) bool {
+	return d.Outcome == core.Deny && (d.Status == http.StatusUnauthorized || d.Status == http.StatusForbidden)
+}
+
+// isOwn reports whether an endpoint of the gate has no OPTIONS of its own.
+func isOwn(d *core.Decision) bool {
+	return d.Outcome == core.Respond && d.Status == http.StatusMethodNotAllowed
 }
 
 func isTokens(list string) bool {

@@ -13,5 +13,8 @@ type keyer struct {
 }
 
 func (k *keyer) key(c core.Credential) Key {
+	if c.Certificate {
+		return k.hash.Sum(k.digest, string(c.Place), c.Value, "certificate")
+	}
 	return k.hash.Sum(k.digest, string(c.Place), c.Value)
 }

@@ -49,12 +49,7 @@ func Around(next core.Authenticator, trusted origin.List) core.Authenticator {
 }
 
 // ResponseHeaders are those of the other authenticator.
-func (a *Authenticator) ResponseHeaders() []string {
-	if setter, ok := a.next.(core.HeaderSetter); ok {
-		return setter.ResponseHeaders()
-	}
-	return nil
-}
+func (a *Authenticator) ResponseHeaders() []string { return core.ResponseHeadersOf(a.next) }
 
 // Authenticate is that of the other authenticator.
 func (a *Authenticator) Authenticate(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {

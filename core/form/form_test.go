@@ -3,6 +3,7 @@ package form_test
 import (
 	"encoding/binary"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -147,6 +148,26 @@ func TestCodesOfRemoteCalls(t *testing.T) {
 		}
 		if len(body) < 5 || body[0] != 2 || int(binary.BigEndian.Uint32(body[1:])) != len(body)-5 || json.Unmarshal(body[5:], &end) != nil || end.Error.Code != want[1] || end.Error.Message != message || header["Content-Type"] != "application/connect+proto" {
 			t.Errorf("%d: %v %q", status, header, body)
+		}
+	}
+}
+
+// The document is written by hand, and means what encoding/json would write.
+func TestProblemDocumentIsWhatJSONEncodes(t *testing.T) {
+	for _, text := range []string{"", "It is 100% no.", "a\"b", `a\b`, "<b>&amp;</b>", "a\x00b\r\n\t", "\x7f", "caf\u00e9", "\u2028", "\xff\xfe", strings.Repeat("long ", 500)} {
+		for _, status := range []int{400, 401, 503, 299} {
+			_, body := form.New("GET", "/", nil, status, text, text, text).Response()
+			want, err := json.Marshal(struct {
+				Type      string `json:"type"`
+				Title     string `json:"title"`
+				Status    int    `json:"status"`
+				Detail    string `json:"detail,omitempty"`
+				Error     string `json:"error,omitempty"`
+				RequestID string `json:"request_id,omitempty"`
+			}{"about:blank", http.StatusText(status), status, text, text, text})
+			if err != nil || string(body) != string(want) {
+				t.Errorf("%q: %s, want %s (%v)", text, body, want, err)
+			}
 		}
 	}
 }

@@ -28,6 +28,12 @@ type Refusal struct {
 	Repeatable bool
 	// kind is the media type of the response to a client of gRPC or Connect.
 	kind string
+	// room is for the first response, so that most refusals take one allocation.
+	room struct {
+		taken  bool
+		header [6]httpsyntax.Header
+		body   [224]byte
+	}
 }
 
 // ClientStatus is the status of HTTP for a host whose response goes to the client itself.
@@ -72,7 +78,7 @@ func (r *Refusal) Response() (header []httpsyntax.Header, body []byte) {
 	case ConnectStream:
 		return Header(r.echoed("application/connect+json")), r.endOfStream()
 	}
-	return Header(ProblemType), r.problem()
+	return r.problem()
 }
 
 // Header are the first lines of a response that nobody may keep.
@@ -84,15 +90,31 @@ func Header(kind string) []httpsyntax.Header {
 // says it all, and a client learns nothing about the inside. request_id is an
 // extension member (section 3.2) by the name that it has in the log and in the
 // error bodies of Kong; "instance" would have to be a URI.
-func (r *Refusal) problem() []byte {
-	return encoded(struct {
-		Type      string `json:"type"`
-		Title     string `json:"title"`
-		Status    int    `json:"status"`
-		Detail    string `json:"detail,omitempty"`
-		Error     string `json:"error,omitempty"`
-		RequestID string `json:"request_id,omitempty"`
-	}{"about:blank", http.StatusText(r.Status), r.Status, r.Detail, r.Code, r.RequestID})
+func (r *Refusal) problem() (header []httpsyntax.Header, body []byte) {
+	var b []byte
+	if !r.room.taken {
+		r.room.taken, header, b = true, r.room.header[:0], r.room.body[:0]
+	}
+	b = append(b, `{"type":"about:blank","title":`...)
+	b = appendText(b, http.StatusText(r.Status))
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(r.Status), 10)
+	for _, member := range [...]struct{ name, value string }{{"detail", r.Detail}, {"error", r.Code}, {"request_id", r.RequestID}} {
+		if member.value != "" {
+			b = append(append(append(b, `,"`...), member.name...), `":`...)
+			b = appendText(b, member.value)
+		}
+	}
+	return append(header, Header(ProblemType)...), append(b, '}')
+}
+
+// appendText appends a text as JSON. Few texts hold what has to be escaped.
+func appendText(b []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return append(b, encoded(text)...)
+		}
+	}
+	return append(append(append(b, '"'), text...), '"')
 }
 
 func encoded(document any) []byte {

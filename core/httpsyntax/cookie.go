@@ -57,6 +57,22 @@ func cookieValue(pair, name string) (string, bool) {
 	return value, ok && key == name
 }
 
+// CookieNames are those of all Cookie lines, as they come.
+func CookieNames(header []Header) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range header {
+			if !strings.EqualFold(header[i].Name, "Cookie") {
+				continue
+			}
+			for pair := range strings.SplitSeq(header[i].Value, ";") {
+				if name, _, ok := CookiePair(pair); ok && IsToken(name) && !yield(name) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // CookiePair splits a pair of a Cookie line. It trims what RFC 6265 section 5.2
 // does and no more: a browser takes a name with another space in front for another
 // name, whose prefix (__Host-) does not restrict who may set it.

@@ -29,6 +29,9 @@ type Headers struct {
 	// absent is told of headers without a value, and their claims.
 	absent func(header, claims string, first bool)
 	claims map[string]string
+	// last is what was removed from the last request: most requests lose the same, and
+	// share the list.
+	last atomic.Pointer[[]string]
 	// groups are the claims that may hold groups.
 	groups []core.ClaimPath
 }
@@ -84,6 +87,9 @@ type Options struct {
 // permissionsClaim is what the caller may do by the permission table, which
 // only the policy knows.
 const permissionsClaim = "permissions"
+
+// rolesClaim is the list of the caller's roles.
+const rolesClaim = "roles"
 
 // scopeClaim is the granted scope as one text.
 const scopeClaim = "scope"
@@ -216,6 +222,7 @@ func (h *Headers) Upstream(ctx context.Context, call *core.Call, p *core.Princip
 }
 
 func (h *Headers) set(ctx context.Context, call *core.Call, p *core.Principal, policy core.Policy) (set []core.Header, err error) {
+	set = make([]core.Header, 0, len(h.headers))
 	for i := range h.headers {
 		name := h.headers[i].name
 		value, ok, err := h.headers[i].from.Value(ctx, call, p, policy)
@@ -288,7 +295,8 @@ func isTarget(text string, r *core.Request) bool {
 // An upgrade to h2c is removed too, which ignores it as any server may: APISIX
 // passes it on where a route allows WebSocket.
 func (h *Headers) stripped(r *core.Request, set []core.Header, hide *extract.Extractor) []string {
-	var names []string
+	var room [16]string
+	names := room[:0]
 	add := func(name string) {
 		isSet := func(s core.Header) bool { return strings.EqualFold(s.Name, name) }
 		listed := func(s string) bool { return strings.EqualFold(s, name) }
@@ -308,7 +316,17 @@ func (h *Headers) stripped(r *core.Request, set []core.Header, hide *extract.Ext
 			add("HTTP2-Settings")
 		}
 	}
-	return names
+	return h.shared(names)
+}
+
+// shared is a list that nobody changes or appends to in place.
+func (h *Headers) shared(names []string) []string {
+	if last := h.last.Load(); last != nil && slices.Equal(*last, names) {
+		return *last
+	}
+	own := slices.Clip(slices.Clone(names))
+	h.last.Store(&own)
+	return own
 }
 
 // Disguised returns the name of a header that many upstreams would take for an
@@ -332,6 +350,17 @@ func (h *Headers) isIdentity(name string) bool {
 	return slices.ContainsFunc(h.strip, func(s string) bool { return httpsyntax.FoldEqual(s, name) })
 }
 
+// Claimed are the names of lines that many would take for one of some headers.
+func Claimed(headers []string, lines []core.Header) (names []string) {
+	for i := range lines {
+		same := func(name string) bool { return httpsyntax.FoldEqual(name, lines[i].Name) }
+		if slices.ContainsFunc(headers, same) {
+			names = append(names, lines[i].Name)
+		}
+	}
+	return names
+}
+
 // claimSource copies the first of some claims that is present.
 type claimSource struct {
 	paths []core.ClaimPath
@@ -342,19 +371,38 @@ var _ Source = claimSource{}
 
 func (s claimSource) Value(_ context.Context, _ *core.Call, p *core.Principal, policy core.Policy) (string, bool, error) {
 	for _, path := range s.paths {
-		claim, ok := claimOf(p, path, policy)
-		if !ok {
-			continue
+		if text, own := p.Text(path.String()); own && len(text) <= maxIdentityValue && text != "" {
+			return text, true, checkClaim(path, checkValue(text))
 		}
-		value, ok, err := s.as.value(claim)
+		value, ok, err := s.one(p, path, policy)
 		if err != nil {
-			return "", false, fmt.Errorf("%w: claim %s: %w", core.ErrForbidden, path, err)
+			return "", false, checkClaim(path, err)
 		}
 		if ok {
 			return value, true, nil
 		}
 	}
 	return "", false, nil
+}
+
+// one writes the list of roles as it stands: to hand it on as a claim costs.
+func (s claimSource) one(p *core.Principal, path core.ClaimPath, policy core.Policy) (value string, ok bool, err error) {
+	if path.String() == rolesClaim && len(p.Roles) > 0 {
+		return s.as.words(p.Roles)
+	}
+	claim, ok := claimOf(p, path, policy)
+	if !ok {
+		return "", false, nil
+	}
+	return s.as.value(claim)
+}
+
+// checkClaim refuses the call for the fault of a claim; nil: it has none.
+func checkClaim(path core.ClaimPath, fault error) error {
+	if fault == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: claim %s: %w", core.ErrForbidden, path, fault)
 }
 
 // checkedSource holds what another source makes to the rules for values.

@@ -47,6 +47,16 @@ type format struct{ join, tooLong string }
 // thing is an error; ok is false where it is left out.
 func (f format) value(claim any) (text string, ok bool, err error) {
 	text, list, err := f.text(claim)
+	return f.written(text, list, err)
+}
+
+// words is value for a list of texts.
+func (f format) words(words []string) (text string, ok bool, err error) {
+	list, err := f.members(words)
+	return f.written(f.joined(list), list, err)
+}
+
+func (f format) written(text string, list []string, err error) (string, bool, error) {
 	if err != nil {
 		return "", false, err
 	}

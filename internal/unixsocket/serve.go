@@ -32,18 +32,25 @@ type Server struct {
 	Limit int
 	// Grace is how long open calls may take after the stop.
 	Grace time.Duration
-	// Linger is how long after the stop, within Grace, connections are accepted
-	// and calls served as before, while the path of the listener still leads to it:
-	// for gateways that end a server before they start its successor.
+	// Linger is how long after the stop, within Grace, calls are served as before:
+	// for gateways that end a server before they start its successor. Connections are
+	// accepted while the path of the listener still leads to it. Those that are open
+	// when it no longer does are not closed before this time is over: a client may
+	// have connected long before its call, as while it waits for another one's.
 	Linger time.Duration
 	// FirstCall is how long after it was accepted a connection without a call is
 	// taken, at the stop, for one whose first call is on its way. Default 50 ms.
 	FirstCall time.Duration
 	// Failed gets every error of accepting a connection, Full every connection
-	// over the limit, Cut whether calls are cut off because Grace is over. Each
-	// is for the log.
-	Failed    func(error)
-	Full, Cut func()
+	// over the limit before it is closed, Cut whether calls are cut off because Grace
+	// is over. Each is for the log, and Full also for a last word to the client.
+	Failed func(error)
+	Full   func(net.Conn)
+	Cut    func()
+
+	// next is where goroutines without a connection wait, of which there are spare.
+	next  chan Connection
+	spare atomic.Int32
 
 	stopping atomic.Bool
 	mu       sync.Mutex
@@ -52,31 +59,46 @@ type Server struct {
 }
 
 // Serve accepts connections until ctx ends, which is a graceful stop and no error:
-// after the time of Linger the path is given up, what clients have connected to
-// until then is accepted, idle connections are closed, open calls get the rest of
-// Grace, then their contexts end and their connections are closed.
+// the path is given up when a successor has it or the time of Linger is over, what
+// clients have connected to until then is accepted, after the time of Linger idle
+// connections are closed, open calls get the rest of Grace, then their contexts end
+// and their connections are closed.
 func (s *Server) Serve(ctx context.Context, l Socket) error {
 	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	s.next = make(chan Connection)
 	accepting, withdrawn := context.WithCancel(calls)
 	defer withdrawn()
-	var end time.Time // of Grace
+	var stopped time.Time
 	defer context.AfterFunc(ctx, func() {
-		end = time.Now().Add(s.Grace)
+		stopped = time.Now()
 		s.linger(l)
-		s.stopping.Store(true)
 		l.Withdraw()
 		withdrawn()
 	})()
 	err := s.accept(accepting, calls, l)
 	if err == nil {
-		<-accepting.Done() // end is set
+		<-accepting.Done() // stopped is set
 	} else {
-		end = time.Now().Add(s.Grace)
+		stopped = time.Now()
 	}
 	l.Close()
-	s.drain(cancel, time.Until(end))
+	hungUp := s.hungUp()
+	if err == nil {
+		within(hungUp, s.Linger-time.Since(stopped))
+	}
+	s.drain(hungUp, cancel, s.Grace-time.Since(stopped))
 	return err
+}
+
+// hungUp is closed when no connection is open. None may be added any more.
+func (s *Server) hungUp() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		s.open.Wait()
+		close(done)
+	}()
+	return done
 }
 
 // Socket is a [Listener].
@@ -142,14 +164,42 @@ func (s *Server) start(ctx context.Context, nc net.Conn) {
 		return
 	}
 	if !s.add(c) {
-		s.Full()
+		s.Full(nc)
 		c.Close()
 		return
 	}
-	go func() {
-		defer s.remove(c)
-		c.Serve(ctx)
-	}()
+	select {
+	case s.next <- c:
+	default:
+		go s.work(ctx, c)
+	}
+}
+
+// maxSpare is how many goroutines wait for a connection. A gateway that connects anew for
+// each request, as Kong does after it was refused, would have each of them grow its stack
+// again.
+const maxSpare = 64
+
+// work serves one connection after the other.
+func (s *Server) work(ctx context.Context, c Connection) {
+	for {
+		s.serve(ctx, c)
+		if s.spare.Add(1) > maxSpare {
+			s.spare.Add(-1)
+			return
+		}
+		select {
+		case c = <-s.next:
+			s.spare.Add(-1)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Server) serve(ctx context.Context, c Connection) {
+	defer s.remove(c)
+	c.Serve(ctx)
 }
 
 func (s *Server) add(c Connection) bool {
@@ -176,15 +226,13 @@ func (s *Server) remove(c Connection) {
 // firstCallTime is the default of FirstCall.
 const firstCallTime = 50 * time.Millisecond
 
+// lastReply is how long a call whose context has ended may take to reply.
+const lastReply = 100 * time.Millisecond
+
 // drain closes idle connections at once and busy ones after their call, or when
 // time is up. What a call does after that is cut off with the process.
-func (s *Server) drain(cancel context.CancelFunc, grace time.Duration) {
+func (s *Server) drain(done <-chan struct{}, cancel context.CancelFunc, grace time.Duration) {
 	s.stopping.Store(true)
-	done := make(chan struct{})
-	go func() {
-		s.open.Wait()
-		close(done)
-	}()
 	firstCall := cmp.Or(s.FirstCall, firstCallTime)
 	early := min(firstCall, grace)
 	s.each(Connection.CloseIdle, firstCall)
@@ -197,6 +245,9 @@ func (s *Server) drain(cancel context.CancelFunc, grace time.Duration) {
 	}
 	s.Cut()
 	cancel()
+	if within(done, lastReply) {
+		return
+	}
 	s.each(func(c Connection) { c.Close() }, 0)
 	within(done, time.Second)
 }

@@ -76,7 +76,7 @@ func serveEcho(t *testing.T, limit int, grace time.Duration, change ...func(*Ser
 		Start: func(c net.Conn) Connection { return &echo{Conn: c, server: &s.Server, ended: make(chan struct{})} },
 		Limit: limit, Grace: grace,
 		Failed: func(error) { s.failed.Add(1) },
-		Full:   func() { s.full.Add(1) },
+		Full:   func(net.Conn) { s.full.Add(1) },
 		Cut:    func() { s.cut.Add(1) },
 	}
 	for _, c := range change {
@@ -202,21 +202,59 @@ func TestServerServesAfterTheStopUntilAnotherHasTakenThePathOver(t *testing.T) {
 	before := dial(t, s.path)
 	s.stop()
 	for range 3 {
-		for _, c := range []net.Conn{before, dial(t, s.path)} {
+		after := dial(t, s.path)
+		for _, c := range []net.Conn{before, after} {
 			if b, err := call(c, 'a'); b != 'a' || err != nil {
 				t.Fatal(b, err)
 			}
 		}
+		after.Close()
 	}
 	successor := mustListen(t, s.path, replacing)
+	before.Close()
 	if err := <-s.done; err != nil {
 		t.Error(err)
 	}
 	if !successor.Current() {
 		t.Error("the path of the other server was removed")
 	}
-	if _, err := before.Read(make([]byte, 1)); err == nil {
-		t.Error("an idle connection is open after another server has taken over")
+}
+
+// A client of the server that is replaced has connected, and waits for something
+// else before it sends its call.
+func TestCallThatComesLongAfterItsConnectionWhenAnotherServerHasTakenOver(t *testing.T) {
+	s := lingering(t)
+	s.FirstCall = time.Nanosecond
+	slow := dial(t, s.path)
+	if b, err := call(slow, 'a'); b != 'a' || err != nil {
+		t.Fatal(b, err)
+	}
+	mustListen(t, s.path, replacing)
+	s.stop()
+	time.Sleep(3 * backlogTime)
+	for range 2 {
+		if b, err := call(slow, 'b'); b != 'b' || err != nil {
+			t.Fatal(b, err)
+		}
+	}
+	slow.Close()
+	if err := <-s.done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestIdleConnectionsAreClosedWhenTheTimeToLingerIsOver(t *testing.T) {
+	s := serveEcho(t, 0, time.Hour, func(s *Server) { s.Linger = time.Millisecond })
+	idle := dial(t, s.path)
+	if _, err := call(idle, 'a'); err != nil {
+		t.Fatal(err)
+	}
+	s.stop()
+	if err := <-s.done; err != nil {
+		t.Error(err)
+	}
+	if _, err := idle.Read(make([]byte, 1)); err == nil {
+		t.Error("an idle connection is open after the stop")
 	}
 }
 
@@ -250,6 +288,7 @@ func TestClientsThatHadConnectedBeforeTheTakeoverAreServed(t *testing.T) {
 		if b, err := call(c, 'a'); b != 'a' || err != nil {
 			t.Errorf("client %d: %q, %v", i, b, err)
 		}
+		c.Close()
 	}
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -1,4 +1,4 @@
-package core
+package request
 
 import (
 	"gatehouse/core/httpsyntax"
@@ -47,6 +47,27 @@ func TestIDIsAskedForOnceAndOnlyWhenNeeded(t *testing.T) {
 	known := Request{ID: "7b4f4c1e-0d1b-4a0e-9a8e-6c2f6b1a2d3c", AskID: ask}
 	if id := known.Identify(); asked != 1 || id != "7b4f4c1e-0d1b-4a0e-9a8e-6c2f6b1a2d3c" {
 		t.Errorf("asked %d times although the id is known: %q", asked, id)
+	}
+}
+
+// A host whose proxy passes on what clients send has no name by which a second run of a
+// request could be told from another request.
+func TestIDThatAClientMayHaveChosenNamesNoSecondRun(t *testing.T) {
+	for name, c := range map[string]struct {
+		r    Request
+		want string
+	}{
+		"of a proxy":             {Request{ID: "chosen"}, ""},
+		"of a proxy, asked for":  {Request{AskID: func() string { return "chosen" }}, ""},
+		"of the gateway":         {Request{ID: "own", RunsTwice: true}, "own"},
+		"asked of the gateway":   {Request{AskID: func() string { return "own" }, RunsTwice: true}, "own"},
+		"the gateway has none":   {Request{RunsTwice: true}, ""},
+		"the gateway fails":      {Request{AskID: func() string { panic("no connection") }, RunsTwice: true}, ""},
+		"the gateway says no id": {Request{ID: "a b", RunsTwice: true}, ""},
+	} {
+		if got := c.r.GatewayID(); got != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }
 
