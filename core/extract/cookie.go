@@ -28,6 +28,9 @@ func (e *Extractor) ambient(r *core.Request) (core.Credential, error) {
 			return p.oneOf(values)
 		}
 	}
+	if e.certificate {
+		return Certificate(r)
+	}
 	return core.Credential{}, core.ErrMissing
 }
 

@@ -22,6 +22,8 @@ type Place struct {
 	// Scheme that stands before the credential in Header (RFC 9110 section
 	// 11.4), in any case; empty where the header holds nothing else.
 	Scheme string
+	// Proof is a header beside Header that proves the credential; empty: none.
+	Proof string
 	// Cookie that holds the credential; for a header empty.
 	Cookie string
 	// Chunked tells that the cookie may come in several, name.0, name.1 and so on.
@@ -37,6 +39,9 @@ var SessionTokenPlace = Place{Name: core.SessionToken, Header: "X-Session-Token"
 // BearerTokenPlace is where every gate looks for a token (RFC 6750 section 2.1).
 var BearerTokenPlace = Place{Name: core.BearerToken, Header: "Authorization", Scheme: "Bearer"}
 
+// DPoPTokenPlace is where tokens come with a proof (RFC 9449 section 7.1).
+var DPoPTokenPlace = Place{Name: core.DPoPToken, Header: BearerTokenPlace.Header, Scheme: "DPoP", Proof: "DPoP"}
+
 // Extractor finds the one credential that counts. An explicit credential
 // beats an ambient cookie, and a bad one never falls back to it: otherwise a
 // request forged across sites could choose which identity it runs under. For
@@ -47,6 +52,8 @@ type Extractor struct {
 	cookies []Place
 	// parameter is the query parameter; empty: none.
 	parameter string
+	// certificate says that a client certificate counts where a request has nothing else.
+	certificate bool
 }
 
 var _ core.Extractor = (*Extractor)(nil)
@@ -71,6 +78,9 @@ func New(places ...Place) (*Extractor, error) {
 
 func (e *Extractor) add(p Place) error {
 	switch {
+	case p.Name == core.ClientCertificate:
+		e.certificate = true
+		return nil
 	case p.Parameter != "" && p.Header == "" && p.Cookie == "":
 		return e.addParameter(p)
 	case (p.Header == "") == (p.Cookie == "") || p.Parameter != "":
@@ -174,12 +184,17 @@ func (h *headerPlaces) schemes() string {
 	return strings.Join(names, " or ")
 }
 
-// HeaderNames are the headers in which a credential may be, Cookie among them if it
-// may be in a cookie.
+// HeaderNames are the headers in which a credential or the proof of one may be, Cookie
+// among them if it may be in a cookie.
 func (e *Extractor) HeaderNames() []string {
 	var names []string
 	for i := range e.headers {
 		names = append(names, e.headers[i].header)
+		for _, p := range e.headers[i].places {
+			if p.Proof != "" {
+				names = append(names, p.Proof)
+			}
+		}
 	}
 	if len(e.cookies) > 0 {
 		names = append(names, "Cookie")
@@ -187,10 +202,12 @@ func (e *Extractor) HeaderNames() []string {
 	return names
 }
 
-// HoldsHeader reports whether a credential may sit in a header of this name, as
-// the most forgiving upstream reads it.
+// HoldsHeader reports whether a credential, or the proof of one, may sit in a header of
+// this name, as the most forgiving upstream reads it.
 func (e *Extractor) HoldsHeader(name string) bool {
-	return slices.ContainsFunc(e.headers, func(h headerPlaces) bool { return httpsyntax.FoldEqual(h.header, name) })
+	return slices.ContainsFunc(e.headers, func(h headerPlaces) bool {
+		return httpsyntax.FoldEqual(h.header, name) || slices.ContainsFunc(h.places, func(p Place) bool { return p.Proof != "" && httpsyntax.FoldEqual(p.Proof, name) })
+	})
 }
 
 // HoldsCookie reports whether a credential may sit in a cookie of this name.
