@@ -27,8 +27,11 @@ const (
 // A token that holds the hash of another one is an ID token. Of the others, one
 // that calls itself an access token or grants a scope is an access token; one
 // that does neither is not where it has what OpenID Connect puts into ID tokens.
-func (s Set) CheckKind(t Token) error {
-	kind, err := s.checkAnyKind()
+//
+// proven tells that the token comes with a proof of the key that it must then be bound
+// to, which is checked elsewhere, on every call.
+func (s Set) CheckKind(t Token, proven bool) error {
+	kind, err := s.checkAnyKind(proven)
 	if err != nil {
 		return err
 	}
@@ -47,8 +50,8 @@ func (s Set) CheckKind(t Token) error {
 }
 
 // CheckKindOrIDToken is CheckKind for an issuer whose ID tokens are accepted.
-func (s Set) CheckKindOrIDToken() error {
-	_, err := s.checkAnyKind()
+func (s Set) CheckKindOrIDToken(proven bool) error {
+	_, err := s.checkAnyKind(proven)
 	return err
 }
 
@@ -86,12 +89,15 @@ func (s Set) CheckRequired() error {
 
 // checkAnyKind refuses what can be no token of a caller, and returns what the
 // token calls itself.
-func (s Set) checkAnyKind() (namedKind, error) {
-	if s["cnf"] != nil {
-		return kindUnnamed, errors.New("is bound to a key of its holder (cnf: RFC 9449, RFC 8705), which is not checked here")
+func (s Set) checkAnyKind(proven bool) (namedKind, error) {
+	if err := s.checkBinding(proven); err != nil {
+		return kindUnnamed, err
 	}
 	if s["events"] != nil {
 		return kindUnnamed, errors.New("is a logout or security event token (events)")
+	}
+	if s["token_introspection"] != nil {
+		return kindUnnamed, errors.New("is the response of an introspection endpoint about a token (token_introspection, RFC 9701)")
 	}
 	return s.namedKind()
 }

@@ -244,7 +244,7 @@ func TestCheckKind(t *testing.T) {
 		{`{"token_use":"access","typ":"ID"}`, claims.Unmarked, false},
 		{`{"iss":"i","sub":"u","aud":"api","exp":1,"iat":1}`, claims.Unmarked, true}, // says nothing of its kind
 	} {
-		err := set(t, test.claims).CheckKind(test.token)
+		err := set(t, test.claims).CheckKind(test.token, false)
 		if (err == nil) != test.good {
 			t.Errorf("%s as %d: %v", test.claims, test.token, err)
 		}
@@ -261,7 +261,7 @@ func TestTokenThatIsNoIDTokenEitherIsRefused(t *testing.T) {
 		`{"events":{}}`:                         false,
 		`{"cnf":{"jkt":"x"}}`:                   false,
 	} {
-		if err := set(t, text).CheckKindOrIDToken(); (err == nil) != good {
+		if err := set(t, text).CheckKindOrIDToken(false); (err == nil) != good {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
