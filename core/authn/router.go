@@ -129,22 +129,31 @@ func (r *Router) RecallShared(ctx context.Context, call *core.Call, c core.Crede
 var errUnknown = errors.New("no cache knows the credential")
 
 func (r *Router) recall(ctx context.Context, c *core.Credential) (p *core.Principal, err error, known bool) {
+	looked := 0 // in the caches of the routes before it
 	for i := range r.routes {
-		route := &r.routes[i]
-		isCandidate := route.Candidate != nil && route.Candidate(*c)
-		if isCandidate && route.cache != nil {
-			if p, err, known := route.cache.Recall(ctx, *c); known {
-				return p, err, true
+		for ; looked < len(r.routes) && (looked <= i || r.routes[looked-1].isCandidate(*c)); looked++ {
+			if route := &r.routes[looked]; route.isCandidate(*c) {
+				if p, err, known := route.cache.Recall(ctx, *c); known {
+					return p, err, true
+				}
 			}
 		}
+		route := &r.routes[i]
 		if route.judges(c) {
-			if isCandidate || route.cache == nil {
+			if route.cache == nil || route.isCandidate(*c) {
 				return nil, nil, false
 			}
 			return route.cache.Recall(ctx, *c)
 		}
 	}
 	return nil, r.notAccepted(*c), true
+}
+
+// isCandidate reports whether the cache of a route is looked at before it is asked. The
+// caches of routes that follow each other are, before any of them is: what one has
+// accepted, no other one accepts.
+func (r *route) isCandidate(c core.Credential) bool {
+	return r.cache != nil && r.Candidate != nil && r.Candidate(c)
 }
 
 // Verify is Authenticate for what Recall does not know.
@@ -213,11 +222,11 @@ func (r *Router) notAccepted(c core.Credential) error {
 	return fmt.Errorf("%w: %s in the place %.40q is not accepted; accepted are %s", core.ErrInvalid, what, c.Place, strings.Join(titles, ", "))
 }
 
-// IsBearer reports whether a credential is a bearer token (RFC 6750), wherever it
-// sat.
+// IsBearer reports whether a credential is an access token (RFC 6750, RFC 9449),
+// wherever it sat.
 func IsBearer(c core.Credential) bool {
 	switch c.Place {
-	case core.BearerToken, core.TokenCookie, core.TokenHeader, core.TokenParameter:
+	case core.BearerToken, core.DPoPToken, core.TokenCookie, core.TokenHeader, core.TokenParameter:
 		return true
 	}
 	return false

@@ -23,6 +23,7 @@ type Resource struct {
 	AuthorizationServers []string `json:"authorization_servers,omitempty"`
 	ScopesSupported      []string `json:"scopes_supported,omitempty"`
 	BearerMethods        []string `json:"bearer_methods_supported"`
+	ProofAlgorithms      []string `json:"dpop_signing_alg_values_supported,omitempty"`
 	Name                 string   `json:"resource_name,omitempty"`
 	Documentation        string   `json:"resource_documentation,omitempty"`
 	DPoPBound            bool     `json:"dpop_bound_access_tokens_required"`
@@ -57,18 +58,43 @@ func Locate(resource string) (path, at, metadata string, err error) {
 	return path, at, u.Scheme + "://" + u.Host + at, nil
 }
 
+// Place is where a protected resource is, and its metadata.
+type Place struct {
+	// Path is that of the resource's URL, such as /mcp. Calls to it and below it
+	// are calls to the resource.
+	Path string
+	// Metadata is the URL of its metadata (RFC 9728 section 5.1).
+	Metadata string
+}
+
+// Places are the protected resources of a gate.
+type Places []Place
+
+// Of names the metadata of the resource that a call is for: the one with the longest
+// path. Empty: the call is for none.
+func (ps Places) Of(path string) string {
+	longest, metadata := -1, ""
+	for _, p := range ps {
+		below, ok := strings.CutPrefix(path, strings.TrimSuffix(p.Path, "/"))
+		if ok && (below == "" || below[0] == '/') && len(p.Path) > longest {
+			longest, metadata = len(p.Path), p.Metadata
+		}
+	}
+	return metadata
+}
+
 // Endpoint serves the metadata, also to pages of other origins.
-func (r Resource) Endpoint() (core.Endpoint, core.Resource, error) {
+func (r Resource) Endpoint() (core.Endpoint, Place, error) {
 	path, at, metadata, err := Locate(r.Resource)
 	if err != nil {
-		return core.Endpoint{}, core.Resource{}, fmt.Errorf("resource %w", err)
+		return core.Endpoint{}, Place{}, fmt.Errorf("resource %w", err)
 	}
 	document, err := json.Marshal(r)
 	if err != nil { // a struct of strings and booleans always encodes
-		return core.Endpoint{}, core.Resource{}, err
+		return core.Endpoint{}, Place{}, err
 	}
 	endpoint := core.Endpoint{Path: at, Methods: []string{http.MethodGet, http.MethodOptions}, Handler: handler(document)}
-	return endpoint, core.Resource{Path: path, Metadata: metadata}, nil
+	return endpoint, Place{Path: path, Metadata: metadata}, nil
 }
 
 // handler is the document that it responds with.

@@ -14,6 +14,7 @@ import (
 	"gatehouse/core/authn"
 	"gatehouse/core/fair"
 	"gatehouse/core/keyedhash"
+	"gatehouse/core/secondrun"
 )
 
 // Options of a Limit.
@@ -83,6 +84,7 @@ type Limit struct {
 	rate     string
 	verified *recent
 	looks    *Memory                                 // at what other nodes know
+	counted  *secondrun.Results[error]               // the attempts of which the request may run once more
 	said     struct{ limited, unknown atomic.Int64 } // when, in nanoseconds
 }
 
@@ -91,6 +93,8 @@ const (
 	// good, in number and in time.
 	maxVerified  = 1 << 15
 	KeepVerified = 30 * time.Minute
+	// maxCounted bounds the failed attempts of which a second run counts no more.
+	maxCounted = 1 << 13
 	// perGood is how many failed attempts a client gets back with each new credential
 	// that is good: an address from which many of these come is that of many clients.
 	perGood = 10
@@ -116,7 +120,7 @@ func New(o Options) *Limit {
 	}
 	rate := fmt.Sprint(o.Rate.Count, " in ", o.Rate.Window)
 	looks := &Memory{rate: looksOfAClient, max: maxVerified, now: o.Now, settled: map[Key]time.Time{}}
-	return &Limit{options: o, rate: rate, verified: newRecent(maxVerified, KeepVerified), looks: looks}
+	return &Limit{options: o, rate: rate, verified: newRecent(maxVerified, KeepVerified), looks: looks, counted: secondrun.NewResults[error](maxCounted, maxCounted)}
 }
 
 // Around returns the authenticator with the limit. The digest stands for what a result
@@ -157,7 +161,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, call *core.Call, c cor
 		}
 	}
 	if t.refusal != nil {
-		return core.Authentication{}, t.refusal
+		return core.Authentication{}, t.firstRefusal()
 	}
 	if known {
 		t.settle(ctx, err)
@@ -198,6 +202,7 @@ func (a *Authenticator) Refresh(ctx context.Context, call *core.Call, c core.Cre
 // try is one attempt with a credential that is not remembered as good.
 type try struct {
 	limit              *Limit
+	call               *core.Call
 	peer               fair.Peer
 	client, credential Key
 	// verified says that the credential was good a while ago. It may go on: it is
@@ -214,7 +219,7 @@ type try struct {
 // try begins an attempt. It asks for the client only where the credential does not
 // decide, and where clients are allowed.
 func (l *Limit) try(ctx context.Context, call *core.Call, c core.Credential, digest string) *try {
-	t := &try{limit: l, repeated: c.Others[0] != ""}
+	t := &try{limit: l, call: call, repeated: c.Others[0] != ""}
 	place := c.Place
 	if place == core.TokenHeader { // where a token is judged as beside Bearer
 		place = core.BearerToken
@@ -291,12 +296,17 @@ func (t *try) settle(ctx context.Context, err error) {
 	case t.allowed:
 		t.settleAllowed(err)
 	case (err == nil || errors.As(err, &stepUp)) && t.repeated:
-		t.countClient(ctx, 1)
+		if t.counts(t.repeatedRun, err) {
+			t.countClient(ctx, 1)
+		}
 	case err == nil || errors.As(err, &stepUp):
 		if isNew := l.verified.add(t.credential, l.options.Now()); isNew {
 			t.returnToClient(ctx)
 		}
 	case errors.Is(err, core.ErrInvalid) && !errors.Is(err, core.ErrUnsettled):
+		if !t.counts(t.run, err) {
+			return
+		}
 		l.options.Counters.Failed.Add(1)
 		if !errors.Is(err, authn.ErrElsewhere) { // it is good, and others may use it where they may
 			l.verified.remove(t.credential)
@@ -307,6 +317,33 @@ func (t *try) settle(ctx context.Context, err error) {
 				"address", t.peer.String(), "count", l.options.Rate.Count, "time_window", l.options.Rate.Window.String())
 		}
 	}
+}
+
+// run names the runs of a request that fails. Its id is asked for anyway.
+func (t *try) run() (k secondrun.Key, known bool) {
+	return secondrun.Name(t.limit.options.Hash, t.call.Request, string(t.credential[:]))
+}
+
+// repeatedRun names those of one that does not fail, and counts all the same.
+func (t *try) repeatedRun() (k secondrun.Key, known bool) {
+	return secondrun.Name(t.limit.options.Hash, t.call.Request, string(t.credential[:]), "repeated")
+}
+
+// counts reports whether this is the first run of the request, which alone counts.
+func (t *try) counts(run func() (secondrun.Key, bool), err error) bool {
+	k, known := run()
+	return !known || t.limit.counted.Put(k, err, 1)
+}
+
+// firstRefusal is that of the first run of a request: what it has used up does not count
+// against the second one.
+func (t *try) firstRefusal() error {
+	if k, known := t.run(); known {
+		if first, found := t.limit.counted.Get(k); found {
+			return first
+		}
+	}
+	return t.refusal
 }
 
 // settleAllowed counts for metrics alone.

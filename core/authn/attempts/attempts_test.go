@@ -586,3 +586,47 @@ func TestFailedAttemptsAtTheSameTime(t *testing.T) {
 		t.Errorf("%d refused, %d limited", refused.Load(), limited.Load())
 	}
 }
+
+// A gateway that lost the reply asks again: the caller has tried once, and gets the refusal
+// of the first run even where that attempt was the last one that is free.
+func TestSecondRunOfARequestIsNoSecondFailedAttempt(t *testing.T) {
+	b := setup(t, nil)
+	run := func(id, credential string, header ...core.Header) error {
+		call := b.request("192.0.2.1", header...)
+		call.ID, call.RunsTwice = id, true
+		_, err := b.limited.Authenticate(t.Context(), call, core.Credential{Place: core.BearerToken, Value: credential})
+		return err
+	}
+	for i := range 10 {
+		for range 3 {
+			if err := run(fmt.Sprint("id", i), fmt.Sprint("bad", i)); !errors.Is(err, core.ErrInvalid) {
+				t.Fatalf("attempt %d: %v", i, err)
+			}
+		}
+	}
+	if n := b.counters.Failed.Load(); n != 10 {
+		t.Errorf("%d failed attempts are counted, want 10", n)
+	}
+	for about, err := range map[string]error{
+		"another request":                           run("id10", "bad"),
+		"another credential under the same id":      run("id9", "bad10"),
+		"another header under the same id":          run("id9", "bad9", core.Header{Name: "X-A", Value: "b"}),
+		"the same credential, without an id":        run("", "bad9"),
+		"the same id where a client may choose one": b.attempt("192.0.2.1", "bad9"),
+	} {
+		if _, limited := isLimited(err); !limited {
+			t.Errorf("%s: %v", about, err)
+		}
+	}
+	for range 10 { // one good value of a repeated cookie, beside one that can be a guess
+		call := b.request("192.0.2.2")
+		call.ID, call.RunsTwice = "repeated", true
+		c := core.Credential{Place: core.BearerToken, Value: "good", Others: [core.MaxRepeats - 1]string{"guess"}}
+		if _, err := b.limited.Authenticate(t.Context(), call, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.attempt("192.0.2.2", "bad"); !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("the runs of one request count as attempts: %v", err)
+	}
+}

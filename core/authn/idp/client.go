@@ -29,9 +29,8 @@ type Options struct {
 	// CAFile holds the certificates, as PEM, that sign the provider's own, in
 	// place of the system's. Empty for the system's.
 	CAFile string
-	// CertificateFile and KeyFile hold the certificate, with what leads to its
-	// authority, and the key of the gateway as a client, as PEM. Empty: none.
-	CertificateFile, KeyFile string
+	// Certificate is that of the gateway as a client, see ParseCertificate. nil: none.
+	Certificate *tls.Certificate
 	// InsecureSkipVerify accepts any certificate, so whoever is between here and
 	// the provider can say who a caller is.
 	InsecureSkipVerify bool
@@ -126,14 +125,22 @@ func New(o Options) (*Client, error) {
 // stay keeps a redirect as the response, which no caller takes for a good one.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
+// ParseCertificate reads the certificate of the gateway as a client, with what leads to
+// its authority, and the key, as PEM.
+func ParseCertificate(chain, key string) (*tls.Certificate, error) {
+	own, err := tls.X509KeyPair([]byte(chain), []byte(key))
+	if err != nil {
+		return nil, fmt.Errorf("client certificate: %w", err)
+	}
+	return &own, nil
+}
+
 func (o Options) tls() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureSkipVerify}
-	if o.CertificateFile != "" {
-		own, err := tls.LoadX509KeyPair(o.CertificateFile, o.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("client certificate: %w", err)
-		}
-		config.Certificates = []tls.Certificate{own}
+	if o.Certificate != nil {
+		// Whatever authorities the provider names: it says what is wrong with the
+		// certificate, and not that there is none.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return o.Certificate, nil }
 	}
 	if o.CAFile == "" {
 		return config, nil

@@ -8,7 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"mime"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,22 +17,9 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/clientauth"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/httpsyntax"
-)
-
-// Auth is how this client authenticates at the endpoint.
-type Auth string
-
-// The ways to authenticate: those of RFC 6749 section 2.3.1, and a key that the
-// server has given out, as a bearer token (RFC 7662 section 2.1) or in a header of
-// its own.
-const (
-	AuthNone   Auth = "none"
-	AuthBasic  Auth = "client_secret_basic"
-	AuthPost   Auth = "client_secret_post"
-	AuthBearer Auth = "bearer"
-	AuthHeader Auth = "header"
 )
 
 // Options of an Authenticator.
@@ -42,13 +29,14 @@ type Options struct {
 	URL string
 	// Client calls the endpoint.
 	Client *idp.Client
-	// Auth is how this client authenticates, by default AuthNone. AuthBasic and
-	// AuthPost need ClientID and ClientSecret, AuthBearer ClientSecret, which is
-	// the key, and AuthHeader also AuthHeaderName.
-	Auth           Auth
-	ClientID       string
-	ClientSecret   string
-	AuthHeaderName string
+	// Authentication is how this client authenticates. Where Key is given it is not
+	// used: the server has given that out, and it is sent as a bearer token (RFC 7662
+	// section 2.1), or in the header KeyHeader.
+	Authentication clientauth.Options
+	Key, KeyHeader string
+	// Signed verifies signed responses (RFC 9701), which are then asked for, and nothing
+	// else counts. nil: responses are plain JSON.
+	Signed Statements
 
 	// Issuer, where given, must be the exact iss of the response.
 	Issuer string
@@ -63,6 +51,9 @@ type Options struct {
 	InsecureAcceptMissingExpiry bool
 	// InsecureIDTokens accepts responses that show an ID token, too.
 	InsecureIDTokens bool
+	// ProofRequired accepts only tokens that come with a proof of the key that they are
+	// bound to.
+	ProofRequired bool
 	// Leeway is how far the server's clock may be ahead of ours: for nbf and
 	// iat. exp gets none. Default 30 s; at most 5 min.
 	Leeway time.Duration
@@ -70,12 +61,11 @@ type Options struct {
 	Claims claims.Paths
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// Log gets a line where the server's metadata do not go with these options.
+	Log *slog.Logger
 }
 
 func (o Options) withDefaults() Options {
-	if o.Auth == "" {
-		o.Auth = AuthNone
-	}
 	if o.Leeway == 0 {
 		o.Leeway = 30 * time.Second
 	}
@@ -110,32 +100,15 @@ func (o Options) validate() error {
 			return errors.New("an audience is empty")
 		}
 	}
-	return o.validateAuth()
-}
-
-func (o Options) validateAuth() error {
-	switch o.Auth {
-	case AuthNone:
-		if o.ClientSecret != "" {
-			return fmt.Errorf("a client secret is given, but the client authentication is %s", AuthNone)
-		}
-		return nil
-	case AuthBasic, AuthPost:
-		if o.ClientID == "" {
-			return fmt.Errorf("%s needs a client id and a client secret", o.Auth)
-		}
-	case AuthHeader:
-		if err := checkAuthHeader(o.AuthHeaderName); err != nil {
+	switch {
+	case o.KeyHeader != "" && o.Key == "":
+		return errors.New("a header is for a key, and there is none")
+	case o.KeyHeader != "":
+		if err := checkKeyHeader(o.KeyHeader); err != nil {
 			return err
 		}
-	case AuthBearer:
-	default:
-		return fmt.Errorf("client authentication %q is not %s, %s, %s, %s or %s", o.Auth, AuthNone, AuthBasic, AuthPost, AuthBearer, AuthHeader)
 	}
-	switch {
-	case o.ClientSecret == "":
-		return fmt.Errorf("%s needs a client secret", o.Auth)
-	case (o.Auth == AuthBearer || o.Auth == AuthHeader) && strings.ContainsFunc(o.ClientSecret, notInHeader):
+	if strings.ContainsFunc(o.Key, notInHeader) {
 		return errors.New("the client secret holds a character that no header can hold")
 	}
 	return nil
@@ -149,7 +122,7 @@ var requestHeaders = []string{
 	"transfer-encoding", "upgrade", "user-agent",
 }
 
-func checkAuthHeader(name string) error {
+func checkKeyHeader(name string) error {
 	if !httpsyntax.IsToken(name) {
 		return fmt.Errorf("%q is not the name of a header", name)
 	}
@@ -160,7 +133,10 @@ func checkAuthHeader(name string) error {
 }
 
 // Authenticator asks an introspection endpoint. It is a core.TokenAuthenticator.
-type Authenticator struct{ options Options }
+type Authenticator struct {
+	options  Options
+	endpoint *clientauth.Endpoint
+}
 
 var _ core.TokenAuthenticator = (*Authenticator)(nil)
 
@@ -170,8 +146,21 @@ func New(o Options) (*Authenticator, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	return &Authenticator{o}, nil
+	if o.Key != "" {
+		o.Authentication = clientauth.Options{Method: clientauth.None}
+	}
+	o.Authentication.Now = o.Now
+	endpoint, err := clientauth.NewEndpoint(clientauth.EndpointOptions{
+		Name: clientauth.IntrospectionEndpoint, URL: o.URL, Issuer: o.Issuer, Authentication: o.Authentication, Client: o.Client, Log: o.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("client authentication: %w", err)
+	}
+	return &Authenticator{o, endpoint}, nil
 }
+
+// Ready has fetched, without waiting, what the server says of itself, where that is needed.
+func (a *Authenticator) Ready() { a.endpoint.Ready() }
 
 // AuthenticateToken asks whether the token is active and whose it is.
 func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential) (*core.Principal, error) {
@@ -182,11 +171,18 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential
 	if err != nil {
 		return nil, fmt.Errorf("introspection: %w", err)
 	}
-	return a.Principal(response)
+	return a.judge(response, c)
 }
 
-// Principal checks what an endpoint says of a token, and reads who it speaks of.
+// Principal checks what an endpoint says of a token, and reads who it speaks of. A token
+// that is bound to a key (cnf) is taken to have come with the proof of it, which is the
+// caller's to check.
 func (a *Authenticator) Principal(response map[string]any) (*core.Principal, error) {
+	return a.judge(response, claims.Set(response).WithBinding(nil).AsProven())
+}
+
+// judge is Principal for a token that may have come with a proof.
+func (a *Authenticator) judge(response map[string]any, c core.Credential) (*core.Principal, error) {
 	active, isBool := response["active"].(bool)
 	if !isBool {
 		return nil, errors.New("introspection: the response does not say whether the token is active")
@@ -194,7 +190,7 @@ func (a *Authenticator) Principal(response map[string]any) (*core.Principal, err
 	if !active {
 		return nil, fmt.Errorf("%w: the token is not active", core.ErrInvalid)
 	}
-	p, err := a.principal(response)
+	p, err := a.principal(response, c)
 	if err != nil {
 		return nil, fmt.Errorf("%w: token %w", core.ErrInvalid, err)
 	}
@@ -218,15 +214,11 @@ func (a *Authenticator) ask(ctx context.Context, token string) (claims.Set, erro
 	switch response.Status {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil, fmt.Errorf("%s refuses this client with status %d: check the client authentication (%s)", response.From, response.Status, a.options.Auth)
+		return nil, fmt.Errorf("%s refuses this client with status %d: check the client authentication (%s)", response.From, response.Status, a.method())
 	default:
 		return nil, response.Unexpected()
 	}
-	// A signed response (RFC 9701) would have to be verified.
-	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, fmt.Errorf("the response of %s has Content-Type %.60q, not application/json", response.From, response.Header.Get("Content-Type"))
-	}
-	document, err := claims.Decode(response.Body)
+	document, err := a.read(ctx, response, token)
 	if err != nil {
 		return nil, fmt.Errorf("the response of %s %w", response.From, err)
 	}
@@ -243,35 +235,42 @@ func (a *Authenticator) probe(ctx context.Context) (*http.Request, error) {
 
 func (a *Authenticator) request(ctx context.Context, token string) (*http.Request, error) {
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-	if a.options.Auth == AuthPost {
-		form.Set("client_id", a.options.ClientID)
-		form.Set("client_secret", a.options.ClientSecret)
+	accept := jsonType
+	if a.options.Signed != nil {
+		accept = signedType
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.options.URL, strings.NewReader(form.Encode()))
+	req, err := a.endpoint.Request(ctx, form, accept)
 	if err != nil {
-		return nil, errors.New("the introspection URL cannot be asked")
+		return nil, err
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
 	// Asking twice is as good as once, so net/http may repeat the question
 	// when the server closes an idle connection just then. A nil value marks
 	// that without a header being sent.
 	req.Header["Idempotency-Key"] = nil
-	switch a.options.Auth {
-	case AuthBasic:
-		// Form-encoded first, as RFC 6749 section 2.3.1 asks: a colon in the
-		// client id would otherwise move the boundary.
-		req.SetBasicAuth(url.QueryEscape(a.options.ClientID), url.QueryEscape(a.options.ClientSecret))
-	case AuthBearer:
-		req.Header.Set("Authorization", "Bearer "+a.options.ClientSecret)
-	case AuthHeader:
-		req.Header.Set(a.options.AuthHeaderName, a.options.ClientSecret)
+	switch key := a.options.Key; {
+	case key == "":
+	case a.options.KeyHeader != "":
+		req.Header.Set(a.options.KeyHeader, key)
+	default:
+		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	return req, nil
 }
 
-func (a *Authenticator) principal(response claims.Set) (*core.Principal, error) {
-	issuer, err := a.check(response)
+// method is how this client authenticates, for an error.
+func (a *Authenticator) method() string {
+	switch {
+	case a.options.Key == "":
+		return a.endpoint.Method()
+	case a.options.KeyHeader != "":
+		return "header"
+	}
+	return "bearer"
+}
+
+func (a *Authenticator) principal(response claims.Set, c core.Credential) (*core.Principal, error) {
+	response = response.WithBinding(payload(c.Value))
+	issuer, err := a.check(response, c)
 	if err != nil {
 		return nil, err
 	}
@@ -286,19 +285,8 @@ func (a *Authenticator) principal(response claims.Set) (*core.Principal, error) 
 	return p, nil
 }
 
-func (a *Authenticator) check(response claims.Set) (issuer string, err error) {
-	kind, err := response.Text("token_type")
-	if err != nil {
-		return "", err
-	}
-	if kind != "" && !strings.EqualFold(kind, "Bearer") {
-		return "", errors.New("is not a bearer token (token_type)")
-	}
-	check := func() error { return response.CheckKind(claims.MarkedAccess) }
-	if a.options.InsecureIDTokens {
-		check = response.CheckKindOrIDToken
-	}
-	if err := check(); err != nil {
+func (a *Authenticator) check(response claims.Set, c core.Credential) (issuer string, err error) {
+	if err := a.checkKind(response.Unbound(c.Certificate), c.Place == core.DPoPToken); err != nil {
 		return "", err
 	}
 	if issuer, err = response.Text("iss"); err != nil {
@@ -313,6 +301,23 @@ func (a *Authenticator) check(response claims.Set) (issuer string, err error) {
 		}
 	}
 	return issuer, response.Begun(a.options.Now(), a.options.Leeway)
+}
+
+// checkKind takes a token that the server calls one of DPoP (RFC 9449 section 6.2) only
+// with a proof. A server may call it a bearer token, or nothing, all the same.
+func (a *Authenticator) checkKind(response claims.Set, proven bool) error {
+	kind, err := response.Text("token_type")
+	switch {
+	case err != nil:
+		return err
+	case kind != "" && !strings.EqualFold(kind, "Bearer") && !(proven && strings.EqualFold(kind, "DPoP")):
+		return errors.New("is not a bearer token (token_type)")
+	case a.options.ProofRequired && !proven:
+		return errors.New("comes without a proof of a key that it is bound to (DPoP), which is required")
+	case a.options.InsecureIDTokens:
+		return response.CheckKindOrIDToken(proven)
+	}
+	return response.CheckKind(claims.MarkedAccess, proven)
 }
 
 func (a *Authenticator) expiry(response claims.Set) (time.Time, error) {

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/clientauth"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/introspection"
 	"gatehouse/core/cache"
@@ -107,18 +108,18 @@ func TestIntrospectionRequest(t *testing.T) {
 		header string
 	}{
 		"none": {nil, "", "token=" + token + "&token_type_hint=access_token", ""},
-		"bearer": {func(o *introspection.Options) { o.Auth, o.ClientSecret = introspection.AuthBearer, clientSecret },
+		"bearer": {func(o *introspection.Options) { o.Key = clientSecret },
 			"", "token=" + token + "&token_type_hint=access_token", "Authorization: Bearer " + clientSecret},
 		"a header": {func(o *introspection.Options) {
-			o.Auth, o.ClientSecret, o.AuthHeaderName = introspection.AuthHeader, clientSecret, "X-Api-Key"
+			o.Key, o.KeyHeader = clientSecret, "X-Api-Key"
 		},
 			"", "token=" + token + "&token_type_hint=access_token", "X-Api-Key: " + clientSecret},
 		"basic": {func(o *introspection.Options) {
-			o.Auth, o.ClientID, o.ClientSecret = introspection.AuthBasic, "gate:way", clientSecret
+			o.Authentication = clientauth.Options{Method: clientauth.SecretBasic, ClientID: "gate:way", Secret: clientSecret}
 		},
 			"gate%3Away:p%40ss%3Aw%2Frd+%2B%26%25", "token=" + token + "&token_type_hint=access_token", ""},
 		"post": {func(o *introspection.Options) {
-			o.Auth, o.ClientID, o.ClientSecret = introspection.AuthPost, "gateway", clientSecret
+			o.Authentication = clientauth.Options{Method: clientauth.SecretPost, ClientID: "gateway", Secret: clientSecret}
 		},
 			"", "client_id=gateway&client_secret=p%40ss%3Aw%2Frd+%2B%26%25&token=" + token + "&token_type_hint=access_token", ""},
 	} {
@@ -146,14 +147,12 @@ func TestIntrospectionRequest(t *testing.T) {
 
 func TestClientAuthenticationThatCannotWork(t *testing.T) {
 	for want, o := range map[string]introspection.Options{
-		"bearer needs a client secret":              {Auth: introspection.AuthBearer},
-		"header needs a client secret":              {Auth: introspection.AuthHeader, AuthHeaderName: "X-Api-Key"},
-		`"" is not the name of a header`:            {Auth: introspection.AuthHeader, ClientSecret: "k"},
-		`"X Key" is not the name of a header`:       {Auth: introspection.AuthHeader, ClientSecret: "k", AuthHeaderName: "X Key"},
-		"the header Content-Type cannot hold a key": {Auth: introspection.AuthHeader, ClientSecret: "k", AuthHeaderName: "Content-Type"},
-		"a character that no header can hold":       {Auth: introspection.AuthBearer, ClientSecret: "k\r\nX-Admin: 1"},
-		"a client id and a client secret":           {Auth: introspection.AuthBasic, ClientSecret: "k"},
-		"is not none,":                              {Auth: "basic", ClientSecret: "k"},
+		"a header is for a key":                     {KeyHeader: "X-Api-Key"},
+		`"X Key" is not the name of a header`:       {Key: "k", KeyHeader: "X Key"},
+		"the header Content-Type cannot hold a key": {Key: "k", KeyHeader: "Content-Type"},
+		"a character that no header can hold":       {Key: "k\r\nX-Admin: 1"},
+		"client_secret_basic needs a client id":     {Authentication: clientauth.Options{Secret: "k"}},
+		"is no method":                              {Authentication: clientauth.Options{Method: "basic", ClientID: "a", Secret: "k"}},
 	} {
 		o.URL, o.Client = "http://hydra.test/introspect", coretest.Client(t)
 		if _, err := introspection.New(o); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "Admin") {
@@ -385,15 +384,21 @@ func TestTokenThatLooksLikeAForm(t *testing.T) {
 func TestBadOptions(t *testing.T) {
 	client := coretest.Client(t)
 	for name, change := range map[string]func(*introspection.Options){
-		"no URL":                    func(o *introspection.Options) { o.URL = "" },
-		"a URL with a password":     func(o *introspection.Options) { o.URL = "http://a:b@hydra.test/" },
-		"no client":                 func(o *introspection.Options) { o.Client = nil },
-		"an unknown method":         func(o *introspection.Options) { o.Auth = "private_key_jwt" },
-		"basic without a secret":    func(o *introspection.Options) { o.Auth, o.ClientID = introspection.AuthBasic, "gateway" },
-		"post without an id":        func(o *introspection.Options) { o.Auth, o.ClientSecret = introspection.AuthPost, clientSecret },
-		"a secret that is not used": func(o *introspection.Options) { o.ClientSecret = clientSecret },
-		"an empty audience":         func(o *introspection.Options) { o.Audiences = []string{""} },
-		"a large leeway":            func(o *introspection.Options) { o.Leeway = time.Hour },
+		"no URL":                func(o *introspection.Options) { o.URL = "" },
+		"a URL with a password": func(o *introspection.Options) { o.URL = "http://a:b@hydra.test/" },
+		"no client":             func(o *introspection.Options) { o.Client = nil },
+		"an unknown method":     func(o *introspection.Options) { o.Authentication.Method = "password" },
+		"basic without a secret": func(o *introspection.Options) {
+			o.Authentication = clientauth.Options{Method: clientauth.SecretBasic, ClientID: "gateway"}
+		},
+		"post without an id": func(o *introspection.Options) {
+			o.Authentication = clientauth.Options{Method: clientauth.SecretPost, Secret: clientSecret}
+		},
+		"a secret that is not used": func(o *introspection.Options) {
+			o.Authentication = clientauth.Options{Method: clientauth.None, Secret: clientSecret}
+		},
+		"an empty audience": func(o *introspection.Options) { o.Audiences = []string{""} },
+		"a large leeway":    func(o *introspection.Options) { o.Leeway = time.Hour },
 	} {
 		o := introspection.Options{URL: "http://hydra.test/introspect", Client: client}
 		change(&o)

@@ -11,10 +11,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
-	"github.com/lestrrat-go/jwx/v2/jwa"
+	"gatehouse/core/authn/jws"
 )
 
 const (
@@ -26,20 +25,20 @@ const (
 )
 
 // keySet is the usable keys of one issuer. It does not change.
-type keySet struct{ keys []*key }
+type keySet struct{ keys []*jws.Key }
 
 // candidates are the keys that may have signed a token: of its key id, where
 // both have one, and bound to its algorithm. known says that the set has that
 // id, so that fetching it anew would not help.
-func (s *keySet) candidates(kid, alg string) (found []*key, known bool) {
+func (s *keySet) candidates(kid, alg string) (found []*jws.Key, known bool) {
 	for _, k := range s.keys {
-		if kid != "" && k.id == kid {
+		if kid != "" && k.ID == kid {
 			known = true
 		}
-		if kid != "" && k.id != "" && k.id != kid {
+		if kid != "" && k.ID != "" && k.ID != kid {
 			continue
 		}
-		if _, bound := k.verifiers[jwa.SignatureAlgorithm(alg)]; bound && len(found) < maxCandidates {
+		if k.Verifies(alg) && len(found) < maxCandidates {
 			found = append(found, k)
 		}
 	}
@@ -58,15 +57,10 @@ func (s *keySet) String() string {
 			break
 		}
 		name := "one without kid"
-		if k.id != "" {
-			name = fmt.Sprintf("%.80q", k.id)
+		if k.ID != "" {
+			name = fmt.Sprintf("%.80q", k.ID)
 		}
-		algs := make([]string, 0, len(k.verifiers))
-		for alg := range k.verifiers {
-			algs = append(algs, alg.String())
-		}
-		slices.Sort(algs)
-		names = append(names, name+" for "+strings.Join(algs, ", "))
+		names = append(names, name+" for "+strings.Join(k.Algorithms(), ", "))
 	}
 	return strings.Join(names, "; ")
 }
@@ -86,7 +80,7 @@ func parseJWKS(data []byte, allowed []string) (*keySet, error) {
 	set := &keySet{}
 	var reasons []error
 	for i, raw := range document.Keys {
-		k, err := fromJWK(raw, allowed)
+		k, err := jws.FromJWK(raw, allowed)
 		if err != nil {
 			reasons = append(reasons, fmt.Errorf("key %d %w", i+1, err))
 			continue
@@ -119,7 +113,7 @@ func parsePEM(data []byte, allowed []string) (*keySet, error) {
 		if err != nil {
 			return nil, fmt.Errorf("PEM block %d: %w", n, err)
 		}
-		k, err := newKey("", public, "", allowed)
+		k, err := jws.New("", public, "", allowed)
 		if err != nil {
 			return nil, fmt.Errorf("PEM block %d %w", n, err)
 		}
@@ -151,10 +145,10 @@ func publicKey(block *pem.Block) (crypto.PublicKey, error) {
 // core.ErrInvalid when the issuer has no such key; any other means that its
 // keys are not known.
 type keySource interface {
-	find(ctx context.Context, kid, alg string) ([]*key, error)
+	find(ctx context.Context, kid, alg string) ([]*jws.Key, error)
 	// replaced returns the keys that have taken the place of those that did not
 	// sign a token; none where there are no others.
-	replaced(ctx context.Context, kid, alg string, tried []*key) ([]*key, error)
+	replaced(ctx context.Context, kid, alg string, tried []*jws.Key) ([]*jws.Key, error)
 	// ready reports whether keys are at hand, and has them fetched if not.
 	ready() bool
 }
@@ -164,7 +158,7 @@ type staticKeys struct{ set *keySet }
 
 func (staticKeys) ready() bool { return true }
 
-func (s staticKeys) find(_ context.Context, kid, alg string) ([]*key, error) {
+func (s staticKeys) find(_ context.Context, kid, alg string) ([]*jws.Key, error) {
 	found, _ := s.set.candidates(kid, alg)
 	if len(found) == 0 {
 		return nil, errNoKey(kid, alg, s.set)
@@ -172,7 +166,9 @@ func (s staticKeys) find(_ context.Context, kid, alg string) ([]*key, error) {
 	return found, nil
 }
 
-func (staticKeys) replaced(context.Context, string, string, []*key) ([]*key, error) { return nil, nil }
+func (staticKeys) replaced(context.Context, string, string, []*jws.Key) ([]*jws.Key, error) {
+	return nil, nil
+}
 
 func readKeyFile(path string, allowed []string) (staticKeys, error) {
 	file, err := os.Open(path)

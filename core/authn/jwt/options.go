@@ -9,11 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lestrrat-go/jwx/v2/jwa"
-
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/idp"
+	"gatehouse/core/authn/jws"
 )
 
 // Options of a Verifier.
@@ -21,7 +20,7 @@ type Options struct {
 	// Issuers whose tokens are accepted; at least one.
 	Issuers []Issuer
 	// Client fetches discovery documents and key sets. It may be nil when
-	// every issuer has a JWKSFile.
+	// every issuer has a JWKSFile or a JWKS.
 	Client *idp.Client
 	// Leeway is how far an issuer's clock may be ahead of ours: for nbf and
 	// iat. exp gets none. Default 30 s; at most 5 min.
@@ -45,6 +44,8 @@ type Issuer struct {
 	// JWKSFile is a file with the keys: a JWKS (RFC 7517) or public keys and
 	// certificates as PEM. It is read once.
 	JWKSFile string
+	// JWKS is the key set itself, where it is at hand.
+	JWKS []byte
 
 	// Audiences are ours: a token must name one of them in AudienceClaims.
 	Audiences []string
@@ -67,6 +68,9 @@ type Issuer struct {
 	// InsecureIDTokens accepts ID tokens, too. A page hands them to any party, and
 	// each of those can then use them here.
 	InsecureIDTokens bool
+	// ProofRequired accepts only tokens that come with a proof of the key that they are
+	// bound to.
+	ProofRequired bool
 	// Claims say where scopes, roles and permissions are.
 	Claims claims.Paths
 
@@ -107,7 +111,7 @@ func (i Issuer) withDefaults() Issuer {
 	}
 	i.Algorithms = slices.Clone(i.Algorithms)
 	for n := range i.Algorithms {
-		i.Algorithms[n] = canonicalAlgorithm(i.Algorithms[n])
+		i.Algorithms[n] = jws.CanonicalAlgorithm(i.Algorithms[n])
 	}
 	if i.Types == nil {
 		i.Types = []string{"JWT", "at+jwt"}
@@ -166,7 +170,9 @@ func (i Issuer) validate(hasClient bool) error {
 		return errors.New("is empty")
 	case i.JWKSURL != "" && i.JWKSFile != "":
 		return errors.New("has both a JWKS URL and a JWKS file")
-	case i.JWKSFile == "" && !hasClient:
+	case i.JWKS != nil && (i.JWKSURL != "" || i.JWKSFile != ""):
+		return errors.New("has a JWKS at hand and another one elsewhere")
+	case i.JWKSFile == "" && i.JWKS == nil && !hasClient:
 		return errors.New("has keys to fetch and no HTTP client")
 	case len(i.Audiences) == 0 && !i.InsecureSkipAudience:
 		return errors.New("has no audience")
@@ -188,15 +194,15 @@ func (i Issuer) validate(hasClient bool) error {
 		return fmt.Errorf("stops believing keys (after %s) before it fetches new ones (after %s)", i.MaxAge, i.RefreshAfter)
 	}
 	for _, name := range i.Algorithms {
-		if _, known := algorithms[jwa.SignatureAlgorithm(name)]; !known {
-			return fmt.Errorf("algorithm %q is not one of %s", name, strings.Join(algorithmNames(), ", "))
+		if !jws.IsAlgorithm(name) {
+			return fmt.Errorf("algorithm %q is not one of %s", name, strings.Join(jws.AlgorithmNames(), ", "))
 		}
 	}
 	return i.validateURL()
 }
 
 func (i Issuer) validateURL() error {
-	if i.JWKSFile != "" {
+	if i.JWKSFile != "" || i.JWKS != nil {
 		return nil
 	}
 	if i.JWKSURL != "" {

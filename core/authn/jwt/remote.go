@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"gatehouse/core"
-	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/discovery"
 	"gatehouse/core/authn/idp"
+	"gatehouse/core/authn/jws"
 )
 
 // remoteKeys are the keys that an issuer publishes.
@@ -44,7 +44,7 @@ func errNoKey(kid, alg string, set *keySet) error {
 	return fmt.Errorf("%w: the issuer has %s for %.20q; it has %s", core.ErrInvalid, wanted, alg, set)
 }
 
-func (r *remoteKeys) find(ctx context.Context, kid, alg string) ([]*key, error) {
+func (r *remoteKeys) find(ctx context.Context, kid, alg string) ([]*jws.Key, error) {
 	if set, ok := r.kept.Usable(); ok {
 		found, known := set.candidates(kid, alg)
 		if len(found) > 0 {
@@ -70,8 +70,8 @@ func (r *remoteKeys) find(ctx context.Context, kid, alg string) ([]*key, error) 
 
 // replaced looks for newer keys where a token does not say which key signed it,
 // or no key says which it is.
-func (r *remoteKeys) replaced(ctx context.Context, kid, alg string, tried []*key) ([]*key, error) {
-	if kid != "" && slices.ContainsFunc(tried, func(k *key) bool { return k.id == kid }) {
+func (r *remoteKeys) replaced(ctx context.Context, kid, alg string, tried []*jws.Key) ([]*jws.Key, error) {
+	if kid != "" && slices.ContainsFunc(tried, func(k *jws.Key) bool { return k.ID == kid }) {
 		return nil, nil
 	}
 	set, err := r.kept.Refreshed(ctx)
@@ -121,60 +121,21 @@ func (r *remoteKeys) get(ctx context.Context, address, accept string, limit int6
 	return r.client.Do(req, limit)
 }
 
-const maxDiscoveryBytes = 128 << 10
-
-// discover asks the issuer where its keys are: by OpenID Connect Discovery
-// 1.0 section 4, and by RFC 8414 when that document is not there.
+// discover asks the issuer where its keys are.
 func (r *remoteKeys) discover(ctx context.Context) (jwksURI string, err error) {
-	for _, address := range discoveryURLs(r.issuer.Issuer) {
-		response, err := r.get(ctx, address, "application/json", maxDiscoveryBytes)
-		if err != nil {
-			return "", err
-		}
-		if response.Status == http.StatusNotFound {
-			continue
-		}
-		if response.Status != http.StatusOK {
-			return "", fmt.Errorf("the discovery document: %w", response.Unexpected())
-		}
-		uri, err := r.readDiscovery(response.Body)
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", address, err)
-		}
-		return uri, nil
+	document, err := discovery.Fetch(ctx, r.client, r.issuer.Issuer)
+	switch {
+	case errors.Is(err, discovery.ErrNone):
+		return "", fmt.Errorf("%w; set jwks_uri", err)
+	case err != nil:
+		return "", err
 	}
-	return "", fmt.Errorf("there is no discovery document: %s are answered with status 404; set jwks_uri", strings.Join(discoveryURLs(r.issuer.Issuer), " and "))
-}
-
-// readDiscovery returns jwks_uri. The document must name the very issuer
-// (OpenID Connect Discovery 1.0 section 4.3), and keys for an issuer behind
-// TLS are not fetched without it.
-func (r *remoteKeys) readDiscovery(body []byte) (string, error) {
-	document, err := claims.Decode(body)
-	if err != nil {
+	address, err := discovery.Address(document, "jwks_uri", r.issuer.Issuer)
+	switch {
+	case err != nil:
 		return "", fmt.Errorf("the discovery document %w", err)
-	}
-	if name, _ := document["issuer"].(string); name != r.issuer.Issuer {
-		return "", fmt.Errorf("the discovery document is about the issuer %.200q, not %.200q: issuer must be written exactly so", name, r.issuer.Issuer)
-	}
-	address, _ := document["jwks_uri"].(string)
-	u, err := idp.ParseURL(address)
-	if err != nil {
-		return "", fmt.Errorf("the discovery document's jwks_uri %.200q %w", address, err)
-	}
-	if strings.HasPrefix(r.issuer.Issuer, "https:") && u.Scheme != "https" {
-		return "", fmt.Errorf("the discovery document's jwks_uri %s is not https, unlike the issuer", idp.Name(u))
+	case address == "":
+		return "", errors.New("the discovery document has no jwks_uri")
 	}
 	return address, nil
-}
-
-// discoveryURLs are the two places of a discovery document. One standard
-// appends to the issuer's path, the other puts the well-known part before it.
-func discoveryURLs(issuer string) []string {
-	trimmed := strings.TrimSuffix(issuer, "/")
-	urls := []string{trimmed + "/.well-known/openid-configuration"}
-	if u, err := url.Parse(trimmed); err == nil {
-		urls = append(urls, u.Scheme+"://"+u.Host+"/.well-known/oauth-authorization-server"+u.EscapedPath())
-	}
-	return urls
 }

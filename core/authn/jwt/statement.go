@@ -32,7 +32,7 @@ func (v *Verifier) Statement(ctx context.Context, text string) (claims.Set, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := t.claims.MeantFor(issuer.AudienceClaims, issuer.Audiences); err != nil {
+	if err := issuer.meantFor(t.claims); err != nil {
 		return nil, invalid(fault{err, ErrAudience})
 	}
 	if err := t.claims.Begun(v.now(), v.leeway); err != nil {

@@ -2,6 +2,7 @@ package jwt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
 	"gatehouse/core/authn/idp"
+	"gatehouse/core/authn/jws"
 )
 
 // Verifier checks JWTs of the configured issuers. It is a core.TokenAuthenticator.
@@ -53,6 +55,10 @@ func New(o Options) (*Verifier, error) {
 }
 
 func newKeySource(issuer Issuer, client *idp.Client, log *slog.Logger, now func() time.Time) (keySource, error) {
+	if issuer.JWKS != nil {
+		set, err := parseJWKS(issuer.JWKS, issuer.Algorithms)
+		return staticKeys{set}, err
+	}
 	if issuer.JWKSFile != "" {
 		return readKeyFile(issuer.JWKSFile, issuer.Algorithms)
 	}
@@ -119,7 +125,7 @@ func (v *Verifier) AuthenticateToken(ctx context.Context, c core.Credential) (*c
 	if err != nil {
 		return nil, err
 	}
-	principal, err := issuer.Principal(t.claims, t.typ, v.now(), v.leeway)
+	principal, err := issuer.principal(t.claims, t.typ, c, v.now(), v.leeway)
 	if err != nil {
 		return nil, invalid(err)
 	}
@@ -192,14 +198,30 @@ func (i *trusted) checkSignature(ctx context.Context, t *token) error {
 	return invalid(fmt.Errorf("has a signature that does not hold with the keys of issuer %s", i.Issuer.Issuer))
 }
 
-func (t *token) signedByOneOf(keys []*key) bool {
-	return slices.ContainsFunc(keys, func(k *key) bool { return k.verify(t.alg, t.signed, t.signature) })
+func (t *token) signedByOneOf(keys []*jws.Key) bool {
+	return slices.ContainsFunc(keys, func(k *jws.Key) bool { return k.Verify(t.alg, t.signed, t.signature) })
+}
+
+// meantFor reports whether a token is for one of our audiences, where that matters.
+func (i *Issuer) meantFor(set claims.Set) error {
+	if i.InsecureSkipAudience {
+		return nil
+	}
+	return set.MeantFor(i.AudienceClaims, i.Audiences)
 }
 
 // Principal checks the claims of a token whose signature is taken to hold, and
-// reads who it speaks of. The typ is that of the token's header. The error does
-// not yet wrap core.ErrInvalid.
+// reads who it speaks of. The typ is that of the token's header. A token that is bound to a
+// key (cnf) is taken to have come with the proof of it, which is the caller's to check. The
+// error does not yet wrap core.ErrInvalid.
 func (i *Issuer) Principal(set claims.Set, typ string, now time.Time, leeway time.Duration) (*core.Principal, error) {
+	return i.principal(set, typ, set.WithBinding(nil).AsProven(), now, leeway)
+}
+
+// principal is Principal for a token that came in a credential: only by DPoP a proof comes
+// with it.
+func (i *Issuer) principal(set claims.Set, typ string, c core.Credential, now time.Time, leeway time.Duration) (*core.Principal, error) {
+	set = set.WithBinding(nil)
 	expiry, err := set.Expiry(now)
 	if err != nil {
 		return nil, err
@@ -207,12 +229,10 @@ func (i *Issuer) Principal(set claims.Set, typ string, now time.Time, leeway tim
 	if err := set.Begun(now, leeway); err != nil {
 		return nil, err
 	}
-	if !i.InsecureSkipAudience {
-		if err := set.MeantFor(i.AudienceClaims, i.Audiences); err != nil {
-			return nil, err
-		}
+	if err := i.meantFor(set); err != nil {
+		return nil, err
 	}
-	if err := i.checkKind(set, typ); err != nil {
+	if err := i.checkKind(set.Unbound(c.Certificate), typ, c.Place == core.DPoPToken); err != nil {
 		return nil, err
 	}
 	if i.Tenant != "" {
@@ -229,7 +249,12 @@ func (i *Issuer) Principal(set claims.Set, typ string, now time.Time, leeway tim
 // tenantClaim holds the tenant of an issuer that has several.
 const tenantClaim = "tenant"
 
-func (i *Issuer) checkKind(set claims.Set, typ string) error {
+var errProofRequired = errors.New("comes without a proof of a key that it is bound to (DPoP), which is required of tokens of its issuer")
+
+func (i *Issuer) checkKind(set claims.Set, typ string, proven bool) error {
+	if i.ProofRequired && !proven {
+		return errProofRequired
+	}
 	if i.Strict {
 		if shortType(typ) != accessTokenType {
 			return fmt.Errorf("header has typ %.40q, and RFC 9068 asks for %s", typ, accessTokenType)
@@ -239,9 +264,9 @@ func (i *Issuer) checkKind(set claims.Set, typ string) error {
 		}
 	}
 	if i.InsecureIDTokens {
-		return set.CheckKindOrIDToken()
+		return set.CheckKindOrIDToken(proven)
 	}
-	return set.CheckKind(i.kind(typ))
+	return set.CheckKind(i.kind(typ), proven)
 }
 
 func (i *Issuer) kind(typ string) claims.Token {

@@ -89,8 +89,10 @@ func New(o Options) (*Authenticator, error) {
 	if o.RequiredAAL != "" && levels[o.RequiredAAL] == 0 {
 		return nil, fmt.Errorf("assurance level %q is not aal1 or aal2", o.RequiredAAL)
 	}
-	return &Authenticator{options: o, whoami: strings.TrimSuffix(base.String(), "/") + "/sessions/whoami"}, nil
+	return &Authenticator{options: o, whoami: strings.TrimSuffix(base.String(), "/") + whoamiPath}, nil
 }
+
+const whoamiPath = "/sessions/whoami"
 
 // tokenPrefix starts every session token of Ory Kratos.
 const tokenPrefix = "ory_st_"
