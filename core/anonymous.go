@@ -49,7 +49,6 @@ func (g *Gate) anonymous(ctx context.Context, call *Call, access Access, c Crede
 // doesNotHold reports whether an error says for sure that a request has no good
 // credential.
 func doesNotHold(err error) bool {
-	var stepUp *StepUp
 	status := refusalFor(err).status
-	return (status == http.StatusUnauthorized || status == http.StatusBadRequest) && !errors.As(err, &stepUp)
+	return (status == http.StatusUnauthorized || status == http.StatusBadRequest) && !is[*StepUp](err) && !is[*NeedsProof](err)
 }

@@ -52,6 +52,21 @@ type OthersJudge interface {
 	JudgesOthers()
 }
 
+// Judge is an Authenticator that others are around: they keep its results up, complete them
+// or check them against the call, behind every cache.
+type Judge interface {
+	Refresher
+	OthersJudge
+}
+
+// ResponseHeadersOf are those that an authenticator names; none if it names none.
+func ResponseHeadersOf(a Authenticator) []string {
+	if setter, ok := a.(HeaderSetter); ok {
+		return setter.ResponseHeaders()
+	}
+	return nil
+}
+
 // TokenAuthenticator judges a credential by its value alone, so that the result
 // may be cached (core/cache). The rules of Authenticator hold; what depends on
 // the call as well is checked after it, on every call.

@@ -17,6 +17,9 @@ type Credential struct {
 	Explicit bool
 	// Others are further values in the same place, all to be judged, too; or empty.
 	Others [MaxRepeats - 1]string
+	// Certificate says that the certificate of the connection is checked on every call: a
+	// token may be bound to one. See core/authn/mtls.
+	Certificate bool
 	// Parsed is what whoever chose the authenticator has parsed of Value, so
 	// that the authenticator does not parse it again; usually nil. It is
 	// derived from Value alone.
@@ -33,11 +36,13 @@ const (
 	TokenCookie   PlaceName = "token_cookie"   // cookie that holds a bearer token
 	SessionToken  PlaceName = "session_token"  // X-Session-Token
 	BearerToken   PlaceName = "bearer"         // Authorization: Bearer
+	DPoPToken     PlaceName = "dpop"           // Authorization: DPoP, with a proof in a header of its own
 	TokenHeader   PlaceName = "token_header"   // header of its own that holds a bearer token
 	// TokenParameter is a query parameter that holds a bearer token, in WebSocket
 	// handshakes.
-	TokenParameter PlaceName = "token_parameter"
-	SignInCookie   PlaceName = "sign_in_cookie" // cookie of a browser that signed in at the gate
+	TokenParameter    PlaceName = "token_parameter"
+	SignInCookie      PlaceName = "sign_in_cookie"     // cookie of a browser that signed in at the gate
+	ClientCertificate PlaceName = "client_certificate" // the TLS connection; see extract.Certificate
 )
 
 // Extractor finds the one credential of a request that counts. The error wraps

@@ -81,12 +81,21 @@ type refusal struct {
 	detail string
 }
 
+// is reports whether an error is or wraps one of a type.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
 // refusalFor is the one place where errors become HTTP status codes.
 func refusalFor(err error) refusal {
-	var stepUp *StepUp
-	var scope *InsufficientScope
+	bad, isProof := errors.AsType[*BadProof](err)
 	switch {
-	case errors.As(err, &stepUp):
+	case isProof:
+		return refusal{http.StatusUnauthorized, "invalid_proof", bad.Code, "The proof of possession is absent, invalid, used or without a current nonce."}
+	case is[*NeedsProof](err):
+		return refusal{http.StatusUnauthorized, "needs_proof", "invalid_token", "The request needs a credential that is bound to a key of its holder, and the proof of it."}
+	case is[*StepUp](err):
 		return refusal{http.StatusUnauthorized, "step_up", "insufficient_user_authentication", "A stronger or more recent authentication is needed."}
 	case errors.Is(err, ErrBadRequest):
 		return refusal{http.StatusBadRequest, "bad_request", "invalid_request", "The request is malformed or has more than one meaning."}
@@ -100,8 +109,10 @@ func refusalFor(err error) refusal {
 		return refusal{http.StatusUnauthorized, "no_credential", "", "Authentication is needed."}
 	case errors.Is(err, ErrInvalid):
 		return refusal{http.StatusUnauthorized, "invalid_credential", "invalid_token", "The credential is invalid, expired or revoked."}
-	case errors.As(err, &scope):
+	case is[*InsufficientScope](err):
 		return refusal{http.StatusForbidden, "insufficient_scope", "insufficient_scope", "The credential does not permit this request."}
+	case errors.Is(err, ErrNoConsumer):
+		return refusal{http.StatusForbidden, "no_consumer", "", "This request is not permitted."}
 	case errors.Is(err, ErrForbidden):
 		return refusal{http.StatusForbidden, "forbidden", "", "This request is not permitted."}
 	}
@@ -123,8 +134,7 @@ func (f refusal) decision(r *Request, err error) Decision {
 		Outcome: Deny, Status: f.status, Reason: f.reason, Cause: err,
 		Shown: form.New(r.Method, r.Target, r.Header, f.status, f.code, f.detail, r.Identify()),
 	}
-	var told *form.Told
-	if errors.As(err, &told) {
+	if told, ok := errors.AsType[*form.Told](err); ok {
 		d.Shown.Tell(told)
 		d.Header = told.Header
 	}
@@ -141,11 +151,10 @@ const retryAfter = 5
 
 // wait is in seconds; 0: to try again does not help.
 func (f refusal) wait(err error) int {
-	var later *Later
-	switch {
-	case f.status != http.StatusTooManyRequests && f.status != http.StatusServiceUnavailable:
+	if f.status != http.StatusTooManyRequests && f.status != http.StatusServiceUnavailable {
 		return 0
-	case errors.As(err, &later):
+	}
+	if later, ok := errors.AsType[*Later](err); ok {
 		return max(1, int((later.Wait+time.Second-1)/time.Second))
 	}
 	return retryAfter
@@ -153,7 +162,7 @@ func (f refusal) wait(err error) int {
 
 // Show replaces what the client reads of a refusal. Other header lines stay.
 func (d *Decision) Show(header []Header, body []byte) {
-	d.Header = slices.Concat(header, d.Header[d.formLines:])
+	d.Header = append(slices.Grow(header, 4), d.Header[d.formLines:]...)
 	d.formLines, d.Body = len(header), body
 }
 
@@ -186,22 +195,51 @@ const (
 	SchemeSession Scheme = "Session"
 )
 
-// challenge is the WWW-Authenticate header that RFC 9110 section 11.6.1 wants
+// challengeFor is the WWW-Authenticate header that RFC 9110 section 11.6.1 wants
 // with every 401 and RFC 6750 section 3 with refused tokens.
-func (g *Gate) challenge(call *Call, f refusal, err error, scopes []string) string {
-	c := string(g.options.Scheme) + " realm=" + httpsyntax.Quote(g.options.Realm)
+//
+// Where tokens may come by DPoP, too, there is a second challenge (RFC 9449 section 7.1).
+// What is wrong stands in the one of the scheme by which the credential came, and in both
+// where that is not clear. A scheme by which no credential with a proof that the call needs
+// can come has no challenge.
+func (g *Gate) challengeFor(call *Call, by PlaceName, f refusal, err error, scopes []string, proofs []Proof) string {
+	wrong, wanted := "", g.wanted(call, err, scopes)
 	if f.code != "" {
-		c += ", error=" + httpsyntax.Quote(f.code) + ", error_description=" + httpsyntax.Quote(f.detail)
+		wrong = ", error=" + httpsyntax.Quote(f.code) + ", error_description=" + httpsyntax.Quote(f.detail)
 	}
-	var insufficient *InsufficientScope
-	if errors.As(err, &insufficient) {
+	bearer, dpop := g.schemes(proofs)
+	switch {
+	case !dpop:
+		return g.challenge + wrong + wanted
+	case !bearer:
+		return g.proof + wrong + wanted
+	case by == DPoPToken:
+		return g.proof + wrong + wanted + ", " + g.challenge
+	case by == "": // figure 19 of RFC 9449
+		return g.challenge + wrong + wanted + ", " + g.proof + wrong
+	}
+	return g.challenge + wrong + wanted + ", " + g.proof
+}
+
+// challenges are what the challenges of a gate begin with: that of its scheme, and that of
+// DPoP, which may be empty.
+func (o *Options) challenges() (scheme, proof string) {
+	realm := " realm=" + httpsyntax.Quote(o.Realm)
+	if len(o.ProofAlgorithms) > 0 {
+		proof = "DPoP" + realm + ", algs=" + httpsyntax.Quote(strings.Join(o.ProofAlgorithms, " "))
+	}
+	return string(o.Scheme) + realm, proof
+}
+
+// wanted are the parameters of a challenge that say what would be enough.
+func (g *Gate) wanted(call *Call, err error, scopes []string) (c string) {
+	if insufficient, ok := errors.AsType[*InsufficientScope](err); ok {
 		scopes = insufficient.Scopes
 	}
 	if list := httpsyntax.ScopeList(scopes); list != "" {
 		c += ", scope=" + httpsyntax.Quote(list)
 	}
-	var stepUp *StepUp
-	if errors.As(err, &stepUp) {
+	if stepUp, ok := errors.AsType[*StepUp](err); ok {
 		if stepUp.AAL != "" {
 			c += ", acr_values=" + httpsyntax.Quote(stepUp.AAL)
 		}
@@ -209,30 +247,10 @@ func (g *Gate) challenge(call *Call, f refusal, err error, scopes []string) stri
 			c += ", max_age=" + httpsyntax.Quote(strconv.Itoa(int(stepUp.MaxAge.Seconds())))
 		}
 	}
-	if metadata := metadataOf(g.options.Resources, call.Path); metadata != "" {
-		c += ", resource_metadata=" + httpsyntax.Quote(metadata)
-	}
-	return c
-}
-
-// Resource is an OAuth 2.0 protected resource of the gate.
-type Resource struct {
-	// Path is that of the resource's URL, such as /mcp. Calls to it and below it
-	// are calls to the resource.
-	Path string
-	// Metadata is the URL of its metadata (RFC 9728 section 5.1).
-	Metadata string
-}
-
-// metadataOf names the metadata of the resource that a call is for: the one with
-// the longest path. Empty: the call is for none.
-func metadataOf(resources []Resource, path string) string {
-	longest, metadata := -1, ""
-	for _, r := range resources {
-		below, ok := strings.CutPrefix(path, strings.TrimSuffix(r.Path, "/"))
-		if ok && (below == "" || below[0] == '/') && len(r.Path) > longest {
-			longest, metadata = len(r.Path), r.Metadata
+	if g.options.Metadata != nil {
+		if metadata := g.options.Metadata(call.Path); metadata != "" {
+			c += ", resource_metadata=" + httpsyntax.Quote(metadata)
 		}
 	}
-	return metadata
+	return c
 }

@@ -4,13 +4,15 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	"gatehouse/core/request"
 )
 
 // The sentinels below are the whole vocabulary of refusal. Any error that
 // wraps none of them means "could not tell" and becomes 503.
 var (
 	// ErrBadRequest: the request has two readings or is malformed (400).
-	ErrBadRequest = errors.New("bad request")
+	ErrBadRequest = request.ErrBadRequest
 	// ErrMissing: no credential where one is needed (401 or a login redirect).
 	ErrMissing = errors.New("no credential")
 	// ErrInvalid: a credential that does not hold (401 or a login redirect).
@@ -20,10 +22,12 @@ var (
 	ErrUnsettled = errors.New("may hold in a moment")
 	// ErrForbidden: a caller, known or not, who may not do this (403).
 	ErrForbidden = errors.New("forbidden")
+	// ErrNoConsumer: a caller who is to be a consumer of the gateway, and is none (403).
+	ErrNoConsumer = errors.New("no consumer")
 	// ErrTooLarge: more headers than the gateway can show in full (431).
 	ErrTooLarge = errors.New("request header fields too large")
 	// ErrBodyTooLarge: more of a body than an endpoint takes (413).
-	ErrBodyTooLarge = errors.New("request content too large")
+	ErrBodyTooLarge = request.ErrBodyTooLarge
 	// ErrTooMany: a client that has to wait (429).
 	ErrTooMany = errors.New("too many attempts")
 )
@@ -58,6 +62,20 @@ func (e *InsufficientScope) Error() string {
 
 // Is makes errors.Is(err, ErrForbidden) true.
 func (e *InsufficientScope) Is(target error) bool { return target == ErrForbidden }
+
+// BadProof is an ErrInvalid: the proof of possession beside a credential is absent or
+// does not hold for this call (RFC 9449 section 7.1).
+type BadProof struct {
+	// Code is the error code of the challenge.
+	Code string
+	// Header goes to the client with the refusal, such as a nonce.
+	Header []Header
+	// Err is for the log.
+	Err error
+}
+
+func (e *BadProof) Error() string   { return "invalid proof of possession: " + e.Err.Error() }
+func (e *BadProof) Unwrap() []error { return []error{ErrInvalid, e.Err} }
 
 // StepUp asks for a stronger or a more recent authentication (RFC 9470).
 type StepUp struct {

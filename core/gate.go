@@ -27,13 +27,16 @@ type Options struct {
 	// TokenParameter is the query parameter that may hold a credential; it is
 	// removed from every request. Empty: none.
 	TokenParameter string
-	// RepeatedHeaders says that Identity sets headers on several lines.
-	RepeatedHeaders bool
 	// Realm and scheme of the WWW-Authenticate header.
 	Realm  string
 	Scheme Scheme
-	// Resources are named in the WWW-Authenticate header of calls to them.
-	Resources []Resource
+	// ProofAlgorithms are those of DPoP proofs, for the WWW-Authenticate header; none:
+	// no token may come by DPoP.
+	ProofAlgorithms []string
+	// Metadata returns the URL of the metadata of the protected resource that a call
+	// to a path is for (RFC 9728 section 5.1), for the WWW-Authenticate header; empty:
+	// it is for none. nil: there are none.
+	Metadata func(path string) string
 	// Login is nil when browsers get a 401 like other clients.
 	Login Login
 	// Answers has the last word on what the gate itself answers; nil: nobody has.
@@ -47,6 +50,8 @@ type Options struct {
 // Gate decides requests. It is safe for concurrent use.
 type Gate struct {
 	options Options
+	// challenge and proof begin the challenges of WWW-Authenticate.
+	challenge, proof string
 }
 
 // New checks that a gate has the parts without which it could not decide.
@@ -66,27 +71,43 @@ func New(o Options) (*Gate, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Gate{o}, nil
+	g := &Gate{options: o}
+	g.challenge, g.proof = o.challenges()
+	return g, nil
 }
 
 // Check decides one request. It never panics and never returns without a
 // decision.
-func (g *Gate) Check(ctx context.Context, r *Request) (d Decision) {
-	start := g.options.Now()
-	call := Call{Request: r}
-	defer refusePanic(r, &d) // of the recorder
-	g.takeParameter(r)
-	ctx = g.begin(ctx, r)
-	defer func() { g.end(ctx, Event{r, call.Path, &d, g.options.Now().Sub(start)}) }()
-	defer refusePanic(r, &d) // of the last word
-	d = g.decide(ctx, &call)
-	g.finish(r, &d)
-	return d
+func (g *Gate) Check(ctx context.Context, r *Request) Decision { return g.CheckThen(ctx, r, nil) }
+
+// CheckThen is Check for a host that knows only of an admission whether the request can go
+// on. What confirm returns an error for is refused, and recorded as that.
+func (g *Gate) CheckThen(ctx context.Context, r *Request, confirm func(*Decision) error) Decision {
+	one := &deciding{call: Call{Request: r, confirm: confirm}}
+	g.follow(ctx, one)
+	return one.d
 }
 
-func (g *Gate) decide(ctx context.Context, call *Call) (d Decision) {
-	defer refusePanic(call.Request, &d)
-	return g.check(ctx, call)
+// deciding is all that one decision takes of the heap.
+type deciding struct {
+	call Call
+	d    Decision
+}
+
+func (g *Gate) follow(ctx context.Context, one *deciding) {
+	r, start := one.call.Request, g.options.Now()
+	defer refusePanic(r, &one.d) // of the recorder
+	g.takeParameter(r)
+	ctx = g.begin(ctx, r)
+	defer func() { g.end(ctx, Event{r, one.call.Path, &one.d, g.options.Now().Sub(start)}) }()
+	defer refusePanic(r, &one.d) // of the last word
+	g.decide(ctx, one)
+	g.finish(r, &one.d)
+}
+
+func (g *Gate) decide(ctx context.Context, one *deciding) {
+	defer refusePanic(one.call.Request, &one.d)
+	one.d = g.check(ctx, &one.call)
 }
 
 // refusePanic is deferred: it turns a panic into a refusal.
@@ -103,11 +124,6 @@ func (g *Gate) Refuse(ctx context.Context, r *Request, err error) Decision {
 	d := g.refusal(r, err)
 	Record(ctx, g.options.Recorder, Event{Request: r, Decision: &d})
 	return d
-}
-
-// Demands are those of the gate on its host.
-func (g *Gate) Demands() Demands {
-	return Demands{RepeatedHeaders: g.options.RepeatedHeaders, Target: g.options.TokenParameter != ""}
 }
 
 // takeParameter removes the credential from the target before anything reads it.
@@ -142,12 +158,7 @@ func (g *Gate) end(ctx context.Context, e Event) {
 
 // ResponseHeaders are the names of the headers that an admitted call may add to the
 // upstream's response.
-func (g *Gate) ResponseHeaders() []string {
-	if setter, ok := g.options.Authenticator.(HeaderSetter); ok {
-		return setter.ResponseHeaders()
-	}
-	return nil
-}
+func (g *Gate) ResponseHeaders() []string { return ResponseHeadersOf(g.options.Authenticator) }
 
 // checkResponseHeader holds an authenticator to the headers that it names.
 func (g *Gate) checkResponseHeader(lines []Header) error {
@@ -217,9 +228,10 @@ func (g *Gate) permit(ctx context.Context, call *Call, access Access, c Credenti
 	if err != nil {
 		return a, err
 	}
-	err = g.authorize(ctx, call, access, a.Principal)
-	var stepUp *StepUp
-	if r, ok := g.options.Authenticator.(Refresher); ok && errors.As(err, &stepUp) {
+	if err = g.authorize(ctx, call, access, a.Principal); err == nil {
+		return a, nil
+	}
+	if r, ok := g.options.Authenticator.(Refresher); ok && is[*StepUp](err) {
 		earlier := a.ResponseHeader
 		a, err = g.authenticate(ctx, call, c, r.Refresh)
 		a.ResponseHeader = slices.Concat(earlier, a.ResponseHeader)
@@ -258,7 +270,7 @@ func (g *Gate) usable(p *Principal) error {
 	case p.Subject == "" && p.ClientID == "":
 		return fmt.Errorf("%w: names neither a subject nor a client", ErrInvalid)
 	}
-	return nil
+	return p.checkProof()
 }
 
 func (g *Gate) authorize(ctx context.Context, call *Call, access Access, p *Principal) error {
@@ -283,10 +295,22 @@ func (g *Gate) admit(ctx context.Context, call *Call, access Access, a Authentic
 	if call.Parameter.Count > 0 {
 		upstream.Target = call.Target
 	}
-	return Decision{
+	d := Decision{
 		Outcome: Allow, Upstream: upstream, ResponseHeader: a.ResponseHeader,
 		Reason: admission(call, a.Principal), Cause: call.Ignored, Rule: access.Rule(), Principal: a.Principal,
 	}
+	if call.confirm != nil {
+		return g.confirm(call, access, a, d)
+	}
+	return d
+}
+
+// confirm is apart, so that other decisions stay off the heap.
+func (g *Gate) confirm(call *Call, access Access, a Authentication, d Decision) Decision {
+	if err := call.confirm(&d); err != nil {
+		return g.refuse(call, access, a, err)
+	}
+	return d
 }
 
 // admission is the log's word for why a request goes on.
@@ -303,7 +327,7 @@ func admission(call *Call, p *Principal) string {
 }
 
 func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) Decision {
-	presented, missing := g.options.Extractor.Extract(call.Request)
+	presented, missing := g.options.Extractor.Extract(call.KeepTLS())
 	if errors.Is(missing, ErrMissing) {
 		call.AskID = nil // which has a price, and a flood without credentials pays none
 	}
@@ -313,20 +337,24 @@ func (g *Gate) refuse(call *Call, access Access, a Authentication, err error) De
 	if g.checkResponseHeader(a.ResponseHeader) == nil {
 		d.Header = append(d.Header, a.ResponseHeader...)
 	}
+	if bad, isProof := errors.AsType[*BadProof](err); isProof {
+		d.Header = append(d.Header, bad.Header...)
+	}
 	var scopes []string
 	if access != nil {
 		d.Rule = access.Rule()
 		scopes = access.Scopes(call, a.Principal)
 	}
-	// Signing in cannot help where a program put a credential there.
-	var told *form.Told
-	if g.options.Login != nil && f.status == http.StatusUnauthorized && !presented.Explicit && !errors.As(err, &told) {
+	proofs := proofsWanted(access, err)
+	// Signing in cannot help where a program put a credential there, nor where a proof of
+	// possession is needed: no session has one.
+	if g.options.Login != nil && f.status == http.StatusUnauthorized && !presented.Explicit && len(proofs) == 0 && !is[*form.Told](err) {
 		if g.signIn(call.Request, &d); d.Shown == nil {
 			return d
 		}
 	}
 	if f.status == http.StatusUnauthorized || f.code != "" {
-		d.Header = append(d.Header, Header{Name: "WWW-Authenticate", Value: g.challenge(call, f, err, scopes)})
+		d.Header = append(d.Header, Header{Name: "WWW-Authenticate", Value: g.challengeFor(call, presented.Place, f, err, scopes, proofs)})
 	}
 	return d
 }

@@ -16,8 +16,8 @@ type Access interface {
 	// Public reports whether the call needs no credential.
 	Public() bool
 	// Allows returns nil only when the principal may make the call. A refusal
-	// is an InsufficientScope, a StepUp or wraps ErrForbidden; any other error
-	// means "could not tell". It may call out, within the time that the context
+	// is an InsufficientScope, a StepUp, a NeedsProof or wraps ErrForbidden; any other
+	// error means "could not tell". It may call out, within the time that the context
 	// gives.
 	Allows(ctx context.Context, call *Call, p *Principal) error
 	// Scopes that would be enough, for the WWW-Authenticate header. The principal

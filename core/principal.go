@@ -3,6 +3,7 @@ package core
 import (
 	"gatehouse/core/claimpath"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,6 +49,19 @@ type Principal struct {
 	Hosts    []string
 	// Claims is everything the credential said, as decoded JSON.
 	Claims map[string]any
+	// Proof is how the caller has proven, for this call, to hold the key that the
+	// credential is bound to; empty: not at all. What judges a token by its value alone
+	// never sets it. A principal that is a certificate has ProofMTLS: the handshake of
+	// TLS has proven it.
+	Proof Proof
+}
+
+// Proven is the principal of a call whose proof of possession was checked. The principal
+// itself stays as it is, because a cache may share it.
+func (p *Principal) Proven(by Proof) *Principal {
+	proven := *p
+	proven.Proof = by
+	return &proven
 }
 
 // Actor is a party that acts for the subject of a credential.
@@ -72,35 +86,40 @@ func (p *Principal) Claim(path ClaimPath) (any, bool) {
 	return value, value != nil
 }
 
+// Text is Field for those fields that are a text as they stand, empty where the
+// credential left one empty.
+func (p *Principal) Text(name string) (text string, own bool) {
+	switch name {
+	case "sub":
+		return p.Subject, true
+	case "iss":
+		return p.Issuer, true
+	case "kind":
+		return string(p.Kind), true
+	case "client_id":
+		return p.ClientID, true
+	case "aal":
+		return p.AAL, true
+	}
+	return "", false
+}
+
 // Field returns one of the principal's own fields by the name of the claim that
 // it is registered under; times are seconds since 1970. The value is nil where
 // the credential left the field empty, and own is false for any other name.
 func (p *Principal) Field(name string) (value any, own bool) {
-	present := func(value any, ok bool) (any, bool) {
-		if !ok {
-			return nil, true
-		}
-		return value, true
+	text, own := p.Text(name)
+	switch {
+	case text != "":
+		return text, true
+	case name == "scope" && len(p.Scopes) > 0:
+		return strings.Join(p.Scopes, " "), true
+	case name == "roles" && len(p.Roles) > 0:
+		return p.Roles, true
+	case name == "auth_time" && !p.AuthenticatedAt.IsZero():
+		return p.AuthenticatedAt.Unix(), true
+	case name == "exp" && !p.Expiry.IsZero():
+		return p.Expiry.Unix(), true
 	}
-	switch name {
-	case "sub":
-		return present(p.Subject, p.Subject != "")
-	case "iss":
-		return present(p.Issuer, p.Issuer != "")
-	case "kind":
-		return present(string(p.Kind), p.Kind != "")
-	case "client_id":
-		return present(p.ClientID, p.ClientID != "")
-	case "scope":
-		return present(strings.Join(p.Scopes, " "), len(p.Scopes) > 0)
-	case "roles":
-		return present(p.Roles, len(p.Roles) > 0)
-	case "aal":
-		return present(p.AAL, p.AAL != "")
-	case "auth_time":
-		return present(p.AuthenticatedAt.Unix(), !p.AuthenticatedAt.IsZero())
-	case "exp":
-		return present(p.Expiry.Unix(), !p.Expiry.IsZero())
-	}
-	return nil, false
+	return nil, own || slices.Contains([]string{"scope", "roles", "auth_time", "exp"}, name)
 }

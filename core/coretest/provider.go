@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -30,6 +31,8 @@ type FakeProvider struct {
 	requests  map[string]url.Values // pushed, by request_uri
 	codes     map[string]url.Values // not redeemed, by code
 	refresh   map[string]url.Values // by refresh token
+	issued    []string
+	used      map[string]url.Values // the same of those that were used
 }
 
 // Behaviour is what a FakeProvider says beside what is right. A nil value in a map
@@ -46,15 +49,20 @@ type Behaviour struct {
 	NamesIssuer bool
 	// SignedUserInfo answers UserInfo as a JWT.
 	SignedUserInfo bool
+	// PersonType is the Content-Type of UserInfo; "" is the right one, "-" none.
+	PersonType string
 	// NoIDTokenAtRefresh leaves it out of the response to a refresh token.
 	NoIDTokenAtRefresh bool
+	// EndsFamilyAtReuse ends every refresh token of a sign-in when one of them is used
+	// again, as RFC 9700 section 4.14.2 has it.
+	EndsFamilyAtReuse bool
 }
 
 // NewFakeProvider starts one.
 func NewFakeProvider(t testing.TB, clock *Clock) *FakeProvider {
 	p := &FakeProvider{
 		Issuer:   NewIssuer(t, clock),
-		requests: map[string]url.Values{}, codes: map[string]url.Values{}, refresh: map[string]url.Values{},
+		requests: map[string]url.Values{}, codes: map[string]url.Values{}, refresh: map[string]url.Values{}, used: map[string]url.Values{},
 	}
 	for name, path := range map[string]string{
 		"authorization_endpoint": AuthorizePath, "token_endpoint": TokenPath, "userinfo_endpoint": UserInfoPath, "end_session_endpoint": EndSessionPath,
@@ -82,6 +90,14 @@ func (p *FakeProvider) Behave(b Behaviour) {
 	p.behaviour = b
 }
 
+// Issued are the codes and the tokens that it has issued, and what belongs to them: no log
+// and no page may hold any of these.
+func (p *FakeProvider) Issued() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.issued)
+}
+
 // OfferPushedRequests adds the endpoint of RFC 9126 to the metadata.
 func (p *FakeProvider) OfferPushedRequests() {
 	p.Discovery("pushed_authorization_request_endpoint", p.URL+PushPath)
@@ -106,6 +122,7 @@ func (p *FakeProvider) authorize(w http.ResponseWriter, r *http.Request) {
 	}
 	code := rand.Text()
 	p.codes[code] = request
+	p.issued = append(p.issued, code, request.Get("state"), request.Get("nonce"))
 	response := map[string]any{"code": code, "state": request.Get("state")}
 	if p.behaviour.NamesIssuer {
 		response["iss"] = p.URL
@@ -143,7 +160,7 @@ func (p *FakeProvider) token(w http.ResponseWriter, r *http.Request) {
 			request = nil
 		}
 	}
-	delete(p.refresh, r.PostForm.Get("refresh_token"))
+	p.use(r.PostForm.Get("refresh_token"))
 	if request == nil {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusBadRequest)
@@ -152,13 +169,26 @@ func (p *FakeProvider) token(w http.ResponseWriter, r *http.Request) {
 	}
 	access, refresh := rand.Text(), rand.Text()
 	p.refresh[refresh] = request
+	p.issued = append(p.issued, access, refresh, r.PostForm.Get("code_verifier"))
 	response := map[string]any{
 		"access_token": access, "token_type": "Bearer", "expires_in": 300, "refresh_token": refresh, "scope": request.Get("scope"),
 	}
 	if !again || !p.behaviour.NoIDTokenAtRefresh {
-		response["id_token"] = p.idToken(request, access, r.PostForm.Get("code"), again)
+		token := p.idToken(request, access, r.PostForm.Get("code"), again)
+		response["id_token"], p.issued = token, append(p.issued, token)
 	}
 	respondJSON(w, Merged(response, p.behaviour.Token))
+}
+
+// use is called with mu held.
+func (p *FakeProvider) use(token string) {
+	if first, again := p.used[token]; again && p.behaviour.EndsFamilyAtReuse {
+		maps.DeleteFunc(p.refresh, func(_ string, request url.Values) bool { return request.Get("state") == first.Get("state") })
+	}
+	if request, ok := p.refresh[token]; ok {
+		p.used[token] = request
+		delete(p.refresh, token)
+	}
 }
 
 // idToken is called with mu held.
@@ -196,5 +226,13 @@ func (p *FakeProvider) userInfo(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, p.Key.Sign(p.t, nil, JSON(p.t, Merged(map[string]any{"iss": p.URL, "aud": "web"}, person))))
 		return
 	}
-	respondJSON(w, person)
+	if p.behaviour.PersonType == "" {
+		respondJSON(w, person)
+		return
+	}
+	w.Header()["Content-Type"] = nil
+	if kind := p.behaviour.PersonType; kind != "-" {
+		w.Header().Set("Content-Type", kind)
+	}
+	fmt.Fprint(w, JSON(p.t, person))
 }

@@ -1,6 +1,7 @@
 package coretest
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -121,7 +122,10 @@ func (s *Server) Fail(status int, body string) {
 
 // Hang takes requests and answers none until its client gives up.
 func (s *Server) Hang() {
-	s.Instead(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	s.Instead(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // only then the server notices that its client gives up
+		<-r.Context().Done()
+	})
 }
 
 // Drop closes each connection in place of a response.

@@ -103,6 +103,12 @@ func caller(p *core.Principal) []slog.Attr {
 	}
 	add("iss", p.Issuer)
 	add("client_id", p.ClientID)
+	if certificate, ok := p.Claims["certificate"].(map[string]any); ok {
+		for _, member := range []string{"subject", "issuer", "fingerprint"} {
+			text, _ := certificate[member].(string)
+			add("cert_"+member, text)
+		}
+	}
 	if p.Actor != nil {
 		add("actor", p.Actor.Subject)
 		add("actor_iss", p.Actor.Issuer)

@@ -32,6 +32,9 @@ type GuardOptions struct {
 	Provider Cached
 	// Issuer names the issuer of credentials that name none; empty: they have none.
 	Issuer string
+	// Others returns the further names of a credential, each as one of a principal: what
+	// revokes one of them revokes it, too. nil: there are none.
+	Others func(*core.Principal) []core.Principal
 }
 
 // Guard refuses what a list revokes. It is around the cache: what is cached is looked
@@ -147,7 +150,19 @@ func (g *Guard) verified(p, q *core.Principal, c core.Credential, err error) (*c
 // refuse returns why a credential does not count, or the moment after which its
 // provider has to be asked about it.
 func (g *Guard) refuse(p *core.Principal, c core.Credential) (verify time.Time, err error) {
-	return g.options.List.refuse(p, c.Value, g.options.Issuer, g.options.Local)
+	l := g.options.List
+	verify, err = l.refuse(p, c.Value, g.options.Issuer, g.options.Local)
+	if err != nil || g.options.Others == nil || l.size.Load() == 0 {
+		return verify, err
+	}
+	for _, other := range g.options.Others(p) {
+		e, revoked, again := l.judge(&other, c.Value, g.options.Issuer)
+		if revoked {
+			return time.Time{}, l.revoked(e)
+		}
+		verify = later(verify, again)
+	}
+	return verify, nil
 }
 
 // errNoList becomes 503: nobody can tell whether the credential is revoked.
@@ -158,8 +173,7 @@ var errNoList = errors.New("there is no list of revocations, and a credential th
 func (l *List) refuse(p *core.Principal, credential, issuer string, local bool) (verify time.Time, err error) {
 	e, revoked, verify := l.judge(p, credential, issuer)
 	if revoked {
-		l.options.Counters.Revoked.Add(1)
-		return time.Time{}, fmt.Errorf("%w: %s", core.ErrInvalid, e.describe())
+		return time.Time{}, l.revoked(e)
 	}
 	if !local {
 		return verify, nil
@@ -178,6 +192,11 @@ func (l *List) refuse(p *core.Principal, credential, issuer string, local bool) 
 		return verify, l.noList()
 	}
 	return verify, nil
+}
+
+func (l *List) revoked(e Event) error {
+	l.options.Counters.Revoked.Add(1)
+	return fmt.Errorf("%w: %s", core.ErrInvalid, e.describe())
 }
 
 // describe says for the log what was revoked, by whom and why.

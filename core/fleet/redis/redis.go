@@ -290,6 +290,10 @@ func adviceOn(err error) string {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return "look at Redis and the network to it; set redis.ssl if Redis wants TLS, and only then; redis.timeout must be longer than a command takes"
 	}
+	var reply goredis.Error
+	if errors.As(err, &reply) { // of a sentinel, while the master is looked for
+		return advice(err.Error())
+	}
 	return "see the error"
 }
 

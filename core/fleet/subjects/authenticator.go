@@ -43,44 +43,33 @@ type Options struct {
 	SessionIssuer string
 }
 
-// verifier is what an Authenticator is around.
-type verifier interface {
-	core.Refresher
-	core.OthersJudge
-}
-
 // Authenticator completes the principals of another one. It is behind every cache, so
 // that a change counts at once, and before permissions are decided.
 type Authenticator struct {
-	verifier
+	core.Judge
 	options Options
 }
 
 var (
-	_ verifier          = (*Authenticator)(nil)
+	_ core.Judge        = (*Authenticator)(nil)
 	_ core.HeaderSetter = (*Authenticator)(nil)
 )
 
 // Around completes the principals of an authenticator.
-func Around(next verifier, o Options) *Authenticator { return &Authenticator{next, o} }
+func Around(next core.Judge, o Options) *Authenticator { return &Authenticator{next, o} }
 
 // ResponseHeaders are those of the other authenticator.
-func (a *Authenticator) ResponseHeaders() []string {
-	if setter, ok := a.verifier.(core.HeaderSetter); ok {
-		return setter.ResponseHeaders()
-	}
-	return nil
-}
+func (a *Authenticator) ResponseHeaders() []string { return core.ResponseHeadersOf(a.Judge) }
 
 // Authenticate is that of the other authenticator, completed.
 func (a *Authenticator) Authenticate(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
-	r, err := a.verifier.Authenticate(ctx, call, c)
+	r, err := a.Judge.Authenticate(ctx, call, c)
 	return a.complete(ctx, r, err)
 }
 
 // Refresh is that of the other authenticator, completed.
 func (a *Authenticator) Refresh(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
-	r, err := a.verifier.Refresh(ctx, call, c)
+	r, err := a.Judge.Refresh(ctx, call, c)
 	return a.complete(ctx, r, err)
 }
 

@@ -6,10 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/httpsyntax"
 )
 
 // Secrets are those with which a sender can authenticate, so that one can take the
@@ -57,8 +57,7 @@ func (s Secrets) Check(call *core.Call) error {
 // encoding.
 func ContentType(call *core.Call, want string) error {
 	text, lines := call.Lookup("Content-Type")
-	kind, _, err := mime.ParseMediaType(text)
-	if err != nil || lines != 1 || kind != want {
+	if lines != 1 || !httpsyntax.IsMediaType(text, want) {
 		return fmt.Errorf("the Content-Type is %.60q; want %s", text, want)
 	}
 	if encoding, lines := call.Lookup("Content-Encoding"); lines > 0 && !strings.EqualFold(encoding, "identity") {
