@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"html"
-	"mime"
 	"net/http"
 
 	"gatehouse/core"
 	"gatehouse/core/form"
+	"gatehouse/core/httpsyntax"
 	"gatehouse/core/signin/oidc"
 	"gatehouse/core/signin/session"
 )
@@ -48,6 +48,9 @@ func (f *Flow) callback(ctx context.Context, call *core.Call, body []byte) (core
 		return core.Response{}, f.failed(fmt.Errorf("%w: the callback: %w", core.ErrInvalid, err), a, over)
 	}
 	s, err := p.SignIn(ctx, oidc.Attempt{State: response.State, Nonce: a.Nonce, Verifier: a.Verifier, Demand: a.Demand}, response)
+	if err == nil && f.options.Enrich != nil {
+		err = f.options.Enrich(ctx, s)
+	}
 	if err != nil {
 		return core.Response{}, f.failed(err, a, over)
 	}
@@ -56,6 +59,7 @@ func (f *Flow) callback(ctx context.Context, call *core.Call, body []byte) (core
 
 // keep ends an attempt with a session.
 func (f *Flow) keep(ctx context.Context, call *core.Call, a *attempt, s *session.Session, over []core.Header) (core.Response, error) {
+	s.ID = session.NewID() // here, so that the log has it, too
 	cookies, err := f.options.Store.Save(ctx, s, call.Request)
 	var tooLarge *session.TooLargeError
 	switch {
@@ -90,8 +94,12 @@ func (f *Flow) failed(err error, a *attempt, over []core.Header) error {
 	switch {
 	case errors.As(err, &refused):
 		return f.told(err, "You were not signed in", "The service where you sign in has refused it, or you have ended it there.", a.ReturnTo, over)
+	case errors.As(err, &weak) && weak.Recent:
+		return f.told(fmt.Errorf("%w: %v", core.ErrForbidden, err), "A new sign-in is needed", "The page needs a sign-in that is more recent than the one that the service where you sign in has confirmed. Sign out there, then try again.", a.ReturnTo, over)
 	case errors.As(err, &weak):
 		return f.told(fmt.Errorf("%w: %v", core.ErrForbidden, err), "A stronger sign-in is needed", "The page needs a stronger sign-in than yours, such as one with a second factor. Set one up where you sign in, then try again.", a.ReturnTo, over)
+	case errors.Is(err, core.ErrForbidden):
+		return f.told(err, "You have no access", "The sign-in has worked, but this service does not let you in. Ask those who run it, or sign in as somebody else.", a.ReturnTo, over)
 	case errors.Is(err, core.ErrInvalid):
 		return f.told(err, "You could not be signed in", "What the service where you sign in said does not hold. Try again; if it happens once more, ask those who run this service.", a.ReturnTo, over)
 	}
@@ -105,8 +113,7 @@ func read(call *core.Call, body []byte) (oidc.Response, error) {
 	if call.Method != http.MethodPost {
 		return oidc.ParseResponse(call.Query())
 	}
-	kind, lines := call.Lookup("Content-Type")
-	if media, _, err := mime.ParseMediaType(kind); err != nil || lines != 1 || media != "application/x-www-form-urlencoded" {
+	if kind, lines := call.Lookup("Content-Type"); lines != 1 || !httpsyntax.IsMediaType(kind, "application/x-www-form-urlencoded") {
 		return oidc.Response{}, fmt.Errorf("%w: the authorization response is no form", core.ErrBadRequest)
 	}
 	return oidc.ParseResponse(string(body))

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,6 +52,13 @@ type Options struct {
 	// StrictCookies says that the browser does not send the session's cookie where
 	// another site has led it (SameSite=Strict).
 	StrictCookies bool
+	// Framed says that pages of other sites may show this one in a frame, in which people
+	// sign in.
+	Framed bool
+	// Enrich completes a session by what a service of the team's own says of the person.
+	// The error wraps core.ErrForbidden where that refuses the person; any other means
+	// that nobody could tell. nil: no service is asked.
+	Enrich func(ctx context.Context, s *session.Session) error
 	// Revoke ends a session wherever else it is known; nil: nowhere.
 	Revoke func(ctx context.Context, s *session.Session) error
 	// Log gets a line for everybody who signs in or out. Default: none.
@@ -96,11 +104,10 @@ func New(o Options) (*Flow, error) {
 	f := &Flow{options: o, byName: map[string]*oidc.Provider{}, attempts: &attempts{box: box, now: o.Now, lifetime: o.Lifetime}}
 	f.redeemed.until = map[string]time.Time{}
 	for _, p := range o.Providers {
-		u, err := url.Parse(p.RedirectURI())
+		origin, _, err := splitOrigin(p.RedirectURI()) // as browsers write it
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("the redirect URI of provider %q: %w", p.Name(), err)
 		}
-		origin := u.Scheme + "://" + u.Host
 		switch {
 		case f.byName[p.Name()] != nil:
 			return nil, fmt.Errorf("there are two providers %q", p.Name())
@@ -123,7 +130,7 @@ func (f *Flow) Login(scheme string) core.Login {
 
 // Page leads browsers to the start endpoint on the host of a URL.
 func Page(host *url.URL, startPath, scheme string) core.Login {
-	u := &url.URL{Scheme: host.Scheme, Host: host.Host, Path: startPath}
+	u := &url.URL{Scheme: host.Scheme, Host: strings.ToLower(host.Host), Path: startPath}
 	return &login.Page{URL: u, ReturnTo: ReturnParameter, MaxAge: maxAgeParameter, Scheme: scheme}
 }
 
@@ -175,10 +182,17 @@ func (h handler) Respond(ctx context.Context, call *core.Call, body []byte) (cor
 
 func goes(context.Context) error { return nil }
 
+// inAdvance are the headers of a browser that loads a page before anybody wants it.
+var inAdvance = []string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"}
+
 // navigates reports whether a browser opens a page, and not only in advance.
 func navigates(call *core.Call) bool {
-	_, purpose := call.Lookup("Sec-Purpose")
-	return purpose == 0 && form.Of(call.Method, call.Target, call.Header) == form.Page && call.Method != http.MethodHead
+	for _, name := range inAdvance {
+		if _, lines := call.Lookup(name); lines > 0 {
+			return false
+		}
+	}
+	return form.Of(call.Method, call.Target, call.Header) == form.Page && call.Method != http.MethodHead
 }
 
 // errNoBrowser is for what asks for no page, or only in advance: it never gets a redirect.

@@ -16,24 +16,23 @@ import (
 // logout ends the session of a browser here, then at its provider. It is no business of
 // another site.
 func (f *Flow) logout(ctx context.Context, call *core.Call, _ []byte) (core.Response, error) {
-	if site, _ := call.Lookup("Sec-Fetch-Site"); site == "cross-site" {
-		err := fmt.Errorf("%w: another site asks for a logout", core.ErrForbidden)
-		return core.Response{}, f.told(err, "You are still signed in", "Another site has asked to sign you out. Sign out on this site if you want to.", "", nil)
+	if err := askedByThisSite(call); err != nil {
+		return core.Response{}, err
 	}
 	s, err := f.options.Store.Current(ctx, call.Request)
 	if err != nil && !errors.Is(err, core.ErrMissing) && !errors.Is(err, core.ErrInvalid) {
-		return core.Response{}, f.notSignedOut(err, nil)
+		return core.Response{}, notSignedOut(err, nil)
 	}
 	cookies, err := f.end(ctx, call, s)
 	if err != nil {
-		return core.Response{}, f.notSignedOut(err, cookies)
+		return core.Response{}, notSignedOut(err, cookies)
 	}
 	to := f.options.AfterLogout
 	if s != nil {
 		f.options.Log.Info("signed out", "request_id", call.Identify(), "provider", s.Provider, "sub", s.Subject, "session", s.ID)
 		to = f.onwards(ctx, s)
 	}
-	return f.signedOut(call, to, cookies), nil
+	return signedOut(call, to, cookies), nil
 }
 
 // end forgets a session and the attempts of its browser. Cookies are deleted whatever
@@ -53,8 +52,21 @@ func (f *Flow) end(ctx context.Context, call *core.Call, s *session.Session) ([]
 	return cookies, err
 }
 
-func (f *Flow) notSignedOut(err error, cookies []core.Header) error {
-	return f.told(fmt.Errorf("the logout: %w", err), "You may still be signed in", "The session could not be ended everywhere. Sign out once more in a moment.", "", cookies)
+func askedByThisSite(call *core.Call) error {
+	if site, _ := call.Lookup("Sec-Fetch-Site"); site != "cross-site" {
+		return nil
+	}
+	return &form.Told{
+		Err: fmt.Errorf("%w: another site asks for a logout", core.ErrForbidden), Title: "You are still signed in",
+		Advice: "Another site has asked to sign you out. Sign out on this site if you want to.",
+	}
+}
+
+func notSignedOut(err error, cookies []core.Header) error {
+	return &form.Told{
+		Err: fmt.Errorf("the logout: %w", err), Title: "You may still be signed in",
+		Advice: "The session could not be ended everywhere. Sign out once more in a moment.", Header: cookies,
+	}
 }
 
 // onwards is the provider's own logout, or where that is not known the page after it.
@@ -74,7 +86,7 @@ func (f *Flow) onwards(ctx context.Context, s *session.Session) string {
 }
 
 // signedOut leads a browser on. A script learns where its page has to go.
-func (f *Flow) signedOut(call *core.Call, to string, cookies []core.Header) core.Response {
+func signedOut(call *core.Call, to string, cookies []core.Header) core.Response {
 	if !form.Navigates(http.MethodGet, call.Target, call.Header) {
 		body, _ := json.Marshal(map[string]string{"location": to}) // a text always encodes
 		return core.Response{Status: http.StatusOK, Header: append(form.Header("application/json"), cookies...), Body: body}

@@ -27,6 +27,10 @@ func (f *Flow) start(ctx context.Context, call *core.Call, _ []byte) (core.Respo
 	if !navigates(call) {
 		return core.Response{}, errNoBrowser
 	}
+	if !f.options.Framed && framedElsewhere(call) {
+		err := fmt.Errorf("%w: the page of another site begins a sign-in in a frame", core.ErrForbidden)
+		return core.Response{}, f.told(err, "You cannot sign in here", "The page is shown inside another site. Open it in a window of its own.", "", nil)
+	}
 	q, err := f.question(call.Query())
 	if err != nil {
 		err = fmt.Errorf("%w: the start of a sign-in: %w", core.ErrBadRequest, err)
@@ -45,6 +49,14 @@ func (f *Flow) start(ctx context.Context, call *core.Call, _ []byte) (core.Respo
 		p = f.byName[q.provider]
 	}
 	return f.begin(ctx, p, q, found, useless)
+}
+
+// framedElsewhere reports whether the page of another site shows this one. That could have
+// the browser keep more attempts than its requests have room for.
+func framedElsewhere(call *core.Call) bool {
+	site, _ := call.Lookup("Sec-Fetch-Site")
+	place, known := call.Lookup("Sec-Fetch-Dest")
+	return site == "cross-site" && known > 0 && place != "document"
 }
 
 // begin has the browser remember an attempt and leads it to the provider.

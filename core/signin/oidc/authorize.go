@@ -15,6 +15,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/clientauth"
 	"gatehouse/core/authn/idp"
 )
 
@@ -77,27 +78,26 @@ func (p *Provider) request(m *metadata, a Attempt) (url.Values, error) {
 	for name, value := range p.options.Parameters {
 		set(name, value)
 	}
+	demand := p.demand(a.Demand)
 	set("nonce", a.Nonce)
 	if p.options.ResponseMode != Query {
 		set("response_mode", p.options.ResponseMode)
 	}
 	options = append(options, oauth2.S256ChallengeOption(a.Verifier))
-	if a.Demand.AAL != "" {
-		values := p.acrValues(a.Demand.AAL)
-		if values == "" && !p.reaches(a.Demand.AAL) {
+	if demand.AAL != "" {
+		values := p.acrValues(demand.AAL)
+		if values == "" && !p.reaches(demand.AAL) {
 			return nil, ErrNoSuchLevel
 		}
 		if values != "" {
 			set("acr_values", values)
 		}
-		set("prompt", "login")
 	}
-	switch {
-	case a.Demand.MaxAge > 0:
-		set("max_age", strconv.Itoa(int(a.Demand.MaxAge.Seconds())))
-	case a.Demand.MaxAge < 0:
-		set("prompt", "login")
-		set("max_age", "0")
+	if demand.AAL != "" || demand.MaxAge < 0 {
+		set("prompt", promptLogin(p.options.Parameters["prompt"]))
+	}
+	if demand.MaxAge != 0 {
+		set("max_age", strconv.Itoa(max(0, int(demand.MaxAge.Seconds()))))
 	}
 	config := *p.config(m)
 	config.Endpoint.AuthURL = "" // which may have a query of its own
@@ -110,6 +110,21 @@ func (p *Provider) request(m *metadata, a Attempt) (url.Values, error) {
 		request["resource"] = p.options.Resources // RFC 8707: one parameter for each
 	}
 	return request, nil
+}
+
+// demand adds what the configuration wants of every sign-in.
+func (p *Provider) demand(d Demand) Demand {
+	if p.maxAge != 0 && (d.MaxAge == 0 || p.maxAge < d.MaxAge) {
+		d.MaxAge = p.maxAge
+	}
+	return d
+}
+
+// promptLogin adds login to the prompts that are configured, of which none contradicts
+// it (section 3.1.2.1).
+func promptLogin(configured string) string {
+	prompts := slices.DeleteFunc(strings.Fields(configured), func(p string) bool { return p == "login" || p == "none" })
+	return strings.Join(append([]string{"login"}, prompts...), " ")
 }
 
 // acrValues are those that are enough for a level, the weakest first.
@@ -177,10 +192,7 @@ const maxReference = 1 << 10
 
 // asking is the context of calls to endpoints that authenticate the client.
 func (p *Provider) asking(ctx context.Context, m *metadata) context.Context {
-	audience := m.issuer
-	if p.options.Authentication.AssertionAudience == AudienceTokenEndpoint {
-		audience = m.token
-	}
+	audience, _ := p.auth.client.Audience(map[string]string{clientauth.Issuer: m.issuer, clientauth.TokenEndpoint: m.token})
 	return context.WithValue(ctx, audienceKey{}, audience)
 }
 

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/authn/clientauth"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/coretest"
@@ -34,22 +35,22 @@ const secret = "p%ss: wörd&+"
 
 // The client authenticates itself in one way, and in the same one at each endpoint.
 func TestClientAuthentication(t *testing.T) {
-	key, err := oidc.ParseKey(privateKey(t))
+	key, err := clientauth.ParseKey(privateKey(t), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("web:"+url.QueryEscape(secret)))
 	for name, c := range map[string]struct {
-		how           oidc.Authentication
+		how           clientauth.Options
 		authorization string
 		form          []string
 	}{
-		"none":                           {oidc.Authentication{Method: oidc.NoAuth}, "", []string{"client_id"}},
-		"client_secret_basic by default": {oidc.Authentication{Secret: secret}, basic, nil},
-		"client_secret_basic":            {oidc.Authentication{Method: oidc.ClientSecretBasic, Secret: secret}, basic, nil},
-		"client_secret_post":             {oidc.Authentication{Method: oidc.ClientSecretPost, Secret: secret}, "", []string{"client_id", "client_secret"}},
-		"private_key_jwt":                {oidc.Authentication{Method: oidc.PrivateKeyJWT, Key: key}, "", []string{"client_assertion", "client_assertion_type", "client_id"}},
-		"tls_client_auth":                {oidc.Authentication{Method: oidc.TLSClientAuth}, "", []string{"client_id"}},
+		"none":                           {clientauth.Options{Method: clientauth.None}, "", []string{"client_id"}},
+		"client_secret_basic by default": {clientauth.Options{Secret: secret}, basic, nil},
+		"client_secret_basic":            {clientauth.Options{Method: clientauth.SecretBasic, Secret: secret}, basic, nil},
+		"client_secret_post":             {clientauth.Options{Method: clientauth.SecretPost, Secret: secret}, "", []string{"client_id", "client_secret"}},
+		"private_key_jwt":                {clientauth.Options{Method: clientauth.PrivateKeyJWT, Key: key}, "", []string{"client_assertion", "client_assertion_type", "client_id"}},
+		"tls_client_auth":                {clientauth.Options{Method: clientauth.TLS}, "", []string{"client_id"}},
 	} {
 		r := setup(t, func(o *oidc.Options) { o.Authentication = c.how })
 		r.fake.OfferPushedRequests()
@@ -114,7 +115,7 @@ func TestClientAssertion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := oidc.ParseKey(pemOf(t, key))
+	parsed, err := clientauth.ParseKey(pemOf(t, key), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,9 +127,9 @@ func TestClientAssertion(t *testing.T) {
 	if err := os.WriteFile(public, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for audience, path := range map[string]string{"": "", oidc.AudienceIssuer: "", oidc.AudienceTokenEndpoint: coretest.TokenPath} {
+	for audience, path := range map[string]string{"": "", clientauth.Issuer: "", clientauth.TokenEndpoint: coretest.TokenPath} {
 		r := setup(t, func(o *oidc.Options) {
-			o.Authentication = oidc.Authentication{Method: oidc.PrivateKeyJWT, Key: parsed, AssertionAudience: audience}
+			o.Authentication = clientauth.Options{Method: clientauth.PrivateKeyJWT, Key: parsed, Audience: audience}
 		})
 		r.fake.OfferPushedRequests()
 		r.mustSignIn()
@@ -172,25 +173,26 @@ func TestKeyForAssertions(t *testing.T) {
 		"nothing": "", "a word": "hunter2hunter2", "a public JWK": string(public), "a symmetric JWK": `{"kty":"oct","k":"aHVudGVyMmh1bnRlcjI"}`,
 		"RSA of 1024 bits": string(pemOf(t, small)), "P-224": string(pemOf(t, p224)), "a certificate": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
 	} {
-		if k, err := oidc.ParseKey([]byte(text)); err == nil || strings.Contains(err.Error(), "hunter2") {
+		if k, err := clientauth.ParseKey([]byte(text), "", ""); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, %v", name, k, err)
 		}
 	}
 }
 
 func TestAuthenticationThatContradictsItself(t *testing.T) {
-	key, err := oidc.ParseKey(privateKey(t))
+	key, err := clientauth.ParseKey(privateKey(t), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, a := range map[string]oidc.Authentication{
-		"unknown method":       {Method: "client_secret_jwt", Secret: "x"},
-		"basic without secret": {Method: oidc.ClientSecretBasic},
-		"post without secret":  {Method: oidc.ClientSecretPost},
-		"none with secret":     {Method: oidc.NoAuth, Secret: "x"},
+	for name, a := range map[string]clientauth.Options{
+		"unknown method":       {Method: "password", Secret: "x"},
+		"a short secret":       {Method: clientauth.SecretJWT, Secret: "x"},
+		"basic without secret": {Method: clientauth.SecretBasic},
+		"post without secret":  {Method: clientauth.SecretPost},
+		"none with secret":     {Method: clientauth.None, Secret: "x"},
 		"key without method":   {Secret: "x", Key: key},
-		"method without key":   {Method: oidc.PrivateKeyJWT},
-		"unknown audience":     {Method: oidc.PrivateKeyJWT, Key: key, AssertionAudience: "x"},
+		"method without key":   {Method: clientauth.PrivateKeyJWT},
+		"unknown audience":     {Method: clientauth.PrivateKeyJWT, Key: key, Audience: "x"},
 	} {
 		_, err := oidc.New(oidc.Options{Discovery: "https://id.example.test/.well-known/openid-configuration", ClientID: "web", RedirectURI: callback, Client: coretest.Client(t), Authentication: a})
 		if err == nil {
@@ -202,20 +204,7 @@ func TestAuthenticationThatContradictsItself(t *testing.T) {
 // tls_client_auth (RFC 8705): the certificate is presented, at the endpoints for it.
 func TestTLSClientAuthentication(t *testing.T) {
 	certificate := coretest.Certificate(t, "web")
-	dir := t.TempDir()
-	cert, keyFile, ca := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "ca.pem")
-	write := func(path string, blocks ...*pem.Block) {
-		var text []byte
-		for _, block := range blocks {
-			text = append(text, pem.EncodeToMemory(block)...)
-		}
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	block, _ := pem.Decode(pemOf(t, certificate.PrivateKey))
-	write(cert, &pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})
-	write(keyFile, block)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
 	r := setup(t, nil)
 	var presented []string
 	mtls := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -225,8 +214,10 @@ func TestTLSClientAuthentication(t *testing.T) {
 	mtls.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
 	mtls.StartTLS()
 	defer mtls.Close()
-	write(ca, &pem.Block{Type: "CERTIFICATE", Bytes: mtls.Certificate().Raw})
-	client, err := idp.New(idp.Options{Timeout: 30 * time.Second, CAFile: ca, CertificateFile: cert, KeyFile: keyFile})
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: mtls.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	client, err := idp.New(idp.Options{Timeout: 30 * time.Second, CAFile: ca, Certificate: &certificate})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +225,7 @@ func TestTLSClientAuthentication(t *testing.T) {
 	r.fake.Discovery("mtls_endpoint_aliases", map[string]any{"token_endpoint": mtls.URL + coretest.TokenPath, "userinfo_endpoint": mtls.URL + coretest.UserInfoPath})
 	r.Provider, err = oidc.New(oidc.Options{
 		Name: "fake", Discovery: r.fake.DiscoveryURL(), ClientID: "web", RedirectURI: callback, Client: client, Now: r.clock.Now, UserInfo: true,
-		Authentication: oidc.Authentication{Method: oidc.TLSClientAuth},
+		Authentication: clientauth.Options{Method: clientauth.TLS},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -351,9 +342,55 @@ func TestStepUpIsAskedForAndVerified(t *testing.T) {
 			t.Errorf("%s: assurance level %q", name, s.AAL)
 		}
 	}
+	var weak *oidc.StepUpError
+	r.fake.Behave(coretest.Behaviour{Claims: map[string]any{"auth_time": ago(10 * time.Minute)}})
+	if _, err := r.signIn(recent); !errors.As(err, &weak) || !weak.Recent {
+		t.Errorf("the error does not say that the sign-in is too long ago: %v", err)
+	}
+	r.fake.Behave(coretest.Behaviour{})
+	if _, err := r.signIn(aal2); !errors.As(err, &weak) || weak.Recent {
+		t.Errorf("the error does not say that the sign-in is too weak: %v", err)
+	}
 	without := setup(t, nil)
 	if _, err := without.AuthorizationURL(context.Background(), oidc.NewAttempt(aal2)); !errors.Is(err, oidc.ErrNoSuchLevel) {
 		t.Errorf("a level that nothing stands for: %v", err)
+	}
+}
+
+// A step-up keeps what the configuration asks for, and makes it no weaker.
+func TestStepUpBesideConfiguredParameters(t *testing.T) {
+	for name, c := range map[string]struct {
+		parameters     map[string]string
+		demand         oidc.Demand
+		prompt, maxAge string
+	}{
+		"consent, as for a refresh token of Google": {map[string]string{"prompt": "consent", "access_type": "offline"}, oidc.Demand{MaxAge: -1}, "login consent", "0"},
+		"a choice of accounts":                      {map[string]string{"prompt": "select_account login"}, oidc.Demand{AAL: "aal2"}, "login select_account", ""},
+		"none, which contradicts it":                {map[string]string{"prompt": "none"}, oidc.Demand{AAL: "aal2"}, "login", ""},
+		"without a demand":                          {map[string]string{"prompt": "consent"}, oidc.Demand{}, "consent", ""},
+		"an age that is stricter than the call's":   {map[string]string{"max_age": "60"}, oidc.Demand{MaxAge: time.Hour}, "", "60"},
+		"an age that is less strict":                {map[string]string{"max_age": "3600"}, oidc.Demand{MaxAge: time.Minute}, "", "60"},
+		"a new sign-in every time":                  {map[string]string{"max_age": "0"}, oidc.Demand{MaxAge: time.Hour}, "login", "0"},
+		"an age where the call wants none":          {map[string]string{"max_age": "60"}, oidc.Demand{}, "", "60"},
+	} {
+		r := setup(t, func(o *oidc.Options) { o.Parameters, o.ACRLevels = c.parameters, map[string]string{"two": "aal2"} })
+		query := r.url(oidc.NewAttempt(c.demand)).Query()
+		if query.Get("prompt") != c.prompt || query.Get("max_age") != c.maxAge || len(query["prompt"]) > 1 || len(query["max_age"]) > 1 {
+			t.Errorf("%s: prompt %q, max_age %q", name, query["prompt"], query["max_age"])
+		}
+	}
+	r := setup(t, func(o *oidc.Options) { o.Parameters = map[string]string{"max_age": "60"} })
+	for name, authTime := range map[string]any{"missing": nil, "too long ago": r.clock.Now().Add(-time.Hour).Unix()} {
+		r.fake.Behave(coretest.Behaviour{Claims: map[string]any{"auth_time": authTime}})
+		if _, err := r.signIn(oidc.Demand{}); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("max_age is configured, and auth_time is %s: %v", name, err)
+		}
+	}
+	for _, text := range []string{"", "-1", "1.5", "an hour", "99999999999"} {
+		o := oidc.Options{Discovery: "https://id.example.test/.well-known/openid-configuration", ClientID: "web", RedirectURI: callback, Client: coretest.Client(t), Parameters: map[string]string{"max_age": text}}
+		if _, err := oidc.New(o); err == nil || !strings.Contains(err.Error(), "max_age") {
+			t.Errorf("max_age %q: %v", text, err)
+		}
 	}
 }
 
@@ -377,6 +414,8 @@ func TestRenewedSessionIsOfTheSamePerson(t *testing.T) {
 		"auth_time of another sign-in": {Claims: map[string]any{"auth_time": r.clock.Now().Add(-time.Hour).Unix()}},
 		"at_hash of another token":     {Claims: map[string]any{"at_hash": "AAAA"}},
 		"expired":                      {Claims: map[string]any{"exp": r.clock.Now().Unix()}},
+		"refresh-token-invalid-sig":    {Header: map[string]any{"kid": "other"}},
+		"access token of another type": {Token: map[string]any{"token_type": "DPoP"}},
 	} {
 		r.fake.Behave(coretest.Behaviour{})
 		s := r.mustSignIn()

@@ -101,11 +101,14 @@ func (p *Provider) signIn(ctx context.Context, a Attempt, r Response) (*session.
 	if err != nil {
 		return nil, tokenError(err)
 	}
+	if err := checkType(token); err != nil {
+		return nil, err
+	}
 	text, _ := token.Extra("id_token").(string)
 	if text == "" {
 		return nil, fmt.Errorf("%w: the token response has no id_token", core.ErrInvalid)
 	}
-	expect := expected{nonce: a.Nonce, code: r.Code, accessToken: token.AccessToken, demand: a.Demand}
+	expect := expected{nonce: a.Nonce, code: r.Code, accessToken: token.AccessToken, demand: p.demand(a.Demand)}
 	set, err := p.verify(ctx, m, text, expect)
 	if err != nil {
 		return nil, err
@@ -115,10 +118,26 @@ func (p *Provider) signIn(ctx context.Context, a Attempt, r Response) (*session.
 	if err := p.satisfies(s, a.Demand); err != nil {
 		return nil, err
 	}
+	return s, p.complete(ctx, m, s)
+}
+
+// complete adds what is known beside the ID token.
+func (p *Provider) complete(ctx context.Context, m *metadata, s *session.Session) error {
 	if p.options.UserInfo {
-		return s, p.addUserInfo(ctx, m, s)
+		if err := p.addUserInfo(ctx, m, s); err != nil {
+			return err
+		}
 	}
-	return s, nil
+	return p.addAccessToken(ctx, m, s)
+}
+
+// checkType wants an access token that is used as this gate does (OpenID Connect Core 1.0
+// section 3.1.3.3, RFC 6749 section 7.1).
+func checkType(token *oauth2.Token) error {
+	if !strings.EqualFold(token.TokenType, "Bearer") {
+		return fmt.Errorf("%w: the token response has the token_type %.40q; want Bearer", core.ErrInvalid, token.TokenType)
+	}
+	return nil
 }
 
 // checkIssuer is RFC 9207 section 2.4: the code of one provider is not handed to
@@ -179,11 +198,14 @@ func (p *Provider) renew(ctx context.Context, s *session.Session) (*session.Sess
 	if err != nil {
 		return nil, tokenError(err)
 	}
+	if err := checkType(token); err != nil {
+		return nil, err
+	}
 	renewed := *s
 	p.setTokens(&renewed, token, s.Scopes)
 	text, _ := token.Extra("id_token").(string)
 	if text == "" {
-		return &renewed, nil
+		return &renewed, p.addAccessToken(ctx, m, &renewed)
 	}
 	set, err := p.verify(ctx, m, text, expected{accessToken: token.AccessToken, renewed: s})
 	if err != nil {
@@ -192,12 +214,7 @@ func (p *Provider) renew(ctx context.Context, s *session.Session) (*session.Sess
 	renewed.IDToken = text
 	fresh := p.session(m, set, token)
 	renewed.Claims = fresh.Claims
-	if p.options.UserInfo {
-		if err := p.addUserInfo(ctx, m, &renewed); err != nil {
-			return nil, err
-		}
-	}
-	return &renewed, nil
+	return &renewed, p.complete(ctx, m, &renewed)
 }
 
 // setTokens keeps what a token response brings. A scope that it does not name is as it

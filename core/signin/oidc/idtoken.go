@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -27,7 +28,9 @@ type expected struct {
 	renewed *session.Session
 }
 
-func invalid(err error) error { return fmt.Errorf("%w: the ID token %w", core.ErrInvalid, err) }
+func invalid(token string, err error) error {
+	return fmt.Errorf("%w: %s %w", core.ErrInvalid, token, err)
+}
 
 // verify is OpenID Connect Core 1.0 section 3.1.3.7, and 12.2 for a renewed session. The
 // signature, the issuer, the audience and the beginning are judged as those of any JWT.
@@ -49,7 +52,7 @@ func (p *Provider) verify(ctx context.Context, m *metadata, text string, e expec
 		func() error { return p.checkAge(set, e.demand, now) },
 	} {
 		if err := check(); err != nil {
-			return nil, invalid(err)
+			return nil, invalid("the ID token", err)
 		}
 	}
 	return set, nil
@@ -87,15 +90,10 @@ func (p *Provider) checkParty(set claims.Set) error {
 		return err
 	}
 	party, err := set.Text("azp")
-	switch {
-	case err != nil:
-		return err
-	case party == "" && len(audience) > 1:
+	if err == nil && party == "" && len(audience) > 1 {
 		return errors.New("has several audiences and no azp")
-	case set["azp"] != nil && party != p.options.ClientID:
-		return fmt.Errorf("was made for another client: azp is %.80q", party)
 	}
-	return nil
+	return p.checkMadeFor(set, "azp")
 }
 
 func checkNonce(set claims.Set, e expected) error {
@@ -180,26 +178,29 @@ func (p *Provider) checkAge(set claims.Set, d Demand, now time.Time) error {
 	case d.MaxAge == 0:
 		return nil
 	case !present:
-		return errors.New("has no auth_time although max_age was asked for")
+		return &StepUpError{Recent: true, Detail: "has no auth_time although max_age was asked for"}
 	case now.Sub(at) > max(d.MaxAge, 0)+p.options.Leeway:
-		return fmt.Errorf("is of a sign-in at %s, which is too long ago", at.UTC().Format(time.RFC3339))
+		return &StepUpError{Recent: true, Detail: fmt.Sprintf("is of a sign-in at %s, which is too long ago", at.UTC().Format(time.RFC3339))}
 	}
 	return nil
 }
 
-// StepUpError is of a sign-in that is weaker than was demanded.
-type StepUpError struct{ Want, Got string }
-
-func (e *StepUpError) Error() string {
-	return fmt.Sprintf("the provider does not confirm assurance level %s, but %.20q (acr, amr)", e.Want, e.Got)
+// StepUpError is of a sign-in that is weaker, or longer ago, than was demanded: the
+// provider has not done what it was asked for.
+type StepUpError struct {
+	// Recent says that the sign-in is too long ago, or may be.
+	Recent bool
+	Detail string
 }
+
+func (e *StepUpError) Error() string { return e.Detail }
 
 // Is makes errors.Is(err, core.ErrInvalid) true.
 func (*StepUpError) Is(target error) bool { return target == core.ErrInvalid }
 
 func (p *Provider) satisfies(s *session.Session, d Demand) error {
 	if s.AAL < d.AAL {
-		return &StepUpError{Want: d.AAL, Got: s.AAL}
+		return &StepUpError{Detail: fmt.Sprintf("the provider does not confirm assurance level %s, but %.20q (acr, amr)", d.AAL, s.AAL)}
 	}
 	return nil
 }
@@ -211,8 +212,8 @@ func (p *Provider) addUserInfo(ctx context.Context, m *metadata, s *session.Sess
 	if err != nil {
 		return fmt.Errorf("UserInfo: %w", err)
 	}
-	if subject, err := set.Text("sub"); err != nil || subject != s.Subject {
-		return fmt.Errorf("%w: UserInfo is about another subject than the ID token", core.ErrInvalid)
+	if err := checkSubject(set, s); err != nil {
+		return invalid("UserInfo", err)
 	}
 	all := aboutPerson(set)
 	maps.Copy(all, s.Claims)
@@ -247,9 +248,11 @@ func (p *Provider) userInfo(ctx context.Context, m *metadata, token string) (cla
 	case response.Status != http.StatusOK:
 		return nil, response.Unexpected()
 	}
-	kind, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";")
-	if strings.TrimSpace(strings.ToLower(kind)) == "application/jwt" {
+	switch kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); {
+	case err == nil && kind == "application/jwt":
 		return m.tokens.Statement(ctx, string(response.Body))
+	case err != nil || kind != "application/json":
+		return nil, fmt.Errorf("the response of %s is of the type %.60q; want application/json or application/jwt", idp.Name(req.URL), kind)
 	}
 	set, err := claims.Decode(response.Body)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/clientauth"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/jwt"
 )
@@ -39,8 +39,9 @@ type metadata struct {
 	// namesIssuer says that every authorization response names the issuer (RFC 9207).
 	namesIssuer bool
 	jwks        string
-	// tokens verifies ID tokens, logouts logout tokens.
-	tokens, logouts *jwt.Verifier
+	// tokens verifies ID tokens, logouts logout tokens, access access tokens; the last is
+	// nil where nobody reads them.
+	tokens, logouts, access *jwt.Verifier
 }
 
 // metadata returns those at hand, or waits for them.
@@ -63,22 +64,27 @@ func (p *Provider) discover(ctx context.Context) (*metadata, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the discovery document %w", err)
 	}
+	p.auth.client.Warn(p.options.Log, clientauth.TokenEndpoint, document)
 	if before, ok := p.kept.Usable(); ok && before.issuer == m.issuer && before.jwks == m.jwks {
-		m.tokens, m.logouts = before.tokens, before.logouts
+		m.tokens, m.logouts, m.access = before.tokens, before.logouts, before.access
 		return m, nil
 	}
-	if m.tokens, err = p.verifier(m, "JWT", ""); err != nil {
+	own := []string{p.options.ClientID}
+	if m.tokens, err = p.verifier(m, own, "JWT", ""); err != nil {
 		return nil, err
 	}
-	m.logouts, err = p.verifier(m, "logout+jwt", "JWT", "")
+	if m.logouts, err = p.verifier(m, own, "logout+jwt", "JWT", ""); err != nil || !p.options.AccessTokenClaims {
+		return m, err
+	}
+	m.access, err = p.verifier(m, nil, "at+jwt", "JWT", "")
 	return m, err
 }
 
-// verifier is of tokens of some types that are for the gate.
-func (p *Provider) verifier(m *metadata, types ...string) (*jwt.Verifier, error) {
+// verifier is of tokens of some types for some audiences; none: for any.
+func (p *Provider) verifier(m *metadata, audiences []string, types ...string) (*jwt.Verifier, error) {
 	return jwt.New(jwt.Options{
 		Issuers: []jwt.Issuer{{
-			Issuer: m.issuer, JWKSURL: m.jwks, Audiences: []string{p.options.ClientID},
+			Issuer: m.issuer, JWKSURL: m.jwks, Audiences: audiences, InsecureSkipAudience: len(audiences) == 0,
 			Algorithms: p.options.Algorithms, Types: types, Claims: p.options.Claims,
 		}},
 		Client: p.options.Client, Leeway: p.options.Leeway, Log: p.options.Log, Now: p.options.Now,
@@ -115,11 +121,7 @@ func (p *Provider) read(document claims.Set) (*metadata, error) {
 	m.issuer, _ = document.Text("issuer")
 	m.pushRequired, _ = document["require_pushed_authorization_requests"].(bool)
 	m.namesIssuer, _ = document["authorization_response_iss_parameter_supported"].(bool)
-	source := document
-	if alias, ok := document["mtls_endpoint_aliases"].(map[string]any); ok && p.options.Authentication.Method == TLSClientAuth { // RFC 8705 section 5
-		source = maps.Clone(document)
-		maps.Copy(source, alias)
-	}
+	source := p.auth.client.Endpoints(document)
 	for _, address := range []struct {
 		name     string
 		into     *string

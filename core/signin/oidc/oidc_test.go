@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/authn/clientauth"
 	"gatehouse/core/coretest"
 	"gatehouse/core/signin/oidc"
 	"gatehouse/core/signin/session"
@@ -42,7 +43,7 @@ func setup(t *testing.T, change func(*oidc.Options)) *rig {
 	r.fake = coretest.NewFakeProvider(t, r.clock)
 	options := oidc.Options{
 		Name: "fake", Discovery: r.fake.DiscoveryURL(), ClientID: "web", RedirectURI: callback,
-		Authentication: oidc.Authentication{Secret: "hunter2"},
+		Authentication: clientauth.Options{Secret: "hunter2"},
 		Client:         coretest.Client(t), Now: r.clock.Now, Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	}
 	if change != nil {
@@ -265,6 +266,9 @@ func TestIDTokenThatDoesNotHoldIsRefused(t *testing.T) {
 		"ID token of another sign-in": {Token: map[string]any{"id_token": r.mustSignIn().IDToken}},
 		"ID token too long":           {Token: map[string]any{"id_token": strings.Repeat("a", 20<<10)}},
 		"encrypted ID token":          {Token: map[string]any{"id_token": "a.b.c.d.e"}},
+		"token_type of another kind":  {Token: map[string]any{"token_type": "mac"}},
+		"token_type missing":          {Token: map[string]any{"token_type": nil}},
+		"token_type DPoP":             {Token: map[string]any{"token_type": "DPoP"}},
 	} {
 		r.fake.Behave(b)
 		s, err := r.signIn(oidc.Demand{})
@@ -284,6 +288,7 @@ func TestIDTokenThatDoesNotHoldIsRefused(t *testing.T) {
 		"claims that nobody knows":          claims("https://example.test/x", map[string]any{"y": 1}),
 		"opaque access token with slashes":  {Token: map[string]any{"access_token": "ya29.a0/b+c=="}, Claims: map[string]any{"at_hash": nil}},
 		"expires_in as a text":              {Token: map[string]any{"expires_in": "300"}},
+		"token_type in another case":        {Token: map[string]any{"token_type": "bearer"}},
 		"without a refresh token and scope": {Token: map[string]any{"refresh_token": nil, "scope": nil}},
 	} {
 		r.fake.Behave(b)
@@ -465,6 +470,15 @@ func TestUserInfoIsAboutTheSamePerson(t *testing.T) {
 		r.fake.Behave(b)
 		if s, err := r.signIn(oidc.Demand{}); s != nil || !errors.Is(err, core.ErrInvalid) {
 			t.Errorf("%s: %v, %v", name, s, err)
+		}
+	}
+	for kind, good := range map[string]bool{
+		"application/json": true, "application/json;charset=UTF-8": true, "Application/JSON": true,
+		"text/html": false, "text/plain": false, "application/jwt": false, "application/jose": false, "-": false, "application/json;;": false, "text/javascript": false,
+	} {
+		r.fake.Behave(coretest.Behaviour{PersonType: kind})
+		if _, err := r.signIn(oidc.Demand{}); good != (err == nil) {
+			t.Errorf("UserInfo of the type %q: %v", kind, err)
 		}
 	}
 	r.fake.Behave(coretest.Behaviour{SignedUserInfo: true})

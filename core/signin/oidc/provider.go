@@ -18,10 +18,12 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/clientauth"
 	"gatehouse/core/authn/idp"
 )
 
@@ -36,21 +38,23 @@ type Options struct {
 	Issuer string
 	// ClientID and Authentication are those of the gate.
 	ClientID       string
-	Authentication Authentication
+	Authentication clientauth.Options
 	// RedirectURI is where the provider sends the browser.
 	RedirectURI string
 	// Scopes that are asked for; openid is added. Resources are where the access token
 	// is for (RFC 8707).
 	Scopes, Resources []string
-	// Parameters are added to the authorization request.
+	// Parameters are added to the authorization request. A max_age among them is
+	// verified, too.
 	Parameters map[string]string
 	// ResponseMode is query or form_post. Default: query.
 	ResponseMode string
 	// PushedRequests is auto (where the provider offers them), always or never
 	// (RFC 9126). Default: auto.
 	PushedRequests string
-	// UserInfo adds the claims of the UserInfo endpoint.
-	UserInfo bool
+	// UserInfo adds the claims of the UserInfo endpoint, AccessTokenClaims those of the
+	// access token, which is then a JWT, under the name of AccessTokenClaim.
+	UserInfo, AccessTokenClaims bool
 	// Algorithms and Claims are as in jwt.Issuer.
 	Algorithms []string
 	Claims     claims.Paths
@@ -92,7 +96,7 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	o.Authentication = o.Authentication.withDefaults()
+	o.Authentication.ClientID, o.Authentication.Now = o.ClientID, o.Now
 	return o
 }
 
@@ -124,11 +128,27 @@ func (o Options) validate() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Parameters)) {
 		if slices.Contains(own, name) {
-			add("authorization_parameters", fmt.Errorf("%s is set by the gate itself", name))
+			add("authorization_params", fmt.Errorf("%s is set by the gate itself", name))
 		}
 	}
-	add("client authentication", o.Authentication.validate())
+	if text, set := o.Parameters["max_age"]; set {
+		if _, err := readAge(text); err != nil {
+			add("authorization_params", err)
+		}
+	}
 	return errors.Join(problems...)
+}
+
+// readAge reads a max_age as a Demand has it.
+func readAge(text string) (time.Duration, error) {
+	seconds, err := strconv.ParseUint(text, 10, 31)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("max_age is %.40q; want a number of seconds", text)
+	case seconds == 0:
+		return -1, nil
+	}
+	return time.Duration(seconds) * time.Second, nil
 }
 
 // Provider is one OpenID provider at which the gate is a client. It is safe for
@@ -137,16 +157,26 @@ type Provider struct {
 	options Options
 	auth    *authenticated
 	kept    idp.Kept[*metadata]
+	// maxAge is what the configuration wants of every sign-in; zero: nothing.
+	maxAge time.Duration
 }
 
 // New makes a provider. Nothing is called yet.
 func New(o Options) (*Provider, error) {
 	o = o.withDefaults()
-	if err := o.validate(); err != nil {
+	client, err := clientauth.New(o.Authentication)
+	if err == nil {
+		_, err = client.Audience(map[string]string{clientauth.Issuer: o.Issuer, clientauth.TokenEndpoint: o.Issuer})
+	}
+	if err != nil {
+		err = fmt.Errorf("client authentication: %w", err)
+	}
+	if err := errors.Join(o.validate(), err); err != nil {
 		return nil, err
 	}
 	p := &Provider{options: o}
-	p.auth = &authenticated{to: idp.Transport{Client: o.Client, Limit: maxResponse}, how: o.Authentication, client: o.ClientID, now: o.Now}
+	p.maxAge, _ = readAge(o.Parameters["max_age"]) // is valid or not there
+	p.auth = &authenticated{to: idp.Transport{Client: o.Client, Limit: maxResponse}, client: client}
 	p.kept = idp.Kept[*metadata]{
 		Fetch: p.discover, RefreshAfter: refreshAfter, MaxAge: maxAge, MinInterval: minInterval,
 		Log: o.Log, Failure: "cannot fetch the discovery document of an identity provider", Issuer: o.Issuer, Now: o.Now,
@@ -156,6 +186,9 @@ func New(o Options) (*Provider, error) {
 
 // Name is what the configuration calls the provider.
 func (p *Provider) Name() string { return p.options.Name }
+
+// ClientID is the gate's name at the provider.
+func (p *Provider) ClientID() string { return p.options.ClientID }
 
 // RedirectURI is where the provider sends the browser, and ResponseMode how.
 func (p *Provider) RedirectURI() string  { return p.options.RedirectURI }

@@ -10,48 +10,35 @@ import (
 
 // attended is an authenticator whose sessions are kept up.
 type attended struct {
-	verifier
+	core.Judge
 	sessions *Authenticator
 }
 
-// verifier is what attended is around.
-type verifier interface {
-	core.Refresher
-	core.OthersJudge
-}
-
 var (
-	_ verifier          = (*attended)(nil)
+	_ core.Judge        = (*attended)(nil)
 	_ core.HeaderSetter = (*attended)(nil)
 )
 
 // Attend keeps up the sessions that another authenticator has found to hold: their use
 // is noted, and their tokens are renewed, behind every cache and every revocation.
-func (a *Authenticator) Attend(next interface {
-	core.Refresher
-	core.OthersJudge
-}) core.Authenticator {
+func (a *Authenticator) Attend(next core.Judge) core.Authenticator {
 	return &attended{next, a}
 }
 
 // ResponseHeaders are that of cookies, and those of the other authenticator.
 func (a *attended) ResponseHeaders() []string {
-	names := []string{"Set-Cookie"}
-	if setter, ok := a.verifier.(core.HeaderSetter); ok {
-		names = append(names, setter.ResponseHeaders()...)
-	}
-	return names
+	return append([]string{"Set-Cookie"}, core.ResponseHeadersOf(a.Judge)...)
 }
 
 // Authenticate is that of the other authenticator.
 func (a *attended) Authenticate(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
-	r, err := a.verifier.Authenticate(ctx, call, c)
+	r, err := a.Judge.Authenticate(ctx, call, c)
 	return a.attend(ctx, call, c, r, err)
 }
 
 // Refresh is that of the other authenticator.
 func (a *attended) Refresh(ctx context.Context, call *core.Call, c core.Credential) (core.Authentication, error) {
-	r, err := a.verifier.Refresh(ctx, call, c)
+	r, err := a.Judge.Refresh(ctx, call, c)
 	return a.attend(ctx, call, c, r, err)
 }
 

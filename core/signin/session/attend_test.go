@@ -242,6 +242,21 @@ func TestProviderThatIsSlowDelaysNoSessionWhoseTokensHold(t *testing.T) {
 	}
 }
 
+// The tokens hold when the request comes, and have ended when it has waited.
+func TestTokensThatEndWhileARequestWaitsForTheirRenewal(t *testing.T) {
+	s := newSite(t)
+	s.provider.wait = make(chan struct{})
+	s.clock.Advance(5*time.Minute - 500*time.Millisecond)
+	go func() {
+		time.Sleep(1200 * time.Millisecond) // longer than a request waits whose tokens hold
+		s.clock.Advance(time.Second)
+		close(s.provider.wait)
+	}()
+	if got := s.passes(s.browser.request()); len(got.ResponseHeader) == 0 {
+		t.Error("the request did not wait for the renewal")
+	}
+}
+
 func TestSessionLivesOnWhereNoCookieReachesTheBrowser(t *testing.T) {
 	s := newSite(t)
 	s.clock.Advance(19 * time.Minute)
@@ -295,7 +310,7 @@ func TestRenewalThatPanicsIsAnOutage(t *testing.T) {
 func TestSessionWithoutTheSecondFactorThatIsDemanded(t *testing.T) {
 	clock := coretest.NewClock()
 	store, b := sealed(t, clock, nil), newBrowser(t)
-	for aal, passes := range map[string]bool{"aal2": true, "aal1": false, "": false, "aal3": false} {
+	for aal, passes := range map[string]bool{"aal3": true, "aal2": true, "aal1": false, "": false, "aal4": false, "AAL2": false} {
 		s := signedIn(clock, 10)
 		s.AAL = aal
 		save(t, store, s, b)

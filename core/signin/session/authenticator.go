@@ -20,7 +20,7 @@ type Options struct {
 	// session lasts for as long as Life says.
 	Renewer Renewer
 	Life    Life
-	// RequiredAAL is the least assurance level of a session: "aal1" or "aal2"; empty:
+	// RequiredAAL is the least assurance level of a session: "aal1", "aal2" or "aal3"; empty:
 	// none.
 	RequiredAAL string
 	// Claims say where roles and permissions are among the claims of a session.
@@ -36,12 +36,15 @@ type Authenticator struct {
 	shared  shared
 	flights singleflight.Group
 	recent  recent
+	// unkept are the renewed sessions that could not be kept yet.
+	unkept recent
 }
 
 // shared is a store that nodes have in common.
 type shared interface {
 	lock(ctx context.Context, s *Session) (held bool, release func(), err error)
 	again(ctx context.Context, s *Session) (*Session, error)
+	deleteUnlessChanged(ctx context.Context, s *Session) (deleted bool, err error)
 }
 
 var (
@@ -77,11 +80,11 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential
 	r, known := a.recent.get(renewalOf(s), now)
 	switch {
 	case !known || r.err != nil && !errors.Is(r.err, core.ErrInvalid):
-		return a.principal(s)
+		return a.Principal(s)
 	case r.err != nil:
 		return nil, r.err
 	}
-	p, err := a.principal(r.session)
+	p, err := a.Principal(r.session)
 	if err == nil {
 		p.FreshUntil = now // the browser has to get the new cookie
 	}
@@ -89,9 +92,10 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential
 }
 
 // levels orders the assurance levels; an unknown one is below all.
-var levels = map[string]int{"aal1": 1, "aal2": 2}
+var levels = map[string]int{"aal1": 1, "aal2": 2, "aal3": 3}
 
-func (a *Authenticator) principal(s *Session) (*core.Principal, error) {
+// Principal is whom a session speaks of.
+func (a *Authenticator) Principal(s *Session) (*core.Principal, error) {
 	if required := a.options.RequiredAAL; levels[s.AAL] < levels[required] {
 		return nil, &core.StepUp{AAL: required}
 	}
@@ -104,6 +108,9 @@ func (a *Authenticator) principal(s *Session) (*core.Principal, error) {
 		return nil, err
 	}
 	p.Scopes = s.Scopes // those that were granted; a claim of that name is something else
+	if s.Enriched != nil {
+		s.Enriched.Apply(p)
+	}
 	return p, nil
 }
 
@@ -131,7 +138,11 @@ func documentOf(s *Session) map[string]any {
 
 // dueAt is when something is to be done about a session; zero: never.
 func (a *Authenticator) dueAt(s *Session) time.Time {
-	return earliest(a.options.Life.noteAt(s), a.renewAt(s))
+	note, renew := a.options.Life.noteAt(s), a.renewAt(s)
+	if note.IsZero() || !renew.IsZero() && renew.Before(note) {
+		return renew
+	}
+	return note
 }
 
 func (a *Authenticator) renewAt(s *Session) time.Time {

@@ -56,6 +56,9 @@ var writers = sync.Pool{New: func() any {
 	return w
 }}
 
+// readers are kept: one takes 40 KB.
+var readers = sync.Pool{New: func() any { return flate.NewReader(bytes.NewReader(nil)) }}
+
 var errFormat = errors.New("the session is of another version of the program")
 
 func (c *codec) decode(name, sealed []byte) (*Session, error) {
@@ -66,7 +69,9 @@ func (c *codec) decode(name, sealed []byte) (*Session, error) {
 	if len(packed) == 0 || packed[0] != format {
 		return nil, errFormat
 	}
-	reader := flate.NewReader(bytes.NewReader(packed[1:]))
+	reader := readers.Get().(io.Reader)
+	defer readers.Put(reader)
+	_ = reader.(flate.Resetter).Reset(bytes.NewReader(packed[1:]), nil) // never fails
 	plain, err := io.ReadAll(io.LimitReader(reader, maxPlain+1))
 	if err != nil || len(plain) > maxPlain {
 		return nil, errFormat
@@ -92,13 +97,11 @@ func random() []byte {
 	return b
 }
 
-func newID() string { return text.EncodeToString(random()) }
+// NewID is a random name of a session.
+func NewID() string { return text.EncodeToString(random()) }
 
-// sizeOf is about what claims take.
-func sizeOf(claims map[string]any) int {
-	plain, _ := json.Marshal(claims)
-	if len(claims) == 0 {
-		return 0
-	}
-	return len(plain)
+// sizeOf is about what a part of a session takes.
+func sizeOf(part any) int {
+	plain, _ := json.Marshal(part)
+	return max(0, len(plain)-len("null"))
 }

@@ -27,6 +27,8 @@ type Cookie struct {
 	SameSite string
 	// Persistent keeps it when the browser is closed, until the session ends.
 	Persistent bool
+	// Whole keeps it one cookie: another program reads it.
+	Whole bool
 	// MaxSize is how many bytes of cookies a session may take.
 	MaxSize int
 }
@@ -37,6 +39,9 @@ const (
 	maxLine = 4096
 	// maxChunks are those that a request is read from; a host may have 50 cookies.
 	maxChunks = 10
+	// MaxLines is how many cookies a response sets and deletes for a session at most: the
+	// whole one, and each of the chunks.
+	MaxLines = 1 + maxChunks
 	// MaxSize is the greatest useful limit: what is read of one credential.
 	MaxSize = core.MaxCredential
 	// DefaultMaxSize leaves other cookies a kilobyte of the 8 KiB that nginx, and so
@@ -92,8 +97,12 @@ func (c Cookie) set(value string, until, now time.Time, r *core.Request) ([]core
 			names, values = append(names, c.Name+"."+strconv.Itoa(len(names))), append(values, string(part))
 		}
 	}
-	if len(names) > maxChunks {
-		return nil, &TooLargeError{Bytes: len(value), Limit: maxChunks * room}
+	most := maxChunks
+	if c.Whole {
+		most = 1
+	}
+	if len(names) > most {
+		return nil, &TooLargeError{Bytes: len(value), Limit: most * room}
 	}
 	lines := make([]core.Header, 0, len(names))
 	for i, name := range names {
@@ -102,22 +111,36 @@ func (c Cookie) set(value string, until, now time.Time, r *core.Request) ([]core
 	return append(lines, c.expire(r, names)...), nil
 }
 
-// expire are the lines that delete the cookies of a request that are not kept.
+// Names are those of the cookies that a session is read from.
+func (c Cookie) Names() []string {
+	names := []string{c.Name}
+	for i := range maxChunks {
+		names = append(names, c.Name+"."+strconv.Itoa(i))
+	}
+	return names
+}
+
+// expire are the lines that delete the cookies of a request that are not kept: of those
+// that a session is read from. With those that are set there are never more than
+// MaxLines, whatever another host has had the browser keep.
 func (c Cookie) expire(r *core.Request, keep []string) []core.Header {
-	var lines []core.Header
-	var done []string
-	for name := range cookieNames(r) {
-		own := name == c.Name || httpsyntax.IsChunk(name, c.Name)
-		if !own || slices.Contains(keep, name) || slices.Contains(done, name) || len(done) > maxChunks {
-			continue
+	own := c.Names()
+	found := map[string]bool{}
+	if r != nil {
+		for name := range httpsyntax.CookieNames(r.Header) {
+			found[name] = true
 		}
-		done = append(done, name)
-		lines = append(lines, core.Header{Name: "Set-Cookie", Value: name + "=" + c.attributes() + "; Max-Age=0"})
+	}
+	var lines []core.Header
+	for _, name := range own {
+		if found[name] && !slices.Contains(keep, name) {
+			lines = append(lines, core.Header{Name: "Set-Cookie", Value: name + "=" + c.attributes() + "; Max-Age=0"})
+		}
 	}
 	return lines
 }
 
 // Place is where the credential is found.
 func (c Cookie) Place() extract.Place {
-	return extract.Place{Name: core.SignInCookie, Cookie: c.Name, Chunked: true}
+	return extract.Place{Name: core.SignInCookie, Cookie: c.Name, Chunked: !c.Whole}
 }

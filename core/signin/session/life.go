@@ -3,7 +3,6 @@ package session
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"gatehouse/core"
@@ -90,7 +89,7 @@ func (l Life) begun(s *Session) (*Session, error) {
 	}
 	filled := *s
 	if filled.ID == "" {
-		filled.ID = newID()
+		filled.ID = NewID()
 	}
 	if filled.CreatedAt.IsZero() {
 		filled.CreatedAt = l.Now()
@@ -111,12 +110,3 @@ func (s *Session) Seen(now time.Time) *Session {
 // errNone is the one answer to whatever is no session of this gate: who made it up, cut
 // it, or took it from somewhere else learns nothing.
 var errNone = fmt.Errorf("%w: the cookie holds no session of this gate", core.ErrInvalid)
-
-// earliest is the earliest of some moments that is not zero, or zero.
-func earliest(moments ...time.Time) time.Time {
-	moments = slices.DeleteFunc(moments, time.Time.IsZero)
-	if len(moments) == 0 {
-		return time.Time{}
-	}
-	return slices.MinFunc(moments, time.Time.Compare)
-}

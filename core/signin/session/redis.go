@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -71,7 +72,7 @@ func handleOf(cookie []byte) string {
 }
 
 // Save keeps a session. One that was loaded keeps its cookie; it is not kept where it
-// has been deleted meanwhile.
+// has been deleted meanwhile, or where another node has kept a later one.
 func (s *InRedis) Save(ctx context.Context, session *Session, r *core.Request) ([]core.Header, error) {
 	session, err := s.life.begun(session)
 	if err != nil {
@@ -98,14 +99,33 @@ func (s *InRedis) write(ctx context.Context, session *Session, mode string) erro
 	if left <= 0 {
 		return fmt.Errorf("%w: the session is over", core.ErrInvalid)
 	}
-	switch err := s.redis.SetArgs(ctx, s.key(session.handle), sealed, goredis.SetArgs{Mode: mode, TTL: left}).Err(); {
+	kept, err := s.replace(ctx, session, sealed, left, mode)
+	switch {
 	case errors.Is(err, goredis.Nil):
 		return fmt.Errorf("%w: the session has been ended meanwhile", core.ErrInvalid)
 	case err != nil:
 		return unavailable(err)
+	case !kept:
+		return nil
 	}
 	return s.list(ctx, session)
 }
+
+// replace writes a session where it is not yet (NX), or where it is (XX). One that was
+// loaded and is only noted to be used replaces what was loaded: another node may have
+// renewed its tokens since. The error is goredis.Nil where there is none to replace.
+func (s *InRedis) replace(ctx context.Context, session *Session, sealed []byte, left time.Duration, mode string) (kept bool, err error) {
+	if session.stored == "" {
+		err := s.redis.SetArgs(ctx, s.key(session.handle), sealed, goredis.SetArgs{Mode: mode, TTL: left}).Err()
+		return err == nil, err
+	}
+	n, err := replaceScript.Run(ctx, s.redis, []string{s.key(session.handle)}, session.stored, sealed, left.Milliseconds()).Int()
+	return n > 0, err
+}
+
+// replaceScript sets a key that has a value to another one, and returns nil where there
+// is none.
+var replaceScript = goredis.NewScript(`local now = redis.call("GET", KEYS[1]) if not now then return false end if now ~= ARGV[1] then return 0 end redis.call("SET", KEYS[1], ARGV[2], "PX", ARGV[3]) return 1`)
 
 // list notes a session among those of its user.
 func (s *InRedis) list(ctx context.Context, session *Session) error {
@@ -123,7 +143,7 @@ func (s *InRedis) list(ctx context.Context, session *Session) error {
 
 // Load finds the session of a cookie.
 func (s *InRedis) Load(ctx context.Context, c core.Credential) (*Session, error) {
-	cookie, err := s.in.read(c)
+	cookie, err := read(c)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +168,7 @@ func (s *InRedis) read(ctx context.Context, handle string) (*Session, error) {
 	if err := s.life.usable(session); err != nil {
 		return nil, err
 	}
-	session.handle = handle
+	session.handle, session.stored = handle, string(sealed)
 	return session, nil
 }
 
@@ -169,71 +189,74 @@ func (s *InRedis) Delete(ctx context.Context, session *Session, r *core.Request)
 	if session == nil || session.handle == "" {
 		return lines, nil
 	}
-	_, err := s.remove(ctx, s.of(session.Issuer, session.Subject), session.handle)
-	return lines, err
+	return lines, s.remove(ctx, s.of(session.Issuer, session.Subject), session.handle)
 }
 
-func (s *InRedis) remove(ctx context.Context, lists []string, handles ...string) (ended int, err error) {
+func (s *InRedis) remove(ctx context.Context, lists []string, handles ...string) error {
 	pipe := s.redis.Pipeline()
-	var deleted []*goredis.IntCmd
 	for _, handle := range handles {
-		deleted = append(deleted, pipe.Del(ctx, s.key(handle)))
+		pipe.Del(ctx, s.key(handle))
 		for _, list := range lists {
 			pipe.ZRem(ctx, list, handle)
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return 0, unavailable(err)
+		return unavailable(err)
 	}
-	for _, d := range deleted {
-		ended += int(d.Val())
-	}
-	return ended, nil
+	return nil
 }
 
 // Of are the sessions of a user, on all nodes.
 func (s *InRedis) Of(ctx context.Context, issuer, subject string) ([]*Session, error) {
-	handles, err := s.handles(ctx, issuer, subject)
-	if err != nil {
+	_, sessions, err := s.all(ctx, issuer, subject)
+	return sessions, err
+}
+
+// End ends all sessions of a user, and returns those that there were. A node that knows
+// one keeps it for as long as its cache does, unless its ID is revoked, too.
+func (s *InRedis) End(ctx context.Context, issuer, subject string) ([]*Session, error) {
+	handles, sessions, err := s.all(ctx, issuer, subject)
+	if err != nil || len(handles) == 0 {
 		return nil, err
 	}
-	var sessions []*Session
+	return sessions, s.remove(ctx, s.of(issuer, subject), handles...)
+}
+
+// all are the sessions of a user, and under which handles there were any.
+func (s *InRedis) all(ctx context.Context, issuer, subject string) (handles []string, sessions []*Session, err error) {
+	for _, key := range s.of(issuer, subject) {
+		some, err := s.redis.ZRange(ctx, key, 0, -1).Result()
+		if err != nil {
+			return nil, nil, unavailable(err)
+		}
+		handles = append(handles, some...)
+	}
+	slices.Sort(handles) // one may be listed by several secrets
+	handles = slices.Compact(handles)
 	for _, handle := range handles {
 		session, err := s.read(ctx, handle)
 		switch {
 		case errors.Is(err, core.ErrInvalid): // it ended between the two looks
 		case err != nil:
-			return nil, err
+			return nil, nil, err
 		default:
 			sessions = append(sessions, session)
 		}
 	}
-	return sessions, nil
+	return handles, sessions, nil
 }
 
-func (s *InRedis) handles(ctx context.Context, issuer, subject string) (handles []string, err error) {
-	for _, key := range s.of(issuer, subject) {
-		some, err := s.redis.ZRange(ctx, key, 0, -1).Result()
-		if err != nil {
-			return nil, unavailable(err)
-		}
-		handles = append(handles, some...)
+// deleteUnlessChanged deletes a session that is in Redis as it was read.
+func (s *InRedis) deleteUnlessChanged(ctx context.Context, session *Session) (deleted bool, err error) {
+	n, err := deleteScript.Run(ctx, s.redis, []string{s.key(session.handle)}, session.stored).Int()
+	if err != nil {
+		return false, unavailable(err)
 	}
-	return handles, nil
-}
-
-// End ends all sessions of a user, and returns how many there were. A node that knows
-// one keeps it for as long as its cache does, unless its ID is revoked, too.
-func (s *InRedis) End(ctx context.Context, issuer, subject string) (ended int, err error) {
-	handles, err := s.handles(ctx, issuer, subject)
-	if err != nil || len(handles) == 0 {
-		return 0, err
-	}
-	return s.remove(ctx, s.of(issuer, subject), handles...)
+	return n > 0, nil
 }
 
 // lockFor is longer than a renewal may take.
-const lockFor = renewalTime + 5*time.Second
+const lockFor = renewalTime + keepTime + 5*time.Second
 
 // lock makes this node the one that renews a session. The release is never nil.
 func (s *InRedis) lock(ctx context.Context, session *Session) (held bool, release func(), err error) {
@@ -245,12 +268,13 @@ func (s *InRedis) lock(ctx context.Context, session *Session) (held bool, releas
 	return held, func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		_ = releaseScript.Run(ctx, s.redis, []string{key}, token).Err() // else it ends by itself
+		_ = deleteScript.Run(ctx, s.redis, []string{key}, token).Err() // else it ends by itself
 	}, nil
 }
 
-// releaseScript deletes a lock if it is still this node's.
-var releaseScript = goredis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
+// deleteScript deletes a key that has a value: a lock that is still this node's, or a
+// session that nobody has changed.
+var deleteScript = goredis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
 
 // unavailable becomes 503: nobody can tell whether the session holds.
 func unavailable(err error) error {

@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	// renewalTime bounds one renewal.
+	// renewalTime bounds one renewal, and keepTime how long it may take then to keep what
+	// came of it.
 	renewalTime = 10 * time.Second
+	keepTime    = 5 * time.Second
 	// rememberFor is how long the result of a renewal counts under the old cookie, for
 	// requests that are under way.
 	rememberFor = time.Minute
@@ -72,6 +74,15 @@ func (r *recent) put(key renewal, new result, now time.Time) {
 	r.by[key] = new
 }
 
+func (r *recent) drop(key renewal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old, known := r.by[key]; known {
+		old.session, old.until = nil, time.Time{}
+		r.by[key] = old
+	}
+}
+
 // renew uses the refresh token of a session, which is good for one use: all requests of
 // the session share it, and so do all nodes that share the store.
 func (a *Authenticator) renew(ctx context.Context, s *Session) (*Session, error) {
@@ -93,15 +104,17 @@ func (a *Authenticator) renew(ctx context.Context, s *Session) (*Session, error)
 	}
 }
 
-// patience is none where the store keeps the result for the next request.
+// patience is none where the store keeps the result for the next request. A request waits
+// for as long as it takes where the tokens have ended, or would while it waits.
 func (a *Authenticator) patience(s *Session) time.Duration {
-	switch {
-	case !a.holds(s):
-		return renewalTime
-	case a.shared != nil:
-		return 0
+	wait := patience
+	if a.shared != nil {
+		wait = 0
 	}
-	return patience
+	if !s.TokenExpires.After(a.options.Life.Now().Add(wait)) {
+		return renewalTime
+	}
+	return wait
 }
 
 // fly renews a session once. It is detached from the request that came first: a refresh
@@ -121,7 +134,7 @@ func (a *Authenticator) fly(ctx context.Context, key renewal, s *Session) (renew
 	if a.shared == nil {
 		return a.ask(ctx, s)
 	}
-	return a.askOnce(ctx, s)
+	return a.askOnce(ctx, key, s)
 }
 
 func (a *Authenticator) note(key renewal, s, renewed *Session, err error) {
@@ -147,13 +160,14 @@ func (a *Authenticator) ask(ctx context.Context, s *Session) (*Session, error) {
 	}
 	now := a.options.Life.Now()
 	renewed := *got
+	renewed.stored = "" // it replaces what is stored, whoever has noted a use meanwhile
 	renewed.ID, renewed.handle, renewed.CreatedAt, renewed.SeenAt, renewed.RenewedAt = s.ID, s.handle, s.CreatedAt, now, now
 	return &renewed, nil
 }
 
 // askOnce is ask on one node of all. A node that comes second waits for what the first
 // one keeps.
-func (a *Authenticator) askOnce(ctx context.Context, s *Session) (*Session, error) {
+func (a *Authenticator) askOnce(ctx context.Context, key renewal, s *Session) (*Session, error) {
 	for {
 		held, release, err := a.shared.lock(ctx, s)
 		if err != nil {
@@ -166,10 +180,10 @@ func (a *Authenticator) askOnce(ctx context.Context, s *Session) (*Session, erro
 		switch {
 		case err != nil:
 			return nil, err
-		case now.RefreshToken != s.RefreshToken || now.RenewedAt.After(s.RenewedAt):
+		case now.isNewerThan(s):
 			return now, nil // another node was first
 		case held:
-			return a.askAndKeep(ctx, now)
+			return a.askAndKeep(ctx, key, now)
 		}
 		select {
 		case <-ctx.Done():
@@ -179,20 +193,70 @@ func (a *Authenticator) askOnce(ctx context.Context, s *Session) (*Session, erro
 	}
 }
 
-// keepTries is how often it is tried to keep what a refresh token was used for.
-const keepTries = 5
+// isNewerThan reports whether the tokens of a session were renewed since it was read.
+func (s *Session) isNewerThan(before *Session) bool {
+	return s.RefreshToken != before.RefreshToken || s.RenewedAt.After(before.RenewedAt)
+}
 
-func (a *Authenticator) askAndKeep(ctx context.Context, s *Session) (*Session, error) {
-	renewed, err := a.ask(ctx, s)
-	for try := 0; err == nil; try++ {
-		_, failed := a.options.Store.Save(ctx, renewed, nil)
-		switch {
-		case failed == nil:
-			return renewed, nil
-		case errors.Is(failed, core.ErrInvalid), try == keepTries:
-			return nil, failed
-		}
-		time.Sleep(lookEvery << try)
+// askAndKeep renews a session and keeps it. What cannot be kept is remembered until it
+// can be: its refresh token has been used for it, and gets no other.
+func (a *Authenticator) askAndKeep(ctx context.Context, key renewal, s *Session) (*Session, error) {
+	var err error
+	unkept, known := a.unkept.get(key, a.options.Life.Now())
+	renewed := unkept.session
+	if !known {
+		renewed, err = a.ask(ctx, s)
 	}
-	return nil, err
+	switch {
+	case errors.Is(err, core.ErrInvalid):
+		return a.giveUp(ctx, s, err)
+	case err != nil:
+		return nil, err
+	}
+	if err = a.keep(ctx, renewed); err != nil && !errors.Is(err, core.ErrInvalid) {
+		a.unkept.put(key, result{session: renewed, until: a.options.Life.end(renewed)}, a.options.Life.Now())
+		return nil, err
+	}
+	a.unkept.drop(key)
+	return renewed, err
+}
+
+// giveUp deletes a session whose refresh token the provider refuses. Where another node
+// has used it meanwhile, because this one lost its lock or that one did, the session is
+// the one that the other has kept.
+func (a *Authenticator) giveUp(ctx context.Context, s *Session, refused error) (*Session, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTime)
+	defer cancel()
+	for now := s; ; {
+		deleted, err := a.shared.deleteUnlessChanged(ctx, now)
+		switch {
+		case err != nil:
+			return nil, err
+		case deleted:
+			return nil, refused
+		}
+		if now, err = a.shared.again(ctx, s); err != nil {
+			return nil, err
+		}
+		if now.isNewerThan(s) {
+			return now, nil
+		}
+	}
+}
+
+// keep has a time of its own: the renewal may have used up that of the request.
+func (a *Authenticator) keep(ctx context.Context, s *Session) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTime)
+	defer cancel()
+	for wait := lookEvery; ; wait *= 2 {
+		_, err := a.options.Store.Save(ctx, s, nil)
+		if err == nil || errors.Is(err, core.ErrInvalid) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+	}
 }

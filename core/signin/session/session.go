@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/signin/enrich"
 )
 
 // Session is what is remembered of a browser that signed in. One that a Store has
@@ -33,6 +34,8 @@ type Session struct {
 	// Claims are those that are kept of the ID token and of what else was asked at
 	// sign-in. Numbers are json.Number.
 	Claims map[string]any `json:"clm,omitempty"`
+	// Enriched is what a service of the team's own says of the person; nil: none is asked.
+	Enriched *enrich.Result `json:"enr,omitempty"`
 	// Scopes were granted.
 	Scopes []string `json:"scp,omitempty"`
 
@@ -63,6 +66,8 @@ type Session struct {
 
 	// handle is the name under which a store has it; empty: none has.
 	handle string
+	// stored is what that store has under it.
+	stored string
 }
 
 // Store keeps sessions. It is safe for concurrent use.
