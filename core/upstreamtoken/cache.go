@@ -16,15 +16,18 @@ import (
 // Token is what a service gets.
 type Token struct {
 	Value string
-	// Issued and Expiry are when it begins and ends.
-	Issued, Expiry time.Time
+	// Expiry is when it ends, and Life how long one lives whose credential does not end
+	// before it.
+	Expiry time.Time
+	Life   time.Duration
 	// Refusal is why there is none, which is remembered until Expiry; nil: there is one.
 	Refusal error
 }
 
 // fits reports whether a token is of use to a caller whose credential ends at a moment.
 // It ends no later than the credential, and is renewed when a fifth of its life is left,
-// unless a new one would end at the same time.
+// unless a new one would end at the same time. One whose credential ended soon is not for
+// a caller whose credential lasts.
 func (t Token) fits(now, end time.Time) bool {
 	left := t.Expiry.Sub(now)
 	switch {
@@ -33,7 +36,7 @@ func (t Token) fits(now, end time.Time) bool {
 	case t.Refusal != nil || !end.Truncate(time.Second).After(t.Expiry):
 		return true
 	}
-	return left > t.Expiry.Sub(t.Issued)/5
+	return left > t.Life/5
 }
 
 // Limits bound a cache.
@@ -68,7 +71,7 @@ func NewCache(l Limits, timeout time.Duration, now func() time.Time) *Cache {
 // Make has the token of a key made. Callers with one key share a call of make, which
 // goes on when one of them goes away.
 func (c *Cache) Make(ctx context.Context, key Key, end time.Time, make func(context.Context) (Token, error)) (Token, error) {
-	done := c.flights.DoChan(flight(key, end), func() (any, error) { return c.make(ctx, key, make) })
+	done := c.flights.DoChan(flight(key, end), func() (any, error) { return c.make(ctx, key, end, make) })
 	select {
 	case r := <-done:
 		if r.Err != nil {
@@ -87,12 +90,15 @@ func flight(key Key, end time.Time) string {
 	return string(key[:]) + end.UTC().Format(time.RFC3339Nano)
 }
 
-func (c *Cache) make(ctx context.Context, key Key, make func(context.Context) (Token, error)) (t Token, err error) {
+func (c *Cache) make(ctx context.Context, key Key, end time.Time, make func(context.Context) (Token, error)) (t Token, err error) {
 	defer func() { // it runs on a goroutine of its own, where a panic would end the process
 		if v := recover(); v != nil {
 			t, err = Token{}, errors.New("panic while making a token for a service: "+core.Thrown(v))
 		}
 	}()
+	if t, known := c.Get(key, end); known { // another call was made since the caller looked
+		return t, nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
 	defer cancel()
 	if t, err = make(ctx); err != nil {

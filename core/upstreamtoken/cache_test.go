@@ -25,7 +25,7 @@ func TestCacheOfTokensIsBounded(t *testing.T) {
 		key := func(i int) upstreamtoken.Key { return names.Sum(fmt.Sprint(i)) }
 		put := func(i int) {
 			_, err := c.Make(context.Background(), key(i), start.Add(time.Hour), func(context.Context) (upstreamtoken.Token, error) {
-				return upstreamtoken.Token{Value: strings.Repeat("t", 1000), Issued: now, Expiry: now.Add(time.Minute)}, nil
+				return upstreamtoken.Token{Value: strings.Repeat("t", 1000), Expiry: now.Add(time.Minute), Life: time.Minute}, nil
 			})
 			if err != nil {
 				t.Fatal(err)

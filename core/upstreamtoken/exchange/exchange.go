@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
+	"gatehouse/core/authn/clientauth"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/fair"
 	"gatehouse/core/httpsyntax"
@@ -30,24 +32,17 @@ const (
 
 const grantType = "urn:ietf:params:oauth:grant-type:token-exchange"
 
-// Auth is how this client authenticates at the token endpoint (RFC 6749 section 2.3.1).
-type Auth string
-
-// The ways to authenticate.
-const (
-	AuthBasic Auth = "client_secret_basic"
-	AuthPost  Auth = "client_secret_post"
-)
-
 // Options of an Exchanger.
 type Options struct {
 	// Endpoint is the token endpoint.
 	Endpoint string
 	// Client calls it, at most for Timeout.
-	Client                 *idp.Client
-	Timeout                time.Duration
-	Auth                   Auth
-	ClientID, ClientSecret string
+	Client  *idp.Client
+	Timeout time.Duration
+	// Issuer is the server; empty: it is not known.
+	Issuer string
+	// Authentication is how this client authenticates.
+	Authentication clientauth.Options
 	// Scope is asked for; empty: what the server gives.
 	Scope string
 	// Resource has the audience sent as resource (RFC 8707) instead of audience.
@@ -59,15 +54,18 @@ type Options struct {
 	MaxAge, RefusalAge time.Duration
 	// Limits bound the cache.
 	Limits upstreamtoken.Limits
+	// Log gets a line where the server's metadata do not go with these options.
+	Log *slog.Logger
 	// Now is the clock.
 	Now func() time.Time
 }
 
 // Exchanger exchanges tokens. It is safe for concurrent use.
 type Exchanger struct {
-	options Options
-	cache   *upstreamtoken.Cache
-	names   *keyedhash.Hash
+	options  Options
+	endpoint *clientauth.Endpoint
+	cache    *upstreamtoken.Cache
+	names    *keyedhash.Hash
 }
 
 var _ upstreamtoken.Maker = (*Exchanger)(nil)
@@ -80,13 +78,22 @@ func New(o Options) (*Exchanger, error) {
 		return nil, fmt.Errorf("the token endpoint %w", err)
 	case o.Client == nil:
 		return nil, errors.New("no HTTP client")
-	case o.ClientID == "" || o.ClientSecret == "":
-		return nil, errors.New("want a client id and a client secret")
-	case o.Auth != AuthBasic && o.Auth != AuthPost:
-		return nil, fmt.Errorf("client authentication %q is not %s or %s", o.Auth, AuthBasic, AuthPost)
 	}
-	return &Exchanger{options: o, cache: upstreamtoken.NewCache(o.Limits, o.Timeout, o.Now), names: keyedhash.New(nil)}, nil
+	o.Authentication.Now = o.Now
+	endpoint, err := clientauth.NewEndpoint(clientauth.EndpointOptions{
+		Name: clientauth.TokenEndpoint, URL: o.Endpoint, Issuer: o.Issuer, Authentication: o.Authentication, Client: o.Client, Log: o.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("client authentication: %w", err)
+	}
+	if endpoint.Method() == clientauth.None {
+		return nil, errors.New("client authentication: want one, so that nobody else exchanges tokens in the name of the gate")
+	}
+	return &Exchanger{options: o, endpoint: endpoint, cache: upstreamtoken.NewCache(o.Limits, o.Timeout, o.Now), names: keyedhash.New(nil)}, nil
 }
+
+// Ready has fetched, without waiting, what the server says of itself, where that is needed.
+func (x *Exchanger) Ready() { x.endpoint.Ready() }
 
 // Exchangeable are the kinds of credentials that an authorization server knows.
 func Exchangeable(k core.Kind) bool { return k == core.KindJWT || k == core.KindIntrospection }
@@ -139,7 +146,7 @@ func (x *Exchanger) exchange(ctx context.Context, token string, audience []strin
 		err = refusal(response, document)
 	}
 	if errors.Is(err, core.ErrForbidden) {
-		return upstreamtoken.Token{Refusal: err, Issued: asked, Expiry: sooner(asked.Add(x.options.RefusalAge), end)}, nil
+		return upstreamtoken.Token{Refusal: err, Expiry: sooner(asked.Add(x.options.RefusalAge), end)}, nil
 	}
 	return upstreamtoken.Token{}, fmt.Errorf("token exchange: %w", err)
 }
@@ -164,20 +171,7 @@ func (x *Exchanger) request(ctx context.Context, token string, audience []string
 			form.Set(name, value)
 		}
 	}
-	if o.Auth == AuthPost {
-		form.Set("client_id", o.ClientID)
-		form.Set("client_secret", o.ClientSecret)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, o.Endpoint, strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, errors.New("the token endpoint cannot be asked")
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
-	if o.Auth == AuthBasic { // form-encoded first, see RFC 6749 section 2.3.1
-		req.SetBasicAuth(url.QueryEscape(o.ClientID), url.QueryEscape(o.ClientSecret))
-	}
-	return req, nil
+	return x.endpoint.Request(ctx, form, "application/json")
 }
 
 func decode(r *idp.Response) (claims.Set, error) {
@@ -237,7 +231,7 @@ func (x *Exchanger) issued(document claims.Set, asked, end time.Time) (upstreamt
 		return upstreamtoken.Token{}, err
 	}
 	expiry, err := x.expiry(document, asked)
-	return upstreamtoken.Token{Value: token, Issued: asked, Expiry: sooner(expiry, end)}, err
+	return upstreamtoken.Token{Value: token, Expiry: sooner(expiry, end), Life: expiry.Sub(asked)}, err
 }
 
 // expiry is until when the token is handed out. A server that does not say how long it

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/authn/clientauth"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/extract"
 	"gatehouse/core/upstreamtoken"
@@ -68,7 +69,7 @@ func newRig(t *testing.T, change ...func(*exchange.Options)) *rig {
 		t.Fatal(err)
 	}
 	o := exchange.Options{
-		Endpoint: r.URL + "/token", Client: client, Timeout: 5 * time.Second, Auth: exchange.AuthBasic, ClientID: "gate:way", ClientSecret: "s%cret",
+		Endpoint: r.URL + "/token", Client: client, Timeout: 5 * time.Second, Authentication: clientauth.Options{ClientID: "gate:way", Secret: "s%cret"},
 		SubjectType: exchange.AccessToken, MaxAge: 5 * time.Minute, RefusalAge: 5 * time.Second,
 		Limits: upstreamtoken.Limits{Entries: 100, Bytes: 1 << 20}, Now: func() time.Time { return r.now },
 	}

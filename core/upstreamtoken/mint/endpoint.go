@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/upstreamtoken/signing"
@@ -24,6 +25,8 @@ const (
 type Place struct {
 	// Issuer is a URL without a query, and JWKSPath a path on its host.
 	Issuer, JWKSPath string
+	// TokenPath is where tokens are exchanged (RFC 8693), on that host; empty: nowhere.
+	TokenPath string
 }
 
 // locate returns the origin and the path of the issuer.
@@ -59,11 +62,13 @@ func (p Place) CheckPath() error {
 	return nil
 }
 
-// metadata is what is said of an issuer (RFC 8414 section 2): where its keys are. It has
-// no endpoint at which clients get tokens.
+// metadata is what is said of an issuer (RFC 8414 section 2): where its keys are, and
+// where tokens are exchanged. It has no endpoint at which people sign in.
 type metadata struct {
 	Issuer        string   `json:"issuer"`
-	JWKSURI       string   `json:"jwks_uri"`
+	JWKSURI       string   `json:"jwks_uri,omitempty"`
+	TokenEndpoint string   `json:"token_endpoint,omitempty"`
+	ClientAuth    []string `json:"token_endpoint_auth_methods_supported,omitempty"`
 	ResponseTypes []string `json:"response_types_supported"`
 	GrantTypes    []string `json:"grant_types_supported"`
 	SubjectTypes  []string `json:"subject_types_supported"`
@@ -73,24 +78,36 @@ type metadata struct {
 // Metadata is the document about an issuer.
 func (p Place) Metadata(keys *signing.Set) []byte {
 	origin, _, _ := p.locate()
-	text, err := json.Marshal(metadata{p.Issuer, origin + p.JWKSPath, []string{}, []string{}, []string{"public"}, keys.Algorithms()})
+	document := metadata{
+		Issuer: p.Issuer, ResponseTypes: []string{}, GrantTypes: []string{}, SubjectTypes: []string{"public"}, Algorithms: keys.Algorithms(),
+	}
+	if p.JWKSPath != "" {
+		document.JWKSURI = origin + p.JWKSPath
+	}
+	if p.TokenPath != "" {
+		document.TokenEndpoint, document.GrantTypes, document.ClientAuth = origin+p.TokenPath, []string{GrantType}, []string{"none"}
+	}
+	text, err := json.Marshal(document)
 	if err != nil { // texts always encode
 		panic(err)
 	}
 	return text
 }
 
-// Endpoints serve the keys and the metadata; m is nil for tools that sign nothing.
-func (p Place) Endpoints(m *Minter) []core.Endpoint {
+// GrantType is that of an exchange (RFC 8693 section 2.1).
+const GrantType = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+// Endpoints serve the keys and the metadata; keys are nil for tools that sign nothing.
+func (p Place) Endpoints(keys *signing.Set, now func() time.Time) []core.Endpoint {
 	if p.JWKSPath == "" {
 		return nil
 	}
 	_, path, _ := p.locate()
-	keys := published{m, func() []byte { return m.options.Keys.JWKS(m.options.Now()) }}
-	about := published{m, func() []byte { return p.Metadata(m.options.Keys) }}
+	set := published{keys, func() []byte { return keys.JWKS(now()) }}
+	about := published{keys, func() []byte { return p.Metadata(keys) }}
 	methods := []string{http.MethodGet, http.MethodOptions}
 	return []core.Endpoint{
-		{Path: p.JWKSPath, Methods: methods, Handler: keys},
+		{Path: p.JWKSPath, Methods: methods, Handler: set},
 		{Path: metadataBefore + path, Methods: methods, Handler: about},
 		{Path: path + metadataBehind, Methods: methods, Handler: about},
 	}
@@ -99,12 +116,12 @@ func (p Place) Endpoints(m *Minter) []core.Endpoint {
 // published is a document for everybody, pages of other origins among them. A service
 // that asks again after five minutes knows a new key long before it signs.
 type published struct {
-	by       *Minter
+	keys     *signing.Set
 	document func() []byte
 }
 
 func (d published) Respond(_ context.Context, call *core.Call, _ []byte) (core.Response, error) {
-	if d.by == nil {
+	if d.keys == nil {
 		return core.Response{}, errors.New("this tool has no keys")
 	}
 	if call.Method == http.MethodOptions {

@@ -40,6 +40,12 @@ type Options struct {
 	CopyClaims bool
 	// PermissionsClaim has what the caller may do by the permission table; empty: none.
 	PermissionsClaim string
+	// Stated has a token say in PermissionsClaim and in roles what the caller's credential
+	// states, so that the token stands for it wherever a table decides.
+	Stated bool
+	// BoundTo is the thumbprint of the certificate that tokens are bound to (cnf.x5t#S256,
+	// RFC 8705 section 3.1), in base64url; empty: they are bound to none.
+	BoundTo string
 	// Limits bound the cache.
 	Limits upstreamtoken.Limits
 	// Now is the clock.
@@ -75,7 +81,7 @@ func New(o Options) (*Minter, error) {
 	}
 	m := &Minter{options: o, cache: upstreamtoken.NewCache(o.Limits, timeout, o.Now), names: keyedhash.New(nil)}
 	for _, name := range slices.Sorted(maps.Keys(o.Claims)) {
-		if IsOwn(name) || name == o.PermissionsClaim {
+		if m.sets(name) {
 			return nil, fmt.Errorf("the claim %.80q is set by the gate", name)
 		}
 		m.chosen = append(m.chosen, chosen{name, o.Claims[name]})
@@ -107,8 +113,25 @@ func (m *Minter) Token(ctx context.Context, of upstreamtoken.Wanted) (string, er
 	if t, known := m.cache.Get(key, end); known {
 		return t.Value, nil
 	}
-	t, err := m.cache.Make(ctx, key, end, func(context.Context) (upstreamtoken.Token, error) { return m.sign(text, end) })
+	t, err := m.cache.Make(ctx, key, end, func(context.Context) (upstreamtoken.Token, error) {
+		t, err := m.sign(text, end)
+		if err == nil {
+			err = upstreamtoken.TooLong(t.Value)
+		}
+		return t, err
+	})
 	return t.Value, err
+}
+
+// Issue signs a token of a caller that ends at a moment at the latest. It is not kept, and
+// may be longer than a header takes.
+func (m *Minter) Issue(p *core.Principal, audience []string, end time.Time) (upstreamtoken.Token, error) {
+	w := payload{}
+	m.describe(&w, upstreamtoken.Wanted{Principal: p, Audience: audience})
+	if w.err != nil {
+		return upstreamtoken.Token{}, fmt.Errorf("%w: the token: %w", core.ErrForbidden, w.err)
+	}
+	return m.sign(string(w.text), end)
 }
 
 // sign completes what is said of a caller by the times and an id.
@@ -119,11 +142,12 @@ func (m *Minter) sign(text string, end time.Time) (upstreamtoken.Token, error) {
 		return upstreamtoken.Token{}, err
 	}
 	expiry := now.Add(m.options.Lifetime)
-	if end.Before(expiry) {
-		expiry = end
-	}
 	if !key.Ends.IsZero() && key.Ends.Before(expiry) {
 		expiry = key.Ends
+	}
+	life := expiry.Sub(now)
+	if end.Before(expiry) {
+		expiry = end
 	}
 	if expiry = expiry.Truncate(time.Second); !expiry.After(now) { // whole seconds, which every reader knows
 		return upstreamtoken.Token{}, fmt.Errorf("%w: the credential ends within this second", core.ErrInvalid)
@@ -136,8 +160,5 @@ func (m *Minter) sign(text string, end time.Time) (upstreamtoken.Token, error) {
 		return upstreamtoken.Token{}, w.err
 	}
 	value, err := key.Sign(Type, append(w.text, '}'))
-	if err == nil {
-		err = upstreamtoken.TooLong(value)
-	}
-	return upstreamtoken.Token{Value: value, Issued: now, Expiry: expiry}, err
+	return upstreamtoken.Token{Value: value, Expiry: expiry, Life: life}, err
 }

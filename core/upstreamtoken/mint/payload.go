@@ -14,10 +14,29 @@ import (
 // two issuers may have one name.
 const IssuerClaim = "idp"
 
+// Claims of the tokens that a gate accepts itself, and of no other: when what such a
+// token was first issued for was issued, and how the issuer of that names its session.
+const (
+	OriginClaim        = "orig_iat"
+	IssuerSessionClaim = "idp_sid"
+)
+
+// Claims of a caller whom a service of the team's own names (core/signin/enrich): the names
+// that the identity provider gives.
+const (
+	OriginalIssuerClaim  = "original_iss"
+	OriginalSubjectClaim = "original_sub"
+)
+
+// Origins are the claims that say where a token of the gate comes from.
+func Origins() []string {
+	return []string{OriginClaim, IssuerClaim, IssuerSessionClaim, OriginalIssuerClaim, OriginalSubjectClaim}
+}
+
 // own are the claims that the gate itself sets, or that say something of the caller's
 // own credential which is not true of the token. No other value of theirs is in it.
 var own = []string{
-	"iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id", "azp", "act", "may_act", "scope", "scp", "auth_time", "acr", "aal", "sid", IssuerClaim,
+	"iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id", "azp", "act", "may_act", "scope", "scp", "auth_time", "acr", "aal", "sid", IssuerClaim, OriginClaim, IssuerSessionClaim, OriginalIssuerClaim, OriginalSubjectClaim,
 	"cnf", "events", "nonce", "at_hash", "c_hash", "s_hash", "active", "token_type", "token_use", "typ", "kind",
 }
 
@@ -78,10 +97,50 @@ func (m *Minter) describe(w *payload, of upstreamtoken.Wanted) {
 	if p.Actor != nil {
 		w.set("act", actor(p))
 	}
-	if o.PermissionsClaim != "" {
+	if o.BoundTo != "" {
+		w.set("cnf", map[string]any{"x5t#S256": o.BoundTo})
+	}
+	switch {
+	case o.Stated:
+		m.state(w, p)
+	case o.PermissionsClaim != "":
 		w.set(o.PermissionsClaim, of.Policy.Permissions(p))
 	}
 	m.further(w, p)
+}
+
+// state writes what the credential of a caller grants, and where that comes from, so that
+// the token stands for it.
+func (m *Minter) state(w *payload, p *core.Principal) {
+	if len(p.Roles) > 0 {
+		w.set(rolesClaim, p.Roles)
+	}
+	if len(p.Permissions) > 0 {
+		w.set(m.options.PermissionsClaim, p.Permissions)
+	}
+	w.setText(IssuerSessionClaim, m.issuerSession(p))
+	for _, name := range []string{OriginalIssuerClaim, OriginalSubjectClaim} {
+		text, _ := p.Claims[name].(string)
+		w.setText(name, text)
+	}
+	origin := p.IssuedAt
+	if origin.IsZero() {
+		origin = m.options.Now()
+	}
+	w.set(OriginClaim, origin.Unix())
+}
+
+// rolesClaim has the roles of a caller, where they are stated.
+const rolesClaim = "roles"
+
+// issuerSession is how the issuer that has identified the caller names the session.
+func (m *Minter) issuerSession(p *core.Principal) string {
+	name := IssuerSessionClaim
+	if p.Kind == core.KindOIDC {
+		name = "sid"
+	}
+	sid, _ := p.Claims[name].(string)
+	return sid
 }
 
 // further writes the claims that are configured.
@@ -98,10 +157,15 @@ func (m *Minter) further(w *payload, p *core.Principal) {
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Claims)) {
-		if _, chosen := m.options.Claims[name]; !chosen && !IsOwn(name) && name != m.options.PermissionsClaim {
+		if _, chosen := m.options.Claims[name]; !chosen && !m.sets(name) {
 			w.set(name, p.Claims[name])
 		}
 	}
+}
+
+// sets reports whether the gate itself sets a claim.
+func (m *Minter) sets(claim string) bool {
+	return IsOwn(claim) || claim == m.options.PermissionsClaim || m.options.Stated && claim == rolesClaim
 }
 
 // original is the issuer that has identified the caller: for a token of this gate that a
