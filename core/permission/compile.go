@@ -13,6 +13,7 @@ import (
 	"gatehouse/core/permission/pathindex"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
+	"gatehouse/core/permission/subject"
 )
 
 // Options are what a table needs from outside. The zero value is ready.
@@ -60,6 +61,7 @@ func (c *compiler) names() {
 	c.permissions()
 	c.roles()
 	c.scopes()
+	c.subjects()
 	c.anonymous()
 }
 
@@ -209,17 +211,44 @@ func (c *compiler) anonymous() {
 			continue
 		}
 		stated = f
-		ids := c.grants("anonymous", f.Anonymous.Grants, f.AnonymousGrantPlace)
-		for i, g := range f.Anonymous.Grants {
-			granted, known := t.roles[g.Name]
-			if g.Role && !known {
-				c.problems.Add(f.AnonymousGrantPlace(i), "anonymous: there is no role %s%s; define it or remove it here", report.Quote(g.Name), report.DidYouMean(strings.TrimPrefix(g.Name, names.RolePrefix), slices.Sorted(maps.Keys(t.roles))))
-			}
-			if g.Role {
-				ids = granted.AppendTo(ids)
-			}
-		}
+		ids := c.grantsWithRoles("anonymous", f.Anonymous.Grants, f.AnonymousGrantPlace)
 		t.anonymous, t.invalid = idset.New(ids), f.Anonymous.InvalidCredential
+	}
+}
+
+// grantsWithRoles resolves a grant list with everything that its roles grant.
+func (c *compiler) grantsWithRoles(what string, list []Grant, at func(grant int) report.Place) []permissionID {
+	ids := c.grants(what, list, at)
+	for i, g := range list {
+		granted, known := c.table.roles[g.Name]
+		if g.Role && !known {
+			c.problems.Add(at(i), "%s: there is no role %s%s; define it or remove it here", what, report.Quote(g.Name), report.DidYouMean(strings.TrimPrefix(g.Name, names.RolePrefix), slices.Sorted(maps.Keys(c.table.roles))))
+		}
+		if g.Role {
+			ids = granted.AppendTo(ids)
+		}
+	}
+	return ids
+}
+
+// subjects are what workloads may do by their SPIFFE IDs.
+func (c *compiler) subjects() {
+	seen := defined{}
+	s := &subjects{}
+	for _, f := range c.files {
+		for i := range f.Subjects {
+			text := f.Subjects[i].Pattern
+			pattern, err := subject.Parse(text)
+			if err != nil || !c.define(seen, "subject", text, f.SubjectPlace(i)) { // Check has reported what is no pattern
+				continue
+			}
+			at := func(grant int) report.Place { return f.SubjectGrantPlace(i, grant) }
+			s.patterns = append(s.patterns, pattern)
+			s.granted = append(s.granted, idset.New(c.grantsWithRoles("subject "+report.Quote(text), f.Subjects[i].Grants, at)))
+		}
+	}
+	if s.index = subject.NewIndex(s.patterns); len(s.patterns) > 0 {
+		c.table.subjects = s
 	}
 }
 

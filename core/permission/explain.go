@@ -108,6 +108,8 @@ func (t *Table) Names() (permissions, roles, scopes []string) {
 type Grantors struct {
 	Permission    string
 	Scopes, Roles []string
+	// Subjects are patterns of SPIFFE IDs.
+	Subjects []string
 	// Anonymous says that every caller holds it, also one without a credential.
 	Anonymous bool
 }
@@ -119,7 +121,7 @@ func (t *Table) Grantors(permission string) (g Grantors, ok bool) {
 	if !ok {
 		return Grantors{}, false
 	}
-	g.Permission, g.Anonymous = permission, t.anonymous.Has(id)
+	g.Permission, g.Anonymous, g.Subjects = permission, t.anonymous.Has(id), t.subjectsWith(id)
 	for scope, granted := range t.scopes {
 		if granted.Has(id) {
 			g.Scopes = append(g.Scopes, scope)

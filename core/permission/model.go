@@ -8,6 +8,7 @@ type (
 	Permission    = model.Permission
 	Role          = model.Role
 	Scope         = model.Scope
+	Subject       = model.Subject
 	Grant         = model.Grant
 	Anonymous     = model.Anonymous
 	Switch        = model.Switch

@@ -40,7 +40,7 @@ func TestModelBuiltByCodeIsCheckedWholly(t *testing.T) {
 		Authenticated: []permission.Activity{
 			{Methods: []string{"ANY"}, Path: "/c", Require: require.Requirements{
 				AllScopes: []string{"a b"}, AnyScope: []string{"s", "s"}, AAL: "aal4", MaxAge: -time.Second,
-				Credentials: []string{"jwt", "password"}, When: "claims.x ==",
+				Credentials: []string{"jwt", "password"}, Proof: "tls", When: "claims.x ==",
 			}},
 			{Methods: []string{"GET"}, Path: "/(?P<id>.*)", Require: require.Requirements{When: "path.user == '7'"}},
 		},
@@ -57,8 +57,9 @@ anonymous[3]: anonymous: "p" is listed twice, first at anonymous[2]; remove one
 authenticated[0].require.aal: "aal4" is not known; did you mean "aal1"?; use one of aal1, aal2, aal3
 authenticated[0].require.all_scopes: "a b" is not a name that a scope may have (RFC 6749 section 3.3); use visible ASCII characters other than " \ and ,
 authenticated[0].require.any_scope: "s" is listed twice; remove one
-authenticated[0].require.credentials: "password" is not known; use one of session, jwt, introspection, api_token
+authenticated[0].require.credentials: "password" is not known; use one of session, jwt, introspection, api_token, mtls, spiffe, oidc
 authenticated[0].require.max_age: -1s is not an age; use whole seconds, one at least
+authenticated[0].require.proof: "tls" is not known; did you mean "mtls"?; use one of mtls, dpop, any
 authenticated[0].require.when: when not a valid condition: Syntax error: mismatched input '<EOF>'
 authenticated[1].require.when: when the path has no group named user; add (?P<user>…) to the path
 files[1]: the file is nil; leave it out
@@ -325,6 +326,7 @@ func (g *modelMaker) requirements(path string) require.Requirements {
 		AnyScope:    g.some(2, scopeNames, badNames...),
 		AAL:         g.pick([]string{"", "aal1", "aal2"}, "aal9", "AAL1"),
 		Credentials: g.some(1, core.KindNames(), "password", ""),
+		Proof:       g.pick([]string{"", "", "mtls", "dpop", "any"}, "tls", "MTLS", "none"),
 		When:        g.pick(conditions, "claims.", " ", "1", "path.nowhere == ''", "'\xff' == ''", strings.Repeat("(", 100), strings.Repeat(" ", 3000)),
 	}
 	r.MaxAge = []time.Duration{0, time.Minute, 90 * time.Second, 26 * time.Hour}[g.IntN(4)]
@@ -347,6 +349,7 @@ func (g *modelMaker) principal() *core.Principal {
 	p := &core.Principal{
 		Scopes: g.some(2, scopeNames), Roles: g.some(2, roleNames), Permissions: g.some(1, permissionNames),
 		AAL: g.pick([]string{"", "aal1", "aal2"}), Kind: core.Kind(g.pick(core.KindNames())),
+		Proof: core.Proof(g.pick([]string{"", "mtls", "dpop"})),
 	}
 	if g.IntN(2) == 0 {
 		p.AuthenticatedAt = noon.Add(-time.Duration(g.IntN(120)) * time.Second)

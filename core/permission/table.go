@@ -23,6 +23,7 @@ type Table struct {
 	// implicitScopes lets a scope grant the permission it is named like,
 	// unless scopes has an entry for it.
 	implicitScopes bool
+	subjects       *subjects // nil for none
 	// anonymous are held by every caller, also by one without a credential.
 	anonymous idset.Set
 	// invalid is Anonymous.InvalidCredential.
@@ -83,6 +84,10 @@ func (t *Table) Permissions(p *core.Principal) []string {
 			ids = append(ids, id)
 		}
 	}
+	t.subjects.any(p, func(granted idset.Set) bool {
+		ids = granted.AppendTo(ids)
+		return false
+	})
 	if p.Limit != nil {
 		ids = slices.DeleteFunc(ids, func(id permissionID) bool { return !t.holds(p.Limit, id) })
 	}
@@ -110,7 +115,7 @@ func (t *Table) grants(p *core.Principal, id permissionID) bool {
 			return true
 		}
 	}
-	if t.anonymous.Has(id) {
+	if t.anonymous.Has(id) || t.subjects.any(p, func(granted idset.Set) bool { return granted.Has(id) }) {
 		return true
 	}
 	for _, scope := range p.Scopes {
@@ -133,7 +138,7 @@ func (t *Table) holdsAny(p *core.Principal, set idset.Set) bool {
 	if few, ok := set.Few(fewPermissions); ok {
 		return slices.ContainsFunc(few, func(id permissionID) bool { return t.holds(p, id) })
 	}
-	if set.Intersects(t.anonymous) {
+	if set.Intersects(t.anonymous) || t.subjects.any(p, set.Intersects) {
 		return true
 	}
 	for _, name := range p.Permissions {
@@ -193,7 +198,10 @@ type covering struct {
 	anyone, nobody bool
 }
 
-var _ core.AnonymousAccess = (*Access)(nil)
+var (
+	_ core.AnonymousAccess = (*Access)(nil)
+	_ core.ProvenAccess    = (*Access)(nil)
+)
 
 // newAccess sorts the activities that decide by what they ask for.
 func newAccess(t *Table, matched, decides []*compiledActivity) Access {
@@ -271,6 +279,19 @@ func (a *Access) Scopes(call *core.Call, p *core.Principal) []string {
 	return nil
 }
 
+// Proofs are those of which each activity that decides needs one; none where one of them
+// needs none.
+func (a *Access) Proofs() []core.Proof {
+	var all []core.Proof
+	for _, activity := range a.decides {
+		if activity.require == nil || activity.require.Proof == "" {
+			return nil
+		}
+		all = append(all, activity.require.Proofs()...)
+	}
+	return all
+}
+
 // Rule names the first activity that decides, with its owner.
 func (a *Access) Rule() string {
 	if more := len(a.decides) - 1; more > 0 {
@@ -337,6 +358,8 @@ func (a *compiledActivity) allows(t *Table, call *core.Call, p *core.Principal) 
 func rank(err error) int {
 	switch err.(type) {
 	case *core.StepUp:
+		return 3
+	case *core.NeedsProof:
 		return 2
 	case *core.InsufficientScope:
 		return 1

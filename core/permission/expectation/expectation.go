@@ -61,6 +61,12 @@ type Caller struct {
 	// Claims is a JSON object; nil where there are none.
 	Claims      json.RawMessage
 	ClaimsPlace report.Place
+	// DPoP says that the token comes with a DPoP proof of the key that it is bound to.
+	DPoP bool
+	// Certificate is a file with the client certificate of the connection, as written;
+	// empty: there is none.
+	Certificate      string
+	CertificatePlace report.Place
 }
 
 var expectationsKeys = strictyaml.Keys{
@@ -98,6 +104,8 @@ var whoKeys = strictyaml.Keys{
 	{Name: "aal", Schema: levelSchema(), Doc: "Assurance level of the sign-in."},
 	{Name: "authenticated_ago", Schema: schema{"type": "string"}, Doc: "Age of the sign-in, such as 90s, 15m or 12h."},
 	{Name: "claims", Schema: schema{"type": "object"}, Doc: "Claims of the token, or a session document."},
+	{Name: "dpop", Schema: schema{"type": "boolean"}, Doc: "Whether the token comes with a DPoP proof of the key that it is bound to."},
+	{Name: "certificate", Schema: filledText(), Doc: "PEM file with the client certificate of the connection, from the folder of this file."},
 }
 
 // anonymousWho is the text that stands for a caller without a credential.
@@ -304,6 +312,10 @@ func (p *parser) who(n *yaml.Node) (c Caller) {
 			c.AuthenticatedAgo = p.Duration(e.Value, "who: authenticated_ago")
 		case "claims":
 			c.Claims, c.ClaimsPlace = p.claims(e.Value), p.At(e.Value)
+		case "dpop":
+			c.DPoP, _ = p.Boolean(e.Value, "who: dpop")
+		case "certificate":
+			c.Certificate, c.CertificatePlace = p.filled(e.Value, "who: certificate"), p.At(e.Value)
 		}
 	}
 	return c
@@ -358,6 +370,12 @@ func (c *Caller) String() string {
 	}
 	if c.Claims != nil {
 		parts = append(parts, "claims "+string(c.Claims))
+	}
+	if c.DPoP {
+		parts = append(parts, "with a DPoP proof")
+	}
+	if c.Certificate != "" {
+		parts = append(parts, "certificate "+c.Certificate)
 	}
 	if parts == nil {
 		return "any valid credential"

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/subject"
 )
 
 // Inspector is a table with the files that it was compiled from.
@@ -18,14 +19,26 @@ type Inspector struct {
 	activities []permission.OwnedActivity
 	roles      map[string]*permission.Role
 	anonymous  []permission.Grant
+	subjects   []matched
+}
+
+// matched is a pattern of SPIFFE IDs with what it grants.
+type matched struct {
+	*subject.Pattern
+	grants []permission.Grant
 }
 
 // New needs the files that the table was compiled from.
 func New(t *permission.Table, files ...*permission.File) *Inspector {
-	x := &Inspector{t, permission.Activities(files...), map[string]*permission.Role{}, nil}
+	x := &Inspector{t, permission.Activities(files...), map[string]*permission.Role{}, nil, nil}
 	for _, f := range files {
 		if f.Anonymous != nil {
 			x.anonymous = f.Anonymous.Grants
+		}
+		for i := range f.Subjects {
+			if pattern, err := subject.Parse(f.Subjects[i].Pattern); err == nil { // Compile has checked it
+				x.subjects = append(x.subjects, matched{pattern, f.Subjects[i].Grants})
+			}
 		}
 		for i := range f.Roles {
 			x.roles[f.Roles[i].Name] = &f.Roles[i]
@@ -36,6 +49,11 @@ func New(t *permission.Table, files ...*permission.File) *Inspector {
 
 // Activities lists the activities of the table in the order of the files.
 func (x *Inspector) Activities() []permission.OwnedActivity { return x.activities }
+
+// NamesHosts reports whether the table decides by hosts.
+func (x *Inspector) NamesHosts() bool {
+	return slices.ContainsFunc(x.activities, func(a permission.OwnedActivity) bool { return len(a.Hosts) > 0 })
+}
 
 // Explanation is a decision taken apart.
 type Explanation struct {
@@ -117,22 +135,20 @@ func (x *Inspector) finding(i int, decides bool, call *core.Call, p *core.Princi
 
 // grantsOf lists by what a caller holds a permission; nil is one without a credential.
 func (x *Inspector) grantsOf(p *core.Principal, name string) []string {
-	var by []string
-	for _, g := range x.anonymous {
-		if !g.Role && g.Name == name {
-			by = append(by, "anonymous -> "+name)
-		} else if chain := x.chain(g.Name, name); g.Role && chain != nil {
-			by = append(by, "anonymous -> role "+strings.Join(chain, " -> role ")+" -> "+name)
-		}
-	}
+	by := x.through("anonymous", x.anonymous, name)
 	if p == nil {
 		return by
+	}
+	for _, s := range x.subjects {
+		if p.Kind == core.KindSPIFFE && s.Matches(p.Subject) {
+			by = append(by, x.through("subject "+s.String(), s.grants, name)...)
+		}
 	}
 	if slices.Contains(p.Permissions, name) {
 		by = append(by, "permission "+name)
 	}
 	for _, role := range p.Roles {
-		if chain := x.chain(role, name); chain != nil {
+		if chain := x.Chain(role, name); chain != nil {
 			by = append(by, "role "+strings.Join(chain, " -> role ")+" -> "+name)
 		}
 	}
@@ -148,8 +164,20 @@ func (x *Inspector) grantsOf(p *core.Principal, name string) []string {
 	return by
 }
 
-// chain finds the shortest way from a role to a permission.
-func (x *Inspector) chain(role, permission string) []string {
+// through lists the ways from a list of grants to a permission.
+func (x *Inspector) through(from string, grants []permission.Grant, name string) (by []string) {
+	for _, g := range grants {
+		if !g.Role && g.Name == name {
+			by = append(by, from+" -> "+name)
+		} else if chain := x.Chain(g.Name, name); g.Role && chain != nil {
+			by = append(by, from+" -> role "+strings.Join(chain, " -> role ")+" -> "+name)
+		}
+	}
+	return by
+}
+
+// Chain finds the shortest way from a role to a permission; nil: there is none.
+func (x *Inspector) Chain(role, permission string) []string {
 	came := map[string]string{}
 	for queue := []string{role}; len(queue) > 0; queue = queue[1:] {
 		at := x.roles[queue[0]]

@@ -82,7 +82,15 @@ type comparedAccess struct {
 	live   *Live
 }
 
-var _ core.Access = (*comparedAccess)(nil)
+var _ core.ProvenAccess = (*comparedAccess)(nil)
+
+// Proofs are those of the enforced access.
+func (c *comparedAccess) Proofs() []core.Proof {
+	if proven, ok := c.Access.(core.ProvenAccess); ok {
+		return proven.Proofs()
+	}
+	return nil
+}
 
 // Allows decides by the enforced access.
 func (c *comparedAccess) Allows(ctx context.Context, call *core.Call, p *core.Principal) error {

@@ -15,6 +15,7 @@ import (
 	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
+	"gatehouse/core/permission/subject"
 )
 
 // Parts are the parts of an activity that are costly to make.
@@ -61,6 +62,9 @@ func (c *checker) checkFile(f *File) {
 	}
 	for i := range f.Scopes {
 		c.checkScope(f, i)
+	}
+	for i := range f.Subjects {
+		c.checkSubject(f, i)
 	}
 	if f.Anonymous != nil {
 		c.checkAnonymous(f)
@@ -117,6 +121,15 @@ func (c *checker) checkScope(f *File, i int) {
 		}
 	}
 	c.checkGrants(what, s.Grants, at)
+}
+
+func (c *checker) checkSubject(f *File, i int) {
+	s := &f.Subjects[i]
+	what := "subject " + report.Quote(s.Pattern)
+	if _, err := subject.Parse(s.Pattern); err != nil {
+		c.problems.Add(f.SubjectPlace(i), "%s %s", what, err)
+	}
+	c.checkGrants(what, s.Grants, func(grant int) report.Place { return f.SubjectGrantPlace(i, grant) })
 }
 
 func (c *checker) checkAnonymous(f *File) {
@@ -270,6 +283,9 @@ func (a *activityCheck) checkRequirements() {
 	if r.MaxAge != 0 && !isAge(r.MaxAge) {
 		a.problems.Add(a.part("require.max_age"), "%s is not an age; use whole seconds, one at least", r.MaxAge)
 	}
+	if problem := oneOfProblem(report.Quote(r.Proof), r.Proof, require.ProofNames()); r.Proof != "" && problem != "" {
+		a.problems.Add(a.part("require.proof"), "%s", problem)
+	}
 	if r.When != "" && a.parts.Path != nil {
 		a.checkCondition()
 	}
@@ -312,6 +328,11 @@ func (f *File) ScopePlace(i int) report.Place {
 	return f.namedPlace(f.Scopes[i].Place, "scopes", f.Scopes[i].Name, i)
 }
 
+// SubjectPlace is where a pattern of subjects stands.
+func (f *File) SubjectPlace(i int) report.Place {
+	return f.namedPlace(f.Subjects[i].Place, "subjects", f.Subjects[i].Pattern, i)
+}
+
 // AnonymousGrantPlace is where a grant of anonymous callers stands.
 func (f *File) AnonymousGrantPlace(i int) report.Place {
 	return f.PlaceOf(f.Anonymous.Grants[i].Place, "anonymous[%d]", i)
@@ -343,6 +364,12 @@ func (f *File) RoleGrantPlace(role, grant int) report.Place {
 func (f *File) ScopeGrantPlace(scope, grant int) report.Place {
 	s := &f.Scopes[scope]
 	return f.grantPlace(s.Grants[grant].Place, "scopes", s.Name, scope, grant)
+}
+
+// SubjectGrantPlace is where a grant of a pattern stands.
+func (f *File) SubjectGrantPlace(i, grant int) report.Place {
+	s := &f.Subjects[i]
+	return f.grantPlace(s.Grants[grant].Place, "subjects", s.Pattern, i, grant)
 }
 
 func (f *File) grantPlace(at report.Place, list, name string, i, grant int) report.Place {

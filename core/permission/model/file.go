@@ -21,6 +21,7 @@ type File struct {
 	Permissions   []Permission
 	Roles         []Role
 	Scopes        []Scope
+	Subjects      []Subject
 	Authenticated []Activity
 	Optional      []Activity
 	Public        []Activity
@@ -66,6 +67,14 @@ type Scope struct {
 	Place  report.Place
 	Name   string
 	Grants []Grant
+}
+
+// Subject grants permissions to every workload whose SPIFFE ID matches a pattern
+// (core/permission/subject).
+type Subject struct {
+	Place   report.Place
+	Pattern string
+	Grants  []Grant
 }
 
 // Anonymous is what a caller without a credential may do beside public and optional

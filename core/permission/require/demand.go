@@ -39,6 +39,9 @@ func (r *Compiled) Demand() Demand {
 // Weaker reports whether every caller who meets b meets a too. Conditions that
 // are written differently are not compared: unknown.
 func Weaker(a, b Demand) Truth {
+	if len(b.Kinds()) == 0 { // nobody meets it
+		return Yes
+	}
 	if !weakerScopes(a.Requirements, b.Requirements) || !weakerAuthentication(a.Requirements, b.Requirements) {
 		return No
 	}
@@ -76,7 +79,36 @@ func weakerAuthentication(a, b *Requirements) bool {
 	case a.MaxAge > 0 && (b.MaxAge == 0 || b.MaxAge > a.MaxAge):
 		return false
 	}
-	return len(a.Credentials) == 0 || within(core.KindNames(), a.Credentials) || len(b.Credentials) > 0 && within(b.Credentials, a.Credentials)
+	return weakerKinds(a, b)
+}
+
+// weakerKinds compares the kinds of credentials, each with the proofs that it can come with.
+func weakerKinds(a, b *Requirements) bool {
+	for _, info := range core.Kinds() {
+		for _, proof := range append([]core.Proof{""}, info.Proofs...) {
+			if b.takes(info.Kind, proof) && !a.takes(info.Kind, proof) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (r *Requirements) takes(kind core.Kind, proof core.Proof) bool {
+	return (len(r.Credentials) == 0 || slices.Contains(r.Credentials, string(kind))) && (r.Proof == "" || slices.Contains(r.Proofs(), proof))
+}
+
+// Kinds are the kinds of credentials that can meet the requirements: a proof of
+// possession does not come with each.
+func (r *Requirements) Kinds() []string {
+	var kinds []string
+	for _, info := range core.Kinds() {
+		takes := func(proof core.Proof) bool { return r.takes(info.Kind, proof) }
+		if takes("") || slices.ContainsFunc(info.Proofs, takes) {
+			kinds = append(kinds, string(info.Kind))
+		}
+	}
+	return kinds
 }
 
 func within(list, of []string) bool {
@@ -86,5 +118,5 @@ func within(list, of []string) bool {
 // Key is equal for demands that are written alike, whatever their order.
 func (d Demand) Key() string {
 	sorted := func(list []string) []string { return slices.Sorted(slices.Values(list)) }
-	return fmt.Sprintf("%q %q %q %s %q %q %q", sorted(d.AllScopes), sorted(d.AnyScope), d.AAL, d.MaxAge, sorted(d.Credentials), d.When, d.Path)
+	return fmt.Sprintf("%q %q %q %s %s %q %q %q", sorted(d.AllScopes), sorted(d.AnyScope), d.AAL, d.MaxAge, d.Proof, sorted(d.Credentials), d.When, d.Path)
 }

@@ -24,13 +24,16 @@ type Requirements struct {
 	MaxAge time.Duration
 	// Credentials are the kinds of authentication that are good enough.
 	Credentials []string
+	// Proof is how the caller must have proven to hold the key that the credential is
+	// bound to: one of ProofNames.
+	Proof string
 	// When is a CEL condition.
 	When string
 }
 
 // Empty reports whether nothing is required.
 func (r *Requirements) Empty() bool {
-	return len(r.AllScopes)+len(r.AnyScope)+len(r.Credentials) == 0 && r.AAL == "" && r.MaxAge == 0 && r.When == ""
+	return len(r.AllScopes)+len(r.AnyScope)+len(r.Credentials) == 0 && r.AAL == "" && r.MaxAge == 0 && r.Proof == "" && r.When == ""
 }
 
 // AsksOfCaller reports whether something is required, conditions aside, that a caller
@@ -43,6 +46,29 @@ func (r *Requirements) AsksOfCaller() bool {
 
 // AssuranceLevels are the values of Requirements.AAL, the least first.
 var AssuranceLevels = []string{"aal1", "aal2", "aal3"}
+
+// AnyProof is the Requirements.Proof that every proof of possession meets.
+const AnyProof = "any"
+
+// ProofNames are the values of Requirements.Proof.
+func ProofNames() []string {
+	var names []string
+	for _, proof := range core.Proofs() {
+		names = append(names, string(proof))
+	}
+	return append(names, AnyProof)
+}
+
+// Proofs are those that are good enough; none: none is needed.
+func (r *Requirements) Proofs() []core.Proof {
+	switch r.Proof {
+	case "":
+		return nil
+	case AnyProof:
+		return core.Proofs()
+	}
+	return []core.Proof{core.Proof(r.Proof)}
+}
 
 // Compiled are compiled requirements.
 type Compiled struct {
@@ -73,6 +99,9 @@ func (r *Compiled) Check(call *core.Call, p *core.Principal, enough []string, no
 		return err
 	}
 	if err := r.checkScopes(p, enough); err != nil {
+		return err
+	}
+	if err := r.checkProof(p); err != nil {
 		return err
 	}
 	return r.checkStepUp(p, now)
@@ -108,6 +137,13 @@ func (r *Requirements) checkScopes(p *core.Principal, enough []string) error {
 	has := func(scope string) bool { return slices.Contains(p.Scopes, scope) }
 	if len(r.AnyScope) > 0 && !slices.ContainsFunc(r.AnyScope, has) {
 		return &core.InsufficientScope{Scopes: enough, Detail: "the activity also needs one of the scopes " + strings.Join(r.AnyScope, ", ")}
+	}
+	return nil
+}
+
+func (r *Requirements) checkProof(p *core.Principal) error {
+	if enough := r.Proofs(); len(enough) > 0 && !slices.Contains(enough, p.Proof) {
+		return &core.NeedsProof{Of: enough, Has: p.Proof}
 	}
 	return nil
 }
@@ -160,6 +196,7 @@ func (r *Compiled) Parts() []Part {
 		{"all_scopes", strings.Join(r.AllScopes, " and "), only(Requirements{AllScopes: r.AllScopes})},
 		{"any_scope", strings.Join(r.AnyScope, " or "), only(Requirements{AnyScope: r.AnyScope})},
 		{"when", r.When, Compiled{Requirements: Requirements{When: r.When}, Condition: r.Condition}},
+		{"proof", r.Proof, only(Requirements{Proof: r.Proof})},
 		{"aal", r.AAL, only(Requirements{AAL: r.AAL})},
 		{"max_age", ShortDuration(r.MaxAge), only(Requirements{MaxAge: r.MaxAge})},
 	}

@@ -36,8 +36,10 @@ var otherwise = map[string]string{
 	"condition, conditions, if, claims, claim, claims_to_verify, auth_jwt_require, expression, filter, cel":                            "an activity states a condition in require, as when",
 	"acr, acr_values, mfa, level, required_aal":                                                                                        "an activity demands an assurance level in require, as aal",
 	"max_auth_age, auth_time, reauthenticate, refresh":                                                                                 "an activity demands a recent sign-in in require, as max_age",
+	"cnf, mtls, dpop, proofs, proof_of_possession, sender_constrained, bound, client_certificate, certificate":                         "an activity demands a proof of possession in require, as proof",
 	"authenticators, authenticator, kind, kinds, credential, auth_methods":                                                             "an activity demands a kind of credential in require, as credentials",
 	"includes, inherits, extends, parents":                                                                                             "a role includes another one by role:NAME in its list",
+	"workloads, workload, spiffe, spiffe_id, spiffe_ids, svid, svids, service_accounts, principals, identities":                        "what workloads may do by their SPIFFE IDs is listed under subjects",
 	"title, summary, name, comment, doc":                                                                                               "a permission has a description",
 	"config, file, realm, session, jwt, introspection, api_token, login, cache, path_options, upstream_headers, permission_table, permission_table_files, issuers, issuer, audience, token_cookie, file_version, version, kratos_url, hide_credentials": "settings are in the configuration of the gate and not in a table",
 }

@@ -17,6 +17,7 @@ roles: {r: [p, "role:s"], s: [q]}
 authenticated: [GET /c]
 public: [GET /d]
 optional: [GET /e]
+subjects: {"spiffe://a.test/web": [p]}
 anonymous: {permissions: [q], roles: [s], invalid_credential: ignore}
 `
 	if _, err := Parse("follows", []byte(follows)); err != nil {

@@ -17,6 +17,8 @@ var tableKeys = strictyaml.Keys{
 		Doc: "The roles by name. Each lists permissions, or role:NAME for everything that role grants."},
 	{Name: "scopes", Schema: mapOf(listOf(text("A permission."))),
 		Doc: "OAuth 2.0 scopes by name, each with the permissions it grants. An entry here replaces the grant that a scope has by being named like a permission."},
+	{Name: "subjects", Schema: mapOf(listOf(text("A permission, or role:NAME to grant what a role grants."))),
+		Doc: "Patterns of SPIFFE IDs, each with the permissions that the workloads have whose ID matches, or role:NAME. In a path * stands for any characters of one segment, and ** as the last segment for one or more segments. Only the ID of an SVID counts (section spiffe of the configuration), no text of another credential."},
 	{Name: "implicit_scopes", Schema: boolean(true),
 		Doc: "Whether a scope that is named like a permission grants it."},
 	{Name: "path_variants", Schema: variantKeys.JSONSchema(),
@@ -77,6 +79,8 @@ var requireKeys = strictyaml.Keys{
 	{Name: "max_age", Schema: text("A duration such as 90s, 15m or 12h."),
 		Doc: "The greatest age of the authentication, in whole seconds. A credential that does not say when its user authenticated fails."},
 	{Name: "credentials", Schema: nonEmptyListOf(oneOf(core.KindNames()...)), Doc: "The kinds of authentication that are good enough."},
+	{Name: "proof", Schema: oneOf(require.ProofNames()...),
+		Doc: "How the caller must have proven to hold the key that the credential is bound to: mtls, by the client certificate that the token is bound to (RFC 8705) or that is the credential itself; dpop, by a DPoP proof (RFC 9449); or any of them. A credential that is bound to no key fails."},
 	{Name: "when", Schema: text("A CEL condition."),
 		Doc: "A CEL condition over claims, method, host, query, headers, peer and path (the named groups of the path regex). False, and any error such as a claim that is missing, denies."},
 }

@@ -14,6 +14,7 @@ import (
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/strictyaml"
+	"gatehouse/core/permission/subject"
 )
 
 // Parse reads one table file. The name is what problems are reported under,
@@ -59,6 +60,10 @@ func (p *parser) table(root *yaml.Node) {
 		case "scopes":
 			for _, e := range p.Named(e.Value, "scopes", "scope") {
 				p.scope(e)
+			}
+		case "subjects":
+			for _, e := range p.Named(e.Value, "subjects", "subject") {
+				p.subject(e)
 			}
 		case "implicit_scopes":
 			if on, ok := p.Boolean(e.Value, "implicit_scopes"); ok {
@@ -128,15 +133,28 @@ func (p *parser) role(e strictyaml.Entry) {
 	if !p.roleName(e.Key, what, e.Name) {
 		return
 	}
-	role := permission.Role{Place: p.At(e.Key), Name: e.Name}
-	for _, item := range p.Words(e.Value, what, "permissions, or role:NAME to include a role") {
+	p.file.Roles = append(p.file.Roles, permission.Role{Place: p.At(e.Key), Name: e.Name, Grants: p.grants(e.Value, what)})
+}
+
+func (p *parser) subject(e strictyaml.Entry) {
+	what := "subject " + report.Quote(e.Name)
+	if _, err := subject.Parse(e.Name); err != nil {
+		p.Refuse(e.Key, "%s %s", what, err)
+		return
+	}
+	p.file.Subjects = append(p.file.Subjects, permission.Subject{Place: p.At(e.Key), Pattern: e.Name, Grants: p.grants(e.Value, what)})
+}
+
+// grants reads a list of permissions and roles.
+func (p *parser) grants(n *yaml.Node, what string) (list []permission.Grant) {
+	for _, item := range p.Words(n, what, "permissions, or role:NAME to include a role") {
 		name, isRole := strings.CutPrefix(item.Name, names.RolePrefix)
 		if isRole && !p.roleName(item.Value, what+": "+report.Quote(item.Name), name) {
 			continue
 		}
-		role.Grants = append(role.Grants, permission.Grant{Place: p.At(item.Value), Name: name, Role: isRole})
+		list = append(list, permission.Grant{Place: p.At(item.Value), Name: name, Role: isRole})
 	}
-	p.file.Roles = append(p.file.Roles, role)
+	return list
 }
 
 func (p *parser) scope(e strictyaml.Entry) {
@@ -339,6 +357,8 @@ func (p *parser) requirements(n *yaml.Node, what string) (r require.Requirements
 			r.AAL = p.OneOf(e.Value, what, require.AssuranceLevels)
 		case "max_age":
 			r.MaxAge = p.Duration(e.Value, what)
+		case "proof":
+			r.Proof = p.OneOf(e.Value, what, require.ProofNames())
 		case "credentials":
 			for _, w := range p.NonEmptyWords(e.Value, what, "kinds of authentication") {
 				r.Credentials = append(r.Credentials, p.OneOf(w.Value, what, core.KindNames()))

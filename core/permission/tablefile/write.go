@@ -67,6 +67,13 @@ func (w writer) file(f *permission.File) *yaml.Node {
 		}
 		add(root, "roles", roles, "")
 	}
+	if len(f.Subjects) > 0 {
+		subjects := newMapping()
+		for i := range f.Subjects {
+			add(subjects, f.Subjects[i].Pattern, grants(f.Subjects[i].Grants), "")
+		}
+		add(root, "subjects", subjects, "")
+	}
 	if len(f.Authenticated) > 0 {
 		add(root, "authenticated", w.activities(f.Authenticated), "")
 	}
@@ -180,6 +187,9 @@ func requirements(r *require.Requirements) *yaml.Node {
 		add(n, "max_age", newText(require.ShortDuration(r.MaxAge)), "")
 	}
 	addTexts(n, "credentials", r.Credentials)
+	if r.Proof != "" {
+		add(n, "proof", newText(r.Proof), "")
+	}
 	if r.When != "" {
 		add(n, "when", newText(r.When), "")
 	}

@@ -27,16 +27,12 @@ func compareDemands(was, is []require.Demand) []Direction {
 	return []Direction{MayDiffer}
 }
 
-// withoutChoices writes each choice of scopes and of kinds out as demands of
+// withoutChoices writes each choice of scopes, of proofs and of kinds out as demands of
 // their own. What is left has one least caller who meets it, so that whoever
 // meets one of several demands is compared with each of them alone.
 func withoutChoices(list []require.Demand) []require.Demand {
 	var plain []require.Demand
 	for _, d := range list {
-		kinds := d.Credentials
-		if len(kinds) == 0 {
-			kinds = core.KindNames()
-		}
 		choices := [][]string{d.AllScopes}
 		if len(d.AnyScope) > 0 {
 			choices = nil
@@ -45,11 +41,32 @@ func withoutChoices(list []require.Demand) []require.Demand {
 			choices = append(choices, append(slices.Clone(d.AllScopes), s))
 		}
 		for _, scopes := range choices {
-			for _, kind := range kinds {
-				one := *d.Requirements
-				one.AllScopes, one.AnyScope, one.Credentials = scopes, nil, []string{kind}
-				plain = append(plain, require.Demand{Requirements: &one, Path: d.Path})
+			for _, one := range withoutProofs(d.Requirements) {
+				one.AllScopes, one.AnyScope = scopes, nil
+				plain = append(plain, require.Demand{Requirements: one, Path: d.Path})
 			}
+		}
+	}
+	return plain
+}
+
+// withoutProofs writes each choice of proofs and of kinds out.
+func withoutProofs(r *require.Requirements) []*require.Requirements {
+	proofs := []string{r.Proof}
+	if r.Proof == require.AnyProof {
+		proofs = nil
+		for _, proof := range core.Proofs() {
+			proofs = append(proofs, string(proof))
+		}
+	}
+	var plain []*require.Requirements
+	for _, proof := range proofs {
+		with := *r
+		with.Proof = proof
+		for _, kind := range with.Kinds() {
+			one := with
+			one.Credentials = []string{kind}
+			plain = append(plain, &one)
 		}
 	}
 	return plain

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -48,6 +49,7 @@ const (
 	ByPermission WhoKind = "permission"
 	ByRole       WhoKind = "role"
 	ByScope      WhoKind = "scope"
+	BySubject    WhoKind = "subject" // of a workload: a pattern of SPIFFE IDs
 )
 
 // Who is a caller that holds one name, or none.
@@ -158,7 +160,7 @@ func invalid(older, newer Version) [2]string {
 }
 
 func inReadingOrder(a, b Change) int {
-	kinds := []WhoKind{Anybody, Credential, ByRole, ByScope, ByPermission}
+	kinds := []WhoKind{Anybody, Credential, ByRole, ByScope, BySubject, ByPermission}
 	directions := []Direction{LetsIn, MayDiffer, ShutsOut, Names, Unnames}
 	return cmp.Or(
 		cmp.Compare(slices.Index(directions, a.Direction), slices.Index(directions, b.Direction)),
@@ -179,18 +181,21 @@ func everyone(older, newer *permission.Table) []person {
 	var people []person
 	oldP, oldR, oldS := older.Names()
 	newP, newR, newS := newer.Names()
+	one := func(who Who, principal *core.Principal) {
+		p := person{who: who, changed: map[string]bool{}}
+		for i, t := range []*permission.Table{older, newer} {
+			p.holds[i] = map[string]bool{}
+			for _, granted := range t.Permissions(principal) {
+				p.holds[i][granted] = true
+			}
+		}
+		p.noteChanges()
+		people = append(people, p)
+	}
 	add := func(kind WhoKind, names []string, principal func(name string) *core.Principal) {
 		slices.Sort(names)
 		for _, name := range slices.Compact(names) {
-			p := person{who: Who{kind, name}, changed: map[string]bool{}}
-			for i, t := range []*permission.Table{older, newer} {
-				p.holds[i] = map[string]bool{}
-				for _, granted := range t.Permissions(principal(name)) {
-					p.holds[i][granted] = true
-				}
-			}
-			p.noteChanges()
-			people = append(people, p)
+			one(Who{kind, name}, principal(name))
 		}
 	}
 	none := func(string) *core.Principal { return &core.Principal{} }
@@ -198,6 +203,12 @@ func everyone(older, newer *permission.Table) []person {
 	add(Credential, []string{""}, none)
 	add(ByRole, append(oldR, newR...), func(n string) *core.Principal { return &core.Principal{Roles: []string{n}} })
 	add(ByScope, append(oldS, newS...), func(n string) *core.Principal { return &core.Principal{Scopes: []string{n}} })
+	subjects := permission.SubjectExamples(older, newer)
+	for _, pattern := range slices.Sorted(maps.Keys(subjects)) {
+		for _, example := range subjects[pattern] {
+			one(Who{BySubject, pattern}, example)
+		}
+	}
 	add(ByPermission, append(oldP, newP...), func(n string) *core.Principal { return &core.Principal{Permissions: []string{n}} })
 	return people
 }
@@ -488,14 +499,16 @@ func (p *person) may(deciding []*analysis.Area, version int) []require.Demand {
 }
 
 // canMeet is false for what a credential without scopes must meet, where a scope is
-// needed.
+// needed, for a proof that no credential of the kinds comes with, and for what no credential
+// of a workload meets.
 func (p *person) canMeet(need *require.Requirements) bool {
-	if p.who.Kind != ByScope && len(need.AllScopes)+len(need.AnyScope) == 0 || len(need.Credentials) == 0 {
-		return true
+	scopes := p.who.Kind == ByScope || len(need.AllScopes)+len(need.AnyScope) > 0
+	if p.who.Kind == BySubject { // an SVID has no scope and says nothing of a sign-in
+		return !scopes && need.AAL == "" && need.MaxAge == 0 && slices.Contains(need.Kinds(), string(core.KindSPIFFE))
 	}
-	return slices.ContainsFunc(need.Credentials, func(kind string) bool {
+	return slices.ContainsFunc(need.Kinds(), func(kind string) bool {
 		info, _ := core.Kind(kind).Info()
-		return info.Scopes
+		return info.Scopes || !scopes
 	})
 }
 

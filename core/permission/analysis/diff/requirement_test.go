@@ -3,6 +3,7 @@ package diff
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,10 +28,18 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 		}
 		for _, aal := range []string{"", "aal1", "aal2"} {
 			for _, age := range []time.Duration{time.Second, 90 * time.Second, time.Hour} {
-				for _, kind := range []core.Kind{core.KindJWT, core.KindSession, core.KindIntrospection, core.KindAPIToken} {
-					callers = append(callers, &core.Principal{Scopes: held, AAL: aal, Kind: kind, AuthenticatedAt: now.Add(-age)})
+				for _, kind := range core.Kinds() {
+					for _, proof := range append([]core.Proof{""}, kind.Proofs...) {
+						callers = append(callers, &core.Principal{Scopes: held, AAL: aal, Kind: kind.Kind, AuthenticatedAt: now.Add(-age), Proof: proof})
+					}
 				}
 			}
+		}
+	}
+	var proving []string // the kinds of credentials that come with a proof
+	for _, kind := range core.Kinds() {
+		if len(kind.Proofs) > 0 {
+			proving = append(proving, string(kind.Kind))
 		}
 	}
 	var list []*analysis.Area
@@ -39,7 +48,9 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 		"{}", "{all_scopes: [a]}", "{any_scope: [a]}", "{any_scope: [a, b]}", "{all_scopes: [a, b]}", "{all_scopes: [b], any_scope: [a, c]}",
 		"{any_scope: [a, b, c]}", "{all_scopes: [a], any_scope: [b]}", "{aal: aal1}", "{aal: aal2}", "{aal: aal2, any_scope: [a, b]}",
 		"{max_age: 60s}", "{max_age: 2m}", "{max_age: 2m, aal: aal1}", "{credentials: [jwt]}", "{credentials: [jwt, session]}",
-		"{credentials: [jwt, session, introspection, api_token]}", "{credentials: [session], max_age: 60s}",
+		"{credentials: [" + strings.Join(core.KindNames(), ", ") + "]}", "{credentials: [session], max_age: 60s}",
+		"{proof: mtls}", "{proof: dpop}", "{proof: any}", "{proof: any, aal: aal2}", "{proof: dpop, credentials: [jwt]}", "{proof: any, credentials: [jwt, session]}",
+		"{proof: mtls, credentials: [session, api_token]}", "{proof: any, credentials: [" + strings.Join(proving, ", ") + "]}",
 	} {
 		require := ", require: " + text
 		if text == "{}" {
@@ -106,6 +117,14 @@ func TestCompareDemands(t *testing.T) {
 			need(require.Requirements{Credentials: []string{"jwt"}}, require.Requirements{Credentials: []string{"session"}}), "[]"},
 		{need(require.Requirements{}),
 			need(require.Requirements{Credentials: []string{"jwt"}}, require.Requirements{Credentials: []string{"session"}}), "[shuts_out]"},
+		{need(require.Requirements{Proof: "any"}), need(require.Requirements{Proof: "mtls"}, require.Requirements{Proof: "dpop"}), "[]"},
+		{need(require.Requirements{Proof: "any"}), need(require.Requirements{Proof: "mtls"}), "[shuts_out]"},
+		{need(require.Requirements{Proof: "dpop"}), need(require.Requirements{Proof: "mtls"}), "[lets_in shuts_out]"},
+		{need(require.Requirements{Proof: "dpop"}), need(require.Requirements{}), "[lets_in]"},
+		{need(require.Requirements{}), need(require.Requirements{Proof: "dpop"}, require.Requirements{Proof: "mtls"}), "[shuts_out]"},
+		{need(require.Requirements{Proof: "dpop"}), need(require.Requirements{Proof: "dpop", Credentials: []string{"jwt", "introspection"}}), "[]"},
+		// No session is bound to a key, so nobody is let in or shut out.
+		{need(require.Requirements{Proof: "mtls", Credentials: []string{"session"}}), nil, "[]"},
 	} {
 		if got := fmt.Sprint(compareDemands(tt.was, tt.is)); got != tt.want {
 			t.Errorf("%v to %v: %s, want %s", keys(tt.was), keys(tt.is), got, tt.want)

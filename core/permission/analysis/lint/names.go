@@ -16,6 +16,11 @@ func (l *linter) names() {
 		for i := range f.Roles {
 			l.role(&f.Roles[i])
 		}
+		for i := range f.Subjects {
+			if s := &f.Subjects[i]; len(s.Grants) == 0 {
+				l.name("empty", s.Place, "subject "+quoted(s.Pattern)+" grants nothing; give it a permission or remove it")
+			}
+		}
 		for i := range f.Scopes {
 			l.scope(&f.Scopes[i])
 		}
@@ -26,12 +31,19 @@ func (l *linter) name(rule string, at report.Place, text string) {
 	l.add(Finding{Rule: rule, Place: at, home: at, Text: text})
 }
 
-// granted are the permissions that some role or scope grants.
+// granted are the permissions that some role, scope or subject grants.
 func (l *linter) granted() map[string]bool {
 	_, roles, scopes := l.table.Names()
 	granted := map[string]bool{}
 	for _, name := range l.table.Permissions(&core.Principal{Roles: roles, Scopes: scopes}) {
 		granted[name] = true
+	}
+	for _, f := range l.files {
+		for i := range f.Subjects {
+			for _, g := range f.Subjects[i].Grants { // those of roles are there
+				granted[g.Name] = granted[g.Name] || !g.Role
+			}
+		}
 	}
 	return granted
 }
