@@ -21,6 +21,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/httpsyntax"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/accesslog"
 	"gatehouse/core/permission/inspect"
 )
 
@@ -29,16 +30,13 @@ type Options struct {
 	Old, New *inspect.Inspector
 	// Alone tells that Old allows everything, to show what New refuses.
 	Alone bool
-	// Callers that are assumed for each request; not used with UserField.
+	// Callers that are assumed for each request.
 	Callers []Caller
-	// UserField names the field of the log that says who called: a dotted
-	// path in JSON logs, or remote_user.
-	UserField string
+	// Log says how it is read. Callers are not used with a field of users.
+	Log accesslog.Options
 	// Users gives the roles of the users in that field. A user who is not in
 	// it, or everybody where it is nil, has the role of that name.
 	Users map[string][]string
-	// Format of the lines; nil where each line tells its own.
-	Format *Format
 	// Host is assumed where the log does not say. Where it is empty, a host that no
 	// table names is.
 	Host string
@@ -86,7 +84,7 @@ type Report struct {
 	// Refused are requests that a gate refuses whatever the table says.
 	Refused []*Refused
 	// Skipped are lines without a request.
-	Skipped []*Skipped
+	Skipped []*accesslog.Skipped
 	// Conditions counts requests that an activity with a condition decides. Unsure
 	// counts those of all requests that other requirements decide in the newer table,
 	// or the same ones for other grants, without a difference for an assumed caller:
@@ -100,8 +98,7 @@ type Report struct {
 // Complete reports whether every request of the log was compared as it was made. A
 // line of a client that sent no HTTP request has none.
 func (r *Report) Complete() bool {
-	unread := slices.ContainsFunc(r.Skipped, func(s *Skipped) bool { return s.Reason != errNoCall.Error() })
-	return !unread && r.Unsure == 0 && r.Hostless == 0
+	return !accesslog.Unread(r.Skipped) && r.Unsure == 0 && r.Hostless == 0
 }
 
 // Group is requests that the same activities decide, with the same change.
@@ -126,13 +123,6 @@ type Refused struct {
 	Samples  []string
 }
 
-// Skipped is lines that were not read for one reason.
-type Skipped struct {
-	Reason string
-	Lines  int
-	First  int
-}
-
 // Run reads a log to its end.
 func Run(log io.Reader, o Options) (*Report, error) {
 	o.MaxSamples = cmp.Or(o.MaxSamples, 3)
@@ -142,10 +132,10 @@ func Run(log io.Reader, o Options) (*Report, error) {
 	}
 	c := &comparison{
 		Options: o, known: map[string]difference{}, alike: map[string]bool{},
-		namesHosts: namesHosts(o.Old) || namesHosts(o.New),
-		groups:     map[string]*Group{}, refused: map[string]*Refused{}, skipped: map[string]*Skipped{},
+		namesHosts: o.Old.NamesHosts() || o.New.NamesHosts(),
+		groups:     map[string]*Group{}, refused: map[string]*Refused{}, skipped: accesslog.SkippedLines{},
 	}
-	err := lines(log, c.line)
+	err := accesslog.Read(log, o.Log, c.entry)
 	return c.finish(), err
 }
 
@@ -161,34 +151,17 @@ type comparison struct {
 	report  Report
 	groups  map[string]*Group
 	refused map[string]*Refused
-	skipped map[string]*Skipped
+	skipped accesslog.SkippedLines
 }
 
-func (c *comparison) line(line []byte) {
-	entries := batch(line)
-	if entries == nil {
-		entries = [][]byte{line}
-	}
-	for _, entry := range entries {
-		c.entry(entry)
-	}
-}
-
-func (c *comparison) entry(line []byte) {
+func (c *comparison) entry(e *accesslog.Entry, err error) {
 	c.report.Lines++
-	read := parse
-	if c.Format != nil {
-		read = c.Format.parse
-	}
-	e, err := read(line, c.UserField)
 	if err != nil {
-		c.skip(err.Error())
+		c.skipped.Add(c.report.Lines, err)
 		return
 	}
 	c.report.Requests++
-	call := &core.Call{Request: &core.Request{
-		Method: e.Method, Target: e.Target, Header: e.Header, Peer: e.Peer, Host: cmp.Or(e.Host, c.Host, anyHost),
-	}}
+	call := e.Call(c.Host)
 	if c.namesHosts && e.Host == "" && c.Host == "" {
 		c.report.Hostless++
 	}
@@ -197,22 +170,6 @@ func (c *comparison) entry(line []byte) {
 		return
 	}
 	c.compare(call, c.callers(e))
-}
-
-// anyHost is one that no table names.
-const anyHost = "any-other-host.invalid"
-
-func namesHosts(t *inspect.Inspector) bool {
-	return slices.ContainsFunc(t.Activities(), func(a permission.OwnedActivity) bool { return len(a.Hosts) > 0 })
-}
-
-func (c *comparison) skip(reason string) {
-	s := c.skipped[reason]
-	if s == nil {
-		s = &Skipped{Reason: reason, First: c.report.Lines}
-		c.skipped[reason] = s
-	}
-	s.Lines++
 }
 
 // refuse keeps the requests that no table is asked about. The reasons are
@@ -233,22 +190,14 @@ func (c *comparison) refuse(call *core.Call, err error) {
 }
 
 // callers of a request.
-func (c *comparison) callers(e *Entry) []Caller {
-	if c.UserField == "" {
+func (c *comparison) callers(e *accesslog.Entry) []Caller {
+	if c.Log.UserField == "" {
 		return c.Callers
 	}
 	if e.User == nil {
 		return []Caller{Anonymous()}
 	}
-	roles := e.User
-	if c.Users != nil {
-		roles = nil
-		for _, user := range e.User {
-			roles = append(roles, c.Users[user]...)
-		}
-	}
-	slices.Sort(roles)
-	roles = slices.Compact(roles)
+	roles := e.Roles(c.Users)
 	name := "a caller without roles"
 	if len(roles) > 0 {
 		name = "role " + strings.Join(roles, " and ")
@@ -291,7 +240,7 @@ func (c *comparison) outcomes(older, newer *decider, callers []Caller) differenc
 		c.report.Conditions++
 		return compareOutcomes(older, newer, callers)
 	}
-	if c.UserField != "" {
+	if c.Log.UserField != "" {
 		return compareOutcomes(older, newer, callers)
 	}
 	key := deciding(older, newer)
@@ -355,7 +304,9 @@ func compareOutcomes(older, newer *decider, callers []Caller) (d difference) {
 			at = len(d.changes)
 			d.changes = append(d.changes, Change{Old: was, New: is})
 		}
-		d.changes[at].Callers = append(d.changes[at].Callers, callers[i].Name)
+		if c := &d.changes[at]; !slices.Contains(c.Callers, callers[i].Name) { // examples of one pattern have one name
+			c.Callers = append(c.Callers, callers[i].Name)
+		}
 	}
 	return d
 }
@@ -425,6 +376,9 @@ func (d *decider) grantors(name string) []string {
 	}
 	for _, scope := range g.Scopes {
 		who = append(who, "scope "+scope)
+	}
+	for _, pattern := range g.Subjects {
+		who = append(who, "subject "+pattern)
 	}
 	if d.table.Holds(nil, name) {
 		who = append(who, "anybody")
@@ -539,7 +493,7 @@ func (c *comparison) finish() *Report {
 	r.Refused = slices.SortedFunc(maps.Values(c.refused), func(a, b *Refused) int {
 		return cmp.Or(cmp.Compare(b.Requests, a.Requests), cmp.Compare(a.Reason, b.Reason))
 	})
-	r.Skipped = slices.SortedFunc(maps.Values(c.skipped), func(a, b *Skipped) int { return cmp.Compare(a.First, b.First) })
+	r.Skipped = c.skipped.List()
 	return r
 }
 
@@ -550,7 +504,7 @@ func Anonymous() Caller { return Caller{Name: "anonymous", Described: true} }
 
 // Callers are those that are assumed where the log does not say who called: one without
 // a credential, one with nothing but a valid credential, and one for each role,
-// scope and permission of either table.
+// scope, pattern of subjects and permission of either table.
 func Callers(older, newer *permission.Table, now time.Time) []Caller {
 	callers := []Caller{Anonymous(), assume("any valid credential", core.Principal{}, now)}
 	oldPermissions, oldRoles, oldScopes := older.Names()
@@ -560,6 +514,13 @@ func Callers(older, newer *permission.Table, now time.Time) []Caller {
 	}
 	for _, scope := range union(oldScopes, newScopes) {
 		callers = append(callers, assume("scope "+scope, core.Principal{Scopes: []string{scope}}, now))
+	}
+	subjects := permission.SubjectExamples(older, newer)
+	for _, pattern := range slices.Sorted(maps.Keys(subjects)) {
+		for _, p := range subjects[pattern] {
+			p.Expiry = now.Add(time.Hour)
+			callers = append(callers, Caller{Name: "subject " + pattern, Principal: p})
+		}
 	}
 	for _, name := range union(oldPermissions, newPermissions) {
 		callers = append(callers, assume("permission "+name, core.Principal{Permissions: []string{name}}, now))
@@ -574,7 +535,7 @@ func union(a, b []string) []string {
 }
 
 // assume makes a caller whose token says nothing about how its user signed in,
-// and the same caller after the strongest sign-in there is.
+// and the same caller after the strongest sign-in there is, with each proof of possession.
 func assume(name string, p core.Principal, now time.Time) Caller {
 	p.Expiry = now.Add(time.Hour)
 	weak := p
@@ -587,6 +548,9 @@ func assume(name string, p core.Principal, now time.Time) Caller {
 			strong.Scopes = nil
 		}
 		c.Stronger = append(c.Stronger, &strong)
+		for _, proof := range kind.Proofs {
+			c.Stronger = append(c.Stronger, strong.Proven(proof))
+		}
 	}
 	return c
 }

@@ -1,6 +1,8 @@
 package replay
 
 import (
+	"bytes"
+	"compress/gzip"
 	"fmt"
 	"reflect"
 	"runtime"
@@ -9,107 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
 	"gatehouse/core/permission/tablefile"
 )
-
-// Lines that nginx 1.22 wrote, in its combined format and in APISIX's.
-const nginxLog = `127.0.0.1 - - [22/Nov/2026:07:43:43 +0000] "GET /users/7?x=1 HTTP/1.1" 204 0 "-" "a\x22 [x] \x22GET /forged HTTP/1.1\x22 200"
-127.0.0.1 - - [22/Nov/2026:07:43:43 +0000] "GET /a\x5Cb\x22c\xC3\xA9\xFF HTTP/1.1" 204 0 "-" "-"
-127.0.0.1 - - [22/Nov/2026:07:43:43 +0000] "\x16\x03\x01\x02\x00" 400 157 "-" "-"
-127.0.0.1 - - [22/Nov/2026:07:43:43 +0000] "GET http://evil.example/x HTTP/1.1" 204 0 "-" "-"
-127.0.0.1 - - [22/Nov/2026:07:43:43 +0000] "foo" 400 157 "-" "-"
-127.0.0.1 - - [22/Nov/2026:07:43:43 +0000] "GET /old" 204 0 "-" "-"
-127.0.0.1 - - [22/Nov/2026:07:43:43 +0000] "GET /a b HTTP/1.1" 400 157 "-" "-"
-127.0.0.1 - - [22/Nov/2026:07:43:43 +0000] [::1]:8080 "GET / HTTP/1.1" 204 0 0.000 "-" "-" - - - "http://[::1]/"
-127.0.0.1 - - [22/Nov/2026:07:43:43 +0000] a.example "GET /users/7?x=1 HTTP/1.1" 204 0 0.000 "-" "a\x22 [x] \x22GET /forged HTTP/1.1\x22 200" - - - "http://a.example/users/7"
-`
-
-func TestLogLinesGiveTheRequestTheClientSent(t *testing.T) {
-	want := []string{
-		`GET "/users/7?x=1" on ""`,
-		`GET "/a\\b\"cé\xff" on ""`,
-		errNoCall.Error(),
-		`GET "http://evil.example/x" on ""`,
-		errNoCall.Error(),
-		`GET "/old" on ""`,
-		`GET "/a b" on ""`,
-		`GET "/" on "[::1]:8080"`,
-		`GET "/users/7?x=1" on "a.example"`,
-	}
-	var got []string
-	err := lines(strings.NewReader(nginxLog), func(line []byte) { got = append(got, read(line, "")) })
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %q\nwant %q (%v)", got, want, err)
-	}
-}
-
-func read(line []byte, field string) string {
-	e, err := parse(line, field)
-	if err != nil {
-		return err.Error()
-	}
-	text := fmt.Sprintf("%s %q on %q", e.Method, e.Target, e.Host)
-	if e.User != nil {
-		text += fmt.Sprintf(" by %q", e.User)
-	}
-	return text
-}
-
-func TestForgedLogValuesDoNotMoveTheRequest(t *testing.T) {
-	for line, want := range map[string]string{
-		// A name for HTTP Basic authentication is any text.
-		`1.2.3.4 - x [y] \x22GET /forged HTTP/1.1\x22 200 [22/Nov/2026:07:43:43 +0000] "GET /real HTTP/1.1" 200 5 "-" "-"`: `GET "/real" on "" by ["x [y] \"GET /forged HTTP/1.1\" 200"]`,
-		`1.2.3.4 - - [22/Nov/2026:07:43:43 +0000] "GET /real HTTP/1.1" 200 5 "- [z] " "GET /forged HTTP/1.1" 200 `:         `GET "/real" on ""`,
-		// escape=json
-		`1.2.3.4 - a\"b [22/Nov/2026:07:43:43 +0000] "GET /real\\x41\u0001 HTTP/1.1" 200 5 "-" "-"`: `GET "/real\\x41\x01" on "" by ["a\"b"]`,
-	} {
-		if got := read([]byte(line), "remote_user"); got != want {
-			t.Errorf("%s\n got  %s\n want %s", line, got, want)
-		}
-	}
-}
-
-func TestJSONLinesOfKong(t *testing.T) {
-	for line, want := range map[string]string{
-		`{"request":{"method":"GET","uri":"\/users\/7?x=1","url":"http:\/\/a:8000\/users\/7","headers":{"host":"a.example","x-tenant":["t1","t2"]}},"client_ip":"10.0.0.1","consumer":{"username":"ann","tags":["clerk","auditor"]}}`: `GET "/users/7?x=1" on "a.example" by ["clerk" "auditor"]`,
-		`{"request":"GET /x HTTP/1.1","host":"b"}`:                        `GET "/x" on "b"`,
-		`{"request_method":"GET","request_uri":"/x"}`:                     `GET "/x" on ""`,
-		"{\"request\":{\"method\":\"GET\",\"uri\":\"/a\xffb\"}}":          `GET "/a\xffb" on ""`,
-		`{"request":{"method":"GE T","uri":"/x"}}`:                        errNoCall.Error(),
-		`{"request":{"method":7}}`:                                        errNoTarget.Error(),
-		`{"session":{"status":200}}`:                                      errNoTarget.Error(),
-		`{`:                                                               errNoLog.Error(),
-		`2026/11/22 07:43:43 [error] 1#1: *3 open() "/x" failed`:          errNoLog.Error(),
-		`{"request":{"method":"GET","uri":"/x","headers":{"host":[]}}}`:   `GET "/x" on ""`,
-		`{"request":{"method":"GET","uri":"/x","headers":"not a table"}}`: `GET "/x" on ""`,
-	} {
-		if got := read([]byte(line), "consumer.tags"); got != want {
-			t.Errorf("%s\n got  %s\n want %s", line, got, want)
-		}
-	}
-}
-
-// FuzzLines: whatever the log holds, what nginx escapes comes back unchanged.
-func FuzzUnescape(f *testing.F) {
-	for _, seed := range []string{"/a", "/\\x41", "\"\\\xff\x00é", "\\", "\\\\"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, target string) {
-		var b strings.Builder
-		for _, c := range []byte(target) {
-			if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
-				fmt.Fprintf(&b, `\x%02X`, c)
-			} else {
-				b.WriteByte(c)
-			}
-		}
-		if got := unescape(b.String()); got != target {
-			t.Errorf("%q came back as %q", target, got)
-		}
-	})
-}
 
 func inspectorOf(t *testing.T, name, text string) *inspect.Inspector {
 	t.Helper()
@@ -209,7 +115,7 @@ anonymous: {roles: [guest]}
 
 func TestRunTakesRolesFromTheLog(t *testing.T) {
 	o := options(t, "permissions: {p: {activities: [GET /a]}}\nroles: {clerk: [p]}", "permissions: {p: {activities: [GET /b]}}\nroles: {clerk: [p]}")
-	o.UserField, o.Users = "remote_user", map[string][]string{"ann": {"clerk"}}
+	o.Log.UserField, o.Users = "remote_user", map[string][]string{"ann": {"clerk"}}
 	log := strings.Replace(line("GET /a"), " - - ", " - ann ", 1) + strings.Replace(line("GET /a"), " - - ", " - bob ", 1) + line("GET /a")
 	report, err := Run(strings.NewReader(log), o)
 	if err != nil || report.Different != 1 || report.Groups[0].Changes[0].Callers[0] != "role clerk" {
@@ -270,8 +176,8 @@ func TestHostileLogsDoNotFillTheMemory(t *testing.T) {
 
 func TestLongLineIsSkippedAndTheNextIsRead(t *testing.T) {
 	o := options(t, "public: [GET /old]", "public: [GET /new]")
-	report, err := Run(strings.NewReader(line("GET /new?"+strings.Repeat("x", maxLine))+line("GET /new")), o)
-	if err != nil || report.Requests != 1 || report.Different != 1 || report.Skipped[0].Reason != errLong.Error() {
+	report, err := Run(strings.NewReader(line("GET /new?"+strings.Repeat("x", 300<<10))+line("GET /new")), o)
+	if err != nil || report.Requests != 1 || report.Different != 1 || report.Skipped[0].Reason != "the line is longer than 256 KiB" {
 		t.Errorf("%+v %v", report, err)
 	}
 }
@@ -298,5 +204,40 @@ func TestChangedRequirementThatNoAssumedCallerShowsIsUnsure(t *testing.T) {
 	o := options(t, strings.Replace(table, "REQUIRE", "{all_scopes: [s]}", 1), strings.Replace(strings.Replace(table, "REQUIRE", "{all_scopes: [s]}", 1), "{r: [p]}", "{r: [p], x: [p]}", 1))
 	if report, err := Run(strings.NewReader(line("GET /a")), o); err != nil || report.Complete() {
 		t.Errorf("a role more: complete, %v", err)
+	}
+}
+
+// Loggers that send several entries at once write them as a list; rotated logs are
+// packed; a mark of the byte order is no part of the first line.
+func TestBatchedAndPackedLogsAreRead(t *testing.T) {
+	const one, two = `{"request":{"method":"GET","uri":"/a","headers":{"host":"a.test"}}}`, `{"request":{"method":"GET","uri":"/b","headers":{"host":"a.test"}}}`
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write([]byte(one + "\n" + two + "\n"))
+	_ = z.Close()
+	for name, log := range map[string]string{
+		"a list": "[" + one + "," + two + "]\n", "lines": one + "\r\n" + two, "a byte order mark": "\ufeff" + one + "\n" + two, "gzip": packed.String(), "gzip, twice": packed.String() + packed.String(),
+	} {
+		o := options(t, "public: [GET /a]\n", "public: [GET /b]\n")
+		r, err := Run(strings.NewReader(log), o)
+		want := 2
+		if name == "gzip, twice" {
+			want = 4
+		}
+		if err != nil || r.Requests != want || r.LetIn != want/2 || r.ShutOut != want/2 || !r.Complete() {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+	for name, log := range map[string]string{"a list with a number": "[" + one + ",7]\n", "a list that is cut": "[" + one + "," + two, "no list": "[]\n"} {
+		r, err := Run(strings.NewReader(log), options(t, "public: [GET /a]\n", "public: [GET /a]\n"))
+		if err != nil || r.Requests != 0 || r.Complete() {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+	if _, err := Run(strings.NewReader(packed.String()[:packed.Len()-9]), options(t, "public: [GET /a]\n", "public: [GET /a]\n")); err == nil {
+		t.Error("a packed log that is cut is read to its end")
+	}
+	if _, err := core.Canonical("http://api.test/a", core.PathOptions{}); err == nil {
+		t.Error("an absolute target has a path; its log line should be read as that")
 	}
 }

@@ -1,4 +1,7 @@
-package replay
+// Package accesslog reads the requests of access logs: those of nginx, Kong, APISIX,
+// Traefik, Envoy, Istio, HAProxy, AWS ALB, Apache and Caddy in their default formats, and
+// lines of a format that is given. Memory is bounded whatever a log holds.
+package accesslog
 
 import (
 	"bufio"
@@ -9,10 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"gatehouse/core"
@@ -37,16 +42,71 @@ type Entry struct {
 	Peer netip.Addr
 	// User is what the field that was asked for holds; nil where it is absent.
 	User []string
+	// Status is that of the response; 0 where the log does not say.
+	Status int
+	// Time is when the request was logged; the zero Time where the log does not say.
+	Time time.Time
 }
 
-// Errors of lines that hold no request.
+// anyHost is one that no table names.
+const anyHost = "any-other-host.invalid"
+
+// Call is the request of an entry, on a host where the log does not say, or else on one
+// that no table names. Its path is not read yet.
+func (e *Entry) Call(host string) *core.Call {
+	return &core.Call{Request: &core.Request{Method: e.Method, Target: e.Target, Header: e.Header, Peer: e.Peer, Host: cmp.Or(e.Host, host, anyHost)}}
+}
+
+// Roles are those of the user of an entry, sorted: what the field holds, or what users
+// have of these names.
+func (e *Entry) Roles(users map[string][]string) []string {
+	roles := slices.Clone(e.User)
+	if users != nil {
+		roles = nil
+		for _, user := range e.User {
+			roles = append(roles, users[user]...)
+		}
+	}
+	slices.Sort(roles)
+	return slices.Compact(roles)
+}
+
+// ErrNoCall is that of a client that sent no HTTP request: its line is read, and has none.
+var ErrNoCall = errors.New("the client sent no HTTP request")
+
+// Errors of lines that are not read.
 var (
-	errLong   = errors.New("the line is longer than 256 KiB")
-	errNoLog  = errors.New("the line is no access log line that is known here")
-	errNoCall = errors.New("the client sent no HTTP request")
+	errLong  = errors.New("the line is longer than 256 KiB")
+	errNoLog = errors.New("the line is no access log line that is known here")
 	// A decoded path would not do for the raw target.
 	errNoTarget = errors.New("the line has no method and raw target under names that are known here; name the fields with --format '{\"METHOD\": \"$request_method\", \"TARGET\": \"$request_uri\"}'")
 )
+
+// Options say how a log is read.
+type Options struct {
+	// UserField names the field of the log that says who called: a dotted path in JSON
+	// lines, or remote_user. Empty: nobody is read.
+	UserField string
+	// Format of the lines; nil where each line tells its own.
+	Format *Format
+}
+
+// Read calls visit for every entry of a log, or for what is wrong with it.
+func Read(log io.Reader, o Options, visit func(*Entry, error)) error {
+	read := parse
+	if o.Format != nil {
+		read = o.Format.parse
+	}
+	return lines(log, func(line []byte) {
+		entries := batch(line)
+		if entries == nil {
+			entries = [][]byte{line}
+		}
+		for _, entry := range entries {
+			visit(read(entry, o.UserField))
+		}
+	})
+}
 
 // lines calls visit for every line of a log. A line that is too long comes as
 // nil; it is never held in memory as a whole.
@@ -129,20 +189,21 @@ func parse(line []byte, userField string) (*Entry, error) {
 
 // textLine takes a line apart. Quotes inside of a value are escaped, so that
 // the first one opens the request, whatever a client puts into a user name.
-var textLine = regexp.MustCompile(`^([^" ]+) - ((?:[^"\\]|\\.)*) \[[^\]"]*\](?: ([^" ]*))? "((?:[^"\\]|\\.)*)" \d{3} `)
+var textLine = regexp.MustCompile(`^([^" ]+) - ((?:[^"\\]|\\.)*) \[([^\]"]*)\](?: ([^" ]*))? "((?:[^"\\]|\\.)*)" (\d{3}) `)
 
 func parseText(line, userField string) (*Entry, error) {
 	m := textLine.FindStringSubmatch(line + " ")
 	if m == nil {
 		return parseProxy(line)
 	}
-	e, err := parseRequest(unescape(m[4]))
+	e, err := parseRequest(unescape(m[5]))
 	if err != nil {
 		return nil, err
 	}
+	e.answered(m[3], m[6])
 	e.Peer, _ = netip.ParseAddr(m[1])
-	if m[3] != "-" {
-		e.Host = unescape(m[3])
+	if m[4] != "-" {
+		e.Host = unescape(m[4])
 	}
 	if userField == "remote_user" && m[2] != "-" {
 		e.User = []string{unescape(m[2])}
@@ -158,7 +219,7 @@ var requestLine = regexp.MustCompile("^([!#$%&'*+.^_|~0-9A-Za-z`-]+) (\\S.*?)(?:
 func parseRequest(line string) (*Entry, error) {
 	m := requestLine.FindStringSubmatch(line)
 	if m == nil || m[1] == "-" {
-		return nil, errNoCall
+		return nil, ErrNoCall
 	}
 	return &Entry{Method: m[1], Target: m[2]}, nil
 }
@@ -220,6 +281,7 @@ func parseJSON(line []byte, userField string) (*Entry, error) {
 		e.Target = strings.ReplaceAll(e.Target, string(utf8.RuneError), "\xff")
 	}
 	request, _ := fields["request"].(map[string]any)
+	e.answeredIn(fields)
 	e.Peer, _ = netip.ParseAddr(cmp.Or(firstText(fields, "client_ip", "remote_addr", "ClientHost"), firstText(request, "client_ip", "remote_ip")))
 	if userField != "" {
 		e.User = words(lookup(fields, userField))
@@ -292,7 +354,7 @@ func (e *Entry) check() error {
 		return errNoTarget
 	}
 	if !methodForm.MatchString(e.Method) {
-		return errNoCall
+		return ErrNoCall
 	}
 	return nil
 }
@@ -342,4 +404,34 @@ func words(value any) []string {
 		return list
 	}
 	return nil
+}
+
+// Skipped is lines that were not read for one reason.
+type Skipped struct {
+	Reason string
+	// Lines is how many, First the number of the first one.
+	Lines, First int
+}
+
+// Unread reports whether a line was not read. One of a client that sent no HTTP request
+// holds none.
+func Unread(list []*Skipped) bool {
+	return slices.ContainsFunc(list, func(s *Skipped) bool { return s.Reason != ErrNoCall.Error() })
+}
+
+// SkippedLines are those of a log, by their reason.
+type SkippedLines map[string]*Skipped
+
+// Add counts a line.
+func (s SkippedLines) Add(line int, err error) {
+	reason := err.Error()
+	if s[reason] == nil {
+		s[reason] = &Skipped{Reason: reason, First: line}
+	}
+	s[reason].Lines++
+}
+
+// List is in the order of the log.
+func (s SkippedLines) List() []*Skipped {
+	return slices.SortedFunc(maps.Values(s), func(a, b *Skipped) int { return cmp.Compare(a.First, b.First) })
 }

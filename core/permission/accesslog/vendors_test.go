@@ -1,12 +1,9 @@
-package replay
+package accesslog
 
 import (
-	"bytes"
-	"compress/gzip"
 	"strings"
 	"testing"
-
-	"gatehouse/core"
+	"time"
 )
 
 // The lines are in the form that each vendor documents, with what clients and
@@ -62,12 +59,12 @@ func TestLinesOfEveryVendorAreRead(t *testing.T) {
 
 func TestLineWithoutARequestIsNone(t *testing.T) {
 	for line, want := range map[string]error{
-		`https 2026-03-01T10:00:00Z app/my/50dc 192.0.2.1:1 - -1 -1 -1 400 - 0 57 "- http://api.test:80- -" "x" - - - "Root=1"`:      errNoCall,
-		`203.0.113.7 - - [22/Nov/2026:07:43:43 +0000] "" 400 0 "-" "-"`:                                                              errNoCall,
-		`203.0.113.7 - - [22/Nov/2026:07:43:43 +0000] "-" 400 0 "-" "-"`:                                                             errNoCall,
-		`203.0.113.7 - - [22/Nov/2026:07:43:43 +0000] "\x16\x03\x01\x02" 400 0 "-" "-"`:                                              errNoCall,
-		`[2026-03-01T10:00:00.310Z] "- - HTTP/1.1" 400 DPE 0 11 0 - "-" "-" "-" "-" "-"`:                                             errNoCall,
-		`haproxy[14]: 10.0.1.2:33317 [01/Mar/2026:10:00:00.655] fe fe/<NOSRV> -1/-1/-1/-1/0 400 0 - - PR-- 1/1/0/0/0 0/0 "<BADREQ>"`: errNoCall,
+		`https 2026-03-01T10:00:00Z app/my/50dc 192.0.2.1:1 - -1 -1 -1 400 - 0 57 "- http://api.test:80- -" "x" - - - "Root=1"`:      ErrNoCall,
+		`203.0.113.7 - - [22/Nov/2026:07:43:43 +0000] "" 400 0 "-" "-"`:                                                              ErrNoCall,
+		`203.0.113.7 - - [22/Nov/2026:07:43:43 +0000] "-" 400 0 "-" "-"`:                                                             ErrNoCall,
+		`203.0.113.7 - - [22/Nov/2026:07:43:43 +0000] "\x16\x03\x01\x02" 400 0 "-" "-"`:                                              ErrNoCall,
+		`[2026-03-01T10:00:00.310Z] "- - HTTP/1.1" 400 DPE 0 11 0 - "-" "-" "-" "-" "-"`:                                             ErrNoCall,
+		`haproxy[14]: 10.0.1.2:33317 [01/Mar/2026:10:00:00.655] fe fe/<NOSRV> -1/-1/-1/-1/0 400 0 - - PR-- 1/1/0/0/0 0/0 "<BADREQ>"`: ErrNoCall,
 		`{"host":"api.test","@timestamp":"2026-03-01T10:00:00+00:00","client_ip":"127.0.0.1","route_id":"1"}`:                        errNoTarget,
 		`{"method":"GET","uri":"/decoded path"}`:                                                                                     errNoTarget,
 	} {
@@ -98,37 +95,40 @@ func TestFormatInJSONNamesTheFieldsOfAnyOrder(t *testing.T) {
 	}
 }
 
-// Loggers that send several entries at once write them as a list; rotated logs are
-// packed; a mark of the byte order is no part of the first line.
-func TestBatchedAndPackedLogsAreRead(t *testing.T) {
-	const one, two = `{"request":{"method":"GET","uri":"/a","headers":{"host":"a.test"}}}`, `{"request":{"method":"GET","uri":"/b","headers":{"host":"a.test"}}}`
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	_, _ = z.Write([]byte(one + "\n" + two + "\n"))
-	_ = z.Close()
-	for name, log := range map[string]string{
-		"a list": "[" + one + "," + two + "]\n", "lines": one + "\r\n" + two, "a byte order mark": "\ufeff" + one + "\n" + two, "gzip": packed.String(), "gzip, twice": packed.String() + packed.String(),
+// A log says when a request came and what became of it, each in the form of its vendor.
+func TestTimeAndStatusOfEveryVendorAreRead(t *testing.T) {
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for line, status := range map[string]int{
+		`203.0.113.7 - - [01/Mar/2026:13:00:00 +0100] "GET /a HTTP/1.1" 401 0 "-" "-"`:                                                                                                                401,
+		`a.test:80 203.0.113.7 - - [01/Mar/2026:12:00:00 +0000] "GET /a HTTP/1.1" 403 0 "-" "-"`:                                                                                                      403,
+		`[2026-03-01T12:00:00.000Z] "GET /a HTTP/2" 200 - 0 5 2 1 "203.0.113.7" "curl/8" "id" "a.test" "[2001:db8::9]:80"`:                                                                            200,
+		`haproxy[14]: 10.0.1.2:33317 [01/Mar/2026:12:00:00.000] fe~ app/srv1 0/0/0/1/1 403 91 - - ---- 1/1/0/0/0 0/0 "GET /a HTTP/1.1"`:                                                               403,
+		`haproxy[14]: 10.0.1.2:33317 [01/Mar/2026:12:00:00.000] fe~ app/<NOSRV> 0/0/0/1/1 -1 91 - - ---- 1/1/0/0/0 0/0 "GET /a HTTP/1.1"`:                                                             0,
+		`h2 2026-03-01T12:00:00.000000Z app/my/50dc 10.0.1.252:48160 10.0.0.66:9000 0.000 0.002 0.000 401 200 5 257 "GET https://a.test:443/a HTTP/2.0" "curl" ECDHE TLSv1.2 arn "R" "-" "-" 1 x "f"`: 401,
+		`{"request":{"method":"GET","uri":"/a"},"response":{"status":403},"started_at":1772366400000}`:                                                                                                403,
+		`{"route_id":"1","start_time":1772366400000,"request":{"method":"GET","uri":"/a"},"response":{"status":200}}`:                                                                                 200,
+		`{"ts":1772366400.0,"request":{"method":"GET","uri":"/a","host":"a.test"},"status":302}`:                                                                                                      302,
+		`{"@timestamp":"2026-03-01T12:00:00+00:00","request":"GET /a HTTP/2.0","status":"401"}`:                                                                                                       401,
+		`{"start_time":"2026-03-01T12:00:00.000Z","method":"GET","path":"/a","response_code":204}`:                                                                                                    204,
+		`{"DownstreamStatus":401,"RequestMethod":"GET","RequestPath":"/a","time":"2026-03-01T13:00:00+01:00"}`:                                                                                        401,
 	} {
-		o := options(t, "public: [GET /a]\n", "public: [GET /b]\n")
-		r, err := Run(strings.NewReader(log), o)
-		want := 2
-		if name == "gzip, twice" {
-			want = 4
-		}
-		if err != nil || r.Requests != want || r.LetIn != want/2 || r.ShutOut != want/2 || !r.Complete() {
-			t.Errorf("%s: %+v, %v", name, r, err)
+		if e, err := parse([]byte(line), ""); err != nil || e.Status != status || !e.Time.Equal(noon) {
+			t.Errorf("%s: %+v, %v", line, e, err)
 		}
 	}
-	for name, log := range map[string]string{"a list with a number": "[" + one + ",7]\n", "a list that is cut": "[" + one + "," + two, "no list": "[]\n"} {
-		r, err := Run(strings.NewReader(log), options(t, "public: [GET /a]\n", "public: [GET /a]\n"))
-		if err != nil || r.Requests != 0 || r.Complete() {
-			t.Errorf("%s: %+v, %v", name, r, err)
+	for _, line := range []string{
+		`{"ts":1e300,"method":"GET","path":"/a","status":-5}`, `{"ts":-1,"method":"GET","path":"/a","status":2.5}`, `{"ts":{},"method":"GET","path":"/a","status":[401]}`,
+		`203.0.113.7 - - [yesterday] "GET /a HTTP/1.1" 000 0 "-" "-"`,
+	} {
+		if e, err := parse([]byte(line), ""); err != nil || e.Status != 0 || !e.Time.IsZero() {
+			t.Errorf("%s: %+v, %v", line, e, err)
 		}
 	}
-	if _, err := Run(strings.NewReader(packed.String()[:packed.Len()-9]), options(t, "public: [GET /a]\n", "public: [GET /a]\n")); err == nil {
-		t.Error("a packed log that is cut is read to its end")
+	f, err := NewFormat("$time_iso8601 $status $request_method $request_uri")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := core.Canonical("http://api.test/a", core.PathOptions{}); err == nil {
-		t.Error("an absolute target has a path; its log line should be read as that")
+	if e, err := f.parse([]byte("2026-03-01T12:00:00+00:00 403 GET /a"), ""); err != nil || e.Status != 403 || !e.Time.Equal(noon) {
+		t.Errorf("%+v, %v", e, err)
 	}
 }

@@ -1,4 +1,4 @@
-package replay
+package accesslog
 
 import (
 	"cmp"
@@ -137,6 +137,7 @@ func (f *Format) parse(line []byte, userField string) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.answeredIn(fields)
 	e.Peer, _ = netip.ParseAddr(firstText(fields, "remote_addr"))
 	if userField != "" {
 		e.User = words(fields[userField])
