@@ -60,7 +60,7 @@ cors: {origins: ["https://app.test"], credentials: true}
 	if d, header := answerTo(t, g, "GET", "/else", "Accept", "text/html"); d.Status != 303 || !strings.HasPrefix(header("Location"), "https://www.test/no?request_id=") {
 		t.Errorf("%d %v", d.Status, d.Header)
 	}
-	if d, header := answerTo(t, g, "GET", "/private", "Origin", "https://app.test"); d.Status != 401 || header("Access-Control-Allow-Origin") != "https://app.test" || header("Access-Control-Expose-Headers") != "WWW-Authenticate, Retry-After, Grpc-Status, Grpc-Message" {
+	if d, header := answerTo(t, g, "GET", "/private", "Origin", "https://app.test"); d.Status != 401 || header("Access-Control-Allow-Origin") != "https://app.test" || header("Access-Control-Expose-Headers") != "WWW-Authenticate, DPoP-Nonce, Retry-After, Grpc-Status, Grpc-Message" {
 		t.Errorf("%d %v", d.Status, d.Header)
 	}
 	if d, _ := answerTo(t, g, "OPTIONS", "/private", "Origin", "https://app.test", "Access-Control-Request-Method", "GET"); d.Outcome != core.Respond || d.Status != 204 {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
@@ -9,11 +8,17 @@ import (
 	"gatehouse/core/coretest"
 )
 
-// BenchmarkCheck is a whole decision, from the raw request to the headers for
-// the upstream, with the credential remembered.
-func BenchmarkCheck(b *testing.B) {
-	issuer := coretest.NewIssuer(b, coretest.NewClock())
-	kratos := coretest.NewFakeKratos(b)
+// checkCase is a request to a gate, with a credential that is remembered where it has one.
+type checkCase struct {
+	name    string
+	request *core.Request
+	want    core.Outcome
+	allocs  float64 // for one decision
+}
+
+func checkCases(t testing.TB) (*core.Gate, []checkCase) {
+	issuer := coretest.NewIssuer(t, coretest.NewClock())
+	kratos := coretest.NewFakeKratos(t)
 	kratos.Know("session", coretest.FakeSession{Document: coretest.SessionDocument(coretest.NewClock(), nil)})
 	gate, err := NewBuilder(BuilderOptions{}).Gate(fmt.Appendf(nil, `
 session: {kratos_url: %q, cache_ttl: 3600}
@@ -24,34 +29,55 @@ permission_table: |
   public: [GET /healthz]
 `, kratos.URL, issuer.URL))
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	browser := []core.Header{
 		{Name: "host", Value: "api.example.test"}, {Name: "user-agent", Value: "Mozilla/5.0"}, {Name: "accept", Value: "application/json"},
 		{Name: "accept-language", Value: "en"}, {Name: "accept-encoding", Value: "gzip"},
 	}
-	with := func(name, value string) []core.Header {
-		return append(browser[:len(browser):len(browser)], core.Header{Name: name, Value: value})
+	request := func(target string, more ...core.Header) *core.Request {
+		return &core.Request{Method: "GET", Target: target, Host: "api.example.test", Header: append(browser[:len(browser):len(browser)], more...)}
 	}
-	for _, c := range []struct {
-		name, target string
-		header       []core.Header
-		want         core.Outcome
-	}{
-		{"public", "/healthz", browser, core.Allow},
-		{"session", "/users/123", with("cookie", "theme=dark; ory_kratos_session=session"), core.Allow},
-		{"jwt", "/users/123", with("authorization", "Bearer "+issuer.Token(nil)), core.Allow},
-		{"no_credential", "/users/123", browser, core.Deny},
-		{"bad_path", "/users/..%2f123", browser, core.Deny},
-	} {
+	return gate, []checkCase{
+		{"public", request("/healthz"), core.Allow, 1},
+		{"session", request("/users/123", core.Header{Name: "cookie", Value: "theme=dark; ory_kratos_session=session"}), core.Allow, 2},
+		{"jwt", request("/users/123", core.Header{Name: "authorization", Value: "Bearer " + issuer.Token(nil)}), core.Allow, 2},
+		{"no_credential", request("/users/123"), core.Deny, 2},
+		{"bad_path", request("/users/..%2f123"), core.Deny, 14},
+	}
+}
+
+// BenchmarkCheck is a whole decision, from the raw request to the headers for
+// the upstream, with the credential remembered.
+func BenchmarkCheck(b *testing.B) {
+	gate, cases := checkCases(b)
+	for _, c := range cases {
 		b.Run(c.name, func(b *testing.B) {
-			r := &core.Request{Method: "GET", Target: c.target, Host: "api.example.test", Header: c.header}
 			b.ReportAllocs()
 			for b.Loop() {
-				if d := gate.Check(context.Background(), r); d.Outcome != c.want {
+				if d := gate.Check(b.Context(), c.request); d.Outcome != c.want {
 					b.Fatalf("%+v", d)
 				}
 			}
 		})
+	}
+}
+
+// A refusal without a credential, which is what a flood is made of, takes no more of them
+// than an admission.
+func TestRememberedCredentialTakesTwoAllocations(t *testing.T) {
+	if racing {
+		t.Skip("the race detector allocates, too; make test runs this test without it")
+	}
+	gate, cases := checkCases(t)
+	for _, c := range cases {
+		most := testing.AllocsPerRun(200, func() {
+			if d := gate.Check(t.Context(), c.request); d.Outcome != c.want {
+				t.Fatalf("%+v", d)
+			}
+		})
+		if most > c.allocs {
+			t.Errorf("%s: %v allocations for one decision, want %v at most", c.name, most, c.allocs)
+		}
 	}
 }

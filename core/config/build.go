@@ -6,23 +6,29 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/authn"
+	"gatehouse/core/authn/mtls"
 	"gatehouse/core/cache"
 	"gatehouse/core/config/answer"
 	"gatehouse/core/config/fleet"
+	"gatehouse/core/config/proof"
 	"gatehouse/core/config/revoke"
 	"gatehouse/core/config/section"
 	"gatehouse/core/config/tables"
+	"gatehouse/core/config/tablesource"
 	"gatehouse/core/config/token"
 	"gatehouse/core/extract"
 	"gatehouse/core/follow"
+	"gatehouse/core/gatewaytoken"
 	"gatehouse/core/identity"
 	"gatehouse/core/permission/live"
+	"gatehouse/core/secondrun"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
 )
@@ -64,7 +70,9 @@ type Builder struct {
 	fleet    *fleet.Builder
 	upstream *token.Builder
 	revoking *revoke.Builder
+	proofs   proof.Builder
 	counted  cache.Totals
+	answers  *secondrun.Answers
 	// interval is how often the files of configurations are looked at.
 	interval time.Duration
 }
@@ -84,7 +92,7 @@ func NewBuilder(o BuilderOptions) *Builder {
 		o.Now = time.Now
 	}
 	return &Builder{
-		options: o, interval: follow.Interval,
+		options: o, interval: follow.Interval, answers: secondrun.NewAnswers(),
 		sections: section.NewBuilder(section.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		revoking: revoke.NewBuilder(revoke.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		upstream: token.NewBuilder(token.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
@@ -128,34 +136,16 @@ func (b *Builder) Refuse(ctx context.Context, r *core.Request, cause error) core
 	return d
 }
 
-// tablesOf is where the permission table is.
-func (b *Builder) tablesOf(c *Config) (s tables.Settings, err error) {
-	s = tables.Settings{Inline: c.PermissionTable, Enforced: tables.Files(c.PermissionTableFiles), Shadow: tables.Files(c.ShadowTableFiles)}
-	if c.Bundle != nil {
-		err = elsewhere(&s.Enforced)(b.fleet.Bundle(c.Bundle, c.StateDir))
-	}
-	if c.PermissionTableName != "" && err == nil {
-		err = elsewhere(&s.Enforced)(b.fleet.Table(c.Postgres, c.PermissionTableName, c.StateDir))
-	}
-	if c.ShadowTableName != "" && err == nil {
-		err = elsewhere(&s.Shadow)(b.fleet.Table(c.Postgres, c.ShadowTableName, c.StateDir))
-	}
-	if c.ClassicTables != nil && err == nil {
-		err = elsewhere(&s.Enforced)(b.fleet.Classic(c.ClassicTables, c.Postgres, c.StateDir))
-	}
-	return s, err
-}
-
-// elsewhere notes the source of a table that a fleet shares.
-func elsewhere(to *tables.Source) func(fleet.TableSource, error) error {
-	return func(source fleet.TableSource, err error) error {
-		*to = tables.Source(source)
-		return err
+// tableSource is where the permission table is.
+func (c *Config) tableSource() tablesource.Settings {
+	return tablesource.Settings{
+		Inline: c.PermissionTable, Files: c.PermissionTableFiles, Name: c.PermissionTableName, Bundle: c.Bundle, Classic: c.ClassicTables,
+		ShadowFiles: c.ShadowTableFiles, ShadowName: c.ShadowTableName, Postgres: c.Postgres, StateDir: c.StateDir,
 	}
 }
 
 func (b *Builder) assemble(c *Config) (*Current, error) {
-	from, err := b.tablesOf(c)
+	from, err := c.tableSource().Open(b.fleet)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +161,7 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, ownKey, err := b.ownEndpoints(c)
+	own, ownKey, err := b.ownEndpoints(c, parts)
 	if err != nil {
 		return nil, err
 	}
@@ -180,12 +170,12 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 		return nil, err
 	}
 	gate, err := b.gates.Get(shared.KeyOf(c, tableKey, authKey, ownKey, tokenKey), func() (*core.Gate, error) {
-		return b.build(c, authenticator, policy, upstreamToken, own)
+		return b.build(c, parts, authenticator, policy, upstreamToken, own)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Current{gate, c, parts, policy}, nil
+	return &Current{gate, c, c.Consumers.Mapping(c.Session), parts, policy, c.CertificateHeader.Reader(), slices.AppendSeq(c.stripped(), maps.Keys(c.UpstreamHeaders))}, nil
 }
 
 // fleetSections are those by which the nodes of a fleet agree.
@@ -193,9 +183,15 @@ func (c *Config) fleetSections() fleet.Sections {
 	return fleet.Sections{Cache: c.Cache, Redis: c.Redis, Postgres: c.Postgres, Revocation: c.Revocation, StateDir: c.StateDir}
 }
 
-// ownEndpoints take what others say is revoked, and manage API tokens.
-func (b *Builder) ownEndpoints(c *Config) ([]core.Endpoint, shared.Key, error) {
+// ownEndpoints take what others say is revoked, manage API tokens and issue tokens of the
+// gate.
+func (b *Builder) ownEndpoints(c *Config, parts []*section.Part) ([]core.Endpoint, shared.Key, error) {
 	tokens, tokensKey, err := b.fleet.TokenAPI(c.APIToken, c.SubjectRoles, c.fleetSections())
+	if err != nil {
+		return nil, tokensKey, err
+	}
+	exchange, exchangeKey, err := b.exchange(c, parts)
+	tokens, tokensKey = append(tokens, exchange...), shared.KeyOf(tokensKey, exchangeKey)
 	if err != nil || c.RevocationEndpoints == nil {
 		return tokens, tokensKey, err
 	}
@@ -207,6 +203,29 @@ func (b *Builder) ownEndpoints(c *Config) ([]core.Endpoint, shared.Key, error) {
 	return append(endpoints, tokens...), shared.KeyOf(key, tokensKey), err
 }
 
+// exchange is the endpoint at which apps get tokens of the gate.
+func (b *Builder) exchange(c *Config, parts []*section.Part) ([]core.Endpoint, shared.Key, error) {
+	if c.GatewayToken == nil || c.GatewayToken.Exchange == nil {
+		return nil, shared.Key{}, nil
+	}
+	limit, err := b.fleet.Limit(c.FailedAttempts, c.Redis)
+	if err != nil {
+		return nil, shared.Key{}, err
+	}
+	caching, err := b.caching(c)
+	if err != nil {
+		return nil, shared.Key{}, err
+	}
+	var own *section.Part
+	if i := slices.IndexFunc(parts, func(p *section.Part) bool { return token.TokensOf(p) != nil }); i >= 0 {
+		own = parts[i]
+	}
+	return c.GatewayToken.Endpoint(token.Around{
+		Sections: b.sections, Caching: caching, Own: own, Introspection: partOf(parts, core.KindIntrospection),
+		Limit: func(router *authn.Router, digest string) core.Authenticator { return limit.Around(router, digest) },
+	})
+}
+
 // offlineEndpoints are the same for tools that keep nothing.
 func (c *Config) offlineEndpoints() []core.Endpoint {
 	return append(c.RevocationEndpoints.Offline(), revoke.Offline(c.APIToken.AdminPaths(), "GET", "POST")...)
@@ -214,7 +233,7 @@ func (c *Config) offlineEndpoints() []core.Endpoint {
 
 // build makes everything of a gate but its authenticator, its policy, the token for the
 // upstream and the endpoints of its own.
-func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core.Policy, upstream token.Built, own []core.Endpoint) (*core.Gate, error) {
+func (b *Builder) build(c *Config, parts []*section.Part, authenticator core.Authenticator, policy core.Policy, upstream token.Built, own []core.Endpoint) (*core.Gate, error) {
 	extractor, err := c.Extractor()
 	if err != nil {
 		return nil, err
@@ -227,7 +246,7 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 	if err != nil {
 		return nil, err
 	}
-	loginPage, err := c.Login.Build()
+	signIn, err := c.Login.Build(partOf(parts, core.KindOIDC), partOf(parts, core.KindSession), b.options.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -238,18 +257,18 @@ func (b *Builder) build(c *Config, authenticator core.Authenticator, policy core
 	return core.New(core.Options{
 		Answers:         answers,
 		Path:            core.PathOptions(c.Path),
-		Endpoints:       slices.Concat(endpoints, upstream.Endpoints(), own),
+		Endpoints:       slices.Concat(endpoints, upstream.Endpoints(c.GatewayToken, tokensOf(parts)), b.answers.Around(shared.KeyOf(c), slices.Concat(own, signIn.Endpoints))),
 		Extractor:       extractor,
-		Authenticator:   c.CrossSiteWrites.Around(authenticator),
+		Authenticator:   c.CrossSiteWrites.Around(c.ClientCertificate.Around(signIn.Attend(mtls.Around(authenticator)))),
 		Policy:          policy,
 		ScopesRequired:  c.ScopesRequired,
 		Identity:        headers,
 		TokenParameter:  c.TokenParameter,
-		RepeatedHeaders: c.Demands().RepeatedHeaders,
 		Realm:           c.Realm,
 		Scheme:          c.scheme(),
-		Resources:       resources,
-		Login:           loginPage,
+		ProofAlgorithms: c.DPoP.ProofAlgorithms(),
+		Metadata:        resources.Of,
+		Login:           signIn.Login,
 		Recorder:        b.options.Recorder,
 		Now:             b.options.Now,
 	})
@@ -281,9 +300,9 @@ func (b *Builder) headerAbsent(header, claims string, first bool) {
 // Extractor looks everywhere a credential may sit that this configuration can
 // verify.
 func (c *Config) Extractor() (*extract.Extractor, error) {
-	var places []extract.Place
+	places := c.DPoP.Places()
 	for _, s := range c.sections() {
-		places = append(places, s.Places()...)
+		places = append(places, c.ClientCertificate.Places(s)...)
 	}
 	if c.TokenCookie != "" {
 		places = append(places, extract.Place{Name: core.TokenCookie, Cookie: c.TokenCookie, Chunked: true})
@@ -300,7 +319,7 @@ func (c *Config) Extractor() (*extract.Extractor, error) {
 // stripped are the headers that no upstream gets from a client. Token headers are
 // among them: an upstream behind Cloudflare or Google reads a caller out of them.
 func (c *Config) stripped() []string {
-	names := slices.Clone(c.StripHeaders)
+	names := slices.Concat(c.StripHeaders, c.Consumers.Headers(), c.CertificateHeader.Names())
 	for _, h := range c.TokenHeaders {
 		if !strings.EqualFold(h.Name, extract.BearerTokenPlace.Header) { // that is left to hide_credentials
 			names = append(names, h.Name)
@@ -336,22 +355,37 @@ func (b *Builder) authenticator(c *Config, parts []*section.Part) (core.Authenti
 		return nil, shared.Key{}, err
 	}
 	digest := shared.KeyOf(digests)
-	return b.fleet.Completed(limit.Around(router, string(digest[:])), shared.KeyOf(keys), c.SubjectRoles, c.Postgres, c.Cache)
+	authenticator, key, err := b.fleet.Completed(limit.Around(router, string(digest[:])), shared.KeyOf(keys), c.SubjectRoles, c.Postgres, c.Cache)
+	if err != nil {
+		return nil, key, err
+	}
+	return b.proofs.Build(c.DPoP, authenticator, key, func() (section.Caching, error) { return b.fleet.Caching(c.fleetSections()) }, b.options.Now)
+}
+
+// caching is where the sections of a configuration keep results.
+func (b *Builder) caching(c *Config) (section.Caching, error) {
+	caching, err := b.fleet.Caching(c.fleetSections())
+	if err != nil {
+		return caching, err
+	}
+	if caching.Database, caching.DatabaseKey, err = b.fleet.Database(c.Postgres); err != nil {
+		return caching, err
+	}
+	caching.Users, caching.UsersKey, err = b.fleet.Users(c.SubjectRoles, c.Postgres, c.Cache)
+	return caching, err
 }
 
 func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
-	caching, err := b.fleet.Caching(c.fleetSections())
+	caching, err := b.caching(c)
 	if err != nil {
 		return nil, err
 	}
-	if caching.Database, caching.DatabaseKey, err = b.fleet.Database(c.Postgres); err != nil {
-		return nil, err
-	}
-	if caching.Users, caching.UsersKey, err = b.fleet.Users(c.SubjectRoles, c.Postgres, c.Cache); err != nil {
-		return nil, err
-	}
 	var parts []*section.Part
-	for _, s := range slices.Backward(c.sections()) { // introspection, which others may ask, before them
+	order := c.sections() // introspection, which others may ask, before them; sessions, which may be tokens of the gate, last
+	if slices.Reverse(order); c.Login.Section() != nil {
+		order = append(order[1:], order[0])
+	}
+	for _, s := range order {
 		p, err := s.Build(b.sections, caching)
 		var complete *setting.Error
 		switch {
@@ -363,8 +397,31 @@ func (b *Builder) partsOf(c *Config) ([]*section.Part, error) {
 		if p.Kind == core.KindIntrospection {
 			caching.Introspection = p
 		}
+		if token.TokensOf(p) != nil {
+			caching.Gateway = p
+		}
 		parts = append(parts, p)
 	}
 	slices.SortStableFunc(parts, func(a, b *section.Part) int { return cmp.Compare(a.Order, b.Order) })
 	return parts, nil
+}
+
+// tokensOf are those that the gate issues for itself; nil: there are none.
+func tokensOf(parts []*section.Part) *gatewaytoken.Tokens {
+	for _, p := range parts {
+		if tokens := token.TokensOf(p); tokens != nil {
+			return tokens
+		}
+	}
+	return nil
+}
+
+// partOf is that of a kind; nil: there is none.
+func partOf(parts []*section.Part, kind core.Kind) *section.Part {
+	for _, p := range parts {
+		if p.Kind == kind {
+			return p
+		}
+	}
+	return nil
 }

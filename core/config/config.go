@@ -8,11 +8,16 @@ package config
 
 import (
 	"gatehouse/core/config/answer"
+	"gatehouse/core/config/certheader"
+	"gatehouse/core/config/certificate"
+	"gatehouse/core/config/consumer"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/foreign"
+	"gatehouse/core/config/proof"
 	"gatehouse/core/config/revoke"
 	"gatehouse/core/config/section"
 	"gatehouse/core/config/signin"
+	"gatehouse/core/config/spiffe"
 	"gatehouse/core/config/token"
 	"gatehouse/core/setting"
 )
@@ -29,9 +34,16 @@ type Config struct {
 	Introspection *section.Introspection `config:"introspection" doc:"Tokens that are introspected (RFC 7662); leave out to introspect none."`
 	APIToken      *section.APIToken      `config:"api_token" doc:"API tokens of users and of service accounts; leave out to accept none."`
 
-	TokenCookie    string        `config:"token_cookie" doc:"Name of a cookie that holds a bearer token, for single sign-on across subdomains. A token in a header takes precedence. A token that is split into the cookies NAME.0, NAME.1 and so on (at most 10) is put together."`
-	TokenHeaders   []TokenHeader `config:"token_headers" doc:"Headers beside Authorization that may hold a bearer token, such as Cf-Access-Jwt-Assertion. They are removed from every request to the upstream."`
-	TokenParameter string        `config:"token_query_parameter" doc:"Name of a query parameter that may hold the bearer token of a WebSocket handshake (RFC 6455), because browsers cannot add headers to one. It counts in no other request, is removed from every request to the upstream, and is never logged by Gatehouse; but the gateway's own access log has it. Kong and Envoy by gRPC only: other hosts refuse the configuration because they cannot remove it."`
+	CertificateHeader *certheader.Header     `config:"client_certificate_header" doc:"The client's certificate in a header of a load balancer in front of the gateway that ends TLS. Leave out where the gateway ends TLS itself, and where client_certificate of the forward-auth service says what the proxy tells."`
+	MTLS              *certificate.MTLS      `config:"mtls" doc:"Client certificates as credentials of their own (mutual TLS); leave out to accept none. Tokens that are bound to a certificate (RFC 8705) need no such section."`
+	SPIFFE            *spiffe.SPIFFE         `config:"spiffe" doc:"Workloads with a SPIFFE ID, by the certificate of the client (X509-SVID) or a bearer token (JWT-SVID); leave out to accept none."`
+	ClientCertificate certificate.Precedence `config:"client_certificate" doc:"Who the caller is where a request has a client certificate and another credential, and which of them count alone."`
+
+	DPoP *proof.DPoP `config:"dpop" doc:"Access tokens that are bound to a key of the client (RFC 9449): they come as Authorization: DPoP, with a proof for each request in the header DPoP. Leave out to refuse bound tokens."`
+
+	TokenCookie    string                `config:"token_cookie" doc:"Name of a cookie that holds a bearer token, for single sign-on across subdomains. A token in a header takes precedence. A token that is split into the cookies NAME.0, NAME.1 and so on (at most 10) is put together."`
+	TokenHeaders   []section.TokenHeader `config:"token_headers" doc:"Headers beside Authorization that may hold a bearer token, such as Cf-Access-Jwt-Assertion. They are removed from every request to the upstream."`
+	TokenParameter string                `config:"token_query_parameter" doc:"Name of a query parameter that may hold the bearer token of a WebSocket handshake (RFC 6455), because browsers cannot add headers to one. It counts in no other request, is removed from every request to the upstream, and is never logged by Gatehouse; but the gateway's own access log has it. Kong and Envoy by gRPC only: other hosts refuse the configuration because they cannot remove it."`
 
 	PermissionTable      string   `config:"permission_table" doc:"The permission table itself, as YAML text."`
 	PermissionTableFiles []string `config:"permission_table_files" doc:"Paths of permission table files, which are merged. A changed file takes effect within seconds; while it has an error, the last good table stays in force."`
@@ -58,15 +70,19 @@ type Config struct {
 
 	AuthenticatedGroupsClaim string `config:"authenticated_groups_claim" doc:"Kong only: the claim with the caller's groups, for Kong's acl plugin; such as roles, scope, permissions or the name of any other claim. Of several claims, separated by commas, the first that is present counts. X-Authenticated-Groups is then removed from the client's request."`
 
+	Consumers consumer.Rules `config:"consumers" doc:"Users who are consumers of the gateway, by issuer and claim, so that its plugins for groups and limits by consumer count them; their headers (X-Consumer-ID and so on) are set, and never the client's. No user is a consumer unless it is listed. Kong with the Lua file and APISIX with the Lua plugin only: other hosts refuse the configuration."`
+
 	UpstreamToken *token.UpstreamToken `config:"upstream_token" doc:"Token that the upstream gets in the place of the client's credential: minted by the gate, or exchanged at an authorization server. hide_credentials is then true. Leave out to send none."`
 
-	Login      *answer.Login      `config:"login" doc:"Where browsers without a valid session are sent; leave out to refuse browsers with 401, too."`
+	GatewayToken *token.GatewayToken `config:"gateway_token" doc:"Access token that the gate issues for itself and accepts as a bearer token, in the place of a credential of the caller: a session of the sign-in, or the ID token of an app. Leave out to issue none."`
+
+	Login      *signin.Login      `config:"login" doc:"Where browsers without a valid session are sent; leave out to refuse browsers with 401, too."`
 	ErrorPages *answer.ErrorPages `config:"error_pages" doc:"What people in a browser get of refusals; leave out for the page that Gatehouse has."`
 	CORS       *answer.CORS       `config:"cors" doc:"Scripts of other origins that may read what the gate itself answers, refusals above all. Who may read the upstream's responses is said by the upstream, or by the gateway's own plugin."`
 
 	CrossSiteWrites signin.CrossSiteWrites `config:"cross_site_writes" doc:"What other sites may have a browser do with the cookies of the user."`
 
-	Path         Path                `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
+	Path         section.Path        `config:"path" doc:"Exceptions to the rules about request paths. Set one only if it is true of the upstream."`
 	Cache        section.Cache       `config:"cache" doc:"Limits of the in-process cache."`
 	Redis        *fleet.Redis        `config:"redis" doc:"Redis that the nodes of a fleet share: what one node has learned of a credential, the others need not ask the identity provider. Leave out for a node of its own."`
 	Postgres     *fleet.Postgres     `config:"postgres" doc:"PostgreSQL that the nodes of a fleet share: permission tables by name and version, and API tokens. Leave out for a node of its own."`
@@ -80,18 +96,5 @@ type Config struct {
 	FailedAttempts fleet.FailedAttempts `config:"failed_attempts" doc:"Limit on failed attempts to authenticate. Requests without a credential are no attempts."`
 }
 
-// TokenHeader is a header that may hold a bearer token.
-type TokenHeader struct {
-	Name   string `config:"name" required:"true" doc:"Name of the header, such as Cf-Access-Jwt-Assertion, X-Goog-IAP-JWT-Assertion or X-Api-Key."`
-	Prefix string `config:"prefix" doc:"Word that stands before the token, in any case, such as Bearer or Token. Without it the header holds nothing but the token."`
-}
-
 // ForeignNames are those that users of other gateways' plugins know.
 func (Config) ForeignNames() []setting.Foreign { return foreign.Names }
-
-// Path relaxes the rules about request paths.
-type Path struct {
-	AllowSemicolon    bool `config:"allow_semicolon" default:"false" doc:"Treats ';' as an ordinary character. The upstream must not read path parameters."`
-	AllowDoubleSlash  bool `config:"allow_double_slash" default:"false" doc:"Treats '//' as '/'. The upstream must do so, too. A path that begins with '//' is always refused."`
-	AllowEncodedSlash bool `config:"allow_encoded_slash" default:"false" doc:"Keeps %2F as data inside a segment. The upstream must not decode it into a separator."`
-}

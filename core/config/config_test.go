@@ -49,7 +49,7 @@ func TestNullCountsAsUnset(t *testing.T) {
 func TestEveryProblemIsReportedAtItsPath(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"nothing set": {`{}`, `configuration has 2 mistake(s)
-  no way to authenticate: set session, jwt, introspection or api_token
+  no way to authenticate: set session, jwt, introspection, api_token, mtls, spiffe or oidc
   permission_table: is needed, or permission_table_files: without a table every request is denied`},
 		"unknown settings and wrong types": {`
 relm: x

@@ -4,6 +4,7 @@ import (
 	"reflect"
 
 	"gatehouse/core/config/section"
+	"gatehouse/core/config/tablesource"
 	"gatehouse/core/setting"
 )
 
@@ -18,52 +19,24 @@ import (
 // For Kong a field that has a default is never absent, and null where there is
 // none. {"required": true} therefore matches a field that is set.
 
-// tableSources say where the permission table is. All but the first can have a shadow.
-var tableSources = []string{"permission_table", "permission_table_files", "permission_table_name", "bundle", "classic_tables"}
-
 // EntityChecks are the rules across the top level of a configuration.
 func (Config) EntityChecks() []map[string]any {
-	checks := []map[string]any{
-		{"at_least_one_of": append([]string{"file"}, tableSources...)},
-		{"at_least_one_of": []string{"file", "session", "jwt", "introspection", "api_token"}},
-		{"mutually_exclusive": tableSources},
-		{"mutually_exclusive": []string{"shadow_table_files", "shadow_table_name"}},
-		comparedWith("shadow_table_files", section.Filled()),
-		comparedWith("shadow_table_name", section.Set()),
-		inDatabase("permission_table_name"), inDatabase("shadow_table_name"),
-		{"conditional_at_least_one_of": map[string]any{
+	checks := append(tablesource.EntityChecks(),
+		map[string]any{"at_least_one_of": []string{"file", "session", "jwt", "introspection", "api_token", "mtls", "spiffe", "gateway_token", "login"}},
+		map[string]any{"conditional_at_least_one_of": map[string]any{
 			"if_field": "token_cookie", "if_match": section.Set(),
-			"then_at_least_one_of": []string{"jwt", "introspection"},
+			"then_at_least_one_of": []string{"jwt", "introspection", "gateway_token"},
 			"then_err":             "token_cookie needs one of %s to verify the token",
-		}},
-	}
+		}})
 	verified := func(field string, present map[string]any, more ...string) map[string]any {
 		return map[string]any{"conditional_at_least_one_of": map[string]any{
 			"if_field": field, "if_match": present,
-			"then_at_least_one_of": append([]string{"jwt", "introspection", "session"}, more...),
+			"then_at_least_one_of": append([]string{"jwt", "introspection", "session", "gateway_token"}, more...),
 			"then_err":             field + " needs one of %s to verify the token",
 		}}
 	}
 	checks = append(checks, verified("token_headers", section.Filled(), "api_token"), verified("token_query_parameter", section.Set()))
 	return append(checks, aloneWithFileChecks()...)
-}
-
-// comparedWith wants a table that a shadow table can be compared with.
-func comparedWith(field string, present map[string]any) map[string]any {
-	return map[string]any{"conditional_at_least_one_of": map[string]any{
-		"if_field": field, "if_match": present,
-		"then_at_least_one_of": tableSources[1:],
-		"then_err":             field + " needs one of %s to be compared with",
-	}}
-}
-
-// inDatabase wants a database for a table that it names.
-func inDatabase(field string) map[string]any {
-	return map[string]any{"conditional_at_least_one_of": map[string]any{
-		"if_field": field, "if_match": section.Set(),
-		"then_at_least_one_of": []string{"postgres"},
-		"then_err":             field + " needs the section %s, the database that holds the table",
-	}}
 }
 
 // aloneWithFileChecks refuse every other field beside file: one that has no

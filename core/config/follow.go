@@ -1,13 +1,17 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"gatehouse/core"
+	"gatehouse/core/config/certheader"
+	"gatehouse/core/config/consumer"
 	"gatehouse/core/config/section"
 	"gatehouse/core/config/tables"
 	"gatehouse/core/follow"
+	"gatehouse/core/identity"
 	"gatehouse/core/setting"
 	"gatehouse/core/shared"
 )
@@ -22,9 +26,15 @@ type Followed struct{ value *follow.Value[Current] }
 type Current struct {
 	*core.Gate
 	Config *Config
+	// Consumers say which consumer of the gateway a caller is; nil: none.
+	Consumers *consumer.Mapping
 
 	parts []*section.Part
 	table *tables.Table
+	// certificates reads those of a load balancer's clients; nil: none does.
+	certificates *certheader.Reader
+	// names are those of the headers that tell an upstream who calls.
+	names []string
 }
 
 // Terms are what a host asks of the configurations that it uses.
@@ -70,6 +80,41 @@ func (f *Followed) Current() (*Current, error) {
 		return nil, fmt.Errorf("the configuration has not loaded: %w", s.Err)
 	}
 	return s.Value, nil
+}
+
+// InUse tells what is in use of a configuration; a [Followed] does.
+type InUse interface {
+	Current() (*Current, error)
+}
+
+// Decide is [Current.Decide] with what is in use.
+func (b *Builder) Decide(ctx context.Context, f InUse, r *core.Request, unread error) core.Decision {
+	now, err := f.Current()
+	if err != nil {
+		return b.Refuse(ctx, r, err)
+	}
+	return now.Decide(ctx, r, unread)
+}
+
+// Decide decides a request. unread says why the host could not read it, as far as it has,
+// or cannot let it go on; nil: it can. What does not go on to the upstream is stripped of
+// the identity that its client claims, too, for hosts whose logs have the headers.
+func (now *Current) Decide(ctx context.Context, r *core.Request, unread error) core.Decision {
+	return now.DecideThen(ctx, r, unread, nil)
+}
+
+// DecideThen is Decide for a host that has to confirm an admission, see [core.Gate.CheckThen].
+func (now *Current) DecideThen(ctx context.Context, r *core.Request, unread error, confirm func(*core.Decision) error) (d core.Decision) {
+	now.certificates.Tell(r)
+	if unread != nil {
+		d = now.Refuse(ctx, r, unread)
+	} else {
+		d = now.CheckThen(ctx, r, confirm)
+	}
+	if d.Outcome != core.Allow {
+		d.Strip = identity.Claimed(now.names, r.Header)
+	}
+	return d
 }
 
 // maker makes the gate of one configuration, again and again.

@@ -18,7 +18,7 @@ import (
 const complete = `
 session: {kratos_url: "http://kratos.test:4433", cookie_name: s}
 jwt: {issuers: [{issuer: "https://id.test/", audience: [api]}]}
-introspection: {introspection_endpoint: "http://hydra.test/introspect", introspection_endpoint_auth_method: client_secret_basic, client_id: g, client_secret: x, audience: [api]}
+introspection: {introspection_endpoint: "http://hydra.test/introspect", introspection_endpoint_auth_method: client_secret_basic, client_id: g, client_secret: x, audience: [api], issuer: "https://id.test/"}
 login: {url: "https://app.test/login"}
 cors: {origins: ["https://app.test"]}
 `
@@ -37,6 +37,7 @@ var samples = map[string]any{
 	"upstream_headers":                                 map[string]any{"X-User-Id": "sub"},
 	"token_headers":                                    []any{map[string]any{"name": "X-Token"}},
 	"strip_headers":                                    []any{"X-Internal"},
+	"consumers":                                        []any{map[string]any{"issuer": "https://id.test/", "consumer_claim": "sub"}},
 	"scopes_required":                                  []any{"read"},
 	"authenticated_groups_claim":                       "groups",
 	"cors.origins":                                     []any{"https://app.test"},
@@ -155,7 +156,7 @@ func TestHintsNameTheWholePath(t *testing.T) {
 	const jwt = `{jwt: {issuers: [{issuer: "https://id.test/", audience: [a]%s}]%s}%s` + table
 	const introspection = `{introspection: {introspection_endpoint: "http://h.test/", audience: [a]%s}%s` + table
 	for text, want := range map[string]string{
-		fmt.Sprintf(introspection, "", ", client_id: g"):              "client_id: is not a setting; did you mean introspection.client_id, upstream_token.client_id or upstream_token.exchange.client_id?",
+		fmt.Sprintf(introspection, "", ", client_id: g"):              "client_id: is not a setting; did you mean introspection.client_id, upstream_token.client_id, upstream_token.exchange.client_id or login.oidc.providers[].client_id?",
 		fmt.Sprintf(introspection, ", client_idd: g", ""):             "introspection.client_idd: is not a setting; did you mean introspection.client_id?",
 		fmt.Sprintf(introspection, ", clientSecret: g", ""):           "introspection.clientSecret: is not a setting; did you mean introspection.client_secret?",
 		fmt.Sprintf(introspection, ", client-id: g", ""):              "introspection.client-id: is not a setting; did you mean introspection.client_id?",
@@ -167,8 +168,8 @@ func TestHintsNameTheWholePath(t *testing.T) {
 		fmt.Sprintf(jwt, ", realm: x", "", ""):                        "jwt.issuers[0].realm: is not a setting; did you mean realm?",
 		fmt.Sprintf(jwt, "", ", jwks_uri: x", ""):                     "jwt.jwks_uri: is not a setting; did you mean jwt.issuers[].jwks_uri?",
 		fmt.Sprintf(jwt, "", ", algorithm: x", ""):                    "jwt.algorithm: is not a setting; did you mean jwt.issuers[].algorithms? It is a list.",
-		fmt.Sprintf(jwt, "", "", ", cache_ttl: 1"):                    "cache_ttl: is not a setting; did you mean jwt.cache_ttl, session.cache_ttl, introspection.cache_ttl, api_token.cache_ttl, upstream_token.exchange.cache_ttl or subject_roles.cache_ttl?",
-		fmt.Sprintf(introspection, "", ", cache_tll: 1"):              "cache_tll: is not a setting; did you mean introspection.cache_ttl, session.cache_ttl, jwt.cache_ttl, api_token.cache_ttl, upstream_token.exchange.cache_ttl or subject_roles.cache_ttl?",
+		fmt.Sprintf(jwt, "", "", ", cache_ttl: 1"):                    "cache_ttl: is not a setting; did you mean jwt.cache_ttl, session.cache_ttl, introspection.cache_ttl, api_token.cache_ttl, mtls.cache_ttl, spiffe.cache_ttl, upstream_token.exchange.cache_ttl, gateway_token.cache_ttl, gateway_token.exchange.enrich.cache_ttl, login.oidc.enrich.cache_ttl, login.oidc.session.cache_ttl or subject_roles.cache_ttl?",
+		fmt.Sprintf(introspection, "", ", cache_tll: 1"):              "cache_tll: is not a setting; did you mean introspection.cache_ttl, session.cache_ttl, jwt.cache_ttl, api_token.cache_ttl, mtls.cache_ttl, spiffe.cache_ttl, upstream_token.exchange.cache_ttl, gateway_token.cache_ttl, gateway_token.exchange.enrich.cache_ttl, login.oidc.enrich.cache_ttl, login.oidc.session.cache_ttl or subject_roles.cache_ttl?",
 		fmt.Sprintf(jwt, "", "", ", Realm: x"):                        "Realm: is not a setting; did you mean realm?",
 		fmt.Sprintf(jwt, "", "", ", required_scopes: x"):              "required_scopes: is not a setting; did you mean scopes_required? It holds for every call that is not public; scopes for some calls stand in the permission table.",
 		fmt.Sprintf(jwt, "", "", ", required_scope_s: x"):             "required_scope_s: is not a setting; did you mean scopes_required? It holds for every call that is not public; scopes for some calls stand in the permission table.",

@@ -16,7 +16,7 @@ func (b *Builder) GateWith(c *Config, authenticator core.Authenticator, policy c
 		if where := c.TableElsewhere(); where != "" {
 			return nil, fmt.Errorf("the permission table is at %s, which is not called here", where)
 		}
-		from, err := b.tablesOf(c)
+		from, err := c.tableSource().Open(b.fleet)
 		if err != nil {
 			return nil, err
 		}
@@ -26,7 +26,7 @@ func (b *Builder) GateWith(c *Config, authenticator core.Authenticator, policy c
 		}
 		policy = t
 	}
-	return b.build(c, authenticator, policy, c.UpstreamToken.Offline(), c.offlineEndpoints())
+	return b.build(c, nil, authenticator, policy, c.UpstreamToken.Offline(), c.offlineEndpoints())
 }
 
 // Principal reads whom a verified credential speaks of: the payload of a JWT,
@@ -34,6 +34,9 @@ func (b *Builder) GateWith(c *Config, authenticator core.Authenticator, policy c
 // Every check that follows the signature, or the call, is made. The typ is that
 // of a JWT's header.
 func (b *Builder) Principal(c *Config, kind core.Kind, document map[string]any, typ string) (*core.Principal, error) {
+	if kind == core.KindJWT && c.GatewayToken.Issues(document) {
+		return c.GatewayToken.Principal(b.sections, document, typ)
+	}
 	for _, s := range c.sections() {
 		if s.Kind() == kind {
 			return s.Principal(b.sections, document, typ)
@@ -60,15 +63,4 @@ func (c *Config) PlaceOf(kind core.Kind) (place extract.Place, found bool) {
 
 // TableElsewhere says where the permission table is that is neither in the
 // configuration nor in files; empty: it is.
-func (c *Config) TableElsewhere() string {
-	if c.Bundle != nil {
-		return "a web server (bundle.urls)"
-	}
-	if c.PermissionTableName != "" {
-		return "a database (gatehouse pull --name " + c.PermissionTableName + ")"
-	}
-	if c.ClassicTables != nil {
-		return "a database (classic_tables; gatehouse import sql reads it)"
-	}
-	return ""
-}
+func (c *Config) TableElsewhere() string { return c.tableSource().Elsewhere() }

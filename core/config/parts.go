@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"gatehouse/core"
+	"gatehouse/core/config/section"
 	"gatehouse/core/setting"
 )
 
@@ -18,7 +19,7 @@ func (c *Config) Refused(name string) []setting.Problem {
 		_, err = NewBuilder(BuilderOptions{}).GateWith(c.withoutFiles(), stub{}, stub{})
 	}
 	for _, s := range c.sections() {
-		if string(s.Kind()) == name {
+		if string(s.Kind()) == name && s != section.Section(c.GatewayToken) {
 			err = s.Refused()
 		}
 	}
@@ -39,19 +40,24 @@ func (c *Config) withoutFiles() *Config {
 	return &without
 }
 
-// EndpointPaths are the paths that the gate of a configuration serves itself. A
-// gateway has to route them to the gate, too.
-func (c *Config) EndpointPaths() []string {
+// OwnPath is a path that the gate of a configuration serves itself, by some methods: on
+// any host, or on one alone.
+type OwnPath struct {
+	Path    string
+	Methods []string
+	Host    string
+}
+
+// OwnPaths are those of a configuration. A gateway has to route them to the gate, too.
+func (c *Config) OwnPaths() (own []OwnPath) {
 	endpoints, _, err := c.endpoints()
 	if err != nil { // Inspect has reported it
 		return nil
 	}
-	endpoints = slices.Concat(endpoints, c.UpstreamToken.Offline().Endpoints(), c.offlineEndpoints())
-	paths := make([]string, len(endpoints))
-	for i, e := range endpoints {
-		paths[i] = e.Path
+	for _, e := range slices.Concat(endpoints, c.UpstreamToken.Offline().Endpoints(c.GatewayToken, nil), c.offlineEndpoints(), c.Login.Offline()) {
+		own = append(own, OwnPath{e.Path, e.Methods, c.Login.HostOf(e.Path)})
 	}
-	return paths
+	return own
 }
 
 // HeaderNames are the names that a proxy in front of the gate has to be told.
@@ -60,7 +66,7 @@ type HeaderNames struct {
 	// an admitted caller. A header of Credentials may be among them.
 	Stripped []string
 	// Credentials are the headers in which a credential may be, with Cookie if it
-	// may be in a cookie.
+	// may be in a cookie, and those of a client's certificate.
 	Credentials []string
 }
 
@@ -74,7 +80,7 @@ func (c *Config) HeaderNames() (HeaderNames, error) {
 	if err != nil {
 		return HeaderNames{}, err
 	}
-	return HeaderNames{headers.Names(), extractor.HeaderNames()}, nil
+	return HeaderNames{headers.Names(), append(extractor.HeaderNames(), c.CertificateHeader.Names()...)}, nil
 }
 
 // stub stands for the parts of a gate that are not looked at.

@@ -66,8 +66,8 @@ gateway has it.
 Errors: an unknown setting, a wrong type or a value out of range is an error. All errors are reported at once, each with its path. If
 a configuration does not load, every request of its route gets 503.
 
-Values: durations are numbers of seconds. A setting that is absent or null has its default. Only ` + "`client_secret`" + ` takes references
-(` + "`$env://NAME`, `$file:///path`" + `).
+Values: durations are numbers of seconds. A setting that is absent or null has its default. Secrets, such as ` + "`client_secret`" + `, take
+references (` + "`$env://NAME`, `$file:///path`" + `).
 
 ## Kinds of credentials
 
@@ -125,7 +125,7 @@ A script in a browser cannot add a header to a WebSocket handshake. If it has no
 An issuer signs access tokens, ID tokens and others with the same keys. A JWT is refused if
 
 - its ` + "`typ`" + ` header is not one of ` + "`token_types`" + `;
-- its claim ` + "`token_use` or `typ`" + ` names another kind, such as ` + "`id`, `ID`, `Refresh`" + `; it has ` + "`events`" + ` (a logout token) or ` + "`cnf`" + ` (bound to a key);
+- its claim ` + "`token_use` or `typ`" + ` names another kind, such as ` + "`id`, `ID`, `Refresh`" + `; it has ` + "`events`" + ` (a logout token) or ` + "`cnf`" + ` (bound to a key and without its proof, see [dpop](dpop.md), or to a certificate that the client does not show);
 - it has ` + "`at_hash`, `c_hash` or `s_hash`" + `, the hash of another token, which only ID tokens have;
 - it has ` + "`nonce` or `sid`" + `, or its only audience is its own client (` + "`client_id`, `azp`" + `) and it has no ` + "`scope` or `scp`" + `, unless it calls itself an
   access token (` + "`typ: at+jwt`" + `; ` + "`token_use: access`, `typ: Bearer`" + ` among the claims) or ` + "`scope` or `scp`" + ` grants something.
@@ -151,12 +151,13 @@ func reference() string {
 
 // places says where the places of a credential are.
 var places = map[core.PlaceName]string{
-	core.BearerToken:    "`Authorization: Bearer`",
-	core.TokenCookie:    "the cookie `token_cookie`",
-	core.TokenHeader:    "a header of `token_headers`",
-	core.TokenParameter: "the parameter `token_query_parameter` of a WebSocket handshake",
-	core.SessionToken:   "`X-Session-Token`",
-	core.SessionCookie:  "the cookie `session.cookie_name`",
+	core.BearerToken:       "`Authorization: Bearer`",
+	core.TokenCookie:       "the cookie `token_cookie`",
+	core.TokenHeader:       "a header of `token_headers`",
+	core.TokenParameter:    "the parameter `token_query_parameter` of a WebSocket handshake",
+	core.SessionToken:      "`X-Session-Token`",
+	core.SessionCookie:     "the cookie `session.cookie_name`",
+	core.ClientCertificate: "the TLS connection of the client",
 }
 
 func kindRows() string {

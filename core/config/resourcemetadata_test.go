@@ -80,3 +80,13 @@ func TestResourcesThatCannotBeServedAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestMetadataListTheAlgorithmsOfProofs(t *testing.T) {
+	for settings, want := range map[string]string{"": "", "\ndpop: {algorithms: [ES256, EdDSA]}": `"dpop_signing_alg_values_supported":["ES256","EdDSA"]`} {
+		b := newBound(t, "resource_metadata: [{resource: 'https://api.example.com/mcp'}]"+settings)
+		d := b.gate.Check(t.Context(), &core.Request{Method: "GET", Target: metadataPath})
+		if got := string(d.Body); !strings.Contains(got, want) || want == "" && strings.Contains(got, "dpop_signing") {
+			t.Errorf("the metadata are %s, want %s", got, want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,7 +26,8 @@ type revocable struct {
 	builder *Builder
 	gate    *core.Gate
 	// sections are those that accept credentials.
-	sections string
+	sections    string
+	certificate *x509.Certificate
 	// credentials of one subject, by the section that accepts each.
 	credentials map[core.Kind]core.Header
 }
@@ -47,14 +49,20 @@ func newRevocable(t *testing.T) *revocable {
 		core.KindIntrospection: {Name: "Authorization", Value: "Bearer opaque"},
 		core.KindAPIToken:      {Name: "Authorization", Value: "Bearer " + token},
 		core.KindSession:       {Name: "Cookie", Value: "ory_kratos_session=session"},
+		core.KindMTLS:          ofTheConnection,
+		core.KindOIDC:          signedIn(t, r.clock, "https://op.test", "user-1"),
 	}
+	authority := coretest.NewAuthority(t, r.clock, "machines", nil)
+	r.certificate = authority.Client("user-1", nil).Certificate
 	r.builder = NewBuilder(BuilderOptions{Now: r.clock.Now})
 	r.sections = fmt.Sprintf(`
 session: {kratos_url: %q}
 jwt: {issuers: [{issuer: %q, audience: [%q]}]}
 introspection: {introspection_endpoint: %q, audience: [%q]}
 api_token: {token_file: %q, insecure_no_expiry: true}
-`, kratos.URL, r.issuer.URL, coretest.Audience, opaque.URL, coretest.Audience, tokens)
+mtls: {ca_certificates: [%q], subjects: [{common_name: "*"}]}
+%s
+`, kratos.URL, r.issuer.URL, coretest.Audience, opaque.URL, coretest.Audience, tokens, authority.File(), signInSection)
 	r.gate = r.build(r.sections)
 	return r
 }
@@ -69,8 +77,15 @@ func (r *revocable) build(sections string) *core.Gate {
 }
 
 func (r *revocable) ask(headers ...core.Header) core.Decision {
-	return r.gate.Check(r.t.Context(), &core.Request{Method: "GET", Target: "/orders", Header: headers})
+	shown := &core.ClientTLS{}
+	if headers[0] == ofTheConnection {
+		shown.Chain = []*x509.Certificate{r.certificate}
+	}
+	return r.gate.Check(r.t.Context(), &core.Request{Method: "GET", Target: "/orders", Header: headers, AskTLS: func() (*core.ClientTLS, error) { return shown, nil }})
 }
+
+// ofTheConnection stands for the client certificate.
+var ofTheConnection = core.Header{Name: "X-Certificate"}
 
 func (r *revocable) revoke(e revocation.Event) {
 	r.t.Helper()
@@ -82,7 +97,7 @@ func (r *revocable) revoke(e revocation.Event) {
 // A section that is not guarded fails this test.
 func TestRevokedSubjectPassesAtNoSection(t *testing.T) {
 	r := newRevocable(t)
-	if len(r.credentials) != len(core.Kinds()) {
+	if len(r.credentials)+1 != len(core.Kinds()) { // workloads have ids of their own: TestRevokedWorkloadIsRefused
 		t.Error("a kind of credential has no credential here")
 	}
 	passes := func(want bool, when string) {

@@ -9,7 +9,10 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn"
+	"gatehouse/core/config/certificate"
 	"gatehouse/core/config/section"
+	"gatehouse/core/config/signin"
+	"gatehouse/core/config/spiffe"
 	"gatehouse/core/coretest"
 )
 
@@ -123,7 +126,7 @@ func TestCredentialOfNoSectionIsRefused(t *testing.T) {
 // Every kind of core.Kinds is a section of Config by its name, so that the table
 // of kinds says the truth about the configuration.
 func TestEveryKindIsASection(t *testing.T) {
-	c := &Config{Session: &section.Session{}, JWT: &section.JWT{}, Introspection: &section.Introspection{}, APIToken: &section.APIToken{}}
+	c := &Config{Session: &section.Session{}, JWT: &section.JWT{}, Introspection: &section.Introspection{}, APIToken: &section.APIToken{}, MTLS: &certificate.MTLS{}, SPIFFE: &spiffe.SPIFFE{}, Login: &signin.Login{OIDC: &signin.OIDC{}}}
 	var names []string
 	for _, s := range c.sections() {
 		names = append(names, string(s.Kind()))

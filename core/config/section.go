@@ -2,22 +2,39 @@ package config
 
 import (
 	"reflect"
+	"slices"
 
 	"gatehouse/core"
 	"gatehouse/core/config/answer"
+	"gatehouse/core/config/certificate"
 	"gatehouse/core/config/section"
+	"gatehouse/core/metadata"
 )
 
 // sections are those that are present, in the order of their fields.
 func (c *Config) sections() []section.Section {
-	return fieldsOf[section.Section](c)
+	sections := fieldsOf[section.Section](c)
+	if own := c.Login.Section(); own != nil {
+		sections = append(sections, own)
+	}
+	return sections
+}
+
+// certificateSection is a section that takes client certificates as credentials; empty: none
+// does.
+func (c *Config) certificateSection() string {
+	sections := c.sections()
+	if i := slices.IndexFunc(sections, certificate.Takes); i >= 0 {
+		return string(sections[i].Kind())
+	}
+	return ""
 }
 
 // endpoints are those of all sections.
-func (c *Config) endpoints() (endpoints []core.Endpoint, resources []core.Resource, err error) {
+func (c *Config) endpoints() (endpoints []core.Endpoint, resources metadata.Places, err error) {
 	issuers := c.issuers()
 	for _, s := range fieldsOf[answer.Endpoints](c) {
-		e, r, err := s.Endpoints(issuers)
+		e, r, err := s.Endpoints(issuers, c.DPoP.ProofAlgorithms())
 		if err != nil {
 			return nil, nil, err
 		}

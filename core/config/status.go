@@ -12,6 +12,7 @@ import (
 	"gatehouse/core/config/section"
 	"gatehouse/core/config/token"
 	"gatehouse/core/fleet/subjects"
+	"gatehouse/core/gatewaytoken"
 	"gatehouse/core/permission/live"
 	"gatehouse/core/revocation"
 	"gatehouse/core/revocation/receive"
@@ -110,7 +111,15 @@ func (b *Builder) RevocationMessages() map[receive.Counted]uint64 { return b.rev
 func (b *Builder) ProviderHosts() map[string]section.ProviderHosts { return b.sections.Hosts() }
 
 // PublishedKeys are the keys and the metadata of the issuers whose tokens are minted.
-func (b *Builder) PublishedKeys() map[string]token.Published { return b.upstream.Published() }
+func (b *Builder) PublishedKeys() map[string]token.Published {
+	var own []*gatewaytoken.Tokens
+	for p := range b.sections.Parts() {
+		if tokens := token.TokensOf(p); tokens != nil {
+			own = append(own, tokens)
+		}
+	}
+	return b.upstream.Published(own...)
+}
 
 // Revocations are the events in force, the last one first.
 func (b *Builder) Revocations() []revocation.Event { return b.fleet.Revocations() }

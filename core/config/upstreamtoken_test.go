@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
 	"github.com/lestrrat-go/jwx/v2/jws"
+	"go.yaml.in/yaml/v3"
 
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
@@ -106,6 +108,9 @@ func TestEveryKindOfCallerGetsATokenInThePlaceOfItsCredential(t *testing.T) {
 			set := minted(t, r.gate, d, header)
 			if set["iss"] != "https://gate.test/gatehouse" || set["aud"] != "orders" || set["sub"] != "user-1" {
 				t.Errorf("%s in %s: %v (%v)", kind, header, set, d.Cause)
+			}
+			if credential == ofTheConnection { // which no request to the upstream has
+				continue
 			}
 			for _, h := range d.Upstream.Set {
 				if strings.Contains(h.Value, strings.TrimPrefix(credential.Value, "Bearer ")) {
@@ -239,6 +244,7 @@ func TestNewKeyIsPublishedWithoutARestartAndOldTokensStillVerify(t *testing.T) {
 	if published := b.PublishedKeys()["https://gate.test/gatehouse"]; !strings.Contains(string(published.JWKS), renewed.Keys()[0].ID) || !strings.Contains(string(published.Metadata), `"jwks_uri":"https://gate.test/.well-known/jwks.json"`) {
 		t.Errorf("the admin listener has %s, %s", published.JWKS, published.Metadata)
 	}
+	runtime.KeepAlive(followed)
 }
 
 func TestMetadataOfTheIssuerLeadToItsKeys(t *testing.T) {
@@ -255,7 +261,7 @@ func TestMetadataOfTheIssuerLeadToItsKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if paths := c.EndpointPaths(); len(paths) != want || !c.HideCredentials {
+		if paths := c.OwnPaths(); len(paths) != want || !c.HideCredentials {
 			t.Errorf("%s: endpoints %v, hide_credentials %v", more, paths, c.HideCredentials)
 		}
 	}
@@ -304,6 +310,7 @@ func TestSettingsOfTokensForServicesThatCannotServe(t *testing.T) {
 		"upstream_token: {audience: [a], issuer: 'https://g.test', keys: [x], ttl: 120}\nstate_dir: /tmp/x\nrevocation: {retention: 60}":              "upstream_token.ttl: is longer than revocation.retention",
 		"upstream_token: {audience: [a], keys: [x], " + exchange + "}":                                                                                "upstream_token.exchange: cannot be set beside keys",
 		"upstream_token: {audience: [a], issuer: 'https://g.test', " + exchange + "}":                                                                 "upstream_token.issuer: is for minted tokens",
+		"upstream_token: {audience: [a], tls_client_cert_file: /tmp/c, " + exchange + "}":                                                             "upstream_token.tls_client_cert_file: is about minted tokens",
 		"upstream_token: {audience: [a], copy_claims: true, " + exchange + "}":                                                                        "upstream_token.copy_claims: is for minted tokens",
 		"upstream_token: {audience: [a], " + exchange + "}\nsession: {kratos_url: 'https://k.test'}":                                                  "upstream_token.exchange: does not go with the section session",
 		"upstream_token: {audience: [a], " + exchange + "}\napi_token: {token_file: /tmp/t}":                                                          "upstream_token.exchange: does not go with the section api_token",
@@ -385,13 +392,60 @@ func TestConfigurationsOfTheGuideLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := guideBlock.FindAllSubmatch(text, -1)
-	if len(blocks) != 3 {
+	if len(blocks) != 6 {
 		t.Errorf("%d blocks", len(blocks))
 	}
 	for _, block := range blocks {
 		if _, err := Load(block[1]); err != nil {
 			t.Errorf("%s: %v", block[1], err)
 		}
+	}
+}
+
+var gatewayBlock = regexp.MustCompile("(?s)```yml\n(.*?)```")
+
+// The certificate that the guide gives to each gateway is one that its file has.
+func TestGatewaysOfTheGuideHaveTheirClientCertificate(t *testing.T) {
+	text, err := os.ReadFile("../../docs/upstream-tokens.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type certificate struct{ ID, Type, Cert, Key string }
+	var found int
+	for _, block := range gatewayBlock.FindAllSubmatch(text, -1) {
+		var file struct {
+			Certificates, SSLs []certificate
+			Services           []struct {
+				Certificate string `yaml:"client_certificate"`
+			}
+			Upstreams []struct {
+				Scheme string
+				TLS    struct {
+					Certificate string `yaml:"client_cert_id"`
+				}
+			}
+		}
+		if err := yaml.Unmarshal(block[1], &file); err != nil {
+			t.Fatal(err)
+		}
+		named := func(id string) bool {
+			return slices.ContainsFunc(append(file.Certificates, file.SSLs...), func(c certificate) bool {
+				return c.ID == id && c.Cert != "" && c.Key != "" && (len(file.SSLs) == 0 || c.Type == "client")
+			})
+		}
+		for _, s := range file.Services {
+			if found++; !named(s.Certificate) {
+				t.Errorf("no certificate %q in\n%s", s.Certificate, block[1])
+			}
+		}
+		for _, u := range file.Upstreams {
+			if found++; u.Scheme != "https" || !named(u.TLS.Certificate) {
+				t.Errorf("no certificate %q in\n%s", u.TLS.Certificate, block[1])
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d gateways", found)
 	}
 }
 

@@ -7,8 +7,9 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config/answer"
-	"gatehouse/core/config/fleet"
+	"gatehouse/core/config/consumer"
 	"gatehouse/core/config/section"
+	"gatehouse/core/config/signin"
 	"gatehouse/core/config/token"
 	"gatehouse/core/httpsyntax"
 	"gatehouse/core/identity"
@@ -20,15 +21,15 @@ type validator struct{ section.Validator }
 
 // config checks what no single tag can say.
 func (v validator) config(c *Config) {
-	if len(c.sections()) == 0 && !v.Mentions(core.KindNames()...) {
+	if len(c.sections()) == 0 && !v.Mentions(append(core.KindNames(), "gateway_token")...) {
 		v.Add("", "no way to authenticate: set %s", setting.Alternatives(core.KindNames()))
 	}
 	if c.Realm == "" {
 		v.Add("realm", "is empty; leave it out, or name what the gate protects")
 	}
-	v.tableSource(c)
-	if c.TokenCookie != "" && c.JWT == nil && c.Introspection == nil {
-		v.Add("token_cookie", "needs jwt or introspection to verify the token")
+	c.tableSource().Check(v.Validator)
+	if c.TokenCookie != "" && c.JWT == nil && c.Introspection == nil && c.GatewayToken == nil {
+		v.Add("token_cookie", "needs jwt, introspection or gateway_token to verify the token")
 	}
 	if c.TokenCookie != "" && c.Session != nil && c.TokenCookie == c.Session.CookieName {
 		v.Add("token_cookie", "is the session cookie's name; use two names")
@@ -38,7 +39,9 @@ func (v validator) config(c *Config) {
 	v.upstreamHeaders(c)
 	c.CORS.Check(v.Validator)
 	c.CrossSiteWrites.Check(v.Validator)
+	c.Login.Check(v.Validator, c.around())
 	v.Claims("authenticated_groups_claim", c.AuthenticatedGroupsClaim)
+	c.Consumers.Check(v.Validator, consumer.Accepted{Session: c.Session, JWT: c.JWT, Introspection: c.Introspection, Others: c.APIToken != nil || c.Login != nil || c.GatewayToken != nil, Headers: c.UpstreamHeaders})
 	if c.Redis != nil {
 		c.Redis.Check(v.Validator)
 	}
@@ -60,6 +63,10 @@ func (v validator) config(c *Config) {
 		within.Retention = c.Revocation.Retention
 	}
 	c.UpstreamToken.Check(v.Validator, within)
+	c.GatewayToken.CheckBeside(v.Validator, token.Beside{Upstream: c.UpstreamToken, JWT: c.JWT, Introspects: c.Introspection != nil, Retention: within.Retention})
+	c.CertificateHeader.Check(v.Validator)
+	c.DPoP.Check(v.Validator, c.Redis != nil, c.JWT, c.Introspection)
+	c.ClientCertificate.Check(v.Validator, c.certificateSection() != "")
 	c.SubjectRoles.Check(v.Validator, c.Postgres, c.Introspection)
 	for _, s := range c.sections() {
 		s.Check(v.Validator)
@@ -69,49 +76,10 @@ func (v validator) config(c *Config) {
 	}
 }
 
-// tableSource wants one place for the permission table.
-func (v validator) tableSource(c *Config) {
-	var first string
-	for _, s := range []struct {
-		key string
-		set bool
-	}{{"permission_table_files", len(c.PermissionTableFiles) > 0}, {"permission_table_name", c.PermissionTableName != ""}, {"bundle", c.Bundle != nil}, {"classic_tables", c.ClassicTables != nil}} {
-		switch {
-		case !s.set:
-		case c.PermissionTable != "":
-			v.Add("permission_table", "cannot be set beside %s; put it into a file of its own", s.key)
-		case first != "":
-			v.Add(s.key, "cannot be set beside %s: a table has one source", first)
-		default:
-			first = s.key
-		}
-	}
-	if first == "" && c.PermissionTable == "" && !v.Mentions("bundle", "classic_tables") {
-		v.Add("permission_table", "is needed, or permission_table_files: without a table every request is denied")
-	}
-	if first == "" && len(c.ShadowTableFiles) > 0 {
-		v.Add("shadow_table_files", "needs %s to be compared with", setting.Alternatives(tableSources[1:]))
-	}
-	if first == "" && c.ShadowTableName != "" {
-		v.Add("shadow_table_name", "needs %s to be compared with", setting.Alternatives(tableSources[1:]))
-	}
-	if len(c.ShadowTableFiles) > 0 && c.ShadowTableName != "" {
-		v.Add("shadow_table_name", "cannot be set beside shadow_table_files")
-	}
-	fleet.CheckTable(v.Validator, "permission_table_name", c.PermissionTableName, c.Postgres)
-	fleet.CheckTable(v.Validator, "shadow_table_name", c.ShadowTableName, c.Postgres)
-	if c.Bundle != nil {
-		c.Bundle.Check(v.Validator)
-	}
-	if c.ClassicTables != nil {
-		c.ClassicTables.Check(v.Validator, c.Postgres)
-	}
-}
-
 // needsVerifier reports a place for tokens that nothing verifies.
 func (v validator) needsVerifier(c *Config, path string, used bool) {
-	if used && c.JWT == nil && c.Introspection == nil && (c.Session == nil || !c.Session.BearerToken) {
-		v.Add(path, "needs jwt or introspection to verify the token")
+	if used && c.JWT == nil && c.Introspection == nil && c.GatewayToken == nil && (c.Session == nil || !c.Session.BearerToken) {
+		v.Add(path, "needs jwt, introspection or gateway_token to verify the token")
 	}
 }
 
@@ -175,4 +143,16 @@ func (v validator) upstreamHeaders(c *Config) {
 	if _, err := identity.New(identity.Options{Claims: c.UpstreamHeaders, Sources: c.UpstreamToken.Offline().Sources(nil), Strip: c.stripped(), Anonymous: c.AnonymousHeader}); err != nil {
 		v.Add("anonymous_header", "%v", err)
 	}
+}
+
+// around is what the sessions of a sign-in depend on.
+func (c *Config) around() signin.Around {
+	a := signin.Around{Redis: c.Redis != nil, Kratos: c.Session != nil}
+	if c.GatewayToken != nil {
+		a.TokenTTL = c.GatewayToken.TTL
+	}
+	if c.Revocation != nil {
+		a.Retention = c.Revocation.Retention
+	}
+	return a
 }

@@ -1,11 +1,10 @@
-// Package answer has the settings of what the gate itself answers: where
-// browsers sign in, the pages that people get of refusals, who may read those,
+// Package answer has the settings of what the gate itself answers: the pages that
+// people get of refusals, who may read those,
 // and the endpoints that the gate serves; and builds it.
 package answer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -15,27 +14,8 @@ import (
 	"gatehouse/core/browser"
 	"gatehouse/core/config/section"
 	"gatehouse/core/follow"
-	"gatehouse/core/login"
+	"gatehouse/core/metadata"
 )
-
-// Login is where browsers go to sign in.
-type Login struct {
-	URL               string `config:"url" required:"true" starts_with:"http" doc:"URL of the login page. With Kratos: .../self-service/login/browser."`
-	ReturnToParameter string `config:"return_to_parameter" default:"return_to" doc:"Query parameter for the address to return to."`
-	Scheme            string `config:"scheme" default:"https" one_of:"http,https" doc:"Scheme by which browsers reach the gateway, for the address to return to."`
-}
-
-// Build returns nil, and not a nil pointer, where there is no login page.
-func (l *Login) Build() (core.Login, error) {
-	if l == nil {
-		return nil, nil
-	}
-	u, err := url.Parse(l.URL)
-	if err != nil {
-		return nil, errors.New("login.url: is not a URL")
-	}
-	return &login.Page{URL: u, ReturnTo: l.ReturnToParameter, Scheme: l.Scheme}, nil
-}
 
 // ErrorPages is what people get of refusals.
 type ErrorPages struct {
@@ -48,7 +28,7 @@ type ErrorPages struct {
 type CORS struct {
 	Origins        []string `config:"origins" required:"true" doc:"Origins as browsers write them, such as https://app.example.com. https://*.example.com stands for all subdomains, and * alone for every origin."`
 	Credentials    bool     `config:"credentials" default:"false" doc:"Whether scripts may send cookies (Access-Control-Allow-Credentials)."`
-	ExposedHeaders []string `config:"exposed_headers" default:"WWW-Authenticate,Retry-After,Grpc-Status,Grpc-Message" doc:"Headers of refusals that scripts may read."`
+	ExposedHeaders []string `config:"exposed_headers" default:"WWW-Authenticate,DPoP-Nonce,Retry-After,Grpc-Status,Grpc-Message" doc:"Headers of refusals that scripts may read."`
 	MaxAge         int      `config:"max_age" default:"600" between:"0,86400" doc:"How long browsers may keep the answer to a preflight, in seconds. The gate answers those that the permission table does not admit."`
 }
 
@@ -116,6 +96,6 @@ type Endpoints interface {
 	// CheckEndpoints reports what no single tag can say.
 	CheckEndpoints(v section.Validator)
 	// Endpoints are those, and the resources that challenges name, of a gate that
-	// accepts tokens of the issuers.
-	Endpoints(issuers []string) ([]core.Endpoint, []core.Resource, error)
+	// accepts tokens of the issuers, and proofs by the algorithms.
+	Endpoints(issuers, proofAlgorithms []string) ([]core.Endpoint, metadata.Places, error)
 }

@@ -15,8 +15,8 @@ type ResourceMetadata struct {
 	ScopesSupported      []string `config:"scopes_supported" doc:"Scopes that clients may ask for."`
 	ResourceName         string   `config:"resource_name" doc:"Name of the resource, for people."`
 	Documentation        string   `config:"resource_documentation" starts_with:"http" doc:"URL of a page for the developers of clients."`
-	DPoPBound            bool     `config:"dpop_bound_access_tokens_required" default:"false" doc:"Whether the metadata say that the resource takes only access tokens that are bound by DPoP (RFC 9449). The gate itself refuses bound tokens."`
-	CertificateBound     bool     `config:"tls_client_certificate_bound_access_tokens" default:"false" doc:"Whether the metadata say that access tokens for the resource are bound to client certificates (RFC 8705). The gate itself refuses bound tokens."`
+	DPoPBound            bool     `config:"dpop_bound_access_tokens_required" default:"false" doc:"Whether the metadata say that the resource takes only access tokens that are bound by DPoP (RFC 9449). The gate itself takes them with the section dpop, and refuses others by dpop_bound_access_tokens_required of jwt.issuers and introspection."`
+	CertificateBound     bool     `config:"tls_client_certificate_bound_access_tokens" default:"false" doc:"Whether the metadata say that access tokens for the resource are bound to client certificates (RFC 8705). The gate accepts a bound token from the client with that certificate alone, where the host tells it. Kong asks clients for certificates where this is true, the Lua file is in use and the plugin is global."`
 }
 
 // Resources are the protected resources of a gate.
@@ -44,10 +44,21 @@ func (rs Resources) CheckEndpoints(v section.Validator) {
 	}
 }
 
-// Endpoints serve the metadata, which challenges name.
-func (rs Resources) Endpoints(issuers []string) (endpoints []core.Endpoint, resources []core.Resource, err error) {
+// CertificateBound is the setting that promises tokens bound to a client's certificate;
+// empty: none does.
+func (rs Resources) CertificateBound() string {
 	for i, r := range rs {
-		endpoint, resource, err := r.metadata(issuers).Endpoint()
+		if r.CertificateBound {
+			return section.Item("resource_metadata", i) + ".tls_client_certificate_bound_access_tokens"
+		}
+	}
+	return ""
+}
+
+// Endpoints serve the metadata, which challenges name.
+func (rs Resources) Endpoints(issuers, proofAlgorithms []string) (endpoints []core.Endpoint, resources metadata.Places, err error) {
+	for i, r := range rs {
+		endpoint, resource, err := r.metadata(issuers, proofAlgorithms).Endpoint()
 		if err != nil {
 			return nil, nil, fmt.Errorf("resource_metadata[%d]: %w", i, err)
 		}
@@ -56,7 +67,7 @@ func (rs Resources) Endpoints(issuers []string) (endpoints []core.Endpoint, reso
 	return endpoints, resources, nil
 }
 
-func (r ResourceMetadata) metadata(issuers []string) metadata.Resource {
+func (r ResourceMetadata) metadata(issuers, proofAlgorithms []string) metadata.Resource {
 	servers := r.AuthorizationServers
 	if len(servers) == 0 {
 		servers = issuers
@@ -66,6 +77,7 @@ func (r ResourceMetadata) metadata(issuers []string) metadata.Resource {
 		AuthorizationServers: servers,
 		ScopesSupported:      r.ScopesSupported,
 		BearerMethods:        []string{"header"}, // RFC 6750 section 2.1; no other is accepted
+		ProofAlgorithms:      proofAlgorithms,
 		Name:                 r.ResourceName,
 		Documentation:        r.Documentation,
 		DPoPBound:            r.DPoPBound,

@@ -60,7 +60,7 @@ func (b *Builder) Caching(s Sections) (section.Caching, error) {
 			return c, err
 		}
 		c.Shared, c.SharedKey = f, key
-		c.Redis, c.RedisPrefix = f.redis, f.prefix
+		c.Redis, c.RedisPrefix, c.RedisSecrets = f.redis, f.prefix, f.secrets
 	}
 	if s.Revocation != nil {
 		list, key, err := b.revocations(s)

@@ -26,14 +26,14 @@ type Redis struct {
 	SentinelUsername string          `config:"sentinel_username" doc:"User name at the sentinels. The user needs SENTINEL and SUBSCRIBE on all channels."`
 	SentinelPassword setting.Secret  `config:"sentinel_password" secret:"true" doc:"Password at the sentinels. Takes a literal value, $env://NAME or $file:///path."`
 	ClusterNodes     []string        `config:"cluster_nodes" doc:"Some nodes of a Redis Cluster, each as HOST:PORT."`
-	Username         string          `config:"username" doc:"User name (ACL of Redis 6). The user needs GET, SET, DEL, PTTL, TIME and EVALSHA, EVAL and SCRIPT LOAD on keys that begin with key_prefix; with a section revocation also XADD, XREAD, XRANGE, XTRIM, XINFO STREAM, INFO and, with wait_replicas, WAIT. It also needs SELECT for another database than 0, and CLUSTER SLOTS for a Cluster."`
+	Username         string          `config:"username" doc:"User name (ACL of Redis 6). The user needs GET, SET, DEL, PTTL, TIME and EVALSHA, EVAL and SCRIPT LOAD on keys that begin with key_prefix; with login.oidc.session.storage: redis also ZADD, ZRANGE, ZREM, ZREMRANGEBYSCORE and PEXPIRE; with a section revocation also XADD, XREAD, XRANGE, XTRIM, XINFO STREAM, INFO and, with wait_replicas, WAIT. It also needs SELECT for another database than 0, and CLUSTER SLOTS for a Cluster."`
 	Password         setting.Secret  `config:"password" secret:"true" doc:"Password. Takes a literal value, $env://NAME or $file:///path."`
 	Database         int             `config:"database" default:"0" between:"0,1023" doc:"Number of the database. A Cluster has only 0."`
 	SSL              bool            `config:"ssl" default:"false" doc:"Whether Redis is reached by TLS."`
 	SSLVerify        bool            `config:"ssl_verify" default:"true" doc:"Whether the certificate of Redis is verified. Switch off in development only."`
 	ServerName       string          `config:"server_name" doc:"Name in the certificate of Redis, where it is not the host."`
 	CAFile           string          `config:"ca_file" file:"true" doc:"Path of a PEM file with the certificate authorities to trust instead of the system's."`
-	Timeout          setting.Seconds `config:"timeout" default:"0.01" between:"0.001,5" doc:"Time limit of one command, in seconds. After five failures in a row Redis is left alone for a second."`
+	Timeout          setting.Seconds `config:"timeout" default:"0.01" between:"0.001,5" doc:"Time limit of one command, in seconds. After five failures in a row Redis is left alone for a second. Where sessions are in Redis (login.oidc.session.storage), a request whose session does not come in time gets 503: write a longer time there, such as 1."`
 	ConnectTimeout   setting.Seconds `config:"connect_timeout" default:"2" between:"0.01,30" doc:"Time limit of a new connection, in seconds. No request waits longer than timeout for it."`
 	WaitReplicas     int             `config:"wait_replicas" default:"-1" between:"-1,10" doc:"How many replicas have to acknowledge a revocation, within a second, before it counts as done: what no replica has is lost with the master. -1 is 1 with sentinel_nodes, else 0."`
 	PoolSize         int             `config:"keepalive_pool_size" default:"16" between:"1,10000" doc:"Maximum number of connections to one server."`

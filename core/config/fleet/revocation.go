@@ -43,6 +43,8 @@ type revocationList struct {
 	publisher revocation.Publisher
 	ways      *ways // to other nodes; nil: there are none
 	since     time.Time
+	now       func() time.Time
+	life      time.Duration // of an event that does not say
 }
 
 // revocations finds or makes the list of a configuration.
@@ -65,7 +67,7 @@ func (b *Builder) revocations(s Sections) (*revocationList, shared.Key, error) {
 		if err != nil {
 			return nil, section.At("state_dir", err)
 		}
-		l := &revocationList{List: list, publisher: list, ways: w, since: time.Now()}
+		l := &revocationList{List: list, publisher: list, ways: w, since: time.Now(), now: b.options.Now, life: (r.Retention + r.Leeway).Duration()}
 		ctx, stop := context.WithCancel(context.Background())
 		go list.Run(ctx) // refers to the list only, so that l can become garbage
 		if w != nil {
@@ -104,8 +106,19 @@ func (b *Builder) Publisher(s Sections) (revocation.Publisher, shared.Key, error
 // published keeps the list for as long as somebody publishes to it.
 type published struct{ *revocationList }
 
+// Publish tells this node, too: its feed brings the events a moment later, and the next
+// request of who has just signed out may come before.
 func (p published) Publish(ctx context.Context, events ...revocation.Event) error {
-	return p.publisher.Publish(ctx, events...)
+	events = revocation.Identified(events)
+	err := p.publisher.Publish(ctx, events...)
+	if err != nil || p.ways == nil {
+		return err
+	}
+	for i := range events {
+		events[i] = events[i].Stamped(p.now(), p.life)
+	}
+	_ = p.Add(events...) // fails where the list is full, which its feed reports
+	return nil
 }
 
 // RevocationStats are for metrics.

@@ -38,6 +38,8 @@ var Names = []setting.Foreign{
 	// Introspection.
 	{Names: "introspection_url, introspect_url, introspection_uri, introspection_endpoint_url, hydra, hydra_url", Paths: "introspection.introspection_endpoint"},
 	{Names: "token_endpoint_auth_method, client_auth, introspection_auth_method, auth_method, auth_style", Paths: "introspection.introspection_endpoint_auth_method"},
+	{Names: "client_rsa_private_key, client_rsa_private_key_id, client_jwk, client_jwt_assertion_alg", Note: "For private_key_jwt set client_private_key, client_private_key_id and client_alg in introspection, upstream_token.exchange or login.oidc.providers."},
+	{Names: "introspection_signed_response_alg", Paths: "introspection.introspection_accept", Note: "Write application/token-introspection+jwt for responses that the server signs; it needs issuer."},
 	{Names: "client_secret_file", Paths: "introspection.client_secret", Note: "Write $file:// and the path."},
 	{Names: "authorization_value, introspection_authorization, introspection_request_headers, introspection_addon_headers, introspection_headers_names, custom_introspection_headers, pre_authorization",
 		Paths: "introspection.client_secret", Note: "With introspection_endpoint_auth_method bearer or header it is sent as the key."},
@@ -46,7 +48,7 @@ var Names = []setting.Foreign{
 		Paths: "introspection.cache_ttl, jwt.cache_ttl, session.cache_ttl", Note: "It is in seconds; 0 caches nothing."},
 	{Names: "cache_ttl_neg, negative_ttl", Paths: "introspection.negative_cache_ttl, jwt.negative_cache_ttl, session.negative_cache_ttl", Note: "It is in seconds."},
 	{Names: "introspection_expiry_claim, require_expiration, introspection_check_active, access_token_expires_in", Paths: "introspection.insecure_no_expiry", Note: "active and exp are always checked; only this setting accepts an answer without exp."},
-	{Names: "token_type_hint, introspection_hint, introspection_accept, introspection_token_param_name", Note: "The request is that of RFC 7662 with token_type_hint=access_token."},
+	{Names: "token_type_hint, introspection_hint, introspection_token_param_name", Note: "The request is that of RFC 7662 with token_type_hint=access_token."},
 	{Names: "userinfo_endpoint, search_user_info, cache_user_info, set_userinfo_header, profile_url, validate_url", Note: "The userinfo endpoint is not called; claims come from the token, its introspection or the session."},
 
 	// Limits.
@@ -58,31 +60,35 @@ var Names = []setting.Foreign{
 
 	// Sessions.
 	{Names: "kratos, kratos_public_url, check_session_url, whoami_url, session_url, sessions_endpoint, sdk_url, ory_sdk_url", Paths: "session.kratos_url", Note: "It is the URL of the public API, without /sessions/whoami."},
-	{Names: "session_cookie_name, session_cookie", Paths: "session.cookie_name"},
+	{Names: "session_cookie_name, session_cookie", Paths: "session.cookie_name", Note: "That is the cookie of Kratos; of a sign-in at the gate it is login.oidc.session.cookie.name."},
 	{Names: "cookie, cookies, cookie_names, from_cookies, bearer_token_cookie_name, jwt_session_cookie, auth_cookie, only", Paths: "token_cookie, session.cookie_name",
 		Note: "token_cookie holds a token, session.cookie_name a Kratos session."},
 	{Names: "session_secret, cookie_secret, secret_key, session_storage, session_store_type, session_contents, cookie_domain, cookie_domains, cookie_lifetime, cookie_secure, cookie_same_site, cookie_expire, cookie_refresh, cookie_path, absolute_timeout, rolling_timeout, idling_timeout",
-		Note: "Gatehouse keeps no sessions of its own: they are those of Ory Kratos (session.kratos_url)."},
-	{Names: "subject_from, extra_from, subject_claim, key_claim_name, username_claim, user_id_claim, user_claim, consumer_claim, consumer_by, credential_claim, oidc_email_claim",
+		Note: "Sessions of a sign-in at the gate are set in login.oidc.session: secret, storage, cookie, idling_timeout, absolute_timeout. Those of Ory Kratos are set in Kratos."},
+	{Names: "subject_from, extra_from, subject_claim, key_claim_name, username_claim, user_id_claim, user_claim, credential_claim, oidc_email_claim",
 		Paths: "upstream_headers", Note: "It names the claim that each header contains, such as X-User-Id: sub."},
+	{Names: "authenticated_group_by, certificate_header_name, certificate_header_format, secure_source, cert_cache_ttl, http_timeout, send_ca_dn, ssl_verify_depth, ssl_client_certificate, ssl_crl, ssl_ocsp, ssl_ocsp_responder, client_ca, crl_file",
+		Note: "Client certificates are credentials by the section mtls, with ca_certificates, subjects and their roles, crl_files and ocsp; client_certificate_header tells one that a load balancer passes on."},
+	{Names: "consumer, consumer_claim, consumer_claims, consumer_by, consumer_optional", Paths: "consumers", Note: "Each issuer whose users are consumers is an item of this list."},
 
 	{Names: "url, base_url, endpoint, host, server", Paths: "session.kratos_url, introspection.introspection_endpoint, jwt.issuers[].jwks_uri, login.url"},
 
 	// Where a credential is.
 	{Names: "header, header_names, key_names, from_headers, token_from, auth_headers, token_header, source, credentials_header", Paths: "token_headers", Note: "Authorization is always read."},
 	{Names: "query, uri_param_names, from_params, bearer_token_param_type, key_in_query, query_parameter", Paths: "token_query_parameter", Note: "It holds for WebSocket upgrades alone, because a token in a query is in every log; elsewhere token_headers or token_cookie may hold it."},
-	{Names: "key_in_header, key_in_body, key_auth, api_key, apikey, api_keys, key, consumers, consumer", Paths: "introspection.introspection_endpoint", Note: "API keys of a gateway are not read; a key that an authorization server knows can be introspected."},
+	{Names: "key_in_header, key_in_body, key_auth, api_key, apikey, api_keys, key", Paths: "introspection.introspection_endpoint", Note: "API keys of a gateway are not read; a key that an authorization server knows can be introspected."},
 	{Names: "strip_authorization, key_auth_hide, forward, forward_authorization, forward_original_token, hide_credential, pass_access_token, pass_authorization_header, set_authorization_header, access_token_in_authorization_header, set_access_token_header, store_in_ctx, strip_token",
 		Paths: "hide_credentials", Note: "The credential goes to the upstream as the client sent it unless this is true."},
 
 	// Browsers.
 	{Names: "bearer_only, skip_jwt_bearer_tokens, redirect_on_unauthorized, set_www_authenticate", Note: "Without login nobody is redirected: leave out login. Bearer tokens are accepted by jwt and introspection."},
 	{Names: "unauth_action, on_unauthenticated, access_denied_redirect_uri, unauthorized_redirect_uri, login_url, login_uri, sign_in_url, login_redirect_uri, auth_url, redirect_url, redirect_uri, login_page",
-		Paths: "login.url", Note: "With it browsers are redirected, without it they get 401; calls that pass without a credential are listed under optional or public in the permission table."},
+		Paths: "login.url", Note: "With it browsers are redirected, without it they get 401; a sign-in at the gate itself is login.oidc, which has redirect_uri and unauth_action. Calls that pass without a credential are listed under optional or public in the permission table."},
 	{Names: "return_to, redirect_param, rd", Paths: "login.return_to_parameter"},
-	{Names: "scope, authorization_params, use_pkce, use_nonce, client_jwk, token_endpoint, authorization_endpoint, prompt, force_reauthorize, response_type, auth_methods, grant_type, verify_nonce, login_action, login_methods, resource_registration_endpoint, acr_values, refresh_tokens, renew_access_token_on_expiry, renew_access_token, client_rsa_private_key, client_rsa_private_key_id, approval_prompt, code_challenge_method",
-		Note: "Gatehouse signs nobody in and gets no tokens: the client brings them, or browsers sign in with Kratos (login.url). Scopes that a call needs are scopes_required."},
-	{Names: "logout_path, logout_url, post_logout_redirect_uri, redirect_after_logout_uri, revoke_tokens_on_logout, logout_redirect_uri, logout_query_arg, backend_logout_url", Note: "Gatehouse ends no session; Kratos does, by its logout flow."},
+	{Names: "scope, authorization_params, use_pkce, use_nonce, token_endpoint, authorization_endpoint, prompt, force_reauthorize, response_type, auth_methods, grant_type, verify_nonce, login_action, login_methods, resource_registration_endpoint, acr_values, refresh_tokens, renew_access_token_on_expiry, renew_access_token, approval_prompt, code_challenge_method",
+		Note: "A sign-in at the gate is set in login.oidc, with scope, authorization_params and further settings of each of its providers; gatehouse import makes it of what another program has. Scopes that a call needs are scopes_required."},
+	{Names: "whitelist_domains, whitelist_domain, allowed_redirect_domains, redirect_allowlist", Note: "Origins to which people may return after a sign-in at the gate are login.oidc.return_origins."},
+	{Names: "logout_path, logout_url, post_logout_redirect_uri, redirect_after_logout_uri, revoke_tokens_on_logout, logout_redirect_uri, logout_query_arg, backend_logout_url", Note: "Sessions of a sign-in at the gate end by login.oidc: logout_path, post_logout_redirect_uri, back_channel_logout_path. Those of Kratos end by its logout flow."},
 
 	// What a caller may do.
 	{Names: "required_scopes, required_scope, scope_required, mandatory_scope, allowed_scopes, scopes_needed, scope_strategy",

@@ -2,6 +2,7 @@ package section
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"iter"
 	"log/slog"
@@ -73,6 +74,8 @@ type Caching struct {
 	// Redis is that of the fleet, in which all keys begin with RedisPrefix; nil: none.
 	Redis       redis.UniversalClient
 	RedisPrefix string
+	// RedisSecrets are those of the fleet; the first one writes.
+	RedisSecrets []string
 	// Revoked is what is revoked; nil: nothing is. RevokedKey identifies it.
 	Revoked    *revocation.List
 	RevokedKey shared.Key
@@ -81,6 +84,8 @@ type Caching struct {
 	// Introspection is asked about credentials that are verified locally, where an
 	// event wants that; nil: there is none.
 	Introspection *Part
+	// Gateway are the tokens that the gate issues for itself; nil: none.
+	Gateway *Part
 	// Database is that of the fleet; nil: none. DatabaseKey identifies it.
 	Database    *postgres.Kept
 	DatabaseKey shared.Key
@@ -127,7 +132,7 @@ func (b *Builder) part(k keys, c Caching, build func() (*Part, error)) (*Part, e
 			return nil, err
 		}
 		p.Key, p.Digest, p.keep = k.part, k.digest, c.Keep
-		o := revocation.GuardOptions{Next: p.Memo, List: c.Revoked, Local: p.Local, Issuer: p.Issuer}
+		o := revocation.GuardOptions{Next: p.Memo, List: c.Revoked, Local: p.Local, Issuer: p.Issuer, Others: p.Others}
 		if c.Introspection != nil {
 			o.Provider = c.Introspection.Memo
 		}
@@ -234,13 +239,15 @@ func At(path string, err error) error {
 // errMoved keeps what was made of one content from being known by the digest of another.
 var errMoved = errors.New("the file changed while it was read")
 
-// client makes the client of a section, whose authorities have a text.
-func (b *Builder) client(provider core.Kind, o Outbound, trust string) (*idp.Client, error) {
+// client makes the client of a section, whose authorities have a text, with a certificate of
+// its own or nil.
+func (b *Builder) client(provider core.Kind, o Outbound, trust string, own *tls.Certificate) (*idp.Client, error) {
 	client, err := idp.New(idp.Options{
 		Observe:            func(took time.Duration, err error) { b.options.Calls(string(provider), took, err) },
 		Timeout:            o.Timeout.Duration(),
 		MaxConcurrent:      o.MaxConcurrent,
 		CAFile:             o.CAFile,
+		Certificate:        own,
 		InsecureSkipVerify: !o.SSLVerify,
 		Log:                b.options.Log.With("provider", string(provider)),
 		Now:                b.options.Now,

@@ -1,5 +1,11 @@
 package section
 
+import (
+	"slices"
+
+	"gatehouse/core/config/client"
+)
+
 // Set matches a field that has a value.
 func Set() map[string]any { return map[string]any{"required": true} }
 
@@ -20,12 +26,11 @@ func (Issuer) EntityChecks() []map[string]any {
 // secret that is a vault reference is not known to Kong yet, and passes.
 func (Introspection) EntityChecks() []map[string]any {
 	const method = "introspection_endpoint_auth_method"
-	named := map[string]any{"one_of": []string{"client_secret_basic", "client_secret_post"}}
-	secret := map[string]any{"one_of": []string{"client_secret_basic", "client_secret_post", "bearer", "header"}}
 	needs := func(methods map[string]any, field string) map[string]any {
 		return map[string]any{"conditional": map[string]any{"if_field": method, "if_match": methods, "then_field": field, "then_match": Set()}}
 	}
-	return append(audienceChecks(), needs(named, "client_id"), needs(secret, "client_secret"),
+	return append(slices.Concat(audienceChecks(), client.EntityChecks(method, authBearer, authHeader)),
+		map[string]any{"mutually_exclusive": []string{"jwks_uri", "jwks_file"}},
 		needs(map[string]any{"eq": "header"}, "introspection_endpoint_auth_header"),
 		map[string]any{"conditional": map[string]any{
 			"if_field": "introspection_endpoint_auth_header", "if_match": Set(), "then_field": method, "then_match": map[string]any{"eq": "header"},

@@ -39,6 +39,7 @@ type Issuer struct {
 	Algorithms          []string `config:"algorithms" len_min:"1" default:"RS256,PS256,ES256,EdDSA" one_of:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA,Ed25519" doc:"Accepted signature algorithms (RFC 7518); EdDSA and Ed25519 (RFC 9864) are two names of one. Symmetric algorithms are not supported."`
 	TokenTypes          []string `config:"token_types" len_min:"1" default:"at+jwt,application/at+jwt,JWT" doc:"Accepted values of the typ header; none stands for tokens without it. RFC 9068 issuers use at+jwt; Hydra writes JWT."`
 	Profile             string   `config:"profile" default:"evidence" one_of:"evidence,rfc9068" doc:"What an access token is: evidence refuses what shows that it is an ID token or another kind of token; rfc9068 accepts only tokens with typ at+jwt and all of iss, sub, aud, client_id, iat, exp and jti (RFC 9068)."`
+	DPoPRequired        bool     `config:"dpop_bound_access_tokens_required" default:"false" doc:"Refuses tokens that are not bound to a key of the client by DPoP (RFC 9449). Needs the section dpop."`
 	InsecureIDTokens    bool     `config:"insecure_id_tokens" default:"false" doc:"Accepts ID tokens, too. Whoever received one from a user, such as any web page that the user signed in to, can then call in the user's name."`
 	ScopesClaim         string   `config:"scopes_claim" len_min:"0" default:"scope,scp" doc:"Claims that may hold the scopes, separated by commas; the first that is present counts. Empty for none."`
 	RolesClaim          string   `config:"roles_claim" len_min:"0" default:"roles,ext.roles" doc:"Claims that may hold the roles, separated by commas; the first that is present counts. Empty for none."`
@@ -96,7 +97,7 @@ func (j *JWT) Build(b *Builder, c Caching) (*Part, error) {
 	}
 	k := c.key(j.Kind(), j, files)
 	return b.part(k, c, func() (*Part, error) {
-		client, err := b.client(j.Kind(), j.Outbound, files[0])
+		client, err := b.client(j.Kind(), j.Outbound, files[0], nil)
 		if err != nil {
 			return nil, err
 		}
@@ -122,6 +123,17 @@ func (j *JWT) providerOf() func(core.Credential) string {
 		return nil
 	}
 	return jwt.IssuerOf
+}
+
+// Names are those of the issuers.
+func (j *JWT) Names() []string {
+	all := *j
+	all.Expand()
+	names := make([]string, len(all.Issuers))
+	for n, i := range all.Issuers {
+		names[n] = i.Issuer
+	}
+	return names
 }
 
 // maxNamed is how many issuers an error names.
@@ -167,6 +179,7 @@ func (j *JWT) trusted() []jwt.Issuer {
 			Types:                i.types(),
 			Strict:               i.Profile == profileRFC9068,
 			InsecureIDTokens:     i.InsecureIDTokens,
+			ProofRequired:        i.DPoPRequired,
 			Claims:               i.claims(),
 			RefreshAfter:         j.JWKSCacheTTL.Duration(),
 			MaxAge:               (j.JWKSCacheTTL + j.JWKSMaxStale).Duration(),

@@ -17,6 +17,17 @@ type Own struct {
 	Title string
 	// Judges reports whether it judges a credential.
 	Judges func(core.Credential) (parsed any, ok bool)
+	// Candidate is as that of authn.Route; nil: there is no such condition.
+	Candidate func(core.Credential) bool
+	// Others is as that of revocation.GuardOptions; nil: there are none.
+	Others func(*core.Principal) []core.Principal
+	// Order is as that of Part: OwnJWTsNext, TheRestLast, or none.
+	Order int
+	// Changed is when what results depend on changed last: what was learned before does not
+	// count. nil: it does not change.
+	Changed func() time.Time
+	// Waiting is as that of Part.
+	Waiting func() []string
 	// Local says that nobody is asked about a credential.
 	Local bool
 	// TTL and NegativeTTL are how long principals and refusals are cached.
@@ -27,7 +38,9 @@ type Own struct {
 
 // Own finds or makes the part of an authenticator that depends on these values.
 func (b *Builder) Own(o Own, c Caching, of ...any) (*Part, error) {
-	c.Shared = nil // what a node has looked up, the others look up as fast
+	c.Shared = nil        // what a node has looked up, the others look up as fast
+	c.Introspection = nil // no provider knows such a credential, and none is to learn it
+	c.changed = o.Changed
 	k := c.key(append([]any{o.Kind}, of...)...)
 	return b.part(k, c, func() (*Part, error) {
 		by, made, err := o.Make()
@@ -38,7 +51,10 @@ func (b *Builder) Own(o Own, c Caching, of ...any) (*Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Part{Memo: memo, Kind: o.Kind, Order: sessionsFirst, Local: o.Local, Made: made, Route: authn.Route{Title: o.Title, Judges: o.Judges}}, nil
+		return &Part{
+			Memo: memo, Kind: o.Kind, Order: o.Order, Local: o.Local, Made: made, Others: o.Others, Waiting: o.Waiting,
+			Route: authn.Route{Title: o.Title, Judges: o.Judges, Candidate: o.Candidate},
+		}, nil
 	})
 }
 

@@ -51,6 +51,8 @@ type Part struct {
 	Issuer string
 	// Local says that no provider is asked about a credential.
 	Local bool
+	// Others is as that of revocation.GuardOptions; nil: there are none.
+	Others func(*core.Principal) []core.Principal
 	// Waiting names the issuers whose keys are not loaded; nil: there are none.
 	Waiting func() []string
 	// Made is what the package that made the authenticator keeps with it; nil: nothing.
@@ -59,12 +61,14 @@ type Part struct {
 }
 
 // The order in which routes are asked, see Part.Order: an API token and a session token have a
-// prefix of its own; introspection accepts every token that no other route does,
+// prefix of its own, and a token of the gate itself an issuer of its own; introspection accepts every token that no other route does,
 // or every JWT before it is verified locally.
 const (
 	apiTokensFirst = iota
 	sessionsFirst
+	OwnJWTsNext
 	introspectionNext
 	jwtsNext
 	introspectionLast
+	TheRestLast
 )

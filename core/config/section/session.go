@@ -8,6 +8,7 @@ import (
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/authn/session"
 	"gatehouse/core/extract"
+	"gatehouse/core/revocation"
 	"gatehouse/core/setting"
 )
 
@@ -23,6 +24,14 @@ type Session struct {
 	CacheTTL         setting.Seconds `config:"cache_ttl" default:"30" between:"0,3600" doc:"How long a valid session is cached, in seconds. A revoked session may be accepted for that long. 0 calls Kratos on every request."`
 	NegativeCacheTTL setting.Seconds `config:"negative_cache_ttl" default:"5" between:"0,300" doc:"How long the refusal of a session is cached, in seconds."`
 	Outbound         Outbound        `config:"http" doc:"How Kratos is called."`
+}
+
+// KratosSessions end sessions. Where no revocations are configured the list of those that
+// were ended is this process's.
+type KratosSessions struct {
+	*session.Authenticator
+	Publisher  revocation.Publisher
+	CookieName string
 }
 
 var _ Section = (*Session)(nil)
@@ -52,9 +61,13 @@ func (s *Session) Build(b *Builder, c Caching) (*Part, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Revoked == nil || c.Publisher == nil {
+		list := revocation.New(revocation.Options{Now: b.options.Now, Log: b.options.Log})
+		c.Revoked, c.Publisher = list, list
+	}
 	k := c.key(s.Kind(), s, trust)
 	return b.part(k, c, func() (*Part, error) {
-		client, err := b.client(s.Kind(), s.Outbound, trust)
+		client, err := b.client(s.Kind(), s.Outbound, trust, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +79,7 @@ func (s *Session) Build(b *Builder, c Caching) (*Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Part{Memo: memo, Client: client, Kind: s.Kind(), Issuer: s.KratosURL, Order: sessionsFirst, Route: authn.Route{Title: "sessions", Judges: session.Judges(s.BearerToken)}}, nil
+		return &Part{Memo: memo, Client: client, Kind: s.Kind(), Issuer: s.KratosURL, Order: sessionsFirst, Route: authn.Route{Title: "sessions", Judges: session.Judges(s.BearerToken)}, Made: &KratosSessions{next, c.Publisher, s.CookieName}}, nil
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"gatehouse/core"
@@ -40,23 +41,35 @@ func (l logoutTokens) Read(ctx context.Context, call *core.Call, body []byte) (r
 		return l.Protocol.Read(ctx, call, nil)
 	}
 	issuer := jwt.IssuerOf(core.Credential{Value: form.Get("logout_token")})
-	var unknown error
-	for _, p := range l.providers {
-		verifier, err := p.LogoutVerifier(ctx)
-		if err != nil {
-			unknown = err
+	failed := error(&receive.Refusal{
+		Status: http.StatusBadRequest, Code: "invalid_request", Detail: "The logout token does not hold.", Err: errors.New("it is of no provider that is configured"),
+	})
+	for _, p := range l.providers { // several may be clients of one issuer
+		if p.Issuer() != strings.TrimSuffix(issuer, "/") && p.Issuer() != issuer { // not known to end in a slash
 			continue
 		}
-		if p.Issuer() == issuer {
-			options := l.options
-			options.Verifier = verifier
-			return backchannel.New(options).Read(ctx, call, body)
+		verifier, err := p.LogoutVerifier(ctx)
+		if err != nil {
+			failed = worse(failed, err)
+			continue
 		}
+		options := l.options
+		options.Verifier = verifier
+		message, err := backchannel.New(options).Read(ctx, call, body)
+		if err == nil {
+			return message, nil
+		}
+		failed = worse(failed, err)
 	}
-	if unknown != nil {
-		return receive.Message{}, unknown
+	return receive.Message{}, failed
+}
+
+// worse is the error that counts: a provider that could not be asked may be the one that
+// the token is of.
+func worse(before, now error) error {
+	var refused *receive.Refusal
+	if errors.As(before, &refused) {
+		return now
 	}
-	return receive.Message{}, &receive.Refusal{
-		Status: http.StatusBadRequest, Code: "invalid_request", Detail: "The logout token does not hold.", Err: errors.New("it is of no provider that is configured"),
-	}
+	return before
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func (b *browser) send(method, target, body string, header ...core.Header) core.
 		r.Header = append(r.Header, core.Header{Name: "Cookie", Value: strings.Join(cookies, "; ")})
 	}
 	d := b.gate.Check(b.t.Context(), r)
-	for _, h := range d.Header {
+	for _, h := range slices.Concat(d.Header, d.ResponseHeader) {
 		if name, rest, ok := strings.Cut(h.Value, "="); ok && h.Name == "Set-Cookie" {
 			value, attributes, _ := strings.Cut(rest, ";")
 			if b.cookies[name] = value; value == "" || strings.Contains(attributes, "Max-Age=0") {
@@ -99,7 +100,7 @@ func gate(t *testing.T, clock *coretest.Clock, settings string) *core.Gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	built, err := l.Build(part)
+	built, err := l.Build(part, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,6 +184,24 @@ func TestBackChannelLogoutEndsTheSessionOfTheProvider(t *testing.T) {
 		}
 		if d, _ := b.open("/orders"); (d.Outcome == core.Allow) != (c.want != 200) {
 			t.Errorf("%s: afterwards %v, %v", name, d.Outcome, d.Cause)
+		}
+	}
+}
+
+// The tokens of the fake provider last for five minutes.
+func TestConfiguredSessionIsRenewedWhileItIsUsed(t *testing.T) {
+	clock := coretest.NewClock()
+	fake := coretest.NewFakeProvider(t, clock)
+	b := &browser{t, gate(t, clock, settings(t, fake, nil)), map[string]string{}}
+	b.signIn()
+	for range 3 {
+		before := b.cookies["__Host-gatehouse"]
+		clock.Advance(4*time.Minute + time.Second)
+		if d, _ := b.open("/orders"); d.Outcome != core.Allow {
+			t.Fatalf("%+v", d)
+		}
+		if b.cookies["__Host-gatehouse"] == before {
+			t.Error("no renewed cookie")
 		}
 	}
 }

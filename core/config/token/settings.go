@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/core/authn/clientauth"
+	"gatehouse/core/config/client"
 	"gatehouse/core/config/section"
 	"gatehouse/core/identity"
 	"gatehouse/core/permission/pattern"
@@ -28,6 +30,7 @@ type UpstreamToken struct {
 	PermissionsClaim string            `config:"permissions_claim" len_min:"0" default:"permissions" doc:"Claim with what the caller may do by the permission table. Empty for none."`
 	Claims           map[string]string `config:"claims" doc:"Further claims of the token, and the claim of the caller's credential that each contains. Of several claims, separated by commas, the first that is present counts. Example: {email: traits.email, roles: roles}."`
 	CopyClaims       bool              `config:"copy_claims" default:"false" doc:"Whether all other claims of the caller's credential are in the token, too, under their own names. With introspection this is a phantom token: opaque outside, a JWT with what the server knows inside."`
+	CertFile         string            `config:"tls_client_cert_file" file:"true" doc:"Path of a PEM file with the client certificate by which the gateway calls the services. Minted tokens are then bound to it (cnf.x5t#S256, RFC 8705), so that a service can insist that a call came through the gateway. The key is not read: the gateway has it. A changed file takes effect within seconds."`
 	JWKSPath         string            `config:"jwks_path" len_min:"0" default:"/.well-known/jwks.json" doc:"Where the gate serves the public keys. The gateway must route this path through the gate, and the paths of the metadata: /.well-known/oauth-authorization-server before the path of the issuer, and /.well-known/openid-configuration behind it. Empty: only the admin listener serves them."`
 
 	Exchange *Exchange `config:"exchange" doc:"Has an authorization server issue the token, in exchange for that of the caller (RFC 8693), in the place of keys."`
@@ -43,9 +46,17 @@ type Route struct {
 // Exchange is how tokens are exchanged.
 type Exchange struct {
 	Endpoint      string           `config:"token_endpoint" required:"true" starts_with:"http" doc:"URL of the token endpoint, which has the grant urn:ietf:params:oauth:grant-type:token-exchange."`
-	AuthMethod    string           `config:"token_endpoint_auth_method" default:"client_secret_basic" one_of:"client_secret_basic,client_secret_post" doc:"How the gateway authenticates at the endpoint (RFC 6749 section 2.3.1)."`
+	AuthMethod    string           `config:"token_endpoint_auth_method" default:"client_secret_basic" one_of:"client_secret_basic,client_secret_post,client_secret_jwt,private_key_jwt,tls_client_auth,self_signed_tls_client_auth" doc:"How the gateway authenticates at the endpoint: with client_secret (RFC 6749 section 2.3.1), with an assertion that client_private_key signs (private_key_jwt, RFC 7523), or with tls_client_cert_file (RFC 8705)."`
+	Issuer        string           `config:"issuer" starts_with:"http" doc:"Issuer that the authorization server is: the audience of assertions, and what its metadata are found by where client certificates or assertions need them."`
 	ClientID      string           `config:"client_id" required:"true" doc:"Client identifier of the gateway at the endpoint."`
-	ClientSecret  setting.Secret   `config:"client_secret" required:"true" secret:"true" doc:"Client secret of the gateway. Takes a literal value, $env://NAME or $file:///path."`
+	ClientSecret  setting.Secret   `config:"client_secret" secret:"true" doc:"Client secret of the gateway, for the methods that begin with client_secret. Takes a literal value, $env://NAME or $file:///path."`
+	AllowSecret   bool             `config:"allow_client_secret_jwt" default:"false" doc:"Allows the method client_secret_jwt, for which the server keeps the secret itself and not its digest."`
+	PrivateKey    setting.Secret   `config:"client_private_key" secret:"true" doc:"Private key of private_key_jwt, as PEM or JWK. Takes a literal value, $env://NAME or $file:///path. A changed file takes effect within seconds."`
+	KeyID         string           `config:"client_private_key_id" doc:"Value of kid of the assertions, where client_private_key is PEM and the server wants one."`
+	Algorithm     string           `config:"client_alg" one_of:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA,HS256,HS384,HS512" doc:"Algorithm of the assertions. Without it: that of the JWK, or RS256, ES256, ES384, ES512 or EdDSA by the kind of key; HS256 of client_secret_jwt."`
+	AssertionFor  string           `config:"assertion_audience" default:"issuer" doc:"Audience of the assertions: issuer, token_endpoint, or a URL as the server wants it."`
+	CertFile      string           `config:"tls_client_cert_file" file:"true" doc:"Path of a PEM file with the certificate of tls_client_auth or self_signed_tls_client_auth (RFC 8705 section 2). A changed file takes effect within seconds."`
+	KeyFile       string           `config:"tls_client_key_file" file:"true" doc:"Path of a PEM file with its key."`
 	Scope         string           `config:"scope" doc:"Scopes to ask for, separated by spaces; what the server gives if unset."`
 	Target        string           `config:"target_parameter" default:"audience" one_of:"audience,resource" doc:"Parameter that carries upstream_token.audience: audience (RFC 8693), or resource with URLs (RFC 8707)."`
 	SubjectType   string           `config:"subject_token_type" default:"access_token" one_of:"access_token,jwt" doc:"What the caller's token is to the server, as a type of RFC 8693 section 3."`
@@ -77,6 +88,8 @@ func (t *UpstreamToken) Check(v section.Validator, c Context) {
 	switch {
 	case len(t.Keys) > 0 && t.Exchange != nil:
 		v.Add("upstream_token.exchange", "cannot be set beside keys: a token is minted or exchanged")
+	case t.Exchange != nil && t.CertFile != "":
+		v.Add("upstream_token.tls_client_cert_file", "is about minted tokens; what an exchanged one is bound to is the authorization server's")
 	case t.Exchange != nil:
 		t.checkExchange(v, c)
 	case len(t.Keys) == 0:
@@ -115,18 +128,22 @@ func (t *UpstreamToken) checkMinting(v section.Validator, c Context) {
 		v.Add("upstream_token.permissions_claim", "is a claim that the gate sets itself")
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.Claims)) {
-		at := setting.Join("upstream_token.claims", setting.ShownKey(name))
-		if mint.IsOwn(name) || name == t.PermissionsClaim {
-			v.Add(at, "is a claim that the gate sets itself; choose another name")
-		}
-		if paths, err := section.ClaimPaths(t.Claims[name]); err == nil && len(paths) == 0 {
-			v.Add(at, "names no claim of the credential")
-		} else {
-			v.Claims(at, t.Claims[name])
-		}
+		checkClaim(v, setting.Join("upstream_token.claims", setting.ShownKey(name)), t.Claims[name], mint.IsOwn(name) || name == t.PermissionsClaim)
 	}
 	if c.Retention > 0 && t.TTL > c.Retention {
 		v.Add("upstream_token.ttl", "is longer than revocation.retention: a minted token would outlive the record that its caller was revoked")
+	}
+}
+
+// checkClaim wants a claim that the gate does not set itself, with some of the credential.
+func checkClaim(v section.Validator, at, of string, own bool) {
+	if own {
+		v.Add(at, "is a claim that the gate sets itself; choose another name")
+	}
+	if paths, err := section.ClaimPaths(of); err == nil && len(paths) == 0 {
+		v.Add(at, "names no claim of the credential")
+	} else {
+		v.Claims(at, of)
 	}
 }
 
@@ -145,11 +162,26 @@ func (t *UpstreamToken) checkExchange(v section.Validator, c Context) {
 		}
 	}
 	x := t.Exchange
+	x.client().Check(v.Checker)
 	for i, audience := range t.Audience {
 		if x.Target == "resource" && !strings.Contains(audience, "://") {
 			v.Add(section.Item("upstream_token.audience", i), "must be a URL for target_parameter: resource (RFC 8707)")
 		}
 	}
+}
+
+// client are the settings by which the gate authenticates itself.
+func (x *Exchange) client() client.Settings {
+	return client.Settings{
+		At: "upstream_token.exchange", MethodSetting: "token_endpoint_auth_method", Method: x.AuthMethod, ClientID: x.ClientID, Secret: x.ClientSecret,
+		AllowSecretJWT: x.AllowSecret, PrivateKey: x.PrivateKey, KeyID: x.KeyID, Algorithm: x.Algorithm, Audience: x.AssertionFor,
+		CertFile: x.CertFile, KeyFile: x.KeyFile, URL: x.Endpoint, Issuer: x.Issuer, Endpoint: clientauth.TokenEndpoint,
+	}
+}
+
+// EntityChecks are the rules across the fields of the endpoint.
+func (Exchange) EntityChecks() []map[string]any {
+	return client.EntityChecks("token_endpoint_auth_method")
 }
 
 func (t *UpstreamToken) place() mint.Place {
