@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/core/config"
 	"gatehouse/core/coretest"
+	"gatehouse/core/httpsyntax"
 )
 
 // introspecting is a handler whose tokens are introspected.
@@ -28,13 +29,13 @@ permission_table: "authenticated: [GET /me]"
 	for _, token := range []string{"good", "good2", "good3"} {
 		idp.Know(token, map[string]any{"active": true, "sub": "ada", "exp": 4102444800})
 	}
-	return handler{gate}, idp, gates
+	return handler{fixed{gate}, gates}, idp, gates
 }
 
 // attempt is one request with a token, from a client; status 0: it may pass.
 func attempt(t *testing.T, h handler, client, token string) *kongSide {
 	t.Helper()
-	s := &kongSide{line: "GET /me HTTP/1.1", client: client, headers: map[string]any{"authorization": "Bearer " + token, "x-forwarded-for": "203.0.113.7", "x-real-ip": "203.0.113.7"}}
+	s := &kongSide{id: httpsyntax.RandomRequestID(), line: "GET /me HTTP/1.1", client: client, headers: map[string]any{"authorization": "Bearer " + token, "x-forwarded-for": "203.0.113.7", "x-real-ip": "203.0.113.7"}}
 	s.access(t, h)
 	return s
 }

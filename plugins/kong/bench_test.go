@@ -2,13 +2,10 @@ package main
 
 import (
 	"bufio"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +69,10 @@ func startPlugin(b *testing.B, config string) *kongWorker {
 	if out, err := exec.Command("go", "build", "-o", binary, "gatehouse/plugins/kong").CombinedOutput(); err != nil {
 		b.Fatalf("go build: %v\n%s", err, out)
 	}
+	// As an open-source Kong 3.9 writes it.
+	if err := os.WriteFile(filepath.Join(dir, ".kong_env"), []byte("new_dns_client = off\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
 	cmd := exec.Command(binary, "-kong-prefix", dir)
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
@@ -131,11 +132,11 @@ func newBenchCase(name string, status int32, path, authorization string) *benchC
 }
 
 func (c *benchCase) run(b *testing.B, k *kongWorker, n int) {
-	before := cpuTime(b, k.pid)
+	before := coretest.CPUTime(b, k.pid)
 	for range n {
 		c.request(b, k)
 	}
-	c.cpu += cpuTime(b, k.pid) - before
+	c.cpu += coretest.CPUTime(b, k.pid) - before
 }
 
 func (c *benchCase) request(b *testing.B, k *kongWorker) {
@@ -172,19 +173,4 @@ func (c *benchCase) request(b *testing.B, k *kongWorker) {
 			b.Fatal(c.name, err)
 		}
 	}
-}
-
-// cpuTime is what all threads of a process have used, from the scheduler.
-func cpuTime(b *testing.B, pid int) (total time.Duration) {
-	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if len(threads) == 0 {
-		b.Skip("the kernel has no schedstat")
-	}
-	for _, file := range threads {
-		text, _ := os.ReadFile(file)
-		onCPU, _, _ := strings.Cut(string(text), " ")
-		nanos, _ := strconv.ParseInt(onCPU, 10, 64)
-		total += time.Duration(nanos)
-	}
-	return total
 }

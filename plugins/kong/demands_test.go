@@ -4,8 +4,6 @@ import (
 	"reflect"
 	"slices"
 	"testing"
-
-	"gatehouse/core/config"
 )
 
 // webSocket are the headers of a handshake.
@@ -54,21 +52,14 @@ func TestTokenInTheQueryIsTakenOutBeforeTheUpstream(t *testing.T) {
 }
 
 func TestMembersOfAListAreLinesOfOneHeader(t *testing.T) {
-	c, err := config.Load([]byte(`
+	h := handlerWith(t, nil, allowAll{}, `
 session: {kratos_url: "http://127.0.0.1:1"}
 upstream_headers: {X-User-Roles: roles}
 upstream_header_lists: repeat
 permission_table: "authenticated: [GET /me]"
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	gate, err := config.NewBuilder(config.BuilderOptions{}).GateWith(c, allowAll{}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+`)
 	s := &kongSide{line: "GET /me HTTP/1.1", headers: map[string]any{"authorization": "Bearer role-a", "x-user-roles": []any{"root", "root"}, "X_User_Roles": "root"}}
-	s.access(t, handler{gate})
+	s.access(t, h)
 	want := map[string]any{"X-User-Roles": []any{"a", "staff"}, "X_User_Roles": []any{}}
 	if !reflect.DeepEqual(s.set, want) {
 		t.Errorf("set %v, want %v", s.set, want)

@@ -9,67 +9,45 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/Kong/go-pdk"
-
 	"gatehouse/core"
+	"gatehouse/core/clientcert"
 	"gatehouse/core/config"
 	"gatehouse/core/httpsyntax"
-	"gatehouse/internal/clientcert"
 	"gatehouse/plugins/kong/pluginserver"
 )
 
-// following decides each request with the gate of its time.
-type following struct {
-	*config.Followed
-	gates *config.Builder
-}
-
-var _ pluginserver.Handler = following{}
-
-// Access denies every request while no gate has loaded.
-func (f following) Access(ctx context.Context, k *pdk.PDK) {
-	now, err := f.Current()
-	if err != nil {
-		r, _ := readRequest(k) // as far as it can be read, for the log
-		pluginserver.Exit(k, f.gates.Refuse(ctx, r, err))
-		return
-	}
-	handler{now.Gate}.Access(ctx, k)
-}
-
-// handler decides requests with one gate. Each exchange with Kong costs both
-// sides tens of microseconds, so a request is read with two, sent together, and
+// handler decides each request with the gate of its time. Each exchange with Kong costs
+// both sides tens of microseconds, so a request is read with two, sent together, and
 // decided with one. Its id is a further one, made when a credential is refused.
 type handler struct {
-	gate *core.Gate
+	gate  config.InUse
+	gates *config.Builder
 }
 
 var _ pluginserver.Handler = handler{}
 
-// Access lets a request go on only if the gate allows it and Kong has taken
+// Access lets a request go on only if its gate allows it and Kong has taken
 // over the headers that go with it.
-func (h handler) Access(ctx context.Context, k *pdk.PDK) {
-	r, err := readRequest(k)
-	if err != nil {
-		pluginserver.Exit(k, h.gate.Refuse(ctx, r, err))
-		return
+func (h handler) Access(ctx context.Context, k pluginserver.Kong) {
+	r, unread := readRequest(k)
+	d := h.gates.Decide(ctx, h.gate, r, unread)
+	if d.Outcome == core.Allow {
+		err := passOn(k, d)
+		if err == nil {
+			return
+		}
+		d = h.gates.Refuse(ctx, r, err)
 	}
-	d := h.gate.Check(ctx, r)
-	if d.Outcome != core.Allow {
-		pluginserver.Exit(k, d)
-		return
-	}
-	if err := passOn(k, d); err != nil {
-		pluginserver.Exit(k, h.gate.Refuse(ctx, r, err))
-	}
+	pluginserver.Exit(k, d)
 }
 
 // passOn gives Kong what goes with an admitted request. Groups are a further
 // exchange, where they are configured, and so are a query without its credential and
 // each header of the response.
-func passOn(k *pdk.PDK, d core.Decision) error {
+func passOn(k pluginserver.Kong, d core.Decision) error {
 	if d.Groups != nil {
-		if err := setGroups(k, d.Groups); err != nil {
+		// Where Kong's acl plugin looks for those of a caller that is no consumer of Kong.
+		if err := pluginserver.SetShared(k, "authenticated_groups", d.Groups); err != nil {
 			return fmt.Errorf("Kong did not take the groups: %w", err)
 		}
 	}
@@ -90,28 +68,18 @@ func passOn(k *pdk.PDK, d core.Decision) error {
 	return nil
 }
 
-// setGroups puts the caller's groups where Kong's acl plugin looks for those of
-// a caller that is no consumer of Kong.
-func setGroups(k *pdk.PDK, groups []string) error {
-	list := make([]any, len(groups))
-	for i, group := range groups {
-		list[i] = group
-	}
-	return k.Ctx.SetShared("authenticated_groups", list)
-}
-
 // maxHeaders is the most that Kong hands over; nginx responds with 400 above it. A
 // full map may hide more, so it is refused.
 const maxHeaders = 1000
 
 // readRequest requests from Kong what the gate needs. An error of Kong must not read as
 // "absent". The request is never nil.
-func readRequest(k *pdk.PDK) (*core.Request, error) {
+func readRequest(k pluginserver.Kong) (*core.Request, error) {
 	r := &core.Request{
-		AskID:   func() string { return pluginserver.RequestID(k) },
-		AskPeer: func() netip.Addr { return address(k.Client.GetIp()) },
+		AskID: func() string { return pluginserver.RequestID(k) }, RunsTwice: true, // where a connection ends in the middle of an event
+		AskPeer: func() netip.Addr { return address(pluginserver.Text(k, "kong.client.get_ip")) },
 		// That of the connection, unless it is one of trusted_ips.
-		AskClient: func() netip.Addr { return address(k.Client.GetForwardedIp()) },
+		AskClient: func() netip.Addr { return address(pluginserver.Text(k, "kong.client.get_forwarded_ip")) },
 		AskTLS:    func() (*core.ClientTLS, error) { return clientTLS(k) },
 		AskBody:   func(limit int) ([]byte, error) { return readBody(k, limit) },
 	}
@@ -140,7 +108,7 @@ func address(text string, err error) netip.Addr {
 
 // clientTLS is one further exchange for a client without a certificate, and two for
 // one with a certificate. Kong shows the client's own certificate and not its chain.
-func clientTLS(k *pdk.PDK) (*core.ClientTLS, error) {
+func clientTLS(k pluginserver.Kong) (*core.ClientTLS, error) {
 	certificate, err := pluginserver.Var(k, "ssl_client_raw_cert")
 	if err != nil {
 		return nil, fmt.Errorf("Kong cannot hand over the client's certificate: %w", err)
@@ -156,7 +124,7 @@ func clientTLS(k *pdk.PDK) (*core.ClientTLS, error) {
 }
 
 // setHeaders removes and sets in one exchange: an empty list removes.
-func setHeaders(k *pdk.PDK, d core.Decision) error {
+func setHeaders(k pluginserver.Kong, d core.Decision) error {
 	if len(d.Strip) == 0 && len(d.Set) == 0 {
 		return nil
 	}

@@ -1,31 +1,36 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/Kong/go-pdk"
 	pb "github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"gatehouse/core"
 	"gatehouse/core/config"
+	"gatehouse/plugins/kong/pluginserver"
 )
 
 // kongSide responds to the PDK calls of one request and remembers them.
 type kongSide struct {
+	id      string // of the request; empty: kongsID
 	line    string
 	headers map[string]any
 	// fail makes the response to a call bytes that are no message. At a call named
 	// hangUp Kong gives up the event, as it does when the call throws.
 	fail, hangUp string
+	gone         bool // Kong has hung up
 
 	// calls are the methods, with the name of a variable behind a space.
 	calls []string
@@ -52,30 +57,28 @@ type exit struct {
 	Body   []byte
 }
 
-func (s *kongSide) serve(conn net.Conn) {
-	defer conn.Close()
-	for {
-		method, err := readFrame(conn)
-		if err != nil {
-			return
-		}
-		args, err := readFrame(conn)
-		if err != nil {
-			return
-		}
-		call := called(string(method), args)
-		s.calls = append(s.calls, call)
-		if s.hangUp == call {
-			return
-		}
-		response := s.respond(call, args)
-		if s.fail == call {
-			response = []byte{0xff, 0xff, 0xff}
-		}
-		if writeFrame(conn, response) != nil || string(method) == "kong.response.exit" {
-			return
-		}
+var errHungUp = errors.New("Kong has hung up")
+
+// Ask and Tell make kongSide the pluginserver.Kong of a request.
+func (s *kongSide) Ask(c pluginserver.Call) ([]byte, error) {
+	call := called(c.Method, c.Args)
+	if s.gone {
+		return nil, errHungUp
 	}
+	s.calls = append(s.calls, call)
+	switch call {
+	case s.hangUp:
+		s.gone = true
+		return nil, errHungUp
+	case s.fail:
+		return []byte{0xff, 0xff, 0xff}, nil
+	}
+	return s.respond(call, c.Args), nil
+}
+
+func (s *kongSide) Tell(c pluginserver.Call) error {
+	_, err := s.Ask(c)
+	return err
 }
 
 func called(method string, args []byte) string {
@@ -99,7 +102,7 @@ func (s *kongSide) respond(call string, args []byte) []byte {
 	case getLine:
 		return encodeString(s.line)
 	case getID:
-		return encodeString(kongsID)
+		return encodeString(cmp.Or(s.id, kongsID))
 	case "kong.request.get_raw_body":
 		return encode(s.body)
 	case "kong.response.add_header":
@@ -130,12 +133,27 @@ func (s *kongSide) respond(call string, args []byte) []byte {
 // access runs one request through a handler.
 func (s *kongSide) access(t *testing.T, h handler) {
 	t.Helper()
-	ours, kongs := net.Pipe()
-	done := make(chan struct{})
-	go func() { defer close(done); s.serve(kongs) }()
-	h.Access(context.Background(), pdk.Init(ours))
-	ours.Close()
-	<-done
+	h.Access(t.Context(), s)
+}
+
+// fixed is a gate that no file changes.
+type fixed struct{ gate *core.Gate }
+
+func (f fixed) Current() (*config.Current, error) { return &config.Current{Gate: f.gate}, nil }
+
+// handlerWith is a handler whose credentials are judged by an authenticator.
+func handlerWith(t *testing.T, recorder core.Recorder, authenticator core.Authenticator, text string) handler {
+	t.Helper()
+	c, err := config.Load([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gates := config.NewBuilder(config.BuilderOptions{Recorder: recorder})
+	gate, err := gates.GateWith(c, authenticator, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return handler{fixed{gate}, gates}
 }
 
 // allowAll knows everybody; the calls are counted, not the decision.
@@ -153,11 +171,11 @@ func (allowAll) Authenticate(_ context.Context, _ *core.Call, c core.Credential)
 }
 
 // testHandler has a gate whose configuration is completed by more lines.
-func testHandler(t *testing.T, more ...string) handler { return handlerWith(t, nil, more...) }
+func testHandler(t *testing.T, more ...string) handler { return usersHandler(t, nil, more...) }
 
-func handlerWith(t *testing.T, recorder core.Recorder, more ...string) handler {
+func usersHandler(t *testing.T, recorder core.Recorder, more ...string) handler {
 	t.Helper()
-	c, err := config.Load([]byte(strings.Join(more, "\n") + `
+	return handlerWith(t, recorder, allowAll{}, strings.Join(more, "\n")+`
 session: {kratos_url: "http://127.0.0.1:1"}
 upstream_headers: {X-User-Id: sub, X-User-Email: email}
 permission_table: |
@@ -167,15 +185,7 @@ permission_table: |
     - {methods: [GET], path: /near, require: {when: "cidr('10.0.0.0/8').containsIP(peer)"}}
     - {methods: [GET], path: /far, require: {when: "cidr('192.0.2.0/24').containsIP(peer)"}}
   public: ["GET /public"]
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	gate, err := config.NewBuilder(config.BuilderOptions{Recorder: recorder}).GateWith(c, allowAll{}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return handler{gate}
+`)
 }
 
 func TestFewPDKCallsPerRequest(t *testing.T) {
@@ -256,7 +266,7 @@ func (r *recorded) End(_ context.Context, e core.Event)                        {
 func recordingHandler(t *testing.T) (handler, *recorded) {
 	t.Helper()
 	events := &recorded{}
-	return handlerWith(t, events), events
+	return usersHandler(t, events), events
 }
 
 func requestID(t *testing.T, body []byte) string {
@@ -324,14 +334,63 @@ func TestVaultReferencesAreNoSettings(t *testing.T) {
 }
 
 func TestConfigThatDoesNotLoadIsAnError(t *testing.T) {
-	_, err := plugin(config.NewBuilder(config.BuilderOptions{})).New(json.RawMessage(`{"relm":"x","__seq__":1}`))
+	_, err := plugin(config.NewBuilder(config.BuilderOptions{}), &kongConf{}).New(json.RawMessage(`{"relm":"x","__seq__":1}`))
 	if err == nil || !strings.Contains(err.Error(), "relm: is not a setting; did you mean realm?") {
 		t.Errorf("%v", err)
 	}
 }
 
+func TestConsumersNeedTheLuaFile(t *testing.T) {
+	_, err := plugin(config.NewBuilder(config.BuilderOptions{}), &kongConf{}).New(json.RawMessage(`{"session":{"kratos_url":"http://127.0.0.1:1"},"permission_table":"public: [GET /]",
+		"consumers":[{"issuer":"http://127.0.0.1:1","consumer_claim":"sub"}]}`))
+	if err == nil || !strings.Contains(err.Error(), "consumers: does not work with Kong's plugin protocol") || !strings.Contains(err.Error(), "use the Lua file of Kong") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A promise of bound tokens that no client could keep is refused before there are clients.
+func TestGateThatNeedsCertificatesIsRefusedWhereKongAsksForNone(t *testing.T) {
+	const needs = `"introspection":{"introspection_endpoint":"http://127.0.0.1:1","insecure_any_audience":true},"permission_table":"public: [GET /]",
+		"resource_metadata":[{"resource":"https://a.test/","authorization_servers":["https://op.test"],"tls_client_certificate_bound_access_tokens":true}]`
+	file := filepath.Join(t.TempDir(), "gate.yaml")
+	if err := os.WriteFile(file, []byte("{"+needs+"}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	inFile := `"file":"` + file + `"`
+	for name, c := range map[string]struct {
+		asks            bool
+		config          string
+		byServer, byLua bool
+	}{
+		"the directive":                   {true, needs, true, true},
+		"the directive, for a route":      {true, needs + `,"route_id":"r"`, true, true},
+		"the directive, and a file":       {true, inFile, true, true},
+		"nothing":                         {false, needs, false, true}, // the Lua file of a global plugin asks
+		"nothing, for a route":            {false, needs + `,"route_id":"r"`, false, false},
+		"nothing, for a service":          {false, needs + `,"service_id":"s"`, false, false},
+		"nothing, and a file":             {false, inFile, false, false},
+		"nothing that needs certificates": {false, `"session":{"kratos_url":"http://127.0.0.1:1"},"permission_table":"public: [GET /]"`, true, true},
+	} {
+		p := plugin(config.NewBuilder(config.BuilderOptions{}), &kongConf{asksForCertificate: c.asks})
+		h, byServer := p.New(json.RawMessage("{" + c.config + "}"))
+		if byServer == nil {
+			_, byServer = h.(handler).gate.Current() // with a file it is an error from there on
+		}
+		followed, byLua := p.Exchange.Load([]byte("{" + c.config + "}"))
+		if byLua == nil {
+			_, byLua = followed.Current()
+		}
+		for door, err := range map[string]error{"plugin server": byServer, "Lua file": byLua} {
+			want := map[string]bool{"plugin server": c.byServer, "Lua file": c.byLua}[door]
+			if (err == nil) != want || err != nil && !strings.Contains(err.Error(), "resource_metadata[0].tls_client_certificate_bound_access_tokens: does not work with Kong") {
+				t.Errorf("%s, %s: %v", name, door, err)
+			}
+		}
+	}
+}
+
 func TestPriorityIsBetweenCORSAndACL(t *testing.T) {
-	if p := plugin(config.NewBuilder(config.BuilderOptions{})).Priority; p < 951 || p > 1999 {
+	if p := plugin(config.NewBuilder(config.BuilderOptions{}), &kongConf{}).Priority; p < 951 || p > 1999 {
 		t.Errorf("priority %d", p)
 	}
 }

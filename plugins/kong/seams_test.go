@@ -16,7 +16,6 @@ import (
 	pb "github.com/Kong/go-pdk/server/kong_plugin_protocol"
 
 	"gatehouse/core"
-	"gatehouse/core/config"
 	"gatehouse/core/coretest"
 )
 
@@ -38,19 +37,11 @@ func (looking) ResponseHeaders() []string { return []string{"Set-Cookie", "X-Ref
 
 func handlerOf(t *testing.T, authenticator core.Authenticator, more string) handler {
 	t.Helper()
-	c, err := config.Load([]byte(`
+	return handlerWith(t, nil, authenticator, `
 session: {kratos_url: "http://127.0.0.1:1"}
 upstream_headers: {X-User-Id: sub}
 permission_table: "authenticated: [GET /me, POST /me]"
-` + more))
-	if err != nil {
-		t.Fatal(err)
-	}
-	gate, err := config.NewBuilder(config.BuilderOptions{}).GateWith(c, authenticator, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return handler{gate}
+`+more)
 }
 
 func requestOf(line string) *kongSide {

@@ -27,6 +27,9 @@ func BenchmarkThreeCalls(b *testing.B) {
 	for _, kind := range []string{"gatehouse", "go-pdk"} {
 		b.Run("server="+kind, func(b *testing.B) {
 			prefix := b.TempDir()
+			if err := os.WriteFile(filepath.Join(prefix, ".kong_env"), []byte(kongEnv39), 0o600); err != nil {
+				b.Fatal(err)
+			}
 			cmd := process(b, kind, io.Discard, "-kong-prefix", prefix)
 			c := dial(b, waitForSocket(b, prefix))
 			if err := c.net.SetDeadline(time.Time{}); err != nil {

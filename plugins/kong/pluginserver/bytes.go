@@ -1,15 +1,11 @@
 package pluginserver
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
-	"github.com/Kong/go-pdk"
-	"github.com/Kong/go-pdk/bridge"
-	pb "github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"gatehouse/core"
 )
@@ -17,7 +13,7 @@ import (
 // The texts of the protocol are declared as strings, which Go's protobuf holds to
 // UTF-8. What HTTP carries is bytes, and so is what Kong sends and takes. The calls
 // of this file carry them as such: one cookie in Latin-1, of whatever site, must not
-// keep the PDK from reading all headers.
+// keep a request from being read.
 
 const (
 	varMethod     = "kong.nginx.get_var"
@@ -25,53 +21,94 @@ const (
 )
 
 // Var requests a variable of nginx; it is empty where Kong has none.
-func Var(k *pdk.PDK, name string) (string, error) {
-	var value pb.ByteString // the same on the wire as a String
-	err := k.Request.Ask(varMethod, bridge.WrapString(name), &value)
-	return string(value.V), err
+func Var(k Kong, name string) (string, error) {
+	return ask(k, Call{varMethod, appendText(nil, 1, name)})
+}
+
+// Text requests what a call without arguments returns as a text.
+func Text(k Kong, method string) (string, error) { return ask(k, Call{Method: method}) }
+
+func ask(k Kong, call Call) (string, error) {
+	response, err := k.Ask(call)
+	if err != nil {
+		return "", err
+	}
+	return decodeText(response)
 }
 
 // Headers requests the header lines, of which Kong hands over max at most.
-func Headers(k *pdk.PDK, max int) ([]core.Header, error) {
-	var list emptypb.Empty // keeps what it does not know as it is
-	if err := k.Request.Ask(headersMethod, &pb.Int{V: int32(max)}, &list); err != nil {
+func Headers(k Kong, max int) ([]core.Header, error) {
+	response, err := k.Ask(headersCall(max))
+	if err != nil {
 		return nil, err
 	}
-	return decodeHeaders(list.ProtoReflect().GetUnknown())
+	return decodeHeaders(response, max)
+}
+
+func headersCall(max int) Call {
+	return Call{headersMethod, protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(max))}
 }
 
 // ReadCalls are the calls of RequestLine and then Headers.
-func ReadCalls(max int) []Call {
-	return []Call{newCall(varMethod, bridge.WrapString(lineVar)), newCall(headersMethod, &pb.Int{V: int32(max)})}
-}
-
-func newCall(method string, args proto.Message) Call {
-	call, err := appendMessage(appendFrame(nil, []byte(method)), args)
-	if err != nil { // texts and numbers of this program always encode
-		panic(err)
-	}
-	return call
-}
+func ReadCalls(max int) []Call { return []Call{lineCall, headersCall(max)} }
 
 // SetHeaders replaces headers of the request to the upstream: all lines of each name,
 // or removes them, where there are no values.
-func SetHeaders(k *pdk.PDK, headers map[string][]string) error {
-	return k.ServiceRequest.Ask("kong.service.request.set_headers", message(appendHeaders(nil, headers)), nil)
+func SetHeaders(k Kong, headers map[string][]string) error {
+	return k.Tell(Call{"kong.service.request.set_headers", appendHeaders(nil, headers)})
 }
 
 // SetRawQuery replaces the query of the request to the upstream.
-func SetRawQuery(k *pdk.PDK, query string) error {
-	return k.ServiceRequest.Ask("kong.service.request.set_raw_query", message(appendText(nil, 1, query)), nil)
+func SetRawQuery(k Kong, query string) error {
+	return k.Tell(Call{"kong.service.request.set_raw_query", appendText(nil, 1, query)})
 }
 
 // AddResponseHeader adds a line to the response that the client gets.
-func AddResponseHeader(k *pdk.PDK, h core.Header) error {
-	return k.Response.Ask("kong.response.add_header", message(appendEntry(nil, h.Name, appendText(nil, valueString, h.Value))), nil)
+func AddResponseHeader(k Kong, h core.Header) error {
+	return k.Tell(Call{"kong.response.add_header", appendEntry(nil, h.Name, appendText(nil, valueString, h.Value))})
+}
+
+// SetShared hands a list over to the plugins that run after this one.
+func SetShared(k Kong, key string, list []string) error {
+	return k.Tell(Call{"kong.ctx.shared.set", appendEntry(nil, key, appendList(list))})
+}
+
+// logError writes a line to Kong's own log, at its level error.
+func logError(k Kong, line string) error {
+	return k.Tell(Call{"kong.log.err", appendText(nil, 1, appendText(nil, valueString, line))})
+}
+
+// RawBody is what Kong returns for a body: its content, or the path of the file that
+// holds it.
+func RawBody(k Kong) (content []byte, file string, err error) {
+	response, err := k.Ask(Call{Method: "kong.request.get_raw_body"})
+	if err != nil {
+		return nil, "", err
+	}
+	err = eachField(response, func(n protowire.Number, value []byte) error {
+		content, file = nil, ""
+		switch n {
+		case 1:
+			content = bytes.Clone(value)
+		case 2:
+			file = string(value)
+		case 3:
+			return fmt.Errorf("Kong cannot read the body: %.200q", value)
+		}
+		return nil
+	})
+	return content, file, err
 }
 
 // Exit makes Kong respond to the client as decided. Kong leaves a response alone that has
 // the headers of gRPC.
-func Exit(k *pdk.PDK, d core.Decision) {
+func Exit(k Kong, d core.Decision) {
+	_ = k.Tell(exitCall(d)) // after a failure the server denies
+}
+
+func refusalCall(cause error) Call { return exitCall(core.Refusal(&core.Request{}, cause)) }
+
+func exitCall(d core.Decision) Call {
 	header := make(map[string][]string, len(d.Header))
 	for _, h := range d.Header {
 		header[h.Name] = append(header[h.Name], h.Value)
@@ -81,15 +118,7 @@ func Exit(k *pdk.PDK, d core.Decision) {
 	if len(d.Body) > 0 {
 		args = appendText(args, 2, d.Body)
 	}
-	args = appendText(args, 3, appendHeaders(nil, header))
-	_ = k.Response.Ask(exitMethod, message(args), nil) // there is no response to it
-}
-
-// message is a message that is encoded already.
-func message(encoded []byte) proto.Message {
-	m := &emptypb.Empty{}
-	m.ProtoReflect().SetUnknown(encoded)
-	return m
+	return Call{exitMethod, appendText(args, 3, appendHeaders(nil, header))}
 }
 
 // Field numbers of google.protobuf.Value. In a Struct, a ListValue and an entry of a
@@ -112,80 +141,58 @@ func appendEntry(b []byte, key string, value []byte) []byte {
 // appendHeaders appends a google.protobuf.Struct of lists of strings.
 func appendHeaders(b []byte, headers map[string][]string) []byte {
 	for name, values := range headers {
-		var list []byte
-		for _, value := range values {
-			list = appendText(list, 1, appendText(nil, valueString, value))
-		}
-		b = appendText(b, 1, appendEntry(nil, name, appendText(nil, valueList, list)))
+		b = appendText(b, 1, appendEntry(nil, name, appendList(values)))
 	}
 	return b
 }
 
-var errHeaderValue = errors.New("the value of a header is neither a text nor a list of texts")
-
-// decodeHeaders reads a google.protobuf.Struct whose values are strings or lists of
-// strings.
-func decodeHeaders(b []byte) (lines []core.Header, err error) {
-	err = eachField(b, func(_ protowire.Number, entry []byte) error {
-		var name string
-		var value []byte
-		if err := eachField(entry, func(n protowire.Number, text []byte) error {
-			if n == 1 {
-				name = string(text)
-			} else {
-				value = text
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
-		lines, err = appendLines(lines, name, value, true)
-		return err
-	})
-	return lines, err
-}
-
-// appendLines appends a line for each string in a google.protobuf.Value. One without
-// a field is the empty string: Kong's encoder may leave out what is empty.
-func appendLines(lines []core.Header, name string, value []byte, mayBeList bool) ([]core.Header, error) {
-	if len(value) == 0 {
-		return append(lines, core.Header{Name: name}), nil
+// appendList is a google.protobuf.Value with a list of strings.
+func appendList(values []string) []byte {
+	var list []byte
+	for _, value := range values {
+		list = appendText(list, 1, appendText(nil, valueString, value))
 	}
-	err := eachField(value, func(n protowire.Number, content []byte) (err error) {
-		switch {
-		case n == valueString:
-			lines = append(lines, core.Header{Name: name, Value: string(content)})
-		case n == valueList && mayBeList:
-			err = eachField(content, func(_ protowire.Number, item []byte) error {
-				lines, err = appendLines(lines, name, item, false)
-				return err
-			})
-		default:
-			err = fmt.Errorf("%w (field %d)", errHeaderValue, n)
-		}
-		return err
-	})
-	return lines, err
+	return appendText(nil, valueList, list)
 }
+
+// decodeText reads a message whose one field is a text, and which is empty where the
+// text is.
+func decodeText(b []byte) (text string, err error) {
+	err = eachField(b, func(n protowire.Number, value []byte) error {
+		if n == 1 {
+			text = string(value)
+		}
+		return nil
+	})
+	return text, err
+}
+
+var errShape = errors.New("Kong's response is not of the shape that it should have")
 
 // eachField visits the fields of a message, all of which hold bytes.
 func eachField(b []byte, visit func(n protowire.Number, content []byte) error) error {
 	for len(b) > 0 {
-		n, kind, size := protowire.ConsumeTag(b)
+		n, content, size := consumeBytes(b)
 		if size < 0 {
-			return protowire.ParseError(size)
-		}
-		if kind != protowire.BytesType {
-			return errHeaderValue
-		}
-		content, length := protowire.ConsumeBytes(b[size:])
-		if length < 0 {
-			return protowire.ParseError(length)
+			return errShape
 		}
 		if err := visit(n, content); err != nil {
 			return err
 		}
-		b = b[size+length:]
+		b = b[size:]
 	}
 	return nil
+}
+
+// consumeBytes returns a field that holds bytes, and its size; negative if it is none.
+func consumeBytes(b []byte) (n protowire.Number, content []byte, size int) {
+	n, kind, size := protowire.ConsumeTag(b)
+	if size < 0 || kind != protowire.BytesType {
+		return n, nil, -1
+	}
+	content, length := protowire.ConsumeBytes(b[size:])
+	if length < 0 {
+		return n, nil, -1
+	}
+	return n, content, size + length
 }

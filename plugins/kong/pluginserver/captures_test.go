@@ -186,7 +186,7 @@ func captureProbe(_ context.Context, k *pdk.PDK) {
 // event, on a connection that Kong no longer reads. Ours hangs up, so that
 // nothing which could let the request through is ever written.
 func TestFramesOfARealKong(t *testing.T) {
-	s := serve(t, plugin(captureProbe))
+	s := serve(t, plugin(withPDK(captureProbe)))
 	replay := &replay{t: t, path: s.path, conns: map[int]*kongConn{}, ids: map[int32]int32{}}
 	events := 0
 	for _, c := range readCaptures(t) {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	pb "github.com/Kong/go-pdk/server/kong_plugin_protocol"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"gatehouse/internal/unixsocket"
@@ -35,6 +36,8 @@ type connection struct {
 	net    net.Conn
 	*buffers
 	state atomic.Int32
+	// event is the one that is open, or was the last one.
+	event atomic.Pointer[event]
 }
 
 // buffers are what a connection reads and writes with. A refusal costs Kong the
@@ -97,51 +100,62 @@ func (c *connection) CloseIdle() {
 	}
 }
 
-// Close ends the connection, and an event on it.
-func (c *connection) Close() error { return c.net.Close() }
+// Close ends the connection, and with a denial the event on it.
+func (c *connection) Close() error {
+	if e := c.event.Load(); e != nil {
+		e.cut()
+	}
+	return c.net.Close()
+}
 
 // next waits for a call.
 func (c *connection) next() bool {
 	c.trim()
 	in, err := readFrame(c.r, c.in[:0])
 	c.in = in
-	if err != nil {
-		c.refuseFrame(err)
-		return false
+	oversized, ok := errors.AsType[*oversizedFrame](err)
+	if err != nil && !ok || !c.state.CompareAndSwap(idle, busy) {
+		return false // Kong hung up, or the server stops
 	}
-	return c.state.CompareAndSwap(idle, busy)
-}
-
-func (c *connection) refuseFrame(err error) {
-	if _, oversized := errors.AsType[*oversizedFrame](err); !oversized {
-		return // Kong hung up, or the server stops
+	if !ok {
+		return true
 	}
-	if refuseMessagePack(c.net, c.r) {
-		c.server.log.Error("Kong speaks MsgPack:1, with which it would let requests through when a plugin fails; it is refused. Restart Kong, so that it runs this plugin's -dump again")
-		return
-	}
-	c.server.log.Error("hung up on a peer that does not speak Kong's plugin protocol", "error", err)
+	goes := c.refuseOversized(oversized)
+	c.state.Store(idle)
+	return goes && c.next()
 }
 
 // errHangup ends a connection in the ordinary course of events.
 var errHangup = errors.New("hang up")
 
 // respond deals with the call in c.in. After an error the connection is of no
-// further use; Kong then starts its instances anew and tries once more.
-func (c *connection) respond(ctx context.Context) error {
+// further use.
+func (c *connection) respond(ctx context.Context) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.server.logPanic("a call panicked; it is denied", v)
+			c.deny(errPanicked)
+			err = errHangup
+		}
+	}()
+	frame := c.in[headerSize:]
+	if call, ok := decodeEvent(frame); ok {
+		return c.handleEvent(ctx, call)
+	}
 	var call pb.RpcCall
-	if err := proto.Unmarshal(c.in[headerSize:], &call); err != nil {
-		return fmt.Errorf("a call could not be decoded: %w", err)
+	if err := proto.Unmarshal(frame, &call); err != nil {
+		err = fmt.Errorf("a call could not be decoded: %w", err)
+		if opensEvent(frame) {
+			c.deny(err)
+		}
+		return err
 	}
 	s := c.server
 	switch cmd := call.Call.(type) {
 	case *pb.RpcCall_CmdHandleEvent:
-		return c.handleEvent(ctx, call.Sequence, cmd.CmdHandleEvent)
+		return c.handleEvent(ctx, accessCall{call.Sequence, cmd.CmdHandleEvent.InstanceId, cmd.CmdHandleEvent.EventName})
 	case *pb.RpcCall_CmdStartInstance:
-		id, err := s.instances.add(s.build(cmd.CmdStartInstance.Name, cmd.CmdStartInstance.Config))
-		if err != nil {
-			return err
-		}
+		id := s.instances.add(s.build(cmd.CmdStartInstance.Name, cmd.CmdStartInstance.Config))
 		return c.reply(s.instanceStatus(call.Sequence, id))
 	case *pb.RpcCall_CmdCloseInstance:
 		// Closing what is not there succeeds: Kong also closes instances
@@ -163,7 +177,16 @@ func (c *connection) respond(ctx context.Context) error {
 		}
 		return c.reply(info)
 	}
-	return fmt.Errorf("a call of the unknown type %T", call.Call)
+	err = fmt.Errorf("a call of the unknown type %T", call.Call)
+	c.deny(err)
+	return err
+}
+
+// deny makes Kong respond to the client, where Kong may be waiting for the first call of
+// an event: to hang up would have Kong 3.9 run its handler again without end.
+func (c *connection) deny(cause error) {
+	c.out = refusalCall(cause).append(c.out[:0])
+	_, _ = c.net.Write(c.out) // or Kong is gone
 }
 
 // noInstance says that an id names no instance of this process. The protocol
@@ -175,35 +198,59 @@ func (e *noInstance) Error() string {
 	return fmt.Sprintf("no plugin instance %d; Kong starts it again", e.id)
 }
 
-func (c *connection) handleEvent(ctx context.Context, sequence int64, cmd *pb.CmdHandleEvent) error {
-	h, ok := c.server.instances.get(cmd.InstanceId)
+func (c *connection) handleEvent(ctx context.Context, call accessCall) error {
+	h, ok := c.server.instances.get(call.instance)
 	if !ok {
-		return &noInstance{cmd.InstanceId}
+		return c.unknownInstance(call.instance)
 	}
-	if cmd.EventName != phaseAccess {
+	if call.phase != phaseAccess {
 		h = refusing{c.server, errNoPhase}
 	}
-	e := &event{conn: c, out: c.out[:0], first: c.server.plugin.First}
+	c.out = c.out[:0]
+	e := &event{conn: c, first: c.server.plugin.First}
+	c.event.Store(e)
 	if !e.run(ctx, h) {
 		return errHangup
 	}
-	return c.endEvent(sequence)
+	return c.endEvent(call.sequence, e.told)
 }
 
-// endEvent writes the empty frame that ends an event, and the return.
-func (c *connection) endEvent(sequence int64) error {
-	c.out = append(c.out[:0], 0, 0, 0, 0)
-	return c.send(&pb.RpcReturn{Sequence: sequence})
+// unknownInstance has Kong start the instance again, but does not do so for ever: a Kong
+// that comes back with the same id gets a denial.
+func (c *connection) unknownInstance(id int32) error {
+	if c.server.instances.stray(id) {
+		return &noInstance{id}
+	}
+	err := fmt.Errorf("no plugin instance %d, with which Kong comes back again and again; the request is denied", id)
+	c.deny(err)
+	return err
 }
 
-func (c *connection) reply(m proto.Message) error {
-	c.out = c.out[:0]
-	return c.send(m)
+// endEvent writes what waits, the empty frame that ends the event, and the return. What
+// was told in the same write has a response, which Kong must not write to a connection
+// that is closed: it would then respond to the client with 500.
+func (c *connection) endEvent(sequence int64, told int) error {
+	c.out = append(c.out, 0, 0, 0, 0)
+	start := len(c.out)
+	c.out = append(c.out, 0, 0, 0, 0)
+	if sequence != 0 {
+		c.out = protowire.AppendVarint(protowire.AppendTag(c.out, fieldSequence, protowire.VarintType), uint64(sequence))
+	}
+	putFrameSize(c.out[start:])
+	if _, err := c.net.Write(c.out); err != nil {
+		return errHangup
+	}
+	for range told {
+		in, err := readFrame(c.r, c.in[:0])
+		if c.in = in; err != nil {
+			return errHangup // Kong did not make the call, and has responded with 500
+		}
+	}
+	return nil
 }
 
-// send writes what c.out holds and m in one go.
-func (c *connection) send(m proto.Message) (err error) {
-	if c.out, err = appendMessage(c.out, m); err != nil {
+func (c *connection) reply(m proto.Message) (err error) {
+	if c.out, err = appendMessage(c.out[:0], m); err != nil {
 		return err
 	}
 	if _, err = c.net.Write(c.out); err != nil {

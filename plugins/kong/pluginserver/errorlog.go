@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/Kong/go-pdk"
 )
 
 // ErrorLog hands errors of this process to Kong's own log, at Kong's level error.
@@ -79,12 +77,12 @@ func (l *ErrorLog) Write(p []byte) (int, error) {
 }
 
 // tell writes what waits to Kong's log, each line in one call. A nil log has nothing.
-func (l *ErrorLog) tell(k *pdk.PDK) error {
+func (l *ErrorLog) tell(k Kong) error {
 	if l == nil || !l.waits.Load() {
 		return nil
 	}
 	for _, line := range l.take() {
-		if err := k.Log.Err(line); err != nil {
+		if err := logError(k, line); err != nil {
 			return fmt.Errorf("writing to Kong's log: %w", err)
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Kong/go-pdk"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -118,7 +117,7 @@ func TestErrorBetweenRequestsIsToldByTheNextOne(t *testing.T) {
 
 // A panic of a handler is an error, too; a request that Kong gives up is denied.
 func TestPanicOfAHandlerIsInKongsOwnLog(t *testing.T) {
-	p := plugin(func(context.Context, *pdk.PDK) { panic("x") })
+	p := plugin(func(context.Context, Kong) { panic("x") })
 	p.Errors = NewErrorLog()
 	s := serve(t, p, func(s *pluginServer) { s.log = slog.New(p.Errors.Handler()) })
 	id := dial(t, s.path).start("{}")

@@ -1,48 +1,29 @@
 package pluginserver
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
-	"net"
 	"sync"
-	"time"
-
-	"github.com/Kong/go-pdk"
 )
 
-// exitMethod is the PDK call that responds to the client. Kong never replies to it.
-const exitMethod = "kong.response.exit"
-
-var (
-	errEventOver   = errors.New("the event is over: this PDK was for one request")
-	errConnection  = errors.New("the connection to Kong is lost")
-	errTornCall    = errors.New("a PDK call could not be encoded")
-	errPanicked    = errors.New("the handler panicked")
-	errNoPhase     = errors.New("this phase is not served")
-	errPDKFailed   = errors.New("the handler returned although a PDK call had failed")
-	errGaveUp      = errors.New("the handler's context ended before it had decided")
-	errUnsupported = errors.New("not supported: this is not a socket")
-)
-
-// event is one request in the hands of a handler. To the PDK it is the
-// connection to Kong: the PDK's writes are held back until it waits for the
-// response, so that a call is one write, and every response is read whole.
+// event is one request in the hands of a handler, and to the handler it is Kong.
+//
+// Kong 3.9 runs its handler again, at once and without end, when it reads the end of
+// a connection in the middle of an event. So an event ends in one of two ways, whatever
+// comes from Kong: with the frames that let the request pass, or with an exit.
 type event struct {
 	conn *connection
 
-	mu       sync.Mutex
-	out      []byte // written by the PDK, not yet sent
-	response []byte // read from Kong, not yet taken by the PDK
+	mu sync.Mutex
 	// first are the calls of Plugin.First that the handler has not made yet. ahead
 	// says that they have been sent, so that Kong's responses to them come next.
 	first []Call
 	ahead bool
+	// told is how many calls wait in conn.out for the next write.
+	told int
 	// exited says that Kong was called to respond to the client itself.
 	exited bool
-	// failed says that a PDK call did not get its response, even if it is an exit, which
-	// has none; lost says that none can.
+	// failed says that a call did not get its response; lost says that none can.
 	failed, lost bool
 	// over makes every later call fail.
 	over bool
@@ -50,7 +31,10 @@ type event struct {
 	hangup hangup
 }
 
-var _ net.Conn = (*event)(nil)
+var _ Kong = (*event)(nil)
+
+// maxTold is how many bytes of calls wait for the next write at most.
+const maxTold = 32 << 10
 
 // run lets a handler decide and sees to it that the outcome is either its own
 // or a denial. It reports whether the request may go on.
@@ -58,28 +42,22 @@ func (e *event) run(ctx context.Context, h Handler) (pass bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	e.hangup.cancel = cancel
 	defer e.finish()
-	k := pdk.Init(e)
-	_ = e.conn.server.plugin.Errors.tell(k) // a call that fails denies the request below
-	panicked := e.handle(eventContext{ctx, e}, h, k)
+	_ = e.conn.server.plugin.Errors.tell(e) // a call that fails denies the request below
+	panicked := e.handle(eventContext{ctx, e}, h)
 	if cause := e.unsettled(panicked, ctx.Err()); cause != nil {
-		e.discard()
-		e.conn.server.refuse(ctx, k, cause)
+		e.refuse(ctx, cause)
 	}
 	return e.passed()
 }
 
-// Call is a call of the PDK as it is sent: the frames of the method and of its
-// arguments.
-type Call []byte
-
-func (e *event) handle(ctx context.Context, h Handler, k *pdk.PDK) (panicked bool) {
+func (e *event) handle(ctx context.Context, h Handler) (panicked bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			panicked = true
 			e.conn.server.logPanic("a plugin handler panicked; the request is denied", v)
 		}
 	}()
-	h.Access(ctx, k)
+	h.Access(ctx, e)
 	return false
 }
 
@@ -92,25 +70,46 @@ func (e *event) unsettled(panicked bool, ended error) error {
 		return nil
 	case panicked:
 		return errPanicked
-	case e.failed || len(e.out) > 0:
-		return errPDKFailed
+	case e.failed:
+		return errCallFailed
 	case ended != nil:
 		return errGaveUp
 	}
 	return nil
 }
 
-// discard drops what is left of a call that was never completed.
-func (e *event) discard() {
+// refuse makes Kong respond, even if what records the refusal fails. What waits to be
+// told is not made.
+func (e *event) refuse(ctx context.Context, cause error) {
+	e.forget()
+	defer func() {
+		if v := recover(); v != nil {
+			e.conn.server.logPanic("recording a refusal panicked", v)
+		}
+		e.exitPlainly(cause)
+	}()
+	e.conn.server.refuse(ctx, e, cause)
+}
+
+func (e *event) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.out, e.response = e.out[:0], nil
+	e.conn.out, e.told = e.conn.out[:0], 0
+}
+
+// exitPlainly makes Kong respond, if nothing has.
+func (e *event) exitPlainly(cause error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed() == nil {
+		e.exit(refusalCall(cause))
+	}
 }
 
 func (e *event) passed() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return !e.failed && e.takeFirst() == nil
+	return !e.exited && !e.failed && e.takeFirst() == nil
 }
 
 func (e *event) finish() {
@@ -118,116 +117,144 @@ func (e *event) finish() {
 	defer e.mu.Unlock()
 	e.over = true
 	e.hangup.close(e)
-	e.conn.out = e.out[:0]
 }
 
-// Write collects a part of a call.
-func (e *event) Write(p []byte) (int, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err := e.closed(); err != nil {
-		return 0, err
+// cut ends the event with an exit, without a wait for Kong.
+func (e *event) cut() {
+	if !e.mu.TryLock() {
+		return // it waits for Kong
 	}
-	e.out = append(e.out, p...)
-	return len(p), nil
+	defer e.mu.Unlock()
+	if e.closed() == nil {
+		e.first = nil
+		e.exit(refusalCall(errGaveUp))
+	}
 }
 
-// Read sends the collected call and returns its response.
-func (e *event) Read(p []byte) (int, error) {
+// Ask makes a call at once.
+func (e *event) Ask(call Call) (response []byte, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.response) == 0 {
-		if err := e.call(); err != nil {
-			e.failed = true
-			return 0, err
+	if err = e.closed(); err == nil {
+		response, err = e.ask(call)
+	}
+	e.failed = e.failed || err != nil
+	return response, err
+}
+
+// Tell makes a call with the next write, if this Kong is known to stop at one that
+// fails.
+func (e *event) Tell(call Call) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	err := e.closed()
+	switch {
+	case err != nil:
+	case call.Method == exitMethod:
+		e.exit(call)
+	case e.conn.server.inOrder && len(e.conn.out) < maxTold && call.Method != "":
+		if e.ahead {
+			err = e.takeFirst()
 		}
+		if err == nil {
+			e.conn.out = call.append(e.conn.out)
+			e.told++
+		}
+	default:
+		_, err = e.ask(call)
 	}
-	n := copy(p, e.response)
-	e.response = e.response[n:]
-	return n, nil
+	e.failed = e.failed || err != nil
+	return err
 }
 
-func (e *event) call() error {
-	if err := e.closed(); err != nil {
-		return err
+func (e *event) ask(call Call) ([]byte, error) {
+	if call.Method == "" {
+		return nil, errNoMethod
 	}
-	method, ok := callMethod(e.out)
-	if !ok {
-		e.out = e.out[:0]
-		return errTornCall
-	}
-	if len(e.first) > 0 && bytes.Equal(e.out, e.first[0]) {
-		return e.callFirst()
+	if len(e.first) > 0 && call.equal(e.first[0]) {
+		return e.askFirst()
 	}
 	if err := e.takeFirst(); err != nil {
-		return err
+		return nil, err
 	}
-	exits := method == exitMethod
-	if _, err := e.conn.net.Write(e.out); err != nil {
-		e.lost = true
-		return errConnection
-	}
-	e.out = e.out[:0]
-	if exits {
-		e.exited = true
-		return io.EOF
+	e.conn.out = call.append(e.conn.out)
+	if err := e.send(); err != nil {
+		return nil, err
 	}
 	return e.receive()
 }
 
-// callFirst is the next of the calls with which a handler begins.
-func (e *event) callFirst() error {
+// askFirst is the next of the calls with which a handler begins.
+func (e *event) askFirst() ([]byte, error) {
 	if !e.ahead {
 		e.ahead = true
-		for _, further := range e.first[1:] { // e.out is the first one
-			e.out = append(e.out, further...)
+		for _, call := range e.first {
+			e.conn.out = call.append(e.conn.out)
 		}
-		if _, err := e.conn.net.Write(e.out); err != nil {
-			e.lost = true
-			return errConnection
+		if err := e.send(); err != nil {
+			return nil, err
 		}
 	}
-	e.out, e.first = e.out[:0], e.first[1:]
+	e.first = e.first[1:]
 	return e.receive()
 }
 
 // takeFirst drops the responses to calls that were sent ahead and not made. Kong would
-// fail to write them to a connection that is closed, and then not respond to the client.
+// fail to write them to a connection that is closed, and then respond with 500.
 func (e *event) takeFirst() error {
 	for e.ahead && len(e.first) > 0 {
 		e.first = e.first[1:]
-		if err := e.receive(); err != nil {
+		if _, err := e.receive(); e.lost {
 			return err
 		}
-		e.response = nil
 	}
 	e.first = nil
 	return nil
 }
 
-// receive reads one response, whole.
-func (e *event) receive() error {
-	e.hangup.pause(e)
-	in, err := readFrame(e.conn.r, e.conn.in[:0])
-	e.conn.in = in
-	e.hangup.resume(e)
-	if err != nil {
+// exit makes Kong respond to the client. What waits to be told is not made.
+func (e *event) exit(call Call) {
+	if e.takeFirst() != nil {
+		return
+	}
+	e.conn.out, e.told = call.append(e.conn.out[:0]), 0
+	e.exited = e.send() == nil
+}
+
+// send writes what waits, and drops the responses to what was told.
+func (e *event) send() error {
+	if _, err := e.conn.net.Write(e.conn.out); err != nil {
 		e.lost = true
 		return errConnection
 	}
-	e.response = in
+	e.conn.out = e.conn.out[:0]
+	for ; e.told > 0; e.told-- {
+		if _, err := e.receive(); e.lost {
+			return err
+		}
+	}
 	return nil
 }
 
-// callMethod returns the method of a complete call: its name in one frame and
-// its arguments in another, and nothing else.
-func callMethod(b []byte) (string, bool) {
-	name, rest, ok := cutFrame(b)
-	if !ok || len(name) == 0 {
-		return "", false
+// receive reads one response, whole. One that is too large is an error, and leaves the
+// connection as it should be.
+func (e *event) receive() ([]byte, error) {
+	e.hangup.pause(e)
+	in, err := readFrame(e.conn.r, e.conn.in[:0])
+	e.conn.in = in
+	oversized, ok := errors.AsType[*oversizedFrame](err)
+	if ok {
+		err = oversized.skip(e.conn.r)
 	}
-	_, rest, ok = cutFrame(rest)
-	return string(name), ok && len(rest) == 0
+	e.hangup.resume(e)
+	switch {
+	case err != nil:
+		e.lost = true
+		return nil, errConnection
+	case ok:
+		return nil, oversized
+	}
+	return in[headerSize:], nil
 }
 
 func (e *event) closed() error {
@@ -239,23 +266,3 @@ func (e *event) closed() error {
 	}
 	return nil
 }
-
-// Close does nothing: the PDK calls it after an exit, and the connection is
-// closed after one in any case.
-func (e *event) Close() error { return nil }
-
-// LocalAddr is the socket's.
-func (e *event) LocalAddr() net.Addr { return e.conn.net.LocalAddr() }
-
-// RemoteAddr is Kong's end of the socket.
-func (e *event) RemoteAddr() net.Addr { return e.conn.net.RemoteAddr() }
-
-// SetDeadline is refused, and so are the next two: how long Kong may take is
-// the server's business.
-func (e *event) SetDeadline(time.Time) error { return errUnsupported }
-
-// SetReadDeadline is refused.
-func (e *event) SetReadDeadline(time.Time) error { return errUnsupported }
-
-// SetWriteDeadline is refused.
-func (e *event) SetWriteDeadline(time.Time) error { return errUnsupported }

@@ -30,6 +30,19 @@ func (e *oversizedFrame) Error() string {
 	return fmt.Sprintf("a frame of %d bytes was announced, more than the %d that are accepted", e.size, maxFrame)
 }
 
+// maxSkipped is more than any body that Kong keeps in memory.
+const maxSkipped = 1 << 30
+
+// skip reads the frame and forgets it, for one that comes during an event: to hang up
+// then has Kong 3.9 retry the request for ever.
+func (e *oversizedFrame) skip(r *bufio.Reader) error {
+	if e.size > maxSkipped {
+		return e
+	}
+	_, err := io.CopyN(io.Discard, r, headerSize+int64(e.size))
+	return err
+}
+
 // readFrame appends one frame to buf, length and all. The end of the stream
 // between two frames is io.EOF.
 func readFrame(r *bufio.Reader, buf []byte) ([]byte, error) {
@@ -78,7 +91,7 @@ func cutFrame(b []byte) (payload, rest []byte, ok bool) {
 }
 
 // appendFrame appends a payload as one frame.
-func appendFrame(buf, payload []byte) []byte {
+func appendFrame[T string | []byte](buf []byte, payload T) []byte {
 	return append(binary.LittleEndian.AppendUint32(buf, uint32(len(payload))), payload...)
 }
 
@@ -90,6 +103,11 @@ func appendMessage(buf []byte, m proto.Message) ([]byte, error) {
 	if err != nil {
 		return buf[:start], err
 	}
-	binary.LittleEndian.PutUint32(buf[start:], uint32(len(buf)-start-headerSize))
+	putFrameSize(buf[start:])
 	return buf, nil
+}
+
+// putFrameSize puts the size of a frame at its start.
+func putFrameSize(frame []byte) {
+	binary.LittleEndian.PutUint32(frame, uint32(len(frame)-headerSize))
 }

@@ -11,8 +11,6 @@ import (
 	"runtime/debug"
 	"sync"
 
-	"github.com/Kong/go-pdk"
-
 	"gatehouse/core"
 	"gatehouse/core/httpsyntax"
 )
@@ -26,29 +24,48 @@ type instances struct {
 	// a handler here only if two short runs of numbers, started at random
 	// within 2^31, overlap. Random single ids would meet far more often.
 	first, started int32
+	// none stands for every instance that is started when all ids have been used.
+	none Handler
+	// strays counts how often an unknown id has come.
+	strays map[int32]int
 }
 
-func newInstances() *instances {
+// usedUp is the id of instances.none, and the number of all others.
+const usedUp = math.MaxInt32
+
+// Bounds of unknown ids: how often one may come, which is once for each open request
+// after a restart, and how many are counted.
+const (
+	maxStray  = maxConnections
+	maxStrays = 1 << 10
+)
+
+func newInstances(none Handler) *instances {
 	return &instances{
 		handlers: map[int32]Handler{},
-		first:    rand.Int32N(math.MaxInt32),
+		first:    rand.Int32N(usedUp),
+		none:     none,
+		strays:   map[int32]int{},
 	}
 }
 
-// add stores a handler under an id from 1 to 2^31-1 that was never used before.
-func (t *instances) add(h Handler) (int32, error) {
+// add stores a handler under an id that is positive and was never used before.
+func (t *instances) add(h Handler) int32 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.started == math.MaxInt32 {
-		return 0, errors.New("every instance id has been used; restart the plugin server")
+	if t.started >= usedUp-1 {
+		return usedUp
 	}
-	id := 1 + int32((int64(t.first)+int64(t.started))%math.MaxInt32)
+	id := 1 + int32((int64(t.first)+int64(t.started))%(usedUp-1))
 	t.started++
 	t.handlers[id] = h
-	return id, nil
+	return id
 }
 
 func (t *instances) get(id int32) (Handler, bool) {
+	if id == usedUp {
+		return t.none, true
+	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	h, ok := t.handlers[id]
@@ -60,6 +77,20 @@ func (t *instances) remove(id int32) {
 	defer t.mu.Unlock()
 	delete(t.handlers, id)
 }
+
+// stray notes that an unknown id has come. It reports whether Kong may be made to forget
+// it, as it should have done before long.
+func (t *instances) stray(id int32) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.strays) >= maxStrays {
+		clear(t.strays)
+	}
+	t.strays[id]++
+	return t.strays[id] <= maxStray
+}
+
+var errUsedUp = errors.New("every instance id has been used; restart the plugin server")
 
 // build never fails: an instance that cannot be built is one that denies.
 // To fail the start would only make Kong try again on every request.
@@ -114,10 +145,10 @@ type refusing struct {
 var _ Handler = refusing{}
 
 // Access denies the request.
-func (r refusing) Access(ctx context.Context, k *pdk.PDK) { r.server.refuse(ctx, k, r.cause) }
+func (r refusing) Access(ctx context.Context, k Kong) { r.server.refuse(ctx, k, r.cause) }
 
 // refuse denies a request that no handler has decided.
-func (s *pluginServer) refuse(ctx context.Context, k *pdk.PDK, cause error) {
+func (s *pluginServer) refuse(ctx context.Context, k Kong, cause error) {
 	r := &core.Request{AskID: func() string { return RequestID(k) }}
 	d := core.Refusal(r, cause)
 	if s.plugin.Recorder != nil {
@@ -130,16 +161,18 @@ func (s *pluginServer) refuse(ctx context.Context, k *pdk.PDK, cause error) {
 // describeRequest requests from Kong what shows an operator which request was
 // refused, in the one call that keeps this no costlier than an admission. What Kong
 // does not know stays empty.
-func describeRequest(r *core.Request, k *pdk.PDK) {
+func describeRequest(r *core.Request, k Kong) {
 	r.Method, r.Target, _ = RequestLine(k)
 }
 
 // lineVar is the request line as it was received.
 const lineVar = "request"
 
+var lineCall = Call{varMethod, appendText(nil, 1, lineVar)}
+
 // RequestLine requests from Kong the method and the target as they were received.
-func RequestLine(k *pdk.PDK) (method, target string, err error) {
-	line, err := Var(k, lineVar)
+func RequestLine(k Kong) (method, target string, err error) {
+	line, err := ask(k, lineCall)
 	if err != nil {
 		return "", "", fmt.Errorf("%w: Kong cannot hand over the request line: %w", core.ErrBadRequest, err)
 	}
@@ -156,7 +189,7 @@ const requestIDVar = "kong_request_id"
 
 // RequestID requests the request's id from Kong, in one call; it is empty if Kong
 // does not know it.
-func RequestID(k *pdk.PDK) string {
+func RequestID(k Kong) string {
 	id, err := Var(k, requestIDVar)
 	if err != nil {
 		return ""

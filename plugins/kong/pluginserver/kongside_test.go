@@ -31,9 +31,51 @@ import (
 const pluginName = "probe"
 
 // handlerFunc is a Handler made of a function.
-type handlerFunc func(ctx context.Context, k *pdk.PDK)
+type handlerFunc func(ctx context.Context, k Kong)
 
-func (f handlerFunc) Access(ctx context.Context, k *pdk.PDK) { f(ctx, k) }
+func (f handlerFunc) Access(ctx context.Context, k Kong) { f(ctx, k) }
+
+// withPDK is a Handler that is written as for go-pdk.
+func withPDK(f func(ctx context.Context, k *pdk.PDK)) handlerFunc {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context, k Kong) { f(ctx, pdk.Init(&pdkConn{kong: k})) }
+}
+
+// pdkConn is the connection to Kong as go-pdk sees it.
+type pdkConn struct {
+	net.Conn
+	kong      Kong
+	call, got []byte
+}
+
+func (c *pdkConn) Close() error { return nil }
+
+func (c *pdkConn) Write(p []byte) (int, error) {
+	c.call = append(c.call, p...)
+	return len(p), nil
+}
+
+func (c *pdkConn) Read(p []byte) (int, error) {
+	if len(c.got) == 0 {
+		method, rest, _ := cutFrame(c.call)
+		args, _, _ := cutFrame(rest)
+		call := Call{string(method), args}
+		c.call = nil
+		if call.Method == exitMethod {
+			return 0, errors.Join(io.EOF, c.kong.Tell(call))
+		}
+		response, err := c.kong.Ask(call)
+		if err != nil {
+			return 0, err
+		}
+		c.got = appendFrame(nil, response)
+	}
+	n := copy(p, c.got)
+	c.got = c.got[n:]
+	return n, nil
+}
 
 // plugin serves f whatever the configuration.
 func plugin(f handlerFunc) Plugin {
@@ -74,23 +116,34 @@ func serveAt(t *testing.T, p Plugin, path string, change ...func(*pluginServer))
 	for _, c := range change {
 		c(r.pluginServer)
 	}
-	l, err := unixsocket.Listen(path, socketOptions)
+	r.stop = listen(t, r.pluginServer, path, func(l unixsocket.Socket) unixsocket.Socket { return countingListener{l, r} })
+	return r
+}
+
+// listen has a server serve until the test ends, or stop is called.
+func listen(t testing.TB, s *pluginServer, path string, around ...func(unixsocket.Socket) unixsocket.Socket) (stop func() error) {
+	t.Helper()
+	opened, err := unixsocket.Listen(path, socketOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	var l unixsocket.Socket = opened
+	for _, wrap := range around {
+		l = wrap(l)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- r.pluginServer.serve(ctx, countingListener{l, r}) }()
-	r.stop = sync.OnceValue(func() error {
+	go func() { served <- s.serve(ctx, l) }()
+	stop = sync.OnceValue(func() error {
 		cancel()
 		return <-served
 	})
 	t.Cleanup(func() {
-		if err := r.stop(); err != nil {
+		if err := stop(); err != nil {
 			t.Error("Serve:", err)
 		}
 	})
-	return r
+	return stop
 }
 
 type countingListener struct {
@@ -332,17 +385,22 @@ func ordinary(method string, args []byte) proto.Message {
 }
 
 // threeCalls is the handler of an allowed request.
-func threeCalls(_ context.Context, k *pdk.PDK) {
-	if _, err := k.Request.GetHeaders(1000); err != nil {
+func threeCalls(_ context.Context, k Kong) {
+	_, err1 := Headers(k, 1000)
+	_, err2 := Var(k, "request")
+	err3 := SetHeaders(k, map[string][]string{"X-User-Id": {"u1"}})
+	if err := errors.Join(err1, err2, err3); err != nil {
 		Exit(k, core.Refusal(&core.Request{}, err))
-		return
 	}
-	if _, err := k.Nginx.GetVar("request"); err != nil {
-		Exit(k, core.Refusal(&core.Request{}, err))
-		return
-	}
-	if err := k.ServiceRequest.SetHeaders(map[string][]string{"X-User-Id": {"u1"}}); err != nil {
-		Exit(k, core.Refusal(&core.Request{}, err))
+}
+
+// stockThreeCalls is the same for go-pdk.
+func stockThreeCalls(k *pdk.PDK) {
+	_, err1 := k.Request.GetHeaders(1000)
+	_, err2 := k.Nginx.GetVar("request")
+	err3 := k.ServiceRequest.SetHeaders(map[string][]string{"X-User-Id": {"u1"}})
+	if errors.Join(err1, err2, err3) != nil {
+		k.Response.Exit(503, nil, nil)
 	}
 }
 

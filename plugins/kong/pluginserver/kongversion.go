@@ -55,6 +55,32 @@ func (e kongEvidence) tooOld() error {
 	return e.installedTooOld()
 }
 
+// newestMinor is the newest 3.x of which the loop was read that makes a plugin's calls.
+const newestMinor = 10
+
+// callsInOrder reports whether this is known to be a Kong that makes the calls of a
+// plugin one after the other, and none after one that failed: the open-source Kong from
+// 3.8 to 3.10 (Rpc:call and call_pdk in kong/runloop/plugin_servers, pb_rpc.lua).
+func (e kongEvidence) callsInOrder() bool {
+	env, _ := os.ReadFile(e.envFile)
+	meta, _ := os.ReadFile(e.metaFile)
+	switch {
+	case e.tooOld() != nil || e.hasEnterpriseFiles() || hasSetting(env, "enforce_rbac"):
+		return false
+	case len(meta) == 0:
+		return len(env) > 0 // which a Kong older than 3.8 has not written
+	}
+	return checkVersion(metaVersion(meta), e.metaFile, false) == nil && metaVersion(meta) != "" && !newer(metaVersion(meta))
+}
+
+// newer reports whether a version is newer than the newest one that was read.
+func newer(version string) bool {
+	m := versionPattern.FindStringSubmatch(version)
+	major, _ := strconv.Atoi(m[1])
+	minor, _ := strconv.Atoi(m[2])
+	return major > 3 || major == 3 && minor > newestMinor
+}
+
 // installedTooOld is the same for a Kong that is about to start: .kong_env may
 // then still be an earlier version's, and to believe it would stand in the way
 // of an upgrade.

@@ -73,6 +73,44 @@ func TestKongThatIsTooOldIsKnownWhereItCanBe(t *testing.T) {
 	}
 }
 
+// What the loop of a Kong does that nobody has read is not relied on.
+func TestKongThatMakesCallsInOrderIsKnownWhereItCanBe(t *testing.T) {
+	meta := func(minor string) string { return strings.Replace(metaLua, "%MINOR%", minor, 1) }
+	for name, c := range map[string]struct {
+		env, meta  string
+		enterprise bool
+		want       bool
+	}{
+		"nothing known":         {},
+		"env file of 3.7":       {env: kongEnv37},
+		"env file of 3.9":       {env: kongEnv39, want: true},
+		"of an enterprise":      {env: enterpriseEnv},
+		"package 3.7":           {meta: meta("7")},
+		"package 3.8":           {meta: meta("8"), want: true},
+		"package 3.10":          {env: kongEnv39, meta: meta("10"), want: true},
+		"package 3.11":          {env: kongEnv39, meta: meta("11")},
+		"package 4.9":           {env: kongEnv39, meta: strings.Replace(meta("9"), "= 3", "= 4", 1)},
+		"package of no version": {env: kongEnv39, meta: "return {}"},
+		"enterprise 3.14":       {env: enterpriseEnv, meta: meta("14"), enterprise: true},
+		"enterprise's package":  {meta: meta("14"), enterprise: true},
+		"left-over meta":        {env: kongEnv39, meta: meta("4")},
+	} {
+		dir := t.TempDir()
+		e := kongEvidence{envFile: filepath.Join(dir, ".kong_env"), metaFile: filepath.Join(dir, "meta.lua")}
+		writeIfAny(t, e.envFile, c.env)
+		writeIfAny(t, e.metaFile, c.meta)
+		if c.enterprise {
+			if err := os.Mkdir(filepath.Join(dir, "enterprise_edition"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			writeIfAny(t, filepath.Join(dir, enterpriseMeta), "return {}")
+		}
+		if got := e.callsInOrder(); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 func writeIfAny(t *testing.T, path, text string) {
 	t.Helper()
 	if text == "" {

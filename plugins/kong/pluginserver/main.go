@@ -105,15 +105,18 @@ func (o *options) socketPath(p Plugin) string {
 
 func (o *options) serve(p Plugin, stderr io.Writer) error {
 	logger := cmp.Or(p.Log, slog.New(slog.NewTextHandler(stderr, nil)))
-	if err := newKongEvidence(o.prefix).tooOld(); err != nil {
+	evidence := newKongEvidence(o.prefix)
+	if err := evidence.tooOld(); err != nil {
 		// To exit would make this very Kong let every request through.
 		logger.Error("every request is denied", "error", err)
 		p.New = func(json.RawMessage) (Handler, error) { return nil, err }
+		p.Exchange = nil
 	}
 	s, err := newPluginServer(p, logger)
 	if err != nil {
 		return err
 	}
+	s.inOrder = evidence.callsInOrder()
 	// Kong reads this output. If Kong is killed it is not read, and that must not
 	// be the end of requests that other workers have open.
 	signal.Ignore(syscall.SIGPIPE)
@@ -125,7 +128,7 @@ func (o *options) serve(p Plugin, stderr io.Writer) error {
 		return fmt.Errorf("-kong-prefix %s: %w", o.prefix, err)
 	}
 	if p.Start != nil {
-		p.Start()
+		p.Start(o.prefix)
 	}
 	// Libraries write what they received to the standard logger, header
 	// values among it.

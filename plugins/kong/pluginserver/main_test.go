@@ -2,7 +2,6 @@ package pluginserver
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -55,7 +54,7 @@ type stockConfig struct {
 }
 
 // Access is called by the stock server.
-func (c *stockConfig) Access(k *pdk.PDK) { threeCalls(context.Background(), k) }
+func (c *stockConfig) Access(k *pdk.PDK) { stockThreeCalls(k) }
 
 // process starts the test binary as a plugin server of the given kind, which
 // writes to output as Kong's does to a pipe.
@@ -244,7 +243,7 @@ func TestCommandLine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("KONG_VERSION", "3.9.3")
 			p := processPlugin
-			p.Start = func() { t.Error("started, and nothing is served") }
+			p.Start = func(string) { t.Error("started, and nothing is served") }
 			var stdout, stderr bytes.Buffer
 			status := Main(p, c.args, &stdout, &stderr)
 			if status != c.status {

@@ -8,9 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/Kong/go-pdk"
-
 	"gatehouse/core"
+	"gatehouse/internal/exchange"
 )
 
 // Plugin is what is served.
@@ -34,6 +33,8 @@ type Plugin struct {
 	// First are the calls with which a handler begins, in their order. They are sent
 	// in one go, since Kong serves them one after the other anyway.
 	First []Call
+	// Exchange is served on the same socket, to Kong's Lua file; nil: it is not.
+	Exchange *exchange.Options
 	// Recorder records every request that the server itself denies; nil: none. Of
 	// such a request the id and the request line are known, where Kong knows them.
 	Recorder core.Recorder
@@ -43,21 +44,20 @@ type Plugin struct {
 	Errors *ErrorLog
 	// Flags adds the program's own to its command line; nil: none.
 	Flags func(*flag.FlagSet)
-	// Start is called before the plugin is served, and not for -dump and
-	// -version; nil: nothing.
-	Start func()
+	// Start is called before the plugin is served, with Kong's prefix, and not for
+	// -dump and -version; nil: nothing.
+	Start func(prefix string)
 }
 
 // Handler is one plugin instance. Kong calls it for many requests at a time.
 type Handler interface {
 	// Access decides one request. To return lets it go on; to respond to it, call
-	// k.Response.Exit and return. k is for this request only and must not be
-	// used by two goroutines at once or after Access has returned. ctx ends
-	// when Kong gives up waiting and when the server has to stop.
+	// Exit and return. ctx ends when Kong gives up waiting and when the server has
+	// to stop.
 	//
 	// Kong may call Access twice for one request: it does so when the
 	// connection is lost on the way.
-	Access(ctx context.Context, k *pdk.PDK)
+	Access(ctx context.Context, k Kong)
 }
 
 // phaseAccess is the one phase that is served: each further one would cost every

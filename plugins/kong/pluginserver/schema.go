@@ -138,11 +138,12 @@ func join(path, name string) string {
 
 func (b *schemaBuilder) field(path string, f reflect.StructField) attributes {
 	a := b.typed(path, f.Type, f.Tag.Get("set") == "true")
-	if f.Type.Kind() == reflect.Struct || f.Tag.Get("required") == "true" {
+	needed := f.Tag.Get("required") == "true"
+	if f.Type.Kind() == reflect.Struct || needed {
 		a["required"] = true
 	}
 	if f.Type.Kind() == reflect.Pointer {
-		a["required"] = false // Kong fills in a record that does not say so, and then misses what is required in it
+		a["required"] = needed // Kong fills in a record that does not say so, and then misses what is required in it
 	}
 	doc := f.Tag.Get("doc")
 	if len(doc) < shortestDescription || len(doc) > longestDescription {

@@ -2,10 +2,12 @@ package pluginserver
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"time"
 
+	"gatehouse/internal/exchange"
 	"gatehouse/internal/unixsocket"
 )
 
@@ -17,17 +19,36 @@ type pluginServer struct {
 	plugin    Plugin
 	log       *slog.Logger
 	instances *instances
+	// inOrder says that this Kong makes calls one after the other, and none after one
+	// that fails.
+	inOrder bool
 
 	connections unixsocket.Server
 }
+
+// maxConnections bounds the connections. Kong has one for each request that is with
+// the plugin.
+const maxConnections = 1 << 14
+
+var errFull = errors.New("too many connections")
 
 func newPluginServer(p Plugin, log *slog.Logger) (*pluginServer, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	s := &pluginServer{grace: 10 * time.Second, plugin: p, log: log, instances: newInstances()}
+	s := &pluginServer{grace: 10 * time.Second, plugin: p, log: log}
+	s.instances = newInstances(refusing{s, errUsedUp})
+	start := func(c net.Conn) unixsocket.Connection { return newConnection(s, c) }
+	if p.Exchange != nil {
+		start = exchange.NewServer(*p.Exchange, log, &s.connections).Beside(start)
+	}
 	s.connections = unixsocket.Server{
-		Start:  func(c net.Conn) unixsocket.Connection { return newConnection(s, c) },
+		Start: start,
+		Limit: maxConnections,
+		Full: func(c net.Conn) {
+			_, _ = c.Write(refusalCall(errFull).append(nil)) // see deny; there is room for it
+			log.Error("too many connections; one was refused, and its request denied", "limit", maxConnections)
+		},
 		Failed: func(err error) { log.Error("accepting a connection", "error", err) },
 		Cut:    func() { log.Warn("open events are cut off", "waited", s.grace) },
 	}

@@ -20,8 +20,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/Kong/go-pdk"
 	pb "github.com/Kong/go-pdk/server/kong_plugin_protocol"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"gatehouse/core"
@@ -60,7 +60,7 @@ func (r *recorded) End(_ context.Context, e core.Event)                        {
 func TestRefusalByTheServerIsRecorded(t *testing.T) {
 	for name, p := range map[string]Plugin{
 		"no handler": {New: func(json.RawMessage) (Handler, error) { return nil, errTest }},
-		"panic":      plugin(func(context.Context, *pdk.PDK) { panic(errTest) }),
+		"panic":      plugin(func(context.Context, Kong) { panic(errTest) }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var events recorded
@@ -114,19 +114,19 @@ func TestUnknownRequestIDStillRefuses(t *testing.T) {
 }
 
 func TestPanicInHandlerDenies(t *testing.T) {
-	var none *pdk.PDK
+	var none *core.Decision
 	for name, h := range map[string]handlerFunc{
-		"at once":          func(context.Context, *pdk.PDK) { panic("token eyJhbGciOi") },
-		"nil pointer":      func(context.Context, *pdk.PDK) { _ = *none },
-		"after some calls": func(ctx context.Context, k *pdk.PDK) { threeCalls(ctx, k); panic(errTest) },
-		"inside a call": func(_ context.Context, k *pdk.PDK) {
-			_ = k.Request.Ask("kong.request.get_headers", &pb.String{V: "\xff"}, nil) // leaves half a call behind
+		"at once":          func(context.Context, Kong) { panic("token eyJhbGciOi") },
+		"nil pointer":      func(context.Context, Kong) { _ = *none },
+		"after some calls": func(ctx context.Context, k Kong) { threeCalls(ctx, k); panic(errTest) },
+		"with calls that wait": func(_ context.Context, k Kong) {
+			_ = AddResponseHeader(k, core.Header{Name: "A", Value: "b"})
 			panic(errTest)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			panics := true
-			s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
+			s := serve(t, plugin(func(ctx context.Context, k Kong) {
 				if panics {
 					h(ctx, k)
 				}
@@ -151,8 +151,8 @@ func TestPanicInHandlerDenies(t *testing.T) {
 }
 
 func TestPanicAfterExitSendsNothingMore(t *testing.T) {
-	s := serve(t, plugin(func(_ context.Context, k *pdk.PDK) {
-		k.Response.ExitStatus(401)
+	s := serve(t, plugin(func(_ context.Context, k Kong) {
+		Exit(k, core.Decision{Status: 401})
 		panic(errTest)
 	}))
 	c := dial(t, s.path)
@@ -164,15 +164,13 @@ func TestPanicAfterExitSendsNothingMore(t *testing.T) {
 
 func TestHandlerThatSwallowsAFailedCallDenies(t *testing.T) {
 	for name, h := range map[string]handlerFunc{
-		"half a call left behind": func(_ context.Context, k *pdk.PDK) {
-			_ = k.Request.Ask("kong.request.get_headers", &pb.String{V: "\xff"}, nil)
+		"a call without a method": func(_ context.Context, k Kong) { _, _ = k.Ask(Call{}) },
+		"a last call without a method": func(_ context.Context, k Kong) {
+			_ = k.Tell(Call{Args: []byte("x")})
 		},
-		"half a call before a whole one": func(_ context.Context, k *pdk.PDK) {
-			_ = k.Request.Ask("kong.request.get_headers", &pb.String{V: "\xff"}, nil)
-			_, _ = k.Request.GetPath()
-		},
-		"a call without a name": func(_ context.Context, k *pdk.PDK) {
-			_ = k.Request.Ask("", nil, nil)
+		"one of two": func(_ context.Context, k Kong) {
+			_, _ = k.Ask(Call{})
+			_, _ = Text(k, "kong.request.get_path")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -239,7 +237,7 @@ func TestConfigReachesTheConstructorAsSent(t *testing.T) {
 // still has must not lead to another route's configuration.
 func TestStaleInstanceAfterRespawnNamesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "probe.socket")
-	strict := plugin(func(_ context.Context, k *pdk.PDK) { k.Response.ExitStatus(401) })
+	strict := plugin(func(_ context.Context, k Kong) { Exit(k, core.Decision{Status: 401}) })
 	first := serveAt(t, strict, path)
 	c := dial(t, path)
 	stale := c.start(`{"route":"protected"}`)
@@ -280,17 +278,28 @@ func TestInstanceIDsAreNeverUsedTwice(t *testing.T) {
 	}
 }
 
-func TestInstanceIDsWrapAroundAndEnd(t *testing.T) {
-	table := newInstances()
-	table.first = 1<<31 - 2
-	for _, want := range []int32{1<<31 - 1, 1, 2} {
-		if id, err := table.add(nil); id != want || err != nil {
-			t.Errorf("add = %d, %v; want %d", id, err, want)
+func TestInstanceIDsWrapAround(t *testing.T) {
+	table := newInstances(nil)
+	table.first = usedUp - 3
+	for _, want := range []int32{usedUp - 2, usedUp - 1, 1, 2} {
+		if id := table.add(handlerFunc(nil)); id != want {
+			t.Errorf("id %d, want %d", id, want)
 		}
 	}
-	table.started = 1<<31 - 1
-	if id, err := table.add(nil); err == nil {
-		t.Errorf("id %d was given out again", id)
+}
+
+// An id that is given out again would name another route's configuration, and to hang up
+// on the start has some Kong try without end.
+func TestInstanceBeyondTheLastIDDenies(t *testing.T) {
+	s := serve(t, plugin(threeCalls), func(s *pluginServer) { s.instances.started = usedUp - 2 })
+	c := dial(t, s.path)
+	if o := c.access(c.start("{}"), ordinary); !o.passed {
+		t.Errorf("the last id: %+v", o)
+	}
+	for range 2 {
+		id := c.start("{}")
+		wantRefusal(t, dial(t, s.path).access(id, ordinary))
+		c.rpc(closeCall(id)) // other workers have it too
 	}
 }
 
@@ -355,17 +364,33 @@ func TestEveryCommandGetsAResponse(t *testing.T) {
 	}
 }
 
-func TestMalformedCallEndsTheConnection(t *testing.T) {
-	for name, payload := range map[string][]byte{
-		"empty":        nil,
-		"not a call":   {0x08, 0x05},
-		"not protobuf": bytes.Repeat([]byte{0xff}, 40),
+// Kong 3.9 runs its handler again without end when the connection ends where it reads a
+// call. Where it reads a return, what is none leaves its claim on the instance behind.
+func TestMalformedCallIsDenied(t *testing.T) {
+	start := protowire.AppendTag(nil, fieldStart, protowire.BytesType)
+	for name, c := range map[string]struct {
+		payload []byte
+		hangsUp bool
+	}{
+		"empty":                             {nil, false},
+		"not a call":                        {[]byte{0x08, 0x05}, false},
+		"not protobuf":                      {bytes.Repeat([]byte{0xff}, 40), false},
+		"an event that is cut off":          {protowire.AppendTag(nil, fieldEvent, protowire.BytesType), false},
+		"an event with a broken id":         {appendText(nil, fieldEvent, []byte{8, 0xff}), false},
+		"a phase that is not UTF-8":         {appendText(nil, fieldEvent, appendText(nil, fieldPhase, "\xff")), false},
+		"a field that is not known":         {appendText(nil, 99, ""), false},
+		"a start that is cut off":           {start, true},
+		"a plugin's name that is not UTF-8": {appendText(nil, fieldStart, appendText(nil, 1, "\xff")), true},
+		"a close with a broken id":          {appendText(nil, fieldClose, []byte{8, 0xff}), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, plugin(threeCalls))
-			c := dial(t, s.path)
-			c.write(payload)
-			c.expectNothingMore()
+			c2 := dial(t, s.path)
+			c2.write(c.payload)
+			if !c.hangsUp {
+				c2.expectDenial()
+			}
+			c2.expectNothingMore()
 			if s.log.String() == "" {
 				t.Error("nothing in the log")
 			}
@@ -373,15 +398,62 @@ func TestMalformedCallEndsTheConnection(t *testing.T) {
 	}
 }
 
-func TestOversizedFrameIsRefused(t *testing.T) {
-	s := serve(t, plugin(threeCalls))
-	for _, size := range []uint32{maxFrame + 1, 1<<32 - 1} {
-		c := dial(t, s.path)
-		if _, err := c.net.Write(binary.LittleEndian.AppendUint32(nil, size)); err != nil {
-			t.Fatal(err)
-		}
-		c.expectNothingMore()
+// expectDenial reads the exit of a request that no handler has seen.
+func (c *kongConn) expectDenial() {
+	c.t.Helper()
+	method, _ := c.read()
+	args, _ := c.read()
+	if string(method) != exitMethod || decode[pb.ExitArgs](c.t, args).Status != 503 {
+		c.t.Errorf("%q %q, want an exit with 503", method, args)
 	}
+}
+
+// A configuration can be that large.
+func TestInstanceWhoseConfigurationIsTooLargeDenies(t *testing.T) {
+	large := strings.Repeat("x", maxFrame)
+	config := appendText(appendText(nil, 1, pluginName), 2, large)
+	sequence := protowire.AppendVarint(protowire.AppendTag(nil, fieldSequence, protowire.VarintType), 7)
+	for name, call := range map[string][]byte{
+		"sequence first": appendText(bytes.Clone(sequence), fieldStart, config),
+		"sequence last":  append(appendText(nil, fieldStart, config), sequence...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, plugin(threeCalls))
+			c := dial(t, s.path)
+			c.sequence = 7
+			c.write(call)
+			id := c.readReturn().GetInstanceStatus().GetInstanceId()
+			wantRefusal(t, c.access(id, ordinary))
+			if !strings.Contains(s.log.String(), "too large") {
+				t.Errorf("the log does not say why: %q", s.log.String())
+			}
+		})
+	}
+}
+
+func TestOversizedFrameThatIsNoStartIsDenied(t *testing.T) {
+	for name, payload := range map[string][]byte{
+		"nothing":  make([]byte, maxFrame+1),
+		"an event": appendText(nil, fieldEvent, make([]byte, maxFrame)),
+		"garbage":  bytes.Repeat([]byte{0xff}, maxFrame+1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := dial(t, serve(t, plugin(threeCalls)).path)
+			c.write(payload)
+			c.expectDenial()
+			c.expectNothingMore()
+		})
+	}
+}
+
+// Kong cannot have written all of it, and responds with 500 when it cannot go on.
+func TestFrameBeyondAllBoundsIsHungUpOnAtOnce(t *testing.T) {
+	s := serve(t, plugin(threeCalls))
+	c := dial(t, s.path)
+	if _, err := c.net.Write(binary.LittleEndian.AppendUint32(nil, 1<<32-1)); err != nil {
+		t.Fatal(err)
+	}
+	c.expectNothingMore()
 	if !strings.Contains(s.log.String(), "4294967295") {
 		t.Errorf("the log does not say what was refused: %q", s.log.String())
 	}
@@ -389,8 +461,8 @@ func TestOversizedFrameIsRefused(t *testing.T) {
 
 func TestOversizedResponseOfKongDenies(t *testing.T) {
 	failed := make(chan error, 1)
-	s := serve(t, plugin(func(_ context.Context, k *pdk.PDK) {
-		_, err := k.Request.GetHeaders(1000)
+	s := serve(t, plugin(func(_ context.Context, k Kong) {
+		_, err := Headers(k, 1000)
 		failed <- err
 	}))
 	c := dial(t, s.path)
@@ -403,6 +475,31 @@ func TestOversizedResponseOfKongDenies(t *testing.T) {
 	c.expectNothingMore()
 	if err := <-failed; err == nil {
 		t.Error("the handler got no error")
+	}
+}
+
+// To hang up during an event has Kong 3.9 retry the request for ever, thousands of times
+// a second. A body can be that large where client_body_buffer_size is.
+func TestResponseOfKongBeyondTheLimitIsNoEndlessRetry(t *testing.T) {
+	s := serve(t, plugin(func(_ context.Context, k Kong) { _, _, _ = RawBody(k) }))
+	c := dial(t, s.path)
+	c.begin(c.start("{}"), phaseAccess)
+	c.read()
+	c.read()
+	go c.net.Write(append(binary.LittleEndian.AppendUint32(nil, maxFrame+1), make([]byte, maxFrame+1)...))
+	for {
+		method, ok := c.read()
+		if !ok {
+			t.Fatal("the server hung up without a response")
+		}
+		args, _ := c.read()
+		if string(method) == exitMethod {
+			return
+		}
+		if string(method) != varMethod {
+			t.Fatalf("%s %q", method, args)
+		}
+		c.writeMessage(&pb.String{V: "x"})
 	}
 }
 
@@ -454,9 +551,9 @@ func TestOneWritePerCallAndOneForTheEnd(t *testing.T) {
 }
 
 func TestExitIsNotFollowedByTheEndOfTheEvent(t *testing.T) {
-	s := serve(t, plugin(func(_ context.Context, k *pdk.PDK) {
-		k.Response.Exit(401, []byte("no"), map[string][]string{"WWW-Authenticate": {"Bearer"}})
-		if _, err := k.Request.GetHeaders(1); err == nil {
+	s := serve(t, plugin(func(_ context.Context, k Kong) {
+		Exit(k, core.Decision{Status: 401, Body: []byte("no"), Header: []core.Header{{Name: "WWW-Authenticate", Value: "Bearer"}}})
+		if _, err := Headers(k, 1); err == nil {
 			t.Error("a PDK call after the exit succeeded")
 		}
 	}))
@@ -467,17 +564,17 @@ func TestExitIsNotFollowedByTheEndOfTheEvent(t *testing.T) {
 	}
 }
 
-func TestPDKKeptBeyondItsEventHasNoEffect(t *testing.T) {
-	var kept *pdk.PDK
-	s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
+func TestKongKeptBeyondItsEventHasNoEffect(t *testing.T) {
+	var kept Kong
+	s := serve(t, plugin(func(ctx context.Context, k Kong) {
 		if kept == nil {
 			kept = k
 			return
 		}
-		if err := kept.ServiceRequest.SetHeader("X-User-Id", "another user"); err == nil {
+		if err := SetHeaders(kept, map[string][]string{"X-User-Id": {"another user"}}); err == nil {
 			t.Error("a PDK of an earlier request still works")
 		}
-		kept.Response.ExitStatus(200)
+		Exit(kept, core.Decision{Status: 200})
 		threeCalls(ctx, k)
 	}))
 	c := dial(t, s.path)
@@ -489,7 +586,7 @@ func TestPDKKeptBeyondItsEventHasNoEffect(t *testing.T) {
 }
 
 func TestDenialsLeaveNoLogLines(t *testing.T) {
-	s := serve(t, plugin(func(_ context.Context, k *pdk.PDK) { k.Response.ExitStatus(401) }))
+	s := serve(t, plugin(func(_ context.Context, k Kong) { Exit(k, core.Decision{Status: 401}) }))
 	id := dial(t, s.path).start("{}")
 	for range 20 {
 		dial(t, s.path).access(id, ordinary)
@@ -502,21 +599,21 @@ func TestDenialsLeaveNoLogLines(t *testing.T) {
 // A handler may wait for an identity provider when Kong goes away.
 func TestLostConnectionEndsTheHandler(t *testing.T) {
 	for name, h := range map[string]handlerFunc{
-		"while it waits for something else": func(ctx context.Context, _ *pdk.PDK) { <-ctx.Done() },
-		"after a call": func(ctx context.Context, k *pdk.PDK) {
+		"while it waits for something else": func(ctx context.Context, _ Kong) { <-ctx.Done() },
+		"after a call": func(ctx context.Context, k Kong) {
 			ctx, cancel := context.WithTimeout(ctx, time.Hour)
 			defer cancel()
-			if _, err := k.Request.GetPath(); err != nil {
+			if _, err := Text(k, "kong.request.get_path"); err != nil {
 				return
 			}
 			<-ctx.Done()
 		},
-		"while it waits for Kong": func(_ context.Context, k *pdk.PDK) { _, _ = k.Request.GetPath() },
+		"while it waits for Kong": func(_ context.Context, k Kong) { _, _ = Text(k, "kong.request.get_path") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := runtime.NumGoroutine()
 			entered, ended := make(chan bool, 1), make(chan bool, 1)
-			s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
+			s := serve(t, plugin(func(ctx context.Context, k Kong) {
 				entered <- true
 				h(ctx, k)
 				ended <- true
@@ -556,14 +653,14 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 
 // The watch for a hang-up shares the connection with the PDK.
 func TestWatchForAHangUpConsumesNoResponse(t *testing.T) {
-	s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
+	s := serve(t, plugin(func(ctx context.Context, k Kong) {
 		for range 50 {
 			select {
 			case <-ctx.Done():
 				t.Error("the context ended on a live connection")
 			default:
 			}
-			if path, err := k.Request.GetPath(); path != "/svc/x" || err != nil {
+			if path, err := Text(k, "kong.request.get_path"); path != "/svc/x" || err != nil {
 				t.Errorf("GetPath = %q, %v", path, err)
 			}
 		}
@@ -578,13 +675,13 @@ func TestWatchForAHangUpConsumesNoResponse(t *testing.T) {
 }
 
 func TestManyConnectionsAtOnce(t *testing.T) {
-	s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
-		path, err := k.Request.GetPath()
+	s := serve(t, plugin(func(ctx context.Context, k Kong) {
+		path, err := Text(k, "kong.request.get_path")
 		if err != nil {
 			Exit(k, core.Refusal(&core.Request{}, err))
 			return
 		}
-		_ = k.ServiceRequest.SetHeaders(map[string][]string{"X-Path": {path}})
+		_ = SetHeaders(k, map[string][]string{"X-Path": {path}})
 	}))
 	id := dial(t, s.path).start("{}")
 	var clients sync.WaitGroup
@@ -614,7 +711,7 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 
 func TestStopLetsOpenEventsFinish(t *testing.T) {
 	entered, leave := make(chan bool), make(chan bool)
-	s := serve(t, plugin(func(ctx context.Context, k *pdk.PDK) {
+	s := serve(t, plugin(func(ctx context.Context, k Kong) {
 		entered <- true
 		<-leave
 		threeCalls(ctx, k)
@@ -650,7 +747,7 @@ func TestStopLetsOpenEventsFinish(t *testing.T) {
 func TestStopCutsOffAHandlerThatHangs(t *testing.T) {
 	entered := make(chan bool)
 	var ended atomic.Bool
-	s := serve(t, plugin(func(ctx context.Context, _ *pdk.PDK) {
+	s := serve(t, plugin(func(ctx context.Context, _ Kong) {
 		entered <- true
 		for ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
