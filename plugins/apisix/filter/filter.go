@@ -16,8 +16,10 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config"
+	"gatehouse/core/config/hosts"
 	"gatehouse/core/httpsyntax"
 	"gatehouse/core/setting"
+	"gatehouse/internal/exchange"
 	"gatehouse/plugins/apisix/runner"
 )
 
@@ -30,6 +32,8 @@ type Filter struct {
 var (
 	_ plugin.Plugin   = (*Filter)(nil)
 	_ runner.Recorder = (*Filter)(nil)
+
+	_ runner.Exchanger = (*Filter)(nil)
 )
 
 // New makes the plugin, whose gates come from a builder.
@@ -43,44 +47,57 @@ func (*Filter) Name() string { return "gatehouse" }
 // asks for what APISIX cannot do: of the lines of one header it keeps the last, and it
 // writes a query anew, in another order, if one parameter is removed.
 func (f *Filter) ParseConf(in []byte) (any, error) {
-	followed, err := f.gates.Follow(in, config.Terms{Check: func(now *config.Current) error { return check(now.Gate) }})
+	followed, err := f.gates.Follow(in, config.Terms{Check: func(now *config.Current) error {
+		return check(now, core.Demands{ClientCertificate: tlsVariables}, "APISIX's runner")
+	}})
 	if err != nil {
 		return nil, err
 	}
 	return followed, nil
 }
 
-func check(gate *core.Gate) error {
-	if unmet := config.Unmet(gate.Demands(), core.Demands{}, "APISIX"); len(unmet) > 0 {
+// Exchange decides requests of APISIX's Lua file, which can do more to a request than a
+// runner can.
+func (f *Filter) Exchange() exchange.Options {
+	can := core.Demands{RepeatedHeaders: true, Consumers: true, ClientCertificate: tlsVariables}
+	return exchange.Options{Gates: f.gates, Load: func(text []byte) (*config.Followed, error) {
+		return f.gates.Follow(text, config.Terms{Name: "exchange", Check: func(now *config.Current) error { return check(now, can, "APISIX") }})
+	}}
+}
+
+// tlsVariables are those of nginx that tell the client's certificate.
+const tlsVariables = "ssl_client_raw_cert"
+
+func check(now *config.Current, can core.Demands, host string) error {
+	if unmet := hosts.Unmet(now.Config.Demands(), can, host); len(unmet) > 0 {
 		return &setting.Error{Problems: unmet}
 	}
-	return checkAdded(gate.ResponseHeaders())
+	return checkAdded(now.ResponseHeaders())
 }
 
 // RequestFilter decides one request. It goes on to the upstream unless a response is
 // written.
 func (f *Filter) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Request) {
-	request, err := read(r)
-	gate, missing := gateOf(conf)
-	if missing != nil {
-		respond(w, f.gates.Refuse(r.Context(), request, missing))
+	request, unread := read(r)
+	followed, ok := conf.(config.InUse)
+	if !ok {
+		respond(w, f.gates.Refuse(r.Context(), request, errNoGate))
 		return
 	}
-	if err != nil {
-		respond(w, gate.Refuse(r.Context(), request, err))
-		return
+	d := f.gates.Decide(r.Context(), followed, request, unread)
+	if d.Outcome == core.Allow {
+		if err := addToResponse(r, d.ResponseHeader); err != nil {
+			d = f.gates.Decide(r.Context(), followed, request, err)
+		}
 	}
-	d := gate.Check(r.Context(), request)
 	if d.Outcome != core.Allow {
 		respond(w, d)
 		return
 	}
-	if err := addToResponse(r, d.ResponseHeader); err != nil {
-		respond(w, gate.Refuse(r.Context(), request, err))
-		return
-	}
 	changeHeaders(r.Header(), d)
 }
+
+var errNoGate = errors.New("the route's configuration is not a gate")
 
 // changeHeaders strips and sets. APISIX reads the variable $http_x_user_id once, and
 // keeps what the client sent if that was before, for limit-count, loggers and others. From
@@ -100,21 +117,6 @@ func changeHeaders(head pkgHTTP.Header, d core.Decision) {
 		strip(h.Name)
 		head.Set(h.Name, h.Value)
 	}
-}
-
-// gateOf is the gate of a route at this time.
-func gateOf(conf any) (*core.Gate, error) {
-	switch conf := conf.(type) {
-	case *config.Followed:
-		now, err := conf.Current()
-		if err != nil {
-			return nil, err
-		}
-		return now.Gate, nil
-	case *core.Gate:
-		return conf, nil
-	}
-	return nil, errors.New("the route's configuration is not a gate")
 }
 
 // notAdded are the headers that APISIX does not add to the response of a request
@@ -179,9 +181,13 @@ func read(r pkgHTTP.Request) (*core.Request, error) {
 }
 
 func respond(w http.ResponseWriter, d core.Decision) {
+	if whole, ok := w.(runner.Replier); ok {
+		whole.Reply(d.ClientStatus(), d.Header, d.Body)
+		return
+	}
 	for _, h := range d.Header {
 		w.Header().Add(h.Name, h.Value)
 	}
 	w.WriteHeader(d.ClientStatus())
-	w.Write(d.Body) // the runner's writer keeps it in memory and cannot fail
+	w.Write(d.Body) // a writer of a runner keeps it in memory and cannot fail
 }

@@ -45,6 +45,11 @@ func (r *rawRequest) Describe() *core.Request {
 	return &core.Request{Method: "GET", Host: "app.test", Header: []core.Header{{Name: "authorization", Value: "Bearer good"}}}
 }
 
+// fixed is a gate that no file changes.
+type fixed struct{ gate *core.Gate }
+
+func (f fixed) Current() (*config.Current, error) { return &config.Current{Gate: f.gate}, nil }
+
 type edits struct{ http.Header }
 
 func (e edits) View() http.Header { return e.Header }
@@ -68,7 +73,7 @@ func TestEveryResponseHeaderArrives(t *testing.T) {
 		}
 		w, r := httptest.NewRecorder(), &rawRequest{head: http.Header{}, added: http.Header{}}
 		w.Code = 0
-		filter.New(builder).RequestFilter(gate, w, r)
+		filter.New(builder).RequestFilter(fixed{gate}, w, r)
 		if w.Code != c.status {
 			t.Errorf("%s: status %d", name, w.Code)
 		}
@@ -81,9 +86,10 @@ func TestEveryResponseHeaderArrives(t *testing.T) {
 // What the protocol of APISIX's runners cannot say must not be left out without a word.
 func TestGateThatAsksForMoreThanAPISIXCanDoIsRefusedAtLoad(t *testing.T) {
 	for setting, want := range map[string]string{
-		"upstream_header_lists: repeat":       "upstream_header_lists: repeat does not work with APISIX",
-		"token_query_parameter: access_token": "token_query_parameter: does not work with APISIX",
-		"upstream_header_lists: json":         "",
+		"upstream_header_lists: repeat":                                    "upstream_header_lists: repeat does not work with APISIX's runner",
+		"token_query_parameter: access_token":                              "token_query_parameter: does not work with APISIX's runner",
+		"consumers: [{issuer: 'http://127.0.0.1:1', consumer_claim: sub}]": "consumers: does not work with APISIX's runner, through which no consumer",
+		"upstream_header_lists: json":                                      "",
 	} {
 		_, err := filter.New(config.NewBuilder(config.BuilderOptions{})).ParseConf([]byte(`
 session: {kratos_url: "http://127.0.0.1:1", bearer_token: true}

@@ -10,9 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -184,7 +182,7 @@ func (s *subject) run(b *testing.B, n int) {
 		clients = append(clients, s.connect(b))
 	}
 	var group sync.WaitGroup
-	cpu, wall := cpuTime(b, s.child.Process.Pid), time.Now()
+	cpu, wall := coretest.CPUTime(b, s.child.Process.Pid), time.Now()
 	for _, client := range clients {
 		group.Go(func() {
 			for left.Add(-1) >= 0 {
@@ -197,7 +195,7 @@ func (s *subject) run(b *testing.B, n int) {
 	}
 	group.Wait()
 	s.wall += time.Since(wall)
-	s.cpu += cpuTime(b, s.child.Process.Pid) - cpu
+	s.cpu += coretest.CPUTime(b, s.child.Process.Pid) - cpu
 	for _, client := range clients {
 		client.Close()
 	}
@@ -259,23 +257,4 @@ func (c *benchClient) call() error {
 			return fmt.Errorf("frame of type %d", kind)
 		}
 	}
-}
-
-// cpuTime is what all threads of a process have used, from the scheduler.
-func cpuTime(b *testing.B, pid int) time.Duration {
-	if runtime.GOOS != "linux" {
-		b.Skip("reads /proc")
-	}
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil || len(threads) == 0 {
-		b.Skip("the kernel has no schedstat")
-	}
-	total := time.Duration(0)
-	for _, file := range threads {
-		text, _ := os.ReadFile(file)
-		onCPU, _, _ := strings.Cut(string(text), " ")
-		nanos, _ := strconv.ParseInt(onCPU, 10, 64)
-		total += time.Duration(nanos)
-	}
-	return total
 }

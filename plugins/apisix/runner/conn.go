@@ -128,7 +128,7 @@ func (c *conn) httpReqCall(call []byte) []byte {
 	}
 	r := newRequest(c, msg, c.due)
 	stop, changes := c.server.decide(conf, r)
-	r.ctx.end()
+	r.ctx.End()
 	if !r.close() {
 		return nil
 	}

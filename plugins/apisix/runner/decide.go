@@ -10,6 +10,7 @@ import (
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
 
 	"gatehouse/core"
+	"gatehouse/internal/exchange"
 )
 
 // Plugin is plugin.Plugin of github.com/apache/apisix-go-plugin-runner, whose
@@ -33,6 +34,13 @@ type Plugin interface {
 type Recorder interface {
 	Plugin
 	core.Recorder
+}
+
+// Exchanger is a plugin that also decides requests of APISIX's Lua file, on the same
+// socket. A runner has one at most.
+type Exchanger interface {
+	Plugin
+	Exchange() exchange.Options
 }
 
 var (

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
-	"gatehouse/internal/clientcert"
+	"gatehouse/core/clientcert"
 )
 
 // Describe is the one place that converts a request of APISIX.

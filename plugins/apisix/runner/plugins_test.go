@@ -304,37 +304,6 @@ func TestContextEndsWithTheTimeLimit(t *testing.T) {
 	}
 }
 
-// The context behaves as the standard library's before and after it is waited
-// for, and so do contexts derived from it.
-func TestContextEndsWithTheCall(t *testing.T) {
-	for name, waitFirst := range map[string]bool{"waited for": true, "not waited for": false} {
-		c := &callContext{deadline: time.Now().Add(time.Hour)}
-		ended := func() {}
-		if waitFirst {
-			child, stop := context.WithCancel(c)
-			defer stop()
-			ended = func() { <-child.Done() }
-		}
-		if c.Err() != nil {
-			t.Errorf("%s: ended at once", name)
-		}
-		c.end()
-		ended()
-		if err := c.Err(); !errors.Is(err, context.Canceled) || !errors.Is(context.Cause(c), context.Canceled) {
-			t.Errorf("%s: %v", name, err)
-		}
-		<-c.Done()
-	}
-	late := &callContext{deadline: time.Now()}
-	for range 2 {
-		if err := late.Err(); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("late: %v", err)
-		}
-		late.end()
-	}
-	<-late.Done()
-}
-
 // A gateway that does not reply to an ExtraInfo keeps no plugin for ever.
 func TestUnansweredExtraInfoDenies(t *testing.T) {
 	failed := make(chan error, 1)

@@ -24,8 +24,18 @@ type reply struct {
 
 var errNoReplyStatus = errors.New("an empty answer without a status")
 
+// Replier is what a plugin's RequestFilter really gets as http.ResponseWriter.
+type Replier interface {
+	http.ResponseWriter
+	// Reply writes a whole response, whose header lines come behind those of Header and
+	// keep their order. The body must not be changed after.
+	Reply(status int, header []core.Header, body []byte)
+}
+
 // replyWriter is the http.ResponseWriter of the plugins of one request.
 type replyWriter struct {
+	// lines are those of Reply.
+	lines  []core.Header
 	header http.Header
 	status int
 	body   []byte
@@ -35,7 +45,17 @@ type replyWriter struct {
 	hasStatus bool
 }
 
-var _ http.ResponseWriter = (*replyWriter)(nil)
+var _ Replier = (*replyWriter)(nil)
+
+func (w *replyWriter) Reply(status int, header []core.Header, body []byte) {
+	w.WriteHeader(status)
+	w.lines = header
+	if w.body == nil {
+		w.body = body
+	} else {
+		w.body = append(w.body, body...)
+	}
+}
 
 func (w *replyWriter) Header() http.Header {
 	if w.header == nil {
@@ -71,7 +91,7 @@ func (w *replyWriter) reply() (*reply, error) {
 	if err := checkStatus(status); err != nil {
 		return nil, err
 	}
-	headers, err := headerEntries(w.header)
+	headers, err := w.entries()
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +100,23 @@ func (w *replyWriter) reply() (*reply, error) {
 		a.fill()
 	}
 	return a, nil
+}
+
+func (w *replyWriter) entries() ([]textEntry, error) {
+	entries, err := headerEntries(w.header)
+	if err != nil || len(w.lines) == 0 {
+		return entries, err
+	}
+	entries = slices.Grow(entries, len(w.lines)+1)
+	for _, line := range w.lines {
+		if err := checkHeaderLine(line.Name, line.Value); err != nil {
+			return nil, err
+		}
+		if !framesMessage(line.Name) {
+			entries = append(entries, textEntry{name: line.Name, value: line.Value})
+		}
+	}
+	return entries, nil
 }
 
 func checkStatus(status int) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/api7/ext-plugin-proto/go/A6/ExtraInfo"
 
 	"gatehouse/core"
+	"gatehouse/internal/deadline"
 )
 
 // RawRequest is what a plugin's RequestFilter really gets: the stock interface
@@ -83,7 +84,7 @@ var errPathRewritten = errors.New("a plugin before this one has rewritten the pa
 // client's request.
 type request struct {
 	openCall
-	ctx         callContext
+	ctx         deadline.Context
 	writer      replyWriter
 	msg         httpReqCall
 	head        header
@@ -94,10 +95,10 @@ type request struct {
 
 var _ RawRequest = (*request)(nil)
 
-func newRequest(c *conn, msg httpReqCall, deadline time.Time) *request {
+func newRequest(c *conn, msg httpReqCall, due time.Time) *request {
 	return &request{
 		openCall: openCall{conn: c},
-		ctx:      callContext{deadline: deadline},
+		ctx:      deadline.At(context.Background(), due),
 		msg:      msg,
 		head:     header{lines: msg.head},
 	}

@@ -9,14 +9,15 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"gatehouse/internal/exchange"
 	"gatehouse/internal/logqueue"
+	"gatehouse/internal/spareheap"
 	"gatehouse/internal/unixsocket"
 )
 
@@ -132,12 +133,6 @@ func fromEnv(getenv func(string) string) (options, error) {
 	return o, nil
 }
 
-// spareHeap is never written to and so takes no memory, but counts when the
-// garbage collector decides how large the heap may grow before it works. The
-// heap of a runner is small, and the collector would run dozens of times a
-// second under load, for 8 % of the runner's CPU time.
-const spareHeap = 16 << 20
-
 // flushTime is how long the last log lines may take beside stopTimeout.
 const flushTime = 50 * time.Millisecond
 
@@ -145,8 +140,7 @@ const flushTime = 50 * time.Millisecond
 // the standard error. It returns after SIGTERM or SIGINT and exits with status 1 if
 // the runner cannot start.
 func Main(log *logqueue.Queue, plugins ...Plugin) {
-	spare := make([]byte, spareHeap)
-	defer runtime.KeepAlive(spare)
+	defer spareheap.Hold()()
 	ctx, stop := signalled()
 	defer stop()
 	o, err := fromEnv(os.Getenv)
@@ -214,7 +208,7 @@ func newServer(o options) (*server, error) {
 	s.notes = newNotes(o.log, o.now)
 	s.confs = newConfs(&o, s.load)
 	s.connections = unixsocket.Server{
-		Start:     s.start,
+		Start:     s.starter(),
 		Limit:     o.maxConns,
 		Grace:     o.stopTimeout,
 		Linger:    min(o.lingerTime, o.stopTimeout),
@@ -222,7 +216,7 @@ func newServer(o options) (*server, error) {
 		Failed: func(err error) {
 			s.notes.error("accept", "runner: cannot accept a connection", "cause", err)
 		},
-		Full: func() {
+		Full: func(net.Conn) {
 			s.notes.warn("connections", "runner: too many connections, one was refused and its request denied", "limit", o.maxConns)
 		},
 		Cut: func() { o.log.Warn("runner: stopped with requests open, which APISIX denies") },
@@ -236,6 +230,16 @@ func (s *server) serve(ctx context.Context, l unixsocket.Socket) error {
 		return fmt.Errorf("the socket is lost: %w", err)
 	}
 	return nil
+}
+
+// starter serves connections as start does, and the exchange where a plugin has it.
+func (s *server) starter() func(net.Conn) unixsocket.Connection {
+	for _, p := range s.opts.plugins {
+		if e, ok := p.(Exchanger); ok {
+			return exchange.NewServer(e.Exchange(), s.opts.log, &s.connections).Beside(s.start)
+		}
+	}
+	return s.start
 }
 
 // start serves a connection if its process may connect.
