@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -165,6 +167,41 @@ func TestClientAuthorityThatIsWithdrawn(t *testing.T) {
 	c.lookTwice()
 	if err := connect(); err == nil {
 		t.Error("a client is let in whose authority was withdrawn")
+	}
+}
+
+// The certificate of the connection is that of the proxy. A token that is bound to it, such as
+// the proxy's own, must not pass for a client who has shown none.
+func TestCertificateOfTheProxyIsNotThatOfTheClient(t *testing.T) {
+	ca := newAuthority(t)
+	ca.issue(t, "server", ca.cert)
+	proxy, _ := ca.issue(t, "proxy", ca.cert)
+	listen := fmt.Sprintf("listen: [{address: '127.0.0.1:0', tls: {cert_file: %q, key_file: %q, client_ca_file: %q}}]\ntrusted_proxies: [127.0.0.1]\n", ca.path("server.pem"), ca.path("server.key"), ca.path("ca.pem"))
+	for _, setting := range []string{"", ", client_certificate: presented", ", client_certificate: verified"} {
+		r := newRig(t, listen+"endpoints: [{path: /auth/traefik, dialect: traefik, gate: main"+setting+"}, {path: /other, dialect: traefik, gate: other}]\n")
+		sum := sha256.Sum256(proxy.Raw)
+		token := r.issuer.Token(map[string]any{"cnf": map[string]any{"x5t#S256": base64.RawURLEncoding.EncodeToString(sum[:])}})
+		status := func(header ...string) int {
+			q := publicAuthRequest(t, "https://"+r.addresses[0].String())
+			q.Header.Set("X-Forwarded-Uri", "/private")
+			q.Header.Set("Authorization", "Bearer "+token)
+			for _, value := range header {
+				q.Header.Set("X-Forwarded-Tls-Client-Cert", value)
+			}
+			response, err := ca.client(t, "proxy", nil).Do(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			return response.StatusCode
+		}
+		if got := status(); got != 401 {
+			t.Errorf("%q: status %d", setting, got)
+		}
+		// The proxy tells it of a client: then it is the client's.
+		if got, want := status(base64.StdEncoding.EncodeToString(proxy.Raw)), map[bool]int{true: 200, false: 401}[setting != ""]; got != want {
+			t.Errorf("%q, in the header: status %d, want %d", setting, got, want)
+		}
 	}
 }
 

@@ -36,17 +36,30 @@ permission_table: "authenticated: [GET /ws]\npublic: [GET /open]"
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &gate{Gate: g}
+	return &gate{first: &config.Current{Gate: g, Config: c}}
 }
 
 func TestGateThatAsksForMoreThanAProxyCanDoIsRefusedAtLoad(t *testing.T) {
 	repeat, parameter, plain := gateWith(t, "upstream_header_lists: repeat"), gateWith(t, "token_query_parameter: access_token"), gateWith(t, "")
+	consumers := gateWith(t, "consumers: [{issuer: \"http://127.0.0.1:1\", consumer_claim: sub}]")
+	bound := gateWith(t, "resource_metadata: [{resource: \"https://a.test/\", authorization_servers: [\"https://op.test\"], tls_client_certificate_bound_access_tokens: true}]")
 	for _, dialect := range append(slices.Clone(dialects), dialectOf(settings.EnvoyGRPC), direct) {
 		s := &settings.Settings{Endpoints: []settings.Endpoint{{Dialect: dialect.name, Gate: "main"}}}
 		problems := func(g *gate) string {
-			return fmt.Sprint(s.DemandProblems(func(string) core.Demands { return g.Demands() }))
+			return fmt.Sprint(s.DemandProblems(func(string) core.Demands { return g.now().Config.Demands() }))
 		}
 		byItself := dialect.name == settings.EnvoyGRPC || dialect.name == settings.Direct
+		if got := problems(bound); (got == "[]") != (dialect.name == settings.Direct) ||
+			got != "[]" && !strings.Contains(got, "endpoints[0]: gate main: resource_metadata[0].tls_client_certificate_bound_access_tokens: does not work with a proxy of the dialect "+dialect.name+", which does not tell") {
+			t.Errorf("%s, bound tokens: %v", dialect.name, got)
+		}
+		for _, known := range []string{settings.Presented, settings.Verified} {
+			s.Endpoints[0].ClientCertificate = known
+			if got := problems(bound); got != "[]" {
+				t.Errorf("%s, certificates %s: %v", dialect.name, known, got)
+			}
+		}
+		s.Endpoints[0].ClientCertificate = ""
 		if got := problems(repeat); (got == "[]") != (byItself || dialect.name == "traefik") ||
 			got != "[]" && !strings.Contains(got, "endpoints[0]: gate main: upstream_header_lists: repeat does not work with a proxy of the dialect "+dialect.name) {
 			t.Errorf("%s, repeat: %v", dialect.name, got)
@@ -54,6 +67,9 @@ func TestGateThatAsksForMoreThanAProxyCanDoIsRefusedAtLoad(t *testing.T) {
 		if got := problems(parameter); (got == "[]") != byItself ||
 			got != "[]" && !strings.Contains(got, "endpoints[0]: gate main: token_query_parameter: does not work with a proxy of the dialect "+dialect.name) {
 			t.Errorf("%s, a token in the query: %v", dialect.name, got)
+		}
+		if got := problems(consumers); !strings.Contains(got, "endpoints[0]: gate main: consumers: does not work with a proxy of the dialect "+dialect.name+", through which no consumer of a gateway can be looked up") {
+			t.Errorf("%s, consumers: %v", dialect.name, got)
 		}
 		if got := problems(plain); got != "[]" {
 			t.Errorf("%s, without any: %v", dialect.name, got)
@@ -123,10 +139,10 @@ func TestGateThatTakesBodiesNeedsAnEndpointWithTheDialectDirect(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
-	if g := gateWith(t, ""); g.TakesBodies() {
+	if g := gateWith(t, ""); g.now().TakesBodies() {
 		t.Error("a gate without endpoints takes bodies")
 	}
-	if g := gateWith(t, "revocation: {}\nstate_dir: "+t.TempDir()+"\nrevocation_endpoints: {admin: {secret: a-secret-of-at-least-thirty-two-bytes}}"); !g.TakesBodies() {
+	if g := gateWith(t, "revocation: {}\nstate_dir: "+t.TempDir()+"\nrevocation_endpoints: {admin: {secret: a-secret-of-at-least-thirty-two-bytes}}"); !g.now().TakesBodies() {
 		t.Error("a gate with revocation_endpoints takes no bodies")
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // dialect is the form of the auth requests of one proxy, and of the responses that
-// it understands. The contract of each, and its pitfalls, are in
+// it understands. Names of headers are as net/http writes them. The contract of each, and its pitfalls, are in
 // docs/forward-auth.md.
 type dialect struct {
 	name string
@@ -109,7 +109,7 @@ var direct = dialect{name: settings.Direct, own: true, scheme: "X-Forwarded-Prot
 
 // read returns the original request. What is missing, repeated or of the wrong
 // form is refused: a guess would be the client's to steer.
-func (d *dialect) read(r *http.Request, at settings.Endpoint) (*core.Request, error) {
+func (d *dialect) read(r *http.Request, at *settings.Endpoint) (*core.Request, error) {
 	request := &core.Request{ID: d.requestID(r.Header), AddsNoResponseHeader: d.carry == nil, Header: d.clientHeaders(r.Header, at.ClientCertificate != "")}
 	if at.ClientCertificate != "" {
 		request.AskTLS = func() (*core.ClientTLS, error) {
@@ -129,7 +129,7 @@ func (d *dialect) read(r *http.Request, at settings.Endpoint) (*core.Request, er
 	if d.bodiless && r.ContentLength < 0 { // one of a known length has no fields behind it
 		return request, errBody
 	}
-	request.Peer = lastAddress(r.Header.Values(d.peer))
+	request.Peer = lastAddress(r.Header[d.peer])
 	request.Scheme = cmp.Or(at.Scheme, request.Scheme)
 	return request, nil
 }
@@ -137,7 +137,7 @@ func (d *dialect) read(r *http.Request, at settings.Endpoint) (*core.Request, er
 // requestID is the id that the proxy gave the request. It counts only if the proxy
 // gives one and there is no second: of two, one is the client's.
 func (d *dialect) requestID(h http.Header) string {
-	if ids := h.Values(d.id); d.id != "" && len(ids) == 1 {
+	if ids := h[d.id]; d.id != "" && len(ids) == 1 {
 		return ids[0]
 	}
 	return ""
@@ -196,7 +196,7 @@ func (d *dialect) readRouted(request *core.Request, h http.Header) error {
 
 // readScheme takes the scheme of a WebSocket for that of its handshake.
 func (d *dialect) readScheme(request *core.Request, h http.Header) error {
-	if d.own && len(h.Values(d.scheme)) == 0 {
+	if d.own && len(h[d.scheme]) == 0 {
 		return nil
 	}
 	scheme, err := once(h, d.scheme)
@@ -216,7 +216,7 @@ func (d *dialect) readScheme(request *core.Request, h http.Header) error {
 
 // once returns the value of a header that must be there on one line.
 func once(h http.Header, name string) (string, error) {
-	values := h.Values(name)
+	values := h[name]
 	switch {
 	case len(values) == 0 || values[0] == "":
 		return "", fmt.Errorf("%w: the proxy did not send %s", core.ErrBadRequest, name)
@@ -297,8 +297,9 @@ func (d *dialect) clientHeaders(h http.Header, withCertificate bool) []core.Head
 }
 
 // admitted are the headers of the response that admits a request.
-func (d *dialect) admitted(decision core.Decision, carried []core.Header) []core.Header {
-	lines := []core.Header{{Name: "Cache-Control", Value: "no-store"}}
+func (d *dialect) admitted(decision *core.Decision, carried []core.Header) []core.Header {
+	lines := make([]core.Header, 0, 2+len(decision.Strip)+len(decision.Set)+len(carried))
+	lines = append(lines, core.Header{Name: "Cache-Control", Value: "no-store"})
 	if d.removes != "" && len(decision.Strip) > 0 {
 		lines = append(lines, core.Header{Name: d.removes, Value: strings.Join(decision.Strip, ",")})
 	}
@@ -307,7 +308,7 @@ func (d *dialect) admitted(decision core.Decision, carried []core.Header) []core
 			lines = append(lines, core.Header{Name: name})
 		}
 	}
-	return slices.Concat(lines, decision.Set, carried)
+	return append(append(lines, decision.Set...), carried...)
 }
 
 // errAdmits is for a decision that refuses a request with the status of an admission,
@@ -355,7 +356,7 @@ func onlyTwoStatuses(d core.Decision) core.Decision {
 	case d.Status < http.StatusInternalServerError && d.Status != http.StatusUnauthorized:
 		reduced.Status = http.StatusForbidden
 	}
-	reduced.Header = []core.Header{{Name: statusHeader, Value: strconv.Itoa(d.Status)}}
+	reduced.Header = append(make([]core.Header, 0, len(d.Header)+2), core.Header{Name: statusHeader, Value: strconv.Itoa(d.Status)})
 	if d.Status >= http.StatusBadRequest {
 		reduced.Header = append(reduced.Header, core.Header{Name: bodyHeader, Value: string(d.Body)})
 	}

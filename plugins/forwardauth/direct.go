@@ -8,21 +8,22 @@ import (
 	"slices"
 
 	"gatehouse/core"
+	"gatehouse/core/config"
 )
 
 // ownEndpoint finds the gate that itself serves the path of a raw request target;
 // nil: none. A target that can be read in two ways is an error.
-func (s *service) ownEndpoint(target string) (*endpoint, error) {
+func (s *service) ownEndpoint(target string) (*endpoint, *config.Current, error) {
 	if len(s.own) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	path, err := core.Canonical(target, core.PathOptions{})
 	for _, e := range s.own {
-		if e = e.now(); err == nil && slices.Contains(e.gate.Endpoints(), path) {
-			return e, nil
+		if now := e.gate.now(); err == nil && slices.Contains(now.Endpoints(), path) {
+			return e, now, nil
 		}
 	}
-	return nil, err
+	return nil, nil, err
 }
 
 // authRequestHeaders are in auth requests and in no others that a proxy passes on. A
@@ -35,20 +36,17 @@ var errNotServed = errors.New("the gate does not serve this path itself")
 
 // serve decides a request for what the gate itself serves. The decision is never an
 // admission.
-func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) core.Decision {
-	request, err := e.dialect.read(r, e.Endpoint)
+func (e *endpoint) serve(now *config.Current, w http.ResponseWriter, r *http.Request) core.Decision {
+	request, err := e.dialect.read(r, &e.Endpoint)
 	for _, name := range authRequestHeaders {
 		if err == nil && len(r.Header.Values(name)) > 0 {
 			err = fmt.Errorf("%w: an auth request (%s) for what the gate itself serves", core.ErrBadRequest, name)
 		}
 	}
-	if err != nil {
-		return e.gate.Refuse(r.Context(), request, err)
-	}
 	request.AskBody = func(limit int) ([]byte, error) { return readBody(w, r, limit) }
-	d := e.gate.Check(r.Context(), request)
+	d := now.Decide(r.Context(), request, err)
 	if d.Outcome == core.Allow {
-		return e.gate.Refuse(r.Context(), request, errNotServed)
+		return now.Decide(r.Context(), request, errNotServed)
 	}
 	return d
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,7 +22,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"gatehouse/core"
-	"gatehouse/internal/clientcert"
+	"gatehouse/core/clientcert"
 	"gatehouse/plugins/forwardauth/settings"
 )
 
@@ -62,16 +63,14 @@ func (a *authorization) Check(ctx context.Context, check *authv3.CheckRequest) (
 	defer a.refusePanic(&response)
 	request, err := a.original(check.GetAttributes())
 	g, unknown := a.gateFor(check.GetAttributes().GetContextExtensions())
+	now := g.now()
 	if err == nil {
 		err = unknown
 	}
-	if err != nil {
-		return denied(withoutMessage(g.Refuse(ctx, request, err))), nil
-	}
-	d := withoutMessage(g.check(ctx, request))
+	d := withoutMessage(decide(ctx, now, request, err))
 	cookiesAsText(&d.Upstream)
 	if err := isText(d); err != nil {
-		return denied(withoutMessage(g.Refuse(ctx, request, err))), nil
+		return denied(withoutMessage(now.Decide(ctx, request, err))), nil
 	}
 	if d.Outcome == core.Allow {
 		return allowed(d), nil
@@ -119,12 +118,12 @@ func cookiesAsText(u *core.Upstream) {
 func (a *authorization) gateFor(extensions map[string]string) (*gate, error) {
 	name, named := extensions[settings.GateExtension]
 	if !named {
-		return a.gate.now(), nil
+		return a.gate, nil
 	}
 	if g, found := a.gates[name]; found {
-		return g.now(), nil
+		return g, nil
 	}
-	return a.gate.now(), fmt.Errorf("context_extensions.%s names no gate", settings.GateExtension)
+	return a.gate, fmt.Errorf("context_extensions.%s names no gate", settings.GateExtension)
 }
 
 // original is the request as Envoy received it. What Envoy left out stays
@@ -142,7 +141,7 @@ func (a *authorization) original(attributes *authv3.AttributeContext) (*core.Req
 	}
 	setClient(request, a.balancers, values(request.Header, "X-Forwarded-For"))
 	if verified := a.at.ClientCertificate == settings.Verified; a.at.ClientCertificate != "" {
-		request.AskTLS = func() (*core.ClientTLS, error) { return clientTLS(attributes.GetSource(), verified) }
+		request.AskTLS = func() (*core.ClientTLS, error) { return clientTLS(attributes.GetSource(), request.Header, verified) }
 	}
 	if announcesTrailers(request.Header) {
 		return request, errTrailers
@@ -152,7 +151,7 @@ func (a *authorization) original(attributes *authv3.AttributeContext) (*core.Req
 
 // clientTLS is the certificate of Envoy's TLS connection, where its filter has
 // include_peer_certificate.
-func clientTLS(source *authv3.AttributeContext_Peer, verified bool) (*core.ClientTLS, error) {
+func clientTLS(source *authv3.AttributeContext_Peer, lines []core.Header, verified bool) (*core.ClientTLS, error) {
 	if source.GetCertificate() == "" {
 		return &core.ClientTLS{}, nil
 	}
@@ -160,7 +159,19 @@ func clientTLS(source *authv3.AttributeContext_Peer, verified bool) (*core.Clien
 	if err != nil {
 		return nil, fmt.Errorf("%w: source.certificate %w", core.ErrBadRequest, err)
 	}
-	return &core.ClientTLS{Chain: chain, Verified: verified}, nil
+	return &core.ClientTLS{Chain: withIntermediates(chain, lines), Verified: verified}, nil
+}
+
+// withIntermediates is the chain of X-Forwarded-Client-Cert, if it is one of the same
+// certificate. What else stands there may be the client's, and is of no use: a chain
+// proves nothing, and whoever verifies the certificate may need it.
+func withIntermediates(own []*x509.Certificate, lines []core.Header) []*x509.Certificate {
+	if all := values(lines, forwardedClientCert.name); len(all) == 1 {
+		if chain, err := clientcert.XFCC(all[0]); err == nil && chain[0].Equal(own[0]) {
+			return chain
+		}
+	}
+	return own
 }
 
 // streamID prefers the id that Envoy also logs and sends to the upstream to the

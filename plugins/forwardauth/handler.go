@@ -24,57 +24,49 @@ type endpoint struct {
 	balancers []netip.Prefix
 }
 
-// gate is a gate with what its responses to proxies depend on.
+// gate is one of the settings, whose files may change.
 type gate struct {
-	*core.Gate
-	// hides says that credentials are removed from requests to upstreams.
-	hides bool
+	first *config.Current
 	// followed renews the gate; nil: it stays.
 	followed *config.Followed
 }
 
-// now is the gate of this time.
-func (g *gate) now() *gate {
+// now is what is in use of the gate at this time. A request is decided by one alone.
+func (g *gate) now() *config.Current {
 	if g.followed == nil {
-		return g
+		return g.first
 	}
 	current, err := g.followed.Current()
 	if err != nil { // never: the service does not start without a gate, and one stays
-		return g
+		return g.first
 	}
-	return &gate{current.Gate, current.Config.HideCredentials, g.followed}
-}
-
-// now is the endpoint with the gate of this time.
-func (e *endpoint) now() *endpoint {
-	return &endpoint{e.Endpoint, e.dialect, e.gate.now(), e.balancers}
+	return current
 }
 
 // check decides an auth request over HTTP, and returns the headers of the response
 // that go on to the client if the request is admitted.
 func (e *endpoint) check(r *http.Request) (core.Decision, []core.Header) {
-	request, err := e.dialect.read(r, e.Endpoint)
-	setClient(request, e.balancers, r.Header.Values(e.dialect.peer))
+	now := e.gate.now()
+	request, err := e.dialect.read(r, &e.Endpoint)
+	setClient(request, e.balancers, r.Header[e.dialect.peer])
 	if err == nil {
-		err = e.checkRemovable(request)
-	}
-	if err != nil {
-		return e.gate.Refuse(r.Context(), request, err), nil
+		err = e.checkRemovable(now, request)
 	}
 	request.StripsListed = true // Envoy removes others, but rewrites a cookie only if it is listed
-	d := e.gate.check(r.Context(), request)
+	d := decide(r.Context(), now, request, err)
 	var carried []core.Header
-	switch d.Outcome {
-	case core.Respond:
+	switch {
+	case err != nil: // and so refused
+	case d.Outcome == core.Respond:
 		err = errOwnEndpoint
 		if request.IsPreflight() {
 			err = errPreflight
 		}
-	case core.Allow:
-		carried, err = e.dialect.carried(d.ResponseHeader)
-	}
-	if err != nil {
-		return e.gate.Refuse(r.Context(), request, err), nil
+		return now.Decide(r.Context(), request, err), nil
+	case d.Outcome == core.Allow:
+		if carried, err = e.dialect.carried(d.ResponseHeader); err != nil {
+			return now.Decide(r.Context(), request, err), nil
+		}
 	}
 	return d, carried
 }
@@ -87,24 +79,24 @@ var errOwnEndpoint = errors.New("the gate itself serves this path; have the prox
 var errPreflight = fmt.Errorf("%w: have the proxy answer preflights (OPTIONS) before the auth request, or list them as public", core.ErrForbidden)
 
 // checkRemovable refuses headers that the proxy would have to remove and cannot.
-func (e *endpoint) checkRemovable(request *core.Request) error {
+func (e *endpoint) checkRemovable(now *config.Current, request *core.Request) error {
 	if e.dialect.removes != "" {
 		return nil
 	}
 	if slices.ContainsFunc(request.Header, core.Header.OpensTunnel) {
 		return fmt.Errorf("%w: the proxy would pass on an upgrade to h2c; have it remove Upgrade from what is no WebSocket", core.ErrBadRequest)
 	}
-	if name, found := e.gate.Disguised(request); found {
+	if name, found := now.Disguised(request); found {
 		return fmt.Errorf("%w: header %q reads as an identity header to many upstreams, and the proxy would let it pass", core.ErrBadRequest, name)
 	}
 	return nil
 }
 
-// check is Gate.Check, with the Cookie header always in the decision where
+// decide is Current.Decide, with the Cookie header always in the decision where
 // credentials are hidden: proxies then replace it by that of the response.
-func (g *gate) check(ctx context.Context, request *core.Request) core.Decision {
-	d := g.Check(ctx, request)
-	if !g.hides || d.Outcome != core.Allow || names(d.Strip, d.Set, "Cookie") {
+func decide(ctx context.Context, now *config.Current, request *core.Request, unread error) core.Decision {
+	d := now.Decide(ctx, request, unread)
+	if !now.Config.HideCredentials || d.Outcome != core.Allow || names(d.Strip, d.Set, "Cookie") {
 		return d
 	}
 	var cookies []string
@@ -154,22 +146,21 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e := h.service.endpoint(r.RequestURI); e != nil {
-		e = e.now()
 		d, carried := e.check(r)
 		if d.Outcome == core.Allow {
-			respond(w, http.StatusOK, e.dialect.admitted(d, carried), nil)
+			respond(w, http.StatusOK, e.dialect.admitted(&d, carried), nil)
 			return
 		}
 		d = e.dialect.refused(d)
 		respond(w, d.Status, d.Header, d.Body)
 		return
 	}
-	e, err := h.service.ownEndpoint(r.RequestURI)
+	e, now, err := h.service.ownEndpoint(r.RequestURI)
 	if e == nil {
 		h.refuse(w, r, cmp.Or(err, errNoEndpoint))
 		return
 	}
-	d := e.serve(w, r)
+	d := e.serve(now, w, r)
 	respond(w, d.Status, d.Header, d.Body)
 }
 
@@ -185,9 +176,18 @@ func (h handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func respond(w http.ResponseWriter, status int, headers []core.Header, body []byte) {
-	for _, h := range headers {
-		w.Header().Add(h.Name, h.Value)
+	to, values := w.Header(), make([]string, len(headers))
+	for i, h := range headers {
+		name := http.CanonicalHeaderKey(h.Name)
+		values[i] = h.Value
+		if earlier := to[name]; len(earlier) > 0 {
+			to[name] = append(earlier, h.Value)
+		} else {
+			to[name] = values[i : i+1 : i+1]
+		}
 	}
 	w.WriteHeader(status)
-	w.Write(body) // a proxy that has gone does not need the response
+	if len(body) > 0 {
+		w.Write(body) // a proxy that has gone does not need the response
+	}
 }

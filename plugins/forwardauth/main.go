@@ -17,6 +17,7 @@ import (
 
 	"gatehouse/internal/host"
 	"gatehouse/internal/logqueue"
+	"gatehouse/internal/spareheap"
 	"gatehouse/internal/version"
 )
 
@@ -53,6 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "gatehouse-forwardauth", version.Version)
 		return 0
 	}
+	defer spareheap.Hold()()
 	log := logqueue.New(stderr)
 	defer log.Flush(flushTime)
 	h := host.New(log.Logger(level(*verbose)))

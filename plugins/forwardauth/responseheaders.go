@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/signin/session"
 )
 
 // carrier is how a proxy passes headers of the auth response on to the client, with
@@ -25,15 +26,14 @@ func (d *dialect) carried(lines []core.Header) ([]core.Header, error) {
 	return d.carry(lines)
 }
 
-// checkCarried refuses an endpoint whose gate may set headers that the proxy cannot
-// pass on.
-func (e *endpoint) checkCarried() error {
-	for _, name := range e.gate.ResponseHeaders() {
-		if e.dialect.carry == nil && isSetCookie(core.Header{Name: name}) {
+// checkCarried refuses a gate that may set headers which the proxy cannot pass on.
+func (d *dialect) checkCarried(gate string, set []string) error {
+	for _, name := range set {
+		if d.carry == nil && isSetCookie(core.Header{Name: name}) {
 			continue // each request says so, and sessions live on as they are
 		}
-		if _, err := e.dialect.carried([]core.Header{{Name: name}}); err != nil {
-			return fmt.Errorf("gate %s sets the header %s: %w", e.Gate, name, err)
+		if _, err := d.carried([]core.Header{{Name: name}}); err != nil {
+			return fmt.Errorf("gate %s sets the header %s: %w", gate, name, err)
 		}
 	}
 	return nil
@@ -61,7 +61,7 @@ func cookiesOnly(lines []core.Header) ([]core.Header, error) {
 // into a variable, which would hold several cookies in one line.
 const (
 	cookieHeader = "Gatehouse-Set-Cookie-"
-	maxCookies   = 4
+	maxCookies   = session.MaxLines
 )
 
 // numberedCookies are Gatehouse-Set-Cookie-1 and so on.

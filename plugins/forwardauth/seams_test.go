@@ -15,6 +15,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"gatehouse/core"
+	"gatehouse/core/config"
 	"gatehouse/core/coretest"
 	"gatehouse/core/extract"
 	"gatehouse/core/identity"
@@ -75,7 +76,7 @@ func gateOf(t *testing.T, by core.Authenticator, endpoints ...core.Endpoint) *ga
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &gate{Gate: g}
+	return &gate{first: &config.Current{Gate: g, Config: &config.Config{}}}
 }
 
 // rigOf has the gate of an authenticator at every endpoint, which have the settings.
@@ -172,14 +173,14 @@ func TestResponseHeaderThatAProxyCannotPassOnIsNotLost(t *testing.T) {
 func TestGateWhoseResponseHeadersAProxyCannotPassOnIsRefusedAtLoad(t *testing.T) {
 	g := gateOf(t, authenticator{})
 	eachDialect(t, func(t *testing.T, d *dialect) {
-		err := (&endpoint{Endpoint: settings.Endpoint{Gate: "main"}, dialect: d, gate: g}).checkCarried()
+		err := d.checkCarried("main", g.now().ResponseHeaders())
 		if passes := d.name == "envoy"; (err == nil) != passes {
 			t.Errorf("error %v", err)
 		}
 		if err != nil && !strings.Contains(err.Error(), "gate main sets the header ") {
 			t.Error(err)
 		}
-		if err := (&endpoint{Endpoint: settings.Endpoint{Gate: "main"}, dialect: d, gate: gateOf(t, plain{})}).checkCarried(); err != nil {
+		if err := d.checkCarried("main", gateOf(t, plain{}).now().ResponseHeaders()); err != nil {
 			t.Errorf("without any: %v", err)
 		}
 	})
@@ -287,6 +288,7 @@ func TestRepeatedOrTruncatedCertificateHeaderIsRefused(t *testing.T) {
 		cut[0] = cut[0][:len(cut[0])/2]
 		for name, headers := range map[string][]string{
 			"repeated": append(slices.Clone(lines), lines[0]), "cut short": cut, "no certificate": append([]string{d.cert.name + ": x"}, lines[1:]...),
+			"too long":              append([]string{d.cert.name + ": " + strings.Repeat("A", 80<<10)}, lines[1:]...),
 			"second behind a comma": append([]string{lines[0] + "," + strings.SplitN(lines[0], ": ", 2)[1] + "x"}, lines[1:]...),
 		} {
 			if response := r.authRequest(t, d, "GET", "/private", append(headers, anyToken)...); clientStatus(response) != "400" || s.tls != nil {
@@ -301,11 +303,79 @@ func TestRepeatedOrTruncatedCertificateHeaderIsRefused(t *testing.T) {
 			if len(s.tls.Chain) != 1 || s.tls.Verified {
 				t.Errorf("failed verification: %+v", s.tls)
 			}
+			s.tls = nil
+			// A proxy that writes one of the two headers alone passes on the client's other one.
+			for what, headers := range map[string][]string{
+				"a certificate, and none": {lines[0], d.cert.verify + ": NONE"}, "no certificate, and verified": {d.cert.verify + ": SUCCESS"},
+				"no certificate, and refused": {d.cert.verify + ": FAILED:expired"}, "verified twice": {lines[0], lines[1], lines[1]},
+				"an empty certificate, and verified": {d.cert.name + ": ", d.cert.verify + ": SUCCESS"},
+			} {
+				if response := r.authRequest(t, d, "GET", "/private", append(headers, anyToken)...); clientStatus(response) != "400" || s.tls != nil {
+					t.Errorf("%s: status %s, %+v", what, clientStatus(response), s.tls)
+				}
+			}
+			if response := r.authRequest(t, d, "GET", "/private", anyToken); response.StatusCode != 200 || len(s.tls.Chain) > 0 {
+				t.Errorf("neither, as without TLS: status %d, %+v", response.StatusCode, s.tls)
+			}
 		}
 	})
 	for _, text := range []string{"x", "%", "%0A"} {
 		if got := outcome(r.check(t, withCertificate(text))); got != 400 {
 			t.Errorf("envoy-grpc, %q: %d", text, got)
+		}
+	}
+}
+
+// The rest of the chain proves nothing, and is a fault where it cannot be read.
+func TestChainOfTheClientCertificateInEveryDialect(t *testing.T) {
+	leaf, issuer := coretest.Certificate(t, "client").Certificate[0], coretest.Certificate(t, "issuer").Certificate[0]
+	encoded, text := base64.StdEncoding.EncodeToString(issuer), ""
+	for _, der := range [][]byte{leaf, issuer} {
+		text += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	}
+	xfcc := func(text string) string {
+		return `Chain="` + strings.ReplaceAll(url.PathEscape(text), "+", "%2B") + `"`
+	}
+	s := &seen{}
+	r := rigOf(t, authenticator{seen: s}, settings.Endpoint{ClientCertificate: settings.Presented})
+	eachDialect(t, func(t *testing.T, d *dialect) {
+		lines := certificateLines(d, leaf)
+		switch d.cert.name {
+		case "Client-Cert":
+			for _, bad := range []string{encoded, ":" + encoded[:40] + ":", ":" + encoded + ":;", "x"} {
+				if response := r.authRequest(t, d, "GET", "/private", lines[0], "Client-Cert-Chain: "+bad, anyToken); clientStatus(response) != "400" {
+					t.Errorf("%.20s: status %s", bad, clientStatus(response))
+				}
+			}
+			for _, more := range [][]string{{lines[0], "Client-Cert-Chain: :" + encoded + ":", "Client-Cert-Chain: :" + encoded + ":"}, {"Client-Cert: ::", "Client-Cert-Chain: :" + encoded + ":"}} {
+				if response := r.authRequest(t, d, "GET", "/private", append(more, anyToken)...); clientStatus(response) != "400" {
+					t.Errorf("%.20s: status %s", more, clientStatus(response))
+				}
+			}
+			lines = append(lines, "Client-Cert-Chain: :"+encoded+":")
+		case "X-Forwarded-Tls-Client-Cert":
+			lines[0] += "," + encoded
+		case "X-Forwarded-Client-Cert":
+			lines[0] += ";" + xfcc(text)
+		default:
+			return // nginx has no variable for it
+		}
+		response := r.authRequest(t, d, "GET", "/private", append(lines, anyToken)...)
+		if response.StatusCode != 200 || len(s.tls.Chain) != 2 || s.tls.Chain[0].Subject.CommonName != "client" || s.tls.Chain[1].Subject.CommonName != "issuer" || s.tls.Verified {
+			t.Errorf("status %d, %+v", response.StatusCode, s.tls)
+		}
+		for _, h := range s.in {
+			if strings.EqualFold(h.Name, d.cert.name) || h.Name == d.cert.chain {
+				t.Errorf("%s is still one of the client's headers", h.Name)
+			}
+		}
+	})
+	own := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf})
+	for header, want := range map[string]int{xfcc(text): 2, "": 1, "x": 1, xfcc(strings.TrimPrefix(text, string(own))): 1, xfcc(text) + "," + xfcc(text): 1} {
+		check := withCertificate(url.PathEscape(string(own)))
+		check.Attributes.Request.Http.Headers["x-forwarded-client-cert"] = header
+		if got := outcome(r.check(t, check)); got != 200 || len(s.tls.Chain) != want || s.tls.Chain[0].Subject.CommonName != "client" {
+			t.Errorf("envoy-grpc, %.30q: %d, %+v", header, got, s.tls)
 		}
 	}
 }
@@ -327,7 +397,7 @@ func TestProxyThatPassesNoCookieOnSaysSoWithEachRequest(t *testing.T) {
 				header.Set(name, value)
 			}
 		}
-		r, err := d.read(&http.Request{Method: "GET", RequestURI: "/private", Host: "app.test", Header: header}, settings.Endpoint{})
+		r, err := d.read(&http.Request{Method: "GET", RequestURI: "/private", Host: "app.test", Header: header}, &settings.Endpoint{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -44,7 +44,7 @@ func newService(path string, builder *config.Builder) (*service, error) {
 	s.renewing.Lock()
 	defer s.renewing.Unlock()
 	s.settings, s.gates = loaded, gates
-	if problems := s.problems(s.gates); len(problems) > 0 {
+	if problems := s.problems(s.inUse()); len(problems) > 0 {
 		return nil, &setting.Error{Source: path, Problems: problems}
 	}
 	s.addEndpoints()
@@ -53,31 +53,36 @@ func newService(path string, builder *config.Builder) (*service, error) {
 
 // renewed refuses a gate that does not go with the settings and the other gates. The
 // gates that newService makes are looked at together.
-func (s *service) renewed(name string, g *gate) error {
+func (s *service) renewed(name string, now *config.Current) error {
 	s.renewing.Lock()
 	defer s.renewing.Unlock()
 	if s.gates == nil {
 		return nil
 	}
-	gates := map[string]*gate{}
-	for other := range s.gates {
-		gates[other] = s.gates[other].now()
-	}
-	gates[name] = g
+	gates := s.inUse()
+	gates[name] = now
 	return setting.ErrorOf("", s.problems(gates))
 }
 
+func (s *service) inUse() map[string]*config.Current {
+	gates := map[string]*config.Current{}
+	for name, g := range s.gates {
+		gates[name] = g.now()
+	}
+	return gates
+}
+
 // problems are what only the gates show to be wrong.
-func (s *service) problems(gates map[string]*gate) (problems []setting.Problem) {
+func (s *service) problems(gates map[string]*config.Current) (problems []setting.Problem) {
 	for i, at := range s.settings.Endpoints {
 		if at.Dialect == settings.EnvoyGRPC || at.Dialect == settings.Direct {
 			continue
 		}
-		if err := (&endpoint{Endpoint: at, dialect: dialectNamed(at.Dialect), gate: gates[at.Gate]}).checkCarried(); err != nil {
+		if err := dialectNamed(at.Dialect).checkCarried(at.Gate, gates[at.Gate].ResponseHeaders()); err != nil {
 			problems = append(problems, setting.Problem{Path: fmt.Sprintf("endpoints[%d]", i), Text: err.Error()})
 		}
 	}
-	problems = append(problems, s.settings.DemandProblems(func(name string) core.Demands { return gates[name].Demands() })...)
+	problems = append(problems, s.settings.DemandProblems(func(name string) core.Demands { return gates[name].Config.Demands() })...)
 	problems = append(problems, s.settings.BodyProblems(func(name string) bool { return gates[name].TakesBodies() })...)
 	return append(problems, s.settings.OwnProblems(func(name string) ([]string, bool) { return gates[name].Endpoints(), true })...)
 }

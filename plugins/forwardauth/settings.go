@@ -14,7 +14,7 @@ import (
 
 // load reads the settings and builds every gate. The error lists every problem. A gate
 // whose files change is renewed if check does not refuse it.
-func load(path string, builder *config.Builder, check func(name string, g *gate) error) (*settings.Settings, map[string]*gate, error) {
+func load(path string, builder *config.Builder, check func(name string, now *config.Current) error) (*settings.Settings, map[string]*gate, error) {
 	s := &settings.Settings{}
 	if err := setting.DecodeFile(path, s); err != nil {
 		return nil, nil, err
@@ -33,21 +33,20 @@ func load(path string, builder *config.Builder, check func(name string, g *gate)
 }
 
 // buildGate hands a configuration on as the other hosts get it.
-func buildGate(builder *config.Builder, name string, value any, check func(name string, g *gate) error) (*gate, error) {
+func buildGate(builder *config.Builder, name string, value any, check func(name string, now *config.Current) error) (*gate, error) {
 	raw, err := json.Marshal(value)
 	if err != nil {
 		return nil, errors.New("is no configuration")
 	}
 	followed, err := builder.Follow(raw, config.Terms{
 		Name: name, Whole: true,
-		Check: func(now *config.Current) error {
-			return check(name, &gate{Gate: now.Gate, hides: now.Config.HideCredentials})
-		},
+		Check: func(now *config.Current) error { return check(name, now) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	return (&gate{followed: followed}).now(), nil
+	first, err := followed.Current()
+	return &gate{first, followed}, err
 }
 
 // below puts the path of a part before the paths of its problems.

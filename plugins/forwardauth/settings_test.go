@@ -86,9 +86,9 @@ gates:
   endpoints[5].path: does not go with envoy-grpc, whose path is fixed
   endpoints[6]: is the second with envoy-grpc; choose the gate by context_extensions.gatehouse_gate
   gates.elsewhere.file: open /nonexistent/gatehouse.yaml: no such file or directory
-  gates.empty: no way to authenticate: set session, jwt, introspection or api_token
+  gates.empty: no way to authenticate: set session, jwt, introspection, api_token, mtls, spiffe or oidc
   gates.empty.permission_table: is needed, or permission_table_files: without a table every request is denied
-  gates.main: no way to authenticate: set session, jwt, introspection or api_token
+  gates.main: no way to authenticate: set session, jwt, introspection, api_token, mtls, spiffe or oidc
   gates.main.sesion: is not a setting; did you mean gates.main.session?
   gates.text: must be a map of settings
 `},

@@ -15,7 +15,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
-	"gatehouse/core/config"
+	"gatehouse/core/config/hosts"
 	"gatehouse/core/setting"
 )
 
@@ -223,11 +223,17 @@ func (s *Settings) BodyProblems(takes func(gate string) bool) []setting.Problem 
 
 // Can is what the proxy of an endpoint can do to a request that it lets pass. Traefik
 // copies every line of a header from the auth response, the others one line or all
-// joined. None but Envoy by gRPC takes another request target.
+// joined. None but Envoy by gRPC takes another request target. At an endpoint for what the
+// gate itself serves the client's certificate is of no use, unless it is configured.
 func (e Endpoint) Can() core.Demands {
+	certificate := e.ClientCertificate
+	if e.Dialect == Direct {
+		certificate = Presented
+	}
 	return core.Demands{
-		RepeatedHeaders: e.Dialect == traefik || e.Dialect == EnvoyGRPC || e.Dialect == Direct,
-		Target:          e.Dialect == EnvoyGRPC || e.Dialect == Direct,
+		ClientCertificate: certificate,
+		RepeatedHeaders:   e.Dialect == traefik || e.Dialect == EnvoyGRPC || e.Dialect == Direct,
+		Target:            e.Dialect == EnvoyGRPC || e.Dialect == Direct,
 	}
 }
 
@@ -239,7 +245,7 @@ func (e Endpoint) Proxy() string { return "a proxy of the dialect " + e.Dialect 
 func (s *Settings) DemandProblems(of func(gate string) core.Demands) []setting.Problem {
 	var found []setting.Problem
 	for i, e := range s.Endpoints {
-		for _, p := range config.Unmet(of(e.Gate), e.Can(), e.Proxy()) {
+		for _, p := range hosts.Unmet(of(e.Gate), e.Can(), e.Proxy()) {
 			found = append(found, setting.Problem{Path: fmt.Sprintf("endpoints[%d]", i), Text: fmt.Sprintf("gate %s: %s", e.Gate, p)})
 		}
 	}
