@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"gatehouse/core"
 	"gatehouse/internal/check/document"
 	"gatehouse/internal/check/gate"
 )
@@ -16,9 +17,6 @@ const (
 	preReq   = "ext-plugin-pre-req"
 	postReq  = "ext-plugin-post-req"
 	postResp = "ext-plugin-post-resp"
-
-	// preReqPriority is that of ext-plugin-pre-req in APISIX.
-	preReqPriority = 12000
 )
 
 // guard tells what those plugins of a set do that could close a route.
@@ -49,7 +47,7 @@ func (g guard) closes() bool {
 
 // first is what closes a route, if something does.
 func (g guard) first() closing {
-	for _, name := range []string{preReq, postReq} {
+	for _, name := range []string{preReq, plugin, postReq} {
 		if g[name].closes {
 			return g[name]
 		}
@@ -58,10 +56,10 @@ func (g guard) first() closing {
 }
 
 // lead notes which gates a route leads to.
-func (g guard) lead(own endpoints, covers func(string) bool) {
+func (g guard) lead(own endpoints, r reach) {
 	for _, c := range g {
 		if c.closes {
-			own.leads(c.gate, covers)
+			own.leads(c.gate, r)
 		}
 	}
 }
@@ -74,7 +72,8 @@ func (c *checker) apisix(root document.Node, text *document.Text) {
 		lines := strings.Count(text.Content, "\n") + 1
 		c.Add("no-end", text.Place(lines, 1), "the file does not end with a line #END, so APISIX does not apply it; add the line")
 	}
-	c.enabledPlugins(root.Pair("plugins"), "APISIX then skips the plugin")
+	c.asksNobody = !slices.ContainsFunc(root.Get("ssls").Items(), func(ssl document.Node) bool { return ssl.Get("client").Has("ca") })
+	c.enabledPlugins(root.Pair("plugins"), document.Place{}, "APISIX then skips the plugin")
 	c.globalRules(root.Get("global_rules"))
 	c.metadata(root.Get("plugin_metadata"))
 	services, configs := map[string]guard{}, map[string]guard{}
@@ -97,7 +96,7 @@ func (c *checker) apisixObject(root document.Node) {
 		return
 	}
 	c.later = append(c.later, func() {
-		own.lead(c.own, func(string) bool { return true })
+		own.lead(c.own, reach{covers: func(string) bool { return true }})
 		if own.closes() {
 			c.consumerFunctions(own)
 		}
@@ -137,8 +136,9 @@ func (c *checker) apisixRoute(route document.Node, own guard) {
 
 func (c *checker) apisixGuard(route document.Node, own guard) {
 	covers := apisixPaths(append(route.Get("uris").Items(), route.Get("uri")))
-	own.lead(c.own, covers)
-	c.everyRoute.lead(c.own, covers)
+	r := reach{covers, route.Get("methods").Items(), slices.DeleteFunc(append(route.Get("hosts").Items(), route.Get("host")), func(h document.Node) bool { return !h.Present() })}
+	own.lead(c.own, r)
+	c.everyRoute.lead(c.own, r)
 	c.consumerFunctions(own)
 	closed := c.closed || own.closes() || c.everyRoute.closes()
 	name := route.Get("name").Text()
@@ -172,7 +172,7 @@ func (c *checker) globalRules(list document.Node) {
 // rule that denies by default counts the lines itself.
 func (c *checker) hiddenHeaders(global document.Node) {
 	for _, p := range global.Pairs() {
-		if name := p.Key.Value; (name == "cors" || name == "proxy-rewrite") && !metaDisabled(p.Value) && !c.closed {
+		if name := p.Key.Value; (name == "cors" || name == "proxy-rewrite") && !metaDisabled(p.Value) && !c.closed && !c.onlyLua() {
 			c.Add("hidden-headers", p.Key.Place(), "%s in a global rule runs before Gatehouse and may take lines out of a list of 100 header lines, behind which a client hides others; put it on the routes, or add the global rule that denies by default", name)
 		}
 	}
@@ -210,13 +210,15 @@ var luaComment = regexp.MustCompile(`--.*`)
 
 func metaDisabled(p document.Node) bool { return p.Get("_meta", "disable").True() }
 
-// apisixCORS looks at a cors beside a gate: behind it, it does not see what that refuses.
-func (c *checker) apisixCORS(p document.Pair, gate string) {
-	priority, err := strconv.Atoi(p.Value.Get("_meta", "priority").Text())
+// apisixCORS looks at a cors beside gates: behind one, it does not see what that refuses.
+func (c *checker) apisixCORS(p document.Pair, beside guard) {
+	gate, found := beside.position()
 	switch {
-	case c.besideCORS(p.Key.Place(), gate):
-	case err != nil || priority <= preReqPriority:
+	case c.besideCORS(p.Key.Place(), beside.first().gate) || !found || corsPosition.of(p.Value).before(gate):
+	case beside[preReq].closes:
 		c.Add("late-cors", p.Key.Place(), "cors runs behind %s, so preflights need to be public and refusals carry no CORS headers; set _meta.priority: 13000", preReq)
+	default:
+		c.Add("late-cors", p.Key.Place(), "cors runs behind Gatehouse, so preflights need to be public and refusals carry no CORS headers; leave out _meta.priority of both")
 	}
 }
 
@@ -232,12 +234,14 @@ func (c *checker) apisixPlugins(plugins document.Node) guard {
 		case name == "forward-auth":
 			c.degradation(p.Value, "the service")
 			g[name] = closing{closes: !metaDisabled(p.Value) && !p.Value.Get("allow_degradation").True()}
-		case name == "cors" && plugins.Has(preReq) && !metaDisabled(p.Value):
-			defer func() { c.apisixCORS(p, g.first().gate) }() // g is whole then
+		case name == plugin:
+			g[name] = c.luaPlugin(p)
+		case name == "cors" && !metaDisabled(p.Value):
+			defer func() { c.apisixCORS(p, g) }() // g is whole then
 		case isCache(name) && !metaDisabled(p.Value):
-			defer func() { c.apisixCache(p, g.first().gate, plugins.Get("serverless-pre-function")) }() // g is whole then
-		case name == plugin || looksLike(name):
-			c.Add("plugin", p.Key.Place(), "%s is no plugin of APISIX itself; write it under conf of %s", name, preReq)
+			defer func() { c.apisixCache(p, g, plugins.Get("serverless-pre-function")) }() // g is whole then
+		case looksLike(name):
+			c.misspelt(p.Key)
 		case isMisspeltExt(name):
 			c.Add("misspelt-plugin", p.Key.Place(), "APISIX has no plugin %s; write %s", name, preReq)
 		}
@@ -266,6 +270,7 @@ func isExternal(name string) bool { return name == preReq || name == postReq || 
 // external checks one of the plugins that call the runner, and tells whether it
 // closes a route.
 func (c *checker) external(name string, p document.Pair) closing {
+	c.uses(name)
 	runs := c.extPlugin(p)
 	switch {
 	case runs.closes && name == postReq:
@@ -279,31 +284,39 @@ func (c *checker) external(name string, p document.Pair) closing {
 	return runs
 }
 
-// isBehind tells a priority below that of the plugin itself.
-func isBehind(priority document.Node) bool {
-	n, err := strconv.ParseFloat(priority.Text(), 64)
-	return err == nil && n < preReqPriority
+// meta checks what APISIX itself reads of a plugin, and tells whether it is skipped.
+func (c *checker) meta(p document.Pair) (skipped bool) {
+	of := p.Value.Get("_meta")
+	c.isSwitch(of.Pair("disable"), dropsRoute)
+	if disable := of.Pair("disable"); disable.Value.True() {
+		skipped = true
+		c.Add("plugin-disabled", disable.Key.Place(), "_meta.disable is on: the plugin does not run here, and the route is open")
+	}
+	if filter := of.Pair("filter"); filter.Value.Present() {
+		c.Add("plugin-filtered", filter.Key.Place(), "_meta.filter: requests that it does not match pass without Gatehouse; use the permission table instead")
+	}
+	if priority := of.Pair("priority"); p.Key.Text() != postReq && gatePositions[p.Key.Text()].before(gatePositions[p.Key.Text()].of(p.Value)) {
+		c.Add("after-other-plugins", priority.Key.Place(), "_meta.priority puts Gatehouse behind plugins that may have responded or changed the request; leave it out")
+	}
+	if body := of.Pair("error_response"); body.Value.Present() {
+		c.Add("replaced-body", body.Key.Place(), "_meta.error_response takes the place of the body of a refusal, with the request id that names it in the log")
+	}
+	return skipped
+}
+
+// moved is the priority of a plugin, where it is not its own.
+func moved(p document.Node) *float64 {
+	if priority, err := strconv.ParseFloat(p.Get("_meta", "priority").Text(), 64); err == nil {
+		return &priority
+	}
+	return nil
 }
 
 // extPlugin checks what the runner is to run, and tells whether Gatehouse is in
 // it and is run for every request.
 func (c *checker) extPlugin(p document.Pair) closing {
 	c.degradation(p.Value, "the runner")
-	skipped := false
-	c.isSwitch(p.Value.Get("_meta").Pair("disable"), dropsRoute)
-	if disable := p.Value.Get("_meta").Pair("disable"); disable.Value.True() {
-		skipped = true
-		c.Add("plugin-disabled", disable.Key.Place(), "_meta.disable is on: the plugin does not run here, and the route is open")
-	}
-	if filter := p.Value.Get("_meta").Pair("filter"); filter.Value.Present() {
-		c.Add("plugin-filtered", filter.Key.Place(), "_meta.filter: requests that it does not match pass without Gatehouse; use the permission table instead")
-	}
-	if priority := p.Value.Get("_meta").Pair("priority"); p.Key.Text() == preReq && isBehind(priority.Value) {
-		c.Add("after-other-plugins", priority.Key.Place(), "_meta.priority puts Gatehouse behind plugins that may have responded or changed the request; leave it out")
-	}
-	if body := p.Value.Get("_meta").Pair("error_response"); body.Value.Present() {
-		c.Add("replaced-body", body.Key.Place(), "_meta.error_response takes the place of the body of a refusal, with the request id that names it in the log")
-	}
+	skipped := c.meta(p)
 	conf := p.Value.Pair("conf")
 	if !conf.Value.IsList() || len(conf.Value.Items()) == 0 {
 		at := p.Key.Place()
@@ -319,10 +332,7 @@ func (c *checker) extPlugin(p document.Pair) closing {
 			found = one
 		}
 	}
-	found.closes = found.closes && !skipped
-	if priority, err := strconv.ParseFloat(p.Value.Get("_meta", "priority").Text(), 64); err == nil {
-		found.priority = &priority
-	}
+	found.closes, found.priority = found.closes && !skipped, moved(p.Value)
 	return found
 }
 
@@ -364,20 +374,20 @@ func (c *checker) valueOf(value document.Pair) string {
 	if len(problems) > 0 {
 		return ""
 	}
-	s := gate.Settings{Raw: []byte(text.Content), Place: value.Key.Place(), Reader: gate.ByAPISIX, Hosts: []gate.Host{{Name: "APISIX"}}}
+	s := gate.Settings{Raw: []byte(text.Content), Place: value.Key.Place(), Reader: gate.ByAPISIX, Hosts: []gate.Host{{Name: "APISIX", Can: core.Demands{ClientCertificate: "variables"}}}}
 	if len(nodes) > 0 {
 		s.Root = nodes[0]
 	}
 	return c.noted(s)
 }
 
-// consumers reports plugins of the runner where they are never reached, or take
-// the place of the route's.
+// consumers reports gates where they are never reached, or take the place of the
+// route's.
 func (c *checker) consumers(root document.Node) {
 	for _, key := range []string{"consumers", "consumer_groups"} {
 		for _, consumer := range root.Get(key).Items() {
 			for _, p := range consumer.Get("plugins").Pairs() {
-				if p.Key.Value == preReq || p.Key.Value == postReq {
+				if slices.Contains([]string{preReq, postReq, plugin}, p.Key.Value) {
 					c.Add("after-other-plugins", p.Key.Place(), "%s of a consumer runs only once another plugin has found the consumer; put it on the route", p.Key.Value)
 				}
 			}
@@ -400,28 +410,27 @@ func (c *checker) adc(root document.Node) {
 	c.consumers(root)
 }
 
-// enabledPlugins checks a list of the plugins that APISIX is to have: names in
-// config.yaml, and in apisix.yaml maps with them.
-func (c *checker) enabledPlugins(list document.Pair, then string) {
-	isOurs := func(p document.Node) bool { return p.Text() == preReq || p.Get("name").Text() == preReq }
-	if list.Value.IsList() && !slices.ContainsFunc(list.Value.Items(), isOurs) {
-		c.Add("plugin-not-enabled", list.Key.Place(), "the list takes the place of APISIX's own and lacks %s: %s, and its routes are open; add it, or leave the list out", preReq, then)
-	}
-}
-
 // apisixConfig checks config.yaml of APISIX.
 func (c *checker) apisixConfig(root document.Node) {
-	c.enabledPlugins(root.Pair("plugins"), "a data plane with etcd skips the plugin")
+	c.enabledPlugins(root.Pair("plugins"), root.Place(), "a data plane with etcd skips the plugin")
 	if uri := root.Get("apisix", "normalize_uri_like_servlet"); uri.True() {
 		c.Add("normalized-uri", uri.Place(), "normalize_uri_like_servlet is on: the upstream gets the decoded path, which is not the one decided on; leave it off")
 	}
 	c.later = append(c.later, func() { c.logFormat(root.Get("nginx_config", "http", "access_log_format")) })
+	c.elsewhere(root.Get("plugin_attr", plugin).Pair("socket"))
 	runner := root.Pair("ext-plugin")
 	switch {
 	case runner.Key.Node == nil:
 	case runner.Value.Has("path_for_test"):
-		c.Add("not-known", runner.Value.Pair("path_for_test").Key.Place(), "a runner that APISIX does not start cannot tell the workers from other users of the machine; keep them from the folder of the socket")
+		c.elsewhere(runner.Value.Pair("path_for_test"))
 	case !runner.Value.Get("cmd").IsList():
 		c.Add("plugin", runner.Key.Place(), "ext-plugin.cmd has to name the runner as a list: cmd: [/usr/local/bin/gatehouse-runner]")
+	}
+}
+
+// elsewhere notes the socket of a runner that APISIX does not start.
+func (c *checker) elsewhere(socket document.Pair) {
+	if socket.Value.Present() {
+		c.Add("not-known", socket.Key.Place(), "a runner that APISIX does not start cannot tell the workers from other users of the machine; keep them from the folder of the socket")
 	}
 }

@@ -22,6 +22,9 @@ type sharedCache struct {
 	// gate is what decides the requests that it sees, where it stands beside one: the
 	// content. Empty: any of the gates.
 	gate string
+	// cookies says that it keeps those of a response, too; apart, that callers have
+	// responses of their own in another way.
+	cookies, apart bool
 }
 
 // notOneCaller are claims that several callers have in common.
@@ -51,12 +54,20 @@ func identities(cfg *config.Config) (names []string) {
 func (c *checker) sharedCaches() {
 	for _, cache := range c.caches {
 		for _, cfg := range c.configsOf(cache.gate) {
-			if wanted, bad := cache.lacks(cfg); bad {
+			if cache.cookies && keptInCookies(cfg) {
+				c.Add("shared-cache", cache.at, "one browser may get another's session: the cache keeps the cookies of a response, and with it those of a session of login.oidc that is renewed; cache nothing on this route, or write login.oidc.session.storage: redis, whose cookies never change")
+			}
+			if wanted, bad := cache.lacks(cfg); bad && !cache.apart {
 				c.Add("shared-cache", cache.at, "one caller may get another's response: %s has no header by which Gatehouse says who calls; %s, or cache only responses that are the same for every caller", cache.setting, wanted)
 				break
 			}
 		}
 	}
+}
+
+// keptInCookies reports whether responses of upstreams carry sessions that are renewed.
+func keptInCookies(cfg *config.Config) bool {
+	return cfg != nil && cfg.Login != nil && cfg.Login.OIDC != nil && cfg.Login.OIDC.Session != nil && cfg.Login.OIDC.Session.Storage != "redis"
 }
 
 // configsOf are the configurations of a gate, or of all; nil stands for one that is
@@ -101,20 +112,22 @@ func (s sharedCache) lacks(cfg *config.Config) (advice string, bad bool) {
 
 // kongCache notes a plugin of Kong that keeps responses.
 func (c *checker) kongCache(p document.Node, at document.Place, gate string) {
-	c.caches = append(c.caches, sharedCache{at: at, key: texts(p.Get("config", "vary_headers")), setting: "vary_headers", gate: gate})
+	c.caches = append(c.caches, sharedCache{at: at, key: texts(p.Get("config", "vary_headers")), setting: "vary_headers", gate: gate, cookies: true})
 }
 
 func isCache(name string) bool { return strings.Contains(name, "proxy-cache") }
 
 // apisixCache notes one of APISIX. Behind a function that tells APISIX who calls, the
 // plugin keeps callers apart itself.
-func (c *checker) apisixCache(p document.Pair, gate string, function document.Node) {
+func (c *checker) apisixCache(p document.Pair, beside guard, function document.Node) {
+	gate, lua := beside.first().gate, beside[plugin].closes
 	setsConsumer := slices.ContainsFunc(function.Get("functions").Items(), func(f document.Node) bool { return strings.Contains(f.Text(), "consumer_name") })
-	named := slices.Contains(texts(p.Value.Get("cache_key")), "$consumer_name")
-	if setsConsumer && !metaDisabled(function) && (named || !p.Value.Get("consumer_isolation").False() && !slices.Contains(texts(p.Value.Get("cache_key")), "$http_authorization")) {
+	key := texts(p.Value.Get("cache_key"))
+	named := slices.Contains(key, "$consumer_name")
+	if setsConsumer && !metaDisabled(function) && (named || !p.Value.Get("consumer_isolation").False() && !slices.Contains(key, "$http_authorization")) {
 		return
 	}
-	c.caches = append(c.caches, sharedCache{at: p.Key.Place(), key: cacheKey(p.Value), setting: "cache_key", as: "$http_", gate: gate})
+	c.caches = append(c.caches, sharedCache{at: p.Key.Place(), key: cacheKey(p.Value), setting: "cache_key", as: "$http_", gate: gate, cookies: p.Value.Get("cache_set_cookie").True(), apart: lua && slices.Contains(key, "$gatehouse_sub")})
 }
 
 // cacheKey reads a key of APISIX's proxy-cache as names of headers.
@@ -130,11 +143,28 @@ func cacheKey(p document.Node) []string {
 
 // noted checks the configuration of a gate and returns its name among the gates.
 func (c *checker) noted(s gate.Settings) (name string) {
-	cfg, paths := c.Check(s)
-	name = c.own.gateAt(s.Raw, s.Place, paths)
+	cfg, own := c.Check(s)
+	name = c.own.gateAt(s.Raw, s.Place, own)
 	if c.gateConfigs == nil {
 		c.gateConfigs = map[string]*config.Config{}
 	}
 	c.gateConfigs[name] = cmp.Or(cfg, c.gateConfigs[name])
+	if cfg != nil && cfg.Demands().ClientCertificate != "" {
+		c.clientCertificate(s, cfg.Demands().ClientCertificate)
+	}
 	return name
+}
+
+// certificateNotAsked is the rule about gateways that ask no client for a certificate.
+const certificateNotAsked = "certificate-not-asked"
+
+// clientCertificate reports a gate that needs the client's certificate where the file does not
+// have the gateway ask for it.
+func (c *checker) clientCertificate(s gate.Settings, needs string) {
+	switch {
+	case s.Reader == gate.ByKong:
+		c.Add(certificateNotAsked, s.Place, "%s needs the client's certificate: kong.conf has to say nginx_proxy_ssl_verify_client = optional_no_ca, unless the plugin is global and runs by the Lua file", needs)
+	case s.Reader == gate.ByAPISIX && c.asksNobody:
+		c.Add(certificateNotAsked, s.Place, "%s needs the client's certificate, and none of ssls has client.ca, by which APISIX asks for it", needs)
+	}
 }

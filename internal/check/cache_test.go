@@ -73,6 +73,56 @@ services:
 	}
 }
 
+// Kong's cache keeps the headers of a response as plugins have made them: with them a
+// session that was renewed on its way to one browser. APISIX's leaves out a response that
+// sets a cookie, unless it is told otherwise.
+func TestCacheThatGivesOneBrowserTheSessionOfAnother(t *testing.T) {
+	const login = `{"oidc": {"providers": [{"discovery": "https://op.test/.well-known/openid-configuration", "client_id": "web"}], "redirect_uri": "https://app.test/callback", "session": {"secret": ["$env://SECRET"], "storage": "%s"}}}`
+	const gate = `"permission_table": "public: [GET /x]", "upstream_headers": {"X-User-Id": "sub"}, "redis": {"host": "redis", "secret": "$env://SECRET"}`
+	const kong = `_format_version: "3.0"
+services:
+  - name: s
+    url: http://s
+    routes:
+      - name: r
+        paths: [/]
+        plugins:
+          - {name: gatehouse, config: {%s, "login": %s}}
+          - {name: proxy-cache, config: {strategy: memory, vary_headers: [X-User-Id]}}
+`
+	const apisix = `routes:
+  - id: r
+    uri: /*
+    upstream: {nodes: {"s:80": 1}}
+    plugins:
+      ext-plugin-pre-req: {conf: [{name: gatehouse, value: '{%s, "login": %s}'}]}
+      proxy-cache: {cache_key: [$http_x_user_id, $uri], cache_set_cookie: %t}
+#END
+`
+	for _, storage := range []string{"cookie", "redis"} {
+		said := fmt.Sprintf(login, storage)
+		if storage == "cookie" {
+			said = strings.Replace(said, `"redirect_uri"`, `"renew_access_token_on_expiry": false, "redirect_uri"`, 1)
+		}
+		for text, keeps := range map[string]bool{
+			fmt.Sprintf(kong, gate, said): true, fmt.Sprintf(apisix, gate, said, true): true, fmt.Sprintf(apisix, gate, said, false): false,
+		} {
+			report := Files([]File{{Name: "file.yaml", Content: []byte(text)}}, Options{})
+			found := false
+			for _, f := range report.Findings {
+				if f.Rule == "shared-cache" {
+					found = true
+				} else if f.Severity == finding.Error {
+					t.Errorf("%s", f.Text)
+				}
+			}
+			if want := keeps && storage == "cookie"; found != want {
+				t.Errorf("%s: found %v, want %v: %v\n%s", storage, found, want, report.Findings, text)
+			}
+		}
+	}
+}
+
 // A cache may stand elsewhere than the gate: on the service, for all routes, or for
 // one consumer.
 func TestCacheOfAnotherScopeThanTheGate(t *testing.T) {

@@ -25,7 +25,7 @@ type position struct {
 }
 
 // gatePositions are those of what runs a gate.
-var gatePositions = map[string]position{preReq: {"rewrite", preReqPriority}, postReq: {"access", -3000}, "forward-auth": {"access", 2002}}
+var gatePositions = map[string]position{preReq: {"rewrite", 12000}, plugin: {"rewrite", 2595}, postReq: {"access", -3000}, "forward-auth": {"access", 2002}}
 
 // functions are APISIX's plugins that run functions of the configuration.
 var functions = map[string]position{"serverless-pre-function": {"access", 10000}, "serverless-post-function": {"access", -2000}}
@@ -79,7 +79,7 @@ func (c *checker) consumerFunctions(own guard) {
 		case !found && !c.everyRoute.closes():
 			c.Add("client-as-consumer", f.at, "the function makes a consumer of what a header says, on a route without Gatehouse: the client chooses who it is; put Gatehouse on the route")
 		case found && f.before(gate):
-			c.Add("client-as-consumer", f.at, "the function makes a consumer of what a header says before Gatehouse has removed the client's: run it behind, in the phase access with %s", preReq)
+			c.Add("client-as-consumer", f.at, "the function makes a consumer of what a header says before Gatehouse has removed the client's: run it behind, in the phase access")
 		}
 	}
 }

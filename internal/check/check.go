@@ -95,6 +95,10 @@ type checker struct {
 	// closes what has no Gatehouse.
 	everyRoute guard
 	closed     bool
+	// used are the plugins of APISIX that run a gate somewhere.
+	used map[string]bool
+	// asksNobody says that a file for APISIX has it ask no client for a certificate.
+	asksNobody bool
 	// logFormats are what loggers of APISIX write wherever they are used.
 	logFormats map[string]document.Pair
 	own        endpoints

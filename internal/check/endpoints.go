@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/core/config"
 	"gatehouse/internal/check/document"
 )
 
@@ -17,46 +18,87 @@ type endpoints map[string]*endpointsOf
 // endpointsOf is about one configuration, in however many places it stands.
 type endpointsOf struct {
 	place document.Place
-	paths []string
+	paths []config.OwnPath
 	// routed tells that a route leads to the gate at all; the others are in files
 	// that are not here.
-	routed  bool
-	reached map[string]bool
+	routed bool
+	// reached are the paths to which a route leads; covered those that routes for other
+	// methods or hosts cover.
+	reached, covered map[string]bool
+}
+
+// reach is what a route takes: paths, and where it says so some methods and hosts alone.
+type reach struct {
+	covers         func(path string) bool
+	methods, hosts []document.Node
+}
+
+// takes tells whether the route takes one of the methods of a path, on its host.
+func (r reach) takes(p config.OwnPath) bool {
+	method := func(m document.Node) bool { return m.IsUnknown() || slices.Contains(p.Methods, m.Text()) }
+	host := func(h document.Node) bool { return h.IsUnknown() || isHost(strings.ToLower(h.Text()), p.Host) }
+	return (len(r.methods) == 0 || slices.ContainsFunc(r.methods, method)) &&
+		(len(r.hosts) == 0 || p.Host == "" || slices.ContainsFunc(r.hosts, host))
+}
+
+// isHost compares a host with that of a route: with an asterisk at one end as Kong and
+// APISIX have it, or with a port.
+func isHost(of, host string) bool {
+	name, _, _ := strings.Cut(of, ":")
+	rest, any := strings.CutPrefix(name, "*")
+	if any {
+		return strings.HasSuffix(host, rest)
+	}
+	rest, any = strings.CutSuffix(name, "*")
+	return any && strings.HasPrefix(host, rest) || name == host
 }
 
 // gateAt notes the paths of a gate and returns its name, which is its content.
-func (e *endpoints) gateAt(raw []byte, place document.Place, paths []string) string {
+func (e *endpoints) gateAt(raw []byte, place document.Place, paths []config.OwnPath) string {
 	if *e == nil {
 		*e = endpoints{}
 	}
 	name := string(raw)
 	if (*e)[name] == nil {
-		(*e)[name] = &endpointsOf{place: place, paths: paths, reached: map[string]bool{}}
+		(*e)[name] = &endpointsOf{place: place, paths: paths, reached: map[string]bool{}, covered: map[string]bool{}}
 	}
 	return name
 }
 
-// leads notes that a route with such paths leads to a gate.
-func (e endpoints) leads(gate string, covers func(path string) bool) {
+// leads notes that a route leads to a gate.
+func (e endpoints) leads(gate string, r reach) {
 	of := e[gate]
 	if of == nil {
 		return
 	}
 	of.routed = true
-	for _, path := range of.paths {
-		of.reached[path] = of.reached[path] || covers(path)
+	for _, p := range of.paths {
+		covered := r.covers(p.Path)
+		of.covered[p.Path] = of.covered[p.Path] || covered
+		of.reached[p.Path] = of.reached[p.Path] || covered && r.takes(p)
 	}
 }
 
 func (e endpoints) finish(c *checker) {
 	for _, gate := range slices.Sorted(maps.Keys(e)) {
 		of := e[gate]
-		for _, path := range of.paths {
-			if of.routed && !of.reached[path] {
-				c.Add("missing-endpoint-route", of.place, "the gate itself serves %s, but no route leads there; add a route for this path with the same configuration", path)
+		for _, p := range of.paths {
+			switch {
+			case !of.routed || of.reached[p.Path]:
+			case of.covered[p.Path]:
+				c.Add("missing-endpoint-route", of.place, "the gate itself serves %s by %s%s, and the routes for this path are for other methods or hosts; add a route with the same configuration", p.Path, strings.Join(p.Methods, " or "), onHost(p))
+			default:
+				c.Add("missing-endpoint-route", of.place, "the gate itself serves %s, but no route leads there; add a route for this path with the same configuration", p.Path)
 			}
 		}
 	}
+}
+
+func onHost(p config.OwnPath) string {
+	if p.Host == "" {
+		return ""
+	}
+	return " on " + p.Host
 }
 
 // kongPaths tells what the paths of a route of Kong cover: all without any, a

@@ -80,7 +80,14 @@ func (c *checker) namedGate(named document.Pair, of *forwardauth.Settings) []str
 			hosts = append(hosts, host)
 		}
 	}
-	_, paths := c.Check(gate.Settings{Root: named.Value, Raw: raw, Path: "gates." + named.Key.Value, Place: named.Key.Place(), Hosts: hosts})
+	cfg, own := c.Check(gate.Settings{Root: named.Value, Raw: raw, Path: "gates." + named.Key.Value, Place: named.Key.Place(), Hosts: hosts})
+	if cfg == nil { // what it serves is not known
+		return nil
+	}
+	paths := make([]string, 0, len(own))
+	for _, p := range own {
+		paths = append(paths, p.Path)
+	}
 	return paths
 }
 

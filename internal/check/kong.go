@@ -121,7 +121,7 @@ func (c *checker) kongRoute(route, service document.Node) {
 		{top, isGlobal},
 	} {
 		if p, found := findPlugin(place.plugins, place.applies); found {
-			c.own.leads(c.kongGates[p.Node], kongPaths(route.Get("paths")))
+			c.own.leads(c.kongGates[p.Node], reach{kongPaths(route.Get("paths")), route.Get("methods").Items(), route.Get("hosts").Items()})
 			c.narrowed(p.Get("protocols"), texts(route.Get("protocols")))
 			c.twoCORS(route, service, c.kongGates[p.Node])
 			return

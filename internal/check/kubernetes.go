@@ -155,11 +155,17 @@ func (c *checker) pluginList(list document.Node, switched bool) guard {
 			one := c.external(name.Text(), pair)
 			one.closes = (!switched || c.enabled(p)) && one.closes
 			g[name.Text()] = one
+		case name.Text() == plugin:
+			one := c.luaPlugin(pair)
+			one.closes = (!switched || c.enabled(p)) && one.closes
+			g[plugin] = one
 		case isCache(name.Text()) && (!switched || !p.Get("enable").False()) && !metaDisabled(p.Get("config")):
 			defer func() {
-				c.apisixCache(document.Pair{Key: name, Value: p.Get("config")}, g.first().gate, pluginNamed(list, "serverless-pre-function"))
+				c.apisixCache(document.Pair{Key: name, Value: p.Get("config")}, g, pluginNamed(list, "serverless-pre-function"))
 			}()
-		case isMisspeltExt(name.Text()) || name.Text() == plugin || looksLike(name.Text()):
+		case looksLike(name.Text()):
+			c.misspelt(name)
+		case isMisspeltExt(name.Text()):
 			c.Add("misspelt-plugin", name.Place(), "APISIX has no plugin %s; write %s, and %s under its conf", name.Text(), preReq, plugin)
 		}
 	}
@@ -256,7 +262,7 @@ func (cl *cluster) finish(c *checker) {
 	}
 	for _, r := range cl.routes {
 		r.kongPlugins = slices.Concat(r.kongPlugins, cl.ofEveryBackend(r))
-		r.own.lead(c.own, r.covers)
+		r.own.lead(c.own, reach{covers: r.covers})
 		guarded := cl.closed || r.own.closes()
 		var missing []string
 		elsewhere := ""
@@ -272,7 +278,7 @@ func (cl *cluster) finish(c *checker) {
 				}
 				guarded = guarded || one.closes
 				if one.closes {
-					c.own.leads(one.gate, r.covers)
+					c.own.leads(one.gate, reach{covers: r.covers})
 				}
 			}
 		}

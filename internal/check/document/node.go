@@ -3,6 +3,7 @@ package document
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -147,6 +148,36 @@ func (n Node) Over(base Node) Node {
 		}
 	}
 	return n.at(merged)
+}
+
+// Without is a map without a key.
+func (n Node) Without(key string) Node {
+	rest := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: n.Line, Column: n.Column}
+	for _, p := range n.Pairs() {
+		if p.Key.Value != key {
+			rest.Content = append(rest.Content, p.Key.Node, p.Value.Node)
+		}
+	}
+	return n.at(rest)
+}
+
+// Resolved is the value with the texts unknown that a gateway looks up later, and these
+// texts.
+func (n Node) Resolved(later func(text string) bool) (resolved Node, found []Node) {
+	y := *n.real()
+	if n.IsText() && later(y.Value) {
+		y.Value = string(unknown)
+		return n.at(&y), []Node{n}
+	}
+	y.Content = slices.Clone(y.Content)
+	for i, child := range y.Content {
+		if y.Kind == yaml.MappingNode && i%2 == 0 {
+			continue
+		}
+		inner, more := n.at(child).Resolved(later)
+		y.Content[i], found = inner.Node, append(found, more...)
+	}
+	return n.at(&y), found
 }
 
 // Items lists a list.

@@ -33,7 +33,7 @@ func unlikely(p document.Pair, cfg *config.Config) string {
 			return ""
 		}
 		this := misspelt(path)
-		if cfg.Session != nil && cfg.JWT == nil && cfg.Introspection == nil {
+		if cfg.Session != nil && cfg.JWT == nil && cfg.Introspection == nil && cfg.GatewayToken == nil {
 			this = notInSession(path)
 		}
 		if this == "" {

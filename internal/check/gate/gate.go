@@ -13,6 +13,7 @@ import (
 	"gatehouse/core/authn/jwt"
 	"gatehouse/core/browser"
 	"gatehouse/core/config"
+	"gatehouse/core/config/hosts"
 	"gatehouse/core/config/section"
 	"gatehouse/core/permission"
 	"gatehouse/core/setting"
@@ -80,16 +81,16 @@ const (
 
 // Check checks a configuration and follows the files that it names. It returns the
 // whole, and the paths that the gate serves itself; nil where it has errors.
-func (c *Checker) Check(s Settings) (cfg *config.Config, paths []string) {
+func (c *Checker) Check(s Settings) (cfg *config.Config, own []config.OwnPath) {
 	if cfg = c.config(s); cfg == nil {
 		return nil, nil
 	}
 	for _, host := range s.Hosts {
-		for _, p := range config.Unmet(cfg.Demands(), host.Can, host.Name) {
+		for _, p := range hosts.Unmet(cfg.Demands(), host.Can, host.Name) {
 			c.Setting(s, p)
 		}
 	}
-	return cfg, cfg.EndpointPaths()
+	return cfg, cfg.OwnPaths()
 }
 
 // config is the whole configuration; nil where it has errors.
@@ -104,6 +105,7 @@ func (c *Checker) config(s Settings) *config.Config {
 	}
 	c.openDoors(s)
 	c.references(s)
+	c.renewals(s)
 	if s.Reader == ByKong {
 		c.emptyTexts(s.Root, reflect.TypeFor[config.Config](), "")
 	}
@@ -213,6 +215,16 @@ func (c *Checker) openDoors(s Settings) {
 		if claim := s.Root.Get("session", key); strings.Contains(claim.Text(), "traits") {
 			c.Add("roles-in-traits", claim.Place(), "session.%s is taken from traits, which users edit themselves; use metadata_public, which only the admin API writes", key)
 		}
+	}
+}
+
+// renewals looks for nodes that would use one refresh token: the database of a fleet tells
+// of them. A section redis beside sessions in cookies is an error of the configuration.
+func (c *Checker) renewals(s Settings) {
+	session := s.Root.Get("login", "oidc", "session")
+	storage, fleet := session.Get("storage").Text(), len(s.Root.Get("postgres").Pairs()) > 0
+	if len(session.Pairs()) > 0 && fleet && (storage == "" || storage == "cookie") && !s.Root.Get("login", "oidc", "renew_access_token_on_expiry").False() {
+		c.Add("several-nodes-renew", session.Place(), "sessions are in cookies, and the section postgres tells of a fleet: two nodes would use one refresh token, and good providers then end the session; with several nodes use storage: redis, or renew_access_token_on_expiry: false")
 	}
 }
 
