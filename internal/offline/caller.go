@@ -1,6 +1,7 @@
 package offline
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"gatehouse/core/authn/claims"
 	"gatehouse/core/config"
 	"gatehouse/core/config/section"
+	"gatehouse/core/upstreamtoken/mint"
 )
 
 // Caller describes who calls. The zero value has a valid credential that states
@@ -30,6 +32,10 @@ type Caller struct {
 	AAL                        string
 	// AuthAge is the age of the sign-in; negative where it is not known.
 	AuthAge time.Duration
+	// DPoP says that the credential comes with a DPoP proof of the key that it is bound to.
+	DPoP bool
+	// Chain is the client certificate of the connection, and those behind it.
+	Chain []*x509.Certificate
 }
 
 // MaxClaims is the size of the largest file with claims.
@@ -55,6 +61,12 @@ func (c Caller) With(roles, scopes, permissions []string) *Caller {
 	return &c
 }
 
+// As returns the caller as a workload with the SPIFFE ID of a principal.
+func (c Caller) As(p *core.Principal) *Caller {
+	c.Kind, c.Subject, c.ClientID, c.Issuer = p.Kind, p.Subject, "", ""
+	return &c
+}
+
 const (
 	// anyCaller is the subject of a caller who has none: every credential names
 	// a subject or a client.
@@ -70,12 +82,17 @@ func (g *Gate) identify(c *Caller) (*identity, error) {
 	if c.Anonymous {
 		return &identity{anonymous: true}, nil
 	}
-	who := &identity{kind: g.kind(c)}
+	who := &identity{kind: g.kind(c), dpop: c.DPoP, chain: c.Chain}
+	if by := g.byCertificate(c); by != "" {
+		who.kind = by
+		who.principal, who.refusal = g.certified(c, by)
+		return who, nil
+	}
 	document, err := g.complete(c, who.kind)
 	if err != nil {
 		return nil, err
 	}
-	if who.kind == core.KindJWT && g.introspectsAll() {
+	if who.kind == core.KindJWT && g.introspectsAll() && !g.config.GatewayToken.Issues(document.claims) {
 		who.refusal = fmt.Errorf("%w: no JWT is verified locally, because introspection.jwt_tokens is always", core.ErrInvalid)
 		return who, nil
 	}
@@ -90,8 +107,18 @@ func (g *Gate) identify(c *Caller) (*identity, error) {
 	if c.Claims != nil && !g.isDefault {
 		who.assumed = document.added
 	}
-	p.Claims = document.withoutAdded(p.Claims)
 	p.Kind = who.kind
+	if p, err = g.prove(c, p); err != nil {
+		who.refusal = err
+		return who, nil
+	}
+	if !g.isDefault {
+		if p, err = g.beside(c, p); err != nil {
+			who.refusal = err
+			return who, nil
+		}
+	}
+	p.Claims = document.withoutAdded(p.Claims)
 	c.addTo(p, g.CannotState(who.kind, p.Issuer), g.now())
 	who.principal = p
 	return who, nil
@@ -134,11 +161,13 @@ func (g *Gate) kind(c *Caller) core.Kind {
 		return c.Kind
 	case isSession(c.Claims):
 		return core.KindSession
-	case g.config.JWT == nil && g.config.Introspection == nil:
+	case g.takesWorkload(c):
+		return core.KindSPIFFE
+	case len(g.issuers) == 0 && g.config.Introspection == nil:
 		return g.onlyKind()
-	case g.isDefault:
+	case g.isDefault || g.isOwn(c.issuer()):
 		return core.KindJWT
-	case g.config.JWT == nil || g.introspectsAll() || g.config.Introspection != nil && !g.knows(c.issuer()):
+	case len(g.issuers) == 0 || g.introspectsAll() || g.config.Introspection != nil && !g.knows(c.issuer()):
 		return core.KindIntrospection
 	}
 	return core.KindJWT
@@ -222,15 +251,36 @@ func (c *Caller) issuer() string {
 	return iss
 }
 
+// subject is the one that the caller states, or empty.
+func (c *Caller) subject() string {
+	if c.Subject != "" {
+		return c.Subject
+	}
+	sub, _ := c.Claims["sub"].(string)
+	return sub
+}
+
+// takesWorkload reports whether the caller is a workload: one with a SPIFFE ID, in claims
+// where a JWT-SVID is accepted.
+func (g *Gate) takesWorkload(c *Caller) bool {
+	s := g.config.SPIFFE
+	return strings.HasPrefix(c.subject(), "spiffe:") && (g.isDefault || s != nil && (s.JWTSVID || c.Claims == nil))
+}
+
 // knows reports whether tokens of an issuer are verified locally. An issuer that
 // is not stated is one of those.
 func (g *Gate) knows(issuer string) bool {
 	return issuer == "" || g.configured(issuer) != nil
 }
 
+// isOwn reports whether an issuer is the gate itself.
+func (g *Gate) isOwn(issuer string) bool {
+	return g.config.GatewayToken != nil && g.config.GatewayToken.Issuer == issuer
+}
+
 func (g *Gate) configured(issuer string) *section.Issuer {
-	for i := range g.config.JWT.Issuers {
-		if known := &g.config.JWT.Issuers[i]; known.Issuer == issuer {
+	for i := range g.issuers {
+		if known := &g.issuers[i]; known.Issuer == issuer {
 			return known
 		}
 	}
@@ -240,7 +290,7 @@ func (g *Gate) configured(issuer string) *section.Issuer {
 // tokenType is the typ of a JWT's header, which claims do not tell: the one for
 // which more is demanded of them, where the issuer may use it.
 func (g *Gate) tokenType(document map[string]any) string {
-	if g.config.JWT == nil {
+	if len(g.issuers) == 0 {
 		return ""
 	}
 	issuer, _ := document["iss"].(string)
@@ -276,6 +326,7 @@ func (g *Gate) complete(c *Caller, kind core.Kind) (*document, error) {
 	if d.claims == nil {
 		d.claims = map[string]any{}
 	}
+	d.bound(c, kind)
 	switch g.reader(c, kind) {
 	case core.KindSession:
 		g.completeSession(d, c)
@@ -284,9 +335,19 @@ func (g *Gate) complete(c *Caller, kind core.Kind) (*document, error) {
 			g.completeIntrospected(d, c)
 		}
 	case core.KindJWT:
-		if g.config.JWT != nil {
+		if len(g.issuers) > 0 {
 			return d, g.completeJWT(d, c)
 		}
+	case core.KindSPIFFE:
+		if s := g.config.SPIFFE; s != nil {
+			if c.Subject == "" && c.Claims == nil {
+				d.add("sub", "spiffe://"+s.TrustDomains[0].Name+"/"+anyCaller)
+			}
+			if s.JWTSVID {
+				d.audience(s.Audience[0], "aud")
+			}
+		}
+		d.token(c, g.now().Add(validFor), true)
 	default:
 		d.token(c, g.now().Add(validFor), true)
 	}
@@ -337,7 +398,7 @@ func (d *document) token(c *Caller, until time.Time, expires bool) {
 
 func (g *Gate) completeJWT(d *document, c *Caller) error {
 	d.token(c, g.now().Add(validFor), true)
-	issuers := g.config.JWT.Issuers
+	issuers := g.issuers
 	if d.claims["iss"] == nil && c.Claims != nil && len(issuers) > 1 {
 		names := make([]string, len(issuers))
 		for i := range issuers {
@@ -371,6 +432,11 @@ func (g *Gate) completeFor(i *section.Issuer, d *document, c *Caller) {
 	d.add("client_id", anyClient)
 	d.add("jti", "any-id")
 	d.add("iat", json.Number(strconv.FormatInt(g.now().Unix(), 10)))
+	if g.isOwn(i.Issuer) {
+		d.add("sid", "any-session")
+		d.add(mint.IssuerClaim, anyIssuer)
+		d.add(mint.OriginClaim, d.claims["iat"])
+	}
 }
 
 // audience adds an accepted one, unless a claim that may hold it is given.

@@ -2,6 +2,7 @@ package offline
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +19,10 @@ type identity struct {
 	// refusal is why the credential does not hold; nil where it does.
 	refusal   error
 	anonymous bool
+	// dpop says that the credential comes with a proof, chain is the certificate of the
+	// connection.
+	dpop  bool
+	chain []*x509.Certificate
 	// assumed are the claims that were added.
 	assumed []string
 }
@@ -54,6 +59,9 @@ const placeholder = "the-credential"
 func (g *Gate) withCredential(r *core.Request, who *identity) *core.Request {
 	with := *r
 	with.Header = slices.Clone(r.Header)
+	if len(who.chain) > 0 {
+		with.AskTLS = func() (*core.ClientTLS, error) { return &core.ClientTLS{Chain: who.chain}, nil }
+	}
 	extractor, err := g.config.Extractor()
 	if err != nil { // a gate of the same configuration was built
 		return &with
@@ -62,22 +70,30 @@ func (g *Gate) withCredential(r *core.Request, who *identity) *core.Request {
 	if _, err := extractor.Extract(r); found > 0 || !errors.Is(err, core.ErrMissing) || who.anonymous {
 		return &with
 	}
-	with.Header = append(with.Header, g.credentialHeader(who.kind)...)
+	if who.dpop {
+		place := extract.DPoPTokenPlace
+		with.Header = append(with.Header, core.Header{Name: place.Header, Value: place.Scheme + " " + placeholder}, core.Header{Name: place.Proof, Value: "the-proof"})
+		return &with
+	}
+	place := g.placeOf(who.kind)
+	switch {
+	case place.Name == core.ClientCertificate && len(who.chain) == 0:
+		shown := &core.ClientTLS{Chain: []*x509.Certificate{{Raw: []byte(placeholder)}}}
+		with.AskTLS = func() (*core.ClientTLS, error) { return shown, nil }
+	case place.Cookie != "":
+		with.Header = append(with.Header, core.Header{Name: "Cookie", Value: place.Cookie + "=" + placeholder})
+	case place.Header != "":
+		with.Header = append(with.Header, core.Header{Name: place.Header, Value: strings.TrimSpace(place.Scheme + " " + placeholder)})
+	}
 	return &with
 }
 
-// credentialHeader is the header line with a credential of a kind; none for one
-// that gates look for in places that only its section names.
-func (g *Gate) credentialHeader(kind core.Kind) []core.Header {
+// placeOf is where a credential of a kind is; nowhere for one that gates look for in places
+// that only its section names.
+func (g *Gate) placeOf(kind core.Kind) extract.Place {
 	place, found := g.config.PlaceOf(kind)
-	if info, _ := kind.Info(); !found && len(info.Places) > 0 && info.Places[0] == core.BearerToken {
-		place, found = extract.BearerTokenPlace, true
+	if info, _ := kind.Info(); !found && slices.Contains(info.Places, core.BearerToken) {
+		place = extract.BearerTokenPlace
 	}
-	switch {
-	case !found:
-		return nil
-	case place.Cookie != "":
-		return []core.Header{{Name: "Cookie", Value: place.Cookie + "=" + placeholder}}
-	}
-	return []core.Header{{Name: place.Header, Value: strings.TrimSpace(place.Scheme + " " + placeholder)}}
+	return place
 }

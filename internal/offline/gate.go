@@ -11,12 +11,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/config"
+	"gatehouse/core/config/section"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
 )
@@ -27,9 +31,11 @@ type Gate struct {
 	config *config.Config
 	// isDefault says that there is no configuration: all defaults.
 	isDefault bool
-	builder   *config.Builder
-	gate      *core.Gate
-	now       func() time.Time
+	// issuers are those of JWTs that are verified locally, the gate itself among them.
+	issuers []section.Issuer
+	builder *config.Builder
+	gate    *core.Gate
+	now     func() time.Time
 }
 
 // New makes the gate of a configuration, with this permission table. A nil
@@ -38,7 +44,13 @@ func New(c *config.Config, path core.PathOptions, table *inspect.Inspector) (*Ga
 	g := &Gate{table: table, config: c, now: time.Now}
 	if c == nil {
 		g.config, g.isDefault = defaultConfig(), true
-		g.config.Path = config.Path(path)
+		g.config.Path = section.Path(path)
+	}
+	if g.config.JWT != nil {
+		g.issuers = slices.Clip(g.config.JWT.Issuers)
+	}
+	if own := g.config.GatewayToken; own != nil {
+		g.issuers = append(g.issuers, own.AsIssuer())
 	}
 	g.builder = config.NewBuilder(config.BuilderOptions{Now: g.now})
 	var err error
@@ -56,6 +68,7 @@ func defaultConfig() *config.Config {
 session: {kratos_url: "http://kratos.invalid"}
 jwt: {issuers: [{issuer: "` + anyIssuer + `", insecure_any_audience: true, token_types: [at+jwt]}]}
 introspection: {introspection_endpoint: "http://introspection.invalid", insecure_any_audience: true}
+dpop: {}
 permission_table: "{}"
 `))
 	if err != nil {
@@ -82,7 +95,8 @@ type Outcome struct {
 // Allowed reports whether the request reaches the upstream.
 func (o *Outcome) Allowed() bool { return o.Outcome == core.Allow }
 
-// Responds reports whether the request is one to an endpoint of the gate itself.
+// Responds reports whether the request is one to an endpoint of the gate itself. Status is
+// zero where a tool cannot tell what that responds, such as a sign-in.
 func (o *Outcome) Responds() bool { return o.Outcome == core.Respond }
 
 // Upstream is what the upstream receives of an allowed request's headers.
@@ -113,7 +127,11 @@ func (g *Gate) Decide(ctx context.Context, r *core.Request, c *Caller) (*Outcome
 	r = g.withCredential(r, who)
 	o := &Outcome{Call: &core.Call{Request: r}, Caller: who.principal, Assumed: who.assumed}
 	o.Decision = g.gate.Check(who.in(ctx), r)
-	if o.Call.Path, err = g.canonical(r.Target); err == nil && !o.Responds() {
+	o.Call.Path, err = g.canonical(r.Target)
+	if err == nil && o.Status == http.StatusServiceUnavailable && slices.Contains(g.gate.Endpoints(), o.Call.Path) {
+		o.Decision = core.Decision{Outcome: core.Respond, Reason: "endpoint", Rule: o.Call.Path}
+	}
+	if err == nil && !o.Responds() {
 		o.Table = g.table.Explain(o.Call, who.principal)
 	}
 	return o, nil
@@ -171,6 +189,9 @@ func (g *Gate) ScopesRequired() []string { return g.config.ScopesRequired }
 // roles or permissions. Such names of a caller do not count. An empty kind stands
 // for every kind that the configuration accepts, an empty issuer for every one.
 func (g *Gate) CannotState(kind core.Kind, issuer string) (what []string) {
+	if g.isDefault && kind == core.KindSPIFFE {
+		return []string{"scopes", "roles", "permissions"}
+	}
 	if g.isDefault {
 		if info, known := kind.Info(); known && !info.Scopes {
 			return []string{"scopes"}
@@ -179,7 +200,7 @@ func (g *Gate) CannotState(kind core.Kind, issuer string) (what []string) {
 	}
 	stated := map[string]bool{}
 	for _, s := range g.statements() {
-		if (kind == "" || s.kind == kind) && (issuer == "" || s.issuer == "" || s.issuer == issuer) {
+		if (kind == "" || s.kind == kind) && (issuer == "" || s.issuer == "" || s.issuer == issuer || g.isOwn(s.issuer) && g.configured(issuer) == nil) {
 			stated["scopes"] = stated["scopes"] || s.scopes
 			stated["roles"] = stated["roles"] || s.roles
 			stated["permissions"] = stated["permissions"] || s.permissions
@@ -193,6 +214,26 @@ func (g *Gate) CannotState(kind core.Kind, issuer string) (what []string) {
 	return what
 }
 
+// Workloads are callers by the patterns of SPIFFE IDs of the table, in order: one for each,
+// of whom the table knows the least beside the pattern. Where the configuration
+// accepts no workloads there are none.
+func (g *Gate) Workloads() iter.Seq2[string, *core.Principal] {
+	return func(yield func(string, *core.Principal) bool) {
+		if !g.isDefault && g.config.SPIFFE == nil {
+			return
+		}
+		examples := permission.SubjectExamples(g.table.Table)
+		for _, pattern := range slices.Sorted(maps.Keys(examples)) {
+			least := slices.MinFunc(examples[pattern], func(a, b *core.Principal) int {
+				return len(g.table.Permissions(a)) - len(g.table.Permissions(b))
+			})
+			if !yield(pattern, least) {
+				return
+			}
+		}
+	}
+}
+
 // Variants are the callers that a description may stand for: one of each kind and
 // issuer that the gate accepts, where neither they nor claims are given.
 func (g *Gate) Variants(c *Caller) []*Caller {
@@ -200,21 +241,21 @@ func (g *Gate) Variants(c *Caller) []*Caller {
 	if c.Anonymous || c.Claims != nil {
 		return variants
 	}
-	add := func(kind core.Kind, issuer string) {
+	add := func(kind core.Kind, issuer string, proven bool) {
 		if (c.Kind == "" || c.Kind == kind) && (c.Issuer == "" || issuer == "" || c.Issuer == issuer) {
 			one := *c
-			one.Kind, one.Issuer = kind, cmp.Or(issuer, c.Issuer)
+			one.Kind, one.Issuer, one.DPoP = kind, cmp.Or(issuer, c.Issuer), c.DPoP || proven
 			variants = append(variants, &one)
 		}
 	}
 	if g.isDefault {
 		for _, info := range core.Kinds() {
-			add(info.Kind, "")
+			add(info.Kind, "", false)
 		}
 		return variants
 	}
 	for _, s := range g.statements() {
-		add(s.kind, s.issuer)
+		add(s.kind, s.issuer, s.proven)
 	}
 	return variants
 }
@@ -239,25 +280,34 @@ type statement struct {
 	kind                       core.Kind
 	issuer                     string // empty for any
 	scopes, roles, permissions bool
+	// proven says that only tokens which come by DPoP are accepted.
+	proven bool
 }
 
 func (g *Gate) statements() []statement {
 	var all []statement
 	if s := g.config.Session; s != nil {
-		all = append(all, statement{core.KindSession, "", false, s.RolesClaim != "", s.PermissionsClaim != ""})
+		all = append(all, statement{kind: core.KindSession, roles: s.RolesClaim != "", permissions: s.PermissionsClaim != ""})
 	}
 	if i := g.config.Introspection; i != nil {
-		all = append(all, statement{core.KindIntrospection, "", true, i.RolesClaim != "", i.PermissionsClaim != ""})
+		all = append(all, statement{core.KindIntrospection, "", true, i.RolesClaim != "", i.PermissionsClaim != "", i.DPoPRequired})
 	}
-	if g.config.JWT != nil {
-		for _, i := range g.config.JWT.Issuers {
-			all = append(all, statement{core.KindJWT, i.Issuer, i.ScopesClaim != "", i.RolesClaim != "", i.PermissionsClaim != ""})
-		}
+	if m := g.config.MTLS; m != nil {
+		all = append(all, statement{core.KindMTLS, "", false, m.StatesRoles(), false, false})
+	}
+	for _, i := range g.issuers {
+		all = append(all, statement{core.KindJWT, i.Issuer, i.ScopesClaim != "", i.RolesClaim != "", i.PermissionsClaim != "", i.DPoPRequired})
+	}
+	if s := g.config.SPIFFE; s != nil {
+		all = append(all, statement{kind: core.KindSPIFFE}) // permission tables say what workloads may do
+	}
+	if g.config.SPIFFE != nil {
+		all = append(all, statement{kind: core.KindSPIFFE}) // permission tables say what workloads may do
 	}
 	for _, info := range core.Kinds() {
 		known := slices.ContainsFunc(all, func(s statement) bool { return s.kind == info.Kind })
 		if _, accepted := g.config.PlaceOf(info.Kind); accepted && !known {
-			all = append(all, statement{info.Kind, "", info.Scopes, true, true})
+			all = append(all, statement{info.Kind, "", info.Scopes, true, true, false})
 		}
 	}
 	return all

@@ -151,8 +151,9 @@ func kongNames(route, service map[string]any) []string {
 
 // --- APISIX
 
-// apisixPlugins run Go plugins, in the order in which they are looked at.
-var apisixPlugins = []string{"ext-plugin-pre-req", "ext-plugin-post-req"}
+// apisixPlugins run a gate, in the order in which they decide: the runner's, and the Lua
+// plugin, which has the settings itself.
+var apisixPlugins = []string{"ext-plugin-pre-req", pluginName, "ext-plugin-post-req"}
 
 func isAPISIX(document map[string]any) bool {
 	for _, key := range []string{"routes", "services", "plugin_configs", "global_rules"} {
@@ -221,8 +222,10 @@ func apisixChoice(document, route, service map[string]any) choice {
 				continue
 			}
 			// This instance of the plugin counts, whatever is in it.
-			if value, ok := runnerConfig(conf); ok && c.value == nil {
+			if value, ok := gateConfig(plugin, conf); ok && c.value == nil {
 				c.place, c.value = at.place+", "+plugin, value
+			} else if ok {
+				c.notes = append(c.notes, fmt.Sprintf("%s, %s decides on every request, too", at.place, plugin))
 			}
 			break
 		}
@@ -230,10 +233,16 @@ func apisixChoice(document, route, service map[string]any) choice {
 	return c
 }
 
-// runnerConfig finds our configuration among those of a plugin runner.
-func runnerConfig(conf map[string]any) (any, bool) {
+// gateConfig is our configuration in one of apisixPlugins: what the Lua plugin has beside
+// APISIX's own _meta, or one among those of a plugin runner.
+func gateConfig(plugin string, conf map[string]any) (any, bool) {
 	if isWord(mapping(conf["_meta"])["disable"], "true", "yes", "y", "on") {
 		return nil, false
+	}
+	if plugin == pluginName {
+		settings := maps.Clone(conf)
+		delete(settings, "_meta")
+		return settings, true
 	}
 	for _, entry := range mappings(conf["conf"]) {
 		if entry["name"] == pluginName {
@@ -249,7 +258,8 @@ func globalRules(document map[string]any) []choice {
 	var choices []choice
 	add := func(name string, plugins any) {
 		for _, plugin := range apisixPlugins {
-			if value, ok := runnerConfig(mapping(mapping(plugins)[plugin])); ok {
+			conf := mapping(mapping(plugins)[plugin])
+			if value, ok := gateConfig(plugin, conf); ok && conf != nil {
 				choices = append(choices, choice{names: []string{name}, place: "global rule " + name + ", " + plugin, value: value})
 				return
 			}

@@ -3,6 +3,8 @@ package offline
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
@@ -82,6 +84,48 @@ func TestPluginOfDeckTakesTheSharedConfiguration(t *testing.T) {
 	})
 	if got := fmt.Sprint(choices[0].value); got != "map[realm:own token_cookie:t]" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestLuaPluginOfAPISIXIsFoundWhereverItStands reads routes whose settings are a plain
+// object, beside those in a string.
+func TestLuaPluginOfAPISIXIsFoundWhereverItStands(t *testing.T) {
+	var document map[string]any
+	if err := yaml.Unmarshal([]byte(`
+services:
+- {id: s, plugins: {gatehouse: {realm: service}}}
+- {id: adc, plugins: {gatehouse: {realm: adc}}, routes: [{name: in-service}, {name: in-service-own, plugins: {gatehouse: {realm: own}}}]}
+plugin_configs:
+- {id: p, plugins: {gatehouse: {realm: config}}}
+routes:
+- {id: own, service_id: s, plugin_config_id: p, plugins: {gatehouse: {realm: own, _meta: {priority: 3000}}}}
+- {id: by-config, service_id: s, plugin_config_id: p}
+- {id: by-service, service_id: s}
+- {id: disabled, service_id: s, plugins: {gatehouse: {realm: own, _meta: {disable: yes}}}}
+- {id: both, plugins: {gatehouse: {realm: lua}, ext-plugin-pre-req: {conf: [{name: gatehouse, value: "realm: runner"}]}}}
+- {id: after, plugins: {gatehouse: {realm: lua}, ext-plugin-post-req: {conf: [{name: gatehouse, value: "realm: runner"}]}}}
+- {id: another, plugins: {gatehouse: {realm: lua}, ext-plugin-pre-req: {conf: [{name: mine, value: x}]}}}
+- {id: off, status: 0, plugins: {gatehouse: {realm: own}}}
+global_rules:
+- {id: g, plugins: {gatehouse: {realm: global}}}
+`), &document); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"own": "map[realm:own]", "by-config": "map[realm:config]", "by-service": "map[realm:service]", "disabled": "map[realm:global]", "in-service": "map[realm:adc]", "in-service-own": "map[realm:own]",
+		"both": "realm: runner", "after": "map[realm:lua]", "another": "map[realm:lua]", "off": "map[realm:global]", "g": "map[realm:global]",
+	}
+	for _, c := range apisixChoices(document) {
+		if got := fmt.Sprint(c.value); got != want[c.names[0]] {
+			t.Errorf("route %s: %s, want %s", c.names[0], got, want[c.names[0]])
+		}
+		if twice := slices.ContainsFunc(c.notes, func(note string) bool { return strings.HasPrefix(note, "route ") }); twice != (c.names[0] == "both" || c.names[0] == "after") {
+			t.Errorf("route %s: notes %q", c.names[0], c.notes)
+		}
+		delete(want, c.names[0])
+	}
+	if len(want) > 0 {
+		t.Errorf("not listed: %v", want)
 	}
 }
 

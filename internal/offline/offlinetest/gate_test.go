@@ -34,8 +34,8 @@ func TestNoDifferenceIsSaidWhereTheGateDecidesOtherwise(t *testing.T) {
 	people := world.People()
 	same, changed, silent, unsure := 0, 0, 0, 0
 	for seed := range uint64(520) {
-		older := offlinetest.New(t, seed, 2+int(seed%3))
-		newer := older.Changed(t, seed)
+		older := offlinetest.New(t, seed, 2+int(seed%3)).ByCertificate(t)
+		newer := older.Changed(t, seed).ByCertificate(t)
 		d, err := diff.Diff(diff.Version{Table: older.Table, Files: []*permission.File{older.File}}, diff.Version{Table: newer.Table, Files: []*permission.File{newer.File}})
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
@@ -137,7 +137,7 @@ func TestScopesOfAChallengeAreEnough(t *testing.T) {
 	enough := 0
 	granted := map[string]*offlinetest.Person{}
 	for seed := range uint64(400) {
-		table := offlinetest.New(t, seed, 2+int(seed%4))
+		table := offlinetest.New(t, seed, 2+int(seed%4)).ByCertificate(t)
 		gate := world.Gate(t, table.Text)
 		for _, r := range some(table.Requests(), seed, 25) {
 			for _, p := range people {
@@ -176,7 +176,7 @@ func TestOpenVariantOfAGuardedPathIsAFinding(t *testing.T) {
 	people := some(world.People(), 1, 8)
 	found, refused := 0, 0
 	for seed := range uint64(300) {
-		plain := offlinetest.New(t, seed, 2+int(seed%3)).WithVariants(t, "")
+		plain := offlinetest.New(t, seed, 2+int(seed%3)).WithVariants(t, "").ByCertificate(t)
 		open := variantsOpen(t, world.Gate(t, plain.Text), plain, people)
 		findings := variantFindings(t, plain)
 		if open != "" {
@@ -226,7 +226,7 @@ func variantsOpen(t *testing.T, gate *core.Gate, table *offlinetest.Table, peopl
 					if err != nil {
 						t.Fatal(err)
 					}
-					if p.Ask(t, gate, r).Outcome == core.Allow && (principal == nil || table.Table.ActivityAllows(i, call, principal) != nil) {
+					if p.Ask(t, gate, r).Outcome == core.Allow && table.Table.ActivityAllows(i, call, principal) != nil {
 						return fmt.Sprintf("%s %s on %s is open to %+v, who lacks what %s demands", r.Method, r.Target, r.Host, *p.Caller, guard.Owner())
 					}
 				}

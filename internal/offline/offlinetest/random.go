@@ -4,6 +4,7 @@
 package offlinetest
 
 import (
+	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -34,6 +35,7 @@ var (
 	requires = []string{
 		"", "", "", "{aal: aal2}", "{credentials: [session]}", "{all_scopes: [s]}", "{any_scope: [s, q]}",
 		"{when: claims.sub == 'u'}", "{when: claims.sub == 'v'}", "{aal: aal2, when: claims.sub == 'u'}",
+		"{proof: mtls}", "{proof: dpop}", "{proof: any}", "{proof: any}",
 	}
 )
 
@@ -110,6 +112,18 @@ func (t *Table) Changed(tb testing.TB, seed uint64) *Table {
 		p.anonymous = pick(r, anonymous[len(anonymous)-4:])
 	default:
 		p.variants = pick(r, variants[len(variants)-4:])
+	}
+	return p.compile(tb)
+}
+
+// ByCertificate makes the table with certificates in the place of any other proof, for tests whose
+// callers have real credentials: a proof for each of their requests would take minutes.
+func (t *Table) ByCertificate(tb testing.TB) *Table {
+	tb.Helper()
+	p := t.parts
+	p.activities = slices.Clone(p.activities)
+	for i := range p.activities {
+		p.activities[i].text = strings.NewReplacer("proof: dpop", "proof: mtls", "proof: any", "proof: mtls").Replace(p.activities[i].text)
 	}
 	return p.compile(tb)
 }
@@ -207,6 +221,9 @@ func Callers() []*offline.Caller {
 	return all
 }
 
+// chain is a client certificate. Nothing of it but its bytes is looked at.
+var chain = []*x509.Certificate{{Raw: []byte("a certificate")}}
+
 // Bases are callers without any name, one for each way to meet or to lack a
 // requirement that is no scope.
 func Bases() []*offline.Caller {
@@ -214,5 +231,6 @@ func Bases() []*offline.Caller {
 		{Kind: core.KindSession, AAL: "aal2", Subject: "u"}, {Kind: core.KindJWT, AAL: "aal2", Subject: "v"},
 		{Kind: core.KindJWT, AAL: "aal1", Subject: "u"}, {Kind: core.KindSession, AAL: "aal1", Subject: "v"},
 		{Kind: core.KindJWT, AAL: "aal2", Subject: "u"}, {Kind: core.KindJWT, AAL: "aal2", Subject: "w"},
+		{Kind: core.KindJWT, AAL: "aal1", Subject: "w", DPoP: true}, {Kind: core.KindJWT, AAL: "aal2", Subject: "w", Chain: chain}, {Kind: core.KindJWT, AAL: "aal1", Subject: "w", Chain: chain},
 	}
 }

@@ -1,6 +1,8 @@
 package offlinetest
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -73,10 +75,15 @@ func (r *Real) Person(c *offline.Caller) *Person {
 		r.kratos.Know(name, coretest.FakeSession{Document: document})
 		p.header = []core.Header{{Name: "Cookie", Value: "ory_kratos_session=" + name}}
 	default:
-		token := r.issuer.Token(map[string]any{
+		set := map[string]any{
 			"sub": c.Subject, "acr": c.AAL, "auth_time": now.Unix(),
 			"scope": strings.Join(c.Scopes, " "), "roles": c.Roles, "permissions": c.Permissions,
-		})
+		}
+		if len(c.Chain) > 0 {
+			sum := sha256.Sum256(c.Chain[0].Raw)
+			set["cnf"] = map[string]any{"x5t#S256": base64.RawURLEncoding.EncodeToString(sum[:])}
+		}
+		token := r.issuer.Token(set)
 		p.header = []core.Header{{Name: "Authorization", Value: "Bearer " + token}}
 	}
 	return p
@@ -94,6 +101,9 @@ func (r *Real) People() []*Person {
 	callers = append(callers, &offline.Caller{Kind: core.KindJWT, AAL: "aal2", Subject: "w"}, &offline.Caller{Kind: core.KindSession, AAL: "aal2", Subject: "w"})
 	var all []*Person
 	for _, c := range callers {
+		if c.DPoP {
+			continue
+		}
 		all = append(all, r.Person(c))
 	}
 	return all
@@ -104,6 +114,7 @@ func (p *Person) Ask(t testing.TB, gate *core.Gate, r *core.Request) core.Decisi
 	t.Helper()
 	with := *r
 	with.Header = append(append([]core.Header{}, r.Header...), p.header...)
+	with.AskTLS = func() (*core.ClientTLS, error) { return &core.ClientTLS{Chain: p.Chain}, nil }
 	d := gate.Check(t.Context(), &with)
 	if d.Status >= 500 || d.Reason == "invalid_credential" {
 		t.Fatalf("the gate cannot decide about %+v: %v", p.Caller, d.Cause)
