@@ -20,8 +20,10 @@ import (
 	"gatehouse/internal/cli/matrix"
 	"gatehouse/internal/cli/revoke"
 	"gatehouse/internal/cli/roles"
+	"gatehouse/internal/cli/sessions"
 	"gatehouse/internal/cli/snippet"
 	"gatehouse/internal/cli/terminal"
+	"gatehouse/internal/cli/tighten"
 	"gatehouse/internal/cli/token"
 	"gatehouse/internal/version"
 )
@@ -80,11 +82,11 @@ func rootCommand() *cobra.Command {
 	root.SetVersionTemplate("gatehouse {{.Version}}\n") // as of every program here
 	group(root, aboutTables,
 		decide.ExplainCommand(), decide.WhoCanCommand(), decide.WhatCanCommand(), matrix.Command(),
-		lintCommand(), decide.TestCommand(), diffCommand(), replayCommand(), coverageCommand(), importCommand())
+		lintCommand(), decide.TestCommand(), diffCommand(), replayCommand(), tighten.Command(), coverageCommand(), importCommand())
 	group(root, configurations, checkCommand(), schemaCommand(), snippet.Command(), keys.Command())
 	group(root, ofFleet,
 		database.PushCommand(), database.PullCommand(), database.HistoryCommand(), database.RollbackCommand(), database.Command(),
-		bundle.Command(), roles.Command(), token.Command(), revoke.Command(), revoke.ListCommand())
+		bundle.Command(), roles.Command(), token.Command(), sessions.Command(), revoke.Command(), revoke.ListCommand())
 	return root
 }
 

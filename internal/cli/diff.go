@@ -201,7 +201,7 @@ func (p differencePrinter) group(g *changeGroup) {
 // people joins callers, those of one kind together.
 func people(list []diff.Who) string {
 	var parts []string
-	for _, kind := range []diff.WhoKind{diff.Anybody, diff.Credential, diff.ByRole, diff.ByScope, diff.ByPermission} {
+	for _, kind := range []diff.WhoKind{diff.Anybody, diff.Credential, diff.ByRole, diff.ByScope, diff.BySubject, diff.ByPermission} {
 		var names []string
 		for _, w := range list {
 			if w.Kind == kind {

@@ -17,10 +17,10 @@ import (
 func importCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import",
-		Short: "Make a first permission table from an API description or a database",
+		Short: "Make a permission table or a configuration from those of other programs",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(importOpenAPICommand(), importSQLCommand())
+	c.AddCommand(importOpenAPICommand(), importSQLCommand(), importKongCommand(), importAPISIXCommand(), importOAuth2ProxyCommand())
 	return c
 }
 

@@ -3,8 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/replay"
 	"gatehouse/internal/cli/gates"
+	"gatehouse/internal/cli/logs"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
@@ -21,13 +20,10 @@ import (
 type replayCommandOptions struct {
 	older, newer string
 	path         gates.PathFlags
-	host         string
+	log          logs.Flags
 	caller       gates.CallerFlags
-	userField    string
-	users        []string
 	samples      int
 	incomplete   bool
-	format       string
 	output       terminal.OutputFlags
 }
 
@@ -67,15 +63,12 @@ carry no claims, so conditions that read claims deny them in both tables.
 		_ = c.MarkFlagFilename(name, "yaml", "yml")
 	}
 	o.caller.Register(c)
-	c.Flags().StringVar(&o.userField, "user-field", "", "`field` of the log that names the caller's roles: a dotted path in JSON lines, remote_user in others")
-	c.Flags().StringArrayVar(&o.users, "user", nil, "`NAME=ROLE,ROLE` for a user that --user-field finds; repeat it for more (default: the field holds roles)")
+	o.log.Register(c)
 	for _, name := range append(gates.CallerFlagNames, "anonymous") {
 		c.MarkFlagsMutuallyExclusive("user-field", name)
 	}
 	o.path.Register(c)
-	c.Flags().StringVar(&o.host, "host", "", "`name` of the host that is called where the log does not say (default: one that no table names)")
 	c.Flags().IntVar(&o.samples, "samples", 3, "`number` of requests to show of each kind")
-	c.Flags().StringVar(&o.format, "format", "", "`pattern` of the lines, as in log_format of nginx ('$host \"$request\" $status') or APISIX ('{\"m\": \"$request_method\", \"u\": \"$request_uri\"}'; members in any order) (default: each line tells its format)")
 	c.Flags().BoolVar(&o.incomplete, "allow-incomplete", false, "exit with 0 although lines or hosts could not be compared")
 	o.output.Register(c)
 	return c
@@ -86,7 +79,7 @@ func (o *replayCommandOptions) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	log, err := openInput(cmd.InOrStdin(), name)
+	log, err := logs.Open(cmd.InOrStdin(), name)
 	if err != nil {
 		return err
 	}
@@ -96,7 +89,7 @@ func (o *replayCommandOptions) run(cmd *cobra.Command, name string) error {
 		return terminal.PlainPathError(err)
 	}
 	if report.Requests == 0 {
-		return o.noRequests(name, report)
+		return noRequests(name, report)
 	}
 	if o.output.JSON() {
 		err = terminal.PrintJSON(cmd.OutOrStdout(), replayForJSON(report))
@@ -125,18 +118,15 @@ func (o *replayCommandOptions) options(cmd *cobra.Command, log string) (*replay.
 		return nil, err
 	}
 	out := &replay.Options{
-		Old: older.Inspector, New: newer.Inspector, Alone: o.older == "", UserField: o.userField,
-		Host: o.host, Path: o.path.PathOptions, MaxSamples: o.samples,
+		Old: older.Inspector, New: newer.Inspector, Alone: o.older == "", Host: o.log.Host, Path: o.path.PathOptions, MaxSamples: o.samples,
 	}
-	if o.format != "" {
-		if out.Format, err = replay.NewFormat(o.format); err != nil {
-			return nil, fmt.Errorf("--format: %w", err)
-		}
+	if out.Log, err = o.log.Options(); err != nil {
+		return nil, err
 	}
 	if out.Callers, err = o.callers(cmd, older, newer); err != nil {
 		return nil, err
 	}
-	out.Users, err = o.userRoles()
+	out.Users, err = o.log.Users()
 	return out, err
 }
 
@@ -165,43 +155,11 @@ func (o *replayCommandOptions) callers(cmd *cobra.Command, older, newer *tables.
 	return replay.Callers(older.Table, newer.Table, time.Now()), nil
 }
 
-func (o *replayCommandOptions) userRoles() (map[string][]string, error) {
-	if len(o.users) == 0 {
-		return nil, nil
-	}
-	if o.userField == "" {
-		return nil, errors.New("--user needs --user-field, the field of the log that names the user")
-	}
-	users := map[string][]string{}
-	for _, text := range o.users {
-		user, roles, ok := strings.Cut(text, "=")
-		if !ok || user == "" {
-			return nil, fmt.Errorf("--user %q is no mapping; write NAME=ROLE,ROLE", text)
-		}
-		for role := range strings.SplitSeq(roles, ",") {
-			if role != "" {
-				users[user] = append(users[user], role)
-			}
-		}
-	}
-	return users, nil
-}
-
-func (o *replayCommandOptions) noRequests(name string, r *replay.Report) error {
+func noRequests(name string, r *replay.Report) error {
 	if r.Lines == 0 {
-		return fmt.Errorf("%s: the log is empty", tables.ShownName(name))
+		return logs.Empty(tables.ShownName(name), 0, 0, "")
 	}
-	return fmt.Errorf("%s: no line holds a request that can be read (line %d: %s); give an access log in one of the formats that gatehouse help replay lists, or the pattern of its lines with --format",
-		tables.ShownName(name), r.Skipped[0].First, r.Skipped[0].Reason)
-}
-
-// openInput opens a file, or standard input for "-".
-func openInput(stdin io.Reader, name string) (io.ReadCloser, error) {
-	if name == "-" {
-		return io.NopCloser(stdin), nil
-	}
-	f, err := os.Open(name)
-	return f, terminal.PlainPathError(err)
+	return logs.Empty(tables.ShownName(name), r.Lines, r.Skipped[0].First, r.Skipped[0].Reason)
 }
 
 type replayPrinter struct {

@@ -23,7 +23,7 @@ func ofIssuer(g gates, document func(token.Published) []byte) http.Handler {
 		published, known := all[issuer]
 		switch {
 		case len(names) == 0:
-			http.Error(w, "no configuration in use mints tokens (upstream_token)", http.StatusNotFound)
+			http.Error(w, "no configuration in use mints tokens (upstream_token, gateway_token)", http.StatusNotFound)
 		case !known:
 			http.Error(w, fmt.Sprintf("name one with ?issuer=: %s", strings.Join(names, ", ")), http.StatusNotFound)
 		default:

@@ -63,9 +63,11 @@ func TestUnusedTableHasNoAge(t *testing.T) {
 	h := New(slog.New(slog.DiscardHandler))
 	kept, dropped, shadow := tableFile(t, "public: [GET /]"), tableFile(t, "public: [GET /]"), tableFile(t, "public: [GET /]")
 	gate := follow(t, h, kept, shadow)
-	if follow(t, h, dropped, shadow); loadedTables(t, h, dropped) != 1 {
+	second := follow(t, h, dropped, shadow)
+	if loadedTables(t, h, dropped) != 1 {
 		t.Fatal("a table in use has no age")
 	}
+	runtime.KeepAlive(second)
 	for end := time.Now().Add(time.Minute); loadedTables(t, h, dropped) > 0; runtime.GC() {
 		if time.Now().After(end) {
 			t.Fatal("an unused table has an age")

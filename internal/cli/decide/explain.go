@@ -89,7 +89,7 @@ func notesOn(g *gates.Gate, d *offline.Outcome, f *gates.CallerFlags) []string {
 	if len(d.Assumed) > 0 {
 		notes = append(notes, "the claims have no "+terminal.Listing(d.Assumed, "and")+", which every credential that the gate accepts has; a good value is assumed")
 	}
-	if g.Name == "" && d.Caller != nil && d.Caller.Claims != nil && len(d.Caller.Roles) == 0 {
+	if g.Name == "" && d.Caller != nil && d.Caller.Kind != core.KindSPIFFE && d.Caller.Claims != nil && len(d.Caller.Roles) == 0 {
 		notes = append(notes, "the claims have no roles where a gate looks by default, in roles or ext.roles; --config looks where the configuration says")
 	}
 	return append(notes, g.WithoutEffect(d.Caller, f)...)
@@ -135,6 +135,8 @@ func (x Explanation) verdict() {
 		}
 	case x.Allowed():
 		x.Printf("%s  %s\n", x.Good("allowed"), line)
+	case x.Responds() && x.Status == 0:
+		x.Printf("%s  %s\n  %s\n", x.Warn("endpoint"), line, "an endpoint of the gate itself: no activity is looked at, and no tool can tell what it responds")
 	case x.Responds():
 		x.Printf("%s  %s\n  %s\n", x.Warn(fmt.Sprintf("response %d", x.Status)), line, "an endpoint of the gate itself: no activity is looked at")
 	default:
@@ -179,6 +181,9 @@ const notCovered = "no activity covers the call, and what none covers is denied"
 
 // Effect shows what the client or the upstream receives.
 func (x Explanation) Effect() {
+	if x.Responds() && x.Status == 0 {
+		return
+	}
 	if !x.Allowed() {
 		x.Printf("\nThe client receives %d %s with\n", x.Status, http.StatusText(x.Status))
 		x.headers(x.Header)
@@ -325,6 +330,11 @@ func (x Explanation) lack(c *permission.Check) string {
 			return "the claims have no auth_time"
 		}
 		return "auth_time is " + x.Caller.AuthenticatedAt.UTC().Format("2006-01-02 15:04:05") + " UTC"
+	case "proof":
+		if x.Caller.Proof != "" {
+			return "the caller proves it by " + string(x.Caller.Proof)
+		}
+		return "the credential is bound to no key"
 	case "credentials":
 		return "the credential is of kind " + string(x.Caller.Kind)
 	case "all_scopes", "any_scope":
@@ -416,6 +426,9 @@ func grantorsText(g permission.Grantors) string {
 	if len(g.Scopes) > 0 {
 		ways = append(ways, "the scope "+terminal.Listing(g.Scopes, "or"))
 	}
+	if len(g.Subjects) > 0 {
+		ways = append(ways, "the SPIFFE ID "+terminal.Listing(g.Subjects, "or"))
+	}
 	return strings.Join(append(ways, "the permission "+g.Permission), ", or ")
 }
 
@@ -474,6 +487,7 @@ type enoughJSON struct {
 	Permission string   `json:"permission,omitempty"`
 	Roles      []string `json:"roles,omitempty"`
 	Scopes     []string `json:"scopes,omitempty"`
+	Subjects   []string `json:"subjects,omitempty"`
 }
 
 type checkJSON struct {
@@ -524,7 +538,7 @@ func explained(g *gates.Gate, o *offline.Outcome, notes []string) explainedJSON 
 func findingForJSON(f *inspect.Finding) activityJSON {
 	a := activityJSON{ActivityJSON: tables.ActivityForJSON(&f.OwnedActivity), Decides: f.Decides, Allows: f.Allows, Holds: f.Holds, Grants: f.Grants}
 	if f.Section == permission.InPermission {
-		a.Enough = &enoughJSON{f.Enough.Permission, f.Enough.Roles, f.Enough.Scopes}
+		a.Enough = &enoughJSON{f.Enough.Permission, f.Enough.Roles, f.Enough.Scopes, f.Enough.Subjects}
 	}
 	for _, c := range f.Checks {
 		a.Checks = append(a.Checks, checkForJSON(c))

@@ -161,10 +161,15 @@ func grantors(ctx context.Context, g *gates.Gate, r *core.Request, one *openActi
 	all := one.Finding.Enough
 	one.Enough.Roles = keep(all.Roles, func(name string) *offline.Caller { return base.With([]string{name}, nil, nil) })
 	one.Enough.Scopes = keep(all.Scopes, func(name string) *offline.Caller { return base.With(nil, []string{name}, nil) })
+	for pattern, p := range g.Workloads() {
+		if slices.Contains(all.Subjects, pattern) {
+			one.Enough.Subjects = append(one.Enough.Subjects, keep([]string{pattern}, func(string) *offline.Caller { return base.As(p) })...)
+		}
+	}
 	if len(keep([]string{all.Permission}, func(name string) *offline.Caller { return base.With(nil, nil, []string{name}) })) > 0 {
 		one.Enough.Permission = all.Permission
 	}
-	if len(one.Enough.Roles)+len(one.Enough.Scopes) > 0 || one.Enough.Permission != "" {
+	if len(one.Enough.Roles)+len(one.Enough.Scopes)+len(one.Enough.Subjects) > 0 || one.Enough.Permission != "" {
 		refused = nil
 	}
 	return refused, err
@@ -220,6 +225,7 @@ func openers(f *openActivity) [][]terminal.Cell {
 	default:
 		row("role", f.Enough.Roles...)
 		row("scope", f.Enough.Scopes...)
+		row("subject", f.Enough.Subjects...)
 		if f.Enough.Permission != "" {
 			row("permission", f.Enough.Permission)
 		}
@@ -266,7 +272,7 @@ func (w *whoCan) forJSON() whoCanJSON {
 		one := &w.open[i]
 		opened := openedForJSON{ActivityJSON: tables.ActivityForJSON(&one.OwnedActivity), Who: one.Who, ScopesRequired: one.scopes}
 		if one.Who == "holders" {
-			opened.Names = &enoughJSON{one.Enough.Permission, one.Enough.Roles, one.Enough.Scopes}
+			opened.Names = &enoughJSON{one.Enough.Permission, one.Enough.Roles, one.Enough.Scopes, one.Enough.Subjects}
 		}
 		out.Activities = append(out.Activities, opened)
 	}

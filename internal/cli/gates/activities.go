@@ -278,6 +278,12 @@ func (g *Gate) cannotMeet(rule *permission.OwnedActivity, p *core.Principal) err
 	case p == nil:
 	case len(need.Credentials) > 0 && !slices.Contains(need.Credentials, string(p.Kind)):
 		return fmt.Errorf("%w: a credential of kind %s will not do, only %s", core.ErrForbidden, p.Kind, terminal.Listing(need.Credentials, "or"))
+	case !slices.Contains(need.Kinds(), string(p.Kind)):
+		return fmt.Errorf("%w: no credential of kind %s comes with a proof of possession by %s", core.ErrForbidden, p.Kind, need.Proof)
+	case p.Proof != "" && need.Proof != "" && !slices.Contains(need.Proofs(), p.Proof):
+		return &core.NeedsProof{Of: need.Proofs(), Has: p.Proof}
+	case need.Proof == string(core.ProofDPoP) && !g.Checks(core.ProofDPoP):
+		return fmt.Errorf("%w: no token comes by DPoP, because the configuration has no section dpop", core.ErrForbidden)
 	case len(need.AllScopes)+len(need.AnyScope) > 0 && slices.Contains(g.CannotState(p.Kind, p.Issuer), "scopes"):
 		return fmt.Errorf("%w: a credential of kind %s states no scopes, and the activity requires some", core.ErrForbidden, p.Kind)
 	}

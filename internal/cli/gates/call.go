@@ -119,11 +119,13 @@ type CallerFlags struct {
 	subject, clientID, issuer  string
 	kind, aal                  terminal.Choice
 	authAge                    time.Duration
+	dpop                       bool
+	certificate                string
 	anonymous                  bool
 }
 
 // CallerFlagNames are those of callerFlags but --anonymous.
-var CallerFlagNames = []string{"scope", "role", "permission", "claims", "sub", "client-id", "issuer", "kind", "aal", "auth-age"}
+var CallerFlagNames = []string{"scope", "role", "permission", "claims", "sub", "client-id", "issuer", "kind", "aal", "auth-age", "dpop", "certificate"}
 
 // Register adds the flags to a command.
 func (f *CallerFlags) Register(c *cobra.Command) {
@@ -155,7 +157,10 @@ func (f *CallerFlags) RegisterCredential(c *cobra.Command) {
 	f.aal.Register(c, "aal", "", "assurance level of the caller's sign-in (default: what the claims say)")
 	c.Flags().DurationVar(&f.authAge, "auth-age", -1, "`age` of the caller's sign-in, such as 5m (default: what the claims say)")
 	c.Flags().Lookup("auth-age").DefValue = "0s" // -1 is no default to show, and pflag shows no zero
+	c.Flags().BoolVar(&f.dpop, "dpop", false, "the caller's token comes with a DPoP proof of the key that it is bound to")
+	c.Flags().StringVar(&f.certificate, "certificate", "", "PEM `file` with the client certificate of the caller's connection")
 	_ = c.MarkFlagFilename("claims", "json")
+	_ = c.MarkFlagFilename("certificate", "pem", "crt")
 }
 
 // Caller is who calls.
@@ -168,7 +173,12 @@ func (f *CallerFlags) Caller(cmd *cobra.Command) (*offline.Caller, error) {
 	}
 	c := &offline.Caller{
 		Kind: core.Kind(f.kind.Value), Subject: f.subject, ClientID: f.clientID, Issuer: f.issuer,
-		Scopes: f.scopes, Roles: f.roles, Permissions: f.permissions, AAL: f.aal.Value, AuthAge: f.authAge,
+		Scopes: f.scopes, Roles: f.roles, Permissions: f.permissions, AAL: f.aal.Value, AuthAge: f.authAge, DPoP: f.dpop,
+	}
+	if f.certificate != "" {
+		if err := CertificateOf(c, f.certificate); err != nil {
+			return nil, err
+		}
 	}
 	if f.claims == "" {
 		return c, nil
@@ -181,6 +191,18 @@ func (f *CallerFlags) Caller(cmd *cobra.Command) (*offline.Caller, error) {
 		return nil, fmt.Errorf("%s: %w", tables.ShownName(f.claims), err)
 	}
 	return c, nil
+}
+
+// CertificateOf has a caller show the client certificate in a file.
+func CertificateOf(c *offline.Caller, file string) error {
+	text, err := terminal.ReadInput(nil, file, offline.MaxClaims)
+	if err != nil {
+		return err
+	}
+	if c.Chain, err = offline.DecodeCertificates(text); err != nil {
+		return fmt.Errorf("%s: %w", tables.ShownName(file), err)
+	}
+	return nil
 }
 
 // Principal is the caller to a gate without a configuration; nil for one

@@ -19,9 +19,9 @@ import (
 func Command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "keys",
-		Short: "Make, rotate and list the keys of upstream_token",
+		Short: "Make, rotate and list the keys of upstream_token and gateway_token",
 		Long: `Make, rotate and list the private keys with which the gate signs tokens for
-services (upstream_token.keys).
+services (upstream_token.keys), and its own (gateway_token.keys).
 
 They are in a file: a key set (RFC 7517) that notes for each key when it begins to
 sign (nbf) and when it ends (exp). A gate that names the file with $file:// follows
@@ -96,7 +96,7 @@ runs too often does no harm. All nodes need the new file before the key signs.`,
 	}
 	algorithmFlag(c, &r.Algorithm, "", " (default: that of the key that signs)")
 	c.Flags().DurationVar(&r.Publish, "publish", time.Hour, "`time` for which the new key is published before it signs: longer than services keep the key set")
-	c.Flags().DurationVar(&r.Keep, "keep", 2*time.Hour, "`time` for which the key before is published after it has signed: longer than upstream_token.ttl")
+	c.Flags().DurationVar(&r.Keep, "keep", 2*time.Hour, "`time` for which the key before is published after it has signed: longer than upstream_token.ttl and gateway_token.ttl")
 	return c
 }
 

@@ -173,6 +173,9 @@ func newMatrix(ctx context.Context, a *gates.Activities, base *offline.Caller, w
 			m.Columns = append(m.Columns, matrixColumn{"scope", name, base.With(nil, []string{name}, nil)})
 		}
 	}
+	for pattern, p := range a.Gate.Workloads() {
+		m.Columns = append(m.Columns, matrixColumn{"subject", pattern, base.As(p)})
+	}
 	m.Legend = legend(a.Gate, cannot, base)
 	for i, r := range a.Rules {
 		row, err := m.row(ctx, a, i)

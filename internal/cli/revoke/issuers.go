@@ -30,9 +30,13 @@ func issuersOf(c *config.Config) (known []string, any bool) {
 			known = append(known, i.Issuer)
 		}
 	}
+	if c.GatewayToken != nil {
+		known = append(known, c.GatewayToken.Issuer)
+	}
 	if c.Session != nil {
 		known = append(known, c.Session.KratosURL)
 	}
+	known = append(known, c.Login.Issuers()...)
 	if c.SubjectRoles != nil { // whose users may own API tokens
 		known = append(known, c.SubjectRoles.SessionIssuer)
 	}

@@ -5,13 +5,14 @@ package snippet
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse/core"
-	"gatehouse/core/config"
+	"gatehouse/core/config/hosts"
 	"gatehouse/core/httpsyntax"
 	"gatehouse/internal/offline"
 	"gatehouse/plugins/forwardauth/settings"
@@ -20,6 +21,7 @@ import (
 // Command is gatehouse snippet.
 func Command() *cobra.Command {
 	var source offline.Source
+	var roots []string
 	c := &cobra.Command{
 		Use:   "snippet [flags] --config FILE PROXY",
 		Short: "Write the header lists of a proxy's configuration",
@@ -27,7 +29,9 @@ func Command() *cobra.Command {
 configuration: every header of upstream_headers, strip_headers and token_headers
 and, with hide_credentials, the other headers of credentials. A header that the
 proxy's list lacks reaches the upstream as the client sent it, so renew the list
-when the gate's configuration changes.
+when the gate's configuration changes. Those with -direct write routes for the
+paths that the gate itself serves, such as those of login.oidc, and those with
+-certificate the lines by which the service gets to know the client's certificate.
 
 ` + listed(),
 		Example: `  gatehouse snippet nginx --config gatehouse.yaml > gatehouse_headers.conf
@@ -38,6 +42,9 @@ when the gate's configuration changes.
 			if err != nil {
 				return err
 			}
+			if source.Roots, err = offline.ParseRoots(roots); err != nil {
+				return err
+			}
 			text, err := write(p, source)
 			if err == nil {
 				_, err = fmt.Fprint(cmd.OutOrStdout(), text)
@@ -45,8 +52,10 @@ when the gate's configuration changes.
 			return err
 		},
 	}
-	c.Flags().StringVar(&source.File, "config", "", "`file` with the gate's configuration: gatehouse.yaml, or forwardauth.yaml that holds some")
+	c.Flags().StringVar(&source.File, "config", "", "`file` with the gate's configuration: gatehouse.yaml, or kong.yml, apisix.yaml or forwardauth.yaml that holds some")
+	c.Flags().StringVar(&source.Route, "route", "", "`name` or id of the route of Kong or APISIX whose configuration counts, where the file holds several")
 	c.Flags().StringVar(&source.Gate, "gate", "", "`name` of the gate of gatehouse-forwardauth, where the file holds several")
+	c.Flags().StringArrayVar(&roots, "root", nil, "`folder` that holds the files of the gateway's machine, as DIR, or FROM=DIR for those below FROM; repeat it for more")
 	_ = c.MarkFlagFilename("config", "yaml", "yml", "json")
 	return c
 }
@@ -75,21 +84,46 @@ func write(p *proxy, source offline.Source) (string, error) {
 	if err := p.can(found.Demands()); err != nil {
 		return "", fmt.Errorf("%s: %w", found.Name, err)
 	}
-	l := lists{Removed: without(headers.Stripped, headers.Credentials), Copied: headers.Stripped, Credentials: headers.Credentials}
+	l := lists{Removed: without(headers.Stripped, headers.Credentials), Copied: headers.Stripped, Credentials: headers.Credentials, Cookies: found.Login.Cookies()}
 	if found.HideCredentials {
 		l.Copied = slices.Concat(headers.Stripped, without(headers.Credentials, headers.Stripped))
 	}
-	if len(l.Copied) == 0 {
+	l.Certificate = found.Demands().ClientCertificate != ""
+	if p.about == aboutPaths {
+		if l.Paths, err = paths(found); err != nil {
+			return "", err
+		}
+	}
+	if p.about == aboutHeaders && len(l.Copied) == 0 {
 		return "", fmt.Errorf("%s has no upstream_headers, strip_headers or hide_credentials: there is no header to list", found.Name)
 	}
 	return p.text(l)
 }
 
+// plainPath is what each proxy reads as itself.
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9/._~-]+$`)
+
+// paths are those that the gate itself serves.
+func paths(found *offline.Found) (all []string, err error) {
+	for _, own := range found.OwnPaths() {
+		if !plainPath.MatchString(own.Path) {
+			return nil, fmt.Errorf("%s: the gate serves the path %.80q, which a proxy may read as a pattern: write its route by hand", found.Name, own.Path)
+		}
+		if !slices.Contains(all, own.Path) {
+			all = append(all, own.Path)
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s has no login.oidc and nothing else that the gate itself serves: there is no path to list", found.Name)
+	}
+	return all, nil
+}
+
 // can refuses a gate that the service would not load for the proxy.
 func (p *proxy) can(of core.Demands) error {
 	dialect, _, _ := strings.Cut(p.name, "-")
-	e := settings.Endpoint{Dialect: dialect}
-	if unmet := config.Unmet(of, e.Can(), e.Proxy()); len(unmet) > 0 {
+	e := settings.Endpoint{Dialect: dialect, ClientCertificate: settings.Presented} // which the snippet has the proxy pass on
+	if unmet := hosts.Unmet(of, e.Can(), e.Proxy()); len(unmet) > 0 {
 		return errors.New(unmet[0].String())
 	}
 	return nil

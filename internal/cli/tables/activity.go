@@ -3,6 +3,7 @@ package tables
 import (
 	"strings"
 
+	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/analysis/lint"
@@ -40,6 +41,9 @@ func Requirements(r *require.Requirements) string {
 	if r.AAL != "" {
 		parts = append(parts, RequirementText("aal", r.AAL))
 	}
+	if r.Proof != "" {
+		parts = append(parts, RequirementText("proof", r.Proof))
+	}
 	if r.MaxAge > 0 {
 		parts = append(parts, RequirementText("max_age", require.ShortDuration(r.MaxAge)))
 	}
@@ -56,6 +60,8 @@ func RequirementText(name, want string) string {
 		return "assurance level " + want
 	case "max_age":
 		return "an authentication no older than " + want
+	case "proof":
+		return proofText(want)
 	case "credentials":
 		return "a credential of kind " + want
 	case "all_scopes":
@@ -64,6 +70,17 @@ func RequirementText(name, want string) string {
 		return "a further scope, " + want
 	}
 	return "a call for which " + want
+}
+
+// proofText words a proof of possession.
+func proofText(want string) string {
+	switch core.Proof(want) {
+	case core.ProofMTLS:
+		return "a client certificate that the credential is bound to (mtls)"
+	case core.ProofDPoP:
+		return "a DPoP proof of the key that the credential is bound to (dpop)"
+	}
+	return "a proof of the key that the credential is bound to, by mtls or dpop"
 }
 
 // Description is what a file says about a permission.
@@ -114,6 +131,7 @@ type requireJSON struct {
 	AAL         string   `json:"aal,omitempty"`
 	MaxAge      string   `json:"max_age,omitempty"`
 	Credentials []string `json:"credentials,omitempty"`
+	Proof       string   `json:"proof,omitempty"`
 	When        string   `json:"when,omitempty"`
 }
 
@@ -125,7 +143,7 @@ func ActivityForJSON(r *permission.OwnedActivity) ActivityJSON {
 		Methods: r.Methods, Path: r.Path, Hosts: r.Hosts, Override: r.Override,
 	}
 	if need := &r.Require; Requirements(need) != "" {
-		out.Require = &requireJSON{AllScopes: need.AllScopes, AnyScope: need.AnyScope, AAL: need.AAL, Credentials: need.Credentials, When: need.When}
+		out.Require = &requireJSON{AllScopes: need.AllScopes, AnyScope: need.AnyScope, AAL: need.AAL, Credentials: need.Credentials, Proof: need.Proof, When: need.When}
 		if need.MaxAge > 0 {
 			out.Require.MaxAge = require.ShortDuration(need.MaxAge)
 		}
