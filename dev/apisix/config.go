@@ -24,6 +24,7 @@ type config struct {
 	upstreams     map[string]*upstream
 	pluginConfigs map[string]*pluginSet
 	globalRules   []*pluginSet
+	ssls          []*ssl
 	// skipped is what the file has beyond that.
 	skipped []leftOut
 	// referenced are the environment variables that the file refers to, as
@@ -166,6 +167,7 @@ func (r *configReader) read(root *yaml.Node) {
 		"upstreams":      r.items(r.namedUpstream),
 		"plugin_configs": r.items(r.pluginConfig),
 		"global_rules":   r.items(r.globalRule),
+		"ssls":           r.items(r.ssl),
 	})
 	r.checkReferences()
 }

@@ -26,9 +26,9 @@ func TestProblems(t *testing.T) {
 	const knownPlugins = "acl, consumer-restriction, cors, ext-plugin-post-req, ext-plugin-pre-req, file-logger, limit-count, proxy-cache, proxy-rewrite, redirect, request-id, response-rewrite, serverless-post-function, serverless-pre-function"
 	for name, c := range map[string]struct{ text, want string }{
 		"unknown section": {
-			"routes: []\nconsumers: []\nssls: []\n#END",
-			"FILE:2:1: consumers: not supported by the local gateway; it knows global_rules, plugin_configs, routes, services, upstreams\n" +
-				"FILE:3:1: ssls: not supported by the local gateway; it knows global_rules, plugin_configs, routes, services, upstreams",
+			"routes: []\nconsumers: []\nsecrets: []\n#END",
+			"FILE:2:1: consumers: not supported by the local gateway; it knows global_rules, plugin_configs, routes, services, ssls, upstreams\n" +
+				"FILE:3:1: secrets: not supported by the local gateway; it knows global_rules, plugin_configs, routes, services, ssls, upstreams",
 		},
 		"unsupported route key": {
 			"routes:\n  - uri: /\n    vars: [[http_x, ==, y]]\n#END",

@@ -14,7 +14,7 @@
 // # What it loads
 //
 //   - apisix.yaml ending in "#END" (without it the file is not applied):
-//     routes, services, upstreams, plugin_configs, global_rules, with the
+//     routes, services, upstreams, plugin_configs, global_rules, ssls, with the
 //     attributes named in the errors of this package. ${{NAME}} and
 //     ${{NAME:=default}} are replaced from the environment, as APISIX does.
 //   - Plugins: ext-plugin-pre-req, ext-plugin-post-req, proxy-rewrite,
@@ -45,4 +45,5 @@
 //   - One worker; connections to upstreams are not kept alive; a request body
 //     is read whole before it goes upstream, and has at most 64 MiB.
 //   - A response always has a Date.
+//   - TLS has HTTP/1.1 only, and an own certificate for each name.
 package apisix

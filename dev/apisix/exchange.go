@@ -68,7 +68,7 @@ func (g *Gateway) newExchange(st *state, r *front.Request) *exchange {
 // configuration does before any plugin runs.
 func (x *exchange) neutralise() {
 	host, port := x.upstreamHost, x.req.Local.Port()
-	x.header.Set("X-Forwarded-Proto", "http")
+	x.header.Set("X-Forwarded-Proto", x.req.Scheme())
 	x.header.Set("X-Forwarded-Host", cmp.Or(host, x.host))
 	x.header.Set("X-Forwarded-Port", portOf(host, port))
 	x.header.Clear("Forwarded")
@@ -76,6 +76,9 @@ func (x *exchange) neutralise() {
 
 // serve runs the phases in APISIX's order.
 func (x *exchange) serve() front.Reply {
+	if !x.verifyClient() {
+		return x.response(&reply{400, nil})
+	}
 	route := x.state.router.match(x.method, x.host, x.uri)
 	var plugins []*plugin
 	if route != nil {

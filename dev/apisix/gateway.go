@@ -29,6 +29,10 @@ type Options struct {
 	// loopback opens a development tool to the network, and is logged.
 	Listen string
 
+	// ListenTLS is the "host:port" of apisix.ssl.listen, which needs ssls in
+	// apisix.yaml; empty: no TLS.
+	ListenTLS string
+
 	// RunnerCommand starts the plugin runner (APISIX's ext-plugin.cmd): a program
 	// on PATH, an absolute path, or one relative to Dir. RunnerBinary is short for
 	// a program with RunnerArgs; a relative path is taken from here. They win
@@ -192,6 +196,7 @@ func sameVersion(a, b os.FileInfo) bool {
 
 func (g *Gateway) listen() (err error) {
 	g.server, err = front.Start(front.Options{
+		ListenTLS: g.opts.ListenTLS, TLS: g.tlsConfig(),
 		Listen: g.opts.Listen, Handler: g.handle, Refuse: g.refuse, Log: g.log, Now: g.now,
 	})
 	if err != nil {
@@ -233,6 +238,9 @@ func (g *Gateway) watch() (err error) {
 
 // URL is where the gateway serves.
 func (g *Gateway) URL() string { return g.server.URL() }
+
+// URLTLS is where it speaks TLS.
+func (g *Gateway) URLTLS() string { return g.server.URLTLS() }
 
 // RunnerPID is the process id of the gateway's own runner, 0 without one.
 func (g *Gateway) RunnerPID() int {

@@ -23,7 +23,7 @@ var harmlessPlugins = []string{
 }
 
 // harmlessSections have no effect on requests.
-var harmlessSections = []string{"plugin_metadata", "plugins", "protos", "secrets", "ssls", "stream_routes"}
+var harmlessSections = []string{"plugin_metadata", "plugins", "protos", "secrets", "stream_routes"}
 
 // otherSections are those of which a plugin makes decisions.
 var otherSections = []string{"consumers", "consumer_groups", "credentials"}

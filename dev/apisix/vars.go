@@ -55,7 +55,15 @@ func (x *exchange) plainVariable(name string) (string, bool) {
 		return isArgs(x.args), true
 	case "host":
 		return x.host, true
-	case "scheme", "upstream_scheme":
+	case "scheme":
+		return r.Scheme(), true
+	case "https":
+		return "on", r.TLS != nil
+	case "ssl_client_raw_cert":
+		return r.ClientCertificate(), r.ClientCertificate() != ""
+	case "ssl_client_verify":
+		return x.clientVerify(), r.TLS != nil
+	case "upstream_scheme":
 		return "http", true
 	case "server_protocol":
 		return "HTTP/1." + strconv.Itoa(r.Minor), true

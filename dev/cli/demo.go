@@ -20,6 +20,8 @@ import (
 type demoOptions struct {
 	kongListen, apisixListen string
 	kongPlugin, apisixRunner string
+	traefik                  traefikOptions
+	subdomains               subdomainsOptions
 	check, backendsOnly      bool
 	writeTo                  string
 }
@@ -40,6 +42,8 @@ func demoCommand() *cobra.Command {
 	f.StringVar(&o.apisixListen, "apisix-listen", "127.0.0.1:9080", "`address` of the local APISIX")
 	f.StringVar(&o.kongPlugin, "kong-plugin", "", "Kong plugin `binary` (default: "+kongPlugin+" beside this program)")
 	f.StringVar(&o.apisixRunner, "apisix-runner", "", "APISIX runner `binary` (default: "+apisixRunner+" beside this program)")
+	o.traefik.register(c)
+	o.subdomains.register(c)
 	f.BoolVar(&o.check, "check", false, "make every request that the demo shows, compare the responses, and stop")
 	f.BoolVar(&o.backendsOnly, "backends-only", false, "start everything but the gateways, on fixed ports")
 	f.StringVar(&o.writeTo, "write", "", "`folder` to write kong.yml and apisix.yaml to (default: a temporary one)")
@@ -94,6 +98,8 @@ func (o *demoOptions) startBackends(cmd *cobra.Command) (*demo.Demo, error) {
 	}
 	if o.backendsOnly {
 		options.Ports = demo.FixedPorts
+	} else {
+		options.Sites = append(o.subdomains.urls(), o.traefik.url())
 	}
 	return demo.Start(cmd.Context(), options)
 }
@@ -107,9 +113,14 @@ func writeGatewayFiles(d *demo.Demo, dir string) error {
 	if err != nil {
 		return err
 	}
+	luaYAML, err := d.APISIXLuaYAML()
+	if err != nil {
+		return err
+	}
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, "kong.yml"), kongYAML, 0o644),
 		os.WriteFile(filepath.Join(dir, "apisix.yaml"), apisixYAML, 0o644),
+		os.WriteFile(filepath.Join(dir, "apisix-lua.yaml"), luaYAML, 0o644),
 	)
 }
 
@@ -124,12 +135,26 @@ func (o *demoOptions) withGateways(cmd *cobra.Command, d *demo.Demo, dir string)
 		return err
 	}
 	defer stop()
+	site, err := o.traefik.start(cmd, d, dir, log)
+	if err != nil {
+		return err
+	}
+	if site != nil {
+		defer site.Stop()
+	}
+	sites, stopSites, err := o.subdomains.start(cmd, d, o, dir, log)
+	defer stopSites()
+	if err != nil {
+		return err
+	}
 	if o.check {
-		return checkDemo(cmd.Context(), cmd.OutOrStdout(), d, gateways)
+		return errors.Join(checkDemo(cmd.Context(), cmd.OutOrStdout(), d, gateways), checkSubdomains(cmd, d, sites), checkTraefik(cmd, d, site))
 	}
 	if err := showDemo(cmd.Context(), cmd.OutOrStdout(), d, gateways, dir); err != nil {
 		return err
 	}
+	showSubdomains(cmd.OutOrStdout(), sites)
+	showTraefik(cmd.OutOrStdout(), site)
 	<-cmd.Context().Done()
 	fmt.Fprintln(cmd.OutOrStdout(), "\nStopping.")
 	return nil
@@ -138,11 +163,7 @@ func (o *demoOptions) withGateways(cmd *cobra.Command, d *demo.Demo, dir string)
 // startGateways starts both local gateways with the binaries that the real
 // ones load.
 func (o *demoOptions) startGateways(dir string, log io.Writer) (gateways []demo.Gateway, stop func(), err error) {
-	plugin, err := pluginBinary(o.kongPlugin, kongPlugin)
-	if err != nil {
-		return nil, nil, err
-	}
-	runner, err := pluginBinary(o.apisixRunner, apisixRunner)
+	plugin, runner, err := o.plugins()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -157,6 +178,15 @@ func (o *demoOptions) startGateways(dir string, log io.Writer) (gateways []demo.
 	}
 	stop = func() { a.Stop(); k.Stop() }
 	return []demo.Gateway{{Name: "Kong", URL: k.URL()}, {Name: "APISIX", URL: a.URL()}}, stop, nil
+}
+
+// plugins are the programs that the gateways load.
+func (o *demoOptions) plugins() (plugin, runner string, err error) {
+	if plugin, err = pluginBinary(o.kongPlugin, kongPlugin); err != nil {
+		return "", "", err
+	}
+	runner, err = pluginBinary(o.apisixRunner, apisixRunner)
+	return plugin, runner, err
 }
 
 // elsewhere says how to get out of the way of what listens already, such as the

@@ -49,6 +49,8 @@ type Options struct {
 	// Gateways are where the gateways will be, so that a browser may return there.
 	// Each is expected to have the upstream NAME below /NAME.
 	Gateways []Gateway
+	// Sites are the base URLs of further sites at which people sign in by Hydra.
+	Sites []string
 }
 
 // Gateway is a gateway by its name and base URL, without a trailing slash.
@@ -223,7 +225,7 @@ func (o Options) gatewayURLs() []string {
 	for _, g := range o.Gateways {
 		urls = append(urls, g.URL)
 	}
-	return urls
+	return append(urls, o.Sites...)
 }
 
 func (d *Demo) startSite(l net.Listener) error {

@@ -60,6 +60,7 @@ func (d *Demo) Configs() map[string]map[string]any {
 		"scopes_supported": []any{"users:read", "users:write"},
 		"resource_name":    "Users",
 	}}
+	configs[standard]["dpop"] = map[string]any{"scheme": "http"}
 	return configs
 }
 
@@ -120,11 +121,23 @@ func (d *Demo) KongYAML() ([]byte, error) {
 }
 
 // APISIXYAML is the standalone configuration for APISIX 3.x in front of the
-// demo.
+// demo, with the runner's plugin.
 func (d *Demo) APISIXYAML() ([]byte, error) {
+	return d.apisixYAML(func(settings map[string]any) (string, any, error) {
+		value, err := json.Marshal(settings)
+		return "ext-plugin-pre-req", map[string]any{"conf": []any{map[string]any{"name": "gatehouse", "value": string(value)}}}, err
+	})
+}
+
+// APISIXLuaYAML is the same with the Lua plugin.
+func (d *Demo) APISIXLuaYAML() ([]byte, error) {
+	return d.apisixYAML(func(settings map[string]any) (string, any, error) { return "gatehouse", settings, nil })
+}
+
+func (d *Demo) apisixYAML(plugin func(settings map[string]any) (name string, value any, err error)) ([]byte, error) {
 	routes := []any{}
 	for _, r := range Routes() {
-		value, err := json.Marshal(d.Configs()[r.Config])
+		name, value, err := plugin(d.Configs()[r.Config])
 		if err != nil {
 			return nil, err
 		}
@@ -133,11 +146,9 @@ func (d *Demo) APISIXYAML() ([]byte, error) {
 			return nil, err
 		}
 		routes = append(routes, map[string]any{
-			"id":   r.Name,
-			"uris": []any{r.Prefix, r.Prefix + "/*"},
-			"plugins": map[string]any{"ext-plugin-pre-req": map[string]any{
-				"conf": []any{map[string]any{"name": "gatehouse", "value": string(value)}},
-			}},
+			"id":       r.Name,
+			"uris":     []any{r.Prefix, r.Prefix + "/*"},
+			"plugins":  map[string]any{name: value},
 			"upstream": map[string]any{"type": "roundrobin", "nodes": map[string]any{upstream.Host: 1}},
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -18,6 +19,7 @@ type conn struct {
 	server *Server
 	nc     *timedConn
 	in     *bufio.Reader
+	tls    *tls.ConnectionState
 	busy   atomic.Bool
 }
 
@@ -60,9 +62,29 @@ func (c *conn) closeIfIdle() {
 
 func (c *conn) serve(ctx context.Context) {
 	defer c.nc.Close()
+	if !c.handshake(ctx) {
+		return
+	}
 	for c.awaitRequest() && c.serveOne(ctx) {
 	}
 	c.linger()
+}
+
+// handshake is that of TLS, where the listener has it.
+func (c *conn) handshake(ctx context.Context) bool {
+	secure, ok := c.nc.Conn.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	within, cancel := context.WithTimeout(ctx, c.server.opts.HeadTimeout)
+	defer cancel()
+	if err := secure.HandshakeContext(within); err != nil {
+		c.server.opts.Log.Debug("handshake", "error", err)
+		return false
+	}
+	state := secure.ConnectionState()
+	c.tls = &state
+	return true
 }
 
 // awaitRequest waits for the first byte of a request.
@@ -108,7 +130,8 @@ func (c *conn) newRequest() *Request {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
 	return &Request{
-		ID: hex.EncodeToString(id[:]), Started: c.server.opts.Now(),
+		TLS: c.tls,
+		ID:  hex.EncodeToString(id[:]), Started: c.server.opts.Now(),
 		Remote: addrPort(c.nc.RemoteAddr()), Local: addrPort(c.nc.LocalAddr()),
 	}
 }
@@ -144,7 +167,7 @@ func (c *conn) sendContinue(r *Request) error {
 // linger lets the client read the last response although it may still be
 // sending: closing at once would reset the connection under it.
 func (c *conn) linger() {
-	if tcp, ok := c.nc.Conn.(*net.TCPConn); ok && tcp.CloseWrite() == nil {
+	if half, ok := c.nc.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		c.nc.readBy(lingerTimeout)
 		_, _ = io.Copy(io.Discard, c.in)
 	}

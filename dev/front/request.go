@@ -1,6 +1,7 @@
 package front
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"strings"
 	"time"
@@ -14,6 +15,8 @@ type Request struct {
 	Started time.Time
 	// Remote is the peer, Local the address that it reached.
 	Remote, Local netip.AddrPort
+	// TLS is the connection's; nil without TLS.
+	TLS *tls.ConnectionState
 
 	// Line is the request line without its end ($request).
 	Line   string

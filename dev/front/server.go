@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,11 @@ type Options struct {
 	// Listen is the "host:port" to bind; default "127.0.0.1:0". Anything but
 	// loopback opens a development tool to the network.
 	Listen string
+	// ListenTLS is a second "host:port", on which connections begin with a handshake
+	// as TLS says, with HTTP/1.1 behind it. Empty: there is none. Whether a client's
+	// certificate is good is for the handler to find out.
+	ListenTLS string
+	TLS       *tls.Config
 	// Handler is called for each request. Required.
 	Handler func(context.Context, *Request) Reply
 	// Refuse renders a request that never reached the handler; r holds what was
@@ -76,6 +82,7 @@ func refusePlainly(_ *Request, why *Refusal) *OwnResponse {
 type Server struct {
 	opts   Options
 	ln     net.Listener
+	secure net.Listener // nil: there is none
 	slots  chan struct{}
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -95,9 +102,18 @@ func Start(opts Options) (*Server, error) {
 	}
 	s := &Server{opts: opts, ln: ln, slots: make(chan struct{}, opts.MaxConns), conns: map[*conn]struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.done.Go(s.accept)
+	if opts.ListenTLS != "" {
+		if s.secure, err = net.Listen("tcp", opts.ListenTLS); err != nil {
+			return nil, errors.Join(fmt.Errorf("listen on %s: %w", opts.ListenTLS, err), ln.Close())
+		}
+		s.done.Go(func() { s.accept(s.secure, opts.TLS) })
+	}
+	s.done.Go(func() { s.accept(s.ln, nil) })
 	return s, nil
 }
+
+// URLTLS is "https://" and the address of the second listener.
+func (s *Server) URLTLS() string { return "https://" + s.secure.Addr().String() }
 
 // Addr is the bound address.
 func (s *Server) Addr() netip.AddrPort { return addrPort(s.ln.Addr()) }
@@ -112,6 +128,9 @@ func (s *Server) Loopback() bool { return s.Addr().Addr().IsLoopback() }
 // requests until ctx ends; then it cuts them off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.ln.Close()
+	if s.secure != nil {
+		err = errors.Join(err, s.secure.Close())
+	}
 	s.mu.Lock()
 	s.closing = true
 	for c := range s.conns {
@@ -140,10 +159,10 @@ func (s *Server) cutOff() {
 	}
 }
 
-func (s *Server) accept() {
+func (s *Server) accept(ln net.Listener, secure *tls.Config) {
 	for {
 		s.slots <- struct{}{}
-		nc, err := s.ln.Accept()
+		nc, err := ln.Accept()
 		if err != nil {
 			<-s.slots
 			if errors.Is(err, net.ErrClosed) {
@@ -152,6 +171,9 @@ func (s *Server) accept() {
 			s.opts.Log.Warn("accept", "error", err)
 			time.Sleep(10 * time.Millisecond) // out of descriptors: let some go
 			continue
+		}
+		if secure != nil {
+			nc = tls.Server(nc, secure)
 		}
 		c := newConn(s, nc)
 		if !s.track(c) {

@@ -45,7 +45,9 @@
 //
 // # Differences from Kong
 //
-//   - few plugins, no consumers, no TLS listener, no gRPC, no Admin API
+//   - few plugins, no consumers, no gRPC, no Admin API
+//   - the TLS listener speaks HTTP/1.1 only, has one certificate, and asks for
+//     those of clients as nginx_proxy_ssl_verify_client says, never in a plugin
 //   - counters of rate-limiting begin anew when the file changes
 //   - a handler whose connection closes runs again at most 10 times; Kong has
 //     no limit

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -105,12 +106,10 @@ func valuesByVariable(h front.Headers, name string) []string {
 	return values
 }
 
-// refuseProtocol is the response for routes that want HTTPS, which is not served here.
+// refuseProtocol is the response for routes that want HTTPS.
 func (x *exchange) refuseProtocol() *front.OwnResponse {
-	for _, p := range x.match.route.protocols {
-		if p == "http" {
-			return nil
-		}
+	if x.req.TLS != nil || slices.Contains(x.match.route.protocols, "http") { // Kong serves a route of http by TLS, too
+		return nil
 	}
 	status := x.match.route.redirect
 	if status == 426 {
@@ -221,7 +220,7 @@ func (x *exchange) gatewayLines(peer *target) front.Headers {
 		{Name: "Upgrade", Value: upgrade},
 		{Name: "Connection", Value: connection},
 		{Name: "X-Forwarded-For", Value: join(firstValue(x.first, "X-Forwarded-For"), peerIP)},
-		{Name: "X-Forwarded-Proto", Value: "http"},
+		{Name: "X-Forwarded-Proto", Value: x.req.Scheme()},
 		{Name: "X-Forwarded-Host", Value: x.host()},
 		{Name: "X-Forwarded-Port", Value: strconv.Itoa(int(x.req.Local.Port()))},
 		{Name: "X-Forwarded-Path", Value: rawPath(x.req.Target)},
@@ -280,7 +279,10 @@ func (x *exchange) finishResponse(resp *front.Response) {
 	x.keepHead(resp)
 	h := &resp.Header
 	for _, f := range x.response {
-		h.Clear(f.Name)
+		// nginx adds those of the upstream to the cookies that a plugin has set before.
+		if !strings.EqualFold(f.Name, "Set-Cookie") {
+			h.Clear(f.Name)
+		}
 	}
 	*h = append(*h, x.response...)
 	if !h.Has("Server") {

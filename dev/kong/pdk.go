@@ -289,10 +289,10 @@ func authenticate(x *exchange, args []byte) ([]byte, error) {
 	return nil, err
 }
 
-// protocolCall responds to client.get_protocol: there is no TLS here.
+// protocolCall responds to client.get_protocol.
 func protocolCall(x *exchange, _ []byte) ([]byte, error) {
 	if protocols := x.match.route.protocols; len(protocols) == 1 {
 		return wire.EncodeString(protocols[0]), nil
 	}
-	return wire.EncodeString("http"), nil
+	return wire.EncodeString(x.req.Scheme()), nil
 }

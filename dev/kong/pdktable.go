@@ -46,10 +46,10 @@ func pdkTable() map[string]pdkCall {
 		},
 		"kong.node.get_id": text(func(*exchange) string { return nodeID }),
 
-		"kong.request.get_scheme":           text(func(*exchange) string { return "http" }),
+		"kong.request.get_scheme":           text(func(x *exchange) string { return x.req.Scheme() }),
 		"kong.request.get_host":             text((*exchange).host),
 		"kong.request.get_port":             number(func(x *exchange) int { return int(x.req.Local.Port()) }),
-		"kong.request.get_forwarded_scheme": text(func(*exchange) string { return "http" }),
+		"kong.request.get_forwarded_scheme": text(func(x *exchange) string { return x.req.Scheme() }),
 		"kong.request.get_forwarded_host":   text((*exchange).host),
 		"kong.request.get_forwarded_port":   number(func(x *exchange) int { return int(x.req.Local.Port()) }),
 		"kong.request.get_http_version": func(x *exchange, _ []byte) ([]byte, error) {
@@ -121,9 +121,16 @@ func nginxVariable(x *exchange, name string) (string, error) {
 	case "request_method":
 		return r.Method, nil
 	case "scheme":
-		return "http", nil
-	case "https", "ssl_client_raw_cert", "ssl_client_verify": // there is no TLS here
-		return "", nil
+		return r.Scheme(), nil
+	case "https":
+		if r.TLS == nil {
+			return "", nil
+		}
+		return "on", nil
+	case "ssl_client_raw_cert":
+		return r.ClientCertificate(), nil
+	case "ssl_client_verify":
+		return r.ClientVerify(x.gateway.clientAuthorities, x.gateway.now()), nil
 	case "host":
 		return x.host(), nil
 	case "server_protocol":

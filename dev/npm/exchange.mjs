@@ -17,9 +17,12 @@ const client = (client_id, client_secret, grant) => ({
   client_id, client_secret, grant_types: [grant], redirect_uris: [], response_types: [], token_endpoint_auth_method: 'client_secret_basic', id_token_signed_response_alg: 'ES256',
 })
 
+// A client that authenticates itself by a key.
+const keyed = process.env.CLIENT_JWKS ? [{ ...client('keyed', undefined, EXCHANGE), token_endpoint_auth_method: 'private_key_jwt', jwks: JSON.parse(process.env.CLIENT_JWKS) }] : []
+
 const provider = new Provider(issuer, {
   jwks: { keys: [jwk] },
-  clients: [client('app', 'app-secret', 'client_credentials'), client('banned', 'banned-secret', 'client_credentials'), client('gateway', 'gate:way%secret', EXCHANGE)],
+  clients: [...keyed, client('app', 'app-secret', 'client_credentials'), client('banned', 'banned-secret', 'client_credentials'), client('gateway', 'gate:way%secret', EXCHANGE)],
   features: {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },

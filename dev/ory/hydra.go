@@ -79,7 +79,7 @@ func (c HydraConfig) settings(api HydraAPI, public, admin int) object {
 		"oauth2": object{
 			"hashers":                  object{"algorithm": "bcrypt", "bcrypt": object{"cost": 4}}, // fast, not safe
 			"pkce":                     object{"enforced_for_public_clients": true},
-			"allowed_top_level_claims": []string{"roles", "tenant"},
+			"allowed_top_level_claims": []string{"roles", "tenant", "cnf"},
 			"mirror_top_level_claims":  true,
 		},
 	}

@@ -7,10 +7,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"html"
 	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -338,16 +340,47 @@ func (h HydraAPI) Visit(ctx context.Context, b Browser, authURL string, g Grant)
 // SignOut ends the session of a browser. Hydra then sends logout tokens to the clients
 // that have a BackChannelLogoutURI.
 func (h HydraAPI) SignOut(ctx context.Context, b Browser) error {
-	logout, err := visit(ctx, b.client, h.PublicURL+"/oauth2/sessions/logout")
-	if err != nil {
-		return err
-	}
-	accepted, err := h.AcceptLogout(ctx, logout.Query().Get("logout_challenge"))
+	accepted, err := h.confirmedLogout(ctx, b)
 	if err != nil {
 		return err
 	}
 	_, err = visit(ctx, b.client, accepted)
 	return err
+}
+
+// SignOutFrames is SignOut for clients with a FrontChannelLogoutURI: it returns the
+// addresses that the page of Hydra has the browser load in frames.
+func (h HydraAPI) SignOutFrames(ctx context.Context, b Browser) (addresses []string, err error) {
+	accepted, err := h.confirmedLogout(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, accepted, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, page, err := roundTrip(b.client, req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, responseError(req, res, page)
+	}
+	for _, frame := range frameSource.FindAllSubmatch(page, -1) {
+		addresses = append(addresses, html.UnescapeString(string(frame[1])))
+	}
+	return addresses, nil
+}
+
+var frameSource = regexp.MustCompile(`<iframe[^>]* src="([^"]*)"`)
+
+// confirmedLogout is where a browser goes whose person has confirmed to sign out.
+func (h HydraAPI) confirmedLogout(ctx context.Context, b Browser) (string, error) {
+	logout, err := visit(ctx, b.client, h.PublicURL+"/oauth2/sessions/logout")
+	if err != nil {
+		return "", err
+	}
+	return h.AcceptLogout(ctx, logout.Query().Get("logout_challenge"))
 }
 
 func visit(ctx context.Context, browser *http.Client, url string) (*url.URL, error) {

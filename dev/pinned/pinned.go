@@ -53,17 +53,9 @@ func Ensure(ctx context.Context, o Options, p Program) (string, error) {
 	if path, ok := p.onPath(ctx, o.Log); ok {
 		return path, nil
 	}
-	dir, cache, err := o.resolve(p)
-	if err != nil {
-		return "", err
-	}
-	key, err := p.cacheKey(dir)
-	if err != nil {
-		return "", err
-	}
-	binary := filepath.Join(cache, p.Name+"-"+key, p.Name)
-	if isExecutable(binary) {
-		return binary, nil
+	dir, binary, err := o.place(p)
+	if err != nil || isExecutable(binary) {
+		return binary, err
 	}
 	return binary, buildLocked(ctx, o.Log, p, dir, binary)
 }
@@ -87,6 +79,25 @@ func (p Program) onPath(ctx context.Context, log io.Writer) (string, bool) {
 	}
 	fmt.Fprintf(log, "gatehouse: using %s from PATH\n", path)
 	return path, true
+}
+
+// Find returns the path of a program that is in the cache, and builds none.
+func Find(o Options, p Program) (string, error) {
+	_, binary, err := o.place(p)
+	if err == nil && !isExecutable(binary) {
+		err = fmt.Errorf("%s is not built: make servers builds it", p.Name)
+	}
+	return binary, err
+}
+
+// place is the module that pins a program, and where the program is when it is built.
+func (o Options) place(p Program) (moduleDir, binary string, err error) {
+	dir, cache, err := o.resolve(p)
+	if err != nil {
+		return "", "", err
+	}
+	key, err := p.cacheKey(dir)
+	return dir, filepath.Join(cache, p.Name+"-"+key, p.Name), err
 }
 
 func (o Options) resolve(p Program) (moduleDir, cacheDir string, err error) {

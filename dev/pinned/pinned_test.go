@@ -36,6 +36,25 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
+// TestFindBuildsNothing: a command for people does not begin by compiling for minutes.
+func TestFindBuildsNothing(t *testing.T) {
+	root := tinyRoot(t, "this is no Go")
+	if path, err := Find(Options{Root: root}, tiny); err == nil || !strings.Contains(err.Error(), "tiny is not built: make servers builds it") {
+		t.Errorf("%q, %v", path, err)
+	}
+	_, binary, err := Options{Root: root}.place(tiny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(binary), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, binary, "#!/bin/sh\n")
+	if path, err := Find(Options{Root: root}, tiny); err != nil || path != binary {
+		t.Errorf("%q, %v", path, err)
+	}
+}
+
 const tinyMain = "package main\n\nfunc main() { println(\"tiny runs\") }\n"
 
 func TestTwoBuildersBuildOnce(t *testing.T) {

@@ -83,7 +83,7 @@ func (c *Cluster) AwaitReady() {
 // does who rebalances.
 func (c *Cluster) Move(key string) {
 	slot := c.Masters[0].Do("CLUSTER", "KEYSLOT", key).(int64)
-	from := int(slot) * clusterMasters / clusterSlots
+	from := c.owner(int(slot))
 	to := (from + 1) % clusterMasters
 	source, target := c.Masters[from], c.Masters[to]
 	host, port, _ := net.SplitHostPort(target.Addr)
@@ -95,4 +95,26 @@ func (c *Cluster) Move(key string) {
 	}
 	target.Do("CLUSTER", "SETSLOT", slot, "NODE", c.IDs[to])
 	source.Do("CLUSTER", "SETSLOT", slot, "NODE", c.IDs[to])
+}
+
+// owner is the master that serves a slot, as it says itself: slots that were moved are
+// not where they were at the start.
+func (c *Cluster) owner(slot int) int {
+	for i, m := range c.Masters {
+		client := m.Client()
+		shards, err := client.ClusterShards(context.Background()).Result()
+		client.Close()
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		for _, shard := range shards {
+			serves := func(r goredis.SlotRange) bool { return r.Start <= int64(slot) && int64(slot) <= r.End }
+			is := func(n goredis.Node) bool { return n.ID == c.IDs[i] && n.Role == "master" }
+			if slices.ContainsFunc(shard.Slots, serves) && slices.ContainsFunc(shard.Nodes, is) {
+				return i
+			}
+		}
+	}
+	c.Masters[0].t.Fatalf("no master serves the slot %d", slot)
+	return 0
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 )
 
@@ -32,19 +33,34 @@ type Browser struct {
 // New starts Chromium, which ends with the test. JavaScript is off in its pages.
 func New(t testing.TB) *Browser {
 	t.Helper()
+	return start(t)
+}
+
+// NewAt is New for sites by HTTPS that are on another address: resolver is as of
+// --host-resolver-rules, such as MAP app.test:443 127.0.0.1:8443. Certificates are not
+// checked.
+func NewAt(t testing.TB, resolver string) *Browser {
+	t.Helper()
+	return start(t, chromedp.Flag("host-resolver-rules", resolver), chromedp.Flag("ignore-certificate-errors", true))
+}
+
+func start(t testing.TB, more ...chromedp.ExecAllocatorOption) *Browser {
+	t.Helper()
 	if os.Getenv(SkipVariable) != "" {
 		t.Skipf("%s is set: not running in a browser", SkipVariable)
 	}
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(),
+	options := append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(find(t)),
 		chromedp.NoSandbox, chromedp.Headless, chromedp.DisableGPU, chromedp.NoFirstRun,
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true),
+		chromedp.Flag("disable-back-forward-cache", true), // a page that comes back is asked for again
 		chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.WindowSize(900, 760),
-	)
+	}, more...)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithErrorf(t.Logf))
 	t.Cleanup(cancel)
@@ -83,6 +99,18 @@ func find(t testing.TB) string {
 func (b *Browser) Open(rawURL string) {
 	b.t.Helper()
 	do(b, "open "+rawURL, chromedp.Navigate(rawURL))
+}
+
+// Back goes back by one page, as by the button.
+func (b *Browser) Back() {
+	b.t.Helper()
+	do(b, "go back", chromedp.NavigateBack())
+}
+
+// Cookies are those that the browser sends to a URL, with the attributes that it keeps.
+func (b *Browser) Cookies(rawURL string) []*network.Cookie {
+	b.t.Helper()
+	return do(b, "cookies of "+rawURL, call(network.GetCookies, network.GetCookiesParams{URLs: []string{rawURL}})).Cookies
 }
 
 // Fill writes a value into the input of that name, in place of what is there.
@@ -166,10 +194,19 @@ func do[T any](b *Browser, what string, step chromedp.Action[T]) T {
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	out, err := chromedp.Run(ctx, step)
+	for err != nil && pageReplaced(err) {
+		out, err = chromedp.Run(ctx, step)
+	}
 	if err != nil {
 		b.t.Fatalf("%s: %v\n%s", what, err, b.page())
 	}
 	return out
+}
+
+// pageReplaced reports that the page went away between a step's search in it and what
+// the step was to do, which it did not.
+func pageReplaced(err error) bool {
+	return strings.Contains(err.Error(), "Could not find node with given id")
 }
 
 func (b *Browser) page() string {
