@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	lua "github.com/yuin/gopher-lua"
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/dev/apisix"
@@ -91,6 +92,42 @@ global_rules:
 		response.Body.Close()
 		if response.StatusCode != want {
 			t.Errorf("%s: %d, want %d", request, response.StatusCode, want)
+		}
+	}
+}
+
+// TestGlobalRuleLetsTheLuaPluginDecide runs the function with the routes that APISIX would
+// hand it: those with the Lua plugin are open to its decision, whatever the number of
+// header lines, and closed where APISIX may skip it.
+func TestGlobalRuleLetsTheLuaPluginDecide(t *testing.T) {
+	const gate = `["gatehouse"] = {}`
+	const runner = `["ext-plugin-pre-req"] = {conf = {{name = "gatehouse"}}}`
+	for name, c := range map[string]struct {
+		route, enabled string
+		many           bool
+		want           int
+	}{
+		"the Lua plugin":                        {"{plugins = {" + gate + "}}", "gatehouse", false, 0},
+		"the Lua plugin, 99 header lines":       {"{plugins = {" + gate + "}}", "gatehouse", true, 0},
+		"the Lua plugin, not in the list":       {"{plugins = {" + gate + "}}", "ext-plugin-pre-req", false, 403},
+		"the Lua plugin, disabled":              {`{plugins = {["gatehouse"] = {_meta = {disable = true}}}}`, "gatehouse", false, 403},
+		"the Lua plugin, not disabled":          {`{plugins = {["gatehouse"] = {_meta = {disable = false, priority = 3000}}}}`, "gatehouse", false, 0},
+		"the Lua plugin, with a filter":         {`{plugins = {["gatehouse"] = {_meta = {filter = {}}}}}`, "gatehouse", false, 403},
+		"the Lua plugin, and a script":          {"{script = 'x', plugins = {" + gate + "}}", "gatehouse", false, 403},
+		"the Lua plugin filtered, the runner's": {`{plugins = {["gatehouse"] = {_meta = {filter = {}}}, ` + runner + "}}", "gatehouse ext-plugin-pre-req", false, 0},
+		"the same, 99 header lines":             {`{plugins = {["gatehouse"] = {_meta = {filter = {}}}, ` + runner + "}}", "gatehouse ext-plugin-pre-req", true, 431},
+		"the runner's, and not the Lua plugin":  {"{plugins = {" + runner + "}}", "gatehouse ext-plugin-pre-req", false, 0},
+		"the runner's, not in the list":         {"{plugins = {" + runner + "}}", "gatehouse", false, 403},
+		"neither":                               {"{plugins = {cors = {}}}", "gatehouse ext-plugin-pre-req cors", false, 403},
+		"no plugins":                            {"{}", "gatehouse ext-plugin-pre-req", false, 403},
+	} {
+		state := lua.NewState()
+		defer state.Close()
+		head := "ngx = {req = {get_headers = function() return {}, " + map[bool]string{true: "'truncated'", false: "nil"}[c.many] + " end}}\n"
+		head += fmt.Sprintf("package.loaded['apisix.plugin'] = {get = function(name) return (' %s '):find(' ' .. name .. ' ', 1, true) and {} end}\n", c.enabled)
+		must(state.DoString(head + "deny = (function() " + denyByDefault(t) + " end)()\nanswer = deny({}, {matched_route = {value = " + c.route + "}}) or 0"))
+		if got := int(lua.LVAsNumber(state.GetGlobal("answer"))); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}
 }

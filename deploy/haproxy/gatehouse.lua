@@ -7,6 +7,9 @@
 -- Do not leave the second line out: HAProxy passes a request on if an action in
 -- Lua fails or is aborted, which a client can cause.
 --
+-- Cookies that Gatehouse renews or ends are in txn.gatehouse_cookie_1 and so on
+-- afterwards, for http-after-response, as haproxy.cfg has it.
+--
 -- URL is that of the endpoint, such as http://127.0.0.1:4180/auth/haproxy.
 -- NAMES are the headers, separated by commas, that upstream_headers and
 -- strip_headers of the gate name. The action removes them from the request, and
@@ -28,6 +31,9 @@ local not_passed = {
 -- less one. Before 3.4 the client writes further lines past the end of its memory;
 -- later versions leave some out, which Gatehouse would then not check.
 local max_lines = 100
+
+-- How many cookies Gatehouse sets at once at most.
+local max_cookies = 11
 
 -- refuse_with responds as Gatehouse would. The id is the one that haproxy.cfg has
 -- written into the request.
@@ -101,6 +107,16 @@ local function refuse(txn, response)
   txn:done(reply)
 end
 
+-- keep_cookies keeps what the browser is to get with the response of the upstream.
+local function keep_cookies(txn, headers)
+  for i = 1, max_cookies do
+    local values = headers["gatehouse-set-cookie-" .. i]
+    if values ~= nil then
+      txn:set_var("txn.gatehouse_cookie_" .. i, values[0])
+    end
+  end
+end
+
 local function gatehouse(txn, url, names)
   local listed = {}
   for name in string.gmatch(names, "[^,%s]+") do
@@ -140,6 +156,7 @@ local function gatehouse(txn, url, names)
     txn.http:req_set_header("connection", "upgrade")
     txn.http:req_set_header("upgrade", "websocket")
   end
+  keep_cookies(txn, response.headers)
   txn:set_var("txn.gatehouse", "admitted")
 end
 

@@ -67,13 +67,21 @@ func resolve(t *testing.T, file string) *types.Project {
 func eachService(t *testing.T, check func(*testing.T, *types.Project, types.ServiceConfig)) {
 	for _, file := range composeFiles(t) {
 		project := resolve(t, file)
-		if len(project.Services) < 10 {
+		if least := leastServices(file); len(project.Services) < least {
 			t.Errorf("%s has only the services %v", file, project.ServiceNames())
 		}
 		for name, service := range project.Services {
 			t.Run(file+"/"+name, func(t *testing.T) { check(t, project, service) })
 		}
 	}
+}
+
+// leastServices are fewer where the identity provider is elsewhere.
+func leastServices(file string) int {
+	if file == "traefik/compose.yaml" {
+		return 4
+	}
+	return 10
 }
 
 // runsToItsEnd is whether a service is a step of the start and not a server.
@@ -107,7 +115,7 @@ func TestComposeStartsInOrder(t *testing.T) {
 		"apisix":   slices.Concat(backends, []string{"hello", "world", "users", "products", "orders"}),
 		"kong-2":   slices.Concat(backends, fleet),
 		"apisix-2": slices.Concat(backends, fleet),
-		"traefik":  slices.Concat(backends, []string{"forwardauth"}), // finds foo when it starts
+		"traefik":  {"forwardauth"}, // finds foo when it starts
 		"nginx":    slices.Concat(backends, []string{"forwardauth", "foo"}),
 		"caddy":    slices.Concat(backends, []string{"forwardauth", "foo"}),
 		"haproxy":  slices.Concat(backends, []string{"forwardauth", "foo"}),
