@@ -15,12 +15,13 @@ import (
 	"gatehouse/dev/demo"
 	"gatehouse/dev/ory"
 	"gatehouse/e2e/credentials"
+	"gatehouse/e2e/vector"
 )
 
 // TestVectorsExternal replays the vectors against gateways that run already,
-// in front of what `make e2e-backends` starts on its fixed ports. KONG_URL and
-// APISIX_URL say where the gateways are; BACKENDS_HOST is where the backends
-// are, if not here.
+// in front of what `make e2e-backends` starts on its fixed ports. KONG_URL,
+// APISIX_URL, KONG_LUA_URL and APISIX_LUA_URL say where the gateways are;
+// BACKENDS_HOST is where the backends are, if not here.
 func TestVectorsExternal(t *testing.T) {
 	gateways := externalGateways(t)
 	people, err := provisionExternal(t.Context(), cmp.Or(os.Getenv("BACKENDS_HOST"), "127.0.0.1"))
@@ -30,17 +31,33 @@ func TestVectorsExternal(t *testing.T) {
 	vectors := suite(t)
 	for name, address := range gateways {
 		h := gatewayHost(name, address, people, nil)
+		h.real = true
 		for _, v := range vectors.Vectors {
-			t.Run(name+"/"+v.Name, func(t *testing.T) { replay(t, vectors, v, h) })
+			t.Run(name+"/"+v.Name, func(t *testing.T) { replay(t, vectors, onRealGateway(v, name), h) })
 		}
 	}
+}
+
+// onRealGateway is a vector for a real gateway. What such a gateway refuses by itself
+// depends on its router and its nginx, so the plugin may refuse it, too. It rewrites
+// targets for its Lua file as for its other plugin.
+func onRealGateway(v *vector.Vector, name string) *vector.Vector {
+	here := *v
+	if here.Class != vector.Allow && strings.HasPrefix(string(here.ClassOn(name)), "gateway 4") {
+		here.Overrides = nil
+	}
+	gateway, _, _ := strings.Cut(name, "-")
+	if target, ok := v.UpstreamOn[gateway]; ok {
+		here.UpstreamOn = map[string]string{name: target}
+	}
+	return &here
 }
 
 // externalGateways are the addresses by the gateway's name.
 func externalGateways(t *testing.T) map[string]string {
 	t.Helper()
 	gateways := map[string]string{}
-	for name, variable := range map[string]string{"kong": "KONG_URL", "apisix": "APISIX_URL"} {
+	for name, variable := range map[string]string{"kong": "KONG_URL", "apisix": "APISIX_URL", "kong-lua": "KONG_LUA_URL", "apisix-lua": "APISIX_LUA_URL"} {
 		value := os.Getenv(variable)
 		if value == "" {
 			continue
@@ -55,7 +72,7 @@ func externalGateways(t *testing.T) map[string]string {
 		}
 	}
 	if len(gateways) == 0 {
-		t.Skip("neither KONG_URL nor APISIX_URL is set: no gateway elsewhere to replay against (see docs/testing.md)")
+		t.Skip("none of KONG_URL, APISIX_URL, KONG_LUA_URL and APISIX_LUA_URL is set: no gateway elsewhere to replay against (see docs/testing.md)")
 	}
 	return gateways
 }

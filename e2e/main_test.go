@@ -18,6 +18,7 @@ import (
 	"gatehouse/dev/ory/orytest"
 	"gatehouse/dev/ports"
 	"gatehouse/e2e/credentials"
+	"gatehouse/e2e/luagate"
 )
 
 // What is slow to start is started once, when a test first needs it.
@@ -43,6 +44,7 @@ type environment struct {
 	*demo.Demo
 	kong   *kong.Gateway
 	apisix *apisix.Gateway
+	lua    map[string]*luagate.Gateway // the Lua files in stand-ins
 	dir    string
 	// logs are what each gateway and its plugin log.
 	logs map[string]*os.File
@@ -106,7 +108,35 @@ func (s *environment) startGateways(b fixture.Plugins, kongAddress, apisixAddres
 		Log:          slog.New(slog.NewTextHandler(s.logs["apisix"], nil)),
 		RespawnDelay: 200 * time.Millisecond, // APISIX takes 3 s
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return s.startLua(b)
+}
+
+func (s *environment) startLua(b fixture.Plugins) error {
+	if luagate.Skipped() {
+		return nil
+	}
+	var routes []luagate.Route
+	for _, r := range demo.Routes() {
+		routes = append(routes, luagate.Route{Prefix: r.Prefix, Upstream: address(s.UpstreamURL(r.Upstream)), Config: s.Configs()[r.Config]})
+	}
+	s.lua = map[string]*luagate.Gateway{}
+	for kind, program := range map[string]string{"kong": b.Kong, "apisix": b.APISIX} {
+		dir := filepath.Join(s.dir, kind)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+		lua, err := luagate.Start(luagate.Options{Kind: kind, Program: program, Repository: "..", Dir: dir, Routes: routes})
+		if lua != nil {
+			s.lua[kind+"-lua"] = lua
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *environment) writeFiles() error {
@@ -124,6 +154,9 @@ func replace(path string, content []byte) error {
 }
 
 func (s *environment) stop() {
+	for _, lua := range s.lua {
+		lua.Stop()
+	}
 	if s.apisix != nil {
 		s.apisix.Stop()
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/dev/demo"
+	"gatehouse/dev/demo/site"
 	"gatehouse/dev/ory"
 	"gatehouse/e2e/vector"
 )
@@ -258,6 +259,33 @@ func (c *Set) tokens() {
 		c.secret(prefix+".expired", c.machineToken(c.client(machine), here, apiScopes...))
 	}
 	c.idTokenForAPI()
+	c.boundTokens()
+}
+
+// boundTokens get JWTs of Ada that are bound to a key and to a certificate.
+func (c *Set) boundTokens() {
+	key, thumbprint, err := vector.NewProofKey()
+	if c.failed(err) {
+		return
+	}
+	c.secret(vector.ProofKey, key)
+	c.boundToken(vector.ProofToken, object{"jkt": thumbprint})
+	c.boundToken(vector.ProofToken+".other", object{"jkt": thumbprint})
+	c.certificates()
+}
+
+func (c *Set) boundToken(name string, confirmation object) {
+	if c.err != nil {
+		return
+	}
+	claims := site.AccessClaims(c.accounts.Ada)
+	claims["cnf"] = confirmation
+	token, err := c.servers.Hydra.AuthorizationCode(c.ctx, c.accounts.WebJWT, ory.Grant{
+		Subject: c.accounts.Ada.ID, Scopes: []string{"openid", "orders:read", "users:read"}, Audience: []string{demo.Audience}, AccessToken: claims,
+	})
+	if !c.failed(err) {
+		c.secret(name, token.AccessToken)
+	}
 }
 
 // idTokenForAPI gets an ID token whose audience is the API's: that of a client

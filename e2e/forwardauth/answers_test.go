@@ -40,7 +40,7 @@ func TestAnswersToBrowsersThroughRealProxies(t *testing.T) {
 			}{
 				"401 for a script":             {"GET", "/private", []string{origin}, 401, "Access-Control-Allow-Origin: https://app.test"},
 				"403 for a script":             {"GET", "/else", []string{origin}, 403, "Access-Control-Allow-Credentials: true"},
-				"503 for a script":             {"GET", "/private", []string{origin, "X-Session-Token: t"}, 503, "Access-Control-Expose-Headers: WWW-Authenticate, Retry-After, Grpc-Status, Grpc-Message"},
+				"503 for a script":             {"GET", "/private", []string{origin, "X-Session-Token: t"}, 503, "Access-Control-Expose-Headers: WWW-Authenticate, DPoP-Nonce, Retry-After, Grpc-Status, Grpc-Message"},
 				"503 says when to come back":   {"GET", "/private", []string{"X-Session-Token: t"}, 503, "Retry-After: 5"},
 				"another origin":               {"GET", "/private", []string{"Origin: https://app.test.evil.test"}, 401, "Vary: Origin"},
 				"preflight":                    {"OPTIONS", "/private", []string{origin, "Access-Control-Request-Method: GET"}, 403, "Access-Control-Allow-Origin: "},

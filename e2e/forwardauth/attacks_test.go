@@ -32,6 +32,12 @@ type bench struct {
 	dir     string
 	// gate has further settings of the gate.
 	gate map[string]any
+	// direct are the paths that the gate itself serves.
+	direct []string
+	// scheme is that of the endpoints.
+	scheme string
+	// certificate is client_certificate of the proxy's endpoint.
+	certificate string
 }
 
 // identityHeaders are those that the files of deploy/ name.
@@ -73,7 +79,7 @@ func (b *bench) start(t *testing.T, p proxy, table, upstream string) {
 	socket := filepath.Join(b.dir, "gatehouse.sock")
 	b.startService(t, p.name, table, addresses[0], socket)
 	at := site{dir: filepath.Join(b.dir, p.name), listen: b.address, ask: addresses[0], socket: socket,
-		routes: []route{{"foo", "/", upstream, p.name}}}
+		direct: b.direct, routes: []route{{"foo", "/", upstream, p.name}}}
 	if err := os.Mkdir(at.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +108,7 @@ func (b *bench) startService(t *testing.T, dialect, table, address, socket strin
 	text, err := yaml.Marshal(map[string]any{
 		"listen":          []any{map[string]any{"address": address}, map[string]any{"address": "unix:" + socket, "trusted": true}},
 		"trusted_proxies": []any{"127.0.0.1"},
-		"endpoints":       []any{map[string]any{"path": "/auth/" + dialect, "dialect": dialect, "gate": "main"}},
+		"endpoints":       b.endpoints(dialect),
 		"gates":           map[string]any{"main": gate},
 	})
 	if err != nil {
@@ -120,6 +126,25 @@ func (b *bench) startService(t *testing.T, dialect, table, address, socket strin
 		t.Fatal(err)
 	}
 	t.Cleanup(b.service.stop)
+}
+
+func (b *bench) endpoints(dialect string) []any {
+	endpoints := []any{map[string]any{"path": "/auth/" + dialect, "dialect": dialect, "gate": "main"}}
+	if dialect == "envoy-grpc" {
+		delete(endpoints[0].(map[string]any), "path")
+	}
+	if len(b.direct) > 0 {
+		endpoints = append(endpoints, map[string]any{"dialect": "direct", "gate": "main"})
+	}
+	if b.certificate != "" {
+		endpoints[0].(map[string]any)["client_certificate"] = b.certificate
+	}
+	if b.scheme != "" {
+		for _, e := range endpoints {
+			e.(map[string]any)["scheme"] = b.scheme
+		}
+	}
+	return endpoints
 }
 
 // send sends a request with header lines as they are given. What an upstream

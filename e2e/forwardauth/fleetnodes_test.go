@@ -164,6 +164,7 @@ func (f *fleetEnvironment) configs(n *fleetNode) map[string]map[string]any {
 		delete(config, "permission_table")
 		config["permission_table_name"] = demoTable
 	}
+	configs["standard"]["dpop"].(map[string]any)["fault_tolerant"] = true // or what has a proof gets 503 without Redis
 	configs[fleetConfig] = f.shared.config(f)
 	for _, config := range configs {
 		config["redis"], config["postgres"] = f.atRedis[n.cut], f.atPostgres[n.cut]

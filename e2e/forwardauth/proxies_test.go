@@ -139,11 +139,20 @@ func (s site) endpoints() []string {
 	return all
 }
 
+// What the pages of deploy/ say about paths that the gate itself serves.
+const (
+	nginxDirect   = "location = %s { include gatehouse_direct.conf; }"
+	haproxyDirect = "http-request set-header X-Forwarded-For %[src] if gatehouse_serves\n" +
+		"http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)] if gatehouse_serves\n"
+)
+
 // nginx asks over the unix socket.
 func nginx(s site) ([]string, error) {
-	headers, err := shipped("nginx/gatehouse_headers.conf")
-	if err := errors.Join(err, s.write("gatehouse_headers.conf", headers)); err != nil {
-		return nil, err
+	for _, file := range []string{"gatehouse_headers.conf", "gatehouse_cookies.conf", "gatehouse_direct.conf"} {
+		text, err := shipped("nginx/" + file)
+		if err := errors.Join(err, s.write(file, text)); err != nil {
+			return nil, err
+		}
 	}
 	var server strings.Builder
 	for _, e := range s.endpoints() {
@@ -155,7 +164,7 @@ func nginx(s site) ([]string, error) {
 		fmt.Fprintf(&server, "include ask_%s.conf;\n", e)
 	}
 	for _, path := range s.direct {
-		fmt.Fprintf(&server, "location = %s { proxy_pass http://gatehouse; }\n", path)
+		fmt.Fprintf(&server, nginxDirect+"\n", path)
 	}
 	for _, r := range s.routes {
 		fmt.Fprintf(&server, "location %s { include protect_%s.conf; proxy_pass http://%s; }\n", r.prefix, r.endpoint, r.upstream)
@@ -190,11 +199,10 @@ func haproxy(s site) ([]string, error) {
 	guard, _, _ := strings.Cut(action, "    default_backend")
 	before, _, _ := strings.Cut(text, "    http-request lua.gatehouse")
 	var front, back strings.Builder
-	for _, path := range s.direct {
-		fmt.Fprintf(&front, "    http-request set-var(txn.route) str(gatehouse) if { path %s }\n", path)
-	}
 	if len(s.direct) > 0 {
-		guard = strings.TrimSuffix(guard, "\n") + " or { var(txn.route) -m str gatehouse }\n"
+		fmt.Fprintf(&front, "    acl gatehouse_serves path %s\n    http-request set-var(txn.route) str(gatehouse) if gatehouse_serves\n%s", strings.Join(s.direct, " "), haproxyDirect)
+		const admitted = "unless { var(txn.gatehouse) -m str admitted }"
+		guard = strings.Replace(guard, admitted, admitted+" or gatehouse_serves", 1)
 		fmt.Fprintf(&back, "backend gatehouse\n    mode http\n    server s %s\n", s.ask)
 	}
 	for _, r := range s.routes {
@@ -266,10 +274,11 @@ func traefik(s site) ([]string, error) {
 
 func caddy(s site) ([]string, error) {
 	headers, err := shipped("caddy/gatehouse_headers.caddy")
-	if err != nil {
+	cookies, err2 := shipped("caddy/gatehouse_cookies.caddy")
+	if err := errors.Join(err, err2, s.write("gatehouse_cookies.caddy", cookies)); err != nil {
 		return nil, err
 	}
-	const include = "import gatehouse_headers.caddy\n"
+	const include = "import gatehouse_headers.caddy\nimport gatehouse_cookies.caddy\n"
 	snippets := include
 	for _, e := range s.endpoints() {
 		snippet, err := shipped("caddy/gatehouse.caddy", include, "", "(gatehouse)", "(ask_"+e+")", "127.0.0.1:4180", s.ask, "/auth/caddy", "/auth/"+e)

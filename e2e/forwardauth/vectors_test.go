@@ -126,6 +126,14 @@ func (h host) exchange(ctx context.Context, suite *vector.Suite, v *vector.Vecto
 	if err != nil {
 		return outcome{problems: []string{err.Error()}}
 	}
+	o = h.exchangeBytes(ctx, suite, v, known, request)
+	if second := v.Second(); second != nil && len(o.problems) == 0 {
+		o.problems = h.exchangeBytes(ctx, suite, second, known, request).problems
+	}
+	return o
+}
+
+func (h host) exchangeBytes(ctx context.Context, suite *vector.Suite, v *vector.Vector, known map[[2]string]difference, request []byte) (o outcome) {
 	before := arrived(h.upstreams)
 	response, err := h.send(ctx, request)
 	o.status, o.arrived = response.Status, arrived(h.upstreams)-before

@@ -49,8 +49,9 @@ type running struct {
 	dir  string
 	call func(r *http.Request) *http.Request // makes the request that this host decides
 	pid  func() int
-	// base is where clients, and a proxy for what the gate serves itself, reach it.
-	base string
+	// base is where clients, and a proxy for what the gate serves itself, reach it; secure
+	// is the same by TLS, where the host ends it itself.
+	base, secure string
 }
 
 var starts = map[string]func(*testing.T, *running, binaries, map[string]any, string){
@@ -108,8 +109,17 @@ func asJSON(t *testing.T, value any) string {
 	return string(text)
 }
 
+// upstream sets the cookies that a request asks for, separated by commas, and says what came.
 func upstream(t *testing.T) string {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for c := range strings.SplitSeq(r.Header.Get("Sets-Cookies"), ",") {
+			if c != "" {
+				w.Header().Add("Set-Cookie", c)
+			}
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprintf(w, "%s %s of %s", r.Method, r.URL.Path, r.Header.Get("X-User-Email"))
+	}))
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().String()
 }
@@ -123,23 +133,28 @@ func startKong(t *testing.T, h *running, b binaries, config map[string]any, outp
 			"plugins": []any{map[string]any{"name": "gatehouse", "config": config}},
 		}},
 	}))
-	g, err := kong.Start(kong.Options{Config: file, PluginBinary: h.wrapped(t, b.Kong, output), Listen: "127.0.0.1:0", Log: io.Discard})
+	g, err := kong.Start(kong.Options{Config: file, PluginBinary: h.wrapped(t, b.Kong, output), Listen: "127.0.0.1:0", Log: io.Discard,
+		ListenTLS: "127.0.0.1:0", SSLVerifyClient: "optional_no_ca"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.secure = g.URLTLS()
 	h.behindGateway(t, g.URL(), g.PluginPID, func() { g.Stop() })
 }
 
 func startAPISIX(t *testing.T, h *running, b binaries, config map[string]any, output string) {
 	file := filepath.Join(h.dir, "apisix.yaml")
-	h.write(t, file, asJSON(t, map[string]any{"routes": []any{map[string]any{
+	cert, key := appCertificate(t)
+	client := map[string]any{"ca": cert, "skip_mtls_uri_regex": []string{".*"}} // any certificate, or none
+	h.write(t, file, asJSON(t, map[string]any{"ssls": []any{map[string]any{"sni": "app.test", "cert": cert, "key": key, "client": client}}, "routes": []any{map[string]any{
 		"uri": "/*", "upstream": map[string]any{"nodes": map[string]any{upstream(t): 1}},
 		"plugins": map[string]any{"ext-plugin-pre-req": map[string]any{"conf": []any{map[string]any{"name": "gatehouse", "value": asJSON(t, config)}}}},
 	}}})+"\n#END\n")
-	g, err := apisix.Start(apisix.Options{Config: file, RunnerBinary: h.wrapped(t, b.APISIX, output), Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+	g, err := apisix.Start(apisix.Options{Config: file, RunnerBinary: h.wrapped(t, b.APISIX, output), Listen: "127.0.0.1:0", ListenTLS: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.secure = g.URLTLS()
 	h.behindGateway(t, g.URL(), g.RunnerPID, func() { g.Stop() })
 }
 
@@ -160,9 +175,9 @@ func startForwardAuth(t *testing.T, h *running, b binaries, config map[string]an
 	address := l.Addr().String()
 	l.Close()
 	file := filepath.Join(h.dir, "forwardauth.yaml")
-	endpoints := []any{map[string]any{"path": "/auth", "dialect": "traefik", "gate": "main"}}
+	endpoints := []any{map[string]any{"path": "/auth", "dialect": "traefik", "gate": "main", "client_certificate": "presented"}}
 	tokens, _ := config["api_token"].(map[string]any)
-	if config["revocation_endpoints"] != nil || tokens["admin"] != nil {
+	if config["revocation_endpoints"] != nil || tokens["admin"] != nil || config["login"] != nil || config["gateway_token"] != nil {
 		endpoints = append(endpoints, map[string]any{"dialect": "direct", "gate": "main"})
 	}
 	h.base = "http://" + address
@@ -182,7 +197,7 @@ func startForwardAuth(t *testing.T, h *running, b binaries, config map[string]an
 	h.call = func(r *http.Request) *http.Request {
 		auth := r.Clone(r.Context())
 		auth.Method, auth.URL.Scheme, auth.URL.Host, auth.URL.Path = "GET", "http", address, "/auth"
-		for name, value := range map[string]string{"Method": r.Method, "Uri": r.URL.Path, "Host": "app.test", "Proto": "https"} {
+		for name, value := range map[string]string{"Method": r.Method, "Uri": r.URL.RequestURI(), "Host": r.Host, "Proto": "https"} {
 			auth.Header.Set("X-Forwarded-"+name, value)
 		}
 		auth.Header.Set("X-Forwarded-For", strings.TrimPrefix(r.Header.Get("X-Forwarded-For")+", 203.0.113.9", ", "))

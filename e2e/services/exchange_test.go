@@ -2,7 +2,9 @@ package services
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"net/http"
 	"net/url"
 	"os"
@@ -23,7 +25,7 @@ import (
 )
 
 // server starts the authorization server.
-func server(t *testing.T) (issuer string) {
+func server(t *testing.T, environment ...string) (issuer string) {
 	t.Helper()
 	modules, node := npm.Modules(t)
 	script, err := os.ReadFile("../../dev/npm/exchange.mjs")
@@ -40,7 +42,7 @@ func server(t *testing.T) (issuer string) {
 	}
 	issuer = "http://" + addresses[0]
 	c := exec.Command(node, path)
-	c.Env = append(os.Environ(), "ISSUER="+issuer)
+	c.Env = append(append(os.Environ(), "ISSUER="+issuer), environment...)
 	c.Stderr = os.Stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -134,6 +136,45 @@ func TestTokenIsExchangedAtARealServer(t *testing.T) {
 	} {
 		if status, exchanged := call(c.gate, c.token); status != c.want || exchanged != "" {
 			t.Errorf("%s: status %d, token %q, want %d", what, status, exchanged, c.want)
+		}
+	}
+}
+
+// The gate proves itself to a real server by a key, for whichever audience the server takes.
+func TestTokenIsExchangedByAClientWithAKey(t *testing.T) {
+	own, foreign := coretest.NewKey(t, "gate-1", "ES256"), coretest.NewKey(t, "gate-1", "ES256")
+	issuer := server(t, "CLIENT_JWKS="+coretest.JSON(t, map[string]any{"keys": []any{own.JWK(t)}}))
+	token := issue(t, issuer, "app")
+	for name, c := range map[string]struct {
+		key      *coretest.Key
+		settings map[string]any
+		want     int
+	}{
+		"for the issuer":                {own, nil, http.StatusOK},
+		"for the token endpoint":        {own, map[string]any{"assertion_audience": "token_endpoint"}, http.StatusOK},
+		"for a URL that is written out": {own, map[string]any{"assertion_audience": issuer + "/token"}, http.StatusOK},
+		"for another server":            {own, map[string]any{"assertion_audience": "https://other.test"}, http.StatusServiceUnavailable},
+		"by the key of somebody else":   {foreign, nil, http.StatusServiceUnavailable},
+		"in the name of another client": {own, map[string]any{"client_id": "gateway"}, http.StatusServiceUnavailable},
+	} {
+		der, err := x509.MarshalPKCS8PrivateKey(c.key.Private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := config.NewBuilder(config.BuilderOptions{}).Gate([]byte(coretest.JSON(t, map[string]any{
+			"permission_table": "authenticated: [GET /private]",
+			"jwt":              map[string]any{"issuers": []any{map[string]any{"issuer": issuer, "audience": []any{"https://api.test"}}}},
+			"upstream_token": map[string]any{"audience": []any{"orders"}, "exchange": coretest.Merged(map[string]any{
+				"token_endpoint": issuer + "/token", "issuer": issuer, "client_id": "keyed", "token_endpoint_auth_method": "private_key_jwt", "client_private_key_id": "gate-1",
+				"client_private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "http": map[string]any{"timeout": 20},
+			}, c.settings)},
+		})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := g.Check(t.Context(), &core.Request{Method: "GET", Target: "/private", Header: []core.Header{{Name: "Authorization", Value: "Bearer " + token}}})
+		if passed := d.Outcome == core.Allow; passed != (c.want == http.StatusOK) || !passed && d.Status != c.want {
+			t.Errorf("an assertion %s: %d, %v", name, d.Status, d.Cause)
 		}
 	}
 }

@@ -3,9 +3,11 @@ package signin
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,10 +15,13 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/authn/clientauth"
 	"gatehouse/core/authn/idp"
 	"gatehouse/core/coretest"
 	"gatehouse/core/signin/oidc"
 	"gatehouse/core/signin/session"
+	"gatehouse/dev/authority"
+	"gatehouse/dev/oidcprovider"
 	"gatehouse/dev/ory"
 	"gatehouse/dev/ory/orytest"
 )
@@ -65,14 +70,14 @@ func signIn(t *testing.T, p *oidc.Provider, d oidc.Demand, visit func(address st
 }
 
 // assertionKey is a key for private_key_jwt, as PEM and as the JWKS of the client.
-func assertionKey(t *testing.T) (*oidc.Key, map[string]any) {
+func assertionKey(t *testing.T) (*clientauth.Key, map[string]any) {
 	t.Helper()
 	k := coretest.NewKey(t, "", "ES256")
 	der, err := x509.MarshalECPrivateKey(k.Private.(*ecdsa.PrivateKey))
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := oidc.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
+	parsed, err := clientauth.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,13 +115,13 @@ func TestHydraSignsPeopleIn(t *testing.T) {
 	key, jwks := assertionKey(t)
 	for name, c := range map[string]struct {
 		client ory.Client
-		how    oidc.Authentication
+		how    clientauth.Options
 		mode   string
 	}{
-		"client_secret_basic":                     {ory.Client{}, oidc.Authentication{}, oidc.Query},
-		"client_secret_post by form_post":         {ory.Client{AuthMethod: oidc.ClientSecretPost}, oidc.Authentication{Method: oidc.ClientSecretPost}, oidc.FormPost},
-		"public client":                           {ory.Client{Public: true}, oidc.Authentication{}, oidc.Query},
-		"private_key_jwt with the token endpoint": {ory.Client{AuthMethod: oidc.PrivateKeyJWT, JWKS: jwks}, oidc.Authentication{Method: oidc.PrivateKeyJWT, Key: key, AssertionAudience: oidc.AudienceTokenEndpoint}, oidc.FormPost},
+		"client_secret_basic":                     {ory.Client{}, clientauth.Options{}, oidc.Query},
+		"client_secret_post by form_post":         {ory.Client{AuthMethod: clientauth.SecretPost}, clientauth.Options{Method: clientauth.SecretPost}, oidc.FormPost},
+		"public client":                           {ory.Client{Public: true}, clientauth.Options{}, oidc.Query},
+		"private_key_jwt with the token endpoint": {ory.Client{AuthMethod: clientauth.PrivateKeyJWT, JWKS: jwks}, clientauth.Options{Method: clientauth.PrivateKeyJWT, Key: key, Audience: clientauth.TokenEndpoint}, oidc.FormPost},
 	} {
 		c.client.Grants, c.client.Scopes = []string{"authorization_code", "refresh_token"}, []string{"openid", "offline", "email"}
 		c.client.RedirectURIs = []string{callback}
@@ -171,35 +176,38 @@ func TestCertifiedProviderSignsPeopleIn(t *testing.T) {
 	cases := map[string]struct {
 		google  bool
 		changes map[string]any
-		how     oidc.Authentication
+		how     clientauth.Options
 		mode    string
 	}{
-		"client_secret_basic":                {false, nil, oidc.Authentication{Method: oidc.ClientSecretBasic, Secret: secret}, oidc.Query},
-		"private_key_jwt with the issuer":    {false, map[string]any{"jwks": jwks, "client_secret": nil, "token_endpoint_auth_signing_alg": "ES256"}, oidc.Authentication{Method: oidc.PrivateKeyJWT, Key: key}, oidc.FormPost},
-		"public client":                      {false, map[string]any{"client_secret": nil}, oidc.Authentication{Method: oidc.NoAuth}, oidc.FormPost},
-		"shaped like Google, without pushed": {true, nil, oidc.Authentication{Method: oidc.ClientSecretPost, Secret: secret}, oidc.Query},
+		"client_secret_basic":                {false, nil, clientauth.Options{Method: clientauth.SecretBasic, Secret: secret}, oidc.Query},
+		"private_key_jwt with the issuer":    {false, map[string]any{"jwks": jwks, "client_secret": nil, "token_endpoint_auth_signing_alg": "ES256"}, clientauth.Options{Method: clientauth.PrivateKeyJWT, Key: key}, oidc.FormPost},
+		"public client":                      {false, map[string]any{"client_secret": nil}, clientauth.Options{Method: clientauth.None}, oidc.FormPost},
+		"shaped like Google, without pushed": {true, nil, clientauth.Options{Method: clientauth.SecretPost, Secret: secret}, oidc.Query},
 	}
 	for name, c := range cases {
 		clients[c.google] = append(clients[c.google], npmClient(name, c.how.Method, c.changes))
 	}
-	servers := map[bool]npmProvider{true: startNPM(t, true, clients[true]...), false: startNPM(t, false, clients[false]...)}
+	servers := map[bool]oidcprovider.Provider{}
+	for google, clients := range clients {
+		servers[google] = oidcprovider.Start(t, oidcprovider.Options{Google: google, Clients: clients})
+	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			n := servers[c.google]
 			o := oidc.Options{
-				Name: "npm", Discovery: n.discovery(), ClientID: name, Authentication: c.how, Scopes: []string{"openid", "email", "profile"},
+				Name: "npm", Discovery: n.Discovery(), ClientID: name, Authentication: c.how, Scopes: []string{"openid", "email", "profile"},
 				ResponseMode: c.mode, UserInfo: true, ACRLevels: map[string]string{"urn:test:two": "aal2"},
 			}
-			if !c.google {
-				o.PushedRequests = oidc.PushAlways
+			if o.PushedRequests = oidc.PushAlways; c.google {
+				o.PushedRequests, o.Parameters = "", map[string]string{"access_type": "offline", "prompt": "consent"}
 			}
 			p := provider(t, o)
-			ada := newPerson(t, "ada")
+			ada := oidcprovider.NewPerson(t, "ada")
 			visit := func(address string) (string, *url.URL, url.Values) {
 				if pushed := strings.Contains(address, "request_uri="); pushed == c.google {
 					t.Errorf("pushed: %v", pushed)
 				}
-				return ada.visit(address, callback)
+				return ada.Visit(address, callback)
 			}
 			s, err := signIn(t, p, oidc.Demand{}, visit)
 			checkSession(t, name, p, s, err)
@@ -221,10 +229,48 @@ func TestCertifiedProviderSignsPeopleIn(t *testing.T) {
 				t.Errorf("logout at %q, %v", logout, err)
 			}
 			if !c.google {
-				if _, to, _ := ada.visit(logout, "http://127.0.0.1:1/"); to.Path != "/bye" {
+				if _, to, _ := ada.Visit(logout, "http://127.0.0.1:1/"); to.Path != "/bye" {
 					t.Errorf("the logout leads to %s", to)
 				}
 			}
 		})
+	}
+}
+
+// A provider that knows its client by the certificate of the connection (RFC 8705).
+func TestCertifiedProviderKnowsTheGateByItsCertificate(t *testing.T) {
+	ca := authority.New(t)
+	o := oidcprovider.Options{TLS: &oidcprovider.TLS{ClientsFile: ca.File}}
+	o.TLS.CertFile, o.TLS.KeyFile = ca.Issue(t, "provider", func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} })
+	o.Clients = []any{npmClient("gate", clientauth.TLS, map[string]any{"client_secret": nil, "tls_client_auth_subject_dn": "CN=gate"})}
+	n := oidcprovider.Start(t, o)
+	withCertificate := func(from *authority.Authority, name string) *oidc.Provider {
+		cert, key := from.Issue(t, name, nil)
+		own, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := idp.New(idp.Options{Timeout: 30 * time.Second, CAFile: ca.File, Certificate: &own})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(client.Close)
+		p, err := oidc.New(oidc.Options{
+			Name: "npm", Discovery: n.Discovery(), ClientID: "gate", Authentication: clientauth.Options{Method: clientauth.TLS}, Client: client, RedirectURI: callback, UserInfo: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	ada := oidcprovider.NewPerson(t, "ada")
+	ada.Trust(&http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}})
+	p := withCertificate(ca, "gate")
+	s, err := signIn(t, p, oidc.Demand{}, func(address string) (string, *url.URL, url.Values) { return ada.Visit(address, callback) })
+	checkSession(t, "the certificate of the client", p, s, err)
+	for name, p := range map[string]*oidc.Provider{"of another client": withCertificate(ca, "other"), "of another authority": withCertificate(authority.New(t), "gate")} {
+		if _, err := p.AuthorizationURL(t.Context(), oidc.NewAttempt(oidc.Demand{})); err == nil || !strings.Contains(err.Error(), "invalid_client") {
+			t.Errorf("a certificate %s: %v", name, err)
+		}
 	}
 }

@@ -17,6 +17,7 @@ const (
 	Login             Class = "login"              // 302 to the login page
 	NoCredential      Class = "no_credential"      // 401
 	InvalidToken      Class = "invalid_token"      // 401, RFC 6750
+	InvalidProof      Class = "invalid_dpop_proof" // 401, RFC 9449
 	StepUp            Class = "step_up"            // 401, RFC 9470
 	InsufficientScope Class = "insufficient_scope" // 403, RFC 6750
 	Forbidden         Class = "forbidden"          // 403
@@ -37,6 +38,7 @@ var refusals = map[Class]struct {
 }{
 	NoCredential:      {http.StatusUnauthorized, ""},
 	InvalidToken:      {http.StatusUnauthorized, "invalid_token"},
+	InvalidProof:      {http.StatusUnauthorized, "invalid_dpop_proof"},
 	StepUp:            {http.StatusUnauthorized, "insufficient_user_authentication"},
 	InsufficientScope: {http.StatusForbidden, "insufficient_scope"},
 	Forbidden:         {http.StatusForbidden, ""},

@@ -1,6 +1,7 @@
 package vector
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -13,12 +14,18 @@ type Values map[string]string
 var placeholder = regexp.MustCompile(`\$\{([^}]*)\}`)
 
 // Text replaces the placeholders of a text. "${long N}" is N letters,
-// "${filler N}" is N header lines that mean nothing.
+// "${filler N}" is N header lines that mean nothing, "${proof METHOD PATH CHANGE...}" is
+// a new DPoP proof.
 func (vs Values) Text(text string) (string, error) {
 	var unknown error
 	expanded := placeholder.ReplaceAllStringFunc(text, func(p string) string {
 		name := p[2 : len(p)-1]
 		if value, ok := vs[name]; ok {
+			return value
+		}
+		if of, found := strings.CutPrefix(name, "proof "); found {
+			value, err := vs.proof(strings.Fields(of))
+			unknown = cmp.Or(unknown, err)
 			return value
 		}
 		if value, ok := generated(name); ok {

@@ -103,8 +103,8 @@ func (j *judge) refusal() {
 	h := j.response.Header
 	challenge := h.Get("WWW-Authenticate")
 	p, ok := j.response.refused()
-	if p.Status == http.StatusUnauthorized && !strings.HasPrefix(challenge, "Bearer realm=") {
-		j.fail("401 with WWW-Authenticate %q (RFC 9110 section 11.6.1)", challenge)
+	if p.Status == http.StatusUnauthorized && !strings.HasPrefix(challenge, j.scheme()+" realm=") {
+		j.fail("401 with WWW-Authenticate %q, which does not begin with %s (RFC 9110 section 11.6.1)", challenge, j.scheme())
 	}
 	if !strings.Contains(challenge, j.text(j.vector.Challenge)) {
 		j.fail("WWW-Authenticate %q, want %q in it", challenge, j.vector.Challenge)
@@ -123,6 +123,15 @@ func (j *judge) refusal() {
 	if kongs := h.Get("X-Kong-Request-Id"); p.RequestID == "" || kongs != "" && p.Error == "invalid_token" && p.RequestID != kongs {
 		j.fail("the body has the request id %q, Kong's header %q", p.RequestID, kongs)
 	}
+}
+
+// scheme is that by which the credential came, and Bearer where none did: what is wrong
+// stands in its challenge (RFC 9449 section 7.2).
+func (j *judge) scheme() string {
+	if j.vector.Class != NoCredential && strings.Contains(strings.ToLower(j.vector.Request), "\nauthorization: dpop ") {
+		return "DPoP"
+	}
+	return "Bearer"
 }
 
 // upstream checks what arrived there.

@@ -44,6 +44,8 @@ type Vector struct {
 	Status int
 	Header []string
 	JSON   string
+	// Again is the class of the same request when it comes once more; empty: it does not.
+	Again Class
 	// Form is that of a refusal, one of forms; empty for a problem document.
 	Form string
 	// Request is the request, before placeholders and escapes are replaced.
@@ -64,8 +66,27 @@ func (v *Vector) ClassOn(host string) Class {
 	return v.Class
 }
 
+// Second is what the same request must meet when it comes once more; nil: it does not.
+func (v *Vector) Second() *Vector {
+	if v.Again == "" {
+		return nil
+	}
+	return &Vector{Source: v.Source, Name: v.Name + ", once more", Attack: true, Why: v.Why, Class: v.Again, Request: v.Request}
+}
+
 // Hosts that overrides may name.
 var Hosts = []string{"core", "kong", "apisix"}
+
+// StandIns are the gateways' Lua files in stand-ins. No override names them: see
+// [Vector.RefusedByNGINX].
+var StandIns = []string{"kong-lua", "apisix-lua"}
+
+// RefusedByNGINX reports whether a response is a refusal of the nginx in which a
+// gateway's Lua file runs, of a request that is not admitted by a gateway, either.
+func (v *Vector) RefusedByNGINX(a Response) bool {
+	_, byGateway := strings.CutPrefix(string(a.Class()), "gateway 4")
+	return byGateway && (v.Class != Allow || v.ClassOn("kong") != Allow)
+}
 
 // Identity is what an upstream must learn of a caller: header lines, before
 // placeholders are replaced.
@@ -223,6 +244,8 @@ func (v *Vector) set(line string) (err error) {
 		v.Header = append(v.Header, value)
 	case "json":
 		v.JSON = value
+	case "again":
+		v.Again, err = parseClass(value)
 	case "form":
 		if v.Form = value; !slices.Contains(forms, value) {
 			err = fmt.Errorf("is none of %s", strings.Join(forms, ", "))
@@ -257,6 +280,8 @@ func (v *Vector) validate() error {
 		return errors.New("has no request")
 	case (v.Class == Allow) != (v.Upstream != "" && v.As != ""):
 		return errors.New("upstream and as go with the class allow, and only with it")
+	case v.Again == Allow || v.Again == Endpoint || v.Again == Login:
+		return errors.New("again is the class of a refusal")
 	case (v.Class == Login) != (v.Location != ""):
 		return errors.New("location goes with the class login, and only with it")
 	case (v.Class == Endpoint) != (v.Status != 0) || v.Class != Endpoint && v.JSON != "":

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/dev/demo/traefik"
 	"gatehouse/dev/pinned"
 )
 
@@ -24,16 +25,12 @@ func Skipped(name string) bool {
 
 // Caddy returns the path of the caddy program.
 func Caddy(ctx context.Context) (string, error) {
-	return ensure(ctx, "caddy", "github.com/caddyserver/caddy/v2/cmd/caddy")
+	return pinned.Ensure(ctx, pinned.Options{}, pinned.Program{
+		Name: "caddy", Package: "github.com/caddyserver/caddy/v2/cmd/caddy", Module: "e2e/forwardauth/servers/caddy", Cache: "proxies",
+	})
 }
 
 // Traefik returns the path of the traefik program.
 func Traefik(ctx context.Context) (string, error) {
-	return ensure(ctx, "traefik", "github.com/traefik/traefik/v3/cmd/traefik")
-}
-
-func ensure(ctx context.Context, name, pkg string) (string, error) {
-	return pinned.Ensure(ctx, pinned.Options{}, pinned.Program{
-		Name: name, Package: pkg, Module: "e2e/forwardauth/servers/" + name, Cache: "proxies",
-	})
+	return pinned.Ensure(ctx, pinned.Options{}, traefik.Program)
 }

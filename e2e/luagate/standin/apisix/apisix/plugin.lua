@@ -1,0 +1,1 @@
+return { plugin_attr = function() return nil end }

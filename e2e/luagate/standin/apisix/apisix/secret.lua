@@ -1,0 +1,1 @@
+return { fetch_secrets = function(conf) return conf end }
