@@ -15,15 +15,17 @@ EACH     = @failed=; for module in $(MODULES); do echo "== module $$module"; (cd
 	[ -z "$$failed" ] || { echo "failed in:$$failed" >&2; exit 1; }
 
 # What `make e2e-external` replays against; see docs/testing.md.
-KONG_URL   ?=
-APISIX_URL ?=
+KONG_URL       ?=
+APISIX_URL     ?=
+KONG_LUA_URL   ?=
+APISIX_LUA_URL ?=
 
 # How long `make fuzz` runs each fuzz test.
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
 .PHONY: help go setup prerequisites test-prerequisites build demo demo-check servers test fuzz lint tidy vuln docs \
-	e2e-backends e2e-external compose-kong compose-apisix e2e-compose deploy-check bench bench-apisix bench-kong bench-match clean
+	e2e-backends e2e-external compose-kong compose-apisix e2e-compose deploy-check bench bench-apisix bench-doors bench-kong bench-match bench-signin clean
 
 help: ## list every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,11 +63,12 @@ servers: prerequisites ## build Kratos, Hydra and the proxies of the tests into 
 	cd e2e && $(GO) run ./forwardauth/servers/ensure
 
 # Tests that compare the decisions on thousands of random tables, one after the other.
-SERIAL := internal/cli internal/offline/offlinetest
+SERIAL := internal/cli internal/cli/decide internal/cli/gates internal/offline/offlinetest
 
 test: test-prerequisites servers ## run every test, with the real servers, and with the race detector where several goroutines run
 	$(call EACH,$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e '/validate$$' $(SERIAL:%=-e '^gatehouse/%$$')))
 	$(GO) test -timeout 20m $(SERIAL:%=./%)
+	$(GO) test -run 'Allocations$$' ./core/config
 
 fuzz: go ## run every fuzz test for FUZZTIME, 20 seconds by default
 	@git grep -o '^func Fuzz[A-Za-z0-9]*' -- '*_test.go' | sed 's/:func / /' | while read -r file name; do \
@@ -88,7 +91,9 @@ docs: ## renew what is generated in the documentation
 	$(GO) test ./core/permission/expectation -run TestJSONSchemaIsCurrent -update
 	$(GO) test ./plugins/forwardauth -run TestSettingsTableIsCurrent -update
 	$(GO) test ./plugins/forwardauth/settings -run TestJSONSchemaIsCurrent -update
+	$(GO) test ./plugins/apisix/filter -run TestLuaSchemaIsCurrent -update
 	cd deploy/deploytest && $(GO) test . -run TestExamplesAreCurrent -update
+	$(GO) test ./internal/signinimport -run TestMigrationTablesAreCurrent -update
 	$(GO) test ./internal/cli -run TestDocumentationShowsRealOutput -update
 	cd e2e && $(GO) test ./scaling -run TestDocumentationHasTheTablesOfTheModel -update
 
@@ -96,7 +101,7 @@ e2e-backends: prerequisites build ## start Kratos, Hydra and the services on fix
 	$(BIN)/gatehouse-dev demo --backends-only --write e2e/external
 
 e2e-external: ## replay the vectors against running gateways: make e2e-external KONG_URL=http://... APISIX_URL=http://...
-	KONG_URL='$(KONG_URL)' APISIX_URL='$(APISIX_URL)' $(GO) test -C e2e -count=1 -run TestVectorsExternal -v .
+	KONG_URL='$(KONG_URL)' APISIX_URL='$(APISIX_URL)' KONG_LUA_URL='$(KONG_LUA_URL)' APISIX_LUA_URL='$(APISIX_LUA_URL)' $(GO) test -C e2e -count=1 -run TestVectorsExternal -v .
 
 compose-kong: ## start Kong with the plugin and the whole demo in containers, on 127.0.0.1:8000 (needs Docker)
 	docker compose -f deploy/kong/compose.yaml up --build --detach --wait
@@ -119,11 +124,17 @@ bench: ## benchmarks of the engine, with allocations
 bench-apisix: ## our APISIX runner and the stock one, side by side
 	$(GO) test -run '^$$' -bench . ./plugins/apisix/...
 
+bench-doors: test-prerequisites ## a decision at every door that needs no real gateway, forward-auth beside a bare handler, in turn
+	cd e2e && $(GO) test -run '^$$' -bench Doors -benchtime 20000x -timeout 60m ./doors
+
 bench-kong: ## our Kong plugin server and go-pdk's, an admission and a refusal, side by side
 	$(GO) test -run '^$$' -bench . ./plugins/kong/...
 
 bench-match: test-prerequisites ## permission tables of ours, a linear scan, Casbin and PostgreSQL, side by side
 	cd bench && $(GO) test -run '^$$' -bench Match -benchmem .
+
+bench-signin: test-prerequisites servers ## sign-ins and checks of sessions, of ours and of oauth2-proxy, which is built first, side by side
+	cd bench && $(GO) test -run '^$$' -bench SideBySide -benchtime 400x ./signin
 
 clean: ## remove build results; the cache of real servers stays
 	rm -rf $(BIN) e2e/artifacts e2e/external

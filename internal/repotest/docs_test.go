@@ -1,6 +1,8 @@
 package repotest
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/core/config"
+	"gatehouse/core/coretest"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/tablefile"
 )
@@ -107,8 +110,20 @@ func TestYAMLInDocumentationLoads(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := `{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}` // of the same
-	if err := os.WriteFile(filepath.Join(etc, "keys.json"), []byte(key), 0o600); err != nil {
+	write(t, filepath.Join(etc, "keys.json"), key)
+	write(t, filepath.Join(etc, "client.jwk"), key)
+	own := coretest.Certificate(t, "gateway")
+	der, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
+	if err != nil {
 		t.Fatal(err)
+	}
+	write(t, filepath.Join(etc, "client.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]})))
+	write(t, filepath.Join(etc, "client-key.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	machines := coretest.NewAuthority(t, coretest.NewClock(), "machines", nil)
+	write(t, filepath.Join(etc, "machines-ca.pem"), machines.PEM())
+	write(t, filepath.Join(etc, "machines.crl"), string(machines.Revokes()))
+	for _, name := range []string{"partner-bundle.json", "lab-bundle.pem"} {
+		write(t, filepath.Join(etc, name), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]})))
 	}
 	count := 0
 	for _, b := range blocks(t) {

@@ -39,7 +39,7 @@ esac
 // newMachine has everything but the named programs.
 func newMachine(t *testing.T, uid string, missing ...string) *machine {
 	m := &machine{t: t, bin: t.TempDir(), root: t.TempDir()}
-	for _, folder := range []string{"usr/sbin", "usr/include", "usr/lib/postgresql/15/bin", "usr/lib/python3/dist-packages/jwt", "run/systemd/system"} {
+	for _, folder := range []string{"usr/sbin", "usr/include", "usr/lib/postgresql/15/bin", "usr/lib/python3/dist-packages/jwt", "usr/lib/nginx/modules", "var/lib/dpkg/info", "usr/lib/x/lua/5.1", "run/systemd/system"} {
 		if err := os.MkdirAll(filepath.Join(m.root, folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -56,12 +56,13 @@ func newMachine(t *testing.T, uid string, missing ...string) *machine {
 	m.program(m.bin, "id", "#!/bin/sh\necho "+uid+"\n")
 	m.program(m.bin, "apt-get", fakeAptGet)
 	m.program(m.bin, "systemctl", "#!/bin/sh\necho \"systemctl $*\" >>\"$LOG\"\n")
-	for _, path := range []string{"make", "git", "gcc", "curl", "jq", "shellcheck", "chromium", "redis-server", "ip", "node", "npm"} {
+	for _, path := range []string{"make", "git", "gcc", "curl", "jq", "shellcheck", "chromium", "redis-server", "ip", "node", "npm", "luacheck"} {
 		if !slices.Contains(missing, path) {
 			m.program(m.bin, path, "#!/bin/sh\n")
 		}
 	}
-	for _, path := range []string{"usr/sbin/nginx", "usr/sbin/haproxy", "usr/sbin/pgbouncer", "usr/include/stdlib.h", "usr/lib/postgresql/15/bin/initdb", "usr/lib/python3/dist-packages/jwt/__init__.py"} {
+	for _, path := range []string{"usr/sbin/nginx", "usr/sbin/haproxy", "usr/sbin/pgbouncer", "usr/include/stdlib.h", "usr/lib/postgresql/15/bin/initdb", "usr/lib/python3/dist-packages/jwt/__init__.py",
+		"usr/lib/nginx/modules/ngx_http_lua_module.so", "var/lib/dpkg/info/libluajit2-5.1-2:x.list", "usr/lib/x/lua/5.1/cjson.so"} {
 		if !slices.Contains(missing, filepath.Base(path)) {
 			m.program(m.root, path, "#!/bin/sh\n")
 		}
