@@ -115,6 +115,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/authn/apitoken/tokenfile": {"gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/follow", "gatehouse/core/setting"},
 		"gatehouse/core/fleet/apitokens":          {"gatehouse/core", "gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/fleet/postgres"},
 
+		"gatehouse/core/authzen":                  {"gatehouse/core/authn/claims"},
 		"gatehouse/core/authn/spiffe":             {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/authn/certificate", "gatehouse/core/authn/claims", "gatehouse/core/authn/jws", "gatehouse/core/authn/jwt", "gatehouse/core/follow"},
 		"gatehouse/core/authn/spiffe/spiffetest":  {"gatehouse/core/coretest"},
 		"gatehouse/core/config/spiffe":            {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/authn/claims", "gatehouse/core/authn/jwt", "gatehouse/core/authn/spiffe", "gatehouse/core/config/section", "gatehouse/core/extract", "gatehouse/core/setting"},
