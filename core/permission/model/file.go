@@ -159,6 +159,22 @@ func (a *Activity) compileCondition(path *pattern.Path) (*condition.Condition, [
 	return condition.Compile(a.Require.When, path)
 }
 
+// Condition is the compiled condition; nil where there is none, or a faulty one.
+func (a *Activity) Condition() *condition.Condition {
+	if a.Require.When == "" {
+		return nil
+	}
+	path, err := a.Pattern()
+	if err != nil {
+		return nil
+	}
+	c, problems := a.compileCondition(path)
+	if len(problems) > 0 {
+		return nil
+	}
+	return c
+}
+
 // AsksOfCaller reports whether a requirement or the condition asks for something
 // that a caller without a credential never has.
 func (a *Activity) AsksOfCaller() bool {
@@ -166,15 +182,8 @@ func (a *Activity) AsksOfCaller() bool {
 }
 
 func (a *Activity) conditionIs(what func(*condition.Condition) bool) bool {
-	if a.Require.When == "" {
-		return false
-	}
-	path, err := a.Pattern()
-	if err != nil {
-		return false
-	}
-	c, problems := a.compileCondition(path)
-	return len(problems) == 0 && what(c)
+	c := a.Condition()
+	return c != nil && what(c)
 }
 
 // Demand is what the activity requires, for a comparison with another.
