@@ -1,0 +1,315 @@
+// Package callers says with formulas what requirements ask of a caller and what a caller
+// can have, and makes an example of a caller out of a model.
+package callers
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/permission/condition"
+	"gatehouse/core/permission/formula"
+	"gatehouse/core/permission/require"
+)
+
+// What a caller may have, as terms and facts. A caller without a kind has no credential.
+var (
+	kind     = condition.Claim("kind")
+	roles    = condition.Claim("roles")
+	level    = condition.Claim("aal")
+	subject  = condition.Claim("sub")
+	client   = condition.Claim("client_id")
+	scope    = condition.Claim("scope")
+	signedIn = condition.Claim("auth_time")
+	expiry   = condition.Claim("exp")
+	actor    = condition.Claim("act")
+)
+
+const (
+	scopeFact      = "scope "
+	permissionFact = "permission "
+	ownerFact      = "owner's permission "
+	proofFact      = "proof "
+	youngFact      = "signed in within "
+	limitedFact    = "limited by its owner"
+)
+
+func text(s string) formula.Value { return formula.Value{Type: formula.Text, Text: s} }
+
+// HasCredential holds for callers with a valid credential.
+func HasCredential() formula.Formula { return formula.Present(kind) }
+
+// OfKind holds for callers with a credential of a kind.
+func OfKind(k core.Kind) formula.Formula { return formula.Equals(kind, text(string(k))) }
+
+// HasRole, HasScope and States hold for callers whose credential states the name.
+func HasRole(name string) formula.Formula  { return formula.Contains(roles, text(name)) }
+func HasScope(name string) formula.Formula { return formula.Fact(scopeFact + name) }
+
+// States holds for callers whose credential states a permission.
+func States(permission string) formula.Formula { return formula.Fact(permissionFact + permission) }
+
+// IsSubject holds for callers with a subject.
+func IsSubject(name string) formula.Formula { return formula.Equals(subject, text(name)) }
+
+// Within holds unless a credential counts only as far as its owner has a permission, and
+// the owner does not.
+func Within(permission string) formula.Formula {
+	return formula.Or(formula.Not(Limited()), formula.Fact(ownerFact+permission))
+}
+
+// Limited holds for credentials that count only as far as their owner's permissions.
+func Limited() formula.Formula { return formula.Fact(limitedFact) }
+
+// Plain holds for callers of whom a tool can show an example: nobody limits them, and an
+// actor is one that gates read (RFC 8693 section 4.1).
+func Plain() formula.Formula {
+	return formula.And(formula.Not(Limited()), formula.Implies(formula.Present(actor), formula.IsMap(actor)))
+}
+
+// Requirement is what requirements say, as a formula.
+type Requirement struct {
+	Met formula.Formula
+	// Given holds of all requests.
+	Given formula.Formula
+	// Inexact are parts of which formulas know no more than their texts.
+	Inexact []string
+}
+
+// Required reads requirements; c is their condition. A kind of requirement that is not
+// known here may be met or not.
+func Required(r *require.Requirements, c *condition.Condition, group func(string) formula.Term) Requirement {
+	out := Requirement{Met: formula.Always, Given: formula.Always}
+	and := func(f formula.Formula) { out.Met = formula.And(out.Met, f) }
+	for _, s := range r.AllScopes {
+		and(HasScope(s))
+	}
+	if len(r.AnyScope) > 0 {
+		and(anyOf(r.AnyScope, HasScope))
+	}
+	if len(r.Credentials) > 0 {
+		and(anyOf(r.Credentials, func(k string) formula.Formula { return OfKind(core.Kind(k)) }))
+	}
+	if proofs := r.Proofs(); len(proofs) > 0 {
+		and(anyOf(proofs, provenBy))
+	}
+	if r.AAL != "" {
+		and(anyOf(require.AssuranceLevels[max(slices.Index(require.AssuranceLevels, r.AAL), 0):], func(l string) formula.Formula { return formula.Equals(level, text(l)) }))
+	}
+	if r.MaxAge > 0 {
+		and(formula.Fact(youngFact + r.MaxAge.String()))
+	}
+	if name, what := unknown(r); name != "" {
+		out.Inexact = append(out.Inexact, "require: "+name)
+		and(formula.Fact("unknown requirement " + what))
+	}
+	switch {
+	case r.When == "":
+	case c == nil: // which denies
+		out.Met = formula.Never
+	default:
+		logic := c.Logic(group)
+		and(logic.True)
+		out.Given, out.Inexact = logic.Given, append(out.Inexact, logic.Inexact...)
+	}
+	return out
+}
+
+func anyOf[T any](list []T, f func(T) formula.Formula) formula.Formula {
+	any := formula.Never
+	for _, item := range list {
+		any = formula.Or(any, f(item))
+	}
+	return any
+}
+
+func provenBy(p core.Proof) formula.Formula { return formula.Fact(proofFact + string(p)) }
+
+// unknown is a requirement that Required does not know, by the name of its field.
+func unknown(r *require.Requirements) (name, what string) {
+	rest := *r
+	rest.AllScopes, rest.AnyScope, rest.AAL, rest.MaxAge, rest.Credentials, rest.Proof, rest.When = nil, nil, "", 0, nil, "", ""
+	v := reflect.ValueOf(rest)
+	for i := range v.NumField() {
+		if !v.Field(i).IsZero() {
+			return v.Type().Field(i).Name, fmt.Sprintf("%+v", rest)
+		}
+	}
+	return "", ""
+}
+
+// Accepted are the credentials that a gate accepts. The zero value accepts all.
+type Accepted struct {
+	// Kinds are nil for every kind.
+	Kinds []core.Kind
+	// CannotState are what credentials of a kind never state: scopes, roles or
+	// permissions; nil: what no credential of the kind states at any gate.
+	CannotState func(core.Kind) []string
+}
+
+// cannotState is what no credential of a kind states.
+func cannotState(k core.Kind) []string {
+	if k == core.KindSPIFFE {
+		return []string{"scopes", "roles", "permissions"}
+	}
+	if info, _ := k.Info(); !info.Scopes {
+		return []string{"scopes"}
+	}
+	return nil
+}
+
+// Given is what holds of all callers, as far as a formula asks: which credentials there
+// are, and what each of them can say.
+func (a Accepted) Given(f formula.Formula) formula.Formula {
+	g := given{names: formula.NamesOf(f), all: formula.Always, cannot: a.CannotState}
+	if g.cannot == nil {
+		g.cannot = cannotState
+	}
+	g.kinds(a.Kinds)
+	g.facts()
+	g.terms()
+	g.ages()
+	return g.all
+}
+
+type given struct {
+	names  formula.Names
+	cannot func(core.Kind) []string
+	all    formula.Formula
+}
+
+func (g *given) add(f formula.Formula) { g.all = formula.And(g.all, f) }
+
+// kinds says which credentials there are.
+func (g *given) kinds(accepted []core.Kind) {
+	var any formula.Formula
+	for _, info := range core.Kinds() {
+		if accepted == nil || slices.Contains(accepted, info.Kind) {
+			any = formula.Or(any, OfKind(info.Kind))
+		}
+	}
+	credential := HasCredential()
+	g.add(formula.Implies(credential, any))
+	g.add(formula.Implies(credential, formula.Or(formula.Present(subject), formula.Present(client))))
+	g.add(formula.Implies(Limited(), OfKind(core.KindAPIToken)))
+	g.add(formula.Implies(OfKind(core.KindMTLS), provenBy(core.ProofMTLS)))
+	g.add(formula.Not(formula.And(OfKind(core.KindSPIFFE), formula.Or(formula.Present(level), formula.Present(signedIn)))))
+	g.add(formula.Implies(OfKind(core.KindSPIFFE), formula.Present(subject)))
+	for _, t := range []formula.Term{subject, client, level, signedIn} {
+		g.add(formula.Implies(formula.Present(t), credential))
+	}
+	g.proofs()
+}
+
+// proofs says with what credentials a proof can come.
+func (g *given) proofs() {
+	var all []formula.Formula
+	for _, proof := range core.Proofs() {
+		var with formula.Formula
+		for _, info := range core.Kinds() {
+			if slices.Contains(info.Proofs, proof) {
+				with = formula.Or(with, OfKind(info.Kind))
+			}
+		}
+		g.add(formula.Implies(provenBy(proof), with))
+		all = append(all, provenBy(proof))
+	}
+	g.add(formula.AtMostOne(all...))
+}
+
+// stating are the kinds of which credentials can state something.
+func (g *given) stating(what string) formula.Formula {
+	var any formula.Formula
+	for _, info := range core.Kinds() {
+		if !slices.Contains(g.cannot(info.Kind), what) {
+			any = formula.Or(any, OfKind(info.Kind))
+		}
+	}
+	return any
+}
+
+func (g *given) facts() {
+	scopes, permissions := g.stating("scopes"), g.stating("permissions")
+	for _, fact := range g.names.Facts {
+		switch {
+		case strings.HasPrefix(fact, scopeFact):
+			g.add(formula.Implies(formula.Fact(fact), scopes))
+		case strings.HasPrefix(fact, permissionFact):
+			g.add(formula.Implies(formula.Fact(fact), permissions))
+		}
+	}
+}
+
+// terms says what claims there are, and what the fields of a principal say of it.
+func (g *given) terms() {
+	for _, t := range g.names.Terms {
+		begins := func(variable string) bool { return strings.HasPrefix(t.Name, variable+condition.Between) }
+		if begins(condition.ClaimTerm) || begins(condition.RawTerm) {
+			g.add(formula.Implies(formula.Present(t), HasCredential()))
+		}
+		switch t {
+		case roles:
+			g.add(formula.Implies(formula.Present(t), formula.And(formula.IsList(t), g.stating("roles"))))
+		case expiry:
+			g.add(formula.Same(formula.Present(t), HasCredential()))
+		case scope:
+			g.scopes()
+		case subject:
+			g.subjects()
+		}
+	}
+}
+
+// scopes says how the claim is made of the single scopes.
+func (g *given) scopes() {
+	g.add(formula.Implies(formula.Present(scope), g.stating("scopes")))
+	for _, fact := range g.names.Facts {
+		name, ok := strings.CutPrefix(fact, scopeFact)
+		if !ok {
+			continue
+		}
+		g.add(formula.Implies(formula.Fact(fact), formula.Present(scope)))
+		for _, v := range g.names.Values[scope] {
+			g.add(formula.Implies(formula.Equals(scope, v), formula.Same(formula.Fact(fact), formula.Constant(slices.Contains(strings.Fields(v.Text), name)))))
+		}
+	}
+}
+
+// spiffeScheme begins the subjects of workloads.
+const spiffeScheme = "spiffe://"
+
+func (g *given) subjects() {
+	for _, v := range g.names.Values[subject] {
+		if !strings.HasPrefix(v.Text, spiffeScheme) {
+			g.add(formula.Not(formula.And(OfKind(core.KindSPIFFE), formula.Equals(subject, v))))
+		}
+	}
+}
+
+// ages says that who signed in within a time did so within a longer one.
+func (g *given) ages() {
+	ages := agesOf(g.names.Facts)
+	for i, age := range ages {
+		young := formula.Fact(youngFact + age.String())
+		g.add(formula.Implies(young, formula.Present(signedIn)))
+		if i > 0 {
+			g.add(formula.Implies(formula.Fact(youngFact+ages[i-1].String()), young))
+		}
+	}
+}
+
+// agesOf are the ages that facts name, the shortest first.
+func agesOf(facts []string) (ages []time.Duration) {
+	for _, fact := range facts {
+		if name, ok := strings.CutPrefix(fact, youngFact); ok {
+			if age, err := time.ParseDuration(name); err == nil {
+				ages = append(ages, age)
+			}
+		}
+	}
+	slices.Sort(ages)
+	return ages
+}
