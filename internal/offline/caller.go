@@ -61,6 +61,22 @@ func (c Caller) With(roles, scopes, permissions []string) *Caller {
 	return &c
 }
 
+// Describe is the caller that a principal would be at a gate, as far as a description can
+// say it; nil is a caller without a credential.
+func Describe(p *core.Principal, now time.Time) *Caller {
+	if p == nil {
+		return &Caller{Anonymous: true}
+	}
+	c := &Caller{
+		Kind: p.Kind, Subject: p.Subject, ClientID: p.ClientID, Issuer: p.Issuer, Scopes: p.Scopes, Roles: p.Roles, Permissions: p.Permissions,
+		Claims: p.Claims, AAL: p.AAL, AuthAge: -1, DPoP: p.Proof == core.ProofDPoP,
+	}
+	if !p.AuthenticatedAt.IsZero() {
+		c.AuthAge = now.Sub(p.AuthenticatedAt)
+	}
+	return c
+}
+
 // As returns the caller as a workload with the SPIFFE ID of a principal.
 func (c Caller) As(p *core.Principal) *Caller {
 	c.Kind, c.Subject, c.ClientID, c.Issuer = p.Kind, p.Subject, "", ""

@@ -157,3 +157,9 @@ func refusedPaths(o core.PathOptions) []*automaton.Language {
 	}
 	return refused
 }
+
+// AdmittedPaths are the canonical paths that a gate with these options lets through to
+// the table.
+func AdmittedPaths(o core.PathOptions) (*automaton.Language, error) {
+	return CanonicalPaths().Minus(refusedPaths(o)...)
+}

@@ -239,6 +239,14 @@ func MethodClasses(a *Area, others []*Area) []string {
 	return named
 }
 
+// MethodsOf lists one method for each class of methods that the activities and the names
+// tell apart; the first is one that none of them names.
+func MethodsOf(list []*Area, names ...string) []string {
+	all := &Area{OwnedActivity: permission.OwnedActivity{Activity: &permission.Activity{Methods: []string{permission.AnyMethod}}}}
+	named := &Area{OwnedActivity: permission.OwnedActivity{Activity: &permission.Activity{Methods: append([]string{""}, names...)}}}
+	return slices.DeleteFunc(MethodClasses(all, append(slices.Clip(list), named)), func(m string) bool { return m == "" })
+}
+
 // --- hosts
 
 func (a *Area) CoversHost(host string) bool {

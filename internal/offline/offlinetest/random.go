@@ -73,6 +73,35 @@ func New(t testing.TB, seed uint64, n int) *Table {
 	return p.compile(t)
 }
 
+// grouped are activities whose conditions read the path, the request and claims.
+var grouped = []string{
+	"path: '/a/(?P<t>[^/]+)', require: {when: claims.tenant == path.t}", "path: '/(?P<t>[^/]+)(/.*)?', require: {when: claims.tenant == path.t}",
+	"path: '/a/(?P<t>[^/]+)', require: {when: path.t in claims.tenant}", "path: '/(?P<t>[^/]+)', require: {when: path.t != 'b'}",
+	"path: '/(?P<s>[^/]+)/(?P<t>[^/]+)', require: {when: claims.tenant == path.s || claims.tenant == path.t}",
+	"path: '/(?P<t>a|b)(/.*)?', require: {when: claims.tenant == path.t && !has(claims.act)}", "path: '/a(/(?P<t>x))?', require: {when: has(path.t)}",
+	"path: '/.*', require: {when: claims.tenant == 'a'}", "path: '/[ab]', require: {when: has(claims.act)}", "path: '/.*', require: {when: method == 'GET' || claims.tenant == 'x'}",
+	"path: '/.*', require: {when: host == 'h.test'}", "path: '/.*', require: {when: \"claims.tenant in ['x', 'y']\"}", "path: '/a/.*', require: {when: \"headers['x-t'] == claims.tenant\"}",
+	"path: '/(?P<t>.+)', require: {when: claims.tenant == path.t}", "path: '/.*', require: {when: \"'hr' in claims.roles\"}", "path: '/.*', require: {when: claims.aal == 'aal2'}",
+	"path: '/.*', require: {when: claims.level > 1}", "path: '/[^/]+', require: {max_age: 5m}",
+}
+
+// NewConditional makes a table of n activities beside as many as grouped, of which many
+// have conditions that read the path.
+func NewConditional(t testing.TB, seed uint64, n int) *Table {
+	t.Helper()
+	r := rand.New(rand.NewPCG(seed, 11))
+	p := parts{roles: "{r: [p], both: [p, q]}", scopes: "{s: [q]}"}
+	for range n {
+		a := randomActivity(r)
+		if section := a.section; r.IntN(3) > 0 && section != "public" && section != "optional" {
+			a.text = "{methods: [" + pick(r, methods) + "], " + pick(r, grouped) + "}"
+		}
+		p.activities = append(p.activities, a)
+	}
+	p.variants, p.anonymous = pick(r, variants), pick(r, anonymous)
+	return p.compile(t)
+}
+
 func pick(r *rand.Rand, list []string) string { return list[r.IntN(len(list))] }
 
 func randomActivity(r *rand.Rand) listed {

@@ -1,0 +1,545 @@
+package prove
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+
+	"gatehouse/core"
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/callers"
+	"gatehouse/core/permission/condition"
+	"gatehouse/core/permission/formula"
+	"gatehouse/core/permission/pattern"
+	"gatehouse/core/permission/subject"
+)
+
+// maxUnclear bounds for how many sets of calls the answer about a property may stay open
+// before it is given up.
+const maxUnclear = 100
+
+// meaning is what an activity asks of a caller: its grant and its requirements.
+type meaning struct {
+	callers.Requirement
+	condition *condition.Condition
+	path      *pattern.Path
+}
+
+// meaning reads an activity, once.
+func (p *prover) meaning(i int) *meaning {
+	if p.meanings[i] == nil {
+		m := meaningOf(p.rules[i].Activity)
+		m.Met = formula.And(p.granted(&p.rules[i]), m.Met)
+		p.meanings[i] = m
+	}
+	return p.meanings[i]
+}
+
+func meaningOf(a *permission.Activity) *meaning {
+	m := &meaning{condition: a.Condition()}
+	var err error
+	if m.path, err = a.Pattern(); err != nil {
+		m.path = &pattern.Path{Text: a.Path}
+	}
+	m.Requirement = callers.Required(&a.Require, m.condition, callers.Group(m.path))
+	return m
+}
+
+// granted holds for whom an activity is open, its requirements aside.
+func (p *prover) granted(rule *permission.OwnedActivity) formula.Formula {
+	switch {
+	case rule.Open() || rule.Anonymous:
+		return formula.Always
+	case rule.Section == permission.InPermission:
+		return p.holds(rule.Permission)
+	}
+	return callers.HasCredential()
+}
+
+// holds is true of those who have a permission of the table.
+func (p *prover) holds(name string) formula.Formula {
+	g, ok := p.table.Grantors(name)
+	switch {
+	case !ok:
+		return formula.Never
+	case g.Anonymous:
+		return formula.Always
+	}
+	ways := []formula.Formula{callers.States(name)}
+	for _, role := range g.Roles {
+		ways = append(ways, callers.HasRole(role))
+	}
+	for _, scope := range g.Scopes {
+		ways = append(ways, callers.HasScope(scope))
+	}
+	for _, id := range p.subjectsWith(name) {
+		ways = append(ways, formula.And(callers.OfKind(core.KindSPIFFE), callers.IsSubject(id)))
+	}
+	return formula.And(callers.HasCredential(), formula.Or(ways...), callers.Within(name))
+}
+
+// subjectsWith are workloads that have a permission: an example for each way in which
+// patterns tell them apart.
+func (p *prover) subjectsWith(name string) (ids []string) {
+	for _, id := range p.workloads() {
+		if p.table.Holds(&core.Principal{Kind: core.KindSPIFFE, Subject: id}, name) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// workloads are examples of those that patterns and conditions tell apart.
+func (p *prover) workloads() []string {
+	if p.ids != nil {
+		return p.ids
+	}
+	p.ids = []string{}
+	texts := p.table.Subjects()
+	for _, c := range p.conditions() {
+		for _, v := range formula.NamesOf(c.Met).Values[condition.Claim("sub")] {
+			texts = append(texts, v.Text)
+		}
+	}
+	var patterns []*subject.Pattern
+	for _, text := range texts {
+		if pattern, err := subject.Parse(text); err == nil {
+			patterns = append(patterns, pattern)
+		}
+	}
+	for _, ids := range subject.Examples(patterns) {
+		p.ids = append(p.ids, ids...)
+	}
+	slices.Sort(p.ids)
+	p.ids = slices.Compact(p.ids)
+	return p.ids
+}
+
+// conditions are what the requirements of all activities and properties say.
+func (p *prover) conditions() (all []*meaning) {
+	if len(p.table.Subjects()) == 0 {
+		return nil
+	}
+	for i := range p.rules {
+		if p.rules[i].Require.When != "" {
+			all = append(all, meaningOf(p.rules[i].Activity))
+		}
+	}
+	for _, r := range p.asked {
+		if r.Require.When != "" {
+			all = append(all, meaningOf(r.Activity))
+		}
+	}
+	return all
+}
+
+// question is a property while it is answered.
+type question struct {
+	*prover
+	*Verdict
+	property int
+	needs    map[int]*meaning // by the number of the region
+	proven   map[string]bool
+	unclear  int
+}
+
+func (p *prover) answer(v *Verdict, property int) error {
+	q := &question{prover: p, Verdict: v, property: property, needs: map[int]*meaning{}, proven: map[string]bool{}}
+	q.tooLarge()
+	err := q.run()
+	switch {
+	case errors.Is(err, automaton.ErrTooLarge):
+		q.doubt("the paths are too many to tell apart")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		q.doubt("it takes longer than is allowed")
+	case err != nil:
+		return err
+	}
+	if v.Witness == nil && v.Reason == "" {
+		v.Result = Proven
+	}
+	return nil
+}
+
+// doubt notes the first reason why the answer stays open.
+func (q *question) doubt(format string, args ...any) {
+	if q.Reason == "" {
+		q.Reason = fmt.Sprintf(format, args...)
+	}
+}
+
+// tooLarge notes what cannot be told of the regexes.
+func (q *question) tooLarge() {
+	for i := range q.asked {
+		r := &q.asked[i]
+		if r.property != q.property {
+			continue
+		}
+		if r.Paths == nil {
+			q.doubt("the regex %s is too large", r.Path)
+		}
+		for _, a := range q.areas {
+			if a.Paths == nil && a.Near(r.Area) {
+				q.doubt("the regex %s of the table is too large", a.Path)
+			}
+		}
+	}
+}
+
+func (q *question) run() error {
+	list, err := q.of(q.property)
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		if err := q.ctx.Err(); err != nil {
+			return err
+		}
+		for _, region := range c.regions {
+			if r := &q.asked[region]; r.property != q.property || r.except {
+				continue
+			}
+			if err := q.combination(c, region); err != nil || q.Result == Refuted || q.unclear > maxUnclear {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (q *question) combination(c combination, region int) error {
+	need := q.need(region)
+	for _, cl := range q.classes(c, need.Met) {
+		if !q.concerns(&cl, region) {
+			continue
+		}
+		if err := q.class(&cl, region); err != nil || q.Result == Refuted {
+			return err
+		}
+	}
+	return nil
+}
+
+// concerns reports whether a property is about calls of a class.
+func (q *question) concerns(cl *class, region int) bool {
+	covers := func(i int) bool { return q.asked[i].CoversMethod(cl.Method) && q.asked[i].CoversHost(cl.Host) }
+	for _, i := range cl.regions {
+		if q.asked[i].property == q.property && q.asked[i].except && covers(i) {
+			return false
+		}
+	}
+	return covers(region)
+}
+
+// need is what the property says of the calls of a region.
+func (q *question) need(region int) *meaning {
+	if q.needs[region] != nil {
+		return q.needs[region]
+	}
+	m := meaningOf(q.asked[region].Activity)
+	need := q.Need
+	and := func(f formula.Formula) { m.Met = formula.And(m.Met, f) }
+	and(formula.Constant(!need.Nobody))
+	if need.Credential {
+		and(callers.HasCredential())
+	}
+	for _, role := range need.AllRoles {
+		and(callers.HasRole(role))
+	}
+	if len(need.AnyRole) > 0 {
+		any := formula.Never
+		for _, role := range need.AnyRole {
+			any = formula.Or(any, callers.HasRole(role))
+		}
+		and(any)
+	}
+	for _, name := range need.Permissions {
+		and(formula.And(callers.HasCredential(), q.holds(name)))
+	}
+	q.needs[region] = m
+	return m
+}
+
+// class answers the property for the calls of a class.
+func (q *question) class(cl *class, region int) error {
+	call := cl.call()
+	access := q.table.Match(q.ctx, call)
+	if access == nil {
+		return nil
+	}
+	o := &open{question: q, class: cl, region: region, access: access, deciding: permission.Deciding(access)}
+	o.ask()
+	key := o.key()
+	if q.proven[key] {
+		return nil
+	}
+	_, answer := formula.Solve(o.formula)
+	switch answer {
+	case formula.Unsatisfiable:
+		q.proven[key] = true
+		return nil
+	case formula.TooLarge:
+		q.doubt("the formula of %s is too large", cl.String())
+		q.unclear++
+		return nil
+	}
+	return o.decide()
+}
+
+// call is the class's own call as the table sees it.
+func (cl *class) call() *core.Call {
+	return &core.Call{Request: &core.Request{Method: cl.Method, Target: cl.Target(), Host: cl.hostName()}, Path: cl.Path}
+}
+
+// open is a class of calls about which the question is whether somebody passes without
+// what is needed.
+type open struct {
+	*question
+	*class
+	region   int
+	access   core.Access
+	deciding []int
+	meanings []*meaning
+	formula  formula.Formula
+	inexact  []string
+	// refusal is why the last example did not pass.
+	refusal error
+}
+
+// ask makes the formula: it holds for callers who pass and lack what is needed.
+func (o *open) ask() {
+	need := o.need(o.region)
+	passes, given := formula.Never, need.Given
+	o.inexact = need.Inexact
+	o.meanings = []*meaning{need}
+	for _, i := range o.deciding {
+		m := o.meaning(i)
+		passes, given = formula.Or(passes, m.Met), formula.And(given, m.Given)
+		o.inexact = append(slices.Clip(o.inexact), m.Inexact...)
+		o.meanings = append(o.meanings, m)
+	}
+	for _, scope := range o.options.ScopesRequired {
+		passes = formula.And(passes, formula.Or(formula.Not(callers.HasCredential()), callers.HasScope(scope)))
+	}
+	if o.access.Public() {
+		passes = formula.Always
+	}
+	o.formula = formula.And(passes, formula.Not(need.Met), given, o.request(formula.And(passes, need.Met, given)))
+	o.formula = formula.And(o.formula, o.options.Accepted.Given(o.formula))
+}
+
+// request says of the method and the host what the class tells, where that is asked.
+func (o *open) request(said formula.Formula) formula.Formula {
+	all := formula.Always
+	for _, t := range formula.NamesOf(said, o.need(o.region).Met).Terms {
+		switch t {
+		case condition.Method:
+			all = formula.And(all, formula.Equals(t, text(o.Method)))
+		case condition.Host:
+			is := formula.Equals(t, text(o.hostName()))
+			if o.unnamed { // it may be none that can be read
+				is = formula.Or(is, formula.Not(formula.Present(t)))
+			}
+			all = formula.And(all, is)
+		}
+	}
+	return all
+}
+
+// anyHost stands for a host that nothing names. A text that is no host matches nothing
+// where a table names hosts, so that none is never an example of any.
+const anyHost = "any-other-host.invalid"
+
+func (cl *class) hostName() string {
+	if cl.Host == "" {
+		return anyHost
+	}
+	return cl.Host
+}
+
+func text(s string) formula.Value { return formula.Value{Type: formula.Text, Text: s} }
+
+// key is equal for classes with the same formula.
+func (o *open) key() string {
+	key := fmt.Sprint(o.region, o.access.Public(), o.deciding)
+	for _, t := range formula.NamesOf(o.formula).Terms {
+		if t == condition.Method || t == condition.Host {
+			key += " " + o.Method + " " + o.Host
+			break
+		}
+	}
+	return key
+}
+
+// decide looks for a caller on the class's own path, and where that shows nothing divides
+// the class by the values of path groups.
+func (o *open) decide() error {
+	if o.shown(o.Path) {
+		return nil
+	}
+	segments, others := o.groups()
+	switch {
+	case len(segments) == 0 && len(others) == 0:
+		o.notShown()
+	case len(others) > 0:
+		o.unclear++
+		o.doubt("%s: the group %s is not always one whole segment of the path", o.String(), others[0])
+	default:
+		return o.divide(segments)
+	}
+	return nil
+}
+
+// notShown says why a caller who seems to pass does not.
+func (o *open) notShown() {
+	o.unclear++
+	switch {
+	case len(o.inexact) > 0:
+		o.doubt("%s: nothing is known of %s but its text", o.String(), o.inexact[0])
+	case o.refusal != nil:
+		o.doubt("%s: somebody seems to pass, and the gate refuses the example: %v", o.String(), o.refusal)
+	default:
+		o.doubt("%s: somebody seems to pass, of whom there is no example", o.String())
+	}
+}
+
+// groups are the terms of path groups that the formula has: whole segments, and the names
+// of others.
+func (o *open) groups() (segments []formula.Term, others []string) {
+	for _, t := range formula.NamesOf(o.formula).Terms {
+		switch is, name := callers.GroupTerm(t); {
+		case is && name != "":
+			others = append(others, name)
+		case is:
+			segments = append(segments, t)
+		}
+	}
+	return segments, others
+}
+
+// onPath says of all groups what a path has in them.
+func (o *open) onPath(path string) formula.Formula {
+	all := formula.Always
+	for _, m := range o.meanings {
+		if m.condition == nil {
+			continue
+		}
+		values := m.condition.Groups(path)
+		for _, name := range m.condition.ReadGroups() {
+			t := callers.Group(m.path)(name)
+			if value, present := values[name]; present {
+				all = formula.And(all, formula.Equals(t, text(value)))
+			} else {
+				all = formula.And(all, formula.Not(formula.Present(t)))
+			}
+		}
+	}
+	return all
+}
+
+// divide tells the paths of the class apart by what stands in segments, and answers for
+// each part.
+func (o *open) divide(segments []formula.Term) error {
+	values := o.values(segments)
+	within := []*automaton.Language{o.admitted}
+	for _, i := range o.class.areas {
+		within = append(within, o.prover.areas[i].Paths)
+	}
+	for _, i := range o.class.regions {
+		within = append(within, o.asked[i].Paths)
+	}
+	outside := o.outside()
+	languages := slices.Clone(outside)
+	for _, v := range values {
+		l, err := v.language()
+		if err != nil {
+			return err
+		}
+		languages = append(languages, l)
+	}
+	return automaton.Explore(within, languages, func(members []int, path string) bool {
+		if len(members) > 0 && members[0] < len(outside) {
+			return true
+		}
+		is := formula.Always
+		for n, v := range values {
+			f := formula.Equals(v.term, text(v.value))
+			if !slices.Contains(members, n+len(outside)) {
+				f = formula.Not(f)
+			}
+			is = formula.And(is, f)
+		}
+		o.part(path, is, segments)
+		return o.Result != Refuted && o.unclear <= maxUnclear && o.ctx.Err() == nil
+	})
+}
+
+// part answers for the paths of the class with some values in their segments.
+func (o *open) part(path string, is formula.Formula, segments []formula.Term) {
+	for _, t := range segments {
+		is = formula.And(is, formula.Present(t))
+	}
+	switch _, answer := formula.Solve(formula.And(o.formula, is)); {
+	case answer == formula.Unsatisfiable || o.shown(path):
+	case answer == formula.TooLarge:
+		o.unclear++
+		o.doubt("the formula of %s is too large", o.String())
+	default:
+		o.notShown()
+	}
+}
+
+// outside are the languages of areas that do not cover the class.
+func (o *open) outside() (languages []*automaton.Language) {
+	region := o.asked[o.region].Area
+	for i, a := range o.prover.areas {
+		if a.Paths != nil && !slices.Contains(o.class.areas, i) && a.Near(region) {
+			languages = append(languages, a.Paths)
+		}
+	}
+	for i, r := range o.asked {
+		if r.Paths != nil && r.property == o.question.property && !slices.Contains(o.class.regions, i) {
+			languages = append(languages, r.Paths)
+		}
+	}
+	return languages
+}
+
+// valued is a segment that has a value.
+type valued struct {
+	term  formula.Term
+	value string
+}
+
+// language are the paths on which that is so.
+func (v valued) language() (*automaton.Language, error) {
+	tree, err := syntax.Parse(fmt.Sprintf(`(?:/[^/]*){%d}/%s(?s:/.*)?`, callers.SegmentNumber(v.term)-1, regexp.QuoteMeta(v.value)), syntax.Perl)
+	if err != nil {
+		return nil, automaton.ErrTooLarge
+	}
+	return automaton.Compile(tree)
+}
+
+// values are those of segments that the formula names; where several segments take part,
+// also some that let them be the same and different.
+func (o *open) values(segments []formula.Term) (all []valued) {
+	names := formula.NamesOf(o.formula)
+	for _, t := range segments {
+		list := slices.Clone(names.Values[t])
+		if len(segments) > 1 {
+			list = append(list, text("one"), text("two"))
+		}
+		for _, v := range list {
+			is := valued{t, v.Text}
+			if v.Type == formula.Text && len(v.Text) <= pattern.MaxPath && !strings.Contains(v.Text, "/") && !slices.Contains(all, is) {
+				all = append(all, is)
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,211 @@
+package offlinetest_test
+
+import (
+	"context"
+	"crypto/x509"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"gatehouse/core"
+	"gatehouse/core/permission"
+	"gatehouse/core/permission/prove"
+	"gatehouse/core/permission/require"
+	"gatehouse/internal/offline"
+	"gatehouse/internal/offline/offlinetest"
+)
+
+var proveTables = flag.Int("prove-tables", 150, "number of random tables about which properties are proven")
+
+// asked are needs of properties with what they mean, written down a second time.
+var asked = []struct {
+	need prove.Need
+	met  func(r *core.Request, p *core.Principal) bool
+}{
+	{prove.Need{Nobody: true}, func(*core.Request, *core.Principal) bool { return false }},
+	{prove.Need{Credential: true}, func(_ *core.Request, p *core.Principal) bool { return p != nil }},
+	{prove.Need{AnyRole: []string{"r", "both"}}, func(_ *core.Request, p *core.Principal) bool {
+		return p != nil && (slices.Contains(p.Roles, "r") || slices.Contains(p.Roles, "both"))
+	}},
+	{prove.Need{Require: require.Requirements{AAL: "aal2"}}, func(_ *core.Request, p *core.Principal) bool { return p != nil && (p.AAL == "aal2" || p.AAL == "aal3") }},
+	{prove.Need{Require: require.Requirements{AnyScope: []string{"s", "q"}}}, func(_ *core.Request, p *core.Principal) bool {
+		return p != nil && (slices.Contains(p.Scopes, "s") || slices.Contains(p.Scopes, "q"))
+	}},
+	{prove.Need{Require: require.Requirements{Credentials: []string{"session"}}}, func(_ *core.Request, p *core.Principal) bool { return p != nil && p.Kind == core.KindSession }},
+	{prove.Need{Require: require.Requirements{Proof: "any"}}, func(_ *core.Request, p *core.Principal) bool { return p != nil && p.Proof != "" }},
+	{prove.Need{Require: require.Requirements{MaxAge: 15 * time.Minute}}, func(_ *core.Request, p *core.Principal) bool {
+		return p != nil && !p.AuthenticatedAt.IsZero() && time.Since(p.AuthenticatedAt) <= 15*time.Minute
+	}},
+	{prove.Need{Require: require.Requirements{When: "claims.sub == 'u'"}}, func(_ *core.Request, p *core.Principal) bool { return p != nil && p.Subject == "u" }},
+	{prove.Need{Require: require.Requirements{When: "!has(claims.act)"}}, func(_ *core.Request, p *core.Principal) bool { return p == nil || p.Claims["act"] == nil }},
+	{prove.Need{Require: require.Requirements{When: "method == 'GET' || claims.tenant == 'x'"}}, func(r *core.Request, p *core.Principal) bool {
+		return r.Method == "GET" || p != nil && p.Claims["tenant"] == "x"
+	}},
+	{prove.Need{Require: require.Requirements{When: "claims.tenant == path.t"}}, func(r *core.Request, p *core.Principal) bool {
+		return p != nil && p.Claims["tenant"] == group(r)
+	}},
+	{prove.Need{Require: require.Requirements{When: "has(claims.tenant) && claims.tenant != path.t"}}, func(r *core.Request, p *core.Principal) bool {
+		return p != nil && p.Claims["tenant"] != nil && p.Claims["tenant"] != group(r)
+	}},
+}
+
+// askedPaths are what properties are about, each with a group t: the last segment of a
+// path.
+var askedPaths = []string{"/(?P<t>a|b)", "/a/(?P<t>[^/]+)", "/(?P<t>[^/]+)", "/[ab]/(?P<t>[^/]+)", "/[^/]+/(?P<t>x)"}
+
+func group(r *core.Request) any {
+	segments := slices.Collect(segmentsOf(r.Target))
+	return segments[len(segments)-1]
+}
+
+func segmentsOf(path string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		from := 1
+		for i := 1; i <= len(path); i++ {
+			if i == len(path) || path[i] == '/' {
+				if !yield(path[from:i]) {
+					return
+				}
+				from = i + 1
+			}
+		}
+	}
+}
+
+// someProperties are random ones; the needs are those of asked, by their numbers.
+func someProperties(r *rand.Rand) (list []prove.Property, needs []int) {
+	for range 8 {
+		n := r.IntN(len(asked))
+		p := prove.Property{Need: asked[n].need}
+		for range 1 + r.IntN(2) {
+			p.Calls = append(p.Calls, permission.Activity{Methods: [][]string{{"ANY"}, {"GET"}, {"POST", "PUT"}}[r.IntN(3)], Path: askedPaths[r.IntN(len(askedPaths))]})
+		}
+		if r.IntN(3) == 0 {
+			p.Except = []permission.Activity{{Methods: []string{"GET"}, Path: "/a|/b/x", Hosts: [][]string{nil, {"h.test"}}[r.IntN(2)]}}
+		}
+		list, needs = append(list, p), append(needs, n)
+	}
+	return list, needs
+}
+
+// about reports whether a property is about a request.
+func about(p *prove.Property, r *core.Request) bool {
+	covers := func(a permission.Activity) bool {
+		pattern, err := a.Pattern()
+		if err != nil {
+			panic(err)
+		}
+		re, err := pattern.Compile()
+		return err == nil && re.MatchString(r.Target) && (a.Methods[0] == "ANY" || slices.Contains(a.Methods, r.Method)) && (len(a.Hosts) == 0 || slices.Contains(a.Hosts, r.Host))
+	}
+	return slices.ContainsFunc(p.Calls, covers) && !slices.ContainsFunc(p.Except, covers)
+}
+
+// claimed are the claims that tables and properties of these tests ask for.
+var claimed = []map[string]any{
+	nil, {"tenant": "a"}, {"tenant": "b"}, {"tenant": "x"}, {"tenant": "y"}, {"tenant": []any{"x"}}, {"act": map[string]any{"sub": "bot"}}, {"tenant": "x", "act": map[string]any{"sub": "bot"}},
+	{"tenant": "a/x"}, {"level": 2}, {"tenant": "w"},
+}
+
+func claimants(r *rand.Rand) (list []*offline.Caller) {
+	for _, c := range offlinetest.Callers() {
+		one := *c
+		if !one.Anonymous {
+			if one.Claims = claimed[r.IntN(len(claimed))]; r.IntN(4) == 0 {
+				one.Roles = append(slices.Clip(one.Roles), "hr")
+			}
+			one.AuthAge = []time.Duration{-1, time.Minute, 10 * time.Minute, time.Hour}[r.IntN(4)]
+		}
+		list = append(list, &one)
+	}
+	return list
+}
+
+// asWitness is how a gate decides about a witness.
+func asWitness(g *offline.Gate, w *prove.Witness) (*offline.Outcome, error) {
+	r := &core.Request{Method: w.Method, Target: w.Target(), Host: w.Host, Header: w.Header, Peer: w.Peer}
+	if r.Host == "" {
+		r.Host = "other.example"
+	}
+	c := offline.Describe(w.Principal, time.Now())
+	if w.Principal != nil && w.Principal.Proof == core.ProofMTLS {
+		c.Chain = []*x509.Certificate{{Raw: []byte("a certificate")}}
+	}
+	return g.Decide(context.Background(), r, c)
+}
+
+// TestNothingIsProvenThatAGateLetsPass has gates decide the calls of all callers about
+// whom properties of random tables were proven, and the witness of each that is not.
+func TestNothingIsProvenThatAGateLetsPass(t *testing.T) {
+	results, passed := map[prove.Result]int{}, 0
+	reasons := map[string]int{}
+	for seed := range uint64(*proveTables) {
+		r := rand.New(rand.NewPCG(seed, 20))
+		table := offlinetest.NewConditional(t, seed, 2+int(seed%4))
+		properties, needs := someProperties(r)
+		confirm := func(w *prove.Witness) error {
+			o, err := asWitness(table.Gate, w)
+			if err == nil && !o.Allowed() {
+				err = o.Cause
+			}
+			return err
+		}
+		verdicts, err := prove.Run(t.Context(), table.Table, []*permission.File{table.File}, properties, prove.Options{Confirm: confirm})
+		if err != nil {
+			t.Fatalf("seed %d: %v\n%s", seed, err, table.Text)
+		}
+		wrong := func(i int, format string, args ...any) {
+			t.Helper()
+			t.Fatalf("seed %d: %s: %+v of %v, except %v\n%s", seed, fmt.Sprintf(format, args...), properties[i].Need, properties[i].Calls, properties[i].Except, table.Text)
+		}
+		for i, v := range verdicts {
+			results[v.Result]++
+			if v.Result == prove.Unknown {
+				reasons[v.Reason]++
+			}
+			if v.Result != prove.Refuted {
+				continue
+			}
+			o, err := asWitness(table.Gate, v.Witness)
+			if err != nil || !o.Allowed() {
+				wrong(i, "the witness %+v does not pass: %v", v.Witness, err)
+			}
+			plain := &core.Request{Method: o.Call.Method, Target: o.Call.Path, Host: o.Call.Host}
+			if !about(&properties[i], plain) || asked[needs[i]].met(plain, o.Caller) && o.Caller != nil {
+				wrong(i, "the witness %s of %+v shows nothing", v.Witness.Call.String(), o.Caller)
+			}
+		}
+		people := claimants(r)
+		for _, request := range some(table.AllRequests(), seed, 20) {
+			if r.IntN(3) == 0 {
+				request.Header = []core.Header{{Name: "X-T", Value: "x"}}
+			}
+			for _, c := range people {
+				o, err := table.Gate.Decide(t.Context(), request, c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !o.Allowed() {
+					continue
+				}
+				passed++
+				p, err := table.Gate.Principal(c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, v := range verdicts {
+					if v.Result == prove.Proven && about(&properties[i], request) && !asked[needs[i]].met(request, p) {
+						wrong(i, "proven, and %s %s on %s passes for %+v", request.Method, request.Target, request.Host, *c)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%v of %d tables; %d requests passed; unknown: %v", results, *proveTables, passed, reasons)
+	if results[prove.Proven] < *proveTables || results[prove.Refuted] < 2**proveTables || results[prove.Unknown] > *proveTables {
+		t.Error("the test shows little")
+	}
+}
