@@ -14,10 +14,11 @@ type Fed interface {
 	// All are the events in force.
 	All() []Event
 	// Current says that the list holds all that was published until now, Blind that new
-	// events do not come, and Lost that some may have been missed.
+	// events do not come, and Lost that some may have been missed, none of them later than
+	// the given time ago.
 	Current()
 	Blind(cause error)
-	Lost(cause error)
+	Lost(cause error, ago time.Duration)
 }
 
 var _ Fed = (*List)(nil)
@@ -39,7 +40,7 @@ func NewReader() *Reader {
 const maxRead = 10_000_000
 
 // Lost remembers why not all can be read.
-func (r *Reader) Lost(cause error) { r.lost = cause }
+func (r *Reader) Lost(cause error, _ time.Duration) { r.lost = cause }
 
 // Events are those that were read, with why they are not all.
 func (r *Reader) Events(err error) ([]Event, error) { return r.All(), cmp.Or(err, r.lost) }

@@ -175,7 +175,7 @@ func TestWhileNoEventsComeCachedCallersAreVerifiedAnewAfterMaxBlind(t *testing.T
 	b.clock.Advance(10 * time.Minute)
 	b.Current()
 	asked(3, "events come in")
-	b.Lost(errors.New("the stream begins anew"))
+	b.Lost(errors.New("the stream begins anew"), 0)
 	asked(4, "events were missed")
 	b.clock.Advance(time.Second)
 	asked(4, "learned afterwards")

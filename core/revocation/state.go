@@ -47,11 +47,11 @@ func (l *List) Blind(cause error) {
 }
 
 // Lost says that events may have been missed, and why. Nothing that was learned of a
-// credential until now is used any more, and the list is blind until it is current.
-func (l *List) Lost(cause error) {
+// credential before that is used any more, and the list is blind until it is current.
+func (l *List) Lost(cause error, ago time.Duration) {
 	l.options.Counters.Lost.Add(1)
 	l.change(func(s *state) {
-		s.lostAt = l.options.Now()
+		s.lostAt = later(s.lostAt, l.options.Now().Add(-ago))
 		if s.blindSince.IsZero() {
 			s.blindSince = l.lastCurrent()
 		}

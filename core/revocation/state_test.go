@@ -45,3 +45,24 @@ func TestRefusalWithoutAListSaysWhyThereIsNone(t *testing.T) {
 		t.Errorf("once the list is complete: %v", err)
 	}
 }
+
+// A loss that is noticed late ended when the feed began anew: what another node has learned
+// since then is not asked for again. A later loss never makes an earlier one count less.
+func TestLossCountsUntilTheMomentAtWhichTheFeedBeganAnew(t *testing.T) {
+	clock := coretest.NewClock()
+	l := revocation.New(revocation.Options{Fed: true, MaxBlind: time.Hour, Now: clock.Now})
+	l.Current()
+	begun := clock.Now()
+	clock.Advance(time.Second)
+	l.Lost(errors.New("the stream is another one"), time.Second)
+	l.Current()
+	if got := l.Floor(); !got.Equal(begun) {
+		t.Errorf("the floor is %v, want %v", got, begun)
+	}
+	l.Lost(errors.New("an entry was changed"), 0)
+	l.Lost(errors.New("the stream is another one"), time.Second)
+	l.Current()
+	if got := l.Floor(); !got.Equal(clock.Now()) {
+		t.Errorf("the floor is %v, want %v", got, clock.Now())
+	}
+}

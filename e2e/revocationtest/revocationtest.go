@@ -37,10 +37,10 @@ func (l *List) Blind(cause error) {
 }
 
 // Lost says that something may have been missed.
-func (l *List) Lost(cause error) {
+func (l *List) Lost(cause error, ago time.Duration) {
 	l.IsCurrent.Store(false)
 	l.Losses.Add(1)
-	l.List.Lost(cause)
+	l.List.Lost(cause, ago)
 }
 
 // Refuses reports whether the list revokes a credential of a subject.

@@ -45,7 +45,7 @@ func atOnce(nodes []*node, credentials []core.Header, want int) {
 // makes it more exact.
 func TestWhatEventsTakeOfRedisAndPostgreSQL(t *testing.T) {
 	r := newRig(t)
-	hydra, _ := providers(t)
+	hydra, _ := providers(t, &calls{})
 	nodes := startNodes(t, 4, redisSettings(r.redisServer.Addr)+postgresSettings(r.postgresServer.Addr, quiet)+fmt.Sprintf(`
 introspection: {introspection_endpoint: "%s", audience: [api], issuer: "%s", cache_ttl: 600}
 failed_attempts: {count: 1000000}
@@ -90,7 +90,7 @@ permission_table: "authenticated: [GET /orders]"
 
 func TestConnectionsToRedisAreAtMostThoseOfTheSettings(t *testing.T) {
 	r := newRig(t)
-	hydra, _ := providers(t)
+	hydra, _ := providers(t, &calls{})
 	nodes := startNodes(t, 2, strings.Replace(redisSettings(r.redis.addr), "timeout", "keepalive_pool_size: 5, timeout", 1)+fmt.Sprintf(`
 introspection: {introspection_endpoint: "%s", audience: [api], issuer: "%s"}
 revocation: {}
@@ -115,7 +115,7 @@ func TestMoreConnectionsThanPostgreSQLAdmits(t *testing.T) {
 
 func connections(t *testing.T, size int) {
 	r := newRig(t, "-c", "max_connections=20", "-c", "superuser_reserved_connections=0")
-	hydra, _ := providers(t)
+	hydra, _ := providers(t, &calls{})
 	nodes := startNodes(t, 4, postgresSettings(r.postgres.addr, fmt.Sprintf("%s, pool_size: %d", quiet, size))+fmt.Sprintf(`
 introspection: {introspection_endpoint: "%s", audience: [api], issuer: "%s", http: {max_concurrent: 10000}}
 subject_roles: {}

@@ -1,6 +1,9 @@
 package revocations
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // damage is how a stream shows that events may have been missed.
 type damage struct {
@@ -8,6 +11,9 @@ type damage struct {
 	reason, text string
 	// whole says that the stream itself holds together: it is another than before.
 	whole bool
+	// since is when the epoch began with which it was found, by the clock of Redis; zero:
+	// nobody knows. What was published since then is in the stream.
+	since time.Time
 }
 
 func (d *damage) Error() string { return "the stream of revocations in Redis " + d.text }

@@ -58,8 +58,9 @@ type follower struct {
 	*Stream
 	list revocation.Fed
 
-	tip *tip      // nil: nothing was read
-	now time.Time // by the clock of Redis, at the last look
+	tip      *tip      // nil: nothing was read
+	now      time.Time // by the clock of Redis, at the last look
+	lookedAt time.Time // when that was, by the clock of this node
 	// opened says that this node has the secret of the stream, complete that it has once
 	// read all of it.
 	opened, complete bool
@@ -111,7 +112,7 @@ func (f *follower) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.now = l.now
+	f.now, f.lookedAt = l.now, time.Now()
 	err = f.readNew(ctx, l)
 	var broken *damage
 	if errors.As(err, &broken) {
@@ -294,7 +295,7 @@ func (f *follower) ended(is func(kept) bool) int {
 // misunderstood tells of what a newer version has written.
 func (f *follower) misunderstood(err error) {
 	f.Lost.Add(1)
-	f.list.Lost(err)
+	f.list.Lost(err, 0)
 	f.options.Log.Error("a revocation is not understood, and may not take full effect on this node", "error", err)
 }
 
@@ -306,7 +307,9 @@ func (f *follower) follows(i id, r *record) *damage {
 	case f.tip == nil:
 		return nil
 	case i.epoch != f.tip.id.epoch:
-		return another("epoch", "is another one: it is at %s, and was at %s", i, f.tip.id)
+		d := another("epoch", "is another one: it is at %s, and was at %s", i, f.tip.id)
+		d.since = r.At
+		return d
 	case i.number != f.tip.id.number+1:
 		return another("gap", "goes on with %s after %s", i, f.tip.id)
 	case r.Previous != f.tip.digest:
@@ -321,7 +324,7 @@ func (f *follower) add(r *record) error {
 	for _, e := range r.Events {
 		err := f.list.Add(e)
 		if errors.Is(err, revocation.ErrFull) {
-			f.list.Lost(err)
+			f.list.Lost(err, 0)
 			return err
 		}
 		if err != nil {
@@ -352,7 +355,7 @@ func (f *follower) await(ctx context.Context) error {
 				return err
 			}
 			if d != nil {
-				f.lose(d)
+				f.lose(d, f.ago(d.since))
 				return nil
 			}
 		}

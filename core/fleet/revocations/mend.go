@@ -9,12 +9,24 @@ import (
 	"gatehouse/core/revocation"
 )
 
-// lose forgets what was read: the list is told, and the stream is read from its beginning.
-func (f *follower) lose(d *damage) {
+// lose forgets what was read: the list is told since when it may have missed something,
+// and the stream is read from its beginning.
+func (f *follower) lose(d *damage, ago time.Duration) {
 	f.told = d
 	f.Lost.Add(1)
-	f.list.Lost(d)
+	f.list.Lost(d, ago)
 	f.forget()
+}
+
+// ago is how long ago a moment was by the clock of Redis. It counts for a moment only in
+// which all nodes notice: otherwise something is missed since now. Nodes that notice one
+// after the other so use what the first ones have learned since the moment.
+func (f *follower) ago(moment time.Time) time.Duration {
+	ago := f.now.Add(time.Since(f.lookedAt)).Sub(moment)
+	if ago < 0 || ago > 2*pollTime {
+		return 0
+	}
+	return ago
 }
 
 // forget has the stream read from its beginning, and what it does not hold published
@@ -33,7 +45,7 @@ var errForeign = errors.New("no entry of the stream of revocations in Redis open
 func (f *follower) mend(ctx context.Context, l *state, broken *damage) error {
 	first := !f.complete && broken.reason == gone && len(f.list.All()) == 0
 	if f.told == nil && !first {
-		f.lose(broken)
+		f.lose(broken, 0)
 	} else {
 		f.forget()
 	}

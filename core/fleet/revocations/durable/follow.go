@@ -117,7 +117,7 @@ func (f *follower) sync(ctx context.Context) error {
 	err := f.readOn(ctx)
 	if errors.Is(err, errWentBack) {
 		f.Lost.Add(1)
-		f.list.Lost(err)
+		f.list.Lost(err, 0)
 		f.forget()
 		err = f.readOn(ctx)
 	}
@@ -199,7 +199,7 @@ func (f *follower) take(r row) error {
 		err = fmt.Errorf("it has the format %d, and this one reads %d", r.format, format)
 	}
 	if err != nil {
-		f.list.Lost(err)
+		f.list.Lost(err, 0)
 	}
 	switch {
 	case errors.Is(err, revocation.ErrFull):

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"gatehouse/core/revocation"
 )
@@ -15,7 +16,7 @@ func (*told) Add(...revocation.Event) error { return nil }
 func (*told) All() []revocation.Event       { return nil }
 func (l *told) Current()                    { *l = append(*l, "current") }
 func (l *told) Blind(error)                 { *l = append(*l, "blind") }
-func (l *told) Lost(error)                  { *l = append(*l, "lost") }
+func (l *told) Lost(error, time.Duration)   { *l = append(*l, "lost") }
 
 func TestListIsBlindWhileAllFeedsAre(t *testing.T) {
 	var got told
@@ -26,7 +27,7 @@ func TestListIsBlindWhileAllFeedsAre(t *testing.T) {
 	stream.Current()
 	table.Current()
 	stream.Blind(cause) // the table goes on
-	stream.Lost(cause)
+	stream.Lost(cause, 0)
 	table.Blind(cause)
 	if want := []string{"blind", "current", "current", "lost", "blind"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
