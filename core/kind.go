@@ -33,16 +33,18 @@ type KindInfo struct {
 	Scopes bool
 	// Proofs are those of possession that such a credential can come with.
 	Proofs []Proof
+	// Delegated tells whether such a credential can say who acts for its subject.
+	Delegated bool
 }
 
 var kinds = []KindInfo{
 	{Kind: KindSession, Title: "Ory Kratos session", Proof: "Kratos, asked for the session", Places: []PlaceName{SessionCookie, SessionToken, BearerToken, TokenCookie, TokenHeader, TokenParameter}},
-	{Kind: KindJWT, Title: "JWT access token", Proof: "the issuer's signature, checked with its key set", Places: []PlaceName{BearerToken, TokenCookie, TokenHeader, TokenParameter}, Scopes: true, Proofs: Proofs()},
-	{Kind: KindIntrospection, Title: "opaque access token", Proof: "the authorization server, asked by introspection (RFC 7662)", Places: []PlaceName{BearerToken, TokenCookie, TokenHeader, TokenParameter}, Scopes: true, Proofs: Proofs()},
+	{Kind: KindJWT, Title: "JWT access token", Proof: "the issuer's signature, checked with its key set", Places: []PlaceName{BearerToken, TokenCookie, TokenHeader, TokenParameter}, Scopes: true, Proofs: Proofs(), Delegated: true},
+	{Kind: KindIntrospection, Title: "opaque access token", Proof: "the authorization server, asked by introspection (RFC 7662)", Places: []PlaceName{BearerToken, TokenCookie, TokenHeader, TokenParameter}, Scopes: true, Proofs: Proofs(), Delegated: true},
 	{Kind: KindAPIToken, Title: "API token", Proof: "its digest in a file or in PostgreSQL", Places: []PlaceName{BearerToken, TokenHeader}, Scopes: true},
 	{Kind: KindMTLS, Title: "client certificate", Proof: "the TLS handshake, and the signature of an authority that is trusted", Places: []PlaceName{ClientCertificate}, Proofs: []Proof{ProofMTLS}},
 	{Kind: KindSPIFFE, Title: "SPIFFE ID of a workload", Proof: "the trust bundle of its trust domain", Places: []PlaceName{ClientCertificate, BearerToken, TokenCookie, TokenHeader, TokenParameter}, Proofs: []Proof{ProofMTLS}},
-	{Kind: KindOIDC, Title: "session of a sign-in at the gate", Proof: "the seal of its cookie, or Redis", Places: []PlaceName{SignInCookie}, Scopes: true},
+	{Kind: KindOIDC, Title: "session of a sign-in at the gate", Proof: "the seal of its cookie, or Redis", Places: []PlaceName{SignInCookie}, Scopes: true, Delegated: true},
 }
 
 // Kinds returns the table of credential kinds. The caller must not change it.

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"gatehouse/core/actor"
 	"gatehouse/core/claimpath"
 	"net/netip"
 	"slices"
@@ -16,8 +17,8 @@ type Principal struct {
 	Issuer   string
 	Kind     Kind
 	ClientID string
-	// Actor is who acts for the subject, where the credential was delegated (RFC
-	// 8693 section 4.1); nil where it was not.
+	// Actor is who acts for the subject now, where the credential was delegated (RFC
+	// 8693 section 4.1), and who did before; nil where it was not.
 	Actor *Actor
 	// Scopes, Roles and Permissions as the credential states them; the
 	// permission table turns them into what the caller may do.
@@ -65,7 +66,7 @@ func (p *Principal) Proven(by Proof) *Principal {
 }
 
 // Actor is a party that acts for the subject of a credential.
-type Actor struct{ Subject, Issuer, ClientID string }
+type Actor = actor.Actor
 
 // ClaimPath names a value inside a principal's claims.
 type ClaimPath = claimpath.Path
@@ -120,6 +121,8 @@ func (p *Principal) Field(name string) (value any, own bool) {
 		return p.AuthenticatedAt.Unix(), true
 	case name == "exp" && !p.Expiry.IsZero():
 		return p.Expiry.Unix(), true
+	case name == "act" && p.Actor != nil:
+		return p.Actor.Claim(), true
 	}
-	return nil, own || slices.Contains([]string{"scope", "roles", "auth_time", "exp"}, name)
+	return nil, own || slices.Contains([]string{"scope", "roles", "auth_time", "exp", "act"}, name)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"gatehouse/core"
+	"gatehouse/core/actor"
 )
 
 // JudgesOthers makes a Router a core.OthersJudge.
@@ -52,14 +53,7 @@ func all(ctx context.Context, c core.Credential, by judge) (*core.Principal, err
 
 // isSame reports whether two credentials are of one identity.
 func isSame(a, b *core.Principal) bool {
-	return a.Kind == b.Kind && a.Issuer == b.Issuer && a.Subject == b.Subject && a.ClientID == b.ClientID && isSameActor(a.Actor, b.Actor)
-}
-
-func isSameActor(a, b *core.Actor) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return *a == *b
+	return a.Kind == b.Kind && a.Issuer == b.Issuer && a.Subject == b.Subject && a.ClientID == b.ClientID && actor.Same(a.Actor, b.Actor)
 }
 
 // isStronger orders sign-ins by their assurance level, whose names have that order,

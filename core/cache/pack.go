@@ -59,6 +59,9 @@ func (k *kept) unpack() (Entry, bool) {
 // weightOfTexts is what a principal takes beside its claims.
 func weightOfTexts(p *core.Principal) int {
 	weight := len(p.Subject) + len(p.Issuer) + len(p.ClientID) + len(p.AAL) + len(p.ID) + len(p.SessionID)
+	for a := p.Actor; a != nil; a = a.Before {
+		weight += 56 + len(a.Subject) + len(a.Issuer) + len(a.ClientID)
+	}
 	for _, list := range [][]string{p.Scopes, p.Roles, p.Permissions} {
 		for _, text := range list {
 			weight += 16 + len(text)

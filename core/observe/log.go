@@ -113,8 +113,18 @@ func caller(p *core.Principal) []slog.Attr {
 		add("actor", p.Actor.Subject)
 		add("actor_iss", p.Actor.Issuer)
 		add("actor_client_id", p.Actor.ClientID)
+		add("actors_before", before(p.Actor))
 	}
 	return attrs
+}
+
+// before names who acted before an actor, the latest first.
+func before(a *core.Actor) string {
+	var ids []string
+	for _, earlier := range a.Chain()[1:] {
+		ids = append(ids, earlier.String())
+	}
+	return strings.Join(ids, " ")
 }
 
 // loggedPath is the canonical path or, where there is none, what the raw target

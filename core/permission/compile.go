@@ -62,6 +62,7 @@ func (c *compiler) names() {
 	c.roles()
 	c.scopes()
 	c.subjects()
+	c.actors()
 	c.anonymous()
 }
 
@@ -233,32 +234,63 @@ func (c *compiler) grantsWithRoles(what string, list []Grant, at func(grant int)
 
 // subjects are what workloads may do by their SPIFFE IDs.
 func (c *compiler) subjects() {
+	list := func(f *File) []Subject { return f.Subjects }
+	c.table.subjects = c.byPatterns("subject", subject.Parse, list, (*File).SubjectPlace, (*File).SubjectGrantPlace)
+}
+
+// actors are what actors of delegated credentials may do by their ids.
+func (c *compiler) actors() {
+	list := func(f *File) []Subject { return f.Actors }
+	c.table.actors = c.byPatterns("actor", subject.ParseActor, list, (*File).ActorPlace, (*File).ActorGrantPlace)
+	c.table.actorChain = c.stated("actor_chain", false, func(f *File) *Switch { return f.ActorChain })
+}
+
+func (c *compiler) byPatterns(kind string, parse func(string) (*subject.Pattern, error), list func(*File) []Subject, place func(*File, int) report.Place, grantPlace func(f *File, i, grant int) report.Place) *subjects {
 	seen := defined{}
 	s := &subjects{}
 	for _, f := range c.files {
-		for i := range f.Subjects {
-			text := f.Subjects[i].Pattern
-			pattern, err := subject.Parse(text)
-			if err != nil || !c.define(seen, "subject", text, f.SubjectPlace(i)) { // Check has reported what is no pattern
+		for i, stated := range list(f) {
+			text := stated.Pattern
+			pattern, err := parse(text)
+			if err != nil || !c.define(seen, kind, text, place(f, i)) { // Check has reported what is no pattern
 				continue
 			}
-			at := func(grant int) report.Place { return f.SubjectGrantPlace(i, grant) }
+			at := func(grant int) report.Place { return grantPlace(f, i, grant) }
 			s.patterns = append(s.patterns, pattern)
-			s.granted = append(s.granted, idset.New(c.grantsWithRoles("subject "+report.Quote(text), f.Subjects[i].Grants, at)))
+			s.granted = append(s.granted, idset.New(c.grantsWithRoles(kind+" "+report.Quote(text), stated.Grants, at)))
 		}
 	}
-	if s.index = subject.NewIndex(s.patterns); len(s.patterns) > 0 {
-		c.table.subjects = s
+	if s.index = subject.NewIndex(s.patterns); len(s.patterns) == 0 {
+		return nil
 	}
+	return s
+}
+
+// stated is a switch that holds for the whole table.
+func (c *compiler) stated(key string, normally bool, of func(*File) *Switch) bool {
+	var stated *Switch
+	var statedAt report.Place
+	for _, f := range c.files {
+		s := of(f)
+		switch {
+		case s == nil:
+		case stated != nil && stated.On != s.On:
+			c.problems.Add(f.PlaceOf(s.Place, "%s", key), "%s is %t here and %t at %s; it holds for the whole table, so state it once", key, s.On, stated.On, statedAt)
+		default:
+			stated, statedAt = s, f.PlaceOf(s.Place, "%s", key)
+		}
+	}
+	if stated == nil {
+		return normally
+	}
+	return stated.On
 }
 
 func (c *compiler) scopes() {
 	t := c.table
 	seen := defined{}
 	t.scopes = map[string]idset.Set{}
-	t.implicitScopes = true
-	var stated *Switch
-	var statedAt report.Place
+	t.implicitScopes = c.stated("implicit_scopes", true, func(f *File) *Switch { return f.ImplicitScopes })
 	for _, f := range c.files {
 		for i := range f.Scopes {
 			s := &f.Scopes[i]
@@ -267,16 +299,6 @@ func (c *compiler) scopes() {
 			}
 			at := func(grant int) report.Place { return f.ScopeGrantPlace(i, grant) }
 			t.scopes[s.Name] = idset.New(c.grants("scope "+report.Quote(s.Name), s.Grants, at))
-		}
-		switch {
-		case f.ImplicitScopes == nil:
-		case stated != nil && stated.On != f.ImplicitScopes.On:
-			c.problems.Add(f.PlaceOf(f.ImplicitScopes.Place, "implicit_scopes"),
-				"implicit_scopes is %t here and %t at %s; it holds for the whole table, so state it once", f.ImplicitScopes.On, stated.On, statedAt)
-		default:
-			stated = f.ImplicitScopes
-			statedAt = f.PlaceOf(stated.Place, "implicit_scopes")
-			t.implicitScopes = stated.On
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission/condition"
+	"gatehouse/core/permission/idset"
 )
 
 // What package inspect needs to take a decision apart. Activities are numbered as
@@ -41,10 +42,14 @@ func (t *Table) Len() int { return len(t.activities) }
 // ActivityAllows returns nil when an activity by itself lets the principal make
 // a call that it covers.
 func (t *Table) ActivityAllows(activity int, call *core.Call, p *core.Principal) error {
+	a := &t.activities[activity]
 	if p == nil {
-		return t.activities[activity].allowsAnonymous(t, call)
+		return a.allowsAnonymous(t, call)
 	}
-	return t.activities[activity].allows(t, call, p)
+	if err := t.CheckActor(p); err != nil && a.section != InPublic {
+		return err
+	}
+	return a.allows(t, call, p)
 }
 
 // Check is the outcome of one requirement.
@@ -110,6 +115,8 @@ type Grantors struct {
 	Scopes, Roles []string
 	// Subjects are patterns of SPIFFE IDs.
 	Subjects []string
+	// Actors are patterns of those to whom a credential with the permission may be delegated.
+	Actors []string
 	// Anonymous says that every caller holds it, also one without a credential.
 	Anonymous bool
 }
@@ -121,7 +128,9 @@ func (t *Table) Grantors(permission string) (g Grantors, ok bool) {
 	if !ok {
 		return Grantors{}, false
 	}
-	g.Permission, g.Anonymous, g.Subjects = permission, t.anonymous.Has(id), t.subjectsWith(id)
+	g.Permission, g.Anonymous = permission, t.anonymous.Has(id)
+	g.Subjects = t.subjects.with(func(granted idset.Set) bool { return granted.Has(id) })
+	g.Actors = t.actors.with(func(granted idset.Set) bool { return g.Anonymous || granted.Has(id) })
 	for scope, granted := range t.scopes {
 		if granted.Has(id) {
 			g.Scopes = append(g.Scopes, scope)

@@ -12,15 +12,19 @@ import (
 
 func compiled(t *testing.T, text string) *permission.Table {
 	t.Helper()
-	file, err := tablefile.Parse("t.yaml", []byte(text))
+	table, err := parsed(text)
 	if err != nil {
-		t.Fatal(err)
-	}
-	table, err := permission.Compile(file)
-	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\n%s", err, text)
 	}
 	return table
+}
+
+func parsed(text string) (*permission.Table, error) {
+	file, err := tablefile.Parse("t.yaml", []byte(text))
+	if err != nil {
+		return nil, err
+	}
+	return permission.Compile(file)
 }
 
 const subjectsTable = `
@@ -80,10 +84,7 @@ func TestMistakesInSubjectsAreReported(t *testing.T) {
 		"spiffe://x.test/web: a":                           `is text where a list belongs`,
 		"spiffe://x.test/w: [a]\n  spiffe://x.test/w: [a]": `spiffe://x.test/w`,
 	} {
-		file, err := tablefile.Parse("t.yaml", []byte("permissions:\n  a: {activities: [GET /a]}\nroles: {r: [a]}\nsubjects:\n  "+text+"\n"))
-		if err == nil {
-			_, err = permission.Compile(file)
-		}
+		_, err := parsed("permissions:\n  a: {activities: [GET /a]}\nroles: {r: [a]}\nsubjects:\n  " + text + "\n")
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want %s", text, err, want)
 		}

@@ -24,6 +24,10 @@ type Table struct {
 	// unless scopes has an entry for it.
 	implicitScopes bool
 	subjects       *subjects // nil for none
+	// actors are those of delegated credentials that the table names; nil for none. With
+	// actorChain all of a chain count, else the current one.
+	actors     *subjects
+	actorChain bool
 	// anonymous are held by every caller, also by one without a credential.
 	anonymous idset.Set
 	// invalid is Anonymous.InvalidCredential.
@@ -84,12 +88,12 @@ func (t *Table) Permissions(p *core.Principal) []string {
 			ids = append(ids, id)
 		}
 	}
-	t.subjects.any(p, func(granted idset.Set) bool {
+	t.workload(p, func(granted idset.Set) bool {
 		ids = granted.AppendTo(ids)
 		return false
 	})
-	if p.Limit != nil {
-		ids = slices.DeleteFunc(ids, func(id permissionID) bool { return !t.holds(p.Limit, id) })
+	if p.Limit != nil || p.Actor != nil {
+		ids = slices.DeleteFunc(ids, func(id permissionID) bool { return !t.within(p, id) })
 	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
@@ -100,12 +104,18 @@ func (t *Table) Permissions(p *core.Principal) []string {
 	return names
 }
 
-// holds reports whether a principal has a permission, and its limit has it, too.
+// holds reports whether a principal has a permission, and nothing takes it away.
 func (t *Table) holds(p *core.Principal, id permissionID) bool {
-	return t.grants(p, id) && (p.Limit == nil || t.holds(p.Limit, id))
+	return t.grants(p, id) && t.within(p, id)
 }
 
-// grants reports whether a principal has a permission, whatever its limit.
+// within reports whether the actor of a principal has a permission, and its limit, where
+// there are such.
+func (t *Table) within(p *core.Principal, id permissionID) bool {
+	return (p.Actor == nil || t.actorsHold(p.Actor, id)) && (p.Limit == nil || t.holds(p.Limit, id))
+}
+
+// grants reports whether a principal has a permission, whatever its limit and its actor.
 func (t *Table) grants(p *core.Principal, id permissionID) bool {
 	if len(p.Permissions) > 0 && slices.Contains(p.Permissions, t.permissions[id]) {
 		return true
@@ -115,7 +125,7 @@ func (t *Table) grants(p *core.Principal, id permissionID) bool {
 			return true
 		}
 	}
-	if t.anonymous.Has(id) || t.subjects.any(p, func(granted idset.Set) bool { return granted.Has(id) }) {
+	if t.anonymous.Has(id) || t.workload(p, func(granted idset.Set) bool { return granted.Has(id) }) {
 		return true
 	}
 	for _, scope := range p.Scopes {
@@ -132,13 +142,13 @@ const fewPermissions = 16
 
 // holdsAny reports whether a principal has a permission of a set.
 func (t *Table) holdsAny(p *core.Principal, set idset.Set) bool {
-	if p.Limit != nil {
+	if p.Limit != nil || p.Actor != nil {
 		return slices.ContainsFunc(set.AppendTo(nil), func(id permissionID) bool { return t.holds(p, id) })
 	}
 	if few, ok := set.Few(fewPermissions); ok {
 		return slices.ContainsFunc(few, func(id permissionID) bool { return t.holds(p, id) })
 	}
-	if set.Intersects(t.anonymous) || t.subjects.any(p, set.Intersects) {
+	if set.Intersects(t.anonymous) || t.workload(p, set.Intersects) {
 		return true
 	}
 	for _, name := range p.Permissions {
@@ -269,10 +279,13 @@ func deciding(matched []*compiledActivity) []*compiledActivity {
 func (a *Access) Public() bool { return a.public }
 
 // Scopes that would be enough for the first activity that a scope can open. One
-// whose condition does not hold is opened by none.
+// whose condition does not hold is opened by none, and none helps an actor who may not.
 func (a *Access) Scopes(call *core.Call, p *core.Principal) []string {
+	if a.table.CheckActor(p) != nil {
+		return nil
+	}
 	for _, activity := range a.decides {
-		if activity.scopes != nil && !activity.require.RuledOut(call, p) {
+		if activity.scopes != nil && !activity.require.RuledOut(call, p) && (activity.section != InPermission || a.table.lacksActor(p, activity.permission) == nil) {
 			return activity.scopes
 		}
 	}
@@ -303,7 +316,13 @@ func (a *Access) Rule() string {
 // Allows returns nil when one of the activities lets the principal make the
 // call, and otherwise the refusal that leaves the least to be done.
 func (a *Access) Allows(_ context.Context, call *core.Call, p *core.Principal) error {
-	if a.public || a.only != noPermission && a.table.holds(p, a.only) {
+	if a.public {
+		return nil
+	}
+	if err := a.table.CheckActor(p); err != nil {
+		return err
+	}
+	if a.only != noPermission && a.table.holds(p, a.only) {
 		return nil
 	}
 	if a.anyone || a.plain != nil && a.table.holdsAny(p, *a.plain) {
@@ -311,7 +330,7 @@ func (a *Access) Allows(_ context.Context, call *core.Call, p *core.Principal) e
 	}
 	var refusal error
 	if len(a.demanding) < len(a.decides) {
-		refusal = a.lacksPlain()
+		refusal = a.lacksPlain(p)
 	}
 	for _, activity := range a.demanding {
 		err := activity.allows(a.table, call, p)
@@ -327,12 +346,15 @@ func (a *Access) Allows(_ context.Context, call *core.Call, p *core.Principal) e
 
 // lacksPlain is the refusal for the first activity that requires nothing but
 // its permission.
-func (a *Access) lacksPlain() error {
+func (a *Access) lacksPlain(p *core.Principal) error {
 	i := slices.IndexFunc(a.decides, func(a *compiledActivity) bool { return a.require == nil })
-	return a.table.lacks(a.decides[i])
+	return a.table.lacks(a.decides[i], p)
 }
 
-func (t *Table) lacks(a *compiledActivity) error {
+func (t *Table) lacks(a *compiledActivity, p *core.Principal) error {
+	if err := t.lacksActor(p, a.permission); err != nil {
+		return err
+	}
 	return &core.InsufficientScope{Scopes: a.scopes, Detail: "permission " + t.permissions[a.permission] + " is not granted"}
 }
 
@@ -346,7 +368,7 @@ func (a *compiledActivity) allows(t *Table, call *core.Call, p *core.Principal) 
 				return err
 			}
 		}
-		return t.lacks(a)
+		return t.lacks(a, p)
 	}
 	if a.require == nil {
 		return nil

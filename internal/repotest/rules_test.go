@@ -64,7 +64,7 @@ func packages(t *testing.T, module string) []goPackage {
 // stay within its own where beside says so.
 func layer(path string) (rank int, beside bool) {
 	switch {
-	case path == "gatehouse/core/httpsyntax", path == "gatehouse/core/claimpath":
+	case path == "gatehouse/core/httpsyntax", path == "gatehouse/core/claimpath", path == "gatehouse/core/actor":
 		return -1, false
 	case path == "gatehouse/core/form", path == "gatehouse/core/request":
 		return 0, false
@@ -119,10 +119,11 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/authn/spiffe":             {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/authn/certificate", "gatehouse/core/authn/claims", "gatehouse/core/authn/jws", "gatehouse/core/authn/jwt", "gatehouse/core/follow"},
 		"gatehouse/core/authn/spiffe/spiffetest":  {"gatehouse/core/coretest"},
 		"gatehouse/core/config/spiffe":            {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/authn/claims", "gatehouse/core/authn/jwt", "gatehouse/core/authn/spiffe", "gatehouse/core/config/section", "gatehouse/core/extract", "gatehouse/core/setting"},
-		"gatehouse/core/authn":                    {"gatehouse/core", "gatehouse/core/permission/pattern"},
+		"gatehouse/core/actor":                    {},
+		"gatehouse/core/authn":                    {"gatehouse/core", "gatehouse/core/actor", "gatehouse/core/permission/pattern"},
 		"gatehouse/core/authn/attempts":           {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/fair", "gatehouse/core/keyedhash", "gatehouse/core/secondrun"},
 		"gatehouse/core/secondrun":                {"gatehouse/core", "gatehouse/core/keyedhash"},
-		"gatehouse/core/authn/claims":             {"gatehouse/core", "gatehouse/core/claimpath"},
+		"gatehouse/core/authn/claims":             {"gatehouse/core", "gatehouse/core/actor", "gatehouse/core/claimpath"},
 		"gatehouse/core/authn/certificate":        {"gatehouse/core", "gatehouse/core/extract"},
 		"gatehouse/core/authn/certificate/status": {"gatehouse/core"},
 		"gatehouse/core/config/certificate":       {"gatehouse/core", "gatehouse/core/authn/certificate", "gatehouse/core/authn/certificate/status", "gatehouse/core/authn/claims", "gatehouse/core/config/section", "gatehouse/core/extract", "gatehouse/core/setting", "gatehouse/core/shared"},
@@ -225,22 +226,22 @@ var permissionRooms = []struct{ name, imports string }{
 	{"permission/automaton", ""},
 	{"permission/idset", ""},
 	{"permission/pattern", "permission/report"},
-	{"permission/subject", ""},
+	{"permission/subject", "actor"},
 	{"permission/pathindex", "permission/automaton permission/pattern"},
 	{"permission/variant", "permission/pattern permission/report"},
 	{"permission/formula", ""},
 	{"permission/condition", "core httpsyntax permission/pattern permission/report permission/formula"},
-	{"permission/require", "core permission/report permission/condition"},
+	{"permission/require", "core permission/report permission/subject permission/condition"},
 	{"permission/model", "core permission/subject permission/require permission/variant permission/report permission/names permission/pattern permission/pathindex permission/condition"},
-	{"permission", "core permission/subject permission/variant permission/require permission/report permission/names permission/pattern permission/pathindex permission/condition permission/idset permission/model"},
+	{"permission", "core actor permission/subject permission/variant permission/require permission/report permission/names permission/pattern permission/pathindex permission/condition permission/idset permission/model"},
 	{"permission/strictyaml", "permission/report"},
-	{"permission/tablefile", "core permission/subject permission permission/require permission/report permission/names permission/pattern permission/condition permission/strictyaml"},
+	{"permission/tablefile", "core actor permission/subject permission permission/require permission/report permission/names permission/pattern permission/condition permission/strictyaml"},
 	{"permission/live", "core follow permission permission/tablefile"},
 	{"permission/inspect", "core permission permission/subject"},
 	{"permission/expectation", "core permission permission/require permission/report permission/strictyaml"},
 	{"permission/callers", "core permission/pattern permission/condition permission/formula permission/require"},
 	{"permission/analysis", "core permission permission/variant permission/automaton permission/pattern"},
-	{"permission/analysis/lint", "core permission permission/variant permission/require permission/report permission/automaton permission/analysis"},
+	{"permission/analysis/lint", "core permission permission/subject permission/variant permission/require permission/report permission/automaton permission/analysis"},
 	{"permission/analysis/diff", "core permission permission/require permission/automaton permission/analysis"},
 	{"permission/prove", "core permission permission/pattern permission/subject permission/report permission/condition permission/formula permission/require permission/automaton permission/callers permission/analysis"},
 	{"permission/draft", "permission permission/require permission/report permission/names permission/tablefile"},
@@ -256,7 +257,7 @@ var permissionRooms = []struct{ name, imports string }{
 // enter: nothing below the table knows YAML, and only pathindex knows matching.
 func TestArrowsOfPermissionPointDown(t *testing.T) {
 	allowed := map[string][]string{}
-	below := []string{"gatehouse/core", "gatehouse/core/httpsyntax", "gatehouse/core/follow"}
+	below := []string{"gatehouse/core", "gatehouse/core/actor", "gatehouse/core/httpsyntax", "gatehouse/core/follow"}
 	for _, room := range permissionRooms {
 		path := "gatehouse/core/" + room.name
 		allowed[path] = []string{}

@@ -27,22 +27,31 @@ func (s Set) BoundTo() (thumbprint string, err error) {
 	return thumbprint, nil
 }
 
-// WithBinding is the set with what its token is bound to (cnf) at its top, where a server
-// has put that below ext, as Hydra does, or has left it in the token itself, whose claims
-// are the other set. Without it a bound token would count as a bearer token. Who adds a cnf
-// to a token gets less by it.
-func (s Set) WithBinding(token Set) Set {
-	if s["cnf"] != nil {
-		return s
-	}
-	for _, at := range []Set{token, s.extended(), token.extended()} {
-		if at["cnf"] != nil {
-			bound := maps.Clone(s)
-			bound["cnf"] = at["cnf"]
-			return bound
+// narrowing are the claims by which a token is worth less: to what key it is bound, and who
+// acts for its subject.
+var narrowing = []string{"cnf", "act"}
+
+// Narrowed is the set with what narrows its token at its top, where a server has put that
+// below ext, as Hydra does, or has left it in the token itself, whose claims are the other
+// set. Without it a bound token would count as a bearer token, and a delegated one as that
+// of its subject. Who adds one of these claims to a token gets less by it.
+func (s Set) Narrowed(token Set) Set {
+	narrowed, own := s, false
+	for _, claim := range narrowing {
+		if s[claim] != nil {
+			continue
+		}
+		for _, at := range []Set{token, s.extended(), token.extended()} {
+			if at[claim] != nil {
+				if !own {
+					narrowed, own = maps.Clone(s), true
+				}
+				narrowed[claim] = at[claim]
+				break
+			}
 		}
 	}
-	return s
+	return narrowed
 }
 
 func (s Set) extended() Set {

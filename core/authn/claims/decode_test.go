@@ -280,31 +280,6 @@ func TestPrincipal(t *testing.T) {
 	}
 }
 
-// An actor that cannot be read must not pass for a token that was not delegated.
-func TestActorOfADelegatedToken(t *testing.T) {
-	for text, want := range map[string]string{
-		`{"sub":"u"}`:            `null`,
-		`{"sub":"u","act":null}`: `null`,
-		`{"sub":"u","act":{"sub":"agent","act":{"sub":"earlier"}}}`:   `{"Subject":"agent","Issuer":"","ClientID":""}`,
-		`{"sub":"u","act":{"sub":"agent","iss":"i","client_id":"c"}}`: `{"Subject":"agent","Issuer":"i","ClientID":"c"}`,
-		`{"sub":"u","act":{}}`:            `error`,
-		`{"sub":"u","act":"agent"}`:       `error`,
-		`{"sub":"u","act":["agent"]}`:     `error`,
-		`{"sub":"u","act":{"sub":7}}`:     `error`,
-		`{"sub":"u","act":{"iss":false}}`: `error`,
-	} {
-		p := &core.Principal{}
-		err := set(t, text).Principal(claims.Paths{}.WithDefaults(), p)
-		got, _ := json.Marshal(p.Actor)
-		if err != nil {
-			got = []byte("error")
-		}
-		if string(got) != want {
-			t.Errorf("%s: %s (%v), want %s", text, got, err, want)
-		}
-	}
-}
-
 // The first path that is present counts, even when it grants nothing, and a
 // shape that cannot be read is not passed over in favour of the next path.
 func TestFirstPresentClaimWins(t *testing.T) {

@@ -3,7 +3,6 @@ package claims
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -61,8 +60,8 @@ func MustPaths(texts ...string) []core.ClaimPath {
 	return paths
 }
 
-// Principal fills in who the caller is and what the credential grants. A
-// caller needs a subject, or a client that acts for itself.
+// Principal fills in who the caller is and what the credential grants, which is of
+// to.Issuer. A caller needs a subject, or a client that acts for itself.
 func (s Set) Principal(paths Paths, to *core.Principal) error {
 	if err := s.identify(to); err != nil {
 		return err
@@ -81,7 +80,7 @@ func (s Set) identify(to *core.Principal) (err error) {
 	if to.Subject == "" && to.ClientID == "" {
 		return errNobody
 	}
-	if to.Actor, err = s.actor(); err != nil {
+	if to.Actor, err = s.Actor(to.Issuer); err != nil {
 		return err
 	}
 	// A wrong shape leaves these empty, and then no check for a level or for
@@ -109,29 +108,6 @@ func (s Set) name(claim string) string {
 		return v.String()
 	}
 	return ""
-}
-
-// actor returns who acts for the subject (RFC 8693 section 4.1). One that cannot
-// be read is an error: the token would pass for one that was not delegated.
-func (s Set) actor() (*core.Actor, error) {
-	if s["act"] == nil {
-		return nil, nil
-	}
-	object, ok := s["act"].(map[string]any)
-	if !ok {
-		return nil, errors.New("act is not an object")
-	}
-	var actor core.Actor
-	for name, to := range map[string]*string{"sub": &actor.Subject, "iss": &actor.Issuer, "client_id": &actor.ClientID} {
-		var err error
-		if *to, err = Set(object).Text(name); err != nil {
-			return nil, fmt.Errorf("act: %w", err)
-		}
-	}
-	if actor == (core.Actor{}) {
-		return nil, errors.New("act names no actor")
-	}
-	return &actor, nil
 }
 
 // client returns client_id (RFC 9068, RFC 7662), else azp (OpenID Connect).

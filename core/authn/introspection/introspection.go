@@ -178,7 +178,7 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, c core.Credential
 // that is bound to a key (cnf) is taken to have come with the proof of it, which is the
 // caller's to check.
 func (a *Authenticator) Principal(response map[string]any) (*core.Principal, error) {
-	return a.judge(response, claims.Set(response).WithBinding(nil).AsProven())
+	return a.judge(response, claims.Set(response).Narrowed(nil).AsProven())
 }
 
 // judge is Principal for a token that may have come with a proof.
@@ -269,7 +269,7 @@ func (a *Authenticator) method() string {
 }
 
 func (a *Authenticator) principal(response claims.Set, c core.Credential) (*core.Principal, error) {
-	response = response.WithBinding(payload(c.Value))
+	response = response.Narrowed(payload(c.Value))
 	issuer, err := a.check(response, c)
 	if err != nil {
 		return nil, err

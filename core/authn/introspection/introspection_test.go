@@ -1,6 +1,7 @@
 package introspection_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -254,6 +255,43 @@ func TestBoundTokenWithoutItsProof(t *testing.T) {
 	b.refuses("cnf", map[string]any{"cnf": map[string]any{"jkt": "x"}})
 	b.accepts("bearer in lower case", map[string]any{"token_type": "bearer"})
 	b.accepts("no token_type", map[string]any{"token_type": nil})
+}
+
+// A server may leave out of its response who acts, as it may leave out the key of a bound
+// token: then the token itself says so, and is not its subject's whole power.
+func TestDelegatedTokenWhoseResponseLeavesTheActorOut(t *testing.T) {
+	b := setup(t, nil)
+	encode := func(claims string) string { return base64.RawURLEncoding.EncodeToString([]byte(claims)) }
+	jwt := func(claims string) string { return encode(`{"alg":"RS256"}`) + "." + encode(claims) + ".c2ln" }
+	for name, c := range map[string]struct {
+		token   string
+		changes map[string]any
+		want    string
+	}{
+		"the response":            {jwt(`{}`), map[string]any{"act": map[string]any{"sub": "a"}}, "http://hydra.test/#a"},
+		"the response, below ext": {jwt(`{}`), map[string]any{"ext": map[string]any{"act": map[string]any{"sub": "a"}}}, "http://hydra.test/#a"},
+		"an opaque token":         {token, map[string]any{"act": map[string]any{"sub": "a"}}, "http://hydra.test/#a"},
+		"the token":               {jwt(`{"act":{"sub":"b"}}`), nil, "http://hydra.test/#b"},
+		"the token, below ext":    {jwt(`{"ext":{"act":{"sub":"b"}}}`), nil, "http://hydra.test/#b"},
+		"both":                    {jwt(`{"act":{"sub":"b"}}`), map[string]any{"act": map[string]any{"sub": "a"}}, "http://hydra.test/#a"},
+		"null in the response":    {jwt(`{"act":{"sub":"b","act":{"client_id":"c"}}}`), map[string]any{"act": nil}, "http://hydra.test/#b http://hydra.test/?client_id=c"},
+		"the token, malformed":    {jwt(`{"act":"b"}`), nil, "refused"},
+		"none":                    {jwt(`{}`), nil, ""},
+	} {
+		b.server.Know(c.token, b.response(c.changes))
+		p, err := b.auth.AuthenticateToken(t.Context(), core.Credential{Place: core.BearerToken, Value: c.token})
+		got := "refused"
+		if err == nil {
+			var ids []string
+			for _, a := range p.Actor.Chain() {
+				ids = append(ids, a.String())
+			}
+			got = strings.Join(ids, " ")
+		}
+		if got != c.want || err != nil && !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("%s: %q (%v), want %q", name, got, err, c.want)
+		}
+	}
 }
 
 func TestTokenOfAnotherIssuer(t *testing.T) {

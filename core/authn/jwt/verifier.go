@@ -215,13 +215,13 @@ func (i *Issuer) meantFor(set claims.Set) error {
 // key (cnf) is taken to have come with the proof of it, which is the caller's to check. The
 // error does not yet wrap core.ErrInvalid.
 func (i *Issuer) Principal(set claims.Set, typ string, now time.Time, leeway time.Duration) (*core.Principal, error) {
-	return i.principal(set, typ, set.WithBinding(nil).AsProven(), now, leeway)
+	return i.principal(set, typ, set.Narrowed(nil).AsProven(), now, leeway)
 }
 
 // principal is Principal for a token that came in a credential: only by DPoP a proof comes
 // with it.
 func (i *Issuer) principal(set claims.Set, typ string, c core.Credential, now time.Time, leeway time.Duration) (*core.Principal, error) {
-	set = set.WithBinding(nil)
+	set = set.Narrowed(nil)
 	expiry, err := set.Expiry(now)
 	if err != nil {
 		return nil, err

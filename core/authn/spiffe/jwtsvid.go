@@ -84,6 +84,9 @@ func (o *Options) Principal(set claims.Set) (*core.Principal, error) {
 	if set["cnf"] != nil {
 		return nil, errors.New("is bound to a key of its holder (cnf), which is not supported of a JWT-SVID")
 	}
+	if set["act"] != nil {
+		return nil, errors.New("is delegated (act), which is not supported of a JWT-SVID")
+	}
 	p := &core.Principal{
 		Kind: core.KindSPIFFE, Subject: id.String(), Issuer: id.TrustDomain().IDString(), Expiry: expiry, Claims: set,
 	}

@@ -266,7 +266,9 @@ func (o *OIDC) trim(s *session.Session) {
 	}
 	if len(o.Session.Claims) > 0 {
 		s.Claims = maps.Clone(s.Claims)
-		maps.DeleteFunc(s.Claims, func(name string, _ any) bool { return !slices.Contains(o.Session.Claims, name) && !o.sends(name) })
+		maps.DeleteFunc(s.Claims, func(name string, _ any) bool {
+			return name != "act" && !slices.Contains(o.Session.Claims, name) && !o.sends(name)
+		})
 	}
 }
 

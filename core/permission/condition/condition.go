@@ -144,6 +144,11 @@ func (c *Condition) Path() *pattern.Path { return c.path }
 // that its meaning depends on the path regex too.
 func (c *Condition) ReadsPath() bool { return c.reads[pathVar] != nil }
 
+// ReadsActor reports whether the condition reads who acts for the subject.
+func (c *Condition) ReadsActor() bool {
+	return slices.Contains(c.reads[claimsVar], "act") || slices.Contains(c.reads[rawVar], "act")
+}
+
 // reader walks an expression, notes the names it reads and refuses what
 // cannot be known before a request arrives.
 type reader struct {

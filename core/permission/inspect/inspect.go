@@ -211,6 +211,9 @@ func unwind(came map[string]string, from, to string) []string {
 // aside; ok is false where it is not. The principal is nil for a caller
 // without a credential.
 func (x *Inspector) GrantsOf(p *core.Principal, a *permission.OwnedActivity) (grants []string, ok bool) {
+	if a.Section != permission.InPublic && x.CheckActor(p) != nil {
+		return nil, false
+	}
 	switch a.Section {
 	case permission.InPublic, permission.InOptional:
 		return nil, true

@@ -64,7 +64,12 @@ func (c *checker) checkFile(f *File) {
 		c.checkScope(f, i)
 	}
 	for i := range f.Subjects {
-		c.checkSubject(f, i)
+		at := func(grant int) report.Place { return f.SubjectGrantPlace(i, grant) }
+		c.checkSubject("subject", &f.Subjects[i], subject.Parse, f.SubjectPlace(i), at)
+	}
+	for i := range f.Actors {
+		at := func(grant int) report.Place { return f.ActorGrantPlace(i, grant) }
+		c.checkSubject("actor", &f.Actors[i], subject.ParseActor, f.ActorPlace(i), at)
 	}
 	if f.Anonymous != nil {
 		c.checkAnonymous(f)
@@ -123,13 +128,12 @@ func (c *checker) checkScope(f *File, i int) {
 	c.checkGrants(what, s.Grants, at)
 }
 
-func (c *checker) checkSubject(f *File, i int) {
-	s := &f.Subjects[i]
-	what := "subject " + report.Quote(s.Pattern)
-	if _, err := subject.Parse(s.Pattern); err != nil {
-		c.problems.Add(f.SubjectPlace(i), "%s %s", what, err)
+func (c *checker) checkSubject(kind string, s *Subject, parse func(string) (*subject.Pattern, error), at report.Place, grantAt func(grant int) report.Place) {
+	what := kind + " " + report.Quote(s.Pattern)
+	if _, err := parse(s.Pattern); err != nil {
+		c.problems.Add(at, "%s %s", what, err)
 	}
-	c.checkGrants(what, s.Grants, func(grant int) report.Place { return f.SubjectGrantPlace(i, grant) })
+	c.checkGrants(what, s.Grants, grantAt)
 }
 
 func (c *checker) checkAnonymous(f *File) {
@@ -266,6 +270,7 @@ func (a *activityCheck) checkRequirements() {
 		{"all_scopes", r.AllScopes, names.ScopeProblem},
 		{"any_scope", r.AnyScope, names.ScopeProblem},
 		{"credentials", r.Credentials, func(what, kind string) string { return oneOfProblem(what, kind, core.KindNames()) }},
+		{"actor", r.Actor, func(what, id string) string { return require.ActorProblem(what, id, len(r.Actor)) }},
 	} {
 		for i, word := range list.words {
 			problem := list.check(report.Quote(word), word)
@@ -333,6 +338,11 @@ func (f *File) SubjectPlace(i int) report.Place {
 	return f.namedPlace(f.Subjects[i].Place, "subjects", f.Subjects[i].Pattern, i)
 }
 
+// ActorPlace is where a pattern of actors stands.
+func (f *File) ActorPlace(i int) report.Place {
+	return f.namedPlace(f.Actors[i].Place, "actors", f.Actors[i].Pattern, i)
+}
+
 // AnonymousGrantPlace is where a grant of anonymous callers stands.
 func (f *File) AnonymousGrantPlace(i int) report.Place {
 	return f.PlaceOf(f.Anonymous.Grants[i].Place, "anonymous[%d]", i)
@@ -370,6 +380,12 @@ func (f *File) ScopeGrantPlace(scope, grant int) report.Place {
 func (f *File) SubjectGrantPlace(i, grant int) report.Place {
 	s := &f.Subjects[i]
 	return f.grantPlace(s.Grants[grant].Place, "subjects", s.Pattern, i, grant)
+}
+
+// ActorGrantPlace is where a grant of a pattern of actors stands.
+func (f *File) ActorGrantPlace(i, grant int) report.Place {
+	s := &f.Actors[i]
+	return f.grantPlace(s.Grants[grant].Place, "actors", s.Pattern, i, grant)
 }
 
 func (f *File) grantPlace(at report.Place, list, name string, i, grant int) report.Place {

@@ -17,11 +17,14 @@ import (
 // everything.
 type File struct {
 	// Name is what problems are reported under, normally a path.
-	Name          string
-	Permissions   []Permission
-	Roles         []Role
-	Scopes        []Scope
-	Subjects      []Subject
+	Name        string
+	Permissions []Permission
+	Roles       []Role
+	Scopes      []Scope
+	Subjects    []Subject
+	// Actors are those that delegated credentials may name, as patterns (subject.ParseActor),
+	// with what such a credential may do at most.
+	Actors        []Subject
 	Authenticated []Activity
 	Optional      []Activity
 	Public        []Activity
@@ -29,6 +32,8 @@ type File struct {
 	Anonymous *Anonymous
 	// ImplicitScopes is nil when the file does not say.
 	ImplicitScopes *Switch
+	// ActorChain is nil when the file does not say.
+	ActorChain *Switch
 	// PathVariants is nil when the file does not say.
 	PathVariants *PathVariants
 }
@@ -69,8 +74,8 @@ type Scope struct {
 	Grants []Grant
 }
 
-// Subject grants permissions to every workload whose SPIFFE ID matches a pattern
-// (core/permission/subject).
+// Subject grants permissions to every workload whose SPIFFE ID matches a pattern, or lets
+// every actor use them whose id does (core/permission/subject).
 type Subject struct {
 	Place   report.Place
 	Pattern string
@@ -180,6 +185,9 @@ func (a *Activity) Condition() *condition.Condition {
 func (a *Activity) AsksOfCaller() bool {
 	return a.Require.AsksOfCaller() || a.conditionIs((*condition.Condition).AsksOfCaller)
 }
+
+// ReadsActor reports whether the condition reads who acts for the subject.
+func (a *Activity) ReadsActor() bool { return a.conditionIs((*condition.Condition).ReadsActor) }
 
 func (a *Activity) conditionIs(what func(*condition.Condition) bool) bool {
 	c := a.Condition()

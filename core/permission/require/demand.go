@@ -42,7 +42,7 @@ func Weaker(a, b Demand) Truth {
 	if len(b.Kinds()) == 0 { // nobody meets it
 		return Yes
 	}
-	if !weakerScopes(a.Requirements, b.Requirements) || !weakerAuthentication(a.Requirements, b.Requirements) {
+	if !weakerScopes(a.Requirements, b.Requirements) || !weakerAuthentication(a.Requirements, b.Requirements) || !weakerActor(a.Requirements, b.Requirements) {
 		return No
 	}
 	switch {
@@ -95,6 +95,9 @@ func weakerKinds(a, b *Requirements) bool {
 }
 
 func (r *Requirements) takes(kind core.Kind, proof core.Proof) bool {
+	if info, _ := kind.Info(); r.needsActor() && !info.Delegated {
+		return false
+	}
 	return (len(r.Credentials) == 0 || slices.Contains(r.Credentials, string(kind))) && (r.Proof == "" || slices.Contains(r.Proofs(), proof))
 }
 
@@ -118,5 +121,5 @@ func within(list, of []string) bool {
 // Key is equal for demands that are written alike, whatever their order.
 func (d Demand) Key() string {
 	sorted := func(list []string) []string { return slices.Sorted(slices.Values(list)) }
-	return fmt.Sprintf("%q %q %q %s %s %q %q %q", sorted(d.AllScopes), sorted(d.AnyScope), d.AAL, d.MaxAge, d.Proof, sorted(d.Credentials), d.When, d.Path)
+	return fmt.Sprintf("%q %q %q %s %s %q %q %q %q", sorted(d.AllScopes), sorted(d.AnyScope), d.AAL, d.MaxAge, d.Proof, sorted(d.Credentials), sorted(d.Actor), d.When, d.Path)
 }

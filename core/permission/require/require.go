@@ -11,6 +11,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/report"
+	"gatehouse/core/permission/subject"
 )
 
 // Requirements are what a call needs in addition to the permission. All that are
@@ -27,13 +28,16 @@ type Requirements struct {
 	// Proof is how the caller must have proven to hold the key that the credential is
 	// bound to: one of ProofNames.
 	Proof string
+	// Actor is who may act for the subject of a delegated credential (RFC 8693 section
+	// 4.1): NoActor or AnyActor alone, or patterns of ids (subject.ParseActor).
+	Actor []string
 	// When is a CEL condition.
 	When string
 }
 
 // Empty reports whether nothing is required.
 func (r *Requirements) Empty() bool {
-	return len(r.AllScopes)+len(r.AnyScope)+len(r.Credentials) == 0 && r.AAL == "" && r.MaxAge == 0 && r.Proof == "" && r.When == ""
+	return len(r.AllScopes)+len(r.AnyScope)+len(r.Credentials)+len(r.Actor) == 0 && r.AAL == "" && r.MaxAge == 0 && r.Proof == "" && r.When == ""
 }
 
 // AsksOfCaller reports whether something is required, conditions aside, that a caller
@@ -41,6 +45,9 @@ func (r *Requirements) Empty() bool {
 func (r *Requirements) AsksOfCaller() bool {
 	rest := *r
 	rest.When = ""
+	if rest.forbidsActor() {
+		rest.Actor = nil
+	}
 	return !rest.Empty()
 }
 
@@ -74,13 +81,14 @@ func (r *Requirements) Proofs() []core.Proof {
 type Compiled struct {
 	Requirements
 	Condition *condition.Condition
+	actors    []*subject.Pattern // of Requirements.Actor
 }
 
 // New copies, so that a later change to the model does not reach the
 // table.
 func New(r *Requirements, c *condition.Condition) *Compiled {
-	compiled := &Compiled{*r, c}
-	for _, list := range []*[]string{&compiled.AllScopes, &compiled.AnyScope, &compiled.Credentials} {
+	compiled := &Compiled{*r, c, r.ActorPatterns()}
+	for _, list := range []*[]string{&compiled.AllScopes, &compiled.AnyScope, &compiled.Credentials, &compiled.Actor} {
 		*list = slices.Clone(*list)
 	}
 	return compiled
@@ -111,6 +119,9 @@ func (r *Compiled) Check(call *core.Call, p *core.Principal, enough []string, no
 func (r *Compiled) CheckOthers(call *core.Call, p *core.Principal) error {
 	if len(r.Credentials) > 0 && !slices.Contains(r.Credentials, string(p.Kind)) {
 		return fmt.Errorf("%w: the credential is of kind %s, and only %s will do", core.ErrForbidden, p.Kind, strings.Join(r.Credentials, ", "))
+	}
+	if err := r.checkActor(p); err != nil {
+		return err
 	}
 	return r.checkCondition(call, p)
 }
@@ -190,11 +201,12 @@ type Part struct {
 
 // Parts are the requirements that are set, each alone.
 func (r *Compiled) Parts() []Part {
-	only := func(r Requirements) Compiled { return Compiled{Requirements: r} }
+	only := func(of Requirements) Compiled { return Compiled{Requirements: of, actors: r.actors} }
 	all := []Part{
 		{"credentials", strings.Join(r.Credentials, " or "), only(Requirements{Credentials: r.Credentials})},
 		{"all_scopes", strings.Join(r.AllScopes, " and "), only(Requirements{AllScopes: r.AllScopes})},
 		{"any_scope", strings.Join(r.AnyScope, " or "), only(Requirements{AnyScope: r.AnyScope})},
+		{"actor", strings.Join(r.Actor, " or "), only(Requirements{Actor: r.Actor})},
 		{"when", r.When, Compiled{Requirements: Requirements{When: r.When}, Condition: r.Condition}},
 		{"proof", r.Proof, only(Requirements{Proof: r.Proof})},
 		{"aal", r.AAL, only(Requirements{AAL: r.AAL})},

@@ -16,20 +16,21 @@ func Examples(patterns []*Pattern) [][]string {
 	}
 	ids := make([][]string, len(patterns))
 	for i, p := range patterns {
-		id := scheme + p.domain
+		var parts []string
 		for _, s := range p.segments {
 			if s.glob {
 				s.before += fill + s.behind
 			}
-			id += "/" + s.before
+			parts = append(parts, s.before)
 		}
+		id := func() string { return p.authority + strings.Join(parts, "/") }
 		if !p.rest {
-			ids[i] = []string{id}
+			ids[i] = []string{id()}
 			continue
 		}
-		for n := len(p.segments) + 1; n <= depth+2 && (len(ids[i]) == 0 || len(id)+1+len(fill) <= maxLength); n++ {
-			id += "/" + fill
-			ids[i] = append(ids[i], id)
+		for n := len(parts) + 1; n <= depth+2 && (len(ids[i]) == 0 || len(id())+1+len(fill) <= maxLength); n++ {
+			parts = append(parts, fill)
+			ids[i] = append(ids[i], id())
 		}
 	}
 	return ids

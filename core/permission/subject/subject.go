@@ -1,16 +1,21 @@
-// Package subject has patterns of SPIFFE ids, and finds those that match one.
+// Package subject has patterns of the ids of workloads (SPIFFE) and of actors (core/actor),
+// and finds those that match one.
 package subject
 
 import (
 	"fmt"
 	"strings"
+	"unicode"
+
+	"gatehouse/core/actor"
 )
 
-// Pattern stands for SPIFFE ids of one trust domain.
+// Pattern stands for ids of one authority: a trust domain, or an issuer.
 type Pattern struct {
-	text     string
-	domain   string
-	segments []segment
+	text string
+	// authority is what all the ids begin with.
+	authority string
+	segments  []segment
 	// rest says that one or more segments of any kind follow.
 	rest bool
 }
@@ -51,38 +56,61 @@ func Parse(text string) (*Pattern, error) {
 	if i := strings.IndexFunc(domain, notOfDomain); i >= 0 || domain == "" {
 		return nil, fmt.Errorf("names no trust domain; it has lower-case letters, digits, dots, dashes and underscores, and no *: each trust domain has authorities of its own")
 	}
-	p := &Pattern{text: text, domain: domain}
+	p := &Pattern{text: text, authority: scheme + domain + "/"}
 	if path == "" {
 		return nil, fmt.Errorf("has no path; write /** behind the trust domain for all of its workloads")
 	}
+	return p, p.parse(path, checkSPIFFE)
+}
+
+// ParseActor reads a pattern of actors: the id of one, in whose sub or client_id * stands
+// for any characters of one segment, and ** as the last segment for one or more segments.
+// The error follows the pattern.
+func ParseActor(text string) (*Pattern, error) {
+	issuer, mark, name, err := actor.Split(text)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(text) > actor.MaxID:
+		return nil, fmt.Errorf("is longer than the id of an actor can be, %d bytes", actor.MaxID)
+	case strings.Contains(issuer, wildcard):
+		return nil, fmt.Errorf("has * in its issuer; name each issuer: each has actors of its own")
+	case strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) || strings.TrimSpace(text) != text:
+		return nil, fmt.Errorf("has a character that cannot be printed, or white space around it")
+	}
+	p := &Pattern{text: text, authority: issuer + mark}
+	return p, p.parse(name, func(segment) error { return nil })
+}
+
+func (p *Pattern) parse(path string, check func(segment) error) error {
 	parts := strings.Split(path, "/")
 	for i, part := range parts {
 		if part == wildcards && i == len(parts)-1 {
 			p.rest = true
 			break
 		}
-		s, err := parseSegment(part)
-		if err != nil {
-			return nil, err
+		var s segment
+		if s.before, s.behind, s.glob = strings.Cut(part, wildcard); strings.Contains(s.behind, wildcard) {
+			return fmt.Errorf("has two * in one segment; ** stands alone, as the last segment")
+		}
+		if err := check(s); err != nil {
+			return err
 		}
 		p.segments = append(p.segments, s)
 	}
-	return p, nil
+	return nil
 }
 
-func parseSegment(text string) (s segment, err error) {
-	s.before, s.behind, s.glob = strings.Cut(text, wildcard)
-	switch {
-	case text == "":
-		return s, fmt.Errorf("has an empty segment, which no SPIFFE ID has")
-	case text == "." || text == "..":
-		return s, fmt.Errorf("has the segment %s, which no SPIFFE ID has", text)
-	case strings.Contains(s.behind, wildcard):
-		return s, fmt.Errorf("has two * in one segment; ** stands alone, as the last segment")
-	case strings.IndexFunc(s.before+s.behind, notOfPath) >= 0:
-		return s, fmt.Errorf("has a character that no SPIFFE ID has; its path has letters, digits, dots, dashes and underscores")
+func checkSPIFFE(s segment) error {
+	switch text := s.before + s.behind; {
+	case text == "" && !s.glob:
+		return fmt.Errorf("has an empty segment, which no SPIFFE ID has")
+	case !s.glob && (text == "." || text == ".."):
+		return fmt.Errorf("has the segment %s, which no SPIFFE ID has", text)
+	case strings.IndexFunc(text, notOfPath) >= 0:
+		return fmt.Errorf("has a character that no SPIFFE ID has; its path has letters, digits, dots, dashes and underscores")
 	}
-	return s, nil
+	return nil
 }
 
 func notOfDomain(r rune) bool { return notOfPath(r) || r >= 'A' && r <= 'Z' }
@@ -96,32 +124,73 @@ func (p *Pattern) String() string { return p.text }
 
 // Matches reports whether an id is one that the pattern stands for.
 func (p *Pattern) Matches(id string) bool {
-	domain, path, ok := split(id)
-	if !ok || domain != p.domain {
+	authority, rest, ok := split(id)
+	if !ok || authority != p.authority {
 		return false
 	}
+	more := true
 	for _, s := range p.segments {
-		part, rest, more := strings.Cut(path, "/")
-		if part == "" || !s.matches(part) {
+		var part string
+		if !more {
 			return false
 		}
-		if path = rest; more && rest == "" {
+		if part, rest, more = strings.Cut(rest, "/"); !s.matches(part) {
 			return false
 		}
 	}
-	return p.rest == (path != "")
+	return p.rest == more
 }
 
-func split(id string) (domain, path string, ok bool) {
+// Overlaps reports whether there is an id that both patterns stand for.
+func (p *Pattern) Overlaps(o *Pattern) bool {
+	if p.authority != o.authority {
+		return false
+	}
+	shorter, longer := p, o
+	if len(shorter.segments) > len(longer.segments) {
+		shorter, longer = longer, shorter
+	}
+	for i, s := range shorter.segments {
+		if !s.overlaps(longer.segments[i]) {
+			return false
+		}
+	}
+	if len(shorter.segments) == len(longer.segments) {
+		return shorter.rest == longer.rest
+	}
+	return shorter.rest
+}
+
+func (s segment) overlaps(o segment) bool {
+	switch {
+	case !s.glob:
+		return o.matches(s.before)
+	case !o.glob:
+		return s.matches(o.before)
+	}
+	begins := strings.HasPrefix(s.before, o.before) || strings.HasPrefix(o.before, s.before)
+	return begins && (strings.HasSuffix(s.behind, o.behind) || strings.HasSuffix(o.behind, s.behind))
+}
+
+// split takes an id into what it begins with and its segments, of which there is one at
+// least.
+func split(id string) (authority, path string, ok bool) {
+	if issuer, mark, name, err := actor.Split(id); err == nil {
+		return issuer + mark, name, true
+	}
 	rest, ok := strings.CutPrefix(id, scheme)
 	if !ok {
 		return "", "", false
 	}
-	return strings.Cut(rest, "/")
+	domain, path, ok := strings.Cut(rest, "/")
+	if !ok || path == "" || strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") || strings.Contains(path, "//") {
+		return "", "", false // no SPIFFE ID has an empty segment
+	}
+	return scheme + domain + "/", path, true
 }
 
 // Index finds the patterns that match an id. Its values are numbered as the patterns.
-type Index struct{ domains map[string]*node }
+type Index struct{ authorities map[string]*node }
 
 // node is what is known behind the segments before it. Each node is visited at most once
 // for an id, so that no id costs more than going through all patterns.
@@ -141,10 +210,10 @@ type edge struct {
 func NewIndex(patterns []*Pattern) *Index {
 	x := &Index{map[string]*node{}}
 	for i, p := range patterns {
-		at := x.domains[p.domain]
+		at := x.authorities[p.authority]
 		if at == nil {
 			at = &node{}
-			x.domains[p.domain] = at
+			x.authorities[p.authority] = at
 		}
 		for _, s := range p.segments {
 			at = at.next(s)
@@ -180,12 +249,9 @@ func (n *node) next(s segment) *node {
 
 // Any reports whether f is true of a pattern that matches an id.
 func (x *Index) Any(id string, f func(pattern int) bool) bool {
-	domain, path, ok := split(id)
-	if !ok || path == "" {
-		return false
-	}
-	at := x.domains[domain]
-	return at != nil && at.any(path, f)
+	authority, path, ok := split(id)
+	at := x.authorities[authority]
+	return ok && at != nil && at.any(path, f)
 }
 
 func (n *node) any(path string, f func(int) bool) bool {
@@ -195,9 +261,6 @@ func (n *node) any(path string, f func(int) bool) bool {
 		}
 	}
 	part, rest, more := strings.Cut(path, "/")
-	if part == "" || more && rest == "" {
-		return false
-	}
 	if to := n.literal[part]; to != nil && to.ends(rest, more, f) {
 		return true
 	}

@@ -87,6 +87,37 @@ func TestIndexFindsWhatEachPatternMatches(t *testing.T) {
 	}
 }
 
+func TestPatternsThatShareAnIDOverlap(t *testing.T) {
+	var ids []string
+	words := []string{"a", "b", "ab", "ba", "aab", "abb", "aba", "bab", "abab"}
+	for _, one := range words {
+		ids = append(ids, one)
+		for _, two := range words {
+			ids = append(ids, one+"/"+two)
+			for _, three := range words {
+				ids = append(ids, one+"/"+two+"/"+three, one+"/"+two+"/"+three+"/a", one+"/"+two+"/"+three+"/b/a", one+"/"+two+"/"+three+"/ab/b")
+			}
+		}
+	}
+	r := rand.New(rand.NewPCG(5, 6))
+	texts := []string{"a", "b", "ab", "*", "a*", "*b", "a*b", "*a"}
+	for range 3000 {
+		p, err := Parse(random(r, texts, true))
+		o, failed := Parse(random(r, texts, true))
+		if err != nil || failed != nil {
+			t.Fatal(err, failed)
+		}
+		want := slices.ContainsFunc(ids, func(id string) bool {
+			id = "spiffe://a.test/" + id
+			other := strings.Replace(id, "a.test", "b.test", 1)
+			return p.Matches(id) && o.Matches(id) || p.Matches(other) && o.Matches(other)
+		})
+		if p.Overlaps(o) != want || o.Overlaps(p) != want {
+			t.Fatalf("%s and %s: %t, want %t", p, o, p.Overlaps(o), want)
+		}
+	}
+}
+
 // An example of a pattern is matched by the patterns that match all of its ids with as
 // many segments, and by no other: here all ids of few words stand for all.
 func TestExampleIsMatchedByWhatMatchesAllIDsOfAPattern(t *testing.T) {

@@ -40,6 +40,7 @@ var otherwise = map[string]string{
 	"authenticators, authenticator, kind, kinds, credential, auth_methods":                                                             "an activity demands a kind of credential in require, as credentials",
 	"includes, inherits, extends, parents":                                                                                             "a role includes another one by role:NAME in its list",
 	"workloads, workload, spiffe, spiffe_id, spiffe_ids, svid, svids, service_accounts, principals, identities":                        "what workloads may do by their SPIFFE IDs is listed under subjects",
+	"act, agents, agent, delegates, delegate, delegation, delegated, may_act, impersonation, impersonators, on_behalf_of, actor_token": "what actors of delegated credentials may do is listed under actors, and an activity demands one in require, as actor",
 	"title, summary, name, comment, doc":                                                                                               "a permission has a description",
 	"config, file, realm, session, jwt, introspection, api_token, login, cache, path_options, upstream_headers, permission_table, permission_table_files, issuers, issuer, audience, token_cookie, file_version, version, kratos_url, hide_credentials": "settings are in the configuration of the gate and not in a table",
 }

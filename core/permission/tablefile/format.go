@@ -2,6 +2,7 @@ package tablefile
 
 import (
 	"gatehouse/core"
+	"gatehouse/core/actor"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/strictyaml"
@@ -19,6 +20,10 @@ var tableKeys = strictyaml.Keys{
 		Doc: "OAuth 2.0 scopes by name, each with the permissions it grants. An entry here replaces the grant that a scope has by being named like a permission."},
 	{Name: "subjects", Schema: mapOf(listOf(text("A permission, or role:NAME to grant what a role grants."))),
 		Doc: "Patterns of SPIFFE IDs, each with the permissions that the workloads have whose ID matches, or role:NAME. In a path * stands for any characters of one segment, and ** as the last segment for one or more segments. Only the ID of an SVID counts (section spiffe of the configuration), no text of another credential."},
+	{Name: "actors", Schema: schema{"type": "object", "additionalProperties": listOf(text("A permission, or role:NAME for what a role grants.")), "propertyNames": schema{"minLength": 1, "maxLength": actor.MaxID}},
+		Doc: "Actors of delegated credentials (claim act, RFC 8693 section 4.1) by their ids, each with the permissions that they may use of those that the subject has, or role:NAME. An id is ISSUER#SUB, or ISSUER?client_id=ID where the actor has no sub. In what follows the issuer * stands for any characters of one segment, and ** as the last segment for one or more segments. An actor that no entry matches may do nothing."},
+	{Name: "actor_chain", Schema: boolean(false),
+		Doc: "Whether every actor of a chain must have a permission. Normally the current, outermost one counts alone, and those before it are there to be read (RFC 8693 section 4.1)."},
 	{Name: "implicit_scopes", Schema: boolean(true),
 		Doc: "Whether a scope that is named like a permission grants it."},
 	{Name: "path_variants", Schema: variantKeys.JSONSchema(),
@@ -81,6 +86,8 @@ var requireKeys = strictyaml.Keys{
 	{Name: "credentials", Schema: nonEmptyListOf(oneOf(core.KindNames()...)), Doc: "The kinds of authentication that are good enough."},
 	{Name: "proof", Schema: oneOf(require.ProofNames()...),
 		Doc: "How the caller must have proven to hold the key that the credential is bound to: mtls, by the client certificate that the token is bound to (RFC 8705) or that is the credential itself; dpop, by a DPoP proof (RFC 9449); or any of them. A credential that is bound to no key fails."},
+	{Name: "actor", Schema: schema{"anyOf": []schema{oneOf(require.NoActor, require.AnyActor), nonEmptyListOf(text("The id of an actor, as under actors."))}},
+		Doc: "Who acts for the subject (claim act, RFC 8693 section 4.1): none, so that no delegated credential will do; any, so that no other one will; or a list of ids of actors, as under actors, of which the current one must be one."},
 	{Name: "when", Schema: text("A CEL condition."),
-		Doc: "A CEL condition over claims, method, host, query, headers, peer and path (the named groups of the path regex). False, and any error such as a claim that is missing, denies."},
+		Doc: "A CEL condition over claims, method, host, query, headers, peer and path (the named groups of the path regex). The actor is claims.act. False, and any error such as a claim that is missing, denies."},
 }

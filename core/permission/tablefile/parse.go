@@ -63,7 +63,15 @@ func (p *parser) table(root *yaml.Node) {
 			}
 		case "subjects":
 			for _, e := range p.Named(e.Value, "subjects", "subject") {
-				p.subject(e)
+				p.pattern(e, "subject", subject.Parse, &p.file.Subjects)
+			}
+		case "actors":
+			for _, e := range p.Named(e.Value, "actors", "actor") {
+				p.pattern(e, "actor", subject.ParseActor, &p.file.Actors)
+			}
+		case "actor_chain":
+			if on, ok := p.Boolean(e.Value, "actor_chain"); ok {
+				p.file.ActorChain = &permission.Switch{Place: p.At(e.Value), On: on}
 			}
 		case "implicit_scopes":
 			if on, ok := p.Boolean(e.Value, "implicit_scopes"); ok {
@@ -136,13 +144,14 @@ func (p *parser) role(e strictyaml.Entry) {
 	p.file.Roles = append(p.file.Roles, permission.Role{Place: p.At(e.Key), Name: e.Name, Grants: p.grants(e.Value, what)})
 }
 
-func (p *parser) subject(e strictyaml.Entry) {
-	what := "subject " + report.Quote(e.Name)
-	if _, err := subject.Parse(e.Name); err != nil {
+// pattern reads what workloads or actors may do whose id matches a pattern.
+func (p *parser) pattern(e strictyaml.Entry, kind string, parse func(string) (*subject.Pattern, error), to *[]permission.Subject) {
+	what := kind + " " + report.Quote(e.Name)
+	if _, err := parse(e.Name); err != nil {
 		p.Refuse(e.Key, "%s %s", what, err)
 		return
 	}
-	p.file.Subjects = append(p.file.Subjects, permission.Subject{Place: p.At(e.Key), Pattern: e.Name, Grants: p.grants(e.Value, what)})
+	*to = append(*to, permission.Subject{Place: p.At(e.Key), Pattern: e.Name, Grants: p.grants(e.Value, what)})
 }
 
 // grants reads a list of permissions and roles.
@@ -363,11 +372,33 @@ func (p *parser) requirements(n *yaml.Node, what string) (r require.Requirements
 			for _, w := range p.NonEmptyWords(e.Value, what, "kinds of authentication") {
 				r.Credentials = append(r.Credentials, p.OneOf(w.Value, what, core.KindNames()))
 			}
+		case "actor":
+			r.Actor = p.actor(e.Value, what)
 		case "when":
 			r.When, when = p.when(e.Value, what), e.Value
 		}
 	}
 	return r, when
+}
+
+// actor reads none, any, or a list of ids.
+func (p *parser) actor(n *yaml.Node, what string) (ids []string) {
+	switch {
+	case n.Kind == yaml.ScalarNode && (n.Value == require.NoActor || n.Value == require.AnyActor):
+		return []string{n.Value}
+	case n.Kind != yaml.SequenceNode:
+		p.Refuse(n, "%s is %s; write none, any, or a list of ids of actors", what, strictyaml.KindOf(n))
+		return nil
+	}
+	words := p.NonEmptyWords(n, what, "ids of actors")
+	for _, w := range words {
+		if problem := require.ActorProblem(report.Quote(w.Name), w.Name, len(words)); problem != "" {
+			p.Refuse(w.Value, "%s: %s", what, problem)
+			continue
+		}
+		ids = append(ids, w.Name)
+	}
+	return ids
 }
 
 // when returns the text of a condition, which is checked where the path is known.

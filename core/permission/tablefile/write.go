@@ -67,13 +67,11 @@ func (w writer) file(f *permission.File) *yaml.Node {
 		}
 		add(root, "roles", roles, "")
 	}
-	if len(f.Subjects) > 0 {
-		subjects := newMapping()
-		for i := range f.Subjects {
-			add(subjects, f.Subjects[i].Pattern, grants(f.Subjects[i].Grants), "")
-		}
-		add(root, "subjects", subjects, "")
+	addPatterns(root, "subjects", f.Subjects)
+	if f.ActorChain != nil {
+		add(root, "actor_chain", newBoolean(f.ActorChain.On), "")
 	}
+	addPatterns(root, "actors", f.Actors)
 	if len(f.Authenticated) > 0 {
 		add(root, "authenticated", w.activities(f.Authenticated), "")
 	}
@@ -87,6 +85,17 @@ func (w writer) file(f *permission.File) *yaml.Node {
 		add(root, "anonymous", anonymous(f.Anonymous), "")
 	}
 	return root
+}
+
+func addPatterns(root *yaml.Node, key string, list []permission.Subject) {
+	if len(list) == 0 {
+		return
+	}
+	patterns := newMapping()
+	for i := range list {
+		add(patterns, list[i].Pattern, grants(list[i].Grants), "")
+	}
+	add(root, key, patterns, "")
 }
 
 func anonymous(a *permission.Anonymous) *yaml.Node {
@@ -187,6 +196,11 @@ func requirements(r *require.Requirements) *yaml.Node {
 		add(n, "max_age", newText(require.ShortDuration(r.MaxAge)), "")
 	}
 	addTexts(n, "credentials", r.Credentials)
+	if len(r.Actor) == 1 && !strings.ContainsAny(r.Actor[0], "#?") {
+		add(n, "actor", newText(r.Actor[0]), "")
+	} else {
+		addTexts(n, "actor", r.Actor)
+	}
 	if r.Proof != "" {
 		add(n, "proof", newText(r.Proof), "")
 	}

@@ -106,6 +106,9 @@ func newNarrowing(w *observer) *narrowing {
 		for _, s := range f.Subjects {
 			granted = append(granted, s.Grants...)
 		}
+		for _, a := range f.Actors { // a log does not say who acted
+			granted = append(granted, a.Grants...)
+		}
 	}
 	n.ofWorkloads(granted)
 	return n
@@ -306,6 +309,11 @@ func (n *narrowing) grants(w *written, left map[string]bool) {
 				continue
 			}
 			f.Subjects = append(f.Subjects, s)
+		}
+		f.Actors = nil
+		for _, a := range old.Actors { // one that is granted nothing may still do what every caller may
+			a.Grants = n.stay(w, a.Grants, a.Pattern, func(g permission.Grant) bool { return g.Role && roles[g.Name] || !g.Role && left[g.Name] })
+			f.Actors = append(f.Actors, a)
 		}
 		if old.Anonymous != nil {
 			open := *old.Anonymous

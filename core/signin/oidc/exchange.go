@@ -213,6 +213,9 @@ func (p *Provider) renew(ctx context.Context, s *session.Session) (*session.Sess
 	}
 	renewed.IDToken = text
 	fresh := p.session(m, set, token)
+	if act := s.Claims["act"]; act != nil && fresh.Claims["act"] == nil { // what the renewal leaves out still holds
+		fresh.Claims["act"] = act
+	}
 	renewed.Claims = fresh.Claims
 	return &renewed, p.complete(ctx, m, &renewed)
 }
@@ -232,7 +235,7 @@ func (p *Provider) setTokens(s *session.Session, token *oauth2.Token, scopes []s
 
 // session is what a verified ID token says.
 func (p *Provider) session(m *metadata, set claims.Set, token *oauth2.Token) *session.Session {
-	s := &session.Session{Provider: p.options.Name, Issuer: m.issuer, ClientID: p.options.ClientID, Claims: aboutPerson(set)}
+	s := &session.Session{Provider: p.options.Name, Issuer: m.issuer, ClientID: p.options.ClientID, Claims: aboutPerson(set.Narrowed(nil))}
 	s.Subject, _ = set.Text("sub")
 	s.ProviderSession, _ = set.Text("sid")
 	s.ACR, _ = set.Text("acr")

@@ -104,7 +104,11 @@ func (a *Authenticator) Principal(s *Session) (*core.Principal, error) {
 		AuthenticatedAt: s.AuthenticatedAt, SessionID: s.ID, IssuedAt: s.CreatedAt, Expiry: a.options.Life.end(s), FreshUntil: a.dueAt(s),
 		Claims: documentOf(s),
 	}
-	if err := a.options.Claims.Grants(claims.Set(p.Claims), p); err != nil {
+	var err error
+	if p.Actor, err = claims.Set(p.Claims).Actor(s.Issuer); err != nil {
+		return nil, err
+	}
+	if err = a.options.Claims.Grants(claims.Set(p.Claims), p); err != nil {
 		return nil, err
 	}
 	p.Scopes = s.Scopes // those that were granted; a claim of that name is something else

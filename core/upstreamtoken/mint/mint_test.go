@@ -179,40 +179,26 @@ func TestDelegationNamesWhoActs(t *testing.T) {
 		}
 		return m
 	}
-	deep := act("sub", "a")
-	for range 40 {
-		deep = act("sub", "a", "act", deep)
-	}
 	id := "https://id.example.com"
-	for name, c := range map[string]struct{ claim, want map[string]any }{
-		"one":                        {act("sub", "svc"), act("sub", "svc", "iss", id)},
-		"of another issuer":          {act("sub", "svc", "iss", "https://other"), act("sub", "svc", "iss", "https://other")},
-		"one after another":          {act("sub", "svc", "act", act("sub", "web")), act("sub", "svc", "iss", id, "act", act("sub", "web", "iss", id))},
-		"claims that are not theirs": {act("sub", "svc", "exp", json.Number("1"), "admin", true), act("sub", "svc", "iss", id)},
-		"earlier one is no object":   {act("sub", "svc", "act", "web"), act("sub", "svc", "iss", id)},
+	for name, c := range map[string]struct {
+		actor core.Actor
+		want  map[string]any
+	}{
+		"one":               {core.Actor{Subject: "svc"}, act("sub", "svc", "iss", id)},
+		"of another issuer": {core.Actor{Subject: "svc", Issuer: "https://other"}, act("sub", "svc", "iss", "https://other")},
+		"a client":          {core.Actor{ClientID: "app"}, act("client_id", "app", "iss", id)},
+		"one after another": {core.Actor{Subject: "svc", Before: &core.Actor{Subject: "web", Issuer: "https://other"}}, act("sub", "svc", "iss", id, "act", act("sub", "web", "iss", "https://other"))},
 	} {
 		p := ada()
-		p.Actor, p.Claims = &core.Actor{Subject: "svc", Issuer: text(c.claim["iss"])}, act("act", c.claim)
+		p.Actor, p.Claims = &c.actor, act("act", act("sub", "stated", "admin", true))
 		if _, set := r.verified(t, r.must(t, p, nil)); !reflect.DeepEqual(set["act"], any(c.want)) {
 			t.Errorf("%s: act %v, want %v", name, set["act"], c.want)
 		}
-	}
-	p := ada()
-	p.Actor, p.Claims = &core.Actor{Subject: "a"}, act("act", deep)
-	_, set := r.verified(t, r.must(t, p, nil))
-	levels := 0
-	for next, _ := set["act"].(map[string]any); next != nil; next, _ = next["act"].(map[string]any) {
-		levels++
-	}
-	if levels != 8 {
-		t.Errorf("a chain of %d parties, want 8", levels)
 	}
 	if _, set := r.verified(t, r.must(t, ada(), nil)); set["act"] != nil {
 		t.Errorf("nobody acts, and act is %v", set["act"])
 	}
 }
-
-func text(v any) string { s, _ := v.(string); return s }
 
 // A service that passes its token on to another one must not make the gate the one that
 // has identified the user.

@@ -1,6 +1,7 @@
 package mint
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -95,7 +96,7 @@ func (m *Minter) describe(w *payload, of upstreamtoken.Wanted) {
 	}
 	w.setText("scope", strings.Join(p.Scopes, " "))
 	if p.Actor != nil {
-		w.set("act", actor(p))
+		w.set("act", act(p.Issuer, p.Actor))
 	}
 	if o.BoundTo != "" {
 		w.set("cnf", map[string]any{"x5t#S256": o.BoundTo})
@@ -187,39 +188,15 @@ func subject(p *core.Principal) string {
 	return p.ClientID
 }
 
-// maxActors is how many parties a chain of delegation names. Those before the one that
-// acts are there to be read, and nothing is decided by them (RFC 8693 section 4.1).
-const maxActors = 8
-
-// actor is who acts for the subject (RFC 8693 section 4.1), with those who acted before.
-// One without an issuer is of the issuer of the credential, which the token's own is not.
-func actor(p *core.Principal) map[string]any {
-	chain, _ := p.Claims["act"].(map[string]any)
-	before, _ := chain["act"].(map[string]any)
-	return party(p.Issuer, p.Actor.Subject, p.Actor.Issuer, p.Actor.ClientID, earlier(p.Issuer, before, maxActors-1))
-}
-
-func earlier(credential string, act map[string]any, left int) map[string]any {
-	if len(act) == 0 || left == 0 {
-		return nil
+// act is who acts for the subject (RFC 8693 section 4.1), with those who acted before. One
+// without an issuer is of the issuer of the credential, which the token's own is not.
+func act(credential string, a *core.Actor) map[string]any {
+	named := *a
+	named.Issuer = cmp.Or(a.Issuer, credential)
+	named.Before = nil
+	claim := named.Claim()
+	if a.Before != nil {
+		claim["act"] = act(credential, a.Before)
 	}
-	text := func(name string) string { s, _ := act[name].(string); return s }
-	before, _ := act["act"].(map[string]any)
-	return party(credential, text("sub"), text("iss"), text("client_id"), earlier(credential, before, left-1))
-}
-
-func party(credential, subject, issuer, client string, before map[string]any) map[string]any {
-	if issuer == "" {
-		issuer = credential
-	}
-	act := map[string]any{}
-	for name, value := range map[string]string{"sub": subject, "iss": issuer, "client_id": client} {
-		if value != "" {
-			act[name] = value
-		}
-	}
-	if before != nil {
-		act["act"] = before
-	}
-	return act
+	return claim
 }

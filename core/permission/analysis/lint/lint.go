@@ -37,6 +37,7 @@ var LintRules = []LintRule{
 	{"needless-anchor", "a regex is anchored, which every path regex is"},
 	{"ungranted", "no role and no scope grants a permission"},
 	{"empty", "a permission has no activity, or a role grants nothing"},
+	{"unnamed-actor", "an activity asks for an actor whom the table does not let make the call"},
 	{"redundant-grant", "a role lists what a role that it includes grants"},
 	{"scope-replaces-grant", "an entry under scopes takes the grant that its name gives"},
 	{"undecided", "a regex is too large to compare"},
@@ -84,6 +85,7 @@ func Lint(table *permission.Table, files []*permission.File, texts map[string][]
 	l.names()
 	for _, a := range l.all {
 		l.regex(a)
+		l.actor(&a.OwnedActivity)
 	}
 	if err := l.calls(); err != nil {
 		return nil, err
