@@ -99,7 +99,7 @@ func (g *Gate) follow(ctx context.Context, one *deciding) {
 	defer refusePanic(r, &one.d) // of the recorder
 	g.takeParameter(r)
 	ctx = g.begin(ctx, r)
-	defer func() { g.end(ctx, Event{r, one.call.Path, &one.d, g.options.Now().Sub(start)}) }()
+	defer func() { g.end(ctx, Event{r, one.call.Path, &one.call, &one.d, g.options.Now().Sub(start)}) }()
 	defer refusePanic(r, &one.d) // of the last word
 	g.decide(ctx, one)
 	g.finish(r, &one.d)
@@ -142,6 +142,9 @@ func (g *Gate) refusal(r *Request, err error) (d Decision) {
 	}
 	return d
 }
+
+// Record tells the recorder of what a host has decided by itself.
+func (g *Gate) Record(ctx context.Context, e Event) { Record(ctx, g.options.Recorder, e) }
 
 func (g *Gate) begin(ctx context.Context, r *Request) context.Context {
 	if g.options.Recorder == nil {
@@ -195,7 +198,7 @@ func (g *Gate) check(ctx context.Context, call *Call) Decision {
 		return g.respond(ctx, call, e)
 	}
 	access := g.options.Policy.Match(ctx, call)
-	if access == nil {
+	if call.Access = access; access == nil {
 		return g.refuse(call, nil, Authentication{}, fmt.Errorf("%w: no activity covers the call", ErrForbidden))
 	}
 	if access.Public() {

@@ -10,6 +10,9 @@ type Event struct {
 	Request *Request
 	// Path is the canonical path; empty where there is none.
 	Path string
+	// Call is what was decided, with the part of the policy that covers it; nil for what
+	// a host refused without a gate's having looked at it.
+	Call *Call
 	// Decision holds who called (Principal, with issuer, client and actor).
 	Decision *Decision
 	Duration time.Duration

@@ -22,6 +22,9 @@ type Call struct {
 	// for a verified one.
 	Anonymous bool
 	Ignored   error
+	// Access is the part of the policy that covers the call; nil where none does, and
+	// before that is known. It is for whoever records the decision.
+	Access Access
 
 	// confirm is the host's: see [Gate.CheckThen].
 	confirm func(*Decision) error

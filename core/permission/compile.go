@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/core/account"
 	"gatehouse/core/permission/idset"
 	"gatehouse/core/permission/model"
 	"gatehouse/core/permission/names"
@@ -20,6 +21,8 @@ import (
 type Options struct {
 	// Now is the clock for max_age; nil for the system's.
 	Now func() time.Time
+	// Version names what the table is made of, for records.
+	Version account.Table
 }
 
 // Compile merges files into a table with the default options.
@@ -32,7 +35,7 @@ func (o Options) Compile(files ...*File) (*Table, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	c := &compiler{files: files, table: &Table{now: o.Now}}
+	c := &compiler{files: files, table: &Table{now: o.Now, version: o.Version}}
 	for _, step := range []func(){c.check, c.names, c.activities, c.index, c.guards} {
 		step()
 		if err := c.problems.Err(); err != nil {

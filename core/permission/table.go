@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/account"
 	"gatehouse/core/permission/idset"
 	"gatehouse/core/permission/pathindex"
 	"gatehouse/core/permission/require"
@@ -16,6 +17,7 @@ import (
 // concurrent use.
 type Table struct {
 	now         func() time.Time
+	version     account.Table
 	permissions []string // sorted; a permissionID is an index
 	ids         map[string]permissionID
 	roles       map[string]idset.Set // everything a role grants

@@ -36,6 +36,9 @@ type Request struct {
 	// RunsTwice says that the host may hand over one request twice, and that the id is
 	// the gateway's own name for it, of which a client chooses nothing: see core/secondrun.
 	RunsTwice bool
+	// Gateway names the host or the proxy in front of it, Route the route of it that the
+	// request came by, as far as the host knows. They are for records, never for decisions.
+	Gateway, Route string
 	// Method as received. The zero value matches no rule.
 	Method string
 	// Target is the request target exactly as it stood on the request line,

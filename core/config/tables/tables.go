@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/account"
 	"gatehouse/core/follow"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/live"
@@ -36,6 +37,31 @@ type Options struct {
 type Settings struct {
 	Inline           string
 	Enforced, Shadow Source
+	// Archive keeps the tables that come into force; nil: nobody does.
+	Archive *Archive
+}
+
+// Archive keeps tables that have come into force.
+type Archive struct {
+	// Key tells it from any other.
+	Key shared.Key
+	// Keep is called with what is in force from now on. It must not fail a load.
+	Keep func(account.Table, []*permission.File)
+}
+
+// keep hands over what is in force; without an archive nothing happens.
+func (a *Archive) keep(v account.Table, files []*permission.File) {
+	if a != nil {
+		a.Keep(v, files)
+	}
+}
+
+// key is that of an archive which may be none.
+func (a *Archive) key() (k shared.Key) {
+	if a != nil {
+		k = a.Key
+	}
+	return k
 }
 
 // Source is where a table comes from. The zero value is none.
@@ -77,6 +103,14 @@ type Table struct {
 	live *live.Live // nil: an inline one
 }
 
+// InForce is what the table in force was made of.
+func (t *Table) InForce() account.Table {
+	if versioned, ok := t.Policy.(account.Versioned); ok {
+		return versioned.InForce()
+	}
+	return account.Table{}
+}
+
 // Loaded reports whether there is a table to decide by.
 func (t *Table) Loaded() bool { return t.live == nil || t.live.Table() != nil }
 
@@ -101,11 +135,11 @@ func (t *Table) Name() string {
 // source it denies everything until what the source holds is mended.
 func (b *Builder) Table(s Settings) (*Table, shared.Key, error) {
 	if s.Inline != "" {
-		k := shared.Digest("inline", s.Inline)
-		t, err := b.tables.Get(k, func() (*Table, error) { return b.inline(s.Inline) })
+		k := shared.KeyOf("inline", s.Inline, s.Archive.key())
+		t, err := b.tables.Get(k, func() (*Table, error) { return b.inline(s) })
 		return t, k, err
 	}
-	k := shared.KeyOf("sources", s.Enforced.Key, s.Shadow.Key)
+	k := shared.KeyOf("sources", s.Enforced.Key, s.Shadow.Key, s.Archive.key())
 	t, err := b.tables.Get(k, func() (*Table, error) { return b.followed(s) })
 	return t, k, err
 }
@@ -123,17 +157,22 @@ func (b *Builder) Loaded() []live.Loaded {
 	return all
 }
 
-func (b *Builder) inline(text string) (*Table, error) {
-	file, err := tablefile.Parse("permission_table", []byte(text))
+func (b *Builder) inline(s Settings) (*Table, error) {
+	files, digest, err := tablefile.ParseAll(tablefile.Text{Name: inlineName, Content: []byte(s.Inline)})
 	if err != nil {
 		return nil, inlineError(err)
 	}
-	compiled, err := permission.Options{Now: b.options.Now}.Compile(file)
+	version := account.Table{Source: inlineName, Version: digest}
+	compiled, err := permission.Options{Now: b.options.Now, Version: version}.Compile(files...)
 	if err != nil {
 		return nil, inlineError(err)
 	}
+	s.Archive.keep(version, files)
 	return &Table{Policy: compiled}, nil
 }
+
+// inlineName is under which name an inline table is reported.
+const inlineName = "permission_table"
 
 // inlineError turns the problems of a table into those of the configuration that it
 // stands in; each begins with its line and column in the table.
@@ -162,6 +201,18 @@ func closeAll(sources ...live.Source) {
 // denies everything until the table has loaded.
 const firstLoad = 5 * time.Second
 
+// reloads is told of each load of a table.
+func (b *Builder) reloads(a *Archive) func(live.Reload) {
+	return func(r live.Reload) {
+		if r.Err == nil && !r.Shadow {
+			a.keep(r.InForce(), r.Content.Files)
+		}
+		if b.options.Reloads != nil {
+			b.options.Reloads(r)
+		}
+	}
+}
+
 func (b *Builder) followed(s Settings) (*Table, error) {
 	enforced, err := s.Enforced.open()
 	if err != nil {
@@ -178,7 +229,7 @@ func (b *Builder) followed(s Settings) (*Table, error) {
 		Source:       enforced,
 		Shadow:       shadow,
 		Log:          b.options.Log,
-		OnReload:     b.options.Reloads,
+		OnReload:     b.reloads(s.Archive),
 		OnDifference: b.options.Differences,
 	})
 	t := &Table{Policy: followed, live: followed}

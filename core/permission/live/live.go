@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/account"
 	"gatehouse/core/permission"
 )
 
@@ -43,6 +45,15 @@ type Reload struct {
 	// Version identifies the content that was read; it is empty when none was.
 	Version    string
 	Activities int
+	// Content is what was read; its files are nil with an error.
+	Content Content
+}
+
+// InForce names what was read.
+func (r *Reload) InForce() account.Table { return versionOf(r.Names, r.Version) }
+
+func versionOf(names []string, version string) account.Table {
+	return account.Table{Source: strings.Join(names, ", "), Version: version}
 }
 
 // Loaded is a table that is in use, and when it was loaded.
@@ -59,13 +70,13 @@ type Loaded struct {
 // stays. Before a table has loaded for the first time, everything is denied.
 type Live struct {
 	options  Options
-	compile  func(...*permission.File) (*permission.Table, error)
+	compile  func(account.Table, ...*permission.File) (*permission.Table, error)
 	enforced follower
 	shadow   follower
 	logged   differenceLog
 }
 
-var _ core.Policy = (*Live)(nil)
+var _ account.Versioned = (*Live)(nil)
 
 // Open loads the tables, for as long as the context allows. The error says why
 // the enforced table did not load; the Live then denies everything until Run has
@@ -80,7 +91,12 @@ func Open(ctx context.Context, o Options) (*Live, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &Live{options: o, compile: o.Compile}
+	l := &Live{options: o}
+	l.compile = func(v account.Table, files ...*permission.File) (*permission.Table, error) {
+		with := o.Options
+		with.Version = v
+		return with.Compile(files...)
+	}
 	l.enforced.source, l.shadow.source = o.Source, o.Shadow
 	l.each(func(f *follower) { l.next(ctx, f) })
 	return l, l.enforced.failure()
@@ -137,6 +153,14 @@ func (l *Live) Failure() error { return l.enforced.failure() }
 // Table returns the table in force, or nil when none has loaded yet.
 func (l *Live) Table() *permission.Table { return l.enforced.table.Load() }
 
+// InForce is what the enforced table was made of.
+func (l *Live) InForce() account.Table {
+	if table := l.Table(); table != nil {
+		return table.InForce()
+	}
+	return account.Table{}
+}
+
 // Match finds the activities that cover a call.
 func (l *Live) Match(ctx context.Context, call *core.Call) core.Access {
 	table := l.enforced.table.Load()
@@ -190,7 +214,7 @@ func (l *Live) next(ctx context.Context, f *follower) (read bool) {
 		return read // the same failure again
 	}
 	if err == nil {
-		reload.Activities = table.Len()
+		reload.Activities, reload.Content = table.Len(), content
 		f.last.Store(&Loaded{Names: reload.Names, Version: reload.Version, At: l.options.Now(), Shadow: reload.Shadow})
 		if k, ok := f.source.(Keeper); ok {
 			k.Loaded(reload.Version)
@@ -241,7 +265,7 @@ func (f *follower) failure() error {
 
 // read waits for the next version and compiles it. A panic of the source or of
 // the compiler is an error like any other: that content is not used.
-func (f *follower) read(ctx context.Context, compile func(...*permission.File) (*permission.Table, error)) (c Content, table *permission.Table, err error) {
+func (f *follower) read(ctx context.Context, compile func(account.Table, ...*permission.File) (*permission.Table, error)) (c Content, table *permission.Table, err error) {
 	doing := "reading the source"
 	defer func() {
 		if v := recover(); v != nil {
@@ -258,7 +282,7 @@ func (f *follower) read(ctx context.Context, compile func(...*permission.File) (
 		return c, nil, errSameVersion
 	}
 	doing = "compiling the table"
-	table, err = compile(c.Files...)
+	table, err = compile(versionOf(f.source.Names(), c.Version), c.Files...)
 	return c, table, err
 }
 

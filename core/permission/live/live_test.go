@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/account"
 	"gatehouse/core/permission"
 )
 
@@ -172,7 +173,7 @@ func TestAFirstLoadThatFailsDeniesEverything(t *testing.T) {
 
 func TestATableThatPanicsKeepsTheLastGoodOne(t *testing.T) {
 	f := followFile(t, openTable)
-	f.compile = func(...*permission.File) (*permission.Table, error) { panic("boom") }
+	f.compile = func(account.Table, ...*permission.File) (*permission.Table, error) { panic("boom") }
 	f.write(t, closedTable)
 	f.settle()
 	if got := f.decide("/open"); got != "public" {

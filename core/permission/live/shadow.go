@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/account"
 	"gatehouse/core/permission"
 )
 
@@ -82,7 +83,10 @@ type comparedAccess struct {
 	live   *Live
 }
 
-var _ core.ProvenAccess = (*comparedAccess)(nil)
+var (
+	_ core.ProvenAccess   = (*comparedAccess)(nil)
+	_ account.Accountable = (*comparedAccess)(nil)
+)
 
 // Proofs are those of the enforced access.
 func (c *comparedAccess) Proofs() []core.Proof {
@@ -90,6 +94,14 @@ func (c *comparedAccess) Proofs() []core.Proof {
 		return proven.Proofs()
 	}
 	return nil
+}
+
+// Account is that of the enforced access.
+func (c *comparedAccess) Account(call *core.Call, p *core.Principal) account.Account {
+	if accountable, ok := c.Access.(account.Accountable); ok {
+		return accountable.Account(call, p)
+	}
+	return account.Account{}
 }
 
 // Allows decides by the enforced access.
