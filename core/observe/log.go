@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/audit"
 )
 
 // maxLogged bounds what a client can write into one field of a log line, in bytes.
@@ -71,7 +72,7 @@ func attributes(e core.Event) []slog.Attr {
 	attrs := []slog.Attr{
 		slog.String("reason", d.Reason),
 		slog.String("method", bounded(e.Request.Method)),
-		slog.String("path", bounded(loggedPath(e))),
+		slog.String("path", bounded(audit.PathOf(e))),
 		slog.String("host", bounded(e.Request.Host)),
 		slog.Float64("took_ms", float64(e.Duration.Microseconds())/1000),
 	}
@@ -87,10 +88,19 @@ func attributes(e core.Event) []slog.Attr {
 	if d.Rule != "" {
 		attrs = append(attrs, slog.String("rule", d.Rule))
 	}
+	if expected, got := audit.Expected(d.Cause, permissionOf(e), d.Principal); expected != "" && d.Outcome == core.Deny {
+		attrs = append(attrs, slog.String("expected", bounded(expected)), slog.String("got", bounded(got)))
+	}
 	if d.Principal != nil {
 		attrs = append(attrs, caller(d.Principal)...)
 	}
 	return attrs
+}
+
+// permissionOf is the permission that a call needs, where the policy says so.
+func permissionOf(e core.Event) string {
+	account, _ := audit.AccountOf(e)
+	return account.Permission
 }
 
 // caller says who called, and who acted for them. What is absent is left out.
@@ -125,23 +135,6 @@ func before(a *core.Actor) string {
 		ids = append(ids, earlier.String())
 	}
 	return strings.Join(ids, " ")
-}
-
-// loggedPath is the canonical path or, where there is none, what the raw target
-// begins with. People do send tokens in a query or a fragment, and passwords in
-// what stands before an "@", which no path needs.
-func loggedPath(e core.Event) string {
-	if e.Path != "" {
-		return e.Path
-	}
-	target := e.Request.Target
-	if end := strings.IndexAny(target, "?#"); end >= 0 {
-		target = target[:end]
-	}
-	if at := strings.LastIndexByte(target, '@'); at >= 0 {
-		target = "..." + target[at:]
-	}
-	return target
 }
 
 func bounded(text string) string {
