@@ -87,6 +87,7 @@ vuln: go ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... for an offli
 
 docs: ## renew what is generated in the documentation
 	$(GO) test ./core/config -run 'TestReferenceIsCurrent|TestJSONSchemaIsCurrent' -update
+	$(GO) test ./core/config/audit -run TestJSONSchemaIsCurrent -update
 	$(GO) test ./core/permission/tablefile -run TestTheSchemaIsUpToDate -update
 	$(GO) test ./core/permission/expectation -run TestJSONSchemaIsCurrent -update
 	$(GO) test ./plugins/forwardauth -run TestSettingsTableIsCurrent -update

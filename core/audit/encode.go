@@ -76,6 +76,7 @@ func (a *Actor) append(e *encoder) {
 	e.text("sub", a.Subject)
 	e.text("iss", a.Issuer)
 	e.text("client_id", a.ClientID)
+	e.list("before", a.Before)
 }
 
 func (t *Table) append(e *encoder) {

@@ -52,9 +52,10 @@ type Caller struct {
 
 // Actor acts for a subject.
 type Actor struct {
-	Subject  string `json:"sub,omitempty" config:"sub" doc:"Subject of the actor."`
-	Issuer   string `json:"iss,omitempty" config:"iss" doc:"Issuer of the actor."`
-	ClientID string `json:"client_id,omitempty" config:"client_id" doc:"OAuth 2.0 client of the actor."`
+	Subject  string   `json:"sub,omitempty" config:"sub" doc:"Subject of the actor."`
+	Issuer   string   `json:"iss,omitempty" config:"iss" doc:"Issuer of the actor."`
+	ClientID string   `json:"client_id,omitempty" config:"client_id" doc:"OAuth 2.0 client of the actor."`
+	Before   []string `json:"before,omitempty" config:"before" doc:"Ids of those who acted before, the latest first; at most 32."`
 }
 
 // Table names a permission table.

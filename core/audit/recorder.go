@@ -158,9 +158,19 @@ func callerOf(p *core.Principal) *Caller {
 		c.Cut = c.Cut || !whole
 	}
 	if p.Actor != nil {
-		c.Actor = &Actor{bounded(p.Actor.Subject), bounded(p.Actor.Issuer), bounded(p.Actor.ClientID)}
+		c.Actor = &Actor{bounded(p.Actor.Subject), bounded(p.Actor.Issuer), bounded(p.Actor.ClientID), before(p.Actor)}
 	}
 	return c
+}
+
+// before names who acted before an actor, the latest first.
+func before(a *core.Actor) (ids []string) {
+	for _, earlier := range a.Chain()[1:] {
+		if len(ids) < maxHeldNames {
+			ids = append(ids, bounded(earlier.String()))
+		}
+	}
+	return ids
 }
 
 // boundedNames leaves out what there is no room for; a cut name would be another one.

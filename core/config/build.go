@@ -16,6 +16,7 @@ import (
 	"gatehouse/core/authn/mtls"
 	"gatehouse/core/cache"
 	"gatehouse/core/config/answer"
+	"gatehouse/core/config/audit"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/proof"
 	"gatehouse/core/config/revoke"
@@ -27,6 +28,7 @@ import (
 	"gatehouse/core/follow"
 	"gatehouse/core/gatewaytoken"
 	"gatehouse/core/identity"
+	"gatehouse/core/observe"
 	"gatehouse/core/permission/live"
 	"gatehouse/core/secondrun"
 	"gatehouse/core/setting"
@@ -55,6 +57,8 @@ type BuilderOptions struct {
 	HeaderAbsent func(header, claims string)
 	// Now is the clock; nil: the system's.
 	Now func() time.Time
+	// Version is that of the program, for telemetry.
+	Version string
 }
 
 // Builder makes gates and the parts they are made of, each once per content.
@@ -73,6 +77,7 @@ type Builder struct {
 	proofs   proof.Builder
 	counted  cache.Totals
 	answers  *secondrun.Answers
+	audit    *audit.Builder
 	// interval is how often the files of configurations are looked at.
 	interval time.Duration
 }
@@ -93,6 +98,7 @@ func NewBuilder(o BuilderOptions) *Builder {
 	}
 	return &Builder{
 		options: o, interval: follow.Interval, answers: secondrun.NewAnswers(),
+		audit:    audit.NewBuilder(audit.Options{Log: o.Log, Now: o.Now, Version: o.Version}),
 		sections: section.NewBuilder(section.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		revoking: revoke.NewBuilder(revoke.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		upstream: token.NewBuilder(token.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
@@ -149,6 +155,7 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 	if err != nil {
 		return nil, err
 	}
+	from.Archive = b.audit.Archive(c.Audit)
 	policy, tableKey, err := b.tables.Table(from)
 	if err != nil {
 		return nil, err
@@ -169,13 +176,31 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 	if err != nil {
 		return nil, err
 	}
-	gate, err := b.gates.Get(shared.KeyOf(c, tableKey, authKey, ownKey, tokenKey), func() (*core.Gate, error) {
-		return b.build(c, parts, authenticator, policy, upstreamToken, own)
+	recorder, auditKey, err := b.recorder(c, policy)
+	if err != nil {
+		return nil, err
+	}
+	gate, err := b.gates.Get(shared.KeyOf(c, tableKey, authKey, ownKey, tokenKey, auditKey), func() (*core.Gate, error) {
+		return b.build(c, parts, authenticator, policy, upstreamToken, own, recorder)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &Current{gate, c, c.Consumers.Mapping(c.Session), parts, policy, c.CertificateHeader.Reader(), slices.AppendSeq(c.stripped(), maps.Keys(c.UpstreamHeaders))}, nil
+}
+
+// recorder follows the decisions of one gate, beside what follows all.
+func (b *Builder) recorder(c *Config, policy core.Policy) (core.Recorder, shared.Key, error) {
+	records, key, err := b.audit.Recorder(c.Audit, policy)
+	switch {
+	case err != nil:
+		return nil, key, err
+	case records == nil:
+		return b.options.Recorder, key, nil
+	case b.options.Recorder == nil:
+		return records, key, nil
+	}
+	return observe.Recorders{b.options.Recorder, records}, key, nil
 }
 
 // fleetSections are those by which the nodes of a fleet agree.
@@ -233,7 +258,7 @@ func (c *Config) offlineEndpoints() []core.Endpoint {
 
 // build makes everything of a gate but its authenticator, its policy, the token for the
 // upstream and the endpoints of its own.
-func (b *Builder) build(c *Config, parts []*section.Part, authenticator core.Authenticator, policy core.Policy, upstream token.Built, own []core.Endpoint) (*core.Gate, error) {
+func (b *Builder) build(c *Config, parts []*section.Part, authenticator core.Authenticator, policy core.Policy, upstream token.Built, own []core.Endpoint, recorder core.Recorder) (*core.Gate, error) {
 	extractor, err := c.Extractor()
 	if err != nil {
 		return nil, err
@@ -269,7 +294,7 @@ func (b *Builder) build(c *Config, parts []*section.Part, authenticator core.Aut
 		ProofAlgorithms: c.DPoP.ProofAlgorithms(),
 		Metadata:        resources.Of,
 		Login:           signIn.Login,
-		Recorder:        b.options.Recorder,
+		Recorder:        recorder,
 		Now:             b.options.Now,
 	})
 }

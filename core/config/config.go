@@ -8,6 +8,7 @@ package config
 
 import (
 	"gatehouse/core/config/answer"
+	"gatehouse/core/config/audit"
 	"gatehouse/core/config/certheader"
 	"gatehouse/core/config/certificate"
 	"gatehouse/core/config/consumer"
@@ -92,6 +93,8 @@ type Config struct {
 	StateDir   string            `config:"state_dir" doc:"Directory, as a path, that only this node can write to, in which it keeps what has to survive a restart: the list of revocations, and the last good permission tables of a database or a web server. It is created if the directory above it is there. The processes of one node may share it."`
 
 	RevocationEndpoints *revoke.Endpoints `config:"revocation_endpoints" doc:"Endpoints that the gate itself serves, by which identity providers and other systems say what is revoked. The gateway must route their paths through the gate. Needs revocation."`
+
+	Audit *audit.Audit `config:"audit" doc:"A record of every decision, for people and programs that have to know later who did what; leave out to keep none. A request that no configuration decides, because it does not load, has none: it is in the log."`
 
 	FailedAttempts fleet.FailedAttempts `config:"failed_attempts" doc:"Limit on failed attempts to authenticate. Requests without a credential are no attempts."`
 }

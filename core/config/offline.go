@@ -26,7 +26,7 @@ func (b *Builder) GateWith(c *Config, authenticator core.Authenticator, policy c
 		}
 		policy = t
 	}
-	return b.build(c, nil, authenticator, policy, c.UpstreamToken.Offline(), c.offlineEndpoints())
+	return b.build(c, nil, authenticator, policy, c.UpstreamToken.Offline(), c.offlineEndpoints(), b.options.Recorder)
 }
 
 // Principal reads whom a verified credential speaks of: the payload of a JWT,

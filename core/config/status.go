@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/core/cache"
+	"gatehouse/core/config/audit"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
 	"gatehouse/core/config/token"
@@ -91,6 +92,12 @@ func (b *Builder) CacheStats() map[string]cache.Stats {
 	}
 	return b.counted.Sum(caches)
 }
+
+// AuditStats count the audit records of each sort of place.
+func (b *Builder) AuditStats() map[string]audit.Stats { return b.audit.Stats() }
+
+// FlushAudit waits until all audit records are written, or the context ends.
+func (b *Builder) FlushAudit(ctx context.Context) { b.audit.Flush(ctx) }
 
 // SharedStats are the counters of what nodes share by Redis.
 func (b *Builder) SharedStats() fleet.SharedStats { return b.fleet.SharedStats() }

@@ -51,6 +51,7 @@ func (v validator) config(c *Config) {
 	if c.Postgres != nil {
 		c.Postgres.Check(v.Validator)
 	}
+	c.Audit.Check(v.Validator)
 	c.FailedAttempts.Check(v.Validator, c.Redis != nil)
 	if c.Revocation != nil {
 		c.Revocation.Check(v.Validator, c.Redis != nil || c.Postgres != nil, c.StateDir, section.Leeways(c.JWT, c.Introspection))

@@ -18,8 +18,9 @@ const (
 
 // configurations holds by name what clients have handed over.
 type configurations struct {
-	load func([]byte) (*config.Followed, error)
-	now  func() time.Time
+	load    func([]byte) (*config.Followed, error)
+	routeOf func([]byte) string
+	now     func() time.Time
 
 	mu     sync.RWMutex
 	byName map[name]*configuration
@@ -30,6 +31,8 @@ type configurations struct {
 type configuration struct {
 	followed *config.Followed
 	err      error
+	// route is what the gateway has attached it to; empty: it does not say.
+	route string
 	// used is when it was last used, in Unix nanoseconds.
 	used atomic.Int64
 }
@@ -61,6 +64,9 @@ func (c *configurations) add(text []byte) (name, error) {
 	}
 	made := &configuration{}
 	made.followed, made.err = c.load(text)
+	if c.routeOf != nil {
+		made.route = c.routeOf(text)
+	}
 	made.used.Store(c.now().UnixNano())
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -212,6 +212,7 @@ func (c *conn) decide(ctx context.Context, m *request) error {
 	within := deadline.At(ctx, time.Now().Add(c.server.decisionTime))
 	defer within.End()
 	r, unread := c.describe(m)
+	r.Gateway, r.Route = c.server.options.Gateway, conf.route
 	now, err := conf.current()
 	if err != nil {
 		d := c.server.options.Gates.Refuse(&within, r, err)

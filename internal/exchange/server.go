@@ -20,6 +20,10 @@ type Options struct {
 	Gates *config.Builder
 	// Load finds or builds the gate of a configuration. Its error holds no secret.
 	Load func(text []byte) (*config.Followed, error)
+	// Gateway names the gateway, and RouteOf reads from a configuration which of its routes
+	// it is attached to, for records; nil: it does not say.
+	Gateway string
+	RouteOf func(text []byte) string
 }
 
 // Server decides the requests of connections that speak the exchange.
@@ -41,7 +45,7 @@ type Server struct {
 // NewServer makes a server for some of the connections of a process.
 func NewServer(o Options, log *slog.Logger, connections *unixsocket.Server) *Server {
 	s := &Server{options: o, log: log, connections: connections, decisionTime: 50 * time.Second, restTime: 10 * time.Second}
-	s.configurations = configurations{load: o.Load, now: time.Now, byName: map[name]*configuration{}}
+	s.configurations = configurations{load: o.Load, routeOf: o.RouteOf, now: time.Now, byName: map[name]*configuration{}}
 	return s
 }
 

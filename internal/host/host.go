@@ -35,6 +35,7 @@ func New(log *slog.Logger) *Host {
 		Gates: config.NewBuilder(config.BuilderOptions{
 			Recorder: observe.Recorders{metrics, observe.NewLog(log)},
 			Log:      log,
+			Version:  version.Version,
 			Loads:    metrics.ConfigurationLoaded,
 			Calls:    metrics.Call,
 			Reloads: func(r live.Reload) {
@@ -57,11 +58,20 @@ func New(log *slog.Logger) *Host {
 	metrics.MustRegister(subjectRoles{h.Gates})
 	metrics.MustRegister(tables{h.Gates})
 	metrics.MustRegister(configurations{h.Gates})
+	metrics.MustRegister(auditRecords{h.Gates})
 	return h
 }
 
 // CountDropped has the metrics tell which lines of a log were dropped.
 func (h *Host) CountDropped(log *logqueue.Queue) { h.Metrics.MustRegister(droppedLines{log}) }
+
+// Flush has audit records and log lines written that wait, within a limit.
+func (h *Host) Flush(log *logqueue.Queue, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	h.Gates.FlushAudit(ctx)
+	log.Flush(limit)
+}
 
 // ServeAdmin serves health, readiness and metrics in the background, if an
 // address is given. A process that cannot do so still decides requests, and

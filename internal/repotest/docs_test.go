@@ -131,7 +131,7 @@ func TestYAMLInDocumentationLoads(t *testing.T) {
 			continue
 		}
 		count++
-		b.text = strings.ReplaceAll(b.text, "/etc/gatehouse", etc)
+		b.text = strings.NewReplacer("/etc/gatehouse", etc, "/var/log/gatehouse", etc, "/var/lib/gatehouse", etc).Replace(b.text)
 		for _, name := range environmentVariable.FindAllStringSubmatch(b.text, -1) {
 			t.Setenv(name[1], strings.Repeat("x", 32))
 		}

@@ -110,7 +110,7 @@ var direct = dialect{name: settings.Direct, own: true, scheme: "X-Forwarded-Prot
 // read returns the original request. What is missing, repeated or of the wrong
 // form is refused: a guess would be the client's to steer.
 func (d *dialect) read(r *http.Request, at *settings.Endpoint) (*core.Request, error) {
-	request := &core.Request{ID: d.requestID(r.Header), AddsNoResponseHeader: d.carry == nil, Header: d.clientHeaders(r.Header, at.ClientCertificate != "")}
+	request := &core.Request{Gateway: d.name, Route: at.Path, ID: d.requestID(r.Header), AddsNoResponseHeader: d.carry == nil, Header: d.clientHeaders(r.Header, at.ClientCertificate != "")}
 	if at.ClientCertificate != "" {
 		request.AskTLS = func() (*core.ClientTLS, error) {
 			return d.cert.read(r.Header, at.ClientCertificate == settings.Verified)

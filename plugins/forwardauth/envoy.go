@@ -131,13 +131,14 @@ func (a *authorization) gateFor(extensions map[string]string) (*gate, error) {
 func (a *authorization) original(attributes *authv3.AttributeContext) (*core.Request, error) {
 	r := attributes.GetRequest().GetHttp()
 	request := &core.Request{
-		ID:     streamID(r),
-		Method: r.GetMethod(),
-		Target: r.GetPath(),
-		Host:   r.GetHost(),
-		Scheme: cmp.Or(a.at.Scheme, knownScheme(r.GetScheme())),
-		Header: headerLines(r),
-		Peer:   address(attributes.GetSource().GetAddress()),
+		Gateway: settings.EnvoyGRPC,
+		ID:      streamID(r),
+		Method:  r.GetMethod(),
+		Target:  r.GetPath(),
+		Host:    r.GetHost(),
+		Scheme:  cmp.Or(a.at.Scheme, knownScheme(r.GetScheme())),
+		Header:  headerLines(r),
+		Peer:    address(attributes.GetSource().GetAddress()),
 	}
 	setClient(request, a.balancers, values(request.Header, "X-Forwarded-For"))
 	if verified := a.at.ClientCertificate == settings.Verified; a.at.ClientCertificate != "" {

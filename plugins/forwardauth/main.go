@@ -56,8 +56,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	defer spareheap.Hold()()
 	log := logqueue.New(stderr)
-	defer log.Flush(flushTime)
 	h := host.New(log.Logger(level(*verbose)))
+	defer h.Flush(log, flushTime)
 	h.CountDropped(log)
 	s, err := newService(*settings, h.Gates)
 	if err != nil {

@@ -227,8 +227,11 @@ func (s *service) serve(ctx context.Context, all []listener) error {
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
+		s.log.Info("told to stop: open requests are finished", "drain_timeout", float64(s.settings.DrainTimeout))
 	}
-	return errors.Join(err, s.drain(all))
+	err = errors.Join(err, s.drain(all))
+	s.log.Info("stopped")
+	return err
 }
 
 func (l listener) serve() error {

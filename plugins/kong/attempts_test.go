@@ -29,7 +29,7 @@ permission_table: "authenticated: [GET /me]"
 	for _, token := range []string{"good", "good2", "good3"} {
 		idp.Know(token, map[string]any{"active": true, "sub": "ada", "exp": 4102444800})
 	}
-	return handler{fixed{gate}, gates}, idp, gates
+	return handler{fixed{gate}, gates, ""}, idp, gates
 }
 
 // attempt is one request with a token, from a client; status 0: it may pass.

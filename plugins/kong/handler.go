@@ -22,6 +22,8 @@ import (
 type handler struct {
 	gate  config.InUse
 	gates *config.Builder
+	// route is what Kong has attached the configuration to, as far as it says so.
+	route string
 }
 
 var _ pluginserver.Handler = handler{}
@@ -30,16 +32,20 @@ var _ pluginserver.Handler = handler{}
 // over the headers that go with it.
 func (h handler) Access(ctx context.Context, k pluginserver.Kong) {
 	r, unread := readRequest(k)
+	r.Gateway, r.Route = gatewayName, h.route
 	d := h.gates.Decide(ctx, h.gate, r, unread)
 	if d.Outcome == core.Allow {
 		err := passOn(k, d)
 		if err == nil {
 			return
 		}
-		d = h.gates.Refuse(ctx, r, err)
+		d = h.gates.Decide(ctx, h.gate, r, err)
 	}
 	pluginserver.Exit(k, d)
 }
+
+// gatewayName is what records call Kong.
+const gatewayName = "kong"
 
 // passOn gives Kong what goes with an admitted request. Groups are a further
 // exchange, where they are configured, and so are a query without its credential and
@@ -159,6 +165,16 @@ func ownSettings(raw json.RawMessage) ([]byte, error) {
 	}
 	dropReferences(settings)
 	return json.Marshal(settings)
+}
+
+// routeOf is the route that Kong has attached a configuration to; empty for one of a service
+// or of all.
+func routeOf(raw []byte) string {
+	var attached struct {
+		Route string `json:"route_id"`
+	}
+	_ = json.Unmarshal(raw, &attached) // what is not there, or of another type, stays empty
+	return attached.Route
 }
 
 // dropReferences removes the notes that Kong leaves in every table of which

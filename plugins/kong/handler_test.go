@@ -153,7 +153,7 @@ func handlerWith(t *testing.T, recorder core.Recorder, authenticator core.Authen
 	if err != nil {
 		t.Fatal(err)
 	}
-	return handler{fixed{gate}, gates}
+	return handler{fixed{gate}, gates, ""}
 }
 
 // allowAll knows everybody; the calls are counted, not the decision.

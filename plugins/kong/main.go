@@ -48,7 +48,7 @@ func main() {
 		h.ServeAdmin(context.Background(), *admin)
 	}
 	status := pluginserver.Main(p, os.Args[1:], os.Stdout, log)
-	log.Flush(flushTime)
+	h.Flush(log, flushTime)
 	release()
 	os.Exit(status)
 }
@@ -75,7 +75,7 @@ func plugin(gates *config.Builder, kong *kongConf) pluginserver.Plugin {
 		Config:   config.Config{},
 		First:    pluginserver.ReadCalls(maxHeaders),
 		Recorder: gates.Recorder(),
-		Exchange: &exchange.Options{Gates: gates, Load: func(raw []byte) (*config.Followed, error) {
+		Exchange: &exchange.Options{Gates: gates, Gateway: gatewayName, RouteOf: routeOf, Load: func(raw []byte) (*config.Followed, error) {
 			can := core.Demands{RepeatedHeaders: true, Target: true, Consumers: true, ClientCertificate: kong.certificate(raw)}
 			return load(raw, config.Terms{Name: "exchange", Check: demandsOf(can, "Kong")})
 		}},
@@ -85,7 +85,7 @@ func plugin(gates *config.Builder, kong *kongConf) pluginserver.Plugin {
 			if err != nil {
 				return nil, err
 			}
-			return handler{followed, gates}, nil
+			return handler{followed, gates, routeOf(raw)}, nil
 		},
 	}
 }

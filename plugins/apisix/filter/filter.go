@@ -34,6 +34,7 @@ var (
 	_ runner.Recorder = (*Filter)(nil)
 
 	_ runner.Exchanger = (*Filter)(nil)
+	_ runner.Flusher   = (*Filter)(nil)
 )
 
 // New makes the plugin, whose gates come from a builder.
@@ -60,7 +61,7 @@ func (f *Filter) ParseConf(in []byte) (any, error) {
 // runner can.
 func (f *Filter) Exchange() exchange.Options {
 	can := core.Demands{RepeatedHeaders: true, Consumers: true, ClientCertificate: tlsVariables}
-	return exchange.Options{Gates: f.gates, Load: func(text []byte) (*config.Followed, error) {
+	return exchange.Options{Gates: f.gates, Gateway: "apisix", Load: func(text []byte) (*config.Followed, error) {
 		return f.gates.Follow(text, config.Terms{Name: "exchange", Check: func(now *config.Current) error { return check(now, can, "APISIX") }})
 	}}
 }
@@ -146,19 +147,22 @@ func addToResponse(r pkgHTTP.Request, lines []core.Header) error {
 	return nil
 }
 
-// Begin and End record what the runner itself denied, without a gate.
-func (f *Filter) Begin(ctx context.Context, r *core.Request) context.Context {
-	if recorder := f.gates.Recorder(); recorder != nil {
-		return recorder.Begin(ctx, r)
-	}
-	return ctx
-}
+// Flush has audit records written that wait.
+func (f *Filter) Flush(ctx context.Context) { f.gates.FlushAudit(ctx) }
+
+// Begin and End record what the runner itself denied: by the gate of the route, where it has
+// one.
+func (f *Filter) Begin(ctx context.Context, _ *core.Request) context.Context { return ctx }
 
 // End records the decision.
 func (f *Filter) End(ctx context.Context, e core.Event) {
-	if recorder := f.gates.Recorder(); recorder != nil {
-		recorder.End(ctx, e)
+	if followed, ok := runner.Conf(ctx).(config.InUse); ok {
+		if now, err := followed.Current(); err == nil {
+			now.Record(ctx, e)
+			return
+		}
 	}
+	core.Record(ctx, f.gates.Recorder(), e)
 }
 
 // read takes the request line as it was received: what APISIX shows otherwise

@@ -14,6 +14,8 @@ import (
 // routeConf is the loaded plugins of one route, in order.
 type routeConf struct {
 	plugins []loadedPlugin
+	// route is the id of the route, as far as APISIX tells it.
+	route string
 	// denied is set when any part of the config does not load.
 	denied bool
 }

@@ -127,6 +127,7 @@ func (c *conn) httpReqCall(call []byte) []byte {
 		return c.finish(c.enc.errorFrame(Err.CodeCONF_TOKEN_NOT_FOUND), nil)
 	}
 	r := newRequest(c, msg, c.due)
+	r.conf = conf
 	stop, changes := c.server.decide(conf, r)
 	r.ctx.End()
 	if !r.close() {

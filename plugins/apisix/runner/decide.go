@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"runtime"
@@ -34,6 +35,12 @@ type Plugin interface {
 type Recorder interface {
 	Plugin
 	core.Recorder
+}
+
+// Flusher is a plugin that has something to write, such as records, before the process ends.
+type Flusher interface {
+	Plugin
+	Flush(ctx context.Context)
 }
 
 // Exchanger is a plugin that also decides requests of APISIX's Lua file, on the same

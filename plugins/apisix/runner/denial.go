@@ -45,8 +45,26 @@ func (s *server) record(a *reply) {
 		return
 	}
 	for _, recorder := range s.recorders {
-		core.Record(context.Background(), recorder, *a.denial)
+		core.Record(a.conf.in(context.Background(), recorder), recorder, *a.denial)
 	}
+}
+
+type confKey struct{}
+
+// Conf is what ParseConf of a [Recorder] returned for the route of the request, in the
+// context that it gets; nil: the request has come to no route, or the route does not load.
+func Conf(ctx context.Context) any { return ctx.Value(confKey{}) }
+
+// in hands a plugin's conf over.
+func (c *routeConf) in(ctx context.Context, of Plugin) context.Context {
+	if c != nil {
+		for i := range c.plugins {
+			if c.plugins[i].Plugin == of {
+				return context.WithValue(ctx, confKey{}, c.plugins[i].conf)
+			}
+		}
+	}
+	return ctx
 }
 
 func (r *request) deny(d denial, cause error) *reply {
@@ -54,7 +72,9 @@ func (r *request) deny(d denial, cause error) *reply {
 	if d.atWill {
 		described.AskID = nil
 	}
-	return deny(described, r.msg.path, d, cause) // the decoded path, for the log
+	a := deny(described, r.msg.path, d, cause) // the decoded path, for the log
+	a.conf = r.conf
+	return a
 }
 
 func (r *response) deny(d denial, cause error) *reply {

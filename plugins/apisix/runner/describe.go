@@ -14,6 +14,7 @@ import (
 func (r *request) Describe() *core.Request {
 	lines := r.head.current()
 	request := &core.Request{
+		Gateway:   "apisix",
 		Method:    r.Method(),
 		Header:    make([]core.Header, len(lines)),
 		HeaderCut: r.HeaderCut(),
@@ -21,6 +22,9 @@ func (r *request) Describe() *core.Request {
 		AskPeer:   r.peer,
 		Client:    r.client(),
 		AskTLS:    r.clientTLS,
+	}
+	if r.conf != nil {
+		request.Route = r.conf.route
 	}
 	for i, line := range lines {
 		request.Header[i] = core.Header{Name: line.Name, Value: line.Value}

@@ -28,7 +28,16 @@ func (s *server) load(msg prepareConf) *routeConf {
 		return &routeConf{denied: true}
 	}
 	s.opts.log.Debug("plugins: config loaded", "route", msg.key)
-	return &routeConf{plugins: plugins}
+	return &routeConf{plugins: plugins, route: routeOf(msg.key)}
+}
+
+// routeOf reads the id of a route from the key of its configuration, "route#ID#plugin#time".
+func routeOf(key string) string {
+	parts := strings.Split(key, "#")
+	if len(parts) < 4 || parts[0] != "route" {
+		return ""
+	}
+	return parts[1]
 }
 
 // maxPlugins bounds the entries of one route's conf.

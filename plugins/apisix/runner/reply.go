@@ -20,6 +20,8 @@ type reply struct {
 	// denial is what is recorded of a reply of the runner itself; nil: it is a
 	// plugin's.
 	denial *core.Event
+	// conf is that of the route, for who records it; nil: it is not known.
+	conf *routeConf
 }
 
 var errNoReplyStatus = errors.New("an empty answer without a status")

@@ -87,6 +87,7 @@ type request struct {
 	ctx         deadline.Context
 	writer      replyWriter
 	msg         httpReqCall
+	conf        *routeConf // nil: not known
 	head        header
 	path        string
 	args        url.Values

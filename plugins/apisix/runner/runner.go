@@ -136,6 +136,17 @@ func fromEnv(getenv func(string) string) (options, error) {
 // flushTime is how long the last log lines may take beside stopTimeout.
 const flushTime = 50 * time.Millisecond
 
+// flush has plugins write what waits, before the process ends.
+func flush(plugins []Plugin) {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	defer cancel()
+	for _, p := range plugins {
+		if f, ok := p.(Flusher); ok {
+			f.Flush(ctx)
+		}
+	}
+}
+
 // Main is the main function of a runner that APISIX starts, with a log in front of
 // the standard error. It returns after SIGTERM or SIGINT and exits with status 1 if
 // the runner cannot start.
@@ -152,6 +163,7 @@ func Main(log *logqueue.Queue, plugins ...Plugin) {
 	if err != nil {
 		fmt.Fprintln(log, "runner:", err)
 	}
+	flush(plugins)
 	log.Flush(flushTime)
 	if err != nil {
 		os.Exit(1)
@@ -174,7 +186,10 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("listen on %s: %w", s.opts.address, err)
 	}
 	s.opts.log.Info("runner: listening", "address", s.opts.address, "plugins", s.names)
-	return s.serve(ctx, socket)
+	context.AfterFunc(ctx, func() { s.opts.log.Info("runner: stopping, open requests are finished") })
+	err = s.serve(ctx, socket)
+	s.opts.log.Info("runner: stopped")
+	return err
 }
 
 // server is a running runner.

@@ -135,7 +135,10 @@ func (o *options) serve(p Plugin, stderr io.Writer) error {
 	log.SetOutput(io.Discard)
 	go stopWhenReplaced(ctx, cancel, l, orphaned(), socketCheck, logger)
 	logger.Info("serving", "plugin", p.Name, "version", p.Version, "socket", l.Path())
-	return s.serve(ctx, l)
+	context.AfterFunc(ctx, func() { logger.Info("stopping: open requests are finished") })
+	err = s.serve(ctx, l)
+	logger.Info("stopped")
+	return err
 }
 
 // stopWhenReplaced ends a server that Kong has lost: kill -9 of Kong's worker
