@@ -1,8 +1,10 @@
 package callers
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -103,10 +105,30 @@ func (x *maker) principal() *core.Principal {
 			p.Proof = proof
 		}
 	}
+	if x.Of(actor).Shape == formula.Map {
+		act, _ := x.value(actor).(map[string]any)
+		if p.Actor = acting(act, p.Issuer); p.Claims["act"] == nil {
+			p.Claims = maps.Clone(p.Claims)
+			if p.Claims == nil {
+				p.Claims = map[string]any{}
+			}
+			p.Claims["act"] = act
+		}
+	}
 	if x.Fact(limitedFact) {
 		p.Limit = &core.Principal{Kind: p.Kind, Subject: p.Subject, Permissions: x.held(ownerFact)}
 	}
 	return p
+}
+
+// acting is the actor that a claim names.
+func acting(act map[string]any, issuer string) *core.Actor {
+	text := func(name string) string { s, _ := act[name].(string); return s }
+	a := &core.Actor{Subject: text("sub"), Issuer: cmp.Or(text("iss"), issuer), ClientID: text("client_id")}
+	if before, ok := act["act"].(map[string]any); ok {
+		a.Before = acting(before, issuer)
+	}
+	return a
 }
 
 // held are the names of facts that hold.

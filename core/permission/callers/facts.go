@@ -35,6 +35,7 @@ const (
 	proofFact      = "proof "
 	youngFact      = "signed in within "
 	limitedFact    = "limited by its owner"
+	actorFact      = "the actor may "
 )
 
 func text(s string) formula.Value { return formula.Value{Type: formula.Text, Text: s} }
@@ -67,7 +68,20 @@ func Limited() formula.Formula { return formula.Fact(limitedFact) }
 // Plain holds for callers of whom a tool can show an example: nobody limits them, and an
 // actor is one that gates read (RFC 8693 section 4.1).
 func Plain() formula.Formula {
-	return formula.And(formula.Not(Limited()), formula.Implies(formula.Present(actor), formula.IsMap(actor)))
+	stated := formula.Term{Name: condition.RawTerm + condition.Between + "act"}
+	return formula.And(formula.Not(Limited()), formula.Implies(formula.Present(actor), formula.IsMap(actor)), formula.Same(formula.Present(stated), formula.Present(actor)))
+}
+
+// Delegated holds for callers for whom an actor acts.
+func Delegated() formula.Formula { return formula.Present(actor) }
+
+// ActorMay holds unless an actor acts who may not use a permission; empty: whom the table does
+// not name. Of actors no more is known than that.
+func ActorMay(permission string, t interface{ Actors() ([]string, bool) }) formula.Formula {
+	if named, _ := t.Actors(); len(named) == 0 {
+		return formula.Not(Delegated())
+	}
+	return formula.Or(formula.Not(Delegated()), formula.Fact(actorFact+permission))
 }
 
 // Requirement is what requirements say, as a formula.
@@ -96,6 +110,7 @@ func Required(r *require.Requirements, c *condition.Condition, group func(string
 	if proofs := r.Proofs(); len(proofs) > 0 {
 		and(anyOf(proofs, provenBy))
 	}
+	out.actor(r.Actor)
 	if r.AAL != "" {
 		and(anyOf(require.AssuranceLevels[max(slices.Index(require.AssuranceLevels, r.AAL), 0):], func(l string) formula.Formula { return formula.Equals(level, text(l)) }))
 	}
@@ -118,6 +133,20 @@ func Required(r *require.Requirements, c *condition.Condition, group func(string
 	return out
 }
 
+// actor says who has to act. Of ids no more is known than their texts.
+func (out *Requirement) actor(ids []string) {
+	switch {
+	case len(ids) == 0:
+	case ids[0] == require.NoActor:
+		out.Met = formula.And(out.Met, formula.Not(Delegated()))
+	case ids[0] == require.AnyActor:
+		out.Met = formula.And(out.Met, Delegated())
+	default:
+		out.Inexact = append(out.Inexact, "require: actor")
+		out.Met = formula.And(out.Met, Delegated(), formula.Fact(actorFact+"be one of "+fmt.Sprintf("%q", ids)))
+	}
+}
+
 func anyOf[T any](list []T, f func(T) formula.Formula) formula.Formula {
 	any := formula.Never
 	for _, item := range list {
@@ -131,7 +160,7 @@ func provenBy(p core.Proof) formula.Formula { return formula.Fact(proofFact + st
 // unknown is a requirement that Required does not know, by the name of its field.
 func unknown(r *require.Requirements) (name, what string) {
 	rest := *r
-	rest.AllScopes, rest.AnyScope, rest.AAL, rest.MaxAge, rest.Credentials, rest.Proof, rest.When = nil, nil, "", 0, nil, "", ""
+	rest.AllScopes, rest.AnyScope, rest.AAL, rest.MaxAge, rest.Credentials, rest.Proof, rest.Actor, rest.When = nil, nil, "", 0, nil, "", nil, ""
 	v := reflect.ValueOf(rest)
 	for i := range v.NumField() {
 		if !v.Field(i).IsZero() {

@@ -111,7 +111,7 @@ func Run(ctx context.Context, t *permission.Table, files []*permission.File, pro
 
 // knownParts are the fields of a file that say nothing here, or that grants and
 // activities of the compiled table are made of.
-var knownParts = []string{"Name", "Permissions", "Roles", "Scopes", "Subjects", "Authenticated", "Optional", "Public", "Anonymous", "ImplicitScopes", "PathVariants"}
+var knownParts = []string{"Name", "Permissions", "Roles", "Scopes", "Subjects", "Authenticated", "Optional", "Public", "Anonymous", "ImplicitScopes", "PathVariants", "Actors", "ActorChain"}
 
 // unknownPart names a part of a table that this package does not know.
 func unknownPart(files []*permission.File) string {

@@ -52,13 +52,16 @@ func meaningOf(a *permission.Activity) *meaning {
 
 // granted holds for whom an activity is open, its requirements aside.
 func (p *prover) granted(rule *permission.OwnedActivity) formula.Formula {
+	named := callers.ActorMay("", p.table)
 	switch {
-	case rule.Open() || rule.Anonymous:
+	case rule.Section == permission.InPublic:
 		return formula.Always
+	case rule.Open() || rule.Anonymous:
+		return named
 	case rule.Section == permission.InPermission:
-		return p.holds(rule.Permission)
+		return formula.And(named, p.holds(rule.Permission), callers.ActorMay(rule.Permission, p.table))
 	}
-	return callers.HasCredential()
+	return formula.And(named, callers.HasCredential())
 }
 
 // holds is true of those who have a permission of the table.
