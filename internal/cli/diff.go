@@ -131,6 +131,9 @@ func (p differencePrinter) print(d *diff.Difference) {
 	if d.Invalid != [2]string{} {
 		p.Printf("%s\n      %s  %s\n      %s  %s\n", p.Name("invalid_credential"), p.Dim("was"), d.Invalid[0], p.Dim("is "), d.Invalid[1])
 	}
+	if d.Chain != [2]bool{} {
+		p.Printf("%s\n      %s  %t\n      %s  %t\n", p.Name("actor_chain"), p.Dim("was"), d.Chain[0], p.Dim("is "), d.Chain[1])
+	}
 	if len(d.Undecided) > 0 {
 		p.Printf("%s\n", p.Warn("too large to decide"))
 		for i := range d.Undecided {
@@ -201,7 +204,7 @@ func (p differencePrinter) group(g *changeGroup) {
 // people joins callers, those of one kind together.
 func people(list []diff.Who) string {
 	var parts []string
-	for _, kind := range []diff.WhoKind{diff.Anybody, diff.Credential, diff.ByRole, diff.ByScope, diff.BySubject, diff.ByPermission} {
+	for _, kind := range []diff.WhoKind{diff.Anybody, diff.Credential, diff.ByRole, diff.ByScope, diff.BySubject, diff.ByActor, diff.ByPermission} {
 		var names []string
 		for _, w := range list {
 			if w.Kind == kind {
@@ -247,6 +250,8 @@ type diffJSON struct {
 	Undecided []tables.ActivityJSON `json:"undecided"`
 	// Invalid are invalid_credential in the old table and in the new one.
 	Invalid []string `json:"invalid_credential,omitempty"`
+	// ActorChain is actor_chain in the old table and in the new one, where that has changed.
+	ActorChain []bool `json:"actor_chain,omitempty"`
 }
 
 type changeJSON struct {
@@ -272,6 +277,9 @@ func diffForJSON(d *diff.Difference) diffJSON {
 	out := diffJSON{Equal: d.Empty(), Widening: d.Widening(), Changes: []changeJSON{}, Undecided: tables.ActivitiesForJSON(d.Undecided)}
 	if d.Invalid != [2]string{} {
 		out.Invalid = d.Invalid[:]
+	}
+	if d.Chain != [2]bool{} {
+		out.ActorChain = d.Chain[:]
 	}
 	for i := range d.Changes {
 		c := &d.Changes[i]

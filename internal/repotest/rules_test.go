@@ -248,7 +248,7 @@ var permissionRooms = []struct{ name, imports string }{
 	{"permission/callers", "core permission/pattern permission/condition permission/formula permission/require"},
 	{"permission/analysis", "core permission permission/variant permission/automaton permission/pattern"},
 	{"permission/analysis/lint", "core permission permission/subject permission/variant permission/require permission/report permission/automaton permission/analysis"},
-	{"permission/analysis/diff", "core permission permission/require permission/automaton permission/analysis"},
+	{"permission/analysis/diff", "core permission permission/subject permission/require permission/automaton permission/analysis"},
 	{"permission/prove", "core permission permission/pattern permission/subject permission/report permission/condition permission/formula permission/require permission/automaton permission/callers permission/analysis"},
 	{"permission/draft", "permission permission/require permission/report permission/names permission/tablefile"},
 	{"permission/openapi", "core permission/pattern permission/automaton permission/analysis permission/draft"},

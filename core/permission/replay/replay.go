@@ -276,6 +276,9 @@ func (c *comparison) exact(older, newer *decider, callers []Caller) bool {
 	if !c.Alone && older.access != nil && newer.access != nil && older.access.Public() != newer.access.Public() {
 		return false // a credential that does not hold is looked at in one of them
 	}
+	if !c.actorsAreTried() {
+		return false
+	}
 	rules := slices.Concat(older.rules(), newer.rules())
 	described := func(c Caller) bool { return c.Described }
 	switch known := func(c Caller) bool { return c.Principal != nil }; {
@@ -286,6 +289,14 @@ func (c *comparison) exact(older, newer *decider, callers []Caller) bool {
 	}
 	// Of a caller who is described, only what the log lacks is unknown.
 	return !conditional(rules)
+}
+
+// actorsAreTried reports whether the actors that the tables tell apart are among the callers.
+// Chains of several never are, and a log does not say who acted.
+func (c *comparison) actorsAreTried() bool {
+	was, chained := c.Old.Actors()
+	is, chain := c.New.Actors()
+	return chained == chain && (c.Log.UserField == "" || len(was)+len(is) == 0)
 }
 
 // maxKnown bounds how many combinations of activities are remembered.
@@ -352,7 +363,8 @@ func (d *decider) ways() string {
 		demand := r.Demand()
 		ways[demand.Key()] = append(ways[demand.Key()], who...)
 	}
-	var lines []string
+	actors, chain := d.table.Actors()
+	lines := []string{fmt.Sprint(chain, actors)}
 	for demand, who := range ways {
 		slices.Sort(who)
 		lines = append(lines, fmt.Sprintf("%s %q", demand, slices.Compact(who)))
@@ -379,6 +391,9 @@ func (d *decider) grantors(name string) []string {
 	}
 	for _, pattern := range g.Subjects {
 		who = append(who, "subject "+pattern)
+	}
+	for _, pattern := range g.Actors {
+		who = append(who, "actor "+pattern)
 	}
 	if d.table.Holds(nil, name) {
 		who = append(who, "anybody")
@@ -522,8 +537,22 @@ func Callers(older, newer *permission.Table, now time.Time) []Caller {
 			callers = append(callers, Caller{Name: "subject " + pattern, Principal: p})
 		}
 	}
+	for _, c := range delegated(older, newer, now) {
+		callers = append(callers, c)
+	}
 	for _, name := range union(oldPermissions, newPermissions) {
 		callers = append(callers, assume("permission "+name, core.Principal{Permissions: []string{name}}, now))
+	}
+	return callers
+}
+
+// delegated are callers by actors whose subjects may do everything.
+func delegated(older, newer *permission.Table, now time.Time) (callers []Caller) {
+	actors := permission.ActorExamples(nil, older, newer)
+	for _, pattern := range slices.Sorted(maps.Keys(actors)) {
+		for _, p := range actors[pattern] {
+			callers = append(callers, assume("actor "+pattern, *p, now))
+		}
 	}
 	return callers
 }
@@ -542,6 +571,9 @@ func assume(name string, p core.Principal, now time.Time) Caller {
 	weak.Kind = core.KindJWT
 	c := Caller{Name: name, Principal: &weak}
 	for _, kind := range core.Kinds() {
+		if p.Actor != nil && !kind.Delegated {
+			continue
+		}
 		strong := p
 		strong.Kind, strong.AAL, strong.AuthenticatedAt = kind.Kind, "aal3", now
 		if !kind.Scopes {

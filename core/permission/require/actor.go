@@ -44,7 +44,10 @@ func (r *Requirements) ActorPatterns() (patterns []*subject.Pattern) {
 func (r *Requirements) forbidsActor() bool { return slices.Equal(r.Actor, []string{NoActor}) }
 func (r *Requirements) needsActor() bool   { return len(r.Actor) > 0 && !r.forbidsActor() }
 
-func (r *Compiled) checkActor(p *core.Principal) error {
+// CheckActor returns nil where the actor of a principal, or that there is none, will do.
+func (r *Requirements) CheckActor(p *core.Principal) error { return r.checkActor(p, r.ActorPatterns()) }
+
+func (r *Requirements) checkActor(p *core.Principal, actors []*subject.Pattern) error {
 	switch {
 	case len(r.Actor) == 0:
 		return nil
@@ -58,10 +61,16 @@ func (r *Compiled) checkActor(p *core.Principal) error {
 		return nil
 	}
 	id, ok := p.Actor.ID()
-	if ok && slices.ContainsFunc(r.actors, func(p *subject.Pattern) bool { return p.Matches(id) }) {
+	if ok && slices.ContainsFunc(actors, func(p *subject.Pattern) bool { return p.Matches(id) }) {
 		return nil
 	}
 	return fmt.Errorf("%w: the credential is delegated to the actor %s, and only %s will do", core.ErrForbidden, report.Quote(id), strings.Join(r.Actor, ", "))
+}
+
+// delegated reports whether a credential of a kind can say who acts for its subject.
+func delegated(kind string) bool {
+	info, _ := core.Kind(kind).Info()
+	return info.Delegated
 }
 
 // weakerActor reports whether every actor who meets b meets a, too, and so does nobody
@@ -70,8 +79,10 @@ func weakerActor(a, b *Requirements) bool {
 	switch {
 	case len(a.Actor) == 0:
 		return true
-	case len(b.Actor) == 0 || a.forbidsActor() || b.forbidsActor():
-		return a.forbidsActor() && b.forbidsActor()
+	case a.forbidsActor():
+		return b.forbidsActor() || !slices.ContainsFunc(b.Kinds(), delegated)
+	case len(b.Actor) == 0 || b.forbidsActor():
+		return false
 	case slices.Contains(a.Actor, AnyActor):
 		return true
 	case slices.Contains(b.Actor, AnyActor):

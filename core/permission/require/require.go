@@ -120,7 +120,7 @@ func (r *Compiled) CheckOthers(call *core.Call, p *core.Principal) error {
 	if len(r.Credentials) > 0 && !slices.Contains(r.Credentials, string(p.Kind)) {
 		return fmt.Errorf("%w: the credential is of kind %s, and only %s will do", core.ErrForbidden, p.Kind, strings.Join(r.Credentials, ", "))
 	}
-	if err := r.checkActor(p); err != nil {
+	if err := r.checkActor(p, r.actors); err != nil {
 		return err
 	}
 	return r.checkCondition(call, p)

@@ -181,10 +181,12 @@ func (w *observer) use(method string, deciding []int, p *core.Principal) *use {
 
 // choices are what a request can do with. Without a named caller all activities that
 // decide it are needed, since anybody may have made it. Of a caller with roles one is
-// enough that those open, and that asks for nothing else; where there is none, the log
-// does not say what let the caller through, and everything that may have is needed.
+// enough that those open, and that asks for nothing else; where there is none, or an actor
+// may have acted, the log does not say what let the caller through, and everything that may
+// have is needed.
 func (w *observer) choices(method string, deciding []int, p *core.Principal) (choices [][]part, explained bool) {
 	var together []part
+	actors, _ := w.Table.Actors()
 	for _, i := range deciding {
 		a := &w.Table.Activities()[i]
 		this := part{activity: i, method: method}
@@ -195,7 +197,7 @@ func (w *observer) choices(method string, deciding []int, p *core.Principal) (ch
 		for _, way := range w.ways(p, a) {
 			together = append(together, way...)
 			explained = true
-			if a.Require.Empty() {
+			if a.Require.Empty() && len(actors) == 0 {
 				choices = append(choices, append([]part{this}, way...))
 			}
 		}

@@ -41,6 +41,7 @@ func Requirements(r *require.Requirements) string {
 	if r.AAL != "" {
 		parts = append(parts, RequirementText("aal", r.AAL))
 	}
+	add("actor", r.Actor, "or")
 	if r.Proof != "" {
 		parts = append(parts, RequirementText("proof", r.Proof))
 	}
@@ -62,6 +63,8 @@ func RequirementText(name, want string) string {
 		return "an authentication no older than " + want
 	case "proof":
 		return proofText(want)
+	case "actor":
+		return actorText(want)
 	case "credentials":
 		return "a credential of kind " + want
 	case "all_scopes":
@@ -70,6 +73,17 @@ func RequirementText(name, want string) string {
 		return "a further scope, " + want
 	}
 	return "a call for which " + want
+}
+
+// actorText words who must act, or that nobody may.
+func actorText(want string) string {
+	switch want {
+	case require.NoActor:
+		return "a credential that is not delegated"
+	case require.AnyActor:
+		return "a credential that is delegated to an actor"
+	}
+	return "the actor " + want
 }
 
 // proofText words a proof of possession.
@@ -132,6 +146,7 @@ type requireJSON struct {
 	MaxAge      string   `json:"max_age,omitempty"`
 	Credentials []string `json:"credentials,omitempty"`
 	Proof       string   `json:"proof,omitempty"`
+	Actor       []string `json:"actor,omitempty"`
 	When        string   `json:"when,omitempty"`
 }
 
@@ -143,7 +158,7 @@ func ActivityForJSON(r *permission.OwnedActivity) ActivityJSON {
 		Methods: r.Methods, Path: r.Path, Hosts: r.Hosts, Override: r.Override,
 	}
 	if need := &r.Require; Requirements(need) != "" {
-		out.Require = &requireJSON{AllScopes: need.AllScopes, AnyScope: need.AnyScope, AAL: need.AAL, Credentials: need.Credentials, Proof: need.Proof, When: need.When}
+		out.Require = &requireJSON{AllScopes: need.AllScopes, AnyScope: need.AnyScope, AAL: need.AAL, Credentials: need.Credentials, Proof: need.Proof, Actor: need.Actor, When: need.When}
 		if need.MaxAge > 0 {
 			out.Require.MaxAge = require.ShortDuration(need.MaxAge)
 		}

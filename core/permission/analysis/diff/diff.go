@@ -33,7 +33,8 @@ const (
 	MayDiffer Direction = "may_differ"
 	// Names and Unnames are about calls that anybody may make before and after: who
 	// has a credential is named to the upstream from now on, or no longer. Where it is
-	// named, a credential that does not hold may be refused.
+	// named, a credential that does not hold may be refused, and a delegated one is whose
+	// actor no table names.
 	Names   Direction = "names"
 	Unnames Direction = "unnames"
 )
@@ -50,6 +51,7 @@ const (
 	ByRole       WhoKind = "role"
 	ByScope      WhoKind = "scope"
 	BySubject    WhoKind = "subject" // of a workload: a pattern of SPIFFE IDs
+	ByActor      WhoKind = "actor"   // a delegated credential whose subject may do everything: a pattern of actors
 )
 
 // Who is a caller that holds one name, or none.
@@ -96,21 +98,25 @@ type Difference struct {
 	// caller without one may make the call; empty where that has not changed or there
 	// is no such call.
 	Invalid [2]string
+	// Chain tells whether all actors of a chain count; false twice where that has not changed
+	// or no table names actors.
+	Chain [2]bool
 }
 
 // Widening reports whether the change lets anybody in, or may do so.
 func (d *Difference) Widening() bool {
-	return len(d.Undecided) > 0 || slices.ContainsFunc(d.Changes, func(c Change) bool { return c.Direction == LetsIn || c.Direction == MayDiffer })
+	return len(d.Undecided) > 0 || d.Chain[0] || slices.ContainsFunc(d.Changes, func(c Change) bool { return c.Direction == LetsIn || c.Direction == MayDiffer })
 }
 
 // Empty reports whether both tables mean the same.
 func (d *Difference) Empty() bool {
-	return len(d.Changes)+len(d.Undecided) == 0 && d.Invalid == [2]string{}
+	return len(d.Changes)+len(d.Undecided) == 0 && d.Invalid == [2]string{} && d.Chain == [2]bool{}
 }
 
 // Diff compares what two tables mean, whatever way they are written in.
 func Diff(older, newer Version) (*Difference, error) {
 	d := &differ{people: everyone(older.Table, newer.Table), found: map[string]int{}, result: &Difference{}}
+	d.actors(older, newer)
 	d.findHolders()
 	for i, v := range []Version{older, newer} {
 		list, err := analysis.Areas(permission.Activities(v.Files...))
@@ -136,7 +142,7 @@ func Diff(older, newer Version) (*Difference, error) {
 		}
 	}
 	slices.SortStableFunc(d.result.Changes, inReadingOrder)
-	d.result.Invalid = invalid(older, newer)
+	d.result.Invalid, d.result.Chain = invalid(older, newer), chains(older, newer)
 	return d.result, nil
 }
 
@@ -160,7 +166,7 @@ func invalid(older, newer Version) [2]string {
 }
 
 func inReadingOrder(a, b Change) int {
-	kinds := []WhoKind{Anybody, Credential, ByRole, ByScope, BySubject, ByPermission}
+	kinds := []WhoKind{Anybody, Credential, ByRole, ByScope, BySubject, ByActor, ByPermission}
 	directions := []Direction{LetsIn, MayDiffer, ShutsOut, Names, Unnames}
 	return cmp.Or(
 		cmp.Compare(slices.Index(directions, a.Direction), slices.Index(directions, b.Direction)),
@@ -175,6 +181,21 @@ type person struct {
 	who     Who
 	holds   [2]map[string]bool
 	changed map[string]bool
+	// actor acts for the subject, and named tells which table names it; nil: nobody does.
+	actor *core.Actor
+	named [2]bool
+}
+
+func newPerson(who Who, principal *core.Principal, older, newer *permission.Table) person {
+	p := person{who: who, changed: map[string]bool{}}
+	for i, t := range []*permission.Table{older, newer} {
+		p.holds[i] = map[string]bool{}
+		for _, granted := range t.Permissions(principal) {
+			p.holds[i][granted] = true
+		}
+	}
+	p.noteChanges()
+	return p
 }
 
 func everyone(older, newer *permission.Table) []person {
@@ -182,15 +203,7 @@ func everyone(older, newer *permission.Table) []person {
 	oldP, oldR, oldS := older.Names()
 	newP, newR, newS := newer.Names()
 	one := func(who Who, principal *core.Principal) {
-		p := person{who: who, changed: map[string]bool{}}
-		for i, t := range []*permission.Table{older, newer} {
-			p.holds[i] = map[string]bool{}
-			for _, granted := range t.Permissions(principal) {
-				p.holds[i][granted] = true
-			}
-		}
-		p.noteChanges()
-		people = append(people, p)
+		people = append(people, newPerson(who, principal, older, newer))
 	}
 	add := func(kind WhoKind, names []string, principal func(name string) *core.Principal) {
 		slices.Sort(names)
@@ -317,9 +330,10 @@ func (d *differ) relevant() []side {
 			regranted[name] = true
 		}
 	}
+	renamed := d.renamed() // then all that asks for no permission is open to another actor
 	var list []side
 	for _, s := range d.all {
-		if !in[1-s.version][s.key()] || s.version == 1 && regranted[s.Permission] {
+		if !in[1-s.version][s.key()] || s.version == 1 && (regranted[s.Permission] || renamed && s.Permission == "") {
 			list = append(list, s)
 		}
 	}
@@ -419,7 +433,7 @@ func (d *differ) compare(call analysis.Call, methods []string, older, newer []*a
 	d.compareNames(call, methods, older, newer)
 	var seen []string
 	opened := false
-	for _, p := range d.concerned(older, newer) {
+	for _, p := range d.byPermission(d.concerned(older, newer), older, newer) {
 		was, is := p.may(older, 0), p.may(newer, 1)
 		state := fmt.Sprint(keys(was), keys(is))
 		if slices.Contains(seen, state) {
@@ -464,7 +478,7 @@ var free = require.Demand{Requirements: &require.Requirements{}}
 // concerned are those for whom the activities can make a difference: nobody in
 // particular, and whoever holds one of their permissions.
 func (d *differ) concerned(lists ...[]*analysis.Area) []*person {
-	people := []*person{&d.people[0], &d.people[1]}
+	people := append([]*person{&d.people[0], &d.people[1]}, d.byActor(lists...)...)
 	var seen []string
 	for _, a := range slices.Concat(lists...) {
 		if a.Permission == "" || slices.Contains(seen, a.Permission) {
@@ -485,13 +499,13 @@ func (d *differ) concerned(lists ...[]*analysis.Area) []*person {
 func (p *person) may(deciding []*analysis.Area, version int) []require.Demand {
 	var open []require.Demand
 	for _, a := range deciding {
-		if a.Section == permission.InPublic || a.Section == permission.InOptional {
+		if a.Section == permission.InPublic || a.Section == permission.InOptional && p.granted(a, version) {
 			return []require.Demand{free}
 		}
 		if p.who.Kind == Anybody && a.AsksOfCaller() {
 			continue
 		}
-		if demand := a.Demand(); p.granted(a, version) && p.canMeet(demand.Requirements) {
+		if demand, ok := p.demand(a.Demand()); ok && p.granted(a, version) && p.canMeet(demand.Requirements) {
 			open = append(open, demand)
 		}
 	}
@@ -513,6 +527,9 @@ func (p *person) canMeet(need *require.Requirements) bool {
 }
 
 func (p *person) granted(a *analysis.Area, version int) bool {
+	if p.actor != nil && !p.named[version] {
+		return a.Section == permission.InPublic
+	}
 	switch a.Section {
 	case permission.InPublic, permission.InOptional:
 		return true

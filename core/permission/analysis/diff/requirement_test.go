@@ -31,6 +31,11 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 				for _, kind := range core.Kinds() {
 					for _, proof := range append([]core.Proof{""}, kind.Proofs...) {
 						callers = append(callers, &core.Principal{Scopes: held, AAL: aal, Kind: kind.Kind, AuthenticatedAt: now.Add(-age), Proof: proof})
+						for _, name := range []string{"x", "xy", "z", "w"} {
+							if kind.Delegated {
+								callers = append(callers, &core.Principal{Scopes: held, AAL: aal, Kind: kind.Kind, AuthenticatedAt: now.Add(-age), Proof: proof, Actor: &core.Actor{Issuer: "https://i", Subject: name}})
+							}
+						}
 					}
 				}
 			}
@@ -50,13 +55,14 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 		"{max_age: 60s}", "{max_age: 2m}", "{max_age: 2m, aal: aal1}", "{credentials: [jwt]}", "{credentials: [jwt, session]}",
 		"{credentials: [" + strings.Join(core.KindNames(), ", ") + "]}", "{credentials: [session], max_age: 60s}",
 		"{proof: mtls}", "{proof: dpop}", "{proof: any}", "{proof: any, aal: aal2}", "{proof: dpop, credentials: [jwt]}", "{proof: any, credentials: [jwt, session]}",
+		"{actor: none}", "{actor: any}", "{actor: ['https://i#x']}", "{actor: ['https://i#x*']}", "{actor: ['https://i#z', 'https://i#x*']}", "{actor: ['https://i#**'], aal: aal2}", "{actor: any, credentials: [jwt, session]}", "{actor: any, credentials: [jwt]}",
 		"{proof: mtls, credentials: [session, api_token]}", "{proof: any, credentials: [" + strings.Join(proving, ", ") + "]}",
 	} {
 		require := ", require: " + text
 		if text == "{}" {
 			require = ""
 		}
-		file, err := tablefile.Parse("t", fmt.Appendf(nil, "authenticated: [{methods: [GET], path: /x%s}]", require))
+		file, err := tablefile.Parse("t", fmt.Appendf(nil, "authenticated: [{methods: [GET], path: /x%s}]\nactors: {'https://i#**': []}", require))
 		if err != nil {
 			t.Fatal(err)
 		}
