@@ -31,14 +31,14 @@ type Audit struct {
 
 // File is a file with rotation.
 type File struct {
-	Path    string `config:"path" required:"true" doc:"Path of the file, such as /var/log/gatehouse/audit.jsonl. It is created with mode 0600. A symbolic link, and a file that others can write or everybody can read, is an error. The processes of one user may share it."`
+	Path    string `config:"path" required:"true" doc:"File, as an absolute path, such as /var/log/gatehouse/audit.jsonl. It is created with mode 0600. A symbolic link, and a file that others can write or everybody can read, is an error. The processes of one user may share it."`
 	MaxSize int    `config:"max_size" default:"104857600" between:"0,1099511627776" doc:"Size at which the file is put aside, in bytes; 0: never, for a file that another program rotates, which is noticed without a signal. Files that were put aside have the time in their names."`
 	MaxKept int    `config:"max_kept" default:"10" between:"0,100000" doc:"Number of files that were put aside which are kept."`
 }
 
 // Syslog is a syslog server.
 type Syslog struct {
-	Path      string          `config:"path" doc:"Path of the socket of syslog on this machine, such as /dev/log, in the place of host."`
+	Path      string          `config:"path" doc:"Socket of syslog on this machine, as a path such as /dev/log, in the place of host."`
 	Host      string          `config:"host" doc:"Host name or address of a syslog server."`
 	Port      int             `config:"port" default:"514" between:"1,65535" doc:"Port of the server."`
 	SockType  string          `config:"sock_type" default:"udp" one_of:"udp,tcp" doc:"udp, or tcp with counted messages (RFC 6587, and RFC 5425 with tls)."`
