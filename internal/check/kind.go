@@ -76,7 +76,7 @@ func recognise(root document.Node, text string) Kind {
 		return GateConfig
 	case root.Has("ext-plugin", "deployment", "nginx_config", "plugin_attr", "apisix"):
 		return APISIXConfig
-	case root.Has("expect"):
+	case root.Has("expect"), root.Has("properties") && root.Has("table"):
 		return Expectations
 	case root.Has("permissions", "roles", "scopes", "public", "authenticated") && !root.Has("routes"):
 		return Table

@@ -82,7 +82,7 @@ func rootCommand() *cobra.Command {
 	root.SetVersionTemplate("gatehouse {{.Version}}\n") // as of every program here
 	group(root, aboutTables,
 		decide.ExplainCommand(), decide.WhoCanCommand(), decide.WhatCanCommand(), matrix.Command(),
-		lintCommand(), decide.TestCommand(), diffCommand(), replayCommand(), tighten.Command(), coverageCommand(), importCommand())
+		lintCommand(), decide.TestCommand(), decide.ProveCommand(), diffCommand(), replayCommand(), tighten.Command(), coverageCommand(), importCommand())
 	group(root, configurations, checkCommand(), schemaCommand(), snippet.Command(), keys.Command())
 	group(root, ofFleet,
 		database.PushCommand(), database.PullCommand(), database.HistoryCommand(), database.RollbackCommand(), database.Command(),

@@ -74,6 +74,13 @@ func Describe(p *core.Principal, now time.Time) *Caller {
 	if !p.AuthenticatedAt.IsZero() {
 		c.AuthAge = now.Sub(p.AuthenticatedAt)
 	}
+	if p.Actor != nil {
+		c.Claims = maps.Clone(c.Claims)
+		if c.Claims == nil {
+			c.Claims = map[string]any{}
+		}
+		c.Claims["act"] = p.Actor.Claim()
+	}
 	return c
 }
 

@@ -1,10 +1,8 @@
 package callers
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -23,6 +21,25 @@ type Example struct {
 	Header    []core.Header
 	Query     string
 	Peer      netip.Addr
+}
+
+// By is the example with another actor.
+func (e *Example) By(a *core.Actor) *Example {
+	by := *e
+	by.Principal = delegated(e.Principal, a)
+	return &by
+}
+
+// delegated is a principal for whom an actor acts, as the claims say, too.
+func delegated(p *core.Principal, a *core.Actor) *core.Principal {
+	by := *p
+	by.Actor, by.Claims = a, map[string]any{"act": a.Claim()}
+	for name, value := range p.Claims {
+		if name != "act" {
+			by.Claims[name] = value
+		}
+	}
+	return &by
 }
 
 // validFor is how long the credentials of examples are valid.
@@ -105,15 +122,8 @@ func (x *maker) principal() *core.Principal {
 			p.Proof = proof
 		}
 	}
-	if x.Of(actor).Shape == formula.Map {
-		act, _ := x.value(actor).(map[string]any)
-		if p.Actor = acting(act, p.Issuer); p.Claims["act"] == nil {
-			p.Claims = maps.Clone(p.Claims)
-			if p.Claims == nil {
-				p.Claims = map[string]any{}
-			}
-			p.Claims["act"] = act
-		}
+	if a := x.actor(); a != nil {
+		p = delegated(p, a)
 	}
 	if x.Fact(limitedFact) {
 		p.Limit = &core.Principal{Kind: p.Kind, Subject: p.Subject, Permissions: x.held(ownerFact)}
@@ -121,12 +131,18 @@ func (x *maker) principal() *core.Principal {
 	return p
 }
 
-// acting is the actor that a claim names.
-func acting(act map[string]any, issuer string) *core.Actor {
-	text := func(name string) string { s, _ := act[name].(string); return s }
-	a := &core.Actor{Subject: text("sub"), Issuer: cmp.Or(text("iss"), issuer), ClientID: text("client_id")}
-	if before, ok := act["act"].(map[string]any); ok {
-		a.Before = acting(before, issuer)
+// actor is who acts, as far as the claim act tells.
+func (x *maker) actor() *core.Actor {
+	if x.Of(act).Shape != formula.Map {
+		return nil
+	}
+	member := func(name string) string { return x.own(formula.Term{Name: act.Name + condition.Between + name}) }
+	a := &core.Actor{Subject: member("sub"), Issuer: member("iss"), ClientID: member("client_id")}
+	if a.Subject == "" && a.ClientID == "" {
+		a.Subject = x.other("agent")
+	}
+	if a.Issuer == "" {
+		a.Issuer = "https://issuer.example"
 	}
 	return a
 }
@@ -174,6 +190,9 @@ func (x *maker) claims() map[string]any {
 		if len(parts) != 2 || x.Of(t).Shape == formula.Absent {
 			continue
 		}
+		if parts[1] == "act" { // the actor is written by itself
+			continue
+		}
 		_, field := (&core.Principal{}).Field(parts[1])
 		if parts[0] == condition.RawTerm || parts[0] == condition.ClaimTerm && !field {
 			claims[parts[1]] = x.value(t)
@@ -196,9 +215,6 @@ func (x *maker) value(t formula.Term) any {
 		return list
 	case formula.Map:
 		object := map[string]any{}
-		if t == actor { // which always has a name
-			object["sub"] = x.other("agent")
-		}
 		for _, key := range v.Members {
 			part := formula.Term{Name: t.Name + condition.Between + x.text(key)}
 			object[x.text(key)] = any("any")

@@ -25,7 +25,7 @@ var (
 	scope    = condition.Claim("scope")
 	signedIn = condition.Claim("auth_time")
 	expiry   = condition.Claim("exp")
-	actor    = condition.Claim("act")
+	act      = condition.Claim("act")
 )
 
 const (
@@ -35,7 +35,6 @@ const (
 	proofFact      = "proof "
 	youngFact      = "signed in within "
 	limitedFact    = "limited by its owner"
-	actorFact      = "the actor may "
 )
 
 func text(s string) formula.Value { return formula.Value{Type: formula.Text, Text: s} }
@@ -53,6 +52,20 @@ func HasScope(name string) formula.Formula { return formula.Fact(scopeFact + nam
 // States holds for callers whose credential states a permission.
 func States(permission string) formula.Formula { return formula.Fact(permissionFact + permission) }
 
+// StatesNone holds for callers whose credential states no permission of a formula.
+func StatesNone(names formula.Names) formula.Formula {
+	none := formula.Always
+	for _, fact := range names.Facts {
+		if strings.HasPrefix(fact, permissionFact) {
+			none = formula.And(none, formula.Not(formula.Fact(fact)))
+		}
+	}
+	return none
+}
+
+// HasSubject holds for callers whose credential names a subject.
+func HasSubject() formula.Formula { return formula.Present(subject) }
+
 // IsSubject holds for callers with a subject.
 func IsSubject(name string) formula.Formula { return formula.Equals(subject, text(name)) }
 
@@ -65,23 +78,25 @@ func Within(permission string) formula.Formula {
 // Limited holds for credentials that count only as far as their owner's permissions.
 func Limited() formula.Formula { return formula.Fact(limitedFact) }
 
-// Plain holds for callers of whom a tool can show an example: nobody limits them, and an
-// actor is one that gates read (RFC 8693 section 4.1).
+// Plain holds for callers of whom a tool can show an example: no owner limits them, and the
+// claims say who acts, as gates read it.
 func Plain() formula.Formula {
 	stated := formula.Term{Name: condition.RawTerm + condition.Between + "act"}
-	return formula.And(formula.Not(Limited()), formula.Implies(formula.Present(actor), formula.IsMap(actor)), formula.Same(formula.Present(stated), formula.Present(actor)))
+	return formula.And(formula.Not(Limited()), formula.Same(formula.Present(stated), Delegated()))
 }
 
-// Delegated holds for callers for whom an actor acts.
-func Delegated() formula.Formula { return formula.Present(actor) }
+// Delegated holds for callers for whom an actor acts (RFC 8693 section 4.1).
+func Delegated() formula.Formula { return formula.Present(act) }
 
-// ActorMay holds unless an actor acts who may not use a permission; empty: whom the table does
-// not name. Of actors no more is known than that.
-func ActorMay(permission string, t interface{ Actors() ([]string, bool) }) formula.Formula {
-	if named, _ := t.Actors(); len(named) == 0 {
-		return formula.Not(Delegated())
-	}
-	return formula.Or(formula.Not(Delegated()), formula.Fact(actorFact+permission))
+// ActorNamed and ActorHolds hold where nobody acts, or the actors that count are named by
+// a table, and have a permission. Which ids those are is left open.
+func ActorNamed() formula.Formula {
+	return formula.Or(formula.Not(Delegated()), formula.Fact("actor is named"))
+}
+
+// ActorHolds: see ActorNamed.
+func ActorHolds(permission string) formula.Formula {
+	return formula.Or(formula.Not(Delegated()), formula.Fact("actor's permission "+permission))
 }
 
 // Requirement is what requirements say, as a formula.
@@ -110,12 +125,14 @@ func Required(r *require.Requirements, c *condition.Condition, group func(string
 	if proofs := r.Proofs(); len(proofs) > 0 {
 		and(anyOf(proofs, provenBy))
 	}
-	out.actor(r.Actor)
 	if r.AAL != "" {
 		and(anyOf(require.AssuranceLevels[max(slices.Index(require.AssuranceLevels, r.AAL), 0):], func(l string) formula.Formula { return formula.Equals(level, text(l)) }))
 	}
 	if r.MaxAge > 0 {
 		and(formula.Fact(youngFact + r.MaxAge.String()))
+	}
+	if len(r.Actor) > 0 {
+		and(actedBy(r.Actor))
 	}
 	if name, what := unknown(r); name != "" {
 		out.Inexact = append(out.Inexact, "require: "+name)
@@ -133,18 +150,16 @@ func Required(r *require.Requirements, c *condition.Condition, group func(string
 	return out
 }
 
-// actor says who has to act. Of ids no more is known than their texts.
-func (out *Requirement) actor(ids []string) {
-	switch {
-	case len(ids) == 0:
-	case ids[0] == require.NoActor:
-		out.Met = formula.And(out.Met, formula.Not(Delegated()))
-	case ids[0] == require.AnyActor:
-		out.Met = formula.And(out.Met, Delegated())
-	default:
-		out.Inexact = append(out.Inexact, "require: actor")
-		out.Met = formula.And(out.Met, Delegated(), formula.Fact(actorFact+"be one of "+fmt.Sprintf("%q", ids)))
+// actedBy is a requirement of an actor. Ids may match several patterns, so that each is a
+// fact of its own.
+func actedBy(ids []string) formula.Formula {
+	switch ids[0] {
+	case require.NoActor:
+		return formula.Not(Delegated())
+	case require.AnyActor:
+		return Delegated()
 	}
+	return formula.And(Delegated(), anyOf(ids, func(id string) formula.Formula { return formula.Fact("actor is " + id) }))
 }
 
 func anyOf[T any](list []T, f func(T) formula.Formula) formula.Formula {
@@ -160,7 +175,7 @@ func provenBy(p core.Proof) formula.Formula { return formula.Fact(proofFact + st
 // unknown is a requirement that Required does not know, by the name of its field.
 func unknown(r *require.Requirements) (name, what string) {
 	rest := *r
-	rest.AllScopes, rest.AnyScope, rest.AAL, rest.MaxAge, rest.Credentials, rest.Proof, rest.Actor, rest.When = nil, nil, "", 0, nil, "", nil, ""
+	rest.AllScopes, rest.AnyScope, rest.AAL, rest.MaxAge, rest.Credentials, rest.Proof, rest.When, rest.Actor = nil, nil, "", 0, nil, "", "", nil
 	v := reflect.ValueOf(rest)
 	for i := range v.NumField() {
 		if !v.Field(i).IsZero() {
@@ -227,6 +242,13 @@ func (g *given) kinds(accepted []core.Kind) {
 	g.add(formula.Implies(OfKind(core.KindMTLS), provenBy(core.ProofMTLS)))
 	g.add(formula.Not(formula.And(OfKind(core.KindSPIFFE), formula.Or(formula.Present(level), formula.Present(signedIn)))))
 	g.add(formula.Implies(OfKind(core.KindSPIFFE), formula.Present(subject)))
+	var delegable formula.Formula
+	for _, info := range core.Kinds() {
+		if info.Delegated {
+			delegable = formula.Or(delegable, OfKind(info.Kind))
+		}
+	}
+	g.add(formula.Implies(Delegated(), formula.And(delegable, formula.IsMap(act))))
 	for _, t := range []formula.Term{subject, client, level, signedIn} {
 		g.add(formula.Implies(formula.Present(t), credential))
 	}

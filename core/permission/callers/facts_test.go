@@ -46,7 +46,7 @@ func TestExampleMeetsWhatItsModelSays(t *testing.T) {
 		{AllScopes: []string{"a", "b"}, AnyScope: []string{"c", "d"}}, {AAL: "aal2", MaxAge: time.Minute}, {MaxAge: time.Second}, {Credentials: []string{"session"}}, {Proof: "dpop"}, {Proof: "any", Credentials: []string{"mtls"}},
 		{When: "claims.a.b == 'x' && claims.a.c in ['y', 'z'] && has(claims.d)"}, {When: "claims.n == 1 && claims.f == true && 'x' in claims.l && !('y' in claims.l)"},
 		{When: "claims.t == path.t && claims.u != path.t"}, {When: "headers['x-t'] == claims.t && query.q == 'x' && peer == '192.0.2.1'"},
-		{When: "claims.kind == 'oidc' && claims.sub != claims.iss && claims.aal == 'aal3'"}, {When: "'r' in claims.roles && claims.scope == 'a b'"}, {When: "path.t in claims.tenants"}, {When: "raw.sub == 'x' && claims.sub == 'y'"},
+		{When: "claims.kind == 'oidc' && claims.sub != claims.iss && claims.aal == 'aal3'"}, {When: "'r' in claims.roles && claims.scope == 'a b'"}, {When: "path.t in claims.tenants"}, {When: "raw.sub == 'x' && claims.sub == 'y'"}, {Actor: []string{"none"}}, {Actor: []string{"any"}}, {When: "claims.act.sub == 'bot'"},
 	} {
 		for _, met := range []bool{true, false} {
 			var c *condition.Condition

@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/core"
+	"gatehouse/core/permission/prove"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/strictyaml"
@@ -27,6 +28,8 @@ type File struct {
 	// default settings. Route or Gate chooses among several in it.
 	Config, Route, Gate string
 	List                []Expectation
+	// Properties are what must hold for all calls and callers.
+	Properties []prove.Property
 }
 
 // Expectation is one call by one caller and what must come of it.
@@ -74,7 +77,8 @@ var expectationsKeys = strictyaml.Keys{
 	{Name: "config", Schema: filledText(), Doc: "File with the gate's configuration, from the folder of this file."},
 	{Name: "route", Schema: filledText(), Doc: "The route of Kong or APISIX whose configuration counts, where the file holds several."},
 	{Name: "gate", Schema: filledText(), Doc: "The gate of gatehouse-forwardauth that counts, where the file holds several."},
-	{Name: "expect", Schema: expectSchema(), Required: true, Doc: "What the gate must decide."},
+	{Name: "expect", Schema: expectSchema(), Doc: "What the gate must decide."},
+	{Name: "properties", Schema: schema{"type": "array", "items": propertyKeys.JSONSchema()}, Doc: "What holds for all calls and all callers; gatehouse prove answers them."},
 }
 
 var expectationKeys = strictyaml.Keys{
@@ -129,6 +133,7 @@ func Parse(name string, content []byte) (*File, error) {
 type parser struct{ strictyaml.Reader }
 
 func (p *parser) expectations(root *yaml.Node, to *File) {
+	says := false
 	for _, e := range p.Fixed(root, "the file", expectationsKeys) {
 		switch e.Name {
 		case "table":
@@ -145,7 +150,15 @@ func (p *parser) expectations(root *yaml.Node, to *File) {
 			for _, item := range p.Items(e.Value, "expect", "expectations") {
 				to.List = append(to.List, p.expectation(item)...)
 			}
+		case "properties":
+			for _, item := range p.Items(e.Value, "properties", "properties") {
+				to.Properties = append(to.Properties, p.property(item))
+			}
 		}
+		says = says || e.Name == "expect" || e.Name == "properties"
+	}
+	if !says && root.Kind == yaml.MappingNode {
+		p.Refuse(root, "the file has neither the key expect nor properties; add one of them")
 	}
 }
 

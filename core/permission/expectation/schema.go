@@ -17,6 +17,7 @@ func JSONSchema() []byte {
 	s := expectationsKeys.JSONSchema()
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	s["title"] = "Gatehouse expectations"
+	s["anyOf"] = []schema{{"required": []string{"expect"}}, {"required": []string{"properties"}}}
 	out, err := json.MarshalIndent(s, "", "  ")
 	if err != nil { // maps, lists and strings always encode
 		return nil

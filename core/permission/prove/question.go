@@ -52,16 +52,13 @@ func meaningOf(a *permission.Activity) *meaning {
 
 // granted holds for whom an activity is open, its requirements aside.
 func (p *prover) granted(rule *permission.OwnedActivity) formula.Formula {
-	named := callers.ActorMay("", p.table)
 	switch {
-	case rule.Section == permission.InPublic:
-		return formula.Always
 	case rule.Open() || rule.Anonymous:
-		return named
+		return formula.Always
 	case rule.Section == permission.InPermission:
-		return formula.And(named, p.holds(rule.Permission), callers.ActorMay(rule.Permission, p.table))
+		return p.holds(rule.Permission)
 	}
-	return formula.And(named, callers.HasCredential())
+	return callers.HasCredential()
 }
 
 // holds is true of those who have a permission of the table.
@@ -83,7 +80,11 @@ func (p *prover) holds(name string) formula.Formula {
 	for _, id := range p.subjectsWith(name) {
 		ways = append(ways, formula.And(callers.OfKind(core.KindSPIFFE), callers.IsSubject(id)))
 	}
-	return formula.And(callers.HasCredential(), formula.Or(ways...), callers.Within(name))
+	acted := callers.ActorHolds(name)
+	if len(g.Actors) == 0 {
+		acted = formula.Not(callers.Delegated())
+	}
+	return formula.And(callers.HasCredential(), formula.Or(ways...), callers.Within(name), acted)
 }
 
 // subjectsWith are workloads that have a permission: an example for each way in which
@@ -329,7 +330,11 @@ func (o *open) ask() {
 	for _, scope := range o.options.ScopesRequired {
 		passes = formula.And(passes, formula.Or(formula.Not(callers.HasCredential()), callers.HasScope(scope)))
 	}
-	if o.access.Public() {
+	named := callers.ActorNamed()
+	if patterns, _ := o.table.Actors(); len(patterns) == 0 {
+		named = formula.Not(callers.Delegated())
+	}
+	if passes = formula.And(passes, named); o.access.Public() {
 		passes = formula.Always
 	}
 	o.formula = formula.And(passes, formula.Not(need.Met), given, o.request(formula.And(passes, need.Met, given)))

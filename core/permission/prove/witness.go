@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/callers"
 	"gatehouse/core/permission/condition"
@@ -23,29 +26,35 @@ func (o *open) shown(path string) bool {
 		return false
 	}
 	o.refusal = nil
-	for _, who := range people() {
+	for _, who := range people(formula.NamesOf(f)) {
 		f := formula.And(f, who)
 		m, answer := formula.Solve(f)
 		if answer != formula.Satisfiable {
 			continue
 		}
-		w := o.witness(m, formula.NamesOf(f), path)
-		err := o.confirm(w)
-		if err == nil {
-			o.Result, o.Witness, o.Reason = Refuted, w, ""
-			return true
+		for w := range o.witnesses(m, formula.NamesOf(f), path) {
+			err := o.confirm(w)
+			if err == nil {
+				o.Result, o.Witness, o.Reason = Refuted, w, ""
+				return true
+			}
+			o.refusal = cmp.Or(o.refusal, err)
 		}
-		o.refusal = cmp.Or(o.refusal, err)
 	}
 	return false
 }
 
-// people are kinds of callers, the plainest first.
-func people() []formula.Formula {
-	people := []formula.Formula{formula.Not(callers.HasCredential()), formula.And(callers.OfKind(core.KindJWT), callers.Plain())}
-	for _, info := range core.Kinds() {
-		if info.Kind != core.KindJWT {
-			people = append(people, formula.And(callers.OfKind(info.Kind), callers.Plain()))
+// people are kinds of callers, the plainest first: without a credential, by roles and
+// scopes, by stated permissions, and those without a subject.
+func people(names formula.Names) []formula.Formula {
+	people := []formula.Formula{formula.Not(callers.HasCredential())}
+	plain := callers.Plain()
+	for _, like := range []formula.Formula{formula.And(plain, callers.HasSubject(), callers.StatesNone(names)), formula.And(plain, callers.HasSubject()), plain} {
+		people = append(people, formula.And(callers.OfKind(core.KindJWT), like))
+		for _, info := range core.Kinds() {
+			if info.Kind != core.KindJWT {
+				people = append(people, formula.And(callers.OfKind(info.Kind), like))
+			}
 		}
 	}
 	return append(people, callers.Limited())
@@ -53,6 +62,42 @@ func people() []formula.Formula {
 
 // noHost is a name that is no host.
 const noHost = "no..host"
+
+// maxActors bounds how many actors are tried for one caller.
+const maxActors = 20
+
+// witnesses are the callers that a model describes: one, or where somebody acts one for
+// each actor that the table and the requirements tell apart.
+func (o *open) witnesses(m *formula.Model, names formula.Names, path string) iter.Seq[*Witness] {
+	return func(yield func(*Witness) bool) {
+		w := o.witness(m, names, path)
+		if !yield(w) || w.Principal == nil || w.Principal.Actor == nil {
+			return
+		}
+		for i, a := range o.actors() {
+			delegated := *w
+			delegated.Example = w.Example.By(a)
+			if i >= maxActors || !yield(&delegated) {
+				return
+			}
+		}
+	}
+}
+
+// actors are those that the table and the requirements tell apart.
+func (o *open) actors() (all []*core.Actor) {
+	further := o.asked[o.region].Require.ActorPatterns()
+	for _, i := range o.deciding {
+		further = append(further, o.rules[i].Require.ActorPatterns()...)
+	}
+	examples := permission.ActorExamples(further, o.table)
+	for _, pattern := range slices.Sorted(maps.Keys(examples)) {
+		for _, p := range examples[pattern] {
+			all = append(all, p.Actor)
+		}
+	}
+	return all
+}
 
 func (o *open) witness(m *formula.Model, names formula.Names, path string) *Witness {
 	w := &Witness{Call: o.Call, Example: callers.NewExample(m, names, time.Now())}

@@ -356,29 +356,34 @@ func (p *parser) requirements(n *yaml.Node, what string) (r require.Requirements
 		p.Refuse(n, "%s is empty; name a requirement or leave the key out", what)
 	}
 	for _, e := range entries {
-		what := what + ": " + e.Name
-		switch e.Name {
-		case "all_scopes":
-			r.AllScopes = p.scopeList(e.Value, what)
-		case "any_scope":
-			r.AnyScope = p.scopeList(e.Value, what)
-		case "aal":
-			r.AAL = p.OneOf(e.Value, what, require.AssuranceLevels)
-		case "max_age":
-			r.MaxAge = p.Duration(e.Value, what)
-		case "proof":
-			r.Proof = p.OneOf(e.Value, what, require.ProofNames())
-		case "credentials":
-			for _, w := range p.NonEmptyWords(e.Value, what, "kinds of authentication") {
-				r.Credentials = append(r.Credentials, p.OneOf(w.Value, what, core.KindNames()))
-			}
-		case "actor":
-			r.Actor = p.actor(e.Value, what)
-		case "when":
-			r.When, when = p.when(e.Value, what), e.Value
+		if p.requirement(e, what+": "+e.Name, &r); e.Name == "when" {
+			when = e.Value
 		}
 	}
 	return r, when
+}
+
+func (p *parser) requirement(e strictyaml.Entry, what string, r *require.Requirements) {
+	switch e.Name {
+	case "all_scopes":
+		r.AllScopes = p.scopeList(e.Value, what)
+	case "any_scope":
+		r.AnyScope = p.scopeList(e.Value, what)
+	case "aal":
+		r.AAL = p.OneOf(e.Value, what, require.AssuranceLevels)
+	case "max_age":
+		r.MaxAge = p.Duration(e.Value, what)
+	case "proof":
+		r.Proof = p.OneOf(e.Value, what, require.ProofNames())
+	case "credentials":
+		for _, w := range p.NonEmptyWords(e.Value, what, "kinds of authentication") {
+			r.Credentials = append(r.Credentials, p.OneOf(w.Value, what, core.KindNames()))
+		}
+	case "actor":
+		r.Actor = p.actor(e.Value, what)
+	case "when":
+		r.When = p.when(e.Value, what)
+	}
 }
 
 // actor reads none, any, or a list of ids.
