@@ -90,6 +90,7 @@ func is[E error](err error) bool {
 // refusalFor is the one place where errors become HTTP status codes.
 func refusalFor(err error) refusal {
 	bad, isProof := errors.AsType[*BadProof](err)
+	malformed, isTold := errors.AsType[*Malformed](err)
 	switch {
 	case isProof:
 		return refusal{http.StatusUnauthorized, "invalid_proof", bad.Code, "The proof of possession is absent, invalid, used or without a current nonce."}
@@ -97,6 +98,8 @@ func refusalFor(err error) refusal {
 		return refusal{http.StatusUnauthorized, "needs_proof", "invalid_token", "The request needs a credential that is bound to a key of its holder, and the proof of it."}
 	case is[*StepUp](err):
 		return refusal{http.StatusUnauthorized, "step_up", "insufficient_user_authentication", "A stronger or more recent authentication is needed."}
+	case isTold:
+		return refusal{http.StatusBadRequest, "bad_request", "invalid_request", malformed.Detail}
 	case errors.Is(err, ErrBadRequest):
 		return refusal{http.StatusBadRequest, "bad_request", "invalid_request", "The request is malformed or has more than one meaning."}
 	case errors.Is(err, ErrBodyTooLarge):

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ type Options struct {
 	Extractor     Extractor
 	Authenticator Authenticator
 	Policy        Policy
+	// MaxBody is the limit of [Access].
+	MaxBody int
 	// ScopesRequired must all be held on every call that is not public.
 	ScopesRequired []string
 	Identity       Identity
@@ -201,6 +204,9 @@ func (g *Gate) check(ctx context.Context, call *Call) Decision {
 	if call.Access = access; access == nil {
 		return g.refuse(call, nil, Authentication{}, fmt.Errorf("%w: no activity covers the call", ErrForbidden))
 	}
+	if err := access.Refusal(); err != nil {
+		return g.refuse(call, access, Authentication{}, err)
+	}
 	if access.Public() {
 		return g.admit(ctx, call, access, Authentication{})
 	}
@@ -288,7 +294,7 @@ func (g *Gate) authorize(ctx context.Context, call *Call, access Access, p *Prin
 // admit lets the request go on, stripped of every identity header it came
 // with and, for a known caller, with the true ones set.
 func (g *Gate) admit(ctx context.Context, call *Call, access Access, a Authentication) Decision {
-	if err := g.checkResponseHeader(a.ResponseHeader); err != nil {
+	if err := cmp.Or(g.checkResponseHeader(a.ResponseHeader), access.CheckBody(call, g.options.MaxBody)); err != nil {
 		return g.refuse(call, access, a, err)
 	}
 	upstream, err := g.options.Identity.Upstream(ctx, call, a.Principal, g.options.Policy)

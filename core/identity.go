@@ -5,9 +5,8 @@ import "context"
 // Identity decides what the upstream learns of a caller, and keeps a client from
 // forging it.
 type Identity interface {
-	// Upstream is called for every call that is to be admitted; p is nil on a
-	// public one, and where the call is Anonymous. It may call out, within the time that the context gives. An
-	// error refuses the call.
+	// Upstream is called for every call that is to be admitted; p is nil on a public one,
+	// and where the call is Anonymous. It may call out, within the time of the context.
 	Upstream(ctx context.Context, call *Call, p *Principal, policy Policy) (Upstream, error)
 	// Disguised returns the name of a header that many upstreams would take for
 	// an identity header although it is spelt otherwise, such as X_User_Id.
@@ -38,6 +37,8 @@ type Demands struct {
 	Target bool
 	// Consumers is to find the caller among the gateway's consumers.
 	Consumers bool
+	// Body is to show the body of the request, in [Request.Body].
+	Body bool
 	// ClientCertificate is to tell the certificate that the client has shown, in
 	// [Request.ClientTLS]: the setting that needs it, or how a host gets to know it.
 	// Empty: nothing needs it, or the host does not tell it.

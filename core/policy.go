@@ -4,8 +4,7 @@ import "context"
 
 // Policy knows what may be called by whom.
 type Policy interface {
-	// Match finds the activities that cover a call, or nil when none does. It may
-	// call out, within the time that the context gives.
+	// Match finds the activities that cover a call, or nil when none does. It may call out.
 	Match(ctx context.Context, call *Call) Access
 	// Permissions lists, sorted, every permission the principal holds.
 	Permissions(p *Principal) []string
@@ -25,4 +24,10 @@ type Access interface {
 	Scopes(call *Call, p *Principal) []string
 	// Rule names what matched, for the log.
 	Rule() string
+	// Refusal is why nobody may make the call, whoever it is: the headers by which it was to
+	// be matched do not count. nil: they do, or it was matched by none.
+	Refusal() error
+	// CheckBody returns nil only where the body says what those headers say. At most limit
+	// bytes of it are read; 0: none, and the headers are trusted.
+	CheckBody(call *Call, limit int) error
 }

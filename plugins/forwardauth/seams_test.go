@@ -61,6 +61,8 @@ func (anyCall) Public() bool                                              { retu
 func (anyCall) Allows(context.Context, *core.Call, *core.Principal) error { return nil }
 func (anyCall) Scopes(*core.Call, *core.Principal) []string               { return nil }
 func (anyCall) Rule() string                                              { return "any" }
+func (anyCall) Refusal() error                                            { return nil }
+func (anyCall) CheckBody(*core.Call, int) error                           { return nil }
 
 func gateOf(t *testing.T, by core.Authenticator, endpoints ...core.Endpoint) *gate {
 	t.Helper()

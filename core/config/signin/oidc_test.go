@@ -30,6 +30,8 @@ func (protected) Permissions(*core.Principal) []string                      { re
 func (protected) Public() bool                                              { return false }
 func (protected) Anonymous() bool                                           { return false }
 func (protected) Rule() string                                              { return "everything" }
+func (protected) Refusal() error                                            { return nil }
+func (protected) CheckBody(*core.Call, int) error                           { return nil }
 func (protected) Scopes(*core.Call, *core.Principal) []string               { return nil }
 func (protected) Allows(context.Context, *core.Call, *core.Principal) error { return nil }
 func (protected) AllowsAnonymous(context.Context, *core.Call, error) error  { return core.ErrMissing }

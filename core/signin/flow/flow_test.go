@@ -101,6 +101,8 @@ func (policy) Permissions(*core.Principal) []string                      { retur
 func (policy) Public() bool                                              { return false }
 func (policy) Anonymous() bool                                           { return false }
 func (policy) Rule() string                                              { return "everything" }
+func (policy) Refusal() error                                            { return nil }
+func (policy) CheckBody(*core.Call, int) error                           { return nil }
 func (policy) Scopes(*core.Call, *core.Principal) []string               { return nil }
 func (policy) Allows(context.Context, *core.Call, *core.Principal) error { return nil }
 func (policy) AllowsAnonymous(context.Context, *core.Call, error) error  { return core.ErrMissing }
