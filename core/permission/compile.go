@@ -12,6 +12,7 @@ import (
 	"gatehouse/core/permission/model"
 	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pathindex"
+	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/subject"
@@ -332,31 +333,56 @@ func (c *compiler) activities() {
 		if !a.Require.Empty() {
 			c.table.activities[i].require = require.New(&a.Require, c.parts[i].Condition)
 		}
+		c.table.activities[i].mcp = a.MCP
 		c.entries[i] = pathindex.Entry{Methods: a.Methods, Hosts: a.Hosts, Path: c.parts[i].Path}
 	}
 }
 
-// index makes the table's index.
+// index makes the table's indexes.
 func (c *compiler) index() {
+	endpoints := model.Endpoints(c.files)
+	var plain, at []uint32
+	for i := range c.table.activities {
+		if a := &c.table.activities[i]; a.mcp != nil || len(endpoints) > 0 && isAt(c.parts[i].Path, endpoints) {
+			at = append(at, uint32(i))
+		} else {
+			plain = append(plain, uint32(i))
+		}
+	}
+	c.table.index = c.indexOf(plain)
+	if len(endpoints) > 0 {
+		c.table.endpoints = newEndpoints(endpoints, c.indexOf(at))
+	}
+}
+
+func isAt(path *pattern.Path, endpoints []string) bool {
+	literal, ok := path.Literal()
+	return ok && slices.Contains(endpoints, literal)
+}
+
+// indexOf finds those of some activities that cover a call.
+func (c *compiler) indexOf(activities []uint32) *pathindex.Index[Access] {
 	t := c.table
-	var err error
-	t.index, err = pathindex.New(c.entries, func(entries []uint32) Access {
+	list := make([]pathindex.Entry, len(activities))
+	for i, n := range activities {
+		list[i] = c.entries[n]
+	}
+	index, err := pathindex.New(list, func(entries []uint32) Access {
 		matched := make([]*compiledActivity, len(entries))
 		for i, e := range entries {
-			matched[i] = &t.activities[e]
+			matched[i] = &t.activities[activities[e]]
 		}
 		return newAccess(t, matched, deciding(matched))
 	}, newUnion)
-	if err == nil {
-		return
-	}
 	var entry *pathindex.EntryError
-	if errors.As(err, &entry) {
-		a := Activities(c.files...)[entry.Entry]
+	switch {
+	case errors.As(err, &entry):
+		a := Activities(c.files...)[activities[entry.Entry]]
 		c.problems.Add(a.PathPlace, "%s: path %s", a.Owner(), entry.Err)
-		return
+	case err != nil:
+		c.problems.Add(report.Place{File: "the table"}, "%s", err)
 	}
-	c.problems.Add(report.Place{File: "the table"}, "%s", err)
+	return index
 }
 
 // enoughScopes finds for each permission the scope to name to a client that

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"gatehouse/core"
@@ -30,10 +31,18 @@ func (c *compiler) guards() {
 	copied.Suffixes = slices.Clone(rules.Suffixes)
 	var guarding []*compiledActivity
 	var entries []pathindex.Entry
+	seen := map[string]bool{}
 	for i := range c.table.activities {
 		if a := &c.table.activities[i]; a.section.Guards() {
+			if a.mcp != nil { // all calls at an endpoint guard its variants alike
+				key := fmt.Sprintf("%q %q", a.mcp.Endpoint, c.entries[i].Hosts)
+				if seen[key] {
+					continue
+				}
+				seen[key] = true
+			}
 			entry := c.entries[i]
-			entry.Path = copied.Folded(entry.Path)
+			entry.Path = copied.Folded(a.seenAt(entry.Path))
 			guarding, entries = append(guarding, a), append(entries, entry)
 		}
 	}
@@ -84,6 +93,9 @@ func (t *Table) beside(access *Access, call *core.Call) []*compiledActivity {
 				continue
 			}
 		}
+		if g.mcp != nil && g.mcp.Endpoint == call.Path { // which is no variant of itself
+			continue
+		}
 		beside = append(beside, g)
 	}
 	return beside
@@ -93,6 +105,9 @@ func (t *Table) beside(access *Access, call *core.Call) []*compiledActivity {
 // activities that demand at least what the guard does. It is nil where none is left.
 func (t *Table) left(access *Access, call *core.Call) *Access {
 	decides := access.decides
+	if decides[0].mcp != nil {
+		return access // of one endpoint alone, whatever the variants of its path
+	}
 	for _, guard := range t.beside(access, call) {
 		decides = slices.DeleteFunc(slices.Clone(decides), func(a *compiledActivity) bool { return !t.asStrict(a, guard) })
 	}
@@ -107,6 +122,9 @@ func (t *Table) left(access *Access, call *core.Call) *Access {
 }
 
 func (t *Table) asStrict(a, as *compiledActivity) bool {
+	if as.mcp != nil { // no path but its own lets calls of tools pass
+		return false
+	}
 	same, demand := a.permission == as.permission, a.require.Demand()
 	section := a.section
 	if !same && t.open(a) && !a.require.AsksOfCaller() {
@@ -119,7 +137,10 @@ func (t *Table) asStrict(a, as *compiledActivity) bool {
 // those of which the call's path is a variant, by their numbers. The access is nil
 // where no activity covers the call, and Match finds none where the variants refuse it.
 func (t *Table) Covered(_ context.Context, call *core.Call) (access core.Access, variantOf []int) {
-	covering := t.index.Match(call.Method, call.Host, call.Path)
+	covering, err := t.covering(call)
+	if err != nil {
+		return nil, nil
+	}
 	variantOf = numbers(t.beside(covering, call))
 	if covering == nil {
 		return nil, variantOf

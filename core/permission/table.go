@@ -9,6 +9,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/account"
 	"gatehouse/core/permission/idset"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/pathindex"
 	"gatehouse/core/permission/require"
 )
@@ -36,7 +37,8 @@ type Table struct {
 	invalid    string
 	activities []compiledActivity
 	index      *pathindex.Index[Access]
-	guards     *guards // nil where the table refuses no variants of paths
+	endpoints  *endpoints // nil where the table has none of the Model Context Protocol
+	guards     *guards    // nil where the table refuses no variants of paths
 }
 
 var _ core.Policy = (*Table)(nil)
@@ -54,13 +56,17 @@ type compiledActivity struct {
 	permission permissionID
 	require    *require.Compiled // nil for none
 	scopes     []string          // that would be enough
+	mcp        *mcp.Pattern      // nil for none
 	name       string
 }
 
 // Match finds the activities that cover a call, or nil when none does, or when the
 // path is a variant of a guarded one that the table refuses.
 func (t *Table) Match(_ context.Context, call *core.Call) core.Access {
-	access := t.index.Match(call.Method, call.Host, call.Path)
+	access, err := t.covering(call)
+	if err != nil {
+		return &refused{Access: Access{table: t, covering: &covering{}, only: noPermission}, err: err}
+	}
 	if access != nil && t.guards != nil {
 		access = t.left(access, call)
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/mcp"
 )
 
 // CanonicalPaths are all paths that core.Canonical can return, whatever its
@@ -24,8 +25,23 @@ var CanonicalPaths = sync.OnceValue(func() *automaton.Language {
 	return paths
 })
 
-// Target writes a canonical path as a request target that stands for it.
+// CallPaths are the paths of all calls of the Model Context Protocol that a gate looks up.
+// None of them is canonical.
+var CallPaths = sync.OnceValue(func() *automaton.Language {
+	paths := automaton.MustCompile(mcp.Paths())
+	paths, err := paths.Minus(automaton.MustCompile(mcp.Ambiguous()))
+	if err != nil { // both are small
+		panic(err)
+	}
+	return paths
+})
+
+// Target writes a canonical path as a request target that stands for it. That of a call of
+// the Model Context Protocol is written as people write it.
 func Target(path string) string {
+	if mcp.IsPath(path) {
+		return mcp.FromPath(path).String()
+	}
 	var b strings.Builder
 	for i := 0; i < len(path); i++ {
 		switch c := path[i]; {

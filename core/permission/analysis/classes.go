@@ -80,9 +80,12 @@ func (d *decider) tooLarge(a *Area) {
 // decide walks through the calls of one activity.
 func (d *decider) decide(i int) error {
 	a := d.all[i]
-	paths, err := a.Paths.Minus(d.refused...)
-	if err != nil {
-		return err
+	paths := a.Paths
+	if a.MCP == nil { // the path of an endpoint needs no option
+		var err error
+		if paths, err = paths.Minus(d.refused...); err != nil {
+			return err
+		}
 	}
 	others := make([]*Area, len(d.near[a]))
 	for n := range others {

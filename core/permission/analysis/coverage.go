@@ -56,6 +56,11 @@ func Cover(rules []permission.OwnedActivity, operations []Operation) (*Coverage,
 	if err != nil {
 		return nil, err
 	}
+	for _, a := range list { // an operation has an endpoint, and no tool
+		if a.MCP != nil && a.Guard == nil {
+			a.Paths = literals([]string{a.MCP.Endpoint})
+		}
+	}
 	c := &coverage{}
 	for _, a := range list {
 		switch {

@@ -53,15 +53,28 @@ type pairing struct {
 // together walks through all regexes at once, which takes about as long as
 // reading them where most share little.
 func (p *pairing) together() error {
-	languages := make([]*automaton.Language, len(p.list))
+	var plain, calls []int
 	for i, a := range p.list {
-		languages[i] = a.Paths
+		if a.MCP != nil && a.Guard == nil {
+			calls = append(calls, i)
+		} else {
+			plain = append(plain, i)
+		}
+	}
+	return cmp.Or(p.among(plain, CanonicalPaths()), p.among(calls, CallPaths()))
+}
+
+// among walks through those regexes of the list that cover some of the paths.
+func (p *pairing) among(list []int, paths *automaton.Language) error {
+	languages := make([]*automaton.Language, len(list))
+	for i, n := range list {
+		languages[i] = p.list[n].Paths
 	}
 	var failed error
-	err := automaton.Explore([]*automaton.Language{CanonicalPaths()}, languages, func(members []int, path string) bool {
+	err := automaton.Explore([]*automaton.Language{paths}, languages, func(members []int, path string) bool {
 		for i, a := range members {
 			for _, b := range members[i+1:] {
-				if failed = p.pair(a, b, path); failed != nil {
+				if failed = p.pair(list[a], list[b], path); failed != nil {
 					return false
 				}
 			}

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/variant"
 )
@@ -77,8 +78,9 @@ func appendRefused(list []*Area) ([]*Area, error) {
 		path  string
 	}
 	known := map[key]*Area{}
+	seen := map[string]bool{}
 	for _, guard := range list {
-		if guard.Variants == nil {
+		if guard.Variants == nil || guard.MCP != nil && again(seen, guard) {
 			continue
 		}
 		refused := &Area{OwnedActivity: guard.OwnedActivity, Guard: guard}
@@ -94,8 +96,17 @@ func appendRefused(list []*Area) ([]*Area, error) {
 	return list, nil
 }
 
+// again tells of calls of the Model Context Protocol that all of them guard the variants of
+// their endpoint alike.
+func again(seen map[string]bool, a *Area) bool {
+	key := fmt.Sprintf("%q %q", a.MCP.Endpoint, a.Hosts)
+	before := seen[key]
+	seen[key] = true
+	return before
+}
+
 func (a *Area) compileVariants() error {
-	path, err := a.Pattern()
+	path, err := a.Seen()
 	if err != nil {
 		return err
 	}
@@ -107,8 +118,12 @@ func (a *Area) compileVariants() error {
 	if a.Guard.Paths == nil {
 		return nil
 	}
+	own := a.Guard.Paths
+	if a.MCP != nil {
+		own = automaton.MustCompile(path.Text)
+	}
 	if a.Paths, err = Canonical(all.Tree); err == nil {
-		a.Paths, err = a.Paths.Minus(a.Guard.Paths)
+		a.Paths, err = a.Paths.Minus(own)
 	}
 	if errors.Is(err, automaton.ErrTooLarge) {
 		a.Paths, err = nil, nil
@@ -125,11 +140,49 @@ func (a *Area) compile() (err error) {
 		return err
 	}
 	a.Tree, a.prefix = path.Tree, literalPrefix(path.Tree)
-	a.Paths, err = Canonical(path.Tree)
+	a.Paths, err = a.covered()
 	if errors.Is(err, automaton.ErrTooLarge) {
 		return nil
 	}
 	return err
+}
+
+// covered are the paths of calls that the regex covers.
+func (a *Area) covered() (*automaton.Language, error) {
+	if a.MCP == nil {
+		paths, err := Canonical(a.Tree)
+		if except := a.Excepted(); err == nil && len(except) > 0 {
+			paths, err = paths.Minus(literals(except))
+		}
+		return paths, err
+	}
+	all, err := automaton.Compile(a.Tree)
+	if err != nil {
+		return nil, err
+	}
+	return all.And(CallPaths())
+}
+
+// Excepted are the endpoints of the Model Context Protocol that the regex matches and the
+// activity does not cover.
+func (a *Area) Excepted() []string {
+	return slices.DeleteFunc(slices.Clone(a.NotAt), func(path string) bool { return !a.Regex.MatchString(path) })
+}
+
+func literals(paths []string) *automaton.Language {
+	quoted := make([]string, len(paths))
+	for i, path := range paths {
+		quoted[i] = regexp.QuoteMeta(path)
+	}
+	return automaton.MustCompile(strings.Join(quoted, "|"))
+}
+
+// Seen is a regex of the paths of the requests that the activity covers.
+func (a *Area) Seen() (*pattern.Path, error) {
+	if a.MCP != nil {
+		return pattern.LiteralPath(a.MCP.Endpoint), nil
+	}
+	return a.Pattern()
 }
 
 // Canonical is the language of a regex among the canonical paths.
@@ -184,7 +237,13 @@ func (c *Call) Check(covering ...*Area) error {
 
 // holds reports whether a path is one of the area.
 func (a *Area) holds(path string) bool {
-	return a.Regex.MatchString(path) && (a.Guard == nil || !a.Guard.Regex.MatchString(path))
+	if !a.Regex.MatchString(path) {
+		return false
+	}
+	if a.Guard == nil {
+		return mcp.IsPath(path) == (a.MCP != nil) && !slices.Contains(a.NotAt, path)
+	}
+	return !mcp.IsPath(path) && !a.Guard.holds(path) && (a.MCP == nil || a.MCP.Endpoint != path)
 }
 
 // --- methods
@@ -322,4 +381,37 @@ func below(domain string, patterns []string) string {
 		}
 	}
 	return "one-more-host" + domain
+}
+
+// WithCalls adds to the areas of a table what their activities cover at those endpoints of the
+// Model Context Protocol that only another table names: every call there, whatever its tool,
+// so that the calls of both tables can be compared.
+func WithCalls(list []*Area, others, own []string) ([]*Area, error) {
+	all := list
+	for _, endpoint := range others {
+		if slices.Contains(own, endpoint) {
+			continue
+		}
+		for _, a := range list {
+			if a.Guard != nil || a.MCP != nil || a.Paths == nil || !a.CoversMethod(mcp.HTTPMethod) || !a.holds(endpoint) {
+				continue
+			}
+			calls, err := a.callsAt(endpoint)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, calls)
+		}
+	}
+	return all, nil
+}
+
+// callsAt is what an activity covers at an endpoint that it takes for any other path.
+func (a *Area) callsAt(endpoint string) (*Area, error) {
+	one := *a.Activity
+	one.Methods, one.Path = []string{mcp.HTTPMethod}, mcp.AnyCall(endpoint)
+	one.MCP = &mcp.Pattern{Endpoint: endpoint, Method: mcp.AnyMethod}
+	calls := &Area{OwnedActivity: a.OwnedActivity}
+	calls.Activity = &one
+	return calls, calls.compile()
 }

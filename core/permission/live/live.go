@@ -191,6 +191,8 @@ var _ core.Access = notLoaded{}
 func (notLoaded) Public() bool                                { return false }
 func (notLoaded) Scopes(*core.Call, *core.Principal) []string { return nil }
 func (notLoaded) Rule() string                                { return "" }
+func (notLoaded) Refusal() error                              { return nil }
+func (notLoaded) CheckBody(*core.Call, int) error             { return nil }
 
 func (n notLoaded) Allows(context.Context, *core.Call, *core.Principal) error {
 	return fmt.Errorf("the permission table has not loaded: %w", n.failure())

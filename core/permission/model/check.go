@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission/condition"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pathindex"
 	"gatehouse/core/permission/pattern"
@@ -46,6 +47,7 @@ func Check(files []*File, problems *report.Collector) ([]*File, []Parts) {
 	for _, f := range c.files {
 		c.checkFile(f)
 	}
+	c.checkEndpoints()
 	return c.files, c.parts
 }
 
@@ -94,6 +96,21 @@ func (c *checker) checkPathVariants(f *File) {
 	for _, problem := range f.PathVariants.Problems() {
 		c.problems.Add(at, "%s", problem)
 	}
+}
+
+// checkEndpoints refuses activities that would open every call at an endpoint of the Model
+// Context Protocol.
+func (c *checker) checkEndpoints() {
+	endpoints := Endpoints(c.files)
+	if len(endpoints) == 0 {
+		return
+	}
+	each(c.files, func(f *File, _ Section, a *Activity) {
+		posts := slices.Contains(a.Methods, mcp.HTTPMethod) || slices.Contains(a.Methods, AnyMethod)
+		if posts && a.IsAt(endpoints) {
+			c.problems.Add(f.PlaceOf(a.Place, "an activity"), "%s is an endpoint of mcp, where only mcp says which calls by %s an activity covers; list them there, and other methods here, as in \"GET %s\"", a.Path, mcp.HTTPMethod, a.Path)
+		}
+	})
 }
 
 func (c *checker) checkPermission(f *File, i int) {
@@ -206,6 +223,9 @@ func (a *activityCheck) part(name string) report.Place {
 }
 
 func (a *activityCheck) check() {
+	if a.MCP != nil {
+		a.checkMCP()
+	}
 	a.checkMethods()
 	var err error
 	if a.parts.Path, err = a.Pattern(); err != nil {
@@ -229,6 +249,31 @@ func (a *activityCheck) check() {
 		a.problems.Add(a.part("require"), "an optional activity requires nothing, because a caller without a credential meets no requirement; give it to a permission that anonymous holds, move it to authenticated, or leave the requirements out")
 	}
 	a.checkRequirements()
+}
+
+func (a *activityCheck) checkMCP() {
+	if problem := MCPProblem(a.MCP); problem != "" {
+		a.problems.Add(a.part("mcp"), "%s", problem)
+	} else if made := OfMCP(*a.MCP); a.Path != made.Path || !slices.Equal(a.Methods, made.Methods) {
+		a.problems.Add(a.part("mcp"), "methods and path are not those of mcp; make the activity by OfMCP")
+	}
+}
+
+// MCPProblem says what is wrong with a pattern, or nothing.
+func MCPProblem(p *mcp.Pattern) string {
+	if problem := mcp.EndpointProblem(p.Endpoint); problem != "" {
+		return "endpoint " + report.Quote(p.Endpoint) + " " + problem
+	}
+	if p.Name == "" {
+		if problem := mcp.MethodProblem(p.Method); problem != "" {
+			return "method " + report.Quote(p.Method) + " " + problem
+		}
+		return ""
+	}
+	if problem := mcp.NameProblem(p.Method, p.Name); problem != "" {
+		return "name " + report.Quote(p.Name) + " " + problem
+	}
+	return ""
 }
 
 func (a *activityCheck) checkMethods() {

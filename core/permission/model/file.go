@@ -3,9 +3,11 @@
 package model
 
 import (
+	"slices"
 	"strings"
 
 	"gatehouse/core/permission/condition"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
@@ -115,6 +117,9 @@ type Activity struct {
 	Require require.Requirements
 	// Override takes the activity out of the order of sections.
 	Override bool
+	// MCP says that the calls are some of the Model Context Protocol, which are matched by
+	// paths of their own: see [OfMCP]. nil: they are not.
+	MCP *mcp.Pattern
 
 	// path and condition are what CheckPath and CheckCondition made of Path and
 	// Require.When, so that Compile need not make them again. They count only
@@ -126,9 +131,21 @@ type Activity struct {
 // AnyMethod in an activity stands for every method.
 const AnyMethod = pattern.AnyMethod
 
-// String writes an activity in the short form of the file format.
-func (a *Activity) String() string {
-	return strings.Join(a.Methods, ",") + " " + a.Path
+// OfMCP is an activity of the calls that a pattern covers.
+func OfMCP(p mcp.Pattern) Activity {
+	return Activity{Methods: []string{mcp.HTTPMethod}, Path: p.Regex(), MCP: &p}
+}
+
+// String writes an activity in the short form of the file format, or as calls of the Model
+// Context Protocol are written.
+func (a *Activity) String() string { return strings.Join(a.Methods, ",") + " " + a.ShownPath() }
+
+// ShownPath is the path regex, or what stands for it.
+func (a *Activity) ShownPath() string {
+	if a.MCP != nil {
+		return a.MCP.String()
+	}
+	return a.Path
 }
 
 // CheckPath reads the path regex. The error follows the word "path".
@@ -213,10 +230,17 @@ type OwnedActivity struct {
 	// Variants say which paths the table refuses as variants of those of the
 	// activity; nil for none.
 	Variants *variant.Rules
+	// NotAt are the endpoints of the Model Context Protocol: paths that the activity never
+	// covers, whatever its regex matches.
+	NotAt []string
 }
 
-// AsStrict reports whether the activity demands at least what another does.
+// AsStrict reports whether the activity demands at least what another does. None does that
+// would let any call of the Model Context Protocol pass where another tells them apart.
 func (a *OwnedActivity) AsStrict(as *OwnedActivity) bool {
+	if as.MCP != nil {
+		return false
+	}
 	same := a.Permission == as.Permission
 	section := a.Section
 	if a.Open() && !same {
@@ -243,12 +267,15 @@ func (a *OwnedActivity) Owner() string {
 // them.
 func Activities(files ...*File) []OwnedActivity {
 	var all []OwnedActivity
-	rules, held := VariantRules(files), heldByAnonymous(files)
+	rules, held, endpoints := VariantRules(files), heldByAnonymous(files), Endpoints(files)
 	add := func(list []Activity, section Section, permission string) {
 		for i := range list {
 			owned := OwnedActivity{Activity: &list[i], Section: section, Permission: permission, Anonymous: section == InPermission && held[permission]}
 			if section.Guards() {
 				owned.Variants = rules
+			}
+			if len(endpoints) > 0 && owned.MCP == nil && !owned.IsAt(endpoints) {
+				owned.NotAt = endpoints
 			}
 			all = append(all, owned)
 		}
@@ -262,6 +289,46 @@ func Activities(files ...*File) []OwnedActivity {
 		add(f.Public, InPublic, "")
 	}
 	return all
+}
+
+// Endpoints are those of the Model Context Protocol that a table names, sorted.
+func Endpoints(files []*File) []string {
+	var all []string
+	each(files, func(_ *File, _ Section, a *Activity) {
+		if a.MCP != nil {
+			all = append(all, a.MCP.Endpoint)
+		}
+	})
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func each(files []*File, do func(*File, Section, *Activity)) {
+	list := func(f *File, s Section, activities []Activity) {
+		for i := range activities {
+			do(f, s, &activities[i])
+		}
+	}
+	for _, f := range files {
+		for i := range f.Permissions {
+			list(f, InPermission, f.Permissions[i].Activities)
+		}
+		list(f, InAuthenticated, f.Authenticated)
+		list(f, InOptional, f.Optional)
+		list(f, InPublic, f.Public)
+	}
+}
+
+// IsAt reports whether the path regex is nothing but one of some paths, written out: an
+// activity may name an endpoint of the Model Context Protocol for other methods than that of
+// its calls.
+func (a *Activity) IsAt(paths []string) bool {
+	path, err := a.Pattern()
+	if err != nil || a.MCP != nil {
+		return false
+	}
+	literal, ok := path.Literal()
+	return ok && slices.Contains(paths, literal)
 }
 
 // heldByAnonymous are the permissions that a caller without a credential holds.

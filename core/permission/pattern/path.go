@@ -56,6 +56,20 @@ func ParsePath(text string) (*Path, error) {
 	return p, nil
 }
 
+// LiteralPath is a regex of one path.
+func LiteralPath(path string) *Path {
+	tree := &syntax.Regexp{Op: syntax.OpLiteral, Rune: []rune(path)}
+	return &Path{Text: tree.String(), Tree: tree}
+}
+
+// Literal is the one path that the regex matches, where it is nothing but that path.
+func (p *Path) Literal() (string, bool) {
+	if p.Tree.Op != syntax.OpLiteral || p.Tree.Flags&syntax.FoldCase != 0 {
+		return "", false
+	}
+	return string(p.Tree.Rune), true
+}
+
 func checkText(text string) error {
 	switch {
 	case text == "":

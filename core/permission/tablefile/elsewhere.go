@@ -18,13 +18,15 @@ var mappings = []struct {
 	{"an activity of authenticated, optional or public", overridableKeys},
 	{"anonymous", anonymousKeys},
 	{"require of an activity", requireKeys},
+	{"mcp of a permission", mcpKeys},
 }
 
 // otherwise are names for what a table says otherwise, with what that is.
 var otherwise = map[string]string{
-	"rules, allow, allowed, acl, policies, routes, endpoints, paths, uris, uri, url, urls, match, resources": `calls are listed under activities of a permission, as in "GET /users/[^/]+"`,
-	"method, verbs, verb, http_methods": "an activity names methods",
-	"host, domain, domains":             "an activity names hosts",
+	"rules, allow, allowed, acl, policies, routes, endpoints, paths, uris, uri, url, urls, match": `calls are listed under activities of a permission, as in "GET /users/[^/]+"`,
+	"tool, mcp_tools, allowed_tools, allow_tools, mcp_allow, mcp_rules":                           "tools of an MCP server are listed under mcp of a permission, as in {endpoint: /mcp, tools: [get_weather]}",
+	"method, verbs, verb, http_methods":                                                           "an activity names methods",
+	"host, domain, domains":                                                                       "an activity names hosts",
 	"optional_auth, optional_authentication, allow_missing, allow_missing_or_failed, permissive, allow_anonymous, maybe_authenticated": "calls that anybody may make, and that name a caller who has a credential, are listed under optional",
 	"anonymous_consumer, guest, guests, anon, anonymous_role, anonymous_roles, anonymous_permissions":                                  "what callers without a credential may do is listed under anonymous",
 	"bad_credential, invalid_credentials, bad_credentials, on_invalid, invalid_token, ignore_invalid":                                  "what becomes of a credential that does not hold is stated under anonymous, as invalid_credential",

@@ -4,6 +4,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/actor"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/strictyaml"
 )
@@ -28,11 +29,11 @@ var tableKeys = strictyaml.Keys{
 		Doc: "Whether a scope that is named like a permission grants it."},
 	{Name: "path_variants", Schema: variantKeys.JSONSchema(),
 		Doc: "Which paths an upstream may take for those that an activity of a permission or of authenticated covers. A call to such a path is denied, unless an activity that demands at least as much covers it."},
-	{Name: "authenticated", Schema: listOf(activitySchema(overridableKeys)),
+	{Name: "authenticated", Schema: listOf(activitySchema(overridableKeys, listed(mcpKeys))),
 		Doc: "Activities that every authenticated caller may perform, whatever their permissions."},
-	{Name: "optional", Schema: listOf(activitySchema(publicKeys)),
+	{Name: "optional", Schema: listOf(activitySchema(publicKeys, listed(openMCPKeys))),
 		Doc: "Activities that anybody may perform; a caller who comes with a valid credential is identified."},
-	{Name: "public", Schema: listOf(activitySchema(publicKeys)),
+	{Name: "public", Schema: listOf(activitySchema(publicKeys, listed(openMCPKeys))),
 		Doc: "Activities that anybody may perform without a credential. None is looked for, so the upstream learns of no caller."},
 	{Name: "anonymous", Schema: anonymousKeys.JSONSchema(),
 		Doc: "What a caller without a credential may do in addition. Every other caller may do it, too."},
@@ -57,7 +58,32 @@ const refuse, allow = "refuse", "allow"
 
 var permissionKeys = strictyaml.Keys{
 	{Name: "description", Schema: text(""), Doc: "What the permission lets its holder do, for people."},
-	{Name: "activities", Schema: listOf(activitySchema(activityKeys)), Doc: "The calls that the permission allows."},
+	{Name: "activities", Schema: listOf(activitySchema(activityKeys, nil)), Doc: "The calls that the permission allows."},
+	{Name: "mcp", Schema: schema{"anyOf": []schema{mcpKeys.JSONSchema(), nonEmptyListOf(mcpKeys.JSONSchema())}},
+		Doc: "The calls of the Model Context Protocol that the permission allows: one mapping, or a list of them."},
+}
+
+// mcpKeys are calls of the Model Context Protocol at one endpoint.
+var mcpKeys = strictyaml.Keys{
+	{Name: "endpoint", Schema: schema{"type": "string", "pattern": "^/", "maxLength": mcp.MaxEndpoint}, Required: true,
+		Doc: "The canonical path of the endpoint, such as /mcp; no regex. On no host does any other activity cover calls by POST there."},
+	{Name: "tools", Schema: nonEmptyListOf(text("A name of a tool, or a pattern.")),
+		Doc: "Tools that may be called (tools/call). * stands for any characters but a slash, ** for any characters."},
+	{Name: "resources", Schema: nonEmptyListOf(text("A URI of a resource, or a pattern.")),
+		Doc: "Resources that may be read (resources/read), by their URIs or patterns."},
+	{Name: "prompts", Schema: nonEmptyListOf(text("A name of a prompt, or a pattern.")),
+		Doc: "Prompts that may be used (prompts/get), by their names or patterns."},
+	{Name: "methods", Schema: nonEmptyListOf(text("A method such as tools/list.")),
+		Doc: "Further methods of the protocol that may be used, such as server/discover and tools/list."},
+	activityKeys[2], activityKeys[3],
+}
+
+// openMCPKeys lack "require", as publicKeys do.
+var openMCPKeys = mcpKeys[: len(mcpKeys)-1 : len(mcpKeys)-1]
+
+// listed are the keys of an activity in a list that is calls of the protocol.
+func listed(mcp strictyaml.Keys) strictyaml.Keys {
+	return strictyaml.Keys{{Name: "mcp", Schema: mcp.JSONSchema(), Required: true, Doc: "Calls of the Model Context Protocol."}}
 }
 
 var activityKeys = strictyaml.Keys{

@@ -80,13 +80,13 @@ func (p *parser) table(root *yaml.Node) {
 		case "path_variants":
 			p.pathVariants(e.Value)
 		case "authenticated":
-			p.file.Authenticated = p.activities(e.Value, "authenticated", overridableKeys)
+			p.file.Authenticated = p.activities(e.Value, "authenticated", overridableKeys, mcpKeys)
 		case "optional":
-			p.file.Optional = p.activities(e.Value, "optional", publicKeys)
+			p.file.Optional = p.activities(e.Value, "optional", publicKeys, openMCPKeys)
 		case "anonymous":
 			p.anonymous(e)
 		case "public":
-			p.file.Public = p.activities(e.Value, "public", publicKeys)
+			p.file.Public = p.activities(e.Value, "public", publicKeys, openMCPKeys)
 		}
 	}
 }
@@ -130,7 +130,9 @@ func (p *parser) permission(e strictyaml.Entry) {
 		case "description":
 			permitted.Description, _ = p.Text(e.Value, what+": description")
 		case "activities":
-			permitted.Activities = p.activities(e.Value, what, activityKeys)
+			permitted.Activities = append(permitted.Activities, p.activities(e.Value, what, activityKeys, nil)...)
+		case "mcp":
+			permitted.Activities = append(permitted.Activities, p.mcpOf(e.Value, what+": mcp")...)
 		}
 	}
 	p.file.Permissions = append(p.file.Permissions, permitted)
@@ -210,9 +212,17 @@ func (p *parser) anonymous(e strictyaml.Entry) {
 
 // --- activities
 
-func (p *parser) activities(n *yaml.Node, what string, long strictyaml.Keys) []permission.Activity {
+// activities reads a list. mcp are the keys of calls of the Model Context Protocol; nil:
+// there are none in the list.
+func (p *parser) activities(n *yaml.Node, what string, long, mcp strictyaml.Keys) []permission.Activity {
 	var list []permission.Activity
 	for _, item := range p.Items(n, what, `activities such as "GET /users"`) {
+		if mcp != nil && hasKey(item, "mcp") {
+			for _, e := range p.Fixed(item, what+": activity", listed(mcp)) {
+				list = append(list, p.mcp(e.Value, what+": mcp", mcp)...)
+			}
+			continue
+		}
 		a := permission.Activity{Place: p.At(item)}
 		ok := false
 		switch item.Kind {

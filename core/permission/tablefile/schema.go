@@ -54,12 +54,17 @@ var (
 	pathSchema    = schema{"type": "string", "minLength": 1, "maxLength": pattern.MaxPath}
 )
 
-// activitySchema admits the short form and the long one.
-func activitySchema(long strictyaml.Keys) schema {
+// activitySchema admits the short form and the long one, and calls of the Model Context
+// Protocol where there are keys for them.
+func activitySchema(long, mcp strictyaml.Keys) schema {
 	short := schema{
 		"type":        "string",
 		"pattern":     "^" + pattern.MethodPattern + "(," + pattern.MethodPattern + ")* +\\S+$",
 		"description": "Methods and a path regex: GET,HEAD /users/[^/]+",
 	}
-	return schema{"anyOf": []schema{short, long.JSONSchema()}}
+	forms := []schema{short, long.JSONSchema()}
+	if mcp != nil {
+		forms = append(forms, mcp.JSONSchema())
+	}
+	return schema{"anyOf": forms}
 }

@@ -148,15 +148,37 @@ func (w writer) permission(p *permission.Permission) *yaml.Node {
 	if p.Description != "" {
 		add(n, "description", newText(p.Description), "")
 	}
-	add(n, "activities", w.activities(p.Activities), "")
+	plain, calls := split(p.Activities)
+	if len(plain) > 0 || len(calls) == 0 {
+		add(n, "activities", w.list(plain), "")
+	}
+	switch groups := mcpGroups(calls); len(groups) {
+	case 0:
+	case 1:
+		add(n, "mcp", groups[0], "")
+	default:
+		add(n, "mcp", &yaml.Node{Kind: yaml.SequenceNode, Content: groups}, "")
+	}
 	return n
 }
 
 func (w writer) activities(list []permission.Activity) *yaml.Node {
+	plain, calls := split(list)
+	n := w.list(plain)
+	for _, group := range mcpGroups(calls) {
+		item := newMapping()
+		add(item, "mcp", group, "")
+		n.Content = append(n.Content, item)
+	}
+	return n
+}
+
+// list writes activities that are no calls of the Model Context Protocol.
+func (w writer) list(plain []*permission.Activity) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.SequenceNode}
-	for i := range list {
-		item := activity(&list[i])
-		if text := w.comments.Activities[&list[i]]; text != "" {
+	for _, a := range plain {
+		item := activity(a)
+		if text := w.comments.Activities[a]; text != "" {
 			item.HeadComment = comment(text)
 		}
 		n.Content = append(n.Content, item)

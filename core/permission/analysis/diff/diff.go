@@ -14,6 +14,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/model"
 	"gatehouse/core/permission/require"
 )
 
@@ -121,6 +122,10 @@ func Diff(older, newer Version) (*Difference, error) {
 	for i, v := range []Version{older, newer} {
 		list, err := analysis.Areas(permission.Activities(v.Files...))
 		if err != nil {
+			return nil, err
+		}
+		other := []Version{newer, older}[i]
+		if list, err = analysis.WithCalls(list, model.Endpoints(other.Files), model.Endpoints(v.Files)); err != nil {
 			return nil, err
 		}
 		for _, a := range list {
@@ -249,7 +254,7 @@ func (s side) key() string {
 	if s.Guard != nil {
 		key += fmt.Sprintf(" refused %+v", *s.Variants)
 	}
-	return key
+	return key + fmt.Sprintf(" except %q", s.Excepted())
 }
 
 type differ struct {

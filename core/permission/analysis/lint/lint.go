@@ -27,6 +27,7 @@ var LintRules = []LintRule{
 	{"also-opened-by", "a call with a permission of its own is opened by another permission too"},
 	{"bypassed-requirement", "a call with a requirement or condition passes by an activity that lacks it"},
 	{"path-variant", "an open path is a guarded one in another case or with a suffix, which many upstreams do not tell apart"},
+	{"mcp-endpoint", "a regex matches an endpoint of the Model Context Protocol, which the activity does not cover"},
 	{"duplicate", "two activities of one owner cover exactly the same calls"},
 	{"redundant", "an activity covers nothing that the others of its owner do not"},
 	{"unreachable", "an activity covers nothing, or never has a say"},

@@ -10,16 +10,28 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/mcp"
 )
 
 // regex looks at one path regex by itself.
 func (l *linter) regex(a *analysis.Area) {
 	tree := a.Tree
+	if a.MCP != nil { // written as names
+		return
+	}
+	l.endpoints(a)
 	l.anchors(a, tree)
 	l.bareDots(a, tree)
 	l.deadBranches(a, tree)
 	l.oddRanges(a)
 	l.crossing(a, tree)
+}
+
+// endpoints tells of calls that a regex matches and the activity does not cover.
+func (l *linter) endpoints(a *analysis.Area) {
+	if except := a.Excepted(); len(except) > 0 && a.CoversMethod(mcp.HTTPMethod) {
+		l.at(a, "mcp-endpoint", "the regex matches "+except[0]+", and the activity does not cover it: that is an endpoint of mcp, where only mcp opens calls by POST, and only an activity whose path is "+except[0]+" opens others; leave it out of the regex", nil)
+	}
 }
 
 func (l *linter) at(a *analysis.Area, rule, text string, witness *analysis.Call) {

@@ -12,7 +12,7 @@ import (
 
 // variants are the paths that some upstream may read as one of the activity.
 func variants(a *analysis.Area) (*automaton.Language, error) {
-	path, err := a.Pattern()
+	path, err := a.Seen()
 	if err != nil {
 		return nil, err
 	}
