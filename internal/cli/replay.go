@@ -236,6 +236,9 @@ func (p replayPrinter) summary(r *replay.Report) {
 	if r.Unsure > 0 {
 		p.Printf("%s\n", p.Warn(terminal.Plural(r.Unsure, "request is", "requests are")+unsure))
 	}
+	if r.Tools > 0 {
+		p.Printf("%s\n", p.Warn(terminal.Plural(r.Tools, "call", "calls")+" at an endpoint of mcp: no access log names the tool, so that what comes of these is unknown"))
+	}
 	if r.Hostless > 0 {
 		p.Printf("%s\n", p.Warn(fmt.Sprintf("%s no host in the log, and the tables name hosts: not compared for these; name one with --host, or log it", terminal.Plural(r.Hostless, "request has", "requests have"))))
 	}
@@ -256,6 +259,7 @@ type replayJSON struct {
 	Conditions int                `json:"conditional"`
 	Unsure     int                `json:"unsure"`
 	Hostless   int                `json:"without_host"`
+	Tools      int                `json:"mcp_calls,omitempty"`
 	Complete   bool               `json:"complete"`
 	Groups     []replayGroupJSON  `json:"groups"`
 	Refused    []refusedPathsJSON `json:"refused"`
@@ -292,7 +296,7 @@ type skippedLinesJSON struct {
 func replayForJSON(r *replay.Report) replayJSON {
 	out := replayJSON{
 		Lines: r.Lines, Requests: r.Requests, Different: r.Different, LetIn: r.LetIn, ShutOut: r.ShutOut,
-		Ungrouped: r.Ungrouped, Conditions: r.Conditions, Unsure: r.Unsure, Hostless: r.Hostless, Complete: r.Complete(),
+		Ungrouped: r.Ungrouped, Conditions: r.Conditions, Unsure: r.Unsure, Hostless: r.Hostless, Tools: r.Tools, Complete: r.Complete(),
 		Groups: []replayGroupJSON{}, Refused: []refusedPathsJSON{}, Skipped: []skippedLinesJSON{},
 	}
 	for _, g := range r.Groups {

@@ -23,6 +23,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/accesslog"
 	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/mcp"
 )
 
 // Options of a comparison.
@@ -93,12 +94,15 @@ type Report struct {
 	// Hostless counts requests without a host, where a table names hosts and none
 	// was given: they were decided as if on a host that no table names.
 	Hostless int
+	// Tools are calls of the Model Context Protocol, of which no log names the tool: they are
+	// not compared.
+	Tools int
 }
 
 // Complete reports whether every request of the log was compared as it was made. A
 // line of a client that sent no HTTP request has none.
 func (r *Report) Complete() bool {
-	return !accesslog.Unread(r.Skipped) && r.Unsure == 0 && r.Hostless == 0
+	return !accesslog.Unread(r.Skipped) && r.Unsure == 0 && r.Hostless == 0 && r.Tools == 0
 }
 
 // Group is requests that the same activities decide, with the same change.
@@ -167,6 +171,10 @@ func (c *comparison) entry(e *accesslog.Entry, err error) {
 	}
 	if call.Path, err = core.Canonical(e.Target, c.Path); err != nil {
 		c.refuse(call, err)
+		return
+	}
+	if call.Method == mcp.HTTPMethod && (c.Old.IsEndpoint(call.Path) || c.New.IsEndpoint(call.Path)) {
+		c.report.Tools++
 		return
 	}
 	c.compare(call, c.callers(e))

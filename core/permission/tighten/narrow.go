@@ -87,6 +87,8 @@ type narrowing struct {
 	workloads map[string]bool
 	// guarding are activities, by number, that stay although nobody used them.
 	guarding map[int]bool
+	// tools are grants that lead to calls of the Model Context Protocol.
+	tools map[permission.Grant]bool
 }
 
 func newNarrowing(w *observer) *narrowing {
@@ -111,7 +113,30 @@ func newNarrowing(w *observer) *narrowing {
 		}
 	}
 	n.ofWorkloads(granted)
+	n.keepTools()
 	return n
+}
+
+// keepTools has calls of the Model Context Protocol stay, and what grants them: no access log
+// names a tool, so that nobody can tell which of them were called.
+func (n *narrowing) keepTools() {
+	n.tools = map[permission.Grant]bool{}
+	for i, a := range n.Table.Activities() {
+		if a.MCP != nil {
+			n.guarding[i], n.tools[permission.Grant{Name: a.Permission}] = true, true
+		}
+	}
+	for again := true; again; {
+		again = false
+		for _, f := range n.Files {
+			for _, r := range f.Roles {
+				role := permission.Grant{Name: r.Name, Role: true}
+				if !n.tools[role] && slices.ContainsFunc(r.Grants, func(g permission.Grant) bool { return n.tools[bare(g)] }) {
+					n.tools[role], again = true, true
+				}
+			}
+		}
+	}
 }
 
 // ofWorkloads notes the roles among grants, and those that they include.
@@ -357,14 +382,14 @@ func (n *narrowing) rolesThatStay(left map[string]bool) map[string]bool {
 }
 
 func (n *narrowing) grantStays(g permission.Grant, of string, left, roles map[string]bool) bool {
-	if n.seen.Callers && !n.workloads[of] && !n.kept[part{activity: -1, role: of, grant: bare(g)}] {
+	if n.seen.Callers && !n.workloads[of] && !n.tools[bare(g)] && !n.kept[part{activity: -1, role: of, grant: bare(g)}] {
 		return false
 	}
 	return g.Role && roles[g.Name] || !g.Role && left[g.Name]
 }
 
 func (n *narrowing) openGrantStays(g permission.Grant, left, roles map[string]bool) bool {
-	if n.seen.Callers && !n.kept[part{activity: -1, anybody: true, grant: bare(g)}] {
+	if n.seen.Callers && !n.tools[bare(g)] && !n.kept[part{activity: -1, anybody: true, grant: bare(g)}] {
 		return false
 	}
 	return g.Role && roles[g.Name] || !g.Role && left[g.Name]

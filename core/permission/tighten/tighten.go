@@ -16,6 +16,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/accesslog"
 	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/mcp"
 )
 
 // Options of a look at a log.
@@ -44,6 +45,9 @@ type Seen struct {
 	// Hostless have no host where a table names hosts and none was given: they were
 	// looked up on a host that no table names.
 	Hostless int
+	// Tools are calls of the Model Context Protocol, of which no log names the tool: nothing is
+	// said of what they used.
+	Tools int
 	// First and Last are when the requests that count came; zero where the log does not
 	// say.
 	First, Last time.Time
@@ -115,6 +119,11 @@ func (w *observer) entry(e *accesslog.Entry, err error) {
 	call := e.Call(w.Host)
 	if call.Path, err = core.Canonical(e.Target, w.Path); err != nil {
 		w.seen.Denied++
+		return
+	}
+	if call.Method == mcp.HTTPMethod && w.Table.IsEndpoint(call.Path) {
+		w.seen.Tools++
+		w.seen.note(e.Time)
 		return
 	}
 	deciding := permission.Deciding(w.Table.Match(context.Background(), call))

@@ -203,6 +203,9 @@ func (p printer) counts(r *result) {
 	if r.Unexplained > 0 {
 		p.Printf("%s\n", p.Warn(terminal.Plural(r.Unexplained, "request was", "requests were")+" let through for something else than the roles of the caller: all that may have done so stays"))
 	}
+	if r.Tools > 0 {
+		p.Printf("%s\n", p.Warn(terminal.Plural(r.Tools, "call", "calls")+" at an endpoint of mcp: no access log names the tool, so that what mcp opens, and what grants it, stays"))
+	}
 	if r.Hostless > 0 {
 		p.Printf("%s\n", p.Warn(terminal.Plural(r.Hostless, "request has", "requests have")+" no host in the log, and the table names hosts; name one with --host, or log it"))
 	}
@@ -223,6 +226,7 @@ type resultJSON struct {
 	Refused     int                   `json:"refused"`
 	Denied      int                   `json:"denied"`
 	Hostless    int                   `json:"without_host"`
+	Tools       int                   `json:"mcp_calls,omitempty"`
 	Unexplained int                   `json:"unexplained"`
 	Callers     bool                  `json:"callers_known"`
 	Complete    bool                  `json:"complete"`
@@ -250,7 +254,7 @@ type skippedJSON struct {
 
 func (r *result) forJSON() resultJSON {
 	out := resultJSON{
-		Lines: r.Lines, Requests: r.Requests, Passed: r.Passed, Refused: r.Refused, Denied: r.Denied, Hostless: r.Hostless,
+		Lines: r.Lines, Requests: r.Requests, Passed: r.Passed, Refused: r.Refused, Denied: r.Denied, Hostless: r.Hostless, Tools: r.Tools,
 		Unexplained: r.Unexplained, Callers: r.Callers, Complete: r.complete, First: r.First.UTC(), Last: r.Last.UTC(),
 		Unused: []unusedJSON{}, Guarding: tables.ActivitiesForJSON(r.Guarding), Skipped: []skippedJSON{},
 	}
