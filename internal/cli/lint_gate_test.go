@@ -91,7 +91,7 @@ func shown(t *testing.T, table *offlinetest.Table, f *lint.Finding, callers []*o
 			return true
 		}
 	}
-	r := &core.Request{Method: f.Witness.Method, Target: f.Witness.Target(), Host: f.Witness.Host}
+	r := offlinetest.Request(f.Witness.Method, f.Witness.Target(), f.Witness.Host)
 	if r.Host == "" {
 		r.Host = "elsewhere.example"
 	}

@@ -354,6 +354,8 @@ type publicAccess struct{}
 func (publicAccess) Public() bool                                { return true }
 func (publicAccess) Scopes(*core.Call, *core.Principal) []string { return nil }
 func (publicAccess) Rule() string                                { return "public" }
+func (publicAccess) Refusal() error                              { return nil }
+func (publicAccess) CheckBody(*core.Call, int) error             { return nil }
 func (publicAccess) Allows(context.Context, *core.Call, *core.Principal) error {
 	return nil
 }
@@ -370,6 +372,8 @@ func (a *activity) Permissions(p *core.Principal) []string        { return a.tab
 func (a *activity) Public() bool                                  { return a.rule.Section == permission.InPublic }
 func (a *activity) Scopes(*core.Call, *core.Principal) []string   { return nil }
 func (a *activity) Rule() string                                  { return a.rule.Owner() }
+func (*activity) Refusal() error                                  { return nil }
+func (*activity) CheckBody(*core.Call, int) error                 { return nil }
 
 func (a *activity) Allows(_ context.Context, _ *core.Call, p *core.Principal) error {
 	if _, ok := a.table.GrantsOf(p, a.rule); !ok {

@@ -15,6 +15,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/internal/cli/gates"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
@@ -124,7 +125,7 @@ func (x Explanation) print() {
 }
 
 func (x Explanation) verdict() {
-	line := x.Bold(x.Call.Method + " " + x.Call.Target)
+	line := x.Bold(x.Call.Method + " " + mcp.Shown(x.Call.Request))
 	switch {
 	case x.Reason == "public":
 		x.Printf("%s  %s\n", x.Good("allowed, public"), line)
@@ -506,7 +507,7 @@ type valueJSON struct {
 
 func explained(g *gates.Gate, o *offline.Outcome, notes []string) explainedJSON {
 	out := explainedJSON{
-		Method: o.Call.Method, Target: o.Call.Target, Path: o.Call.Path, Config: g.Name,
+		Method: o.Call.Method, Target: mcp.Shown(o.Call.Request), Path: o.Call.Path, Config: g.Name,
 		Allowed: o.Allowed(), Public: o.Table != nil && o.Table.Public, Notes: notes, Activities: []activityJSON{},
 	}
 	if !o.Allowed() {

@@ -14,6 +14,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/internal/cli/gates"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
@@ -176,7 +177,7 @@ func grantors(ctx context.Context, g *gates.Gate, r *core.Request, one *openActi
 }
 
 func (w *whoCan) print(p *terminal.Printer) {
-	line := p.Bold(w.call.Method + " " + w.call.Target)
+	line := p.Bold(w.call.Method + " " + mcp.Shown(w.call.Request))
 	if len(w.open) == 0 {
 		text := w.refusal.Error()
 		covered := w.covered || w.call.Path == "" || !errors.Is(w.refusal, core.ErrForbidden)
@@ -264,7 +265,7 @@ type openedForJSON struct {
 }
 
 func (w *whoCan) forJSON() whoCanJSON {
-	out := whoCanJSON{Method: w.call.Method, Target: w.call.Target, Path: w.call.Path, Config: w.gate.Name, Activities: []openedForJSON{}}
+	out := whoCanJSON{Method: w.call.Method, Target: mcp.Shown(w.call.Request), Path: w.call.Path, Config: w.gate.Name, Activities: []openedForJSON{}}
 	if len(w.open) == 0 {
 		out.Refusal = cmp.Or(w.variant, w.refusal.Error())
 	}

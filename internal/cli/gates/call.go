@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/offline"
@@ -67,6 +68,12 @@ func (f *RequestFlags) Request(method, target string) (*core.Request, error) {
 			return nil, fmt.Errorf("--header %q is no header; write \"Name: value\"", line)
 		}
 		r.Header = append(r.Header, core.Header{Name: name, Value: strings.TrimSpace(value)})
+	}
+	if tool, ok, err := mcp.Parse(target); ok && method == mcp.HTTPMethod {
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", target, err)
+		}
+		tool.Ask(r)
 	}
 	if f.peer != "" {
 		var err error

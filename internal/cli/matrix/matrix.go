@@ -384,7 +384,7 @@ func (m *matrix) csv(w io.Writer) error {
 }
 
 func (m *matrix) csvRow(g *matrixGroup, r *matrixRow) []string {
-	row := []string{g.Owner, g.Description, strings.Join(r.Rule.Methods, " "), r.Rule.Path, strings.Join(r.Rule.Hosts, " "), m.csvNotes(r)}
+	row := []string{g.Owner, g.Description, strings.Join(r.Rule.Methods, " "), r.Rule.ShownPath(), strings.Join(r.Rule.Hosts, " "), m.csvNotes(r)}
 	for _, c := range r.Cells {
 		row = append(row, string(c.May))
 	}

@@ -7,6 +7,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/analysis/lint"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
 	"gatehouse/internal/cli/terminal"
@@ -155,7 +156,7 @@ func ActivityForJSON(r *permission.OwnedActivity) ActivityJSON {
 	out := ActivityJSON{
 		File: r.Place.File, Line: r.Place.Line, Column: r.Place.Column,
 		Section: r.Section.String(), Permission: r.Permission,
-		Methods: r.Methods, Path: r.Path, Hosts: r.Hosts, Override: r.Override,
+		Methods: r.Methods, Path: r.ShownPath(), Hosts: r.Hosts, Override: r.Override,
 	}
 	if need := &r.Require; Requirements(need) != "" {
 		out.Require = &requireJSON{AllScopes: need.AllScopes, AnyScope: need.AnyScope, AAL: need.AAL, Credentials: need.Credentials, Proof: need.Proof, Actor: need.Actor, When: need.When}
@@ -179,7 +180,11 @@ func WitnessForJSON(c *analysis.Call) *WitnessJSON {
 	if c == nil {
 		return nil
 	}
-	return &WitnessJSON{c.Method, c.Host, c.Path, c.Target()}
+	path := c.Path
+	if mcp.IsPath(path) {
+		path = mcp.FromPath(path).Endpoint
+	}
+	return &WitnessJSON{c.Method, c.Host, path, c.Target()}
 }
 
 // ActivitiesForJSON are activities for programs.

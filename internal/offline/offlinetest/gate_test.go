@@ -94,7 +94,7 @@ func checkWitnesses(t *testing.T, seed uint64, d *diff.Difference, was, is *core
 			continue
 		}
 		shown := false
-		r := &core.Request{Method: c.Methods[0], Target: c.Witness.Target(), Host: c.Witness.Host}
+		r := offlinetest.Request(c.Methods[0], c.Witness.Target(), c.Witness.Host)
 		if r.Host == "" {
 			r.Host = "other.example"
 		}

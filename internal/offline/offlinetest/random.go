@@ -14,6 +14,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/tablefile"
 	"gatehouse/internal/offline"
 )
@@ -29,7 +30,12 @@ type Table struct {
 }
 
 var (
-	methods  = []string{"GET", "POST", "GET,POST", "ANY"}
+	methods = []string{"GET", "POST", "GET,POST", "ANY"}
+	// tools are calls at endpoints of the Model Context Protocol.
+	tools = []string{
+		"endpoint: /c, tools: [t]", "endpoint: /c, tools: ['u/*']", "endpoint: /c, tools: ['**']", "endpoint: /c, tools: ['*', u/x], methods: [tools/list]",
+		"endpoint: /b/x, tools: [t]", "endpoint: /c, methods: [tools/list]",
+	}
 	regexes  = []string{"/a", "/b", "/[ab]", "/a/.*", "/a/x", "/.*", "/[^/]+", "/a(/x)?", "/(?i)A"}
 	hosts    = []string{"", "", "", "h.test", "*.test"}
 	requires = []string{
@@ -106,6 +112,9 @@ func pick(r *rand.Rand, list []string) string { return list[r.IntN(len(list))] }
 
 func randomActivity(r *rand.Rand) listed {
 	section := pick(r, []string{"p", "p", "q", "authenticated", "authenticated", "public", "optional"})
+	if r.IntN(6) == 0 {
+		return randomTools(r, section)
+	}
 	a := "{methods: [" + pick(r, methods) + "], path: '" + pick(r, regexes) + "'"
 	if host := pick(r, hosts); host != "" {
 		a += ", hosts: ['" + host + "']"
@@ -118,6 +127,27 @@ func randomActivity(r *rand.Rand) listed {
 	}
 	return listed{section, a + "}"}
 }
+
+// randomTools are calls of the Model Context Protocol, or other calls at an endpoint of it.
+func randomTools(r *rand.Rand, section string) listed {
+	if r.IntN(4) == 0 {
+		return listed{section, "GET /c"}
+	}
+	a := "{" + pick(r, tools)
+	if host := pick(r, hosts); host != "" {
+		a += ", hosts: ['" + host + "']"
+	}
+	if require := pick(r, requires); require != "" && section != "public" && section != "optional" {
+		a += ", require: " + require
+	}
+	if len(section) == 1 {
+		return listed{section + mcpSuffix, a + "}"}
+	}
+	return listed{section, "{mcp: " + a + "}}"}
+}
+
+// mcpSuffix tells what stands under mcp of a permission.
+const mcpSuffix = " mcp"
 
 // Changed makes a table that differs a little.
 func (t *Table) Changed(tb testing.TB, seed uint64) *Table {
@@ -173,7 +203,13 @@ func (p parts) compile(t testing.TB) *Table {
 	}
 	list := func(section string) string { return "[" + strings.Join(sections[section], ", ") + "]" }
 	var b strings.Builder
-	fmt.Fprintf(&b, "permissions:\n  p: {activities: %s}\n  q: {activities: %s}\n", list("p"), list("q"))
+	permission := func(name string) string {
+		if sections[name+mcpSuffix] == nil {
+			return "{activities: " + list(name) + "}"
+		}
+		return "{activities: " + list(name) + ", mcp: " + list(name+mcpSuffix) + "}"
+	}
+	fmt.Fprintf(&b, "permissions:\n  p: %s\n  q: %s\n", permission("p"), permission("q"))
 	fmt.Fprintf(&b, "roles: %s\nscopes: %s\n", p.roles, p.scopes)
 	fmt.Fprintf(&b, "authenticated: %s\noptional: %s\npublic: %s\n", list("authenticated"), list("optional"), list("public"))
 	if held := p.anonymous; held != "" {
@@ -219,7 +255,7 @@ func (t *Table) Requests() []*core.Request {
 // AllRequests are Requests with variants of their paths.
 func (t *Table) AllRequests() []*core.Request {
 	var told []string
-	for _, path := range []string{"/a", "/A", "/b", "/B", "/c", "/a/x", "/a/X", "/A/x", "/a/y", "/A/y", "/b/x", "/B/x"} {
+	for _, path := range []string{"/a", "/A", "/b", "/B", "/c", "/C", "/a/x", "/a/X", "/A/x", "/a/y", "/A/y", "/b/x", "/b/X", "/B/x"} {
 		told = append(told, path, path+"/", path+".x")
 	}
 	return requests(told)
@@ -231,8 +267,34 @@ func requests(paths []string) []*core.Request {
 		for _, method := range []string{"GET", "POST", "PUT"} {
 			for _, host := range []string{"h.test", "i.test", "other.example"} {
 				all = append(all, &core.Request{Method: method, Target: path, Host: host})
+				if method == mcp.HTTPMethod && (path == "/c" || path == "/b/x") {
+					all = append(all, called(path, host)...)
+				}
 			}
 		}
+	}
+	return all
+}
+
+// Request makes the request of a witness.
+func Request(method, target, host string) *core.Request {
+	r := &core.Request{Method: method, Target: target, Host: host}
+	if c, ok, err := mcp.Parse(target); ok && err == nil && method == mcp.HTTPMethod {
+		c.Ask(r)
+	}
+	return r
+}
+
+// called are calls of the Model Context Protocol.
+func called(endpoint, host string) (all []*core.Request) {
+	for _, c := range []mcp.Call{
+		{Method: mcp.ToolsCall, Name: "t"}, {Method: mcp.ToolsCall, Name: "u/x"}, {Method: mcp.ToolsCall, Name: "u/y"}, {Method: mcp.ToolsCall, Name: "v"},
+		{Method: mcp.ToolsCall, Name: "u/x/y"}, {Method: mcp.PromptsGet, Name: "t"}, {Method: "tools/list"}, {Method: "server/discover"},
+	} {
+		c.Endpoint = endpoint
+		r := &core.Request{Method: mcp.HTTPMethod, Host: host}
+		c.Ask(r)
+		all = append(all, r)
 	}
 	return all
 }
