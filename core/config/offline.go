@@ -26,7 +26,9 @@ func (b *Builder) GateWith(c *Config, authenticator core.Authenticator, policy c
 		}
 		policy = t
 	}
-	return b.build(c, nil, authenticator, policy, c.UpstreamToken.Offline(), c.offlineEndpoints(), b.options.Recorder)
+	assumed := *c
+	assumed.ResourceMetadata = c.ResourceMetadata.AnyAudience()
+	return b.build(&assumed, nil, authenticator, policy, c.UpstreamToken.Offline(), c.offlineEndpoints(), b.options.Recorder)
 }
 
 // Principal reads whom a verified credential speaks of: the payload of a JWT,

@@ -65,22 +65,32 @@ type Place struct {
 	Path string
 	// Metadata is the URL of its metadata (RFC 9728 section 5.1).
 	Metadata string
+	// Resource is its identifier. RequiresAudience: no credential but a token for it counts.
+	Resource         string
+	RequiresAudience bool
 }
 
 // Places are the protected resources of a gate.
 type Places []Place
 
-// Of names the metadata of the resource that a call is for: the one with the longest
-// path. Empty: the call is for none.
+// Of names the metadata of the resource that a call is for. Empty: it is for none.
 func (ps Places) Of(path string) string {
-	longest, metadata := -1, ""
-	for _, p := range ps {
+	if p := ps.at(path); p != nil {
+		return p.Metadata
+	}
+	return ""
+}
+
+// at is the resource with the longest path that a call is for; nil: it is for none.
+func (ps Places) at(path string) (longest *Place) {
+	for i := range ps {
+		p := &ps[i]
 		below, ok := strings.CutPrefix(path, strings.TrimSuffix(p.Path, "/"))
-		if ok && (below == "" || below[0] == '/') && len(p.Path) > longest {
-			longest, metadata = len(p.Path), p.Metadata
+		if ok && (below == "" || below[0] == '/') && (longest == nil || len(p.Path) > len(longest.Path)) {
+			longest = p
 		}
 	}
-	return metadata
+	return longest
 }
 
 // Endpoint serves the metadata, also to pages of other origins.
@@ -94,7 +104,7 @@ func (r Resource) Endpoint() (core.Endpoint, Place, error) {
 		return core.Endpoint{}, Place{}, err
 	}
 	endpoint := core.Endpoint{Path: at, Methods: []string{http.MethodGet, http.MethodOptions}, Handler: handler(document)}
-	return endpoint, Place{Path: path, Metadata: metadata}, nil
+	return endpoint, Place{Path: path, Metadata: metadata, Resource: r.Resource}, nil
 }
 
 // handler is the document that it responds with.

@@ -44,7 +44,7 @@ func TestDocumentHoldsTheResourceAsConfigured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if at != (Place{Path: "/mcp", Metadata: "https://API.example.com:443/.well-known/oauth-protected-resource/mcp"}) {
+	if at != (Place{Path: "/mcp", Metadata: "https://API.example.com:443/.well-known/oauth-protected-resource/mcp", Resource: resource}) {
 		t.Errorf("the resource is at %+v", at)
 	}
 	response, err := endpoint.Handler.Respond(t.Context(), &core.Call{Request: &core.Request{Method: "GET"}}, nil)

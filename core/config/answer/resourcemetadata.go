@@ -2,6 +2,7 @@ package answer
 
 import (
 	"fmt"
+	"slices"
 
 	"gatehouse/core"
 	"gatehouse/core/config/section"
@@ -15,6 +16,7 @@ type ResourceMetadata struct {
 	ScopesSupported      []string `config:"scopes_supported" doc:"Scopes that clients may ask for."`
 	ResourceName         string   `config:"resource_name" doc:"Name of the resource, for people."`
 	Documentation        string   `config:"resource_documentation" starts_with:"http" doc:"URL of a page for the developers of clients."`
+	AudienceRequired     bool     `config:"audience_required" default:"false" doc:"Whether calls to the resource and below it need an access token whose audience has exactly this identifier, for which clients ask by a resource indicator (RFC 8707); any other credential, a session among them, gets 401. The issuers of jwt and introspection must accept it, too, in audience. false: any credential counts that they accept."`
 	DPoPBound            bool     `config:"dpop_bound_access_tokens_required" default:"false" doc:"Whether the metadata say that the resource takes only access tokens that are bound by DPoP (RFC 9449). The gate itself takes them with the section dpop, and refuses others by dpop_bound_access_tokens_required of jwt.issuers and introspection."`
 	CertificateBound     bool     `config:"tls_client_certificate_bound_access_tokens" default:"false" doc:"Whether the metadata say that access tokens for the resource are bound to client certificates (RFC 8705). The gate accepts a bound token from the client with that certificate alone, where the host tells it. Kong asks clients for certificates where this is true, the Lua file is in use and the plugin is global."`
 }
@@ -55,6 +57,15 @@ func (rs Resources) CertificateBound() string {
 	return ""
 }
 
+// AnyAudience are the same for tools whose callers have tokens for every resource.
+func (rs Resources) AnyAudience() Resources {
+	all := slices.Clone(rs)
+	for i := range all {
+		all[i].AudienceRequired = false
+	}
+	return all
+}
+
 // Endpoints serve the metadata, which challenges name.
 func (rs Resources) Endpoints(issuers, proofAlgorithms []string) (endpoints []core.Endpoint, resources metadata.Places, err error) {
 	for i, r := range rs {
@@ -62,6 +73,7 @@ func (rs Resources) Endpoints(issuers, proofAlgorithms []string) (endpoints []co
 		if err != nil {
 			return nil, nil, fmt.Errorf("resource_metadata[%d]: %w", i, err)
 		}
+		resource.RequiresAudience = r.AudienceRequired
 		endpoints, resources = append(endpoints, endpoint), append(resources, resource)
 	}
 	return endpoints, resources, nil
