@@ -57,6 +57,9 @@ type Config struct {
 
 	ClassicTables *fleet.ClassicTables `config:"classic_tables" doc:"Permission table in tables of PostgreSQL (postgres) that other programs keep, in the place of permission_table_files."`
 
+	InsecureTrustMCPHeaders bool `config:"insecure_trust_mcp_headers" default:"false" doc:"Whether what the headers of the Model Context Protocol (Mcp-Method, Mcp-Name) say is trusted without a look at the body. A host that cannot show the body refuses a permission table with mcp otherwise. Set it only where every MCP server behind the gate refuses a body that says something else, as revision 2026-07-28 demands: an older one ignores the headers and runs the tool that the body names."`
+	MCPMaxBody              int  `config:"mcp_max_body" default:"1048576" between:"1024,4194304" doc:"Largest body of a call of the Model Context Protocol, in bytes, that is held against its headers. A longer one is refused with 413."`
+
 	ResourceMetadata answer.Resources `config:"resource_metadata" doc:"Protected resources whose metadata the gate serves (RFC 9728), each at /.well-known/oauth-protected-resource followed by the path of the resource. The gateway must route that path through the plugin."`
 
 	ScopesRequired []string `config:"scopes_required" doc:"Scopes that every call needs unless it is public, in addition to what the permission table requires."`

@@ -18,3 +18,18 @@ func (c *Config) Demands() core.Demands {
 	}
 	return d
 }
+
+// Demands are those of the configuration and of its permission table as it is now.
+func (now *Current) Demands() core.Demands {
+	d := now.Config.Demands()
+	d.Body = !now.Config.InsecureTrustMCPHeaders && now.table.HasEndpoints()
+	return d
+}
+
+// maxMCPBody is the limit of core.Options.
+func (c *Config) maxMCPBody() int {
+	if c.InsecureTrustMCPHeaders {
+		return 0
+	}
+	return c.MCPMaxBody
+}

@@ -374,7 +374,7 @@ func (c *checker) valueOf(value document.Pair) string {
 	if len(problems) > 0 {
 		return ""
 	}
-	s := gate.Settings{Raw: []byte(text.Content), Place: value.Key.Place(), Reader: gate.ByAPISIX, Hosts: []gate.Host{{Name: "APISIX", Can: core.Demands{ClientCertificate: "variables"}}}}
+	s := gate.Settings{Raw: []byte(text.Content), Place: value.Key.Place(), Reader: gate.ByAPISIX, Hosts: []gate.Host{{Name: "APISIX", Can: core.Demands{Body: true, ClientCertificate: "variables"}}}}
 	if len(nodes) > 0 {
 		s.Root = nodes[0]
 	}

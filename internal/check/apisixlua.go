@@ -13,7 +13,7 @@ import (
 var corsPosition = position{"rewrite", 4000}
 
 // luaHost is the Lua plugin, which has the settings as a plain object.
-var luaHost = gate.Host{Name: "APISIX's Lua plugin", Can: core.Demands{RepeatedHeaders: true, Consumers: true, ClientCertificate: "variables"}}
+var luaHost = gate.Host{Name: "APISIX's Lua plugin", Can: core.Demands{Body: true, RepeatedHeaders: true, Consumers: true, ClientCertificate: "variables"}}
 
 // uses notes a plugin that runs a gate, wherever it stands.
 func (c *checker) uses(name string) {

@@ -26,7 +26,7 @@ import (
 	"gatehouse/plugins/forwardauth/settings"
 )
 
-// maxCheckRequest bounds one CheckRequest: a head, and no body.
+// maxCheckRequest bounds one CheckRequest without its body.
 const maxCheckRequest = 256 << 10
 
 // authorization serves Envoy's ext_authz filter over gRPC. A malformed request gets a
@@ -45,7 +45,11 @@ type authorization struct {
 var _ authv3.AuthorizationServer = (*authorization)(nil)
 
 func newGRPC(a *authorization) *grpc.Server {
-	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxCheckRequest))
+	size := maxCheckRequest
+	if a.at.RequestBody {
+		size += maxSentBody
+	}
+	s := grpc.NewServer(grpc.MaxRecvMsgSize(size))
 	authv3.RegisterAuthorizationServer(s, a)
 	return s
 }
@@ -139,6 +143,9 @@ func (a *authorization) original(attributes *authv3.AttributeContext) (*core.Req
 		Scheme:  cmp.Or(a.at.Scheme, knownScheme(r.GetScheme())),
 		Header:  headerLines(r),
 		Peer:    address(attributes.GetSource().GetAddress()),
+	}
+	if a.at.RequestBody {
+		request.AskBody = func(int) ([]byte, error) { return rawBody(r) }
 	}
 	setClient(request, a.balancers, values(request.Header, "X-Forwarded-For"))
 	if verified := a.at.ClientCertificate == settings.Verified; a.at.ClientCertificate != "" {

@@ -52,6 +52,9 @@ func (e *endpoint) check(r *http.Request) (core.Decision, []core.Header) {
 	if err == nil {
 		err = e.checkRemovable(now, request)
 	}
+	if e.RequestBody {
+		request.AskBody = func(limit int) ([]byte, error) { return wholeBody(r, limit) }
+	}
 	request.StripsListed = true // Envoy removes others, but rewrites a cookie only if it is listed
 	d := decide(r.Context(), now, request, err)
 	var carried []core.Header

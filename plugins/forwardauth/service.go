@@ -82,7 +82,7 @@ func (s *service) problems(gates map[string]*config.Current) (problems []setting
 			problems = append(problems, setting.Problem{Path: fmt.Sprintf("endpoints[%d]", i), Text: err.Error()})
 		}
 	}
-	problems = append(problems, s.settings.DemandProblems(func(name string) core.Demands { return gates[name].Config.Demands() })...)
+	problems = append(problems, s.settings.DemandProblems(func(name string) core.Demands { return gates[name].Demands() })...)
 	problems = append(problems, s.settings.BodyProblems(func(name string) bool { return gates[name].TakesBodies() })...)
 	return append(problems, s.settings.OwnProblems(func(name string) ([]string, bool) { return gates[name].Endpoints(), true })...)
 }

@@ -76,11 +76,11 @@ func plugin(gates *config.Builder, kong *kongConf) pluginserver.Plugin {
 		First:    pluginserver.ReadCalls(maxHeaders),
 		Recorder: gates.Recorder(),
 		Exchange: &exchange.Options{Gates: gates, Gateway: gatewayName, RouteOf: routeOf, Load: func(raw []byte) (*config.Followed, error) {
-			can := core.Demands{RepeatedHeaders: true, Target: true, Consumers: true, ClientCertificate: kong.certificate(raw)}
+			can := core.Demands{Body: true, RepeatedHeaders: true, Target: true, Consumers: true, ClientCertificate: kong.certificate(raw)}
 			return load(raw, config.Terms{Name: "exchange", Check: demandsOf(can, "Kong")})
 		}},
 		New: func(raw json.RawMessage) (pluginserver.Handler, error) {
-			can := core.Demands{RepeatedHeaders: true, Target: true, ClientCertificate: kong.certificate(nil)}
+			can := core.Demands{Body: true, RepeatedHeaders: true, Target: true, ClientCertificate: kong.certificate(nil)}
 			followed, err := load(raw, config.Terms{Check: demandsOf(can, "Kong's plugin protocol")})
 			if err != nil {
 				return nil, err
@@ -93,7 +93,7 @@ func plugin(gates *config.Builder, kong *kongConf) pluginserver.Plugin {
 // demandsOf refuses a gate that needs what Kong cannot do.
 func demandsOf(can core.Demands, kong string) func(now *config.Current) error {
 	return func(now *config.Current) error {
-		if unmet := hosts.Unmet(now.Config.Demands(), can, kong); len(unmet) > 0 {
+		if unmet := hosts.Unmet(now.Demands(), can, kong); len(unmet) > 0 {
 			return &setting.Error{Problems: unmet}
 		}
 		return nil

@@ -21,6 +21,9 @@ func Unmet(of, can core.Demands, host string) []setting.Problem {
 	if of.Consumers && !can.Consumers {
 		problems = append(problems, setting.Problem{Path: "consumers", Text: "does not work with " + host + ", through which no consumer of a gateway can be looked up; use the Lua file of Kong or the Lua plugin of APISIX, or remove the setting"})
 	}
+	if of.Body && !can.Body {
+		problems = append(problems, setting.Problem{Path: "insecure_trust_mcp_headers", Text: "is false and the permission table has mcp, which does not work with " + host + ", which does not show the body of a request: to let its headers alone say which tool it calls, set this to true, if every MCP server behind it refuses a body that says something else (revision 2026-07-28)"})
+	}
 	if of.ClientCertificate != "" && can.ClientCertificate == "" {
 		problems = append(problems, setting.Problem{Path: of.ClientCertificate, Text: "does not work with " + host + ", which does not tell the client's certificate; set " + certificateSettings})
 	}

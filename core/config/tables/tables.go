@@ -114,6 +114,15 @@ func (t *Table) InForce() account.Table {
 // Loaded reports whether there is a table to decide by.
 func (t *Table) Loaded() bool { return t.live == nil || t.live.Table() != nil }
 
+// HasEndpoints reports whether there is a table that has rules for the Model Context Protocol.
+func (t *Table) HasEndpoints() bool {
+	table, _ := t.Policy.(*permission.Table)
+	if t.live != nil {
+		table = t.live.Table()
+	}
+	return table != nil && table.HasEndpoints()
+}
+
 // Failure is why the table is not what its source holds now; nil if it is.
 func (t *Table) Failure() error {
 	if t.live == nil {

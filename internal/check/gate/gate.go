@@ -85,8 +85,10 @@ func (c *Checker) Check(s Settings) (cfg *config.Config, own []config.OwnPath) {
 	if cfg = c.config(s); cfg == nil {
 		return nil, nil
 	}
+	of := cfg.Demands()
+	of.Body = c.asksForBodies(cfg)
 	for _, host := range s.Hosts {
-		for _, p := range hosts.Unmet(cfg.Demands(), host.Can, host.Name) {
+		for _, p := range hosts.Unmet(of, host.Can, host.Name) {
 			c.Setting(s, p)
 		}
 	}

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"gatehouse/core/config"
@@ -83,4 +84,19 @@ func (c *Checker) Problems(rule string, texts []*document.Text, err error) {
 		}
 		c.Add(rule, at, "%s", strings.TrimSpace(p.Text))
 	}
+}
+
+// asksForBodies reports whether a gate has a table for whose calls its host must show the
+// body.
+func (c *Checker) asksForBodies(cfg *config.Config) bool {
+	for _, g := range c.Gates {
+		if g.Config != cfg || cfg.InsecureTrustMCPHeaders {
+			continue
+		}
+		isMCP := func(a permission.OwnedActivity) bool { return a.MCP != nil }
+		if slices.ContainsFunc(permission.Activities(g.Table...), isMCP) {
+			return true
+		}
+	}
+	return false
 }

@@ -49,7 +49,7 @@ func (*Filter) Name() string { return "gatehouse" }
 // writes a query anew, in another order, if one parameter is removed.
 func (f *Filter) ParseConf(in []byte) (any, error) {
 	followed, err := f.gates.Follow(in, config.Terms{Check: func(now *config.Current) error {
-		return check(now, core.Demands{ClientCertificate: tlsVariables}, "APISIX's runner")
+		return check(now, core.Demands{Body: true, ClientCertificate: tlsVariables}, "APISIX's runner")
 	}})
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (f *Filter) ParseConf(in []byte) (any, error) {
 // Exchange decides requests of APISIX's Lua file, which can do more to a request than a
 // runner can.
 func (f *Filter) Exchange() exchange.Options {
-	can := core.Demands{RepeatedHeaders: true, Consumers: true, ClientCertificate: tlsVariables}
+	can := core.Demands{Body: true, RepeatedHeaders: true, Consumers: true, ClientCertificate: tlsVariables}
 	return exchange.Options{Gates: f.gates, Gateway: "apisix", Load: func(text []byte) (*config.Followed, error) {
 		return f.gates.Follow(text, config.Terms{Name: "exchange", Check: func(now *config.Current) error { return check(now, can, "APISIX") }})
 	}}
@@ -70,7 +70,7 @@ func (f *Filter) Exchange() exchange.Options {
 const tlsVariables = "ssl_client_raw_cert"
 
 func check(now *config.Current, can core.Demands, host string) error {
-	if unmet := hosts.Unmet(now.Config.Demands(), can, host); len(unmet) > 0 {
+	if unmet := hosts.Unmet(now.Demands(), can, host); len(unmet) > 0 {
 		return &setting.Error{Problems: unmet}
 	}
 	return checkAdded(now.ResponseHeaders())
