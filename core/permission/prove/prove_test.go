@@ -105,3 +105,11 @@ func TestExampleThatAGateRefusesShowsNothing(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 }
+
+// A property about POST at an endpoint says nothing of the tools behind it.
+func TestNothingIsProvenAboutATableWithTools(t *testing.T) {
+	v := answer(t, "permissions: {p: {mcp: {endpoint: /mcp, tools: [delete_all]}}}", Property{Calls: calls("POST", "/.*")}, Options{})
+	if v.Result != Unknown || v.Reason == "" {
+		t.Errorf("%s %q", v.Result, v.Reason)
+	}
+}
