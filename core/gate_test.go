@@ -55,7 +55,7 @@ func (r rule) Allows(context.Context, *Call, *Principal) error { return r.err }
 func (r rule) Scopes(*Call, *Principal) []string               { return r.scopes }
 func (r rule) Rule() string                                    { return "a rule" }
 func (rule) Refusal() error                                    { return nil }
-func (rule) CheckBody(*core.Call, int) error                   { return nil }
+func (rule) CheckBody(*Call, int) error                        { return nil }
 
 // credentials is an authenticator that knows some values.
 type credentials map[string]func() (*Principal, error)

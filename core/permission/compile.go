@@ -12,7 +12,6 @@ import (
 	"gatehouse/core/permission/model"
 	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pathindex"
-	"gatehouse/core/permission/pattern"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/subject"
@@ -54,6 +53,8 @@ type compiler struct {
 	// entries are the table's activities for its index. The table itself needs
 	// no more of them.
 	entries []pathindex.Entry
+	// plain and at are activities by number: at are those at endpoints.
+	plain, at []uint32
 	// parts are those of each activity, in the order of Activities.
 	parts []model.Parts
 }
@@ -309,7 +310,7 @@ func (c *compiler) scopes() {
 
 // activities compiles what covers calls.
 func (c *compiler) activities() {
-	enough := c.enoughScopes()
+	enough, endpoints := c.enoughScopes(), model.Endpoints(c.files)
 	all := Activities(c.files...)
 	c.table.activities = make([]compiledActivity, len(all))
 	c.entries = make([]pathindex.Entry, len(all))
@@ -334,30 +335,21 @@ func (c *compiler) activities() {
 			c.table.activities[i].require = require.New(&a.Require, c.parts[i].Condition)
 		}
 		c.table.activities[i].mcp = a.MCP
+		if a.MCP != nil || len(endpoints) > 0 && a.IsAt(endpoints) {
+			c.at = append(c.at, uint32(i))
+		} else {
+			c.plain = append(c.plain, uint32(i))
+		}
 		c.entries[i] = pathindex.Entry{Methods: a.Methods, Hosts: a.Hosts, Path: c.parts[i].Path}
 	}
 }
 
 // index makes the table's indexes.
 func (c *compiler) index() {
-	endpoints := model.Endpoints(c.files)
-	var plain, at []uint32
-	for i := range c.table.activities {
-		if a := &c.table.activities[i]; a.mcp != nil || len(endpoints) > 0 && isAt(c.parts[i].Path, endpoints) {
-			at = append(at, uint32(i))
-		} else {
-			plain = append(plain, uint32(i))
-		}
+	c.table.index = c.indexOf(c.plain)
+	if endpoints := model.Endpoints(c.files); len(endpoints) > 0 {
+		c.table.endpoints = &endpointIndex{endpoints, c.indexOf(c.at)}
 	}
-	c.table.index = c.indexOf(plain)
-	if len(endpoints) > 0 {
-		c.table.endpoints = newEndpoints(endpoints, c.indexOf(at))
-	}
-}
-
-func isAt(path *pattern.Path, endpoints []string) bool {
-	literal, ok := path.Literal()
-	return ok && slices.Contains(endpoints, literal)
 }
 
 // indexOf finds those of some activities that cover a call.

@@ -3,6 +3,7 @@ package permission
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"gatehouse/core"
 	"gatehouse/core/permission/mcp"
@@ -10,19 +11,11 @@ import (
 	"gatehouse/core/permission/pattern"
 )
 
-// endpoints finds the activities that cover calls at the endpoints of the Model Context
+// endpointIndex finds the activities that cover calls at the endpoints of the Model Context
 // Protocol. None that another regex covers by chance does: a broad path regex opens no tool.
-type endpoints struct {
-	paths map[string]bool
+type endpointIndex struct {
+	paths []string
 	index *pathindex.Index[Access]
-}
-
-func newEndpoints(paths []string, index *pathindex.Index[Access]) *endpoints {
-	e := &endpoints{map[string]bool{}, index}
-	for _, path := range paths {
-		e.paths[path] = true
-	}
-	return e
 }
 
 // covering finds the activities that cover a call; nil: none does. The error says what is
@@ -42,7 +35,9 @@ func (t *Table) covering(call *core.Call) (*Access, error) {
 }
 
 // IsEndpoint reports whether a path is an endpoint of the Model Context Protocol.
-func (t *Table) IsEndpoint(path string) bool { return t.endpoints != nil && t.endpoints.paths[path] }
+func (t *Table) IsEndpoint(path string) bool {
+	return t.endpoints != nil && slices.Contains(t.endpoints.paths, path)
+}
 
 // HasEndpoints reports whether the table has rules for the Model Context Protocol.
 func (t *Table) HasEndpoints() bool { return t.endpoints != nil }
@@ -83,13 +78,8 @@ type refused struct {
 	err error
 }
 
-func (r *refused) Refusal() error                              { return r.err }
-func (r *refused) Public() bool                                { return false }
-func (r *refused) Scopes(*core.Call, *core.Principal) []string { return nil }
-func (r *refused) Proofs() []core.Proof                        { return nil }
-func (r *refused) Rule() string                                { return "mcp" }
-func (r *refused) CheckBody(*core.Call, int) error             { return r.err }
-
+func (r *refused) Refusal() error                                            { return r.err }
+func (r *refused) Rule() string                                              { return "mcp" }
+func (r *refused) CheckBody(*core.Call, int) error                           { return r.err }
 func (r *refused) Allows(context.Context, *core.Call, *core.Principal) error { return r.err }
 func (r *refused) AllowsAnonymous(context.Context, *core.Call) error         { return r.err }
-func (r *refused) IgnoresInvalid(*core.Call, bool) bool                      { return false }

@@ -31,7 +31,7 @@ func toolCall(endpoint, method, name string) *core.Call {
 	return &core.Call{Request: r, Path: endpoint}
 }
 
-func allowed(t *permission.Table, call *core.Call, permissions ...string) bool {
+func passes(t *permission.Table, call *core.Call, permissions ...string) bool {
 	access := t.Match(context.Background(), call)
 	return access != nil && access.Refusal() == nil && (access.Public() || access.Allows(context.Background(), call, &core.Principal{Permissions: permissions}) == nil)
 }
@@ -59,13 +59,13 @@ func TestBroadActivityOpensNoTool(t *testing.T) {
 		"a method that is not open": {toolCall("/mcp", "resources/list", ""), false, false},
 		"the other endpoint":        {toolCall("/other", mcp.ToolsCall, "get_weather"), false, true},
 	} {
-		if got := allowed(table, want.call, "weather"); got != want.weather {
+		if got := passes(table, want.call, "weather"); got != want.weather {
 			t.Errorf("%s: weather may: %t", text, got)
 		}
-		if got := allowed(table, want.call, "admin"); got != want.admin {
+		if got := passes(table, want.call, "admin"); got != want.admin {
 			t.Errorf("%s: admin may: %t", text, got)
 		}
-		if allowed(table, want.call) {
+		if passes(table, want.call) {
 			t.Errorf("%s: every caller may", text)
 		}
 	}
@@ -76,7 +76,7 @@ func TestOtherMethodsAtAnEndpointNeedAnActivityOfTheirOwn(t *testing.T) {
 	table := mustCompile(t, toolTable)
 	for target, want := range map[string]bool{"GET /mcp": true, "DELETE /mcp": false, "GET /other": false, "PUT /other": false, "GET /mcp2": true} {
 		method, path, _ := strings.Cut(target, " ")
-		if got := allowed(table, &core.Call{Request: &core.Request{Method: method, Target: path, Host: "h"}, Path: path}); got != want {
+		if got := passes(table, &core.Call{Request: &core.Request{Method: method, Target: path, Host: "h"}, Path: path}); got != want {
 			t.Errorf("%s: %t", target, got)
 		}
 	}
@@ -171,11 +171,11 @@ func TestVariantOfAnEndpointOpensNoTool(t *testing.T) {
 	table := mustCompile(t, toolTable+"path_variants: {case: refuse, trailing_slash: refuse}\n")
 	for path, want := range map[string]bool{"/MCP": false, "/mcp/": false, "/OTHER/": false, "/x": true} {
 		call := toolCall(path, mcp.ToolsCall, "delete_all")
-		if got := allowed(table, call, "weather", "admin"); got != want {
+		if got := passes(table, call, "weather", "admin"); got != want {
 			t.Errorf("%s: %t", path, got)
 		}
 	}
-	if !allowed(table, toolCall("/mcp", mcp.ToolsCall, "delete_all"), "admin") {
+	if !passes(table, toolCall("/mcp", mcp.ToolsCall, "delete_all"), "admin") {
 		t.Error("the endpoint itself is a variant")
 	}
 }

@@ -37,8 +37,8 @@ type Table struct {
 	invalid    string
 	activities []compiledActivity
 	index      *pathindex.Index[Access]
-	endpoints  *endpoints // nil where the table has none of the Model Context Protocol
-	guards     *guards    // nil where the table refuses no variants of paths
+	endpoints  *endpointIndex // nil where the table has none of the Model Context Protocol
+	guards     *guards        // nil where the table refuses no variants of paths
 }
 
 var _ core.Policy = (*Table)(nil)
