@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/core/form"
 	"gatehouse/core/httpsyntax"
+	"gatehouse/core/request"
 )
 
 // Outcome says whether a request may go on to the upstream.
@@ -90,7 +91,6 @@ func is[E error](err error) bool {
 // refusalFor is the one place where errors become HTTP status codes.
 func refusalFor(err error) refusal {
 	bad, isProof := errors.AsType[*BadProof](err)
-	malformed, isTold := errors.AsType[*Malformed](err)
 	switch {
 	case isProof:
 		return refusal{http.StatusUnauthorized, "invalid_proof", bad.Code, "The proof of possession is absent, invalid, used or without a current nonce."}
@@ -98,10 +98,8 @@ func refusalFor(err error) refusal {
 		return refusal{http.StatusUnauthorized, "needs_proof", "invalid_token", "The request needs a credential that is bound to a key of its holder, and the proof of it."}
 	case is[*StepUp](err):
 		return refusal{http.StatusUnauthorized, "step_up", "insufficient_user_authentication", "A stronger or more recent authentication is needed."}
-	case isTold:
-		return refusal{http.StatusBadRequest, "bad_request", "invalid_request", malformed.Detail}
 	case errors.Is(err, ErrBadRequest):
-		return refusal{http.StatusBadRequest, "bad_request", "invalid_request", "The request is malformed or has more than one meaning."}
+		return refusal{http.StatusBadRequest, "bad_request", "invalid_request", request.Fault(err)}
 	case errors.Is(err, ErrBodyTooLarge):
 		return refusal{http.StatusRequestEntityTooLarge, "body_too_large", "", "The request content is too large."}
 	case errors.Is(err, ErrTooLarge):

@@ -32,9 +32,6 @@ var (
 	ErrTooMany = errors.New("too many attempts")
 )
 
-// Malformed is an ErrBadRequest that tells the client what is wrong.
-type Malformed = request.Malformed
-
 // Later is an error that says, in the Retry-After of 429 and 503, when to try again.
 type Later struct {
 	Err  error

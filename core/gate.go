@@ -22,8 +22,7 @@ type Options struct {
 	Extractor     Extractor
 	Authenticator Authenticator
 	Policy        Policy
-	// MaxBody is the limit of [Access].
-	MaxBody int
+	MaxBody       int // the limit of [Access]
 	// ScopesRequired must all be held on every call that is not public.
 	ScopesRequired []string
 	Identity       Identity

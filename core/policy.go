@@ -24,8 +24,8 @@ type Access interface {
 	Scopes(call *Call, p *Principal) []string
 	// Rule names what matched, for the log.
 	Rule() string
-	// Refusal is why nobody may make the call, whoever it is: the headers by which it was to
-	// be matched do not count. nil: they do, or it was matched by none.
+	// Refusal is why nobody may make the call: the headers by which it was to be matched do
+	// not count. nil: they do, or there are none.
 	Refusal() error
 	// CheckBody returns nil only where the body says what those headers say. At most limit
 	// bytes of it are read; 0: none, and the headers are trusted.

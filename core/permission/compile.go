@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/core/account"
 	"gatehouse/core/permission/idset"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/model"
 	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pathindex"
@@ -348,7 +349,7 @@ func (c *compiler) activities() {
 func (c *compiler) index() {
 	c.table.index = c.indexOf(c.plain)
 	if endpoints := model.Endpoints(c.files); len(endpoints) > 0 {
-		c.table.endpoints = &endpointIndex{endpoints, c.indexOf(c.at)}
+		c.table.endpoints = &mcp.Index[Access]{Endpoints: endpoints, Calls: c.indexOf(c.at)}
 	}
 }
 

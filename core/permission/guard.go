@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"gatehouse/core"
@@ -31,18 +30,10 @@ func (c *compiler) guards() {
 	copied.Suffixes = slices.Clone(rules.Suffixes)
 	var guarding []*compiledActivity
 	var entries []pathindex.Entry
-	seen := map[string]bool{}
-	for i := range c.table.activities {
-		if a := &c.table.activities[i]; a.section.Guards() {
-			if a.mcp != nil { // all calls at an endpoint guard its variants alike
-				key := fmt.Sprintf("%q %q", a.mcp.Endpoint, c.entries[i].Hosts)
-				if seen[key] {
-					continue
-				}
-				seen[key] = true
-			}
+	for i, owned := range Activities(c.files...) {
+		if a := &c.table.activities[i]; owned.Variants != nil {
 			entry := c.entries[i]
-			entry.Path = copied.Folded(a.seenAt(entry.Path))
+			entry.Path = copied.Folded(a.mcp.Seen(entry.Path))
 			guarding, entries = append(guarding, a), append(entries, entry)
 		}
 	}
@@ -105,9 +96,6 @@ func (t *Table) beside(access *Access, call *core.Call) []*compiledActivity {
 // activities that demand at least what the guard does. It is nil where none is left.
 func (t *Table) left(access *Access, call *core.Call) *Access {
 	decides := access.decides
-	if decides[0].mcp != nil {
-		return access // of one endpoint alone, whatever the variants of its path
-	}
 	for _, guard := range t.beside(access, call) {
 		decides = slices.DeleteFunc(slices.Clone(decides), func(a *compiledActivity) bool { return !t.asStrict(a, guard) })
 	}
@@ -122,15 +110,12 @@ func (t *Table) left(access *Access, call *core.Call) *Access {
 }
 
 func (t *Table) asStrict(a, as *compiledActivity) bool {
-	if as.mcp != nil { // no path but its own lets calls of tools pass
-		return false
-	}
 	same, demand := a.permission == as.permission, a.require.Demand()
 	section := a.section
 	if !same && t.open(a) && !a.require.AsksOfCaller() {
 		section = min(section, InOptional)
 	}
-	return model.AsStrict(section, as.section, same, demand, as.require.Demand())
+	return as.mcp == nil && model.AsStrict(section, as.section, same, demand, as.require.Demand())
 }
 
 // Covered finds the activities that cover a call, as Match does, and beside them

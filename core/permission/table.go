@@ -37,8 +37,8 @@ type Table struct {
 	invalid    string
 	activities []compiledActivity
 	index      *pathindex.Index[Access]
-	endpoints  *endpointIndex // nil where the table has none of the Model Context Protocol
-	guards     *guards        // nil where the table refuses no variants of paths
+	endpoints  *mcp.Index[Access] // nil where the table has none of the Model Context Protocol
+	guards     *guards            // nil where the table refuses no variants of paths
 }
 
 var _ core.Policy = (*Table)(nil)
@@ -65,9 +65,9 @@ type compiledActivity struct {
 func (t *Table) Match(_ context.Context, call *core.Call) core.Access {
 	access, err := t.covering(call)
 	if err != nil {
-		return &refused{Access: Access{table: t, covering: &covering{}, only: noPermission}, err: err}
+		return mcp.Refused{Err: err}
 	}
-	if access != nil && t.guards != nil {
+	if access != nil && t.guards != nil && access.decides[0].mcp == nil { // a call of a tool is of one endpoint alone
 		access = t.left(access, call)
 	}
 	if access == nil {

@@ -1,6 +1,10 @@
 package request
 
-import "gatehouse/core/httpsyntax"
+import (
+	"errors"
+
+	"gatehouse/core/httpsyntax"
+)
 
 // Canonical returns the one path that a raw request target stands for. A target
 // with two readings is an error that wraps ErrBadRequest.
@@ -26,3 +30,11 @@ func (e *Malformed) Error() string { return e.Detail }
 
 // Is makes errors.Is(err, ErrBadRequest) true.
 func (e *Malformed) Is(target error) bool { return target == ErrBadRequest }
+
+// Fault is what the client reads of an ErrBadRequest.
+func Fault(err error) string {
+	if malformed, ok := errors.AsType[*Malformed](err); ok {
+		return malformed.Detail
+	}
+	return "The request is malformed or has more than one meaning."
+}

@@ -78,9 +78,8 @@ func appendRefused(list []*Area) ([]*Area, error) {
 		path  string
 	}
 	known := map[key]*Area{}
-	seen := map[string]bool{}
 	for _, guard := range list {
-		if guard.Variants == nil || guard.MCP != nil && again(seen, guard) {
+		if guard.Variants == nil {
 			continue
 		}
 		refused := &Area{OwnedActivity: guard.OwnedActivity, Guard: guard}
@@ -94,15 +93,6 @@ func appendRefused(list []*Area) ([]*Area, error) {
 		list = append(list, refused)
 	}
 	return list, nil
-}
-
-// again tells of calls of the Model Context Protocol that all of them guard the variants of
-// their endpoint alike.
-func again(seen map[string]bool, a *Area) bool {
-	key := fmt.Sprintf("%q %q", a.MCP.Endpoint, a.Hosts)
-	before := seen[key]
-	seen[key] = true
-	return before
 }
 
 func (a *Area) compileVariants() error {
@@ -179,10 +169,8 @@ func literals(paths []string) *automaton.Language {
 
 // Seen is a regex of the paths of the requests that the activity covers.
 func (a *Area) Seen() (*pattern.Path, error) {
-	if a.MCP != nil {
-		return pattern.LiteralPath(a.MCP.Endpoint), nil
-	}
-	return a.Pattern()
+	path, err := a.Pattern()
+	return a.MCP.Seen(path), err
 }
 
 // Canonical is the language of a regex among the canonical paths.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
@@ -13,6 +14,23 @@ import (
 
 // maxDepth is how deep the values of a body may be nested.
 const maxDepth = 100
+
+// CheckRequest reads at most limit bytes of the body of a request to an endpoint, and holds it
+// against the headers; 0: none, and the headers are trusted.
+func CheckRequest(r *core.Request, endpoint string, limit int) error {
+	if limit == 0 {
+		return Reaches(r)
+	}
+	c, err := Read(r, endpoint)
+	if err != nil {
+		return err
+	}
+	body, err := r.Body(limit)
+	if err != nil {
+		return fmt.Errorf("the body, which has to say what the headers of the Model Context Protocol say: %w", err)
+	}
+	return c.CheckBody(r, body)
+}
 
 // CheckBody returns nil only where a body says what the headers have said: one JSON-RPC
 // request of this method and name, of which no two programs read different ones.

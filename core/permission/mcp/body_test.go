@@ -96,7 +96,7 @@ func TestBodyThatAServerMayReadInAnotherEncoding(t *testing.T) {
 
 // Servers need not compare the headers of a notification (Streamable HTTP, note on sending).
 func TestNotificationRunsNoTool(t *testing.T) {
-	r := request(VersionHeader, "2026-07-28", MethodHeader, "notifications/cancelled", "Content-Type", "application/json")
+	r := asked(VersionHeader, "2026-07-28", MethodHeader, "notifications/cancelled", "Content-Type", "application/json")
 	if err := check(r, `{"jsonrpc":"2.0","method":"notifications/cancelled"}`); err != nil {
 		t.Error(err)
 	}

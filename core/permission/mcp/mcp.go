@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"gatehouse/core/permission/pattern"
 )
 
 // Revisions are those of the protocol whose servers must refuse a request where headers and
@@ -106,6 +108,14 @@ func (p Pattern) Regex() string {
 		return regex
 	}
 	return regex + `\x00` + wildcards.Replace(regexp.QuoteMeta(p.Name))
+}
+
+// Seen is a regex of the path of the requests, which a nil pattern leaves as it is.
+func (p *Pattern) Seen(path *pattern.Path) *pattern.Path {
+	if p == nil {
+		return path
+	}
+	return pattern.LiteralPath(p.Endpoint)
 }
 
 var wildcards = strings.NewReplacer(`\*\*`, `[^\x00]*`, `\*`, `[^/\x00]*`)

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/httpsyntax"
+	"gatehouse/core/request"
 )
 
 // The headers that say what the body of a request says.
@@ -84,7 +85,7 @@ func isOurs(name string) bool {
 
 // refuse is an error that the client may read; it holds nothing of the request.
 func refuse(format string, args ...any) error {
-	return &core.Malformed{Detail: "Model Context Protocol: " + fmt.Sprintf(format, args...) + "."}
+	return &request.Malformed{Detail: "Model Context Protocol: " + fmt.Sprintf(format, args...) + "."}
 }
 
 // single is the value of a header that must be there once.

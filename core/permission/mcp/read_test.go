@@ -6,9 +6,10 @@ import (
 	"testing"
 
 	"gatehouse/core"
+	"gatehouse/core/request"
 )
 
-func request(pairs ...string) *core.Request {
+func asked(pairs ...string) *core.Request {
 	r := &core.Request{Method: HTTPMethod, Target: "/mcp"}
 	for i := 0; i < len(pairs); i += 2 {
 		r.Header = append(r.Header, core.Header{Name: pairs[i], Value: pairs[i+1]})
@@ -17,21 +18,21 @@ func request(pairs ...string) *core.Request {
 }
 
 func toolCall(name string, more ...string) *core.Request {
-	return request(append([]string{"Mcp-Protocol-Version", "2026-07-28", "mcp-method", "tools/call", "mcp-name", name}, more...)...)
+	return asked(append([]string{"Mcp-Protocol-Version", "2026-07-28", "mcp-method", "tools/call", "mcp-name", name}, more...)...)
 }
 
 func TestHeadersCountOnlyWhereServersMustCompareThem(t *testing.T) {
 	for attack, r := range map[string]*core.Request{
-		"an older version, whose servers run what the body says": request(VersionHeader, "2025-11-25", MethodHeader, ToolsCall, NameHeader, "get_weather"),
-		"no version":                   request(MethodHeader, ToolsCall, NameHeader, "get_weather"),
+		"an older version, whose servers run what the body says": asked(VersionHeader, "2025-11-25", MethodHeader, ToolsCall, NameHeader, "get_weather"),
+		"no version":                   asked(MethodHeader, ToolsCall, NameHeader, "get_weather"),
 		"two versions":                 toolCall("get_weather", VersionHeader, "2025-11-25"),
 		"the same version twice":       toolCall("get_weather", VersionHeader, "2026-07-28"),
-		"two versions joined":          request(VersionHeader, "2026-07-28, 2025-11-25", MethodHeader, ToolsCall, NameHeader, "get_weather"),
-		"a later version of nobody":    request(VersionHeader, "2027-01-01", MethodHeader, ToolsCall, NameHeader, "get_weather"),
-		"no method":                    request(VersionHeader, "2026-07-28", NameHeader, "get_weather"),
+		"two versions joined":          asked(VersionHeader, "2026-07-28, 2025-11-25", MethodHeader, ToolsCall, NameHeader, "get_weather"),
+		"a later version of nobody":    asked(VersionHeader, "2027-01-01", MethodHeader, ToolsCall, NameHeader, "get_weather"),
+		"no method":                    asked(VersionHeader, "2026-07-28", NameHeader, "get_weather"),
 		"two methods":                  toolCall("get_weather", MethodHeader, "tools/list"),
-		"two methods joined":           request(VersionHeader, "2026-07-28", MethodHeader, "tools/list,tools/call", NameHeader, "get_weather"),
-		"no name":                      request(VersionHeader, "2026-07-28", MethodHeader, ToolsCall),
+		"two methods joined":           asked(VersionHeader, "2026-07-28", MethodHeader, "tools/list,tools/call", NameHeader, "get_weather"),
+		"no name":                      asked(VersionHeader, "2026-07-28", MethodHeader, ToolsCall),
 		"an empty name":                toolCall(""),
 		"two Mcp-Name":                 toolCall("get_weather", NameHeader, "delete_all"),
 		"base64 that is none":          toolCall("=?base64?Z2V0X3dlYXRoZXI?="),
@@ -45,20 +46,20 @@ func TestHeadersCountOnlyWhereServersMustCompareThem(t *testing.T) {
 		"a second name with an underscore, which WSGI and CGI take for the same": toolCall("get_weather", "Mcp_Name", "delete_all"),
 		"a folded line":                  toolCall("get_weather\r\n x"),
 		"a name that is too long":        toolCall(strings.Repeat("x", MaxName+1)),
-		"a resource beside dot segments": request(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "file:///docs/../etc/passwd"),
-		"encoded dot segments":           request(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "file:///docs/%2e%2e/etc"),
-		"an encoded slash":               request(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "file:///docs/..%2Fetc"),
-		"a letter that is encoded":       request(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "file:///%73ecret"),
-		"a resource encoded twice":       request(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "file:///docs/%252e%252e/etc"),
-		"backslashes":                    request(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, `file:///docs\..\etc`),
-		"a scheme in upper case":         request(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "FILE:///secret"),
-		"a host in upper case":           request(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "https://EXAMPLE.com/a"),
+		"a resource beside dot segments": asked(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "file:///docs/../etc/passwd"),
+		"encoded dot segments":           asked(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "file:///docs/%2e%2e/etc"),
+		"an encoded slash":               asked(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "file:///docs/..%2Fetc"),
+		"a letter that is encoded":       asked(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "file:///%73ecret"),
+		"a resource encoded twice":       asked(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "file:///docs/%252e%252e/etc"),
+		"backslashes":                    asked(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, `file:///docs\..\etc`),
+		"a scheme in upper case":         asked(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "FILE:///secret"),
+		"a host in upper case":           asked(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, "https://EXAMPLE.com/a"),
 	} {
 		c, err := Read(r, "/mcp")
 		if !errors.Is(err, core.ErrBadRequest) {
 			t.Errorf("%s: %+v, %v", attack, c, err)
 		}
-		if malformed, ok := errors.AsType[*core.Malformed](err); !ok || strings.Contains(malformed.Detail, "delete_all") || strings.Contains(malformed.Detail, "secret") {
+		if malformed, ok := errors.AsType[*request.Malformed](err); !ok || strings.Contains(malformed.Detail, "delete_all") || strings.Contains(malformed.Detail, "secret") {
 			t.Errorf("%s: the client does not read what is wrong, or reads what it sent: %v", attack, err)
 		}
 	}
@@ -77,13 +78,13 @@ func TestNameIsDecodedOnce(t *testing.T) {
 	} {
 		r := toolCall(header)
 		if strings.HasPrefix(header, "file:") {
-			r = request(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, header)
+			r = asked(VersionHeader, "2026-07-28", MethodHeader, ResourcesRead, NameHeader, header)
 		}
 		if c, err := Read(r, "/mcp"); err != nil || c.Name != name || c.Endpoint != "/mcp" {
 			t.Errorf("%s: %+v %v", header, c, err)
 		}
 	}
-	if _, err := Read(request(VersionHeader, "2026-07-28", MethodHeader, "tools/list", NameHeader, "x"), "/mcp"); err != nil {
+	if _, err := Read(asked(VersionHeader, "2026-07-28", MethodHeader, "tools/list", NameHeader, "x"), "/mcp"); err != nil {
 		t.Errorf("a name beside a method that has none: %v", err)
 	}
 }

@@ -268,10 +268,11 @@ func (a *OwnedActivity) Owner() string {
 func Activities(files ...*File) []OwnedActivity {
 	var all []OwnedActivity
 	rules, held, endpoints := VariantRules(files), heldByAnonymous(files), Endpoints(files)
+	again := sameVariants()
 	add := func(list []Activity, section Section, permission string) {
 		for i := range list {
 			owned := OwnedActivity{Activity: &list[i], Section: section, Permission: permission, Anonymous: section == InPermission && held[permission]}
-			if section.Guards() {
+			if section.Guards() && !again(owned.Activity) {
 				owned.Variants = rules
 			}
 			if len(endpoints) > 0 && owned.MCP == nil && !owned.IsAt(endpoints) {
@@ -289,6 +290,21 @@ func Activities(files ...*File) []OwnedActivity {
 		add(f.Public, InPublic, "")
 	}
 	return all
+}
+
+// sameVariants tells of calls of the Model Context Protocol that others before them guard the
+// variants of their endpoint as they do.
+func sameVariants() func(*Activity) bool {
+	seen := map[string]bool{}
+	return func(a *Activity) bool {
+		if a.MCP == nil {
+			return false
+		}
+		key := a.MCP.Endpoint + " " + strings.Join(a.Hosts, " ")
+		before := seen[key]
+		seen[key] = true
+		return before
+	}
 }
 
 // Endpoints are those of the Model Context Protocol that a table names, sorted.
