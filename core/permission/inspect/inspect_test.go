@@ -121,7 +121,7 @@ func TestExplainNamesTheWayOfAGrant(t *testing.T) {
 	if got, want := strings.Join(f.Grants, "; "), "permission users:read; role manager -> role clerk -> users:read; scope users:read"; got != want {
 		t.Errorf("got %s", got)
 	}
-	if got, want := fmt.Sprint(f.Enough), "{users:read [users:read] [clerk manager] [] false}"; got != want {
+	if got, want := fmt.Sprint(f.Enough), "{users:read [users:read] [clerk manager] [] [] false}"; got != want {
 		t.Errorf("got %s", got)
 	}
 	e := x.Explain(call("POST", "/orders/1/cancel"), p)
