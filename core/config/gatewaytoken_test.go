@@ -109,6 +109,9 @@ permissions:
 roles:
   clerk: [orders.read, mail, of.app]
   Billing Admin: [orders.write, orders.fresh, scoped, of.op, by.agent]
+actors:
+  https://op.test#agent: ['role:clerk', 'role:Billing Admin']
+  https://op.test#other: [orders.read]
 `
 
 // same returns a principal as itself, whatever the credential is.
@@ -151,8 +154,8 @@ func TestDecisionWithATokenOfTheGateIsThatOfTheCredentialItStandsFor(t *testing.
 			p.AuthenticatedAt = clock.Now().Add(-time.Duration(random.IntN(600)) * time.Second)
 		}
 		if random.IntN(2) == 0 {
-			act := map[string]any{"sub": []string{"agent", "other"}[random.IntN(2)]}
-			p.Actor, p.Claims["act"] = &core.Actor{Subject: act["sub"].(string)}, act
+			act := map[string]any{"iss": "https://op.test", "sub": []string{"agent", "other"}[random.IntN(2)]}
+			p.Actor, p.Claims["act"] = &core.Actor{Issuer: "https://op.test", Subject: act["sub"].(string)}, act
 		}
 		if random.IntN(2) == 0 {
 			p.Claims["email"] = []string{"a@example.com", "b@example.com"}[random.IntN(2)]
