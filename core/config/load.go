@@ -1,8 +1,7 @@
 package config
 
 import (
-	"reflect"
-
+	"gatehouse/core/config/alone"
 	"gatehouse/core/config/section"
 	"gatehouse/core/setting"
 )
@@ -31,7 +30,7 @@ func Inspect(raw []byte) (*Config, []setting.Problem) {
 	case !ok:
 		return nil, checker.Problems()
 	case c.File != "":
-		return c, append(checker.Problems(), aloneWithFile(c)...)
+		return c, append(checker.Problems(), alone.Problems(c, c.File)...)
 	}
 	validator{section.Validator{Checker: checker}}.config(c)
 	if c.JWT != nil && len(checker.Problems()) == 0 {
@@ -52,27 +51,4 @@ func LoadFile(path string) (*Config, error) {
 		problems = []setting.Problem{{Path: "file", Text: "a configuration file cannot name another one; put the settings here"}}
 	}
 	return c, setting.ErrorOf(path, problems)
-}
-
-// aloneWithFile refuses settings beside file. Gateways fill in defaults
-// before they hand a configuration over, so a value equal to its default
-// counts as not set.
-func aloneWithFile(c *Config) []setting.Problem {
-	alone := &Config{}
-	setting.Defaults(alone, map[string]any{"file": c.File})
-	var problems []setting.Problem
-	got, want := reflect.ValueOf(*c), reflect.ValueOf(*alone)
-	for i := range got.NumField() {
-		if !equalOrEmpty(got.Field(i), want.Field(i)) {
-			problems = append(problems, setting.Problem{Path: setting.Key(got.Type().Field(i)), Text: "cannot be set beside file; move it to " + c.File})
-		}
-	}
-	return problems
-}
-
-func equalOrEmpty(got, want reflect.Value) bool {
-	if k := got.Kind(); (k == reflect.Slice || k == reflect.Map) && got.Len() == 0 && want.Len() == 0 {
-		return true
-	}
-	return reflect.DeepEqual(got.Interface(), want.Interface())
 }

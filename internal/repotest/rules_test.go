@@ -74,7 +74,7 @@ func layer(path string) (rank int, beside bool) {
 		return 6, false
 	case path == "gatehouse/core/config/tablesource", path == "gatehouse/core/config/audit":
 		return 5, false
-	case path == "gatehouse/core/config/answer", path == "gatehouse/core/config/otlp", path == "gatehouse/core/config/certificate", path == "gatehouse/core/config/certheader", path == "gatehouse/core/config/consumer", path == "gatehouse/core/config/fleet", path == "gatehouse/core/config/proof", path == "gatehouse/core/config/revoke", path == "gatehouse/core/config/signin", path == "gatehouse/core/config/spiffe", path == "gatehouse/core/config/tables", path == "gatehouse/core/config/token":
+	case path == "gatehouse/core/config/answer", path == "gatehouse/core/config/alone", path == "gatehouse/core/config/otlp", path == "gatehouse/core/config/certificate", path == "gatehouse/core/config/certheader", path == "gatehouse/core/config/consumer", path == "gatehouse/core/config/decision", path == "gatehouse/core/config/fleet", path == "gatehouse/core/config/proof", path == "gatehouse/core/config/revoke", path == "gatehouse/core/config/signin", path == "gatehouse/core/config/spiffe", path == "gatehouse/core/config/tables", path == "gatehouse/core/config/token":
 		return 4, false
 	case path == "gatehouse/core/config/section":
 		return 3, false
@@ -116,6 +116,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/fleet/apitokens":          {"gatehouse/core", "gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/fleet/postgres"},
 
 		"gatehouse/core/authzen":                  {"gatehouse/core/authn/claims"},
+		"gatehouse/core/authzen/decisionpoint":    {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authzen", "gatehouse/core/claimpath", "gatehouse/core/fair", "gatehouse/core/fleet/subjects", "gatehouse/core/httpsyntax", "gatehouse/core/revocation/receive"},
 		"gatehouse/core/authn/spiffe":             {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/authn/certificate", "gatehouse/core/authn/claims", "gatehouse/core/authn/jws", "gatehouse/core/authn/jwt", "gatehouse/core/follow"},
 		"gatehouse/core/authn/spiffe/spiffetest":  {"gatehouse/core/coretest"},
 		"gatehouse/core/config/spiffe":            {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/authn/claims", "gatehouse/core/authn/jwt", "gatehouse/core/authn/spiffe", "gatehouse/core/config/section", "gatehouse/core/extract", "gatehouse/core/setting"},
