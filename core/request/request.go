@@ -64,6 +64,9 @@ type Request struct {
 	AddsNoResponseHeader bool
 	// Peer is the address of the directly connected client, when known.
 	Peer netip.Addr
+	// Connected is whoever is connected to a host that ends connections itself, be that
+	// the client or a proxy. It says nothing of the client.
+	Connected netip.Addr
 	// AskPeer finds it out on hosts where knowing it has a price; nil where
 	// Peer is all there is. It is asked at most once, and only by a rule that
 	// wants to know.

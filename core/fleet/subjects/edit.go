@@ -76,3 +76,11 @@ func list(ctx context.Context, db *postgres.Client, sql string, args ...any) (al
 	})
 	return all, err
 }
+
+// ListAfter lists subjects, or clients, of an issuer whose names are behind one, in the order
+// of their bytes, at most limit. It asks the database each time.
+func (s *Store) ListAfter(ctx context.Context, issuer string, client bool, after string, limit int) ([]Row, error) {
+	db := s.options.Database.Client
+	return list(ctx, db, `SELECT issuer, is_client, name, roles, permissions, author, reason, '', 'epoch'::timestamptz
+		FROM `+db.In("subject_roles")+` WHERE issuer = $1 AND is_client = $2 AND name COLLATE "C" > $3 ORDER BY name COLLATE "C" LIMIT $4`, issuer, client, after, limit)
+}
