@@ -17,6 +17,7 @@ import (
 	"gatehouse/core/cache"
 	"gatehouse/core/config/answer"
 	"gatehouse/core/config/audit"
+	"gatehouse/core/config/decision"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/proof"
 	"gatehouse/core/config/revoke"
@@ -52,6 +53,8 @@ type BuilderOptions struct {
 	// fails to, Differences for every call that a shadow table decides otherwise.
 	Reloads     func(live.Reload)
 	Differences func(live.Difference)
+	// Evaluations is called for every answer of a decision point: permit, deny, search or error.
+	Evaluations func(result string)
 	// HeaderAbsent is called for every admitted caller whose credential has none of
 	// the claims of an upstream header.
 	HeaderAbsent func(header, claims string)
@@ -172,6 +175,10 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 	if err != nil {
 		return nil, err
 	}
+	create, askedKey, err := b.creation(c)
+	if err != nil {
+		return nil, err
+	}
 	upstreamToken, tokenKey, err := b.upstream.Build(c.UpstreamToken, c.Cache)
 	if err != nil {
 		return nil, err
@@ -180,8 +187,8 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 	if err != nil {
 		return nil, err
 	}
-	gate, err := b.gates.Get(shared.KeyOf(c, tableKey, authKey, ownKey, tokenKey, auditKey), func() (*core.Gate, error) {
-		return b.build(c, parts, authenticator, policy, upstreamToken, own, recorder)
+	gate, err := b.gates.Get(shared.KeyOf(c, tableKey, authKey, ownKey, askedKey, tokenKey, auditKey), func() (*core.Gate, error) {
+		return b.build(c, parts, authenticator, policy, upstreamToken, own, recorder, create)
 	})
 	if err != nil {
 		return nil, err
@@ -228,6 +235,16 @@ func (b *Builder) ownEndpoints(c *Config, parts []*section.Part) ([]core.Endpoin
 	return append(endpoints, tokens...), shared.KeyOf(key, tokensKey), err
 }
 
+// creation makes the gate of a configuration, with its decision point if there is one.
+func (b *Builder) creation(c *Config) (func(core.Options) (*core.Gate, error), shared.Key, error) {
+	around := decision.Around{Answered: b.options.Evaluations, Log: b.options.Log}
+	key, err := shared.Key{}, error(nil)
+	if c.DecisionPoint != nil {
+		around.Granted, key, err = b.fleet.Subjects(c.SubjectRoles, c.Postgres, c.Cache)
+	}
+	return c.DecisionPoint.Creation(around), key, err
+}
+
 // exchange is the endpoint at which apps get tokens of the gate.
 func (b *Builder) exchange(c *Config, parts []*section.Part) ([]core.Endpoint, shared.Key, error) {
 	if c.GatewayToken == nil || c.GatewayToken.Exchange == nil {
@@ -253,12 +270,12 @@ func (b *Builder) exchange(c *Config, parts []*section.Part) ([]core.Endpoint, s
 
 // offlineEndpoints are the same for tools that keep nothing.
 func (c *Config) offlineEndpoints() []core.Endpoint {
-	return append(c.RevocationEndpoints.Offline(), revoke.Offline(c.APIToken.AdminPaths(), "GET", "POST")...)
+	return slices.Concat(c.RevocationEndpoints.Offline(), c.DecisionPoint.Offline(), revoke.Offline(c.APIToken.AdminPaths(), "GET", "POST"))
 }
 
 // build makes everything of a gate but its authenticator, its policy, the token for the
 // upstream and the endpoints of its own.
-func (b *Builder) build(c *Config, parts []*section.Part, authenticator core.Authenticator, policy core.Policy, upstream token.Built, own []core.Endpoint, recorder core.Recorder) (*core.Gate, error) {
+func (b *Builder) build(c *Config, parts []*section.Part, authenticator core.Authenticator, policy core.Policy, upstream token.Built, own []core.Endpoint, recorder core.Recorder, create func(core.Options) (*core.Gate, error)) (*core.Gate, error) {
 	extractor, err := c.Extractor()
 	if err != nil {
 		return nil, err
@@ -279,7 +296,7 @@ func (b *Builder) build(c *Config, parts []*section.Part, authenticator core.Aut
 	if err != nil {
 		return nil, err
 	}
-	return core.New(core.Options{
+	return create(core.Options{
 		Answers:         answers,
 		Path:            core.PathOptions(c.Path),
 		Endpoints:       slices.Concat(endpoints, upstream.Endpoints(c.GatewayToken, tokensOf(parts)), b.answers.Around(shared.KeyOf(c), slices.Concat(own, signIn.Endpoints))),

@@ -12,6 +12,7 @@ import (
 	"gatehouse/core/config/certheader"
 	"gatehouse/core/config/certificate"
 	"gatehouse/core/config/consumer"
+	"gatehouse/core/config/decision"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/foreign"
 	"gatehouse/core/config/proof"
@@ -61,6 +62,8 @@ type Config struct {
 	MCPMaxBody              int  `config:"mcp_max_body" default:"1048576" between:"1024,4194304" doc:"Largest body of a call of the Model Context Protocol, in bytes, that is held against its headers. A longer one is refused with 413."`
 
 	ResourceMetadata answer.Resources `config:"resource_metadata" doc:"Protected resources whose metadata the gate serves (RFC 9728), each at /.well-known/oauth-protected-resource followed by the path of the resource. The gateway must route that path through the plugin."`
+
+	DecisionPoint *decision.Point `config:"decision_point" doc:"Has the gate answer services and other gateways that ask what the permission table allows (OpenID AuthZEN Authorization API 1.0); leave out to answer nobody."`
 
 	ScopesRequired []string `config:"scopes_required" doc:"Scopes that every call needs unless it is public, in addition to what the permission table requires."`
 

@@ -28,7 +28,7 @@ func (b *Builder) GateWith(c *Config, authenticator core.Authenticator, policy c
 	}
 	assumed := *c
 	assumed.ResourceMetadata = c.ResourceMetadata.AnyAudience()
-	return b.build(&assumed, nil, authenticator, policy, c.UpstreamToken.Offline(), c.offlineEndpoints(), b.options.Recorder)
+	return b.build(&assumed, nil, authenticator, policy, c.UpstreamToken.Offline(), c.offlineEndpoints(), b.options.Recorder, core.New)
 }
 
 // Principal reads whom a verified credential speaks of: the payload of a JWT,

@@ -69,6 +69,7 @@ func (v validator) config(c *Config) {
 	c.DPoP.Check(v.Validator, c.Redis != nil, c.JWT, c.Introspection)
 	c.ClientCertificate.Check(v.Validator, c.certificateSection() != "")
 	c.SubjectRoles.Check(v.Validator, c.Postgres, c.Introspection)
+	c.DecisionPoint.Check(v.Validator)
 	for _, s := range c.sections() {
 		s.Check(v.Validator)
 	}

@@ -31,6 +31,7 @@ type Metrics struct {
 	reloads   *prometheus.CounterVec
 	shadow    *prometheus.CounterVec
 	absent    *prometheus.CounterVec
+	evaluated *prometheus.CounterVec
 
 	mu    sync.RWMutex
 	rules map[string]bool
@@ -71,11 +72,14 @@ func NewMetrics(version string) *Metrics {
 		absent: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_upstream_header_absent_total", Help: "Admitted requests without an upstream header because the credential has none of its claims.",
 		}, []string{"header", "claims"}),
+		evaluated: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_evaluations_total", Help: "Questions that the decision point has answered, by result: permit, deny, search or error.",
+		}, []string{"result"}),
 	}
 	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gatehouse_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 })
-	m.registry.MustRegister(m.decisions, m.duration, m.calls, m.loads, m.reloads, m.shadow, m.absent, info,
+	m.registry.MustRegister(m.decisions, m.duration, m.calls, m.loads, m.reloads, m.shadow, m.absent, m.evaluated, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	startAtZero(m.loads)
 	return m
@@ -161,6 +165,9 @@ func (m *Metrics) ShadowDiffers(enforced, shadow string) {
 func (m *Metrics) HeaderAbsent(header, claims string) {
 	m.absent.WithLabelValues(label(header), label(claims)).Inc()
 }
+
+// Evaluated counts an answer of the decision point.
+func (m *Metrics) Evaluated(result string) { m.evaluated.WithLabelValues(result).Inc() }
 
 // MustRegister adds a source of further metrics, once, at the start.
 func (m *Metrics) MustRegister(c prometheus.Collector) { m.registry.MustRegister(c) }

@@ -42,6 +42,7 @@ func New(log *slog.Logger) *Host {
 				metrics.TableLoaded(tableName(r.Names), r.Err)
 			},
 			HeaderAbsent: metrics.HeaderAbsent,
+			Evaluations:  metrics.Evaluated,
 			Differences: func(d live.Difference) {
 				metrics.ShadowDiffers(string(d.Enforced), string(d.Shadow))
 			},

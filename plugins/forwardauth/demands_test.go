@@ -128,7 +128,7 @@ func TestGateThatTakesBodiesNeedsAnEndpointWithTheDialectDirect(t *testing.T) {
 		endpoints []settings.Endpoint
 		want      string
 	}{
-		"auth requests alone":         {[]settings.Endpoint{{Path: "/a", Dialect: "traefik", Gate: "main"}, {Dialect: settings.EnvoyGRPC, Gate: "main"}}, "endpoints[0]: gate main: revocation_endpoints and api_token.admin do not work with auth requests alone"},
+		"auth requests alone":         {[]settings.Endpoint{{Path: "/a", Dialect: "traefik", Gate: "main"}, {Dialect: settings.EnvoyGRPC, Gate: "main"}}, "endpoints[0]: gate main: revocation_endpoints, api_token.admin and decision_point do not work with auth requests alone"},
 		"direct":                      {[]settings.Endpoint{{Path: "/a", Dialect: "traefik", Gate: "main"}, {Dialect: settings.Direct, Gate: "main"}}, "[]"},
 		"direct alone":                {[]settings.Endpoint{{Dialect: settings.Direct, Gate: "main"}}, "[]"},
 		"direct of another gate":      {[]settings.Endpoint{{Path: "/a", Dialect: "nginx", Gate: "main"}, {Dialect: settings.Direct, Gate: "other"}}, "endpoints[0]: gate main:"},

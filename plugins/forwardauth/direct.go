@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"slices"
 
 	"gatehouse/core"
@@ -42,6 +43,9 @@ func (e *endpoint) serve(now *config.Current, w http.ResponseWriter, r *http.Req
 		if err == nil && len(r.Header.Values(name)) > 0 {
 			err = fmt.Errorf("%w: an auth request (%s) for what the gate itself serves", core.ErrBadRequest, name)
 		}
+	}
+	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		request.Connected = at.Addr()
 	}
 	request.AskBody = func(limit int) ([]byte, error) { return readBody(w, r, limit) }
 	d := now.Decide(r.Context(), request, err)

@@ -62,6 +62,14 @@ func (b *Builder) Completed(next *attempts.Authenticator, key shared.Key, s *Sub
 	return completed, shared.KeyOf(key, storeKey, s), nil
 }
 
+// Subjects are what the database grants, and what identifies it; nil: there are no settings.
+func (b *Builder) Subjects(s *SubjectRoles, p *Postgres, limits section.Cache) (*subjects.Store, shared.Key, error) {
+	if s == nil {
+		return nil, shared.Key{}, nil
+	}
+	return b.subjectStore(s, p, limits)
+}
+
 // Users are the subjects of the database as owners of API tokens, and what identifies
 // them; nil: there are no settings.
 func (b *Builder) Users(s *SubjectRoles, p *Postgres, limits section.Cache) (apitoken.Owners, shared.Key, error) {

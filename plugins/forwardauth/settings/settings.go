@@ -223,7 +223,7 @@ func (s *Settings) BodyProblems(takes func(gate string) bool) []setting.Problem 
 		first := slices.IndexFunc(s.Endpoints, func(other Endpoint) bool { return other.Gate == e.Gate })
 		if first == i && takes(e.Gate) && !slices.ContainsFunc(s.Endpoints, direct) {
 			found = append(found, setting.Problem{Path: fmt.Sprintf("endpoints[%d]", i), Text: fmt.Sprintf(
-				"gate %s: revocation_endpoints and api_token.admin do not work with auth requests alone, which hold no body; add {dialect: %s, gate: %s} to endpoints and have the proxy pass these paths on there", e.Gate, Direct, e.Gate)})
+				"gate %s: revocation_endpoints, api_token.admin and decision_point do not work with auth requests alone, which hold no body; add {dialect: %s, gate: %s} to endpoints and have the proxy pass these paths on there", e.Gate, Direct, e.Gate)})
 		}
 	}
 	return found
