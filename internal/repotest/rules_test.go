@@ -116,7 +116,8 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/fleet/apitokens":          {"gatehouse/core", "gatehouse/core/authn/apitoken", "gatehouse/core/authn/apitoken/manage", "gatehouse/core/fleet/postgres"},
 
 		"gatehouse/core/authzen":                  {"gatehouse/core/authn/claims"},
-		"gatehouse/core/authzen/decisionpoint":    {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authzen", "gatehouse/core/claimpath", "gatehouse/core/fair", "gatehouse/core/fleet/subjects", "gatehouse/core/httpsyntax", "gatehouse/core/revocation/receive"},
+		"gatehouse/core/authzen/target":           {"gatehouse/core", "gatehouse/core/authzen", "gatehouse/core/httpsyntax"},
+		"gatehouse/core/authzen/decisionpoint":    {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authzen", "gatehouse/core/authzen/target", "gatehouse/core/claimpath", "gatehouse/core/fair", "gatehouse/core/fleet/subjects", "gatehouse/core/httpsyntax", "gatehouse/core/revocation/receive"},
 		"gatehouse/core/authn/spiffe":             {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/authn/certificate", "gatehouse/core/authn/claims", "gatehouse/core/authn/jws", "gatehouse/core/authn/jwt", "gatehouse/core/follow"},
 		"gatehouse/core/authn/spiffe/spiffetest":  {"gatehouse/core/coretest"},
 		"gatehouse/core/config/spiffe":            {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/authn/claims", "gatehouse/core/authn/jwt", "gatehouse/core/authn/spiffe", "gatehouse/core/config/section", "gatehouse/core/extract", "gatehouse/core/setting"},

@@ -12,6 +12,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/authzen"
 	"gatehouse/core/authzen/decisionpoint"
+	"gatehouse/core/authzen/target"
 	"gatehouse/internal/offline"
 	"gatehouse/internal/offline/offlinetest"
 )
@@ -126,15 +127,15 @@ func attributesPoint(t testing.TB) *decisionpoint.Point {
 		o.Own = []string{"/own"}
 		o.Subjects = []decisionpoint.Subject{{Type: "user", ID: "ada", Roles: []string{"admin"}, Claims: map[string]string{"email": "ada@example.test"}}}
 		o.Resources = []decisionpoint.Resource{{Type: "doc", ID: "7", Properties: map[string]string{"owner": "ada@example.test"}}}
-		o.ResourceTypes = []decisionpoint.ResourceType{{Type: "doc", Actions: map[string]*decisionpoint.Target{
-			"read": target(t, "GET /docs/{id}"), "write": target(t, "PUT /docs/{id}?owner={resource.properties.owner}"), "see": target(t, "GET /hosted"),
-		}}, {Type: "hosted", Host: "h.test", Actions: map[string]*decisionpoint.Target{"see": target(t, "GET /hosted")}}}
+		o.ResourceTypes = []decisionpoint.ResourceType{{Type: "doc", Actions: map[string]*target.Target{
+			"read": targetOf(t, "GET /docs/{id}"), "write": targetOf(t, "PUT /docs/{id}?owner={resource.properties.owner}"), "see": targetOf(t, "GET /hosted"),
+		}}, {Type: "hosted", Host: "h.test", Actions: map[string]*target.Target{"see": targetOf(t, "GET /hosted")}}}
 	})
 }
 
-func target(t testing.TB, text string) *decisionpoint.Target {
+func targetOf(t testing.TB, text string) *target.Target {
 	t.Helper()
-	made, err := decisionpoint.ParseTarget(text, "")
+	made, err := target.Parse(text, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +287,7 @@ func FuzzResourceIDStaysInItsSegment(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, id, owner string) {
 		e := &authzen.Evaluation{Resource: authzen.Entity{Type: "doc", ID: id, Properties: map[string]any{"owner": owner}}}
-		made, err := target(t, "PUT /docs/{id}?owner={resource.properties.owner}&end=1").Of(e)
+		made, err := targetOf(t, "PUT /docs/{id}?owner={resource.properties.owner}&end=1").Of(e)
 		if err != nil {
 			t.Skip()
 		}
@@ -318,7 +319,7 @@ func TestTargetsThatCannotBeReadAreErrors(t *testing.T) {
 		"GET /{subject.id}/{id}": "",
 		"DELETE /a?soft={action.properties.soft}&x=1": "",
 	} {
-		_, err := decisionpoint.ParseTarget(text, "")
+		_, err := target.Parse(text, "")
 		if got := message(err); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
@@ -335,7 +336,7 @@ func message(err error) string {
 // A number that JSON has is written as it came, so that no id becomes another one.
 func TestNumbersOfAQuestionKeepTheirDigits(t *testing.T) {
 	e := &authzen.Evaluation{Resource: authzen.Entity{Type: "doc", ID: "7", Properties: map[string]any{"n": json.Number("9007199254740993"), "b": true, "none": ""}}}
-	made, err := target(t, "GET /{resource.properties.n}/{resource.properties.b}?none={resource.properties.none}&x={resource.properties.x}").Of(e)
+	made, err := targetOf(t, "GET /{resource.properties.n}/{resource.properties.b}?none={resource.properties.none}&x={resource.properties.x}").Of(e)
 	if err != nil || made != "/9007199254740993/true" {
 		t.Errorf("%q, %v", made, err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn/claims"
+	"gatehouse/core/authzen/target"
 	"gatehouse/core/fair"
 	"gatehouse/core/fleet/subjects"
 )
@@ -95,7 +96,7 @@ type ResourceType struct {
 	// Host is that of the calls; empty: that of the options.
 	Host string
 	// Actions are the targets by the name of the action.
-	Actions map[string]*Target
+	Actions map[string]*target.Target
 }
 
 // Resource is what is known of a resource: properties that a question does not state.

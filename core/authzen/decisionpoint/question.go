@@ -203,7 +203,7 @@ func (p *Point) request(may Statements, e *authzen.Evaluation) (*core.Request, *
 	if err != nil {
 		return nil, refused(http.StatusBadRequest, "%w", err)
 	}
-	r.Method, r.Target, r.Host = target.method, text, cmp.Or(kind.Host, r.Host)
+	r.Method, r.Target, r.Host = target.Method(), text, cmp.Or(kind.Host, r.Host)
 	return r, nil
 }
 

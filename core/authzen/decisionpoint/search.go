@@ -182,7 +182,7 @@ func (p *Point) searchSubjects(ctx context.Context, may Statements, s *authzen.S
 // aboutSubject reports whether the call of a question depends on its subject.
 func (p *Point) aboutSubject(e *authzen.Evaluation) bool {
 	target := p.resources[e.Resource.Type].Actions[e.Action.Name]
-	return target != nil && target.namesSubject()
+	return target != nil && target.NamesSubject()
 }
 
 // evaluateFor is Evaluate for a subject whose grants are known, unless they are nil.

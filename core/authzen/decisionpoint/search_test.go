@@ -15,6 +15,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/authzen"
 	"gatehouse/core/authzen/decisionpoint"
+	"gatehouse/core/authzen/target"
 	"gatehouse/internal/offline/offlinetest"
 )
 
@@ -117,8 +118,8 @@ func TestSearchFindsExactlyWhatTheEvaluationsAllow(t *testing.T) {
 			for _, path := range paths {
 				o.Resources = append(o.Resources, decisionpoint.Resource{Type: "route", ID: path}, decisionpoint.Resource{Type: "thing", ID: path[1:]})
 			}
-			o.ResourceTypes = []decisionpoint.ResourceType{{Type: "thing", Actions: map[string]*decisionpoint.Target{
-				"see": target(t, "GET /a/{id}"), "make": target(t, "POST /{id}"), "own": target(t, "GET /a/{subject.id}"), "other": target(t, "PUT /b/x?id={id}"),
+			o.ResourceTypes = []decisionpoint.ResourceType{{Type: "thing", Actions: map[string]*target.Target{
+				"see": targetOf(t, "GET /a/{id}"), "make": targetOf(t, "POST /{id}"), "own": targetOf(t, "GET /a/{subject.id}"), "other": targetOf(t, "PUT /b/x?id={id}"),
 			}}}
 		})
 		kind := []string{"user", "session", "jwt", "spaceship"}[r.IntN(4)]

@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authzen/decisionpoint"
+	"gatehouse/core/authzen/target"
 	"gatehouse/core/fleet/subjects"
 )
 
@@ -80,13 +81,13 @@ func (p *Point) options(a Around, gate *core.Options) (decisionpoint.Options, er
 }
 
 func (t *ResourceType) build() (decisionpoint.ResourceType, error) {
-	kind := decisionpoint.ResourceType{Type: t.Type, Host: t.Host, Actions: map[string]*decisionpoint.Target{}}
+	kind := decisionpoint.ResourceType{Type: t.Type, Host: t.Host, Actions: map[string]*target.Target{}}
 	for name, action := range t.Actions {
-		target, err := decisionpoint.ParseTarget(action, t.Path)
+		call, err := target.Parse(action, t.Path)
 		if err != nil {
 			return kind, fmt.Errorf("the action %q of %q %w", name, t.Type, err)
 		}
-		kind.Actions[name] = target
+		kind.Actions[name] = call
 	}
 	return kind, nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"gatehouse/core/authzen/decisionpoint"
+	"gatehouse/core/authzen/target"
 	"gatehouse/core/config/section"
 	"gatehouse/core/setting"
 )
@@ -160,7 +161,7 @@ func (p *Point) checkResources(v section.Validator) {
 			v.Add(item+".actions", "is needed: a resource without an action is never asked about")
 		}
 		for _, name := range slices.Sorted(maps.Keys(t.Actions)) {
-			if _, err := decisionpoint.ParseTarget(t.Actions[name], t.Path); err != nil {
+			if _, err := target.Parse(t.Actions[name], t.Path); err != nil {
 				v.Add(setting.Join(item+".actions", setting.ShownKey(name)), "%v", err)
 			}
 		}

@@ -1,4 +1,6 @@
-package decisionpoint
+// Package target has the calls that actions on resources are: a method, and a request target
+// with values of a question in it, none of which leaves its place.
+package target
 
 import (
 	"encoding/json"
@@ -46,10 +48,10 @@ const (
 	actionProperties   = "action.properties."
 )
 
-// ParseTarget reads an action, such as "PUT /todos/{id}?owner={resource.properties.owner}".
+// Parse reads an action, such as "PUT /todos/{id}?owner={resource.properties.owner}".
 // A method alone takes the path that all actions of the resource have in common. The error
 // follows the setting's name.
-func ParseTarget(action, common string) (*Target, error) {
+func Parse(action, common string) (*Target, error) {
 	method, target, found := strings.Cut(action, " ")
 	if !found {
 		target = common
@@ -85,6 +87,9 @@ func (t *Target) check() error {
 	}
 	return nil
 }
+
+// Method is that of the call.
+func (t *Target) Method() string { return t.method }
 
 // pieces reads a path with placeholders in braces.
 func pieces(text string) (all []piece, err error) {
@@ -151,8 +156,8 @@ type errAbsent struct{ name string }
 
 func (e errAbsent) Error() string { return "the question has no " + e.name }
 
-// namesSubject reports whether the call depends on the subject of the question.
-func (t *Target) namesSubject() bool {
+// NamesSubject reports whether the call depends on the subject of the question.
+func (t *Target) NamesSubject() bool {
 	about := func(p piece) bool { return p.from != nil && p.from.of == subjectID }
 	return slices.ContainsFunc(t.path, about) || slices.ContainsFunc(t.query, func(p parameter) bool { return about(p.value) })
 }
