@@ -45,8 +45,10 @@ func HasCredential() formula.Formula { return formula.Present(kind) }
 // OfKind holds for callers with a credential of a kind.
 func OfKind(k core.Kind) formula.Formula { return formula.Equals(kind, text(string(k))) }
 
-// HasRole, HasScope and States hold for callers whose credential states the name.
-func HasRole(name string) formula.Formula  { return formula.Contains(roles, text(name)) }
+// HasRole holds for callers whose credential states a role.
+func HasRole(name string) formula.Formula { return formula.Contains(roles, text(name)) }
+
+// HasScope holds for callers whose credential states a scope.
 func HasScope(name string) formula.Formula { return formula.Fact(scopeFact + name) }
 
 // States holds for callers whose credential states a permission.
@@ -88,13 +90,13 @@ func Plain() formula.Formula {
 // Delegated holds for callers for whom an actor acts (RFC 8693 section 4.1).
 func Delegated() formula.Formula { return formula.Present(act) }
 
-// ActorNamed and ActorHolds hold where nobody acts, or the actors that count are named by
-// a table, and have a permission. Which ids those are is left open.
+// ActorNamed holds where nobody acts, or the actors that count are named by a table. Which
+// ids those are is left open.
 func ActorNamed() formula.Formula {
 	return formula.Or(formula.Not(Delegated()), formula.Fact("actor is named"))
 }
 
-// ActorHolds: see ActorNamed.
+// ActorHolds holds where nobody acts, or the actors that count have a permission.
 func ActorHolds(permission string) formula.Formula {
 	return formula.Or(formula.Not(Delegated()), formula.Fact("actor's permission "+permission))
 }

@@ -124,9 +124,6 @@ var truths = map[bool]truth{true: {formula.Always, formula.Never}, false: {formu
 
 func (v truth) not() truth { return truth{v.no, v.yes} }
 
-// defined holds where a part is no error.
-func (v truth) defined() formula.Formula { return formula.Or(v.yes, v.no) }
-
 // readable holds where the headers and parameters that the condition reads have one
 // value each.
 func (t *translator) readable() formula.Formula {

@@ -545,9 +545,7 @@ func Callers(older, newer *permission.Table, now time.Time) []Caller {
 			callers = append(callers, Caller{Name: "subject " + pattern, Principal: p})
 		}
 	}
-	for _, c := range delegated(older, newer, now) {
-		callers = append(callers, c)
-	}
+	callers = append(callers, delegated(older, newer, now)...)
 	for _, name := range union(oldPermissions, newPermissions) {
 		callers = append(callers, assume("permission "+name, core.Principal{Permissions: []string{name}}, now))
 	}

@@ -18,7 +18,7 @@ import (
 func TestWhoCanListsThoseWhomTheGateAdmits(t *testing.T) {
 	listed, left := 0, 0
 	for seed := range uint64(700) {
-		table := offlinetest.New(t, seed, 2+int(seed%4))
+		table := offlinetest.NewWithTools(t, seed, 2+int(seed%4))
 		g := &gates.Gate{Gate: table.Gate, Table: &tables.Table{Inspector: table.Inspect}}
 		for _, r := range table.Requests() {
 			if access, _ := table.Table.Covered(context.Background(), g.Call(r)); access == nil {

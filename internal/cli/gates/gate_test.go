@@ -19,7 +19,7 @@ import (
 func TestVerdictOnAnActivityIsWhatTheGateDecides(t *testing.T) {
 	seen := map[May]int{}
 	for seed := range uint64(1000) {
-		table := offlinetest.New(t, seed, 2+int(seed%4))
+		table := offlinetest.NewWithTools(t, seed, 2+int(seed%4))
 		g := &Gate{Gate: table.Gate, Table: &tables.Table{Inspector: table.Inspect}}
 		a, err := NewActivities(g, &RequestFlags{})
 		if err != nil {

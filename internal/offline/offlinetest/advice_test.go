@@ -21,7 +21,7 @@ func TestAdviceOfLintOpensNothing(t *testing.T) {
 	done := map[string]int{}
 	for seed := range uint64(700) {
 		// Where variants are refused, an activity that demands more is open again.
-		table := offlinetest.New(t, seed, 3+int(seed%3)).WithVariants(t, "")
+		table := offlinetest.NewWithTools(t, seed, 3+int(seed%3)).WithVariants(t, "")
 		for _, f := range linted(t, table) {
 			text, followed := follow(t, table, &f)
 			if !followed || done[f.Rule] >= 40 {

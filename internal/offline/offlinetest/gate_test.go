@@ -34,7 +34,7 @@ func TestNoDifferenceIsSaidWhereTheGateDecidesOtherwise(t *testing.T) {
 	people := world.People()
 	same, changed, silent, unsure := 0, 0, 0, 0
 	for seed := range uint64(520) {
-		older := offlinetest.New(t, seed, 2+int(seed%3)).ByCertificate(t)
+		older := offlinetest.NewWithTools(t, seed, 2+int(seed%3)).ByCertificate(t)
 		newer := older.Changed(t, seed).ByCertificate(t)
 		d, err := diff.Diff(diff.Version{Table: older.Table, Files: []*permission.File{older.File}}, diff.Version{Table: newer.Table, Files: []*permission.File{newer.File}})
 		if err != nil {
@@ -137,7 +137,7 @@ func TestScopesOfAChallengeAreEnough(t *testing.T) {
 	enough := 0
 	granted := map[string]*offlinetest.Person{}
 	for seed := range uint64(400) {
-		table := offlinetest.New(t, seed, 2+int(seed%4)).ByCertificate(t)
+		table := offlinetest.NewWithTools(t, seed, 2+int(seed%4)).ByCertificate(t)
 		gate := world.Gate(t, table.Text)
 		for _, r := range some(table.Requests(), seed, 25) {
 			for _, p := range people {

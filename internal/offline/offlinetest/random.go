@@ -62,6 +62,8 @@ type parts struct {
 	roles, scopes string
 	variants      string
 	anonymous     string
+	// activity makes a further one.
+	activity func(*rand.Rand) listed
 }
 
 // listed is an activity with the section or permission that has it.
@@ -70,10 +72,21 @@ type listed struct{ section, text string }
 // New makes a table of n activities. Equal seeds give equal tables.
 func New(t testing.TB, seed uint64, n int) *Table {
 	t.Helper()
+	return random(t, seed, n, randomActivity)
+}
+
+// NewWithTools makes one in which some activities are calls of the Model Context Protocol.
+func NewWithTools(t testing.TB, seed uint64, n int) *Table {
+	t.Helper()
+	return random(t, seed, n, randomActivityOrTools)
+}
+
+func random(t testing.TB, seed uint64, n int, activity func(*rand.Rand) listed) *Table {
+	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 9))
-	p := parts{roles: "{r: [p], both: [p, q]}", scopes: "{s: [q]}"}
+	p := parts{roles: "{r: [p], both: [p, q]}", scopes: "{s: [q]}", activity: activity}
 	for range n {
-		p.activities = append(p.activities, randomActivity(r))
+		p.activities = append(p.activities, activity(r))
 	}
 	p.variants, p.anonymous = pick(r, variants), pick(r, anonymous)
 	return p.compile(t)
@@ -96,7 +109,7 @@ var grouped = []string{
 func NewConditional(t testing.TB, seed uint64, n int) *Table {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 11))
-	p := parts{roles: "{r: [p], both: [p, q]}", scopes: "{s: [q]}"}
+	p := parts{roles: "{r: [p], both: [p, q]}", scopes: "{s: [q]}", activity: randomActivity}
 	for range n {
 		a := randomActivity(r)
 		if section := a.section; r.IntN(3) > 0 && section != "public" && section != "optional" {
@@ -110,11 +123,17 @@ func NewConditional(t testing.TB, seed uint64, n int) *Table {
 
 func pick(r *rand.Rand, list []string) string { return list[r.IntN(len(list))] }
 
-func randomActivity(r *rand.Rand) listed {
-	section := pick(r, []string{"p", "p", "q", "authenticated", "authenticated", "public", "optional"})
+var sections = []string{"p", "p", "q", "authenticated", "authenticated", "public", "optional"}
+
+func randomActivityOrTools(r *rand.Rand) listed {
 	if r.IntN(6) == 0 {
-		return randomTools(r, section)
+		return randomTools(r, pick(r, sections))
 	}
+	return randomActivity(r)
+}
+
+func randomActivity(r *rand.Rand) listed {
+	section := pick(r, sections)
 	a := "{methods: [" + pick(r, methods) + "], path: '" + pick(r, regexes) + "'"
 	if host := pick(r, hosts); host != "" {
 		a += ", hosts: ['" + host + "']"
@@ -158,9 +177,9 @@ func (t *Table) Changed(tb testing.TB, seed uint64) *Table {
 	at := r.IntN(len(p.activities))
 	switch r.IntN(8) {
 	case 0, 1:
-		p.activities[at] = randomActivity(r)
+		p.activities[at] = p.activity(r)
 	case 2:
-		p.activities = append(p.activities, randomActivity(r))
+		p.activities = append(p.activities, p.activity(r))
 	case 3:
 		p.activities = slices.Delete(p.activities, at, at+1)
 	case 4:
