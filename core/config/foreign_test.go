@@ -156,7 +156,7 @@ func TestHintsNameTheWholePath(t *testing.T) {
 	const jwt = `{jwt: {issuers: [{issuer: "https://id.test/", audience: [a]%s}]%s}%s` + table
 	const introspection = `{introspection: {introspection_endpoint: "http://h.test/", audience: [a]%s}%s` + table
 	for text, want := range map[string]string{
-		fmt.Sprintf(introspection, "", ", client_id: g"):              "client_id: is not a setting; did you mean introspection.client_id, upstream_token.client_id, upstream_token.exchange.client_id or login.oidc.providers[].client_id?",
+		fmt.Sprintf(introspection, "", ", client_id: g"):              "client_id: is not a setting; did you mean introspection.client_id, decision_point.askers[].client_id, upstream_token.client_id, upstream_token.exchange.client_id or login.oidc.providers[].client_id?",
 		fmt.Sprintf(introspection, ", client_idd: g", ""):             "introspection.client_idd: is not a setting; did you mean introspection.client_id?",
 		fmt.Sprintf(introspection, ", clientSecret: g", ""):           "introspection.clientSecret: is not a setting; did you mean introspection.client_secret?",
 		fmt.Sprintf(introspection, ", client-id: g", ""):              "introspection.client-id: is not a setting; did you mean introspection.client_id?",
