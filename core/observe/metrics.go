@@ -82,6 +82,9 @@ func NewMetrics(version string) *Metrics {
 	m.registry.MustRegister(m.decisions, m.duration, m.calls, m.loads, m.reloads, m.shadow, m.absent, m.evaluated, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	startAtZero(m.loads)
+	for _, result := range []string{"permit", "deny", "search", "error"} {
+		m.evaluated.WithLabelValues(result)
+	}
 	return m
 }
 
