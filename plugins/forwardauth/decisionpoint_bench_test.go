@@ -13,7 +13,7 @@ import (
 )
 
 // BenchmarkDecisionPoint asks over one connection that stays, beside a handler that reads the
-// same body and answers the same text. Allocations are those of the server alone.
+// same body and answers the same text.
 func BenchmarkDecisionPoint(b *testing.B) {
 	d := newDecisionPoint(b, "", docTypes, docTable)
 	bare := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
