@@ -36,7 +36,7 @@ type Asker struct {
 	Subject    string   `config:"subject" doc:"Subject of the asker's credential."`
 	ClientID   string   `config:"client_id" doc:"Client of the asker's credential."`
 	Permission string   `config:"permission" doc:"Permission of the table that the asker holds by its roles, scopes and so on. Of subject, client_id and permission one is needed, and all that are set must hold. A credential that was delegated (act) is never that of an asker."`
-	MayState   []string `config:"may_state" one_of:"roles,permissions,scopes,claims,client_id,authentication,proof,peer" doc:"What is believed of what the asker says of subjects. roles, permissions and scopes: the properties named by roles_property and so on. claims: all other properties, which conditions read. client_id: the properties client_id and azp. authentication: aal, acr and auth_time in the context or the properties. proof: proof (mtls or dpop) in the context. peer: peer, an IP address, in the context. Anything else that an asker says of a subject counts as not said, but for the properties act and cnf, which only narrow."`
+	MayState   []string `config:"may_state" one_of:"roles,permissions,scopes,claims,client_id,authentication,proof,peer" doc:"What is believed of what the asker says of subjects. roles, permissions, scopes: the properties named by roles_property and so on. claims: all others, for conditions. client_id: client_id and azp. authentication: aal, acr and auth_time, in the context or the properties. proof: proof (mtls or dpop) in the context. peer: peer, an IP address, in the context. Anything else counts as not said, but for act and cnf, which only narrow."`
 }
 
 // SubjectType is a type of subjects.
