@@ -80,7 +80,7 @@ func isRefusal(d *core.Decision) bool {
 func (r *Recorder) record(e core.Event) Record {
 	d := e.Decision
 	record := Record{
-		Time: r.options.Now(), RequestID: e.Request.Identify(),
+		Time: r.options.Now().UTC(), RequestID: e.Request.Identify(),
 		Decision: d.Outcome.String(), Reason: d.Reason, Status: d.Status,
 		Method: bounded(e.Request.Method), Host: bounded(e.Request.Host),
 		Path: bounded(redact(PathOf(e), r.options.Redact)), Query: queryNames(e.Request.Query()),
