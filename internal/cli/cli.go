@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission/report"
+	"gatehouse/internal/cli/audit"
 	"gatehouse/internal/cli/bundle"
 	"gatehouse/internal/cli/database"
 	"gatehouse/internal/cli/decide"
@@ -69,6 +70,7 @@ const (
 	aboutTables    = "Questions about permission tables:"
 	configurations = "Configurations of gateways:"
 	ofFleet        = "A fleet of nodes:"
+	ofRecords      = "What was decided:"
 )
 
 func rootCommand() *cobra.Command {
@@ -87,6 +89,7 @@ func rootCommand() *cobra.Command {
 	group(root, ofFleet,
 		database.PushCommand(), database.PullCommand(), database.HistoryCommand(), database.RollbackCommand(), database.Command(),
 		bundle.Command(), roles.Command(), token.Command(), sessions.Command(), revoke.Command(), revoke.ListCommand())
+	group(root, ofRecords, audit.Command())
 	return root
 }
 

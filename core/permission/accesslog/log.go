@@ -24,10 +24,10 @@ import (
 	"gatehouse/core/httpsyntax"
 )
 
-// maxLine is the longest line that is read. A target of httpsyntax.MaxTarget bytes
+// MaxLine is the longest line that is read. A target of httpsyntax.MaxTarget bytes
 // is four times as long once every byte is escaped, and so may be each of the
 // two headers that stand beside it.
-const maxLine = 16 * httpsyntax.MaxTarget
+const MaxLine = 16 * httpsyntax.MaxTarget
 
 // Entry is one line of an access log.
 type Entry struct {
@@ -97,7 +97,7 @@ func Read(log io.Reader, o Options, visit func(*Entry, error)) error {
 	if o.Format != nil {
 		read = o.Format.parse
 	}
-	return lines(log, func(line []byte) {
+	return Lines(log, func(line []byte) {
 		entries := batch(line)
 		if entries == nil {
 			entries = [][]byte{line}
@@ -108,9 +108,9 @@ func Read(log io.Reader, o Options, visit func(*Entry, error)) error {
 	})
 }
 
-// lines calls visit for every line of a log. A line that is too long comes as
-// nil; it is never held in memory as a whole.
-func lines(log io.Reader, visit func(line []byte)) error {
+// Lines calls visit for every line of a log. A line that is too long comes as
+// nil; it is never held in memory as a whole. The log may be packed by gzip.
+func Lines(log io.Reader, visit func(line []byte)) error {
 	r, err := unpacked(log)
 	if err != nil {
 		return err
@@ -138,14 +138,14 @@ func lines(log io.Reader, visit func(line []byte)) error {
 
 // unpacked reads a log that may be packed by gzip, as rotated ones are.
 func unpacked(log io.Reader) (*bufio.Reader, error) {
-	r := bufio.NewReaderSize(log, maxLine)
+	r := bufio.NewReaderSize(log, MaxLine)
 	switch start, _ := r.Peek(3); {
 	case bytes.HasPrefix(start, []byte("\x1f\x8b")):
 		z, err := gzip.NewReader(r)
 		if err != nil {
 			return nil, fmt.Errorf("the log begins like one that gzip packed: %w", err)
 		}
-		return bufio.NewReaderSize(z, maxLine), nil
+		return bufio.NewReaderSize(z, MaxLine), nil
 	case string(start) == "\ufeff":
 		_, _ = r.Discard(len(start))
 	}

@@ -32,7 +32,7 @@ func TestLogLinesGiveTheRequestTheClientSent(t *testing.T) {
 		`GET "/users/7?x=1" on "a.example"`,
 	}
 	var got []string
-	err := lines(strings.NewReader(nginxLog), func(line []byte) { got = append(got, read(line, "")) })
+	err := Lines(strings.NewReader(nginxLog), func(line []byte) { got = append(got, read(line, "")) })
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %q\nwant %q (%v)", got, want, err)
 	}

@@ -42,7 +42,7 @@ func TestLinesOfEveryVendorAreRead(t *testing.T) {
 		for _, end := range []string{"", "\r"} {
 			var got *Entry
 			var failed error
-			err := lines(strings.NewReader(tt.line+end+"\n"), func(line []byte) { got, failed = parse(line, "") })
+			err := Lines(strings.NewReader(tt.line+end+"\n"), func(line []byte) { got, failed = parse(line, "") })
 			if err != nil || failed != nil || got.Method != tt.method || got.Target != tt.target || got.Host != tt.host {
 				t.Errorf("%s: %+v, %v", name, got, failed)
 			}

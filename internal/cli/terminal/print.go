@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -103,6 +104,41 @@ func (p *Printer) Dim(text string) string  { return p.Paint("2", text) }
 func (p *Printer) Bold(text string) string { return p.Paint("1", text) }
 func (p *Printer) Name(text string) string { return p.Paint("36", text) }
 
+// Quiet writes a text that somebody else chose, such as a client, so that nothing in it ends a
+// line, acts on a terminal or turns the direction of writing: such characters are escaped.
+func Quiet(text string) string {
+	if !strings.ContainsFunc(text, acts) && utf8.ValidString(text) {
+		return text
+	}
+	var b strings.Builder
+	for len(text) > 0 {
+		r, size := utf8.DecodeRuneInString(text)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, text[0])
+		case acts(r):
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		default:
+			b.WriteString(text[:size])
+		}
+		text = text[size:]
+	}
+	return b.String()
+}
+
+func acts(r rune) bool { return !strconv.IsPrint(r) }
+
+// Shorten cuts a text to so many characters, in its middle: what begins and what ends it stays.
+func Shorten(text string, most int) string {
+	runes := []rune(text)
+	if len(runes) <= most {
+		return text
+	}
+	end := (most - 1) / 2
+	return string(runes[:most-1-end]) + "…" + string(runes[len(runes)-end:])
+}
+
 // Mark is a tick or a cross.
 func (p *Printer) Mark(ok bool) string {
 	if ok {
@@ -113,7 +149,11 @@ func (p *Printer) Mark(ok bool) string {
 
 // Rows prints cells in columns. Widths are those of the text without colours.
 func (p *Printer) Rows(indent string, rows [][]Cell) {
-	var widths []int
+	p.RowsOf(Widths(nil, rows), indent, rows)
+}
+
+// Widths are those of columns that hold rows, and no less than those before.
+func Widths(widths []int, rows [][]Cell) []int {
 	for _, row := range rows {
 		for i, c := range row {
 			if i == len(widths) {
@@ -122,6 +162,11 @@ func (p *Printer) Rows(indent string, rows [][]Cell) {
 			widths[i] = max(widths[i], utf8.RuneCountInString(c.Text))
 		}
 	}
+	return widths
+}
+
+// RowsOf prints cells in columns of these widths.
+func (p *Printer) RowsOf(widths []int, indent string, rows [][]Cell) {
 	for _, row := range rows {
 		var b strings.Builder
 		for i, c := range row {
