@@ -95,19 +95,37 @@ func (p *program) alphabet() (*alphabet, error) {
 	})
 }
 
-// jointAlphabet divides the characters as far as any of the languages does.
+// jointAlphabet divides the characters as far as any of the languages does. Those that
+// divide them alike count once.
 func jointAlphabet(languages []*Language) (*alphabet, error) {
 	var cuts []rune
+	var all []*alphabet
+	known := map[string]bool{}
 	for _, l := range languages {
-		cuts = append(cuts, l.alphabet.starts...)
+		if key := l.alphabet.key(); !known[key] {
+			known[key] = true
+			all = append(all, l.alphabet)
+			cuts = append(cuts, l.alphabet.starts...)
+		}
 	}
+	var facts []byte
 	return newAlphabet(cuts, func(r rune) string {
-		var facts []byte
-		for _, l := range languages {
-			facts = binary.AppendUvarint(facts, uint64(l.alphabet.letter(r)))
+		facts = facts[:0]
+		for _, a := range all {
+			facts = binary.AppendUvarint(facts, uint64(a.letter(r)))
 		}
 		return string(facts)
 	})
+}
+
+// key is equal for alphabets that divide the characters alike.
+func (a *alphabet) key() string {
+	key := make([]byte, 0, 4*len(a.starts))
+	for i, start := range a.starts {
+		key = binary.AppendUvarint(key, uint64(start))
+		key = binary.AppendUvarint(key, uint64(a.letters[i]))
+	}
+	return string(key)
 }
 
 // readers are the steps that read a character, one for each set of characters.

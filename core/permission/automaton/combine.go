@@ -27,15 +27,17 @@ func combine(a, b *Language, keep func(inA, inB bool) bool) (*Language, error) {
 		return nil, err
 	}
 	result := &Language{alphabet: letters}
+	ofA, ofB := a.lettersOf(letters.members), b.lettersOf(letters.members)
 	ids := map[pair]uint32{{dead, dead}: dead, {first, first}: first}
 	queue := []pair{{dead, dead}, {first, first}}
 	for at := 0; at < len(queue); at++ {
 		p := queue[at]
 		result.accepts = append(result.accepts, keep(a.accepts[p.a], b.accepts[p.b]))
-		for _, r := range letters.members {
-			to := pair{a.step(p.a, a.alphabet.letter(r)), b.step(p.b, b.alphabet.letter(r))}
-			if to.a == dead {
-				to.b = dead
+		for i := range letters.members {
+			to := pair{a.step(p.a, ofA[i]), b.step(p.b, ofB[i])}
+			if to.a == dead { // which is most often so
+				result.next = append(result.next, dead)
+				continue
 			}
 			id, known := ids[to]
 			if !known {

@@ -28,6 +28,7 @@ func (w *walk) limit() int {
 // where the languages leave a choice.
 func Explore(within, others []*Language, visit func(members []int, text string) bool) error {
 	w := &walk{within: within, others: others, visited: map[string]bool{}, seen: map[string]bool{}}
+	w.next.within = make([]uint32, len(within))
 	if err := w.join(); err != nil {
 		return err
 	}
@@ -65,6 +66,9 @@ type walk struct {
 	nodes   []node
 	seen    map[string]bool
 	visited map[string]bool
+	// next and key are room for the node that is looked at, most of which are known.
+	next node
+	key  []byte
 }
 
 // jointLetter is a character together with its letter in each language.
@@ -95,35 +99,38 @@ func (w *walk) join() error {
 		return err
 	}
 	for _, char := range joint.readable() {
-		letter := jointLetter{char: char}
-		for _, l := range w.within {
-			letter.within = append(letter.within, l.alphabet.letter(char))
-		}
-		for _, l := range w.others {
-			letter.others = append(letter.others, l.alphabet.letter(char))
-		}
+		letter := jointLetter{char, lettersOf(w.within, char), lettersOf(w.others, char)}
 		w.letters = append(w.letters, letter)
 	}
 	return nil
 }
 
+// lettersOf is a character as each of the languages reads it.
+func lettersOf(languages []*Language, char rune) []int {
+	letters := make([]int, len(languages))
+	for i, l := range languages {
+		letters[i] = l.alphabet.letter(char)
+	}
+	return letters
+}
+
 func (w *walk) run(visit func(members []int, text string) bool) error {
-	start := node{from: -1}
-	for range w.within {
-		start.within = append(start.within, first)
+	w.next.from = -1
+	for i := range w.within {
+		w.next.within[i] = first
 	}
 	for i := range w.others {
-		start.others = append(start.others, member{i, first})
+		w.next.others = append(w.next.others, member{i, first})
 	}
-	w.add(start)
+	w.add()
 	limit := w.limit()
 	for at := 0; at < len(w.nodes); at++ {
 		if !w.visit(at, visit) {
 			return nil
 		}
 		for i := range w.letters {
-			if next, ok := w.step(at, &w.letters[i]); ok {
-				w.add(next)
+			if w.step(at, &w.letters[i]) {
+				w.add()
 			}
 		}
 		if len(w.nodes) > limit {
@@ -133,33 +140,40 @@ func (w *walk) run(visit func(members []int, text string) bool) error {
 	return nil
 }
 
-func (w *walk) step(at int, letter *jointLetter) (next node, ok bool) {
+// step goes on from a node by a letter; false where no text goes that way.
+func (w *walk) step(at int, letter *jointLetter) bool {
 	n := &w.nodes[at]
-	next = node{within: make([]uint32, len(w.within)), from: at, char: letter.char}
 	for i, l := range w.within {
-		if next.within[i] = l.step(n.within[i], letter.within[i]); next.within[i] == dead {
-			return node{}, false
+		to := l.step(n.within[i], letter.within[i])
+		if to == dead {
+			return false
 		}
+		w.next.within[i] = to
 	}
+	w.next.from, w.next.char = at, letter.char
+	w.next.others = w.next.others[:0]
 	for _, m := range n.others {
 		if to := w.others[m.index].step(m.state, letter.others[m.index]); to != dead {
-			next.others = append(next.others, member{m.index, to})
+			w.next.others = append(w.next.others, member{m.index, to})
 		}
 	}
-	return next, true
+	return true
 }
 
-func (w *walk) add(n node) {
-	var key []byte
-	for _, state := range n.within {
+// add keeps the next node unless it is known.
+func (w *walk) add() {
+	key := w.key[:0]
+	for _, state := range w.next.within {
 		key = binary.AppendUvarint(key, uint64(state))
 	}
-	for _, m := range n.others {
+	for _, m := range w.next.others {
 		key = binary.AppendUvarint(key, uint64(m.index))
 		key = binary.AppendUvarint(key, uint64(m.state))
 	}
-	if !w.seen[string(key)] {
+	if w.key = key; !w.seen[string(key)] {
 		w.seen[string(key)] = true
+		n := w.next
+		n.within, n.others = slices.Clone(n.within), slices.Clone(n.others)
 		w.nodes = append(w.nodes, n)
 	}
 }

@@ -84,6 +84,15 @@ func (l *Language) step(state uint32, letter int) uint32 {
 	return l.next[int(state)*l.alphabet.size()+letter]
 }
 
+// lettersOf are characters as the language reads them.
+func (l *Language) lettersOf(chars []rune) []int {
+	letters := make([]int, len(chars))
+	for i, char := range chars {
+		letters[i] = l.alphabet.letter(char)
+	}
+	return letters
+}
+
 // determinizer makes the states of a language, each a set of places in the
 // regex program at which a match may stand.
 type determinizer struct {
@@ -140,7 +149,10 @@ func (l *Language) alive() []bool {
 	before := make([][]uint32, len(l.accepts))
 	size := l.alphabet.size()
 	for i, to := range l.next {
-		before[to] = append(before[to], uint32(i/size))
+		from := uint32(i / size)
+		if known := before[to]; to != dead && (len(known) == 0 || known[len(known)-1] != from) {
+			before[to] = append(known, from)
+		}
 	}
 	alive := make([]bool, len(l.accepts))
 	var reached []uint32

@@ -32,6 +32,31 @@ var (
 	Never  = Formula{}
 )
 
+// Says reports, at little cost, whether a formula is written as g and more: each part of g
+// is a part of it. Then it implies g. It may do so, too, where Says is false.
+func (f Formula) Says(g Formula) bool {
+	if f.n == nil || g.n == nil {
+		return f.n == nil
+	}
+	own := f.parts()
+	return !slices.ContainsFunc(g.parts(), func(n *node) bool {
+		return !slices.ContainsFunc(own, func(o *node) bool { return o.equal(n) })
+	})
+}
+
+// parts are what must hold together.
+func (f Formula) parts() []*node {
+	if f.n.op == opAnd {
+		return f.n.subs
+	}
+	return []*node{f.n}
+}
+
+// equal reports whether two parts are written alike.
+func (n *node) equal(o *node) bool {
+	return n == o || n.op == o.op && n.atom == o.atom && slices.EqualFunc(n.subs, o.subs, (*node).equal)
+}
+
 // Constant is Always or Never.
 func Constant(holds bool) Formula {
 	if holds {

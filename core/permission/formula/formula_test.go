@@ -257,3 +257,28 @@ func TestModelsAreSmall(t *testing.T) {
 		t.Errorf("%d facts hold where one is enough", held)
 	}
 }
+
+// TestWhatAFormulaSaysFollowsFromIt has pairs of formulas of which one is the other and more.
+func TestWhatAFormulaSaysFollowsFromIt(t *testing.T) {
+	said := 0
+	for seed := range uint64(5000) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		facts := []Formula{Fact("a"), Fact("b"), Fact("c"), Always, Never}
+		g := random(r, 2, facts)
+		f := random(r, 2, facts)
+		if r.IntN(2) == 0 { // made a second time: none of its parts is the same one
+			again := rand.New(rand.NewPCG(seed, 7))
+			f = And(random(again, 2, facts), f)
+		}
+		if !f.Says(g) {
+			continue
+		}
+		said++
+		if _, answer := Solve(And(f, Not(g))); answer != Unsatisfiable {
+			t.Fatalf("seed %d: %v", seed, answer)
+		}
+	}
+	if said < 2000 {
+		t.Errorf("the test shows little: %d", said)
+	}
+}

@@ -2,6 +2,8 @@ package prove
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,14 +46,44 @@ func largeProperties() (list []Property) {
 		Property{Calls: calls("GET", "/healthz/.+"), Need: Need{Nobody: true}})
 }
 
+// demoProperties are twenty about the table of the demo, each of which holds.
+func demoProperties() (list []Property) {
+	for _, by := range []struct{ permission, method, path string }{
+		{"hello:visit", "GET", "/hello/pages/.*"}, {"world:visit", "ANY", "/world(/.*)?"}, {"users:read", "GET", "/users(/[^/]+)?"}, {"users:read", "ANY", "/live/.*"},
+		{"users:write", "POST", "/users(/.*)?"}, {"users:write", "DELETE", "/.*"}, {"roles:read", "ANY", "/users/api/v1/.*"}, {"products:read", "ANY", "/products(/.*)?"},
+		{"orders:read", "GET", "/orders(/.*)?"}, {"orders:cancel", "POST", "/orders(/.*)?"},
+	} {
+		list = append(list, Property{Calls: calls(by.method, by.path), Need: Need{Permissions: []string{by.permission}}})
+	}
+	unnamed := slices.Concat(calls("GET", "/hello/optional", "/hello/public"), calls("HEAD", "/hello/optional", "/hello/public"))
+	return append(list,
+		Property{Calls: calls("ANY", "/.*"), Except: unnamed, Need: Need{Credential: true}},
+		Property{Calls: calls("POST", "/orders/[0-9]+/cancel"), Need: Need{Require: require.Requirements{AAL: "aal2"}}},
+		Property{Calls: calls("GET", "/users/[^/]+/keys"), Need: Need{Require: require.Requirements{Proof: "any"}}},
+		Property{Calls: calls("ANY", "/.*"), Except: unnamed, Need: Need{Require: require.Requirements{Actor: []string{"none"}}}},
+		Property{Calls: calls("ANY", "/.*"), Except: unnamed, Need: Need{Require: require.Requirements{When: "has(claims.kind)"}}},
+		Property{Calls: calls("DELETE", "/(hello|world|products|orders)(/.*)?"), Need: Need{Nobody: true}},
+		Property{Calls: calls("ANY", "/admin(/.*)?"), Need: Need{Nobody: true}},
+		Property{Calls: calls("ANY", "/"), Need: Need{Nobody: true}},
+		Property{Calls: calls("OPTIONS", "/.*"), Need: Need{Nobody: true}},
+		Property{Calls: calls("PUT", "/orders/.*"), Need: Need{Nobody: true}})
+}
+
 // BenchmarkProveTwentyProperties includes the automata of the table.
 func BenchmarkProveTwentyProperties(b *testing.B) {
-	for _, n := range []int{100, 10_000} {
-		compiled, files := table(b, large(n))
-		b.Run(fmt.Sprint(n, " activities"), func(b *testing.B) {
+	demo, err := os.ReadFile("../../../dev/demo/permissions.yaml")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, about := range []struct {
+		name, table string
+		properties  []Property
+	}{{"demo", string(demo), demoProperties()}, {"10,000 activities", large(10_000), largeProperties()}} {
+		b.Run(about.name, func(b *testing.B) {
+			compiled, files := table(b, about.table)
 			b.ReportAllocs()
 			for b.Loop() {
-				verdicts, err := Run(b.Context(), compiled, files, largeProperties(), Options{})
+				verdicts, err := Run(b.Context(), compiled, files, about.properties, Options{})
 				if err != nil {
 					b.Fatal(err)
 				}

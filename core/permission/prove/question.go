@@ -218,6 +218,9 @@ func (q *question) run() error {
 
 func (q *question) combination(c combination, region int) error {
 	need := q.need(region)
+	if q.said(c.areas, need.Met) {
+		return nil
+	}
 	for _, cl := range q.classes(c, need.Met) {
 		if !q.concerns(&cl, region) {
 			continue
@@ -227,6 +230,12 @@ func (q *question) combination(c combination, region int) error {
 		}
 	}
 	return nil
+}
+
+// said reports, at little cost, whether each of some areas asks in so many words for what is
+// needed: then so do those that decide.
+func (q *question) said(areas []int, need formula.Formula) bool {
+	return !slices.ContainsFunc(areas, func(i int) bool { return i < len(q.rules) && !q.meaning(i).Met.Says(need) })
 }
 
 // concerns reports whether a property is about calls of a class.
