@@ -77,6 +77,33 @@ func TestGateThatAsksForMoreThanAProxyCanDoIsRefusedAtLoad(t *testing.T) {
 	}
 }
 
+// A server that runs what the body says would run any tool behind a proxy that shows the
+// headers alone.
+func TestTableWithToolsIsRefusedAtLoadWhereTheProxyShowsNoBody(t *testing.T) {
+	const table = "\n    permission_table: 'public: [{mcp: {endpoint: /mcp, tools: [get_weather]}}]'\n"
+	load := func(endpoint, more string) (int, string) {
+		code, _, stderr := check(t, "listen: [{address: '127.0.0.1:0'}]\ntrusted_proxies: ['::1']\nendpoints: ["+endpoint+"]\ngates:\n  main:\n    session: {kratos_url: 'http://127.0.0.1:1'}\n    resource_metadata: [{resource: 'https://a.test/mcp', authorization_servers: ['https://op.test']}]"+table+more)
+		return code, stderr
+	}
+	for dialect, shows := range map[string]bool{"traefik": true, "nginx": false, "caddy": false, "haproxy": false, "apisix": false, "envoy": true, "envoy-grpc": true, "direct": true} {
+		endpoint := "{dialect: " + dialect + ", gate: main, path: /auth"
+		if dialect == settings.EnvoyGRPC || dialect == settings.Direct {
+			endpoint = "{dialect: " + dialect + ", gate: main"
+		}
+		code, text := load(endpoint+"}", "")
+		want := "endpoints[0]: gate main: insecure_trust_mcp_headers: is false and the permission table has mcp, which does not work with a proxy of the dialect " + dialect + ","
+		if dialect != settings.Direct && (code != 1 || !strings.Contains(text, want)) || dialect == settings.Direct && code != 0 {
+			t.Errorf("%s: exit %d, %s", dialect, code, text)
+		}
+		if code, text := load(endpoint+", request_body: true}", ""); (code == 0) != (shows && dialect != settings.Direct) {
+			t.Errorf("%s with the body: exit %d, %s", dialect, code, text)
+		}
+		if code, text := load(endpoint+"}", "    insecure_trust_mcp_headers: true\n"); code != 0 {
+			t.Errorf("%s that trusts the headers: exit %d, %s", dialect, code, text)
+		}
+	}
+}
+
 func dialectOf(name string) dialect { return dialect{name: name} }
 
 func TestEnvoyTakesTheTokenOutOfTheQuery(t *testing.T) {

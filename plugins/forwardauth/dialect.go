@@ -148,7 +148,7 @@ func (d *dialect) requestID(h http.Header) string {
 // and a client that has announced one field may send another.
 var errTrailers = fmt.Errorf("%w: it announces trailer fields (Trailer), which the proxy would pass on unseen", core.ErrBadRequest)
 
-var errBody = fmt.Errorf("%w: the proxy sends the body along, and would pass on trailer fields behind it unseen; leave its forwardBody off", core.ErrBadRequest)
+var errBody = fmt.Errorf("%w: the proxy sends the body along, and would pass on trailer fields behind one of unknown length unseen; have the client announce the length (Content-Length), or leave forwardBody off", core.ErrBadRequest)
 
 func announcesTrailers(headers []core.Header) bool {
 	return slices.ContainsFunc(headers, func(h core.Header) bool { return strings.EqualFold(h.Name, "Trailer") })

@@ -52,7 +52,7 @@ type Endpoint struct {
 	Scheme  string `config:"scheme" one_of:"http,https" doc:"Scheme by which browsers reach the proxy, where something in front of it ends TLS. Left out: the one that the proxy sends."`
 
 	ClientCertificate string   `config:"client_certificate" one_of:"presented,verified" doc:"Whether the proxy passes on the client's certificate, replacing what the client itself sends in that header: one that the client presented, or one that the proxy has verified. Left out: such a header is the client's own and is ignored."`
-	RequestBody       bool     `config:"request_body" default:"false" doc:"Whether Envoy sends the body of the request with the auth request (with_request_body, and with envoy-grpc pack_as_bytes: true), for permission tables with mcp. Where it does not, their calls get 503. Other proxies cannot."`
+	RequestBody       bool     `config:"request_body" default:"false" doc:"Whether the proxy sends the body of the request with the auth request, for permission tables with mcp: Envoy with with_request_body (with envoy-grpc also pack_as_bytes: true), Traefik with forwardBody and maxBodySize. Where it does not, their calls get 400. Other proxies cannot."`
 	RealIPFrom        []string `config:"real_ip_from" doc:"Addresses and networks of load balancers in front of the proxy, such as 10.0.0.0/8, for failed_attempts. The client's address is then the last one in X-Forwarded-For that is none of them. Name no network that clients come from. Left out: the last one, which the proxy added."`
 }
 
@@ -158,13 +158,13 @@ func (s *Settings) checkEndpoints(add report) {
 	}
 }
 
-// sendsBodies are the dialects of proxies that can send a body along, and no trailer fields
-// behind it unseen.
-var sendsBodies = []string{Envoy, EnvoyGRPC}
+// sendsBodies are the dialects of proxies that can send a body along. Envoy shows trailer
+// fields behind it; of Traefik only bodies of a known length are taken, which have none.
+var sendsBodies = []string{traefik, Envoy, EnvoyGRPC}
 
 func (e Endpoint) checkPath(path string, add report) {
 	if e.RequestBody && !slices.Contains(sendsBodies, e.Dialect) {
-		add(path+".request_body", "does not go with %s, whose auth requests hold no body; it is for %s", e.Dialect, strings.Join(sendsBodies, " and "))
+		add(path+".request_body", "does not go with %s, whose auth requests hold no body; it is for %s", e.Dialect, strings.Join(sendsBodies, ", "))
 	}
 	odd := func(r rune) bool {
 		return r >= 0x80 || !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/-_.", r))
@@ -239,7 +239,7 @@ func (e Endpoint) Can() core.Demands {
 		certificate = Presented
 	}
 	return core.Demands{
-		Body:              e.RequestBody,
+		Body:              e.RequestBody || e.Dialect == Direct,
 		ClientCertificate: certificate,
 		RepeatedHeaders:   e.Dialect == traefik || e.Dialect == EnvoyGRPC || e.Dialect == Direct,
 		Target:            e.Dialect == EnvoyGRPC || e.Dialect == Direct,
