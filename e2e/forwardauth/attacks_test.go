@@ -36,8 +36,9 @@ type bench struct {
 	direct []string
 	// scheme is that of the endpoints.
 	scheme string
-	// certificate is client_certificate of the proxy's endpoint.
+	// certificate is client_certificate of the proxy's endpoint, and body its request_body.
 	certificate string
+	body        bool
 }
 
 // identityHeaders are those that the files of deploy/ name.
@@ -138,6 +139,9 @@ func (b *bench) endpoints(dialect string) []any {
 	}
 	if b.certificate != "" {
 		endpoints[0].(map[string]any)["client_certificate"] = b.certificate
+	}
+	if b.body {
+		endpoints[0].(map[string]any)["request_body"] = true
 	}
 	if b.scheme != "" {
 		for _, e := range endpoints {

@@ -4,6 +4,7 @@
 package luagate
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,6 +46,8 @@ type Options struct {
 	Certificate []byte
 	// Lua is a folder in which Lua files are looked for before those of the product.
 	Lua string
+	// Address is where nginx listens for HTTP/1.1; empty: at a free port.
+	Address string
 }
 
 // Gateway is a running nginx with the plugin's process.
@@ -128,7 +131,7 @@ func Start(o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{Address: free[0], Plain: free[1], TLS: free[2], options: o, exited: make(chan error, 1)}
+	g := &Gateway{Address: cmp.Or(o.Address, free[0]), Plain: free[1], TLS: free[2], options: o, exited: make(chan error, 1)}
 	if o.Repository, err = filepath.Abs(o.Repository); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,49 @@
+package forwardauth
+
+import (
+	"maps"
+	"testing"
+
+	"gatehouse/core/coretest"
+	"gatehouse/e2e/agents"
+)
+
+// checkAgents runs a check of tools of MCP servers behind a proxy.
+func checkAgents(t *testing.T, p proxy, server *agents.Server, settings map[string]any, body bool, check func(*testing.T, agents.Gateway, *agents.Server, *coretest.Issuer)) {
+	t.Helper()
+	issuer := coretest.NewIssuer(t, coretest.NewClock())
+	b := &bench{gate: agents.Gate(issuer), body: body}
+	maps.Copy(b.gate, settings)
+	b.start(t, p, agents.Table, server.Address)
+	// Traefik itself refuses a body over its maxBodySize, with 401.
+	check(t, agents.Gateway{Base: "http://" + b.address, TooLarge: 413}, server, issuer)
+}
+
+// withBody is Traefik that sends the body along, as deploy/traefik says.
+func withBody(t *testing.T) proxy {
+	return changed(t, "traefik", change{"dynamic.yml", "address: http", "forwardBody: true\n                maxBodySize: 65536\n                address: http"})
+}
+
+// TestToolsBehindProxiesThatShowNoBody trusts the headers, as the server of the SDK compares
+// them with the body.
+func TestToolsBehindProxiesThatShowNoBody(t *testing.T) {
+	trust := map[string]any{"insecure_trust_mcp_headers": true}
+	for _, p := range proxies() {
+		t.Run(p.name, func(t *testing.T) {
+			checkAgents(t, p, agents.StartSDK(t, true), trust, false, func(t *testing.T, g agents.Gateway, s *agents.Server, issuer *coretest.Issuer) {
+				agents.CheckClient(t, g, s, issuer)
+				agents.CheckAttacks(t, g, s, issuer)
+			})
+			checkAgents(t, p, agents.StartDecoding(t), trust, false, agents.CheckNames)
+		})
+	}
+}
+
+func TestToolsBehindATraefikThatSendsTheBodyAlong(t *testing.T) {
+	checkAgents(t, withBody(t), agents.StartSDK(t, true), nil, true, func(t *testing.T, g agents.Gateway, s *agents.Server, issuer *coretest.Issuer) {
+		agents.CheckClient(t, g, s, issuer)
+		agents.CheckAttacks(t, g, s, issuer)
+		agents.CheckBodies(t, g, s, issuer)
+	})
+	checkAgents(t, withBody(t), agents.StartDecoding(t), nil, true, agents.CheckNames)
+}
