@@ -109,7 +109,8 @@ func asJSON(t *testing.T, value any) string {
 	return string(text)
 }
 
-// upstream sets the cookies that a request asks for, separated by commas, and says what came.
+// upstream sets the cookies that a request asks for, separated by commas, and says what came:
+// at /echo the header.
 func upstream(t *testing.T) string {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for c := range strings.SplitSeq(r.Header.Get("Sets-Cookies"), ",") {
@@ -118,6 +119,10 @@ func upstream(t *testing.T) string {
 			}
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		if r.URL.Path == "/echo" {
+			_ = r.Header.Write(w)
+			return
+		}
 		fmt.Fprintf(w, "%s %s of %s", r.Method, r.URL.Path, r.Header.Get("X-User-Email"))
 	}))
 	t.Cleanup(s.Close)

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -329,9 +330,16 @@ func (c *checker) images(n document.Node) {
 	}
 }
 
-// kongVersion refuses the versions that fail open. Images of Kong Enterprise are
-// called kong-gateway.
+// kongVersion refuses the versions that fail open.
 func (c *checker) kongVersion(version string, enterprise bool, at document.Place) {
+	if problem := KongVersion(version, enterprise); problem != "" {
+		c.Add("kong-too-old", at, "%s", problem)
+	}
+}
+
+// KongVersion says what is wrong with a version of Kong; empty: nothing is. Images of Kong
+// Enterprise are called kong-gateway, and its versions have four numbers.
+func KongVersion(version string, enterprise bool) string {
 	numbers := strings.Split(version, ".")
 	major, err := strconv.Atoi(numbers[0])
 	minor := 0
@@ -341,8 +349,9 @@ func (c *checker) kongVersion(version string, enterprise bool, at document.Place
 	older := func(than int) bool { return err == nil && (major < 3 || major == 3 && minor < than) }
 	switch {
 	case older(8):
-		c.Add("kong-too-old", at, "Kong %s lets requests through while the plugin server is down; use Kong 3.8 or newer", version)
+		return fmt.Sprintf("Kong %s lets requests through while the plugin server is down; use Kong 3.8 or newer", version)
 	case older(14) && (enterprise || len(numbers) > 3):
-		c.Add("kong-too-old", at, "Kong Enterprise %s ignores some failures of plugin servers; use Kong Enterprise 3.14 or newer, or the open-source Kong 3.8 or newer", version)
+		return fmt.Sprintf("Kong Enterprise %s ignores some failures of plugin servers; use Kong Enterprise 3.14 or newer, or the open-source Kong 3.8 or newer", version)
 	}
+	return ""
 }

@@ -17,6 +17,7 @@ import (
 	"gatehouse/internal/cli/bundle"
 	"gatehouse/internal/cli/database"
 	"gatehouse/internal/cli/decide"
+	"gatehouse/internal/cli/doctor"
 	"gatehouse/internal/cli/keys"
 	"gatehouse/internal/cli/matrix"
 	"gatehouse/internal/cli/revoke"
@@ -85,7 +86,7 @@ func rootCommand() *cobra.Command {
 	group(root, aboutTables,
 		decide.ExplainCommand(), decide.WhoCanCommand(), decide.WhatCanCommand(), matrix.Command(),
 		lintCommand(), decide.TestCommand(), decide.ProveCommand(), diffCommand(), replayCommand(), tighten.Command(), coverageCommand(), importCommand())
-	group(root, configurations, checkCommand(), schemaCommand(), snippet.Command(), keys.Command())
+	group(root, configurations, checkCommand(), doctor.Command(), schemaCommand(), snippet.Command(), keys.Command())
 	group(root, ofFleet,
 		database.PushCommand(), database.PullCommand(), database.HistoryCommand(), database.RollbackCommand(), database.Command(),
 		bundle.Command(), roles.Command(), token.Command(), sessions.Command(), revoke.Command(), revoke.ListCommand())

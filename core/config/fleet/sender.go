@@ -37,7 +37,7 @@ func (b *Builder) Sender(s Sections, begin bool) (*Sender, error) {
 	}
 	sender := &Sender{ways: w}
 	if r.store != nil {
-		sender.redis = s.Redis.name()
+		sender.redis = s.Redis.Name()
 	}
 	if r.database != nil {
 		sender.database = "PostgreSQL " + r.database.Name()
@@ -45,8 +45,8 @@ func (b *Builder) Sender(s Sections, begin bool) (*Sender, error) {
 	return sender, nil
 }
 
-// name says which Redis it is, and who else acknowledges what is written.
-func (r *Redis) name() string {
+// Name says which Redis it is, and who else acknowledges what is written.
+func (r *Redis) Name() string {
 	name := "Redis " + strings.Join(r.addresses(), ", ")
 	if r.SentinelMaster != "" {
 		name = fmt.Sprintf("Redis %s of the sentinels %s", r.SentinelMaster, strings.Join(r.addresses(), ", "))
