@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -165,4 +166,62 @@ func Read(dir string, v account.Table) ([]tablefile.Text, error) {
 		texts[i] = tablefile.Text{Name: f.Name, Content: []byte(f.Text)}
 	}
 	return texts, nil
+}
+
+// Kept is a table that is kept, and when it was last loaded or replaced.
+type Kept struct {
+	account.Table
+	Last time.Time
+}
+
+// maxListed bounds how many tables List looks at.
+const maxListed = 10_000
+
+// List returns the tables that are kept in a directory, the latest first. What cannot be
+// read is left out: Read says why.
+func List(dir string) ([]Kept, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []Kept
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), prefix) || !strings.HasSuffix(entry.Name(), suffix) || len(all) == maxListed {
+			continue
+		}
+		info, err := entry.Info()
+		v, ok := named(statedir.Dir(dir).Path(entry.Name()))
+		if err == nil && ok && name(v) == entry.Name() {
+			all = append(all, Kept{v, info.ModTime()})
+		}
+	}
+	slices.SortFunc(all, func(a, b Kept) int { return cmp.Or(b.Last.Compare(a.Last), strings.Compare(a.Version, b.Version)) })
+	return all, nil
+}
+
+// maxNamed bounds the beginning of a file in which its table is named, in bytes.
+const maxNamed = 64 << 10
+
+// named reads which table a file holds, without the table.
+func named(path string) (v account.Table, ok bool) {
+	file, err := os.Open(path)
+	if err != nil {
+		return v, false
+	}
+	defer file.Close()
+	d := json.NewDecoder(io.LimitReader(file, maxNamed))
+	members := map[string]*string{"source": &v.Source, "version": &v.Version}
+	for found := 0; found < len(members); {
+		token, err := d.Token()
+		if err != nil {
+			return v, false
+		}
+		if key, isText := token.(string); isText && members[key] != nil {
+			if err := d.Decode(members[key]); err != nil {
+				return v, false
+			}
+			found++
+		}
+	}
+	return v, true
 }

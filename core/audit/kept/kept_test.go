@@ -82,3 +82,26 @@ func TestTablesAreBoundedByNumberAndAgeAndTheOneInForceStays(t *testing.T) {
 	keep(t, tables, version(5), "public: [GET /a]")
 	has(5)
 }
+
+func TestListNamesWhatIsKeptAndNothingElse(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "tables")
+	now := time.Now().Truncate(time.Second)
+	tables := New(Options{Dir: dir, MaxKept: 10, MaxAge: time.Hour, Now: func() time.Time { return now }})
+	keep(t, tables, version(1), "public: [GET /a]")
+	now = now.Add(time.Minute)
+	keep(t, tables, account.Table{Source: `b "source".yaml`, Version: "source"}, "public: [GET /b]")
+	for file, text := range map[string]string{
+		"table-x.json": `{"format":1,"source":"a.yaml","version":"9"}`, name(version(7)): `{"source":7}`, name(version(8)): `{`, "other.json": "{}", // of others, or damaged
+	} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := List(dir)
+	if err != nil || len(all) != 2 || all[0].Source != `b "source".yaml` || all[0].Version != "source" || all[1].Table != version(1) || !all[0].Last.Equal(now) {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if _, err := List(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
