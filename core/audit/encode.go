@@ -19,8 +19,7 @@ func (r *Record) Append(b []byte) []byte {
 	return append(appendQuiet(b, text), '\n')
 }
 
-// Quiet returns JSON in which no character acts on a terminal. It has to be valid UTF-8 and
-// without control characters below 0x20.
+// Quiet returns JSON in which no text acts on a terminal. It has to be valid UTF-8.
 func Quiet(text []byte) []byte { return appendQuiet(make([]byte, 0, len(text)), text) }
 
 const hexDigits = "0123456789abcdef"

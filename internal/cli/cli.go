@@ -27,6 +27,7 @@ import (
 	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/cli/tighten"
 	"gatehouse/internal/cli/token"
+	"gatehouse/internal/cli/why"
 	"gatehouse/internal/version"
 )
 
@@ -90,7 +91,7 @@ func rootCommand() *cobra.Command {
 	group(root, ofFleet,
 		database.PushCommand(), database.PullCommand(), database.HistoryCommand(), database.RollbackCommand(), database.Command(),
 		bundle.Command(), roles.Command(), token.Command(), sessions.Command(), revoke.Command(), revoke.ListCommand())
-	group(root, ofRecords, audit.Command())
+	group(root, ofRecords, audit.Command(), why.Command())
 	return root
 }
 

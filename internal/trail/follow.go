@@ -52,7 +52,7 @@ func Follow(path string, named []string, visit func(name string) Visit) (*Follow
 	}
 	f := &Follower{path: path, visit: visit}
 	f.add(file, path)
-	if err := readAside(file, path, named, visit); err != nil {
+	if err := readAside(file, path, named, func(name string) func([]byte) { return visit(name).line }); err != nil {
 		f.Close()
 		return nil, err
 	}

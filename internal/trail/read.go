@@ -31,6 +31,15 @@ func (v Visit) line(line []byte) {
 // ReadFile reads a file, and before it those that were put aside of it, the oldest first,
 // but for those that are named themselves.
 func ReadFile(path string, named []string, visit func(name string) Visit) error {
+	return readFile(path, named, func(name string) func([]byte) { return visit(name).line })
+}
+
+// Lines is ReadFile for whoever reads lines otherwise. One that was too long is nil.
+func Lines(path string, named []string, visit func(line []byte)) error {
+	return readFile(path, named, func(string) func([]byte) { return visit })
+}
+
+func readFile(path string, named []string, visit func(name string) func([]byte)) error {
 	file, err := open(path)
 	if err != nil {
 		return err
@@ -39,12 +48,12 @@ func ReadFile(path string, named []string, visit func(name string) Visit) error 
 	if err := readAside(file, path, named, visit); err != nil {
 		return err
 	}
-	return Read(file, visit(path))
+	return accesslog.Lines(file, visit(path))
 }
 
 // readAside reads what was put aside of a file that is open: opened first, it is among them
 // if it is put aside meanwhile.
-func readAside(file *os.File, path string, named []string, visit func(name string) Visit) error {
+func readAside(file *os.File, path string, named []string, visit func(name string) func([]byte)) error {
 	for _, name := range sink.Aside(path) {
 		aside, err := open(name)
 		if err != nil {
@@ -55,7 +64,7 @@ func readAside(file *os.File, path string, named []string, visit func(name strin
 			return nil
 		}
 		if !isNamed(name, named) {
-			err = Read(aside, visit(name))
+			err = accesslog.Lines(aside, visit(name))
 		}
 		aside.Close()
 		if err != nil {

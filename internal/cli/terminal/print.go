@@ -3,6 +3,7 @@
 package terminal
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"gatehouse/core/audit"
 )
 
 // ErrNo ends a command with exitNo. The command has said why.
@@ -188,12 +191,17 @@ type Cell struct {
 func Plain(text string) Cell { return Cell{Text: text} }
 func Dim(text string) Cell   { return Cell{text, "2"} }
 
-// PrintJSON writes a value for programs.
+// PrintJSON writes a value for programs. No character in it acts on a terminal.
 func PrintJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(audit.Quiet(text.Bytes()))
+	return err
 }
 
 // Notes prints what a reader may overlook.

@@ -334,6 +334,9 @@ func Callers() []*offline.Caller {
 // chain is a client certificate. Nothing of it but its bytes is looked at.
 var chain = []*x509.Certificate{{Raw: []byte("a certificate")}}
 
+// Chain is the certificate of callers that have one.
+func Chain() []*x509.Certificate { return chain }
+
 // Bases are callers without any name, one for each way to meet or to lack a
 // requirement that is no scope.
 func Bases() []*offline.Caller {

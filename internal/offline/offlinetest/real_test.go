@@ -35,7 +35,21 @@ func NewReal(t testing.TB) *Real {
 // Gate makes the gate of a permission table.
 func (r *Real) Gate(t testing.TB, table string) *core.Gate {
 	t.Helper()
-	text := fmt.Sprintf(`
+	gate, _ := r.gate(t, table, "")
+	return gate
+}
+
+// Recording makes a gate that writes audit records to a file. What was recorded is there once
+// flush returns.
+func (r *Real) Recording(t testing.TB, table, file string) (gate *core.Gate, flush func()) {
+	t.Helper()
+	gate, builder := r.gate(t, table, fmt.Sprintf("audit: {file: {path: %q}}", file))
+	return gate, func() { builder.FlushAudit(t.Context()) }
+}
+
+func (r *Real) gate(t testing.TB, table, further string) (*core.Gate, *config.Builder) {
+	t.Helper()
+	text := further + fmt.Sprintf(`
 jwt: {issuers: [{issuer: %q, jwks_uri: %q, insecure_any_audience: true, roles_claim: roles, permissions_claim: permissions}]}
 session: {kratos_url: %q, roles_claim: identity.metadata_public.roles, permissions_claim: identity.metadata_public.permissions}
 permission_table: |
@@ -44,11 +58,12 @@ permission_table: |
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	gate, err := config.NewBuilder(config.BuilderOptions{}).Build(c)
+	builder := config.NewBuilder(config.BuilderOptions{})
+	gate, err := builder.Build(c)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	return gate
+	return gate, builder
 }
 
 // Person is a caller with a credential that proves them.
