@@ -13,6 +13,7 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -254,6 +255,10 @@ type Grant struct {
 	// NameSession puts the claim sid into the access token: the session that a logout
 	// token will name. Hydra itself puts it into ID tokens alone.
 	NameSession bool
+	// ForResource has the access token be for the resource that the client asks for
+	// (resource, RFC 8707). Hydra ignores that parameter, so the consent takes it out of the
+	// address of the request.
+	ForResource bool
 }
 
 // AuthorizationCode runs the whole flow without a browser: it asks with PKCE,
@@ -309,20 +314,38 @@ func (h HydraAPI) authorize(ctx context.Context, browser *http.Client, authURL s
 		return nil, err
 	}
 	challenge := consent.Query().Get("consent_challenge")
-	if g.NameSession {
+	if g.NameSession || g.ForResource {
 		r, err := h.ConsentRequest(ctx, challenge)
 		if err != nil {
 			return nil, err
 		}
-		claims := map[string]any{"sid": r.LoginSessionID}
-		maps.Copy(claims, g.AccessToken)
-		g.AccessToken = claims
+		if g, err = g.of(r); err != nil {
+			return nil, err
+		}
 	}
 	accepted, err = h.AcceptConsent(ctx, challenge, g)
 	if err != nil {
 		return nil, err
 	}
 	return visit(ctx, browser, accepted)
+}
+
+// of is the grant with what a consent takes out of its request.
+func (g Grant) of(r ConsentRequest) (Grant, error) {
+	if g.NameSession {
+		claims := map[string]any{"sid": r.LoginSessionID}
+		maps.Copy(claims, g.AccessToken)
+		g.AccessToken = claims
+	}
+	if !g.ForResource {
+		return g, nil
+	}
+	asked, err := url.Parse(r.RequestURL)
+	if err != nil {
+		return g, err
+	}
+	g.Audience = append(slices.Clone(g.Audience), asked.Query()["resource"]...)
+	return g, nil
 }
 
 // Visit walks in a browser from an address at the authorization endpoint to what the
@@ -421,6 +444,7 @@ type ConsentRequest struct {
 	Skip              bool          `json:"skip"`
 	Subject           string        `json:"subject"`
 	LoginSessionID    string        `json:"login_session_id"` // sid of ID tokens and logout tokens
+	RequestURL        string        `json:"request_url"`      // the authorization request
 	RequestedScope    []string      `json:"requested_scope"`
 	RequestedAudience []string      `json:"requested_access_token_audience"`
 	Client            RequestClient `json:"client"`

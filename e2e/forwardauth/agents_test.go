@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"gatehouse/core/coretest"
+	"gatehouse/dev/ory"
+	"gatehouse/dev/ory/orytest"
+	"gatehouse/dev/ports"
 	"gatehouse/e2e/agents"
 )
 
@@ -46,4 +49,19 @@ func TestToolsBehindATraefikThatSendsTheBodyAlong(t *testing.T) {
 		agents.CheckBodies(t, g, s, issuer)
 	})
 	checkAgents(t, withBody(t), agents.StartDecoding(t), nil, true, agents.CheckNames)
+}
+
+// TestClientSignsInByMetadataBehindTraefik finds the metadata at an endpoint of the dialect
+// direct.
+func TestClientSignsInByMetadataBehindTraefik(t *testing.T) {
+	hydra, server := orytest.Hydra(t, ory.HydraConfig{}), agents.StartSDK(t, true)
+	free, err := ports.Addresses(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := "http://" + free[0]
+	b := &bench{address: free[0], gate: agents.GateOf(hydra, base), body: true, direct: []string{"/.well-known/oauth-protected-resource/mcp"}}
+	b.start(t, withBody(t), agents.Table, server.Address)
+	agents.CheckTokenForNoResource(t, base, server, hydra)
+	agents.CheckSignIn(t, base, server, hydra)
 }

@@ -1,6 +1,7 @@
 package forwardauth
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -28,7 +29,7 @@ type bench struct {
 	issuer  *coretest.Issuer
 	service *process
 	foo     *upstream.Server
-	address string
+	address string // empty: a free one
 	dir     string
 	// gate has further settings of the gate.
 	gate map[string]any
@@ -76,7 +77,7 @@ func (b *bench) start(t *testing.T, p proxy, table, upstream string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.address = addresses[1]
+	b.address = cmp.Or(b.address, addresses[1])
 	socket := filepath.Join(b.dir, "gatehouse.sock")
 	b.startService(t, p.name, table, addresses[0], socket)
 	at := site{dir: filepath.Join(b.dir, p.name), listen: b.address, ask: addresses[0], socket: socket,

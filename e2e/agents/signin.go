@@ -1,0 +1,157 @@
+package agents
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
+
+	"gatehouse/dev/ory"
+)
+
+// redirect is where Hydra sends the browser, to which nobody listens.
+const redirect = "http://127.0.0.1:1/callback"
+
+// GateOf are the settings of a gate that takes Hydra's tokens for the endpoint at a base URL.
+// Its authorization server is the issuer without the slash at its end: Hydra responds with a
+// redirect otherwise, and the SDK follows none to loopback.
+func GateOf(hydra *ory.Hydra, base string) map[string]any {
+	return map[string]any{
+		"permission_table": Table,
+		"mcp_max_body":     MaxBody,
+		"introspection":    map[string]any{"introspection_endpoint": hydra.IntrospectionURL(), "issuer": hydra.Issuer(), "audience": []string{base + Path}},
+		"resource_metadata": []any{
+			map[string]any{"resource": base + Path, "authorization_servers": []string{hydra.PublicURL}, "scopes_supported": []string{"weather:read"}, "audience_required": true},
+			map[string]any{"resource": base + "/other", "audience_required": true},
+		},
+	}
+}
+
+// person agrees at Hydra to what a client asks for.
+type person struct {
+	t       testing.TB
+	hydra   *ory.Hydra
+	browser ory.Browser
+	// forResource: the consent heeds the resource that the client names.
+	forResource bool
+	// asked are the scopes and resources of each request.
+	asked []string
+}
+
+// agree is what the SDK calls to have a person sign in.
+func (p *person) agree(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+	r, err := http.NewRequestWithContext(ctx, "GET", args.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	query := r.URL.Query()
+	p.asked = append(p.asked, query.Get("scope")+" for "+query.Get("resource"))
+	grant := ory.Grant{Subject: "ada", Scopes: strings.Fields(query.Get("scope")), ForResource: p.forResource}
+	_, to, _, err := p.hydra.Visit(ctx, p.browser, args.URL, grant)
+	if err != nil {
+		return nil, err
+	}
+	back := to.Query()
+	if back.Get("error") != "" {
+		return nil, fmt.Errorf("%s: %s", back.Get("error"), back.Get("error_description"))
+	}
+	return &auth.AuthorizationResult{Code: back.Get("code"), State: back.Get("state"), Iss: back.Get("iss")}, nil
+}
+
+func newPerson(t testing.TB, hydra *ory.Hydra, forResource bool) *person {
+	t.Helper()
+	browser, err := ory.NewBrowser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &person{t: t, hydra: hydra, browser: browser, forResource: forResource}
+}
+
+// client is the SDK's, which signs in where it is refused and finds out by itself where.
+func (p *person) client(base string) (*mcp.ClientSession, *responses, error) {
+	p.t.Helper()
+	registered, err := p.hydra.CreateClient(p.t.Context(), ory.Client{
+		Public: true, Grants: []string{"authorization_code", "refresh_token"}, Scopes: []string{"weather:read", "stations:delete"}, RedirectURIs: []string{redirect},
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	handler, err := auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
+		PreregisteredClient: &oauthex.ClientCredentials{ClientID: registered.ID, Issuer: p.hydra.Issuer()}, RedirectURL: redirect, AuthorizationCodeFetcher: p.agree,
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	got := &responses{}
+	client := mcp.NewClient(&mcp.Implementation{Name: "agent", Version: "1"}, nil)
+	session, err := client.Connect(p.t.Context(), &mcp.StreamableClientTransport{
+		Endpoint: base + Path, HTTPClient: &http.Client{Transport: got}, MaxRetries: -1, OAuthHandler: handler,
+	}, nil)
+	if err == nil {
+		p.t.Cleanup(func() { session.Close() })
+	}
+	return session, got, err
+}
+
+// statuses are those of what the client has got.
+func (r *responses) statuses() (all []int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, response := range r.all {
+		all = append(all, response.StatusCode)
+	}
+	return all
+}
+
+// CheckSignIn has the client of the SDK, which knows the address of the endpoint alone, find
+// Hydra, get a token for the resource, call a tool, be denied another, and step up to it.
+func CheckSignIn(t *testing.T, base string, server *Server, hydra *ory.Hydra) {
+	t.Helper()
+	p := newPerson(t, hydra, true)
+	session, got, err := p.client(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	metadata := `resource_metadata="` + base + "/.well-known/oauth-protected-resource" + Path + `"`
+	first := got.all[0]
+	if challenge := first.Header.Get("WWW-Authenticate"); first.StatusCode != http.StatusUnauthorized || !strings.Contains(challenge, metadata) {
+		t.Errorf("the first call: %d, %s", first.StatusCode, challenge)
+	}
+	if _, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: Weather}); err != nil || server.Ran(Weather) != 1 {
+		t.Errorf("the tool of the first token: %v", err)
+	}
+	before := len(got.statuses())
+	if _, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: DeleteAll}); err != nil || server.Ran(DeleteAll) != 1 {
+		t.Errorf("the tool after the step-up: %v", err)
+	}
+	if statuses := got.statuses()[before:]; !slices.Equal(statuses, []int{403, 200}) {
+		t.Errorf("the call with the step-up: %d", statuses)
+	}
+	if challenge := got.all[before].Header.Get("WWW-Authenticate"); !strings.Contains(challenge, `error="insufficient_scope"`) || !strings.Contains(challenge, `scope="stations:delete"`) || !strings.Contains(challenge, metadata) {
+		t.Errorf("the denial: %s", challenge)
+	}
+	want := []string{"weather:read for " + base + Path, "weather:read stations:delete for " + base + Path}
+	if !slices.Equal(p.asked, want) {
+		t.Errorf("the client asks for %q, want %q", p.asked, want)
+	}
+}
+
+// CheckTokenForNoResource signs in where the consent leaves the resource out, as Hydra itself
+// does: the token is for nobody, and opens nothing.
+func CheckTokenForNoResource(t *testing.T, base string, server *Server, hydra *ory.Hydra) {
+	t.Helper()
+	p := newPerson(t, hydra, false)
+	_, got, err := p.client(base)
+	if statuses := got.statuses(); err == nil || server.Ran(Weather) > 0 || !slices.Equal(statuses[:2], []int{401, 401}) {
+		t.Errorf("a token for no resource: %v, %d", err, statuses)
+	}
+	if challenge := got.all[1].Header.Get("WWW-Authenticate"); !strings.Contains(challenge, `error="invalid_token"`) || len(p.asked) != 1 {
+		t.Errorf("a token for no resource: %s after %q", challenge, p.asked)
+	}
+}
