@@ -173,7 +173,10 @@ func (y request) check(t *testing.T, d *demo.Demo, g gateway, address string) {
 	request.URL.Opaque = y.path // as it is: net/url would clean it
 	subject := ""
 	for _, name := range y.with {
-		known, ok := with(d)[name]
+		if toCall(request, name) {
+			continue
+		}
+		known, ok := with(t, d)[name]
 		if !ok {
 			t.Fatalf("%q: %q is nothing a request can have", y.text, name)
 		}
@@ -228,7 +231,12 @@ func (y request) checkResponse(t *testing.T, d *demo.Demo, response *http.Respon
 func discover(t *testing.T, d *demo.Demo, address, path string) {
 	t.Helper()
 	resource := strings.TrimPrefix(path, "/.well-known/oauth-protected-resource")
-	refused, err := http.Post(address+resource, "application/json", strings.NewReader("{}"))
+	call, err := http.NewRequestWithContext(t.Context(), "POST", address+resource, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	toCall(call, "method tools/list")
+	refused, err := http.DefaultClient.Do(call)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +264,7 @@ func discover(t *testing.T, d *demo.Demo, address, path string) {
 }
 
 // with are the credentials and other headers that requests name.
-func with(d *demo.Demo) map[string]struct {
+func with(t *testing.T, d *demo.Demo) map[string]struct {
 	set     func(http.Header)
 	subject string
 } {
@@ -267,23 +275,24 @@ func with(d *demo.Demo) map[string]struct {
 	header := func(name, value string) func(http.Header) { return func(h http.Header) { h.Set(name, value) } }
 	cookie := func(value string) func(http.Header) { return header("Cookie", "ory_kratos_session="+value) }
 	bearer := func(token string) func(http.Header) { return header("Authorization", "Bearer "+token) }
-	c := d.Credentials
+	c, agent := d.Credentials, agent.Get(t, func(testing.TB) (machine, error) { return newAgent(t.Context(), d) })
 	return map[string]entry{
-		"session cookie":          {cookie(c.Session.Cookie), d.Ada.ID},
-		"viewer's session cookie": {cookie(c.BobSession.Cookie), d.Bob.ID},
-		"forged session cookie":   {cookie("MTIzNDU2"), ""},
-		"session token":           {header("X-Session-Token", c.AppSession.Token), d.Ada.ID},
-		"opaque token":            {bearer(c.Opaque.AccessToken), d.Ada.ID},
-		"token for users only":    {bearer(c.UsersOnly.AccessToken), d.Ada.ID},
-		"machine's token":         {bearer(c.MachineOpaque.AccessToken), d.Machine.ID},
-		"refresh token":           {bearer(c.Opaque.RefreshToken), ""},
-		"JWT":                     {bearer(c.JWT.AccessToken), d.Ada.ID},
-		"ID token":                {bearer(c.JWT.IDToken), ""},
-		"forged JWT":              {bearer(forged(c.JWT.AccessToken)), ""},
-		"browser":                 {header("Accept", "text/html"), ""},
-		"forged X-User-Id":        {header("X-User-Id", "root"), ""},
-		"partner's key":           {header("apikey", "a-secret"), ""}, // which the local gateways do not check
-		"from the application":    {header("Origin", "https://app.example.com"), ""},
+		"session cookie":           {cookie(c.Session.Cookie), d.Ada.ID},
+		"viewer's session cookie":  {cookie(c.BobSession.Cookie), d.Bob.ID},
+		"forged session cookie":    {cookie("MTIzNDU2"), ""},
+		"session token":            {header("X-Session-Token", c.AppSession.Token), d.Ada.ID},
+		"opaque token":             {bearer(c.Opaque.AccessToken), d.Ada.ID},
+		"token for users only":     {bearer(c.UsersOnly.AccessToken), d.Ada.ID},
+		"machine's token":          {bearer(c.MachineOpaque.AccessToken), d.Machine.ID},
+		"refresh token":            {bearer(c.Opaque.RefreshToken), ""},
+		"JWT":                      {bearer(c.JWT.AccessToken), d.Ada.ID},
+		"ID token":                 {bearer(c.JWT.IDToken), ""},
+		"token for the MCP server": {bearer(agent.token.AccessToken), agent.client.ID},
+		"forged JWT":               {bearer(forged(c.JWT.AccessToken)), ""},
+		"browser":                  {header("Accept", "text/html"), ""},
+		"forged X-User-Id":         {header("X-User-Id", "root"), ""},
+		"partner's key":            {header("apikey", "a-secret"), ""}, // which the local gateways do not check
+		"from the application":     {header("Origin", "https://app.example.com"), ""},
 		"preflight": {func(h http.Header) {
 			h.Set("Origin", "https://app.example.com")
 			h.Set("Access-Control-Request-Method", "GET")
