@@ -15,7 +15,7 @@ import (
 )
 
 // Resource is the identifier of the endpoint where it is not the address of a gateway.
-const Resource = "https://api.example.test/mcp"
+const Resource = "https://api.example.com/mcp"
 
 // Table is the permission table of a gate in front of a server.
 const Table = `
@@ -102,7 +102,7 @@ func connect(t testing.TB, base, token string) (*mcp.ClientSession, *responses, 
 func wantChallenge(t testing.TB, what string, response *http.Response, status int, parts ...string) {
 	t.Helper()
 	challenge := response.Header.Get("WWW-Authenticate")
-	for _, part := range append(parts, `Bearer `, `resource_metadata="https://api.example.test/.well-known/oauth-protected-resource/mcp"`) {
+	for _, part := range append(parts, `Bearer `, `resource_metadata="https://api.example.com/.well-known/oauth-protected-resource/mcp"`) {
 		if response.StatusCode != status || !strings.Contains(challenge, part) {
 			t.Errorf("%s: %d, %s, want %d with %s", what, response.StatusCode, challenge, status, part)
 		}

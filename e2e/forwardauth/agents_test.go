@@ -1,7 +1,12 @@
 package forwardauth
 
 import (
+	"errors"
 	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"gatehouse/core/coretest"
@@ -64,4 +69,52 @@ func TestClientSignsInByMetadataBehindTraefik(t *testing.T) {
 	b.start(t, withBody(t), agents.Table, server.Address)
 	agents.CheckTokenForNoResource(t, base, server, hydra)
 	agents.CheckSignIn(t, base, server, hydra)
+}
+
+// TestExampleOfTraefikInFrontOfAnMCPServer runs the files of deploy/traefik/mcp.
+func TestExampleOfTraefikInFrontOfAnMCPServer(t *testing.T) {
+	issuer, server := coretest.NewIssuer(t, coretest.NewClock()), agents.StartSDK(t, true)
+	free, err := ports.Addresses(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, file := range []struct{ name, at string }{
+		{"mcp/gatehouse.yaml", "gatehouse.yaml"}, {"mcp/forwardauth.yaml", "forwardauth.yaml"}, {"mcp/dynamic.yml", "dynamic.yml"}, {"traefik.yml", "traefik.yml"},
+	} {
+		text, err := shipped("traefik/" + file.name)
+		text = strings.NewReplacer("https://auth.example.com/", issuer.URL, "/etc/gatehouse", dir, "127.0.0.1:4180", free[0], "127.0.0.1:8081", server.Address, `":8000"`, atOnce(free[1])).Replace(text)
+		if err := errors.Join(err, os.WriteFile(filepath.Join(dir, file.at), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	service, err := binaryFor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	startPart(t, "gatehouse-forwardauth", dir, free[0], service, "-config", "forwardauth.yaml")
+	traefik := named(t, "traefik")
+	program, err := traefik.find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	startPart(t, "traefik", dir, free[1], program, "--configFile="+filepath.Join(dir, "traefik.yml"))
+	if err := awaitRoutes(free[1]); err != nil {
+		t.Fatal(err)
+	}
+	g := agents.Gateway{Base: "http://" + free[1], TooLarge: http.StatusRequestEntityTooLarge}
+	agents.CheckClient(t, g, server, issuer)
+	agents.CheckAttacks(t, g, server, issuer)
+	if response, err := http.Get(g.Base + "/.well-known/oauth-protected-resource/mcp"); err != nil || response.StatusCode != http.StatusOK {
+		t.Errorf("the metadata: %v, %v", response, err)
+	}
+}
+
+func startPart(t *testing.T, name, dir, address, program string, args ...string) {
+	t.Helper()
+	p, err := startProcess(name, dir, address, program, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.stop)
 }
