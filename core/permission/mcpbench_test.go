@@ -1,6 +1,7 @@
 package permission_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -10,14 +11,15 @@ import (
 	"gatehouse/core/permission/model"
 )
 
-// tableOf has so many activities, each of a permission of its own, and some of them are tools.
-func tableOf(b *testing.B, all, tools int) *permission.Table {
+// tableOf has so many activities, each of a permission of its own, and some of them are tools
+// at a number of endpoints.
+func tableOf(b *testing.B, all, tools, endpoints int) *permission.Table {
 	b.Helper()
 	file := &permission.File{}
 	for i := range all {
 		a := permission.Activity{Methods: []string{"GET"}, Path: fmt.Sprintf("/service-%d/items/[^/]+", i)}
 		if i < tools {
-			a = model.OfMCP(mcp.Pattern{Endpoint: fmt.Sprintf("/mcp/%d", i%20), Method: mcp.ToolsCall, Name: fmt.Sprintf("tool_%d", i)})
+			a = model.OfMCP(mcp.Pattern{Endpoint: fmt.Sprintf("/mcp/%d", i%endpoints), Method: mcp.ToolsCall, Name: fmt.Sprintf("tool_%d", i)})
 		}
 		file.Permissions = append(file.Permissions, permission.Permission{Name: fmt.Sprintf("p%d", i), Activities: []permission.Activity{a}})
 	}
@@ -29,17 +31,19 @@ func tableOf(b *testing.B, all, tools int) *permission.Table {
 }
 
 // BenchmarkMatchWithTools matches ordinary calls in a table without tools and with 2,000 of
-// 10,000 activities, and calls of tools. The last is the comparison of a small body.
+// 10,000 activities, at 20 endpoints and each at one of its own, and calls of tools. The last
+// are the comparison of a small body, and, beside it, the same body read by encoding/json.
 func BenchmarkMatchWithTools(b *testing.B) {
 	ctx := b.Context()
-	for _, tools := range []int{0, 2000} {
-		table := tableOf(b, 10_000, tools)
+	for _, size := range []struct{ tools, endpoints int }{{0, 1}, {2000, 2000}, {2000, 20}} {
+		tools := size.tools
+		table := tableOf(b, 10_000, tools, size.endpoints)
 		calls := make([]*core.Call, 500)
 		for i := range calls {
 			path := fmt.Sprintf("/service-%d/items/7", 2000+i*16)
 			calls[i] = &core.Call{Request: &core.Request{Method: "GET", Target: path, Host: "h"}, Path: path}
 		}
-		b.Run(fmt.Sprintf("path/tools=%d", tools), func(b *testing.B) {
+		b.Run(fmt.Sprintf("path/tools=%d/endpoints=%d", tools, size.endpoints), func(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				if table.Match(ctx, calls[i%len(calls)]) == nil {
@@ -47,7 +51,7 @@ func BenchmarkMatchWithTools(b *testing.B) {
 				}
 			}
 		})
-		if tools == 0 {
+		if size.endpoints != 20 {
 			continue
 		}
 		for i := range calls {
@@ -66,6 +70,19 @@ func BenchmarkMatchWithTools(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := access.CheckBody(calls[0], 1<<20); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		body, err := calls[0].Request.AskBody(1 << 20)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("tool/encoding-json", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				var message map[string]any
+				if err := json.Unmarshal(body, &message); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -11,12 +11,18 @@ import (
 // Index finds what covers calls at endpoints of the protocol. None that another path regex
 // covers by chance is in it: a broad one opens no tool.
 type Index[A any] struct {
-	Endpoints []string
+	Endpoints []string // sorted
 	Calls     *pathindex.Index[A]
 }
 
 // Has reports whether a path is an endpoint; a nil index has none.
-func (x *Index[A]) Has(path string) bool { return x != nil && slices.Contains(x.Endpoints, path) }
+func (x *Index[A]) Has(path string) bool {
+	if x == nil {
+		return false
+	}
+	_, found := slices.BinarySearch(x.Endpoints, path)
+	return found
+}
 
 // Match finds what covers a call at an endpoint; nil: nothing does. The error says what is
 // wrong with the call.
