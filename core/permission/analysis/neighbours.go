@@ -61,7 +61,10 @@ func (p *pairing) together() error {
 			plain = append(plain, i)
 		}
 	}
-	return cmp.Or(p.among(plain, CanonicalPaths()), p.among(calls, CallPaths()))
+	if err := p.among(plain, CanonicalPaths()); err != nil || len(calls) == 0 {
+		return err
+	}
+	return p.among(calls, CallPaths())
 }
 
 // among walks through those regexes of the list that cover some of the paths.
