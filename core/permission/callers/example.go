@@ -100,7 +100,7 @@ func (x *maker) unreadable(variable, name string) bool {
 
 func (x *maker) principal() *core.Principal {
 	p := &core.Principal{
-		Kind: core.Kind(x.text(x.Of(kind).Value)), Subject: x.own(subject), ClientID: x.own(client), Issuer: x.own(condition.Claim("iss")), AAL: x.own(level),
+		Kind: core.Kind(x.text(x.Of(kind).Value)), Subject: x.own(whose), ClientID: x.own(client), Issuer: x.own(condition.Claim("iss")), AAL: x.own(level),
 		Expiry: x.now.Add(validFor), AuthenticatedAt: x.authenticated(), Claims: x.claims(),
 	}
 	if p.Subject == "" && p.ClientID == "" {
@@ -246,7 +246,7 @@ func (x *maker) text(v formula.Value) string {
 	switch name := x.other("other-" + v.Text); {
 	case x.is(condition.Peer, v):
 		return fmt.Sprintf("2001:db8::%s", v.Text)
-	case x.is(subject, v) && x.is(kind, text(string(core.KindSPIFFE))):
+	case x.is(whose, v) && x.is(kind, text(string(core.KindSPIFFE))):
 		return spiffeScheme + "other.example/" + name
 	default:
 		return name

@@ -13,6 +13,7 @@ import (
 	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/formula"
 	"gatehouse/core/permission/require"
+	"gatehouse/core/permission/subject"
 )
 
 // What a caller may have, as terms and facts. A caller without a kind has no credential.
@@ -20,7 +21,7 @@ var (
 	kind     = condition.Claim("kind")
 	roles    = condition.Claim("roles")
 	level    = condition.Claim("aal")
-	subject  = condition.Claim("sub")
+	whose    = condition.Claim("sub")
 	client   = condition.Claim("client_id")
 	scope    = condition.Claim("scope")
 	signedIn = condition.Claim("auth_time")
@@ -35,6 +36,8 @@ const (
 	proofFact      = "proof "
 	youngFact      = "signed in within "
 	limitedFact    = "limited by its owner"
+	actorFact      = "actor is "
+	chainFact      = "actors before are "
 )
 
 func text(s string) formula.Value { return formula.Value{Type: formula.Text, Text: s} }
@@ -66,10 +69,10 @@ func StatesNone(names formula.Names) formula.Formula {
 }
 
 // HasSubject holds for callers whose credential names a subject.
-func HasSubject() formula.Formula { return formula.Present(subject) }
+func HasSubject() formula.Formula { return formula.Present(whose) }
 
 // IsSubject holds for callers with a subject.
-func IsSubject(name string) formula.Formula { return formula.Equals(subject, text(name)) }
+func IsSubject(name string) formula.Formula { return formula.Equals(whose, text(name)) }
 
 // Within holds unless a credential counts only as far as its owner has a permission, and
 // the owner does not.
@@ -90,16 +93,19 @@ func Plain() formula.Formula {
 // Delegated holds for callers for whom an actor acts (RFC 8693 section 4.1).
 func Delegated() formula.Formula { return formula.Present(act) }
 
-// ActorNamed holds where nobody acts, or the actors that count are named by a table. Which
-// ids those are is left open.
-func ActorNamed() formula.Formula {
-	return formula.Or(formula.Not(Delegated()), formula.Fact("actor is named"))
+// ActedBy holds where nobody acts, or the current actor is one of those that patterns stand
+// for; with chain, those before it are, too.
+func ActedBy(patterns []string, chain bool) formula.Formula {
+	all := anyOf(patterns, actorIs)
+	if chain {
+		all = formula.And(all, formula.Fact(chainFact+strings.Join(slices.Sorted(slices.Values(patterns)), condition.Between)))
+	}
+	return formula.Or(formula.Not(Delegated()), all)
 }
 
-// ActorHolds holds where nobody acts, or the actors that count have a permission.
-func ActorHolds(permission string) formula.Formula {
-	return formula.Or(formula.Not(Delegated()), formula.Fact("actor's permission "+permission))
-}
+// actorIs holds where the current actor is one that a pattern stands for. An actor may be
+// one of several patterns.
+func actorIs(pattern string) formula.Formula { return formula.Fact(actorFact + pattern) }
 
 // Requirement is what requirements say, as a formula.
 type Requirement struct {
@@ -152,8 +158,7 @@ func Required(r *require.Requirements, c *condition.Condition, group func(string
 	return out
 }
 
-// actedBy is a requirement of an actor. Ids may match several patterns, so that each is a
-// fact of its own.
+// actedBy is a requirement of an actor.
 func actedBy(ids []string) formula.Formula {
 	switch ids[0] {
 	case require.NoActor:
@@ -161,7 +166,7 @@ func actedBy(ids []string) formula.Formula {
 	case require.AnyActor:
 		return Delegated()
 	}
-	return formula.And(Delegated(), anyOf(ids, func(id string) formula.Formula { return formula.Fact("actor is " + id) }))
+	return formula.And(Delegated(), anyOf(ids, actorIs))
 }
 
 func anyOf[T any](list []T, f func(T) formula.Formula) formula.Formula {
@@ -218,6 +223,7 @@ func (a Accepted) Given(f formula.Formula) formula.Formula {
 	g.facts()
 	g.terms()
 	g.ages()
+	g.actors()
 	return g.all
 }
 
@@ -239,11 +245,11 @@ func (g *given) kinds(accepted []core.Kind) {
 	}
 	credential := HasCredential()
 	g.add(formula.Implies(credential, any))
-	g.add(formula.Implies(credential, formula.Or(formula.Present(subject), formula.Present(client))))
+	g.add(formula.Implies(credential, formula.Or(formula.Present(whose), formula.Present(client))))
 	g.add(formula.Implies(Limited(), OfKind(core.KindAPIToken)))
 	g.add(formula.Implies(OfKind(core.KindMTLS), provenBy(core.ProofMTLS)))
 	g.add(formula.Not(formula.And(OfKind(core.KindSPIFFE), formula.Or(formula.Present(level), formula.Present(signedIn)))))
-	g.add(formula.Implies(OfKind(core.KindSPIFFE), formula.Present(subject)))
+	g.add(formula.Implies(OfKind(core.KindSPIFFE), formula.Present(whose)))
 	var delegable formula.Formula
 	for _, info := range core.Kinds() {
 		if info.Delegated {
@@ -251,7 +257,7 @@ func (g *given) kinds(accepted []core.Kind) {
 		}
 	}
 	g.add(formula.Implies(Delegated(), formula.And(delegable, formula.IsMap(act))))
-	for _, t := range []formula.Term{subject, client, level, signedIn} {
+	for _, t := range []formula.Term{whose, client, level, signedIn} {
 		g.add(formula.Implies(formula.Present(t), credential))
 	}
 	g.proofs()
@@ -310,7 +316,7 @@ func (g *given) terms() {
 			g.add(formula.Same(formula.Present(t), HasCredential()))
 		case scope:
 			g.scopes()
-		case subject:
+		case whose:
 			g.subjects()
 		}
 	}
@@ -335,9 +341,9 @@ func (g *given) scopes() {
 const spiffeScheme = "spiffe://"
 
 func (g *given) subjects() {
-	for _, v := range g.names.Values[subject] {
+	for _, v := range g.names.Values[whose] {
 		if !strings.HasPrefix(v.Text, spiffeScheme) {
-			g.add(formula.Not(formula.And(OfKind(core.KindSPIFFE), formula.Equals(subject, v))))
+			g.add(formula.Not(formula.And(OfKind(core.KindSPIFFE), formula.Equals(whose, v))))
 		}
 	}
 }
@@ -350,6 +356,34 @@ func (g *given) ages() {
 		g.add(formula.Implies(young, formula.Present(signedIn)))
 		if i > 0 {
 			g.add(formula.Implies(formula.Fact(youngFact+ages[i-1].String()), young))
+		}
+	}
+}
+
+// maxActors bounds how many patterns of actors are compared with each other.
+const maxActors = 200
+
+// actors says which patterns stand for an actor together.
+func (g *given) actors() {
+	var patterns []*subject.Pattern
+	for _, fact := range g.names.Facts {
+		if text, ok := strings.CutPrefix(fact, actorFact); ok {
+			g.add(formula.Implies(formula.Fact(fact), Delegated()))
+			if p, err := subject.ParseActor(text); err == nil && len(patterns) < maxActors {
+				patterns = append(patterns, p)
+			}
+		}
+	}
+	examples := subject.Examples(patterns)
+	for i, p := range patterns {
+		for _, o := range patterns {
+			switch {
+			case o == p:
+			case !p.Overlaps(o):
+				g.add(formula.Not(formula.And(actorIs(p.String()), actorIs(o.String()))))
+			case !slices.ContainsFunc(examples[i], func(id string) bool { return !o.Matches(id) }):
+				g.add(formula.Implies(actorIs(p.String()), actorIs(o.String())))
+			}
 		}
 	}
 }

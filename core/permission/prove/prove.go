@@ -5,6 +5,7 @@
 package prove
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -65,8 +66,14 @@ type Verdict struct {
 type Witness struct {
 	analysis.Call
 	*callers.Example
-	// Deciding are the activities that decide the call.
-	Deciding []permission.OwnedActivity
+	// Deciding are the activities that decide the call, and Before those of the older table.
+	Deciding, Before []permission.OwnedActivity
+}
+
+// Version is a table with the files that it was made of.
+type Version struct {
+	Table *permission.Table
+	Files []*permission.File
 }
 
 // Options say by which gate a table decides. The zero value is one that accepts every
@@ -91,35 +98,54 @@ func Run(ctx context.Context, t *permission.Table, files []*permission.File, pro
 	if len(properties) == 0 || verdicts[0].Reason != "" {
 		return verdicts, nil
 	}
-	p, err := newProver(ctx, t, files, o)
+	p, err := newProver(ctx, Version{t, files}, nil, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.regions(properties); err != nil {
+	return verdicts, p.run(verdicts, properties)
+}
+
+// everything are all calls.
+var everything = []permission.Activity{{Methods: []string{permission.AnyMethod}, Path: "/(?s:.*)"}}
+
+// Within answers whether each call that a caller passes by one table passes by another one,
+// too. Its witness is a call with a caller for which that is not so.
+func Within(ctx context.Context, table, other Version, o Options) (*Verdict, error) {
+	property := []Property{{Calls: everything}}
+	v := &Verdict{Property: &property[0], Result: Unknown, Reason: cmp.Or(unknownPart(table.Files), unknownPart(other.Files))}
+	if v.Reason != "" {
+		return v, nil
+	}
+	p, err := newProver(ctx, table, &other, o)
+	if err != nil {
 		return nil, err
 	}
+	verdicts := []Verdict{*v}
+	err = p.run(verdicts, property)
+	return &verdicts[0], err
+}
+
+func (p *prover) run(verdicts []Verdict, properties []Property) error {
+	if err := p.regions(properties); err != nil {
+		return err
+	}
 	if err := p.walk(); err != nil {
-		return nil, err
+		return err
 	}
 	for i := range verdicts {
 		if err := p.answer(&verdicts[i], i); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return verdicts, nil
+	return nil
 }
 
 // knownParts are the fields of a file that say nothing here, or that grants and
 // activities of the compiled table are made of.
 var knownParts = []string{"Name", "Permissions", "Roles", "Scopes", "Subjects", "Authenticated", "Optional", "Public", "Anonymous", "ImplicitScopes", "PathVariants", "Actors", "ActorChain"}
 
-// unknownPart names a part of a table that this package does not know: calls of the Model
-// Context Protocol are matched by paths that no property is about.
+// unknownPart names a part of a table that this package does not know.
 func unknownPart(files []*permission.File) string {
-	isMCP := func(a permission.OwnedActivity) bool { return a.MCP != nil }
-	if slices.ContainsFunc(permission.Activities(files...), isMCP) {
-		return "the table has mcp, about which nothing can be proven yet"
-	}
 	for _, f := range files {
 		v := reflect.ValueOf(*f)
 		for i := range v.NumField() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,10 +107,82 @@ func TestExampleThatAGateRefusesShowsNothing(t *testing.T) {
 	}
 }
 
-// A property about POST at an endpoint says nothing of the tools behind it.
-func TestNothingIsProvenAboutATableWithTools(t *testing.T) {
-	v := answer(t, "permissions: {p: {mcp: {endpoint: /mcp, tools: [delete_all]}}}", Property{Calls: calls("POST", "/.*")}, Options{})
-	if v.Result != Unknown || v.Reason == "" {
-		t.Errorf("%s %q", v.Result, v.Reason)
+// TestPropertyOfAPathIsOneOfTheToolsBehindIt: a request to an endpoint is a call of a tool.
+func TestPropertyOfAPathIsOneOfTheToolsBehindIt(t *testing.T) {
+	const tools = "permissions: {p: {mcp: {endpoint: /mcp, tools: [delete_all, 'get_*']}}, q: {activities: ['ANY /.*']}}\nauthenticated: [{mcp: {endpoint: /mcp, tools: [ping]}}]\n"
+	for name, c := range map[string]struct {
+		property Property
+		want     Result
+		path     string
+	}{
+		"a tool needs no permission":  {Property{Calls: calls("POST", "/.*"), Need: Need{Permissions: []string{"p"}}}, Refuted, ""},
+		"all tools need a credential": {Property{Calls: calls("ANY", "/mcp"), Need: Need{Credential: true}}, Proven, ""},
+		"some tool passes":            {Property{Calls: calls("POST", "/mcp"), Need: Need{Nobody: true}}, Refuted, "/mcp\x00tools/call\x00get_"},
+		"other methods are no calls":  {Property{Calls: calls("GET", "/mcp"), Need: Need{Nobody: true}}, Proven, ""},
+		"but for the endpoint":        {Property{Calls: calls("ANY", "/.*"), Except: calls("ANY", "/mcp"), Need: Need{Permissions: []string{"q"}}}, Proven, ""},
+		"a group of the endpoint":     {Property{Calls: calls("POST", "/(?P<g>mcp)"), Need: Need{Require: require.Requirements{When: "path.g == 'mcp'"}}}, Proven, ""},
+	} {
+		v := answer(t, tools, c.property, Options{})
+		if v.Result != c.want || c.path != "" && v.Witness.Path != c.path {
+			t.Errorf("%s: %s, want %s: %s %+v", name, v.Result, c.want, v.Reason, v.Witness)
+		}
+	}
+}
+
+// TestActorsAreToldApartByTheirPatterns has properties about who acts.
+func TestActorsAreToldApartByTheirPatterns(t *testing.T) {
+	const table = "permissions: {p: {activities: ['GET /p']}, w: {activities: [{methods: [POST], path: /w, require: {actor: ['https://i#a*', 'https://i#*b']}}]}}\n" +
+		"actors: {'https://i#reader/*': [p], 'https://i#a*': [w]}\n"
+	const chained = table + "actor_chain: true\n"
+	by := func(ids ...string) Need { return Need{Require: require.Requirements{Actor: ids}} }
+	or := func(n Need) Need { n.Require.When = "true"; return n }
+	for name, c := range map[string]struct {
+		table    string
+		property Property
+		want     Result
+	}{
+		"nobody acts who writes":              {table, Property{Calls: calls("POST", "/w"), Need: by("any")}, Proven},
+		"readers do not write":                {table, Property{Calls: calls("POST", "/w"), Need: by("https://i#a*")}, Proven},
+		"a wider pattern":                     {table, Property{Calls: calls("POST", "/w"), Need: or(by("https://i#**", "https://i#*"))}, Proven},
+		"an actor of two patterns":            {table, Property{Calls: calls("POST", "/w"), Need: by("https://i#*b")}, Refuted},
+		"in a chain the current actor counts": {chained, Property{Calls: calls("POST", "/w"), Need: by("https://i#a*")}, Proven},
+		"agents reach no write":               {table, Property{Calls: calls("POST", "/w"), Need: by("none")}, Refuted},
+	} {
+		v := answer(t, c.table, c.property, Options{})
+		if v.Result != c.want {
+			t.Errorf("%s: %s, want %s: %s %+v", name, v.Result, c.want, v.Reason, v.Witness)
+		}
+	}
+}
+
+// TestTableWithinAnotherOne compares what two tables let pass.
+func TestTableWithinAnotherOne(t *testing.T) {
+	const one = "permissions: {p: {activities: ['GET /a', {methods: [POST], path: '/t/(?P<t>[^/]+)', require: {when: claims.t == path.t}}]}}\nroles: {r: [p]}\nauthenticated: ['GET /me']\n"
+	with := func(old, new string) string { return strings.Replace(one, old, new, 1) }
+	for name, c := range map[string]struct {
+		table, other string
+		want         Result
+	}{
+		"itself":                         {one, one, Proven},
+		"a further call":                 {with("'GET /a'", "'GET /a(/b)?'"), one, Refuted},
+		"a call less":                    {one, with("'GET /a'", "'GET /a(/b)?'"), Proven},
+		"written otherwise":              {with("'GET /a'", "'GET /[a]'"), one, Proven},
+		"a role more":                    {with("{r: [p]}", "{r: [p], s: [p]}"), one, Refuted},
+		"a condition that means it":      {with("claims.t == path.t", "'!(claims.t != path.t)'"), one, Proven},
+		"a condition that is narrower":   {with("claims.t == path.t", "\"claims.t == path.t && claims.u == 'x'\""), one, Proven},
+		"a condition that is wider":      {with("claims.t == path.t", "\"claims.t == path.t || claims.u == 'x'\""), one, Refuted},
+		"a condition of other types":     {with("claims.t == path.t", "claims.n > 3"), one, Unknown},
+		"public and not for the named":   {with("authenticated", "public"), one, Refuted},
+		"an actor is named":              {one + "actors: {'https://i#a': [p]}\n", one, Refuted},
+		"tools that were a path before":  {one + "optional: []\npublic: []\n", one + "public: ['POST /mcp']", Proven},
+		"a tool where all was permitted": {strings.Replace(one, "authenticated: [", "authenticated: [{mcp: {endpoint: /mcp, tools: [x]}}, ", 1), with("'GET /me'", "'GET /me', 'POST /mcp'"), Proven},
+		"all where a tool was permitted": {with("'GET /me'", "'GET /me', 'POST /mcp'"), strings.Replace(one, "authenticated: [", "authenticated: [{mcp: {endpoint: /mcp, tools: [x]}}, ", 1), Refuted},
+	} {
+		newer, files := table(t, c.table)
+		older, before := table(t, c.other)
+		v, err := Within(t.Context(), Version{newer, files}, Version{older, before}, Options{})
+		if err != nil || v.Result != c.want {
+			t.Errorf("%s: %v: %s, want %s: %s %+v", name, err, v.Result, c.want, v.Reason, v.Witness)
+		}
 	}
 }

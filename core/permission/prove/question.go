@@ -10,137 +10,18 @@ import (
 	"strings"
 
 	"gatehouse/core"
-	"gatehouse/core/permission"
+	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
 	"gatehouse/core/permission/callers"
 	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/formula"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/pattern"
-	"gatehouse/core/permission/subject"
 )
 
 // maxUnclear bounds for how many sets of calls the answer about a property may stay open
 // before it is given up.
 const maxUnclear = 100
-
-// meaning is what an activity asks of a caller: its grant and its requirements.
-type meaning struct {
-	callers.Requirement
-	condition *condition.Condition
-	path      *pattern.Path
-}
-
-// meaning reads an activity, once.
-func (p *prover) meaning(i int) *meaning {
-	if p.meanings[i] == nil {
-		m := meaningOf(p.rules[i].Activity)
-		m.Met = formula.And(p.granted(&p.rules[i]), m.Met)
-		p.meanings[i] = m
-	}
-	return p.meanings[i]
-}
-
-func meaningOf(a *permission.Activity) *meaning {
-	m := &meaning{condition: a.Condition()}
-	var err error
-	if m.path, err = a.Pattern(); err != nil {
-		m.path = &pattern.Path{Text: a.Path}
-	}
-	m.Requirement = callers.Required(&a.Require, m.condition, callers.Group(m.path))
-	return m
-}
-
-// granted holds for whom an activity is open, its requirements aside.
-func (p *prover) granted(rule *permission.OwnedActivity) formula.Formula {
-	switch {
-	case rule.Open() || rule.Anonymous:
-		return formula.Always
-	case rule.Section == permission.InPermission:
-		return p.holds(rule.Permission)
-	}
-	return callers.HasCredential()
-}
-
-// holds is true of those who have a permission of the table.
-func (p *prover) holds(name string) formula.Formula {
-	g, ok := p.table.Grantors(name)
-	switch {
-	case !ok:
-		return formula.Never
-	case g.Anonymous:
-		return formula.Always
-	}
-	ways := []formula.Formula{callers.States(name)}
-	for _, role := range g.Roles {
-		ways = append(ways, callers.HasRole(role))
-	}
-	for _, scope := range g.Scopes {
-		ways = append(ways, callers.HasScope(scope))
-	}
-	for _, id := range p.subjectsWith(name) {
-		ways = append(ways, formula.And(callers.OfKind(core.KindSPIFFE), callers.IsSubject(id)))
-	}
-	acted := callers.ActorHolds(name)
-	if len(g.Actors) == 0 {
-		acted = formula.Not(callers.Delegated())
-	}
-	return formula.And(callers.HasCredential(), formula.Or(ways...), callers.Within(name), acted)
-}
-
-// subjectsWith are workloads that have a permission: an example for each way in which
-// patterns tell them apart.
-func (p *prover) subjectsWith(name string) (ids []string) {
-	for _, id := range p.workloads() {
-		if p.table.Holds(&core.Principal{Kind: core.KindSPIFFE, Subject: id}, name) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-// workloads are examples of those that patterns and conditions tell apart.
-func (p *prover) workloads() []string {
-	if p.ids != nil {
-		return p.ids
-	}
-	p.ids = []string{}
-	texts := p.table.Subjects()
-	for _, c := range p.conditions() {
-		for _, v := range formula.NamesOf(c.Met).Values[condition.Claim("sub")] {
-			texts = append(texts, v.Text)
-		}
-	}
-	var patterns []*subject.Pattern
-	for _, text := range texts {
-		if pattern, err := subject.Parse(text); err == nil {
-			patterns = append(patterns, pattern)
-		}
-	}
-	for _, ids := range subject.Examples(patterns) {
-		p.ids = append(p.ids, ids...)
-	}
-	slices.Sort(p.ids)
-	p.ids = slices.Compact(p.ids)
-	return p.ids
-}
-
-// conditions are what the requirements of all activities and properties say.
-func (p *prover) conditions() (all []*meaning) {
-	if len(p.table.Subjects()) == 0 {
-		return nil
-	}
-	for i := range p.rules {
-		if p.rules[i].Require.When != "" {
-			all = append(all, meaningOf(p.rules[i].Activity))
-		}
-	}
-	for _, r := range p.asked {
-		if r.Require.When != "" {
-			all = append(all, meaningOf(r.Activity))
-		}
-	}
-	return all
-}
 
 // question is a property while it is answered.
 type question struct {
@@ -187,9 +68,11 @@ func (q *question) tooLarge() {
 		if r.Paths == nil {
 			q.doubt("the regex %s is too large", r.Path)
 		}
-		for _, a := range q.areas {
-			if a.Paths == nil && a.Near(r.Area) {
-				q.doubt("the regex %s of the table is too large", a.Path)
+		for _, s := range q.sides() {
+			for _, a := range s.areas {
+				if a.Paths == nil && a.Near(r.Area) {
+					q.doubt("the regex %s of the table is too large", a.Path)
+				}
 			}
 		}
 	}
@@ -218,7 +101,7 @@ func (q *question) run() error {
 
 func (q *question) combination(c combination, region int) error {
 	need := q.need(region)
-	if q.said(c.areas, need.Met) {
+	if q.older == nil && q.said(c.areas, need.Met) || q.older != nil && q.unchanged(&c) {
 		return nil
 	}
 	for _, cl := range q.classes(c, need.Met) {
@@ -235,7 +118,10 @@ func (q *question) combination(c combination, region int) error {
 // said reports, at little cost, whether each of some areas asks in so many words for what is
 // needed: then so do those that decide.
 func (q *question) said(areas []int, need formula.Formula) bool {
-	return !slices.ContainsFunc(areas, func(i int) bool { return i < len(q.rules) && !q.meaning(i).Met.Says(need) })
+	return !slices.ContainsFunc(areas, func(i int) bool {
+		m := q.table.meaning(i)
+		return m != nil && !m.Met.Says(need)
+	})
 }
 
 // concerns reports whether a property is about calls of a class.
@@ -254,7 +140,7 @@ func (q *question) need(region int) *meaning {
 	if q.needs[region] != nil {
 		return q.needs[region]
 	}
-	m := meaningOf(q.asked[region].Activity)
+	m := meaningOf(q.asked[region].written)
 	need := q.Need
 	and := func(f formula.Formula) { m.Met = formula.And(m.Met, f) }
 	and(formula.Constant(!need.Nobody))
@@ -272,7 +158,7 @@ func (q *question) need(region int) *meaning {
 		and(any)
 	}
 	for _, name := range need.Permissions {
-		and(formula.And(callers.HasCredential(), q.holds(name)))
+		and(formula.And(callers.HasCredential(), q.table.holds(name)))
 	}
 	q.needs[region] = m
 	return m
@@ -280,12 +166,11 @@ func (q *question) need(region int) *meaning {
 
 // class answers the property for the calls of a class.
 func (q *question) class(cl *class, region int) error {
-	call := cl.call()
-	access := q.table.Match(q.ctx, call)
-	if access == nil {
+	now := q.table.passage(cl.call())
+	if now.access == nil {
 		return nil
 	}
-	o := &open{question: q, class: cl, region: region, access: access, deciding: permission.Deciding(access)}
+	o := &open{question: q, class: cl, region: region, now: now}
 	o.ask()
 	key := o.key()
 	if q.proven[key] {
@@ -306,7 +191,8 @@ func (q *question) class(cl *class, region int) error {
 
 // call is the class's own call as the table sees it.
 func (cl *class) call() *core.Call {
-	return &core.Call{Request: &core.Request{Method: cl.Method, Target: cl.Target(), Host: cl.hostName()}, Path: cl.Path}
+	r := asRequest(&cl.Call, &core.Request{Host: cl.hostName()})
+	return &core.Call{Request: r, Path: seenPath(cl.Path)}
 }
 
 // open is a class of calls about which the question is whether somebody passes without
@@ -314,12 +200,13 @@ func (cl *class) call() *core.Call {
 type open struct {
 	*question
 	*class
-	region   int
-	access   core.Access
-	deciding []int
-	meanings []*meaning
-	formula  formula.Formula
-	inexact  []string
+	region int
+	// now says who passes, and before who passed the older table.
+	now, before *passage
+	needed      formula.Formula
+	meanings    []*meaning
+	formula     formula.Formula
+	inexact     []string
 	// refusal is why the last example did not pass.
 	refusal error
 }
@@ -327,33 +214,26 @@ type open struct {
 // ask makes the formula: it holds for callers who pass and lack what is needed.
 func (o *open) ask() {
 	need := o.need(o.region)
-	passes, given := formula.Never, need.Given
-	o.inexact = need.Inexact
-	o.meanings = []*meaning{need}
-	for _, i := range o.deciding {
-		m := o.meaning(i)
-		passes, given = formula.Or(passes, m.Met), formula.And(given, m.Given)
-		o.inexact = append(slices.Clip(o.inexact), m.Inexact...)
-		o.meanings = append(o.meanings, m)
+	o.needed = need.Met
+	o.inexact = slices.Concat(need.Inexact, o.now.inexact)
+	o.meanings = append([]*meaning{need}, o.now.meanings...)
+	given := formula.And(need.Given, o.now.given)
+	if o.older != nil {
+		o.before = o.older.passage(o.call())
+		o.needed, given = o.before.passes, formula.And(given, o.before.given)
+		o.inexact, o.meanings = append(o.inexact, o.before.inexact...), append(o.meanings, o.before.meanings...)
 	}
-	for _, scope := range o.options.ScopesRequired {
-		passes = formula.And(passes, formula.Or(formula.Not(callers.HasCredential()), callers.HasScope(scope)))
+	o.formula = formula.And(o.now.passes, formula.Not(o.needed), given, o.request(formula.And(o.now.passes, given)))
+	if mcp.IsPath(o.Path) { // all calls of the class are at one endpoint
+		o.formula = formula.And(o.formula, o.onPath(o.Path))
 	}
-	named := callers.ActorNamed()
-	if patterns, _ := o.table.Actors(); len(patterns) == 0 {
-		named = formula.Not(callers.Delegated())
-	}
-	if passes = formula.And(passes, named); o.access.Public() {
-		passes = formula.Always
-	}
-	o.formula = formula.And(passes, formula.Not(need.Met), given, o.request(formula.And(passes, need.Met, given)))
 	o.formula = formula.And(o.formula, o.options.Accepted.Given(o.formula))
 }
 
 // request says of the method and the host what the class tells, where that is asked.
 func (o *open) request(said formula.Formula) formula.Formula {
 	all := formula.Always
-	for _, t := range formula.NamesOf(said, o.need(o.region).Met).Terms {
+	for _, t := range formula.NamesOf(said, o.needed).Terms {
 		switch t {
 		case condition.Method:
 			all = formula.And(all, formula.Equals(t, text(o.Method)))
@@ -383,7 +263,10 @@ func text(s string) formula.Value { return formula.Value{Type: formula.Text, Tex
 
 // key is equal for classes with the same formula.
 func (o *open) key() string {
-	key := fmt.Sprint(o.region, o.access.Public(), o.deciding)
+	key := fmt.Sprint(o.region, o.now.key())
+	if o.before != nil {
+		key += o.before.key()
+	}
 	for _, t := range formula.NamesOf(o.formula).Terms {
 		if t == condition.Method || t == condition.Host {
 			key += " " + o.Method + " " + o.Host
@@ -401,7 +284,7 @@ func (o *open) decide() error {
 	}
 	segments, others := o.groups()
 	switch {
-	case len(segments) == 0 && len(others) == 0:
+	case mcp.IsPath(o.Path), len(segments) == 0 && len(others) == 0:
 		o.notShown()
 	case len(others) > 0:
 		o.unclear++
@@ -443,17 +326,23 @@ func (o *open) groups() (segments []formula.Term, others []string) {
 func (o *open) onPath(path string) formula.Formula {
 	all := formula.Always
 	for _, m := range o.meanings {
-		if m.condition == nil {
-			continue
-		}
-		values := m.condition.Groups(path)
-		for _, name := range m.condition.ReadGroups() {
-			t := callers.Group(m.path)(name)
-			if value, present := values[name]; present {
-				all = formula.And(all, formula.Equals(t, text(value)))
-			} else {
-				all = formula.And(all, formula.Not(formula.Present(t)))
-			}
+		all = formula.And(all, m.onPath(path))
+	}
+	return all
+}
+
+func (m *meaning) onPath(path string) formula.Formula {
+	all := formula.Always
+	if m.condition == nil {
+		return all
+	}
+	values := m.condition.Groups(seenPath(path))
+	for _, name := range m.condition.ReadGroups() {
+		t := callers.Group(m.path)(name)
+		if value, present := values[name]; present {
+			all = formula.And(all, formula.Equals(t, text(value)))
+		} else {
+			all = formula.And(all, formula.Not(formula.Present(t)))
 		}
 	}
 	return all
@@ -463,9 +352,12 @@ func (o *open) onPath(path string) formula.Formula {
 // each part.
 func (o *open) divide(segments []formula.Term) error {
 	values := o.values(segments)
-	within := []*automaton.Language{o.admitted}
+	within := []*automaton.Language{o.grounds[0]}
 	for _, i := range o.class.areas {
-		within = append(within, o.prover.areas[i].Paths)
+		within = append(within, o.table.areas[i].Paths)
+	}
+	for _, i := range o.class.earlier {
+		within = append(within, o.older.areas[i].Paths)
 	}
 	for _, i := range o.class.regions {
 		within = append(within, o.asked[i].Paths)
@@ -514,10 +406,15 @@ func (o *open) part(path string, is formula.Formula, segments []formula.Term) {
 // outside are the languages of areas that do not cover the class.
 func (o *open) outside() (languages []*automaton.Language) {
 	region := o.asked[o.region].Area
-	for i, a := range o.prover.areas {
-		if a.Paths != nil && !slices.Contains(o.class.areas, i) && a.Near(region) {
-			languages = append(languages, a.Paths)
+	add := func(areas []*analysis.Area, covering []int) {
+		for i, a := range areas {
+			if a.Paths != nil && !slices.Contains(covering, i) && a.Near(region) {
+				languages = append(languages, a.Paths)
+			}
 		}
+	}
+	if add(o.table.areas, o.class.areas); o.older != nil {
+		add(o.older.areas, o.class.earlier)
 	}
 	for i, r := range o.asked {
 		if r.Paths != nil && r.property == o.question.property && !slices.Contains(o.class.regions, i) {
@@ -559,4 +456,10 @@ func (o *open) values(segments []formula.Term) (all []valued) {
 		}
 	}
 	return all
+}
+
+// unchanged reports, at little cost, whether the activities of both tables that cover the
+// paths of a combination ask and grant the same: then the same callers pass.
+func (q *question) unchanged(c *combination) bool {
+	return !q.renamed && slices.Equal(q.table.keys(c.areas), q.older.keys(c.earlier))
 }

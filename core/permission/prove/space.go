@@ -16,54 +16,101 @@ import (
 // maxCombinations bounds how many sets of activities may cover paths together.
 const maxCombinations = 500_000
 
-// prover answers properties about one table.
+// prover answers properties about one table, or about what one lets pass and an older one
+// does not.
 type prover struct {
 	ctx     context.Context
-	table   *permission.Table
 	options Options
-	rules   []permission.OwnedActivity
-	areas   []*analysis.Area // the activities, and behind them what the table refuses
+	table   *side
+	older   *side // nil for none
+	// renamed says that they name other actors.
+	renamed bool
 	// asked are the areas of the properties.
-	asked    []region
-	admitted *automaton.Language
+	asked []region
+	// grounds are paths, and then calls of the Model Context Protocol, where a table has some.
+	grounds [2]*automaton.Language
 	// together are the sets of areas that share paths, each with such a path, by the
 	// number of the property.
 	together [][]combination
-	meanings map[int]*meaning
 	ids      []string // see workloads
 }
 
 // region is an area of a property.
 type region struct {
 	*analysis.Area
+	written  *permission.Activity
 	property int
 	except   bool
 }
 
 // combination is a set of areas that cover the same paths.
 type combination struct {
-	areas, regions []int
-	path           string
+	areas, earlier, regions []int
+	path                    string
 }
 
-func newProver(ctx context.Context, t *permission.Table, files []*permission.File, o Options) (*prover, error) {
-	p := &prover{ctx: ctx, table: t, options: o, rules: permission.Activities(files...), meanings: map[int]*meaning{}}
+func newProver(ctx context.Context, v Version, older *Version, o Options) (*prover, error) {
+	p := &prover{ctx: ctx, options: o}
 	var err error
-	if p.areas, err = analysis.Areas(p.rules); err != nil {
+	if p.table, err = p.side(v); err != nil {
 		return nil, err
 	}
-	p.admitted, err = analysis.AdmittedPaths(o.Path)
+	if older != nil {
+		if p.older, err = p.side(*older); err != nil {
+			return nil, err
+		}
+		if err := p.withCalls(); err != nil {
+			return nil, err
+		}
+		is, chained := v.Table.Actors()
+		was, before := older.Table.Actors()
+		p.renamed = chained != before || !slices.Equal(is, was)
+	}
+	if len(p.endpoints()) > 0 {
+		p.grounds[1] = analysis.CallPaths()
+	}
+	p.grounds[0], err = analysis.AdmittedPaths(o.Path)
 	return p, err
 }
 
-// regions prepares the calls of the properties.
+// withCalls adds what activities cover at endpoints that only the other table names.
+func (p *prover) withCalls() (err error) {
+	own, others := p.table, p.older
+	for range 2 {
+		if own.areas, err = analysis.WithCalls(own.areas, others.endpoints, own.endpoints); err != nil {
+			return err
+		}
+		own, others = others, own
+	}
+	return nil
+}
+
+func (p *prover) sides() []*side {
+	if p.older == nil {
+		return []*side{p.table}
+	}
+	return []*side{p.table, p.older}
+}
+
+// endpoints are those of the Model Context Protocol that tables name.
+func (p *prover) endpoints() (all []string) {
+	for _, s := range p.sides() {
+		all = append(all, s.endpoints...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// regions prepares the calls of the properties. At an endpoint of the Model Context Protocol
+// they are all calls there.
 func (p *prover) regions(properties []Property) error {
 	var all []permission.OwnedActivity
+	var of []region
 	add := func(list []permission.Activity, property int, except bool, need *Need) {
 		for _, a := range list {
 			a.Require = need.Require
 			all = append(all, permission.OwnedActivity{Activity: &a})
-			p.asked = append(p.asked, region{property: property, except: except})
+			of = append(of, region{property: property, except: except})
 		}
 	}
 	for i := range properties {
@@ -74,8 +121,14 @@ func (p *prover) regions(properties []Property) error {
 	if err != nil {
 		return err
 	}
-	for i := range p.asked {
-		p.asked[i].Area = list[i]
+	for i := range list {
+		with, err := analysis.WithCalls(list[i:i+1:i+1], p.endpoints(), nil)
+		if err != nil {
+			return err
+		}
+		for _, one := range with {
+			p.asked = append(p.asked, region{one, all[i].Activity, of[i].property, of[i].except})
+		}
 	}
 	p.together = make([][]combination, len(properties))
 	return nil
@@ -131,49 +184,84 @@ func (p *prover) of(property int) (list []combination, err error) {
 // explore calls visit for each set of areas that share paths with a region; within is
 // where it looks, nil for everywhere.
 func (p *prover) explore(within *analysis.Area, regions []int, visit func(combination)) error {
-	ground := []*automaton.Language{p.admitted}
-	if within != nil {
-		ground = append(ground, within.Paths)
-	}
-	var languages []*automaton.Language
-	var numbers []int // of areas, and behind them of regions
-	for i, a := range p.areas {
-		if a.Paths != nil && (within == nil || a.Near(within)) {
-			languages, numbers = append(languages, a.Paths), append(numbers, i)
+	for i, paths := range p.grounds {
+		if paths == nil {
+			continue
+		}
+		w := walk{prover: p, within: within, calls: i == 1, visit: visit}
+		w.add(p.table.areas, func(c *combination) *[]int { return &c.areas })
+		if p.older != nil {
+			w.add(p.older.areas, func(c *combination) *[]int { return &c.earlier })
+		}
+		asked := make([]*analysis.Area, len(p.asked))
+		for _, n := range regions {
+			asked[n] = p.asked[n].Area
+		}
+		w.add(asked, func(c *combination) *[]int { return &c.regions })
+		if err := w.run(paths); err != nil {
+			return err
 		}
 	}
-	areas := len(languages)
-	for _, i := range regions {
-		if p.asked[i].Paths != nil {
-			languages, numbers = append(languages, p.asked[i].Paths), append(numbers, i)
+	return nil
+}
+
+// walk goes through the languages of areas on one ground.
+type walk struct {
+	*prover
+	within    *analysis.Area
+	calls     bool // of the Model Context Protocol
+	languages []*automaton.Language
+	members   []walked
+	visit     func(combination)
+	count     int
+	ended     error
+}
+
+// walked is an area by its number in one of the lists of a combination.
+type walked struct {
+	number int
+	list   func(*combination) *[]int
+}
+
+func (w *walk) add(areas []*analysis.Area, list func(*combination) *[]int) {
+	for i, a := range areas {
+		if a == nil || a.Paths == nil || (a.MCP != nil && a.Guard == nil) != w.calls || w.within != nil && !a.Near(w.within) {
+			continue
 		}
+		w.languages, w.members = append(w.languages, a.Paths), append(w.members, walked{i, list})
 	}
-	count, ended := 0, error(nil)
-	err := automaton.Explore(ground, languages, func(members []int, path string) bool {
-		c := combination{path: path}
-		for _, m := range members {
-			if m < areas {
-				c.areas = append(c.areas, numbers[m])
-			} else {
-				c.regions = append(c.regions, numbers[m])
-			}
-		}
-		if len(c.areas) > 0 && len(c.regions) > 0 {
-			count++
-			visit(c)
-		}
-		switch {
-		case count > maxCombinations:
-			ended = automaton.ErrTooLarge
-		case p.ctx.Err() != nil:
-			ended = p.ctx.Err()
-		}
-		return ended == nil
-	})
-	if ended != nil {
-		return ended
+}
+
+func (w *walk) run(paths *automaton.Language) error {
+	ground := []*automaton.Language{paths}
+	if w.within != nil && (w.within.MCP != nil) == w.calls {
+		ground = append(ground, w.within.Paths)
+	}
+	err := automaton.Explore(ground, w.languages, w.found)
+	if w.ended != nil {
+		return w.ended
 	}
 	return err
+}
+
+// found takes a set of areas that share a path.
+func (w *walk) found(members []int, path string) bool {
+	c := combination{path: path}
+	for _, m := range members {
+		list := w.members[m].list(&c)
+		*list = append(*list, w.members[m].number)
+	}
+	if len(c.areas) > 0 && len(c.regions) > 0 {
+		w.count++
+		w.visit(c)
+	}
+	switch {
+	case w.count > maxCombinations:
+		w.ended = automaton.ErrTooLarge
+	case w.ctx.Err() != nil:
+		w.ended = w.ctx.Err()
+	}
+	return w.ended == nil
 }
 
 // class is calls of a combination that the same activities cover, and one of them.
@@ -188,11 +276,16 @@ type class struct {
 func (p *prover) classes(c combination, need formula.Formula) []class {
 	list := make([]*analysis.Area, 0, len(c.areas)+len(c.regions))
 	said := []formula.Formula{need}
-	for _, i := range c.areas {
-		list = append(list, p.areas[i])
-		if i < len(p.rules) {
-			said = append(said, p.meaning(i).Met)
+	add := func(of *side, areas []int) {
+		for _, i := range areas {
+			list = append(list, of.areas[i])
+			if m := of.meaning(i); m != nil {
+				said = append(said, m.Met)
+			}
 		}
+	}
+	if add(p.table, c.areas); p.older != nil {
+		add(p.older, c.earlier)
 	}
 	for _, i := range c.regions {
 		list = append(list, p.asked[i].Area)

@@ -15,6 +15,7 @@ import (
 	"gatehouse/core/permission/callers"
 	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/formula"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/require"
 )
 
@@ -87,10 +88,17 @@ func (o *open) witnesses(m *formula.Model, names formula.Names, path string) ite
 // actors are those that the table and the requirements tell apart.
 func (o *open) actors() (all []*core.Actor) {
 	further := o.asked[o.region].Require.ActorPatterns()
-	for _, i := range o.deciding {
-		further = append(further, o.rules[i].Require.ActorPatterns()...)
+	var tables []*permission.Table
+	for _, s := range o.sides() {
+		tables = append(tables, s.Table)
 	}
-	examples := permission.ActorExamples(further, o.table)
+	for _, d := range o.deciders(o.now) {
+		further = append(further, d.Require.ActorPatterns()...)
+	}
+	for _, d := range o.deciders(o.before) {
+		further = append(further, d.Require.ActorPatterns()...)
+	}
+	examples := permission.ActorExamples(further, tables...)
 	for _, pattern := range slices.Sorted(maps.Keys(examples)) {
 		for _, p := range examples[pattern] {
 			all = append(all, p.Actor)
@@ -107,33 +115,56 @@ func (o *open) witness(m *formula.Model, names formula.Names, path string) *Witn
 			w.Host = noHost
 		}
 	}
-	for _, i := range o.deciding {
-		w.Deciding = append(w.Deciding, o.rules[i])
-	}
+	w.Deciding, w.Before = o.deciders(o.now), o.deciders(o.before)
 	return w
 }
 
-// Target is what to write on a request line.
-func (w *Witness) Target() string {
-	if w.Query != "" {
-		return analysis.Target(w.Path) + "?" + w.Query
+// deciders are the activities that decide a call.
+func (o *open) deciders(w *passage) (all []permission.OwnedActivity) {
+	if w == nil {
+		return nil
 	}
-	return analysis.Target(w.Path)
+	for _, i := range w.deciding {
+		all = append(all, w.side.rules[i])
+	}
+	return all
 }
 
-// call is the request of a witness.
+// Target is what to write on a request line, and how people write a call of the Model
+// Context Protocol.
+func (w *Witness) Target() string {
+	query := ""
+	if w.Query != "" {
+		query = "?" + w.Query
+	}
+	if mcp.IsPath(w.Path) {
+		c := mcp.FromPath(w.Path)
+		c.Endpoint += query
+		return c.String()
+	}
+	return analysis.Target(w.Path) + query
+}
+
+// Request is that of a witness, to a host where it has none.
+func (w *Witness) Request(host string) *core.Request {
+	r := asRequest(&w.Call, &core.Request{Host: cmp.Or(w.Host, host), Header: slices.Clone(w.Header), Peer: w.Peer})
+	if w.Query != "" {
+		r.Target += "?" + w.Query
+	}
+	return r
+}
+
 func (w *Witness) call() *core.Call {
-	host := cmp.Or(w.Host, anyHost)
-	return &core.Call{Request: &core.Request{Method: w.Method, Target: w.Target(), Host: host, Header: w.Header, Peer: w.Peer}, Path: w.Path}
+	return &core.Call{Request: w.Request(anyHost), Path: seenPath(w.Path)}
 }
 
-// confirm has the table, and the gate, decide the call of a witness.
+// confirm has the tables, and the gates, decide the call of a witness.
 func (o *open) confirm(w *Witness) error {
-	if err := o.passes(w); err != nil {
+	if err := o.passes(o.table, w); err != nil {
 		return err
 	}
 	if o.has(w) {
-		return errors.New("the caller has what the property says")
+		return errors.New("the caller has what is needed")
 	}
 	if w.Principal != nil && w.Principal.Limit != nil && o.options.Confirm != nil {
 		return errors.New("the credential of the caller counts only as far as its owner's permissions, which no tool can show")
@@ -144,9 +175,9 @@ func (o *open) confirm(w *Witness) error {
 	return o.options.Confirm(w)
 }
 
-func (o *open) passes(w *Witness) error {
+func (o *open) passes(s *side, w *Witness) error {
 	call, p := w.call(), w.Principal
-	access := o.table.Match(o.ctx, call)
+	access := s.Match(o.ctx, call)
 	switch {
 	case access == nil:
 		return fmt.Errorf("%w: no activity covers the call", core.ErrForbidden)
@@ -169,6 +200,9 @@ func (o *open) passes(w *Witness) error {
 
 // has reports whether the caller of a witness has what the property says.
 func (o *open) has(w *Witness) bool {
+	if o.older != nil {
+		return o.passes(o.older, w) == nil
+	}
 	need, p := &o.Need, w.Principal
 	if need.Nobody || p == nil && (need.Credential || len(need.AllRoles)+len(need.AnyRole)+len(need.Permissions) > 0) {
 		return false

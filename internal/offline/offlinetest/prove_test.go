@@ -1,12 +1,15 @@
 package offlinetest_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +43,9 @@ var asked = []struct {
 		return p != nil && !p.AuthenticatedAt.IsZero() && time.Since(p.AuthenticatedAt) <= 15*time.Minute
 	}},
 	{prove.Need{Require: require.Requirements{When: "claims.sub == 'u'"}}, func(_ *core.Request, p *core.Principal) bool { return p != nil && p.Subject == "u" }},
+	{prove.Need{Require: require.Requirements{Actor: []string{"https://a.example#b*"}}}, func(_ *core.Request, p *core.Principal) bool {
+		return p != nil && p.Actor != nil && p.Actor.Issuer == "https://a.example" && strings.HasPrefix(p.Actor.Subject, "b")
+	}},
 	{prove.Need{Require: require.Requirements{When: "!has(claims.act)"}}, func(_ *core.Request, p *core.Principal) bool { return p == nil || p.Claims["act"] == nil }},
 	{prove.Need{Require: require.Requirements{When: "method == 'GET' || claims.tenant == 'x'"}}, func(r *core.Request, p *core.Principal) bool {
 		return r.Method == "GET" || p != nil && p.Claims["tenant"] == "x"
@@ -106,8 +112,18 @@ func about(p *prove.Property, r *core.Request) bool {
 
 // claimed are the claims that tables and properties of these tests ask for.
 var claimed = []map[string]any{
-	nil, {"tenant": "a"}, {"tenant": "b"}, {"tenant": "x"}, {"tenant": "y"}, {"tenant": []any{"x"}}, {"act": map[string]any{"sub": "bot"}}, {"tenant": "x", "act": map[string]any{"sub": "bot"}},
+	nil, {"tenant": "a"}, {"tenant": "b"}, {"tenant": "x"}, {"tenant": "y"}, {"tenant": []any{"x"}}, {"act": map[string]any{"sub": "bot"}}, {"tenant": "x", "act": actedBy("bot")},
+	{"act": actedBy("bot")}, {"act": actedBy("bit")}, {"act": actedBy("bat")}, {"act": actedBy("cat")}, {"act": actedBy("x")}, {"act": actedBy("bot", "bit")}, {"act": actedBy("bit", "x")},
 	{"tenant": "a/x"}, {"level": 2}, {"tenant": "w"},
+}
+
+// actedBy is a chain of actors, the current one first.
+func actedBy(names ...string) map[string]any {
+	act := map[string]any{"iss": "https://a.example", "sub": names[0]}
+	if len(names) > 1 {
+		act["act"] = actedBy(names[1:]...)
+	}
+	return act
 }
 
 func claimants(r *rand.Rand) (list []*offline.Caller) {
@@ -126,15 +142,30 @@ func claimants(r *rand.Rand) (list []*offline.Caller) {
 
 // asWitness is how a gate decides about a witness.
 func asWitness(g *offline.Gate, w *prove.Witness) (*offline.Outcome, error) {
-	r := &core.Request{Method: w.Method, Target: w.Target(), Host: w.Host, Header: w.Header, Peer: w.Peer}
-	if r.Host == "" {
-		r.Host = "other.example"
-	}
 	c := offline.Describe(w.Principal, time.Now())
 	if w.Principal != nil && w.Principal.Proof == core.ProofMTLS {
 		c.Chain = []*x509.Certificate{{Raw: []byte("a certificate")}}
 	}
-	return g.Decide(context.Background(), r, c)
+	return g.Decide(context.Background(), w.Request("other.example"), c)
+}
+
+// someRequests are plain ones, and calls of the Model Context Protocol.
+func someRequests(r *rand.Rand, table *offlinetest.Table, seed uint64) []*core.Request {
+	var plain, calls []*core.Request
+	for _, request := range table.AllRequests() {
+		if request.Header == nil {
+			plain = append(plain, request)
+		} else {
+			calls = append(calls, request)
+		}
+	}
+	all := append(some(plain, seed, 15), some(calls, seed, 5)...)
+	for _, request := range all {
+		if r.IntN(3) == 0 {
+			request.Header = append(request.Header, core.Header{Name: "X-T", Value: "x"})
+		}
+	}
+	return all
 }
 
 // TestNothingIsProvenThatAGateLetsPass has gates decide the calls of all callers about
@@ -179,10 +210,7 @@ func TestNothingIsProvenThatAGateLetsPass(t *testing.T) {
 			}
 		}
 		people := claimants(r)
-		for _, request := range some(table.AllRequests(), seed, 20) {
-			if r.IntN(3) == 0 {
-				request.Header = []core.Header{{Name: "X-T", Value: "x"}}
-			}
+		for _, request := range someRequests(r, table, seed) {
 			for _, c := range people {
 				o, err := table.Gate.Decide(t.Context(), request, c)
 				if err != nil {
@@ -205,7 +233,78 @@ func TestNothingIsProvenThatAGateLetsPass(t *testing.T) {
 		}
 	}
 	t.Logf("%v of %d tables; %d requests passed; unknown: %v", results, *proveTables, passed, reasons)
-	if results[prove.Proven] < *proveTables || results[prove.Refuted] < 2**proveTables || results[prove.Unknown] > *proveTables {
+	if results[prove.Proven] < *proveTables/2 || results[prove.Refuted] < 2**proveTables || results[prove.Unknown] > *proveTables {
 		t.Error("the test shows little")
 	}
+}
+
+// TestTableIsProvenNarrowerOnlyWhereNoGateLetsMorePass has gates of two tables decide the
+// calls of all callers, and the witness of each that is not within the other.
+func TestTableIsProvenNarrowerOnlyWhereNoGateLetsMorePass(t *testing.T) {
+	results, compared := map[prove.Result]int{}, 0
+	reasons := map[string]int{}
+	for seed := range uint64(*proveTables) {
+		r := rand.New(rand.NewPCG(seed, 21))
+		older := offlinetest.NewConditional(t, seed, 2+int(seed%4))
+		tables := []*offlinetest.Table{older, older.Changed(t, seed)}
+		wrong := func(i int, format string, args ...any) {
+			t.Helper()
+			t.Fatalf("seed %d: %s\n%s\nwithin\n%s", seed, fmt.Sprintf(format, args...), tables[i].Text, tables[1-i].Text)
+		}
+		var verdicts [2]*prove.Verdict
+		for i, table := range tables {
+			other := tables[1-i]
+			v, err := prove.Within(t.Context(), versionOf(table), versionOf(other), prove.Options{Confirm: func(w *prove.Witness) error {
+				if o, err := asWitness(table.Gate, w); err != nil || !o.Allowed() {
+					return cmp.Or(err, o.Cause)
+				}
+				if o, err := asWitness(other.Gate, w); err != nil || o.Allowed() {
+					return errors.New("the other gate lets the call pass, too")
+				}
+				return nil
+			}})
+			if err != nil {
+				wrong(i, "%v", err)
+			}
+			verdicts[i] = v
+			if results[v.Result]++; v.Result == prove.Unknown {
+				reasons[v.Reason]++
+			}
+			if v.Result != prove.Refuted {
+				continue
+			}
+			is, err := asWitness(table.Gate, v.Witness)
+			not, failed := asWitness(other.Gate, v.Witness)
+			if err != nil || failed != nil || !is.Allowed() || not.Allowed() {
+				wrong(i, "the witness %s of %+v shows nothing: %v, %v", v.Witness.Call.String(), v.Witness.Principal, err, failed)
+			}
+		}
+		people := claimants(r)
+		for _, request := range someRequests(r, tables[1], seed) {
+			for _, c := range people {
+				var allowed [2]bool
+				for i := range tables {
+					o, err := tables[i].Gate.Decide(t.Context(), request, c)
+					if err != nil {
+						t.Fatal(err)
+					}
+					allowed[i] = o.Allowed()
+				}
+				compared++
+				for i, v := range verdicts {
+					if v.Result == prove.Proven && allowed[i] && !allowed[1-i] {
+						wrong(i, "proven, and %s %s %v on %s passes for %+v in the first alone", request.Method, request.Target, request.Header, request.Host, *c)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%v of %d pairs; %d decisions compared; unknown: %v", results, *proveTables, compared, reasons)
+	if results[prove.Proven] < *proveTables/2 || results[prove.Refuted] < *proveTables/2 || results[prove.Unknown] > *proveTables/4 {
+		t.Error("the test shows little")
+	}
+}
+
+func versionOf(t *offlinetest.Table) prove.Version {
+	return prove.Version{Table: t.Table, Files: []*permission.File{t.File}}
 }

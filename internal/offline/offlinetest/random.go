@@ -62,6 +62,7 @@ type parts struct {
 	roles, scopes string
 	variants      string
 	anonymous     string
+	actors        string
 	// activity makes a further one.
 	activity func(*rand.Rand) listed
 }
@@ -101,24 +102,35 @@ var grouped = []string{
 	"path: '/.*', require: {when: claims.tenant == 'a'}", "path: '/[ab]', require: {when: has(claims.act)}", "path: '/.*', require: {when: method == 'GET' || claims.tenant == 'x'}",
 	"path: '/.*', require: {when: host == 'h.test'}", "path: '/.*', require: {when: \"claims.tenant in ['x', 'y']\"}", "path: '/a/.*', require: {when: \"headers['x-t'] == claims.tenant\"}",
 	"path: '/(?P<t>.+)', require: {when: claims.tenant == path.t}", "path: '/.*', require: {when: \"'hr' in claims.roles\"}", "path: '/.*', require: {when: claims.aal == 'aal2'}",
-	"path: '/.*', require: {when: claims.level > 1}", "path: '/[^/]+', require: {max_age: 5m}",
+	"path: '/.*', require: {actor: any}", "path: '/[ab]', require: {actor: none}", "path: '/.*', require: {actor: ['https://a.example#b*']}",
+	"path: '/.*', require: {when: \"claims.act.sub == 'bot'\"}", "path: '/.*', require: {when: claims.level > 1}", "path: '/[^/]+', require: {max_age: 5m}",
 }
 
-// NewConditional makes a table of n activities beside as many as grouped, of which many
-// have conditions that read the path.
+// actors are whom tables name; many name nobody.
+var actors = []string{
+	"", "", "actors: {'https://a.example#bot': [p]}", "actors: {'https://a.example#bot': [p, q], 'https://a.example#b*': [q]}",
+	"actors: {'https://a.example#**': [], 'https://a.example#*t': [p], 'https://a.example#bit': [q]}\nactor_chain: true",
+}
+
+// NewConditional makes a table of n activities, of which many have conditions that read the
+// path, and some are calls of the Model Context Protocol. It may name actors.
 func NewConditional(t testing.TB, seed uint64, n int) *Table {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 11))
-	p := parts{roles: "{r: [p], both: [p, q]}", scopes: "{s: [q]}", activity: randomActivity}
+	p := parts{roles: "{r: [p], both: [p, q]}", scopes: "{s: [q]}", activity: randomConditional}
 	for range n {
-		a := randomActivity(r)
-		if section := a.section; r.IntN(3) > 0 && section != "public" && section != "optional" {
-			a.text = "{methods: [" + pick(r, methods) + "], " + pick(r, grouped) + "}"
-		}
-		p.activities = append(p.activities, a)
+		p.activities = append(p.activities, randomConditional(r))
 	}
-	p.variants, p.anonymous = pick(r, variants), pick(r, anonymous)
+	p.variants, p.anonymous, p.actors = pick(r, variants), pick(r, anonymous), pick(r, actors)
 	return p.compile(t)
+}
+
+func randomConditional(r *rand.Rand) listed {
+	a := randomActivityOrTools(r)
+	if section := a.section; r.IntN(3) > 0 && (len(section) == 1 || section == "authenticated") && !strings.Contains(a.text, "mcp:") && a.text != "GET /c" {
+		a.text = "{methods: [" + pick(r, methods) + "], " + pick(r, grouped) + "}"
+	}
+	return a
 }
 
 func pick(r *rand.Rand, list []string) string { return list[r.IntN(len(list))] }
@@ -236,6 +248,9 @@ func (p parts) compile(t testing.TB) *Table {
 			held = "{permissions: [p]}"
 		}
 		fmt.Fprintf(&b, "anonymous: %s\n", held)
+	}
+	if p.actors != "" {
+		fmt.Fprintf(&b, "%s\n", p.actors)
 	}
 	if p.variants != "" {
 		fmt.Fprintf(&b, "path_variants: %s\n", p.variants)
