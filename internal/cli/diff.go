@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis/diff"
 	"gatehouse/internal/cli/database"
+	"gatehouse/internal/cli/decide"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
 )
@@ -19,6 +21,7 @@ type diffCommandOptions struct {
 	output terminal.OutputFlags
 	failOn terminal.Choice
 	stored database.Diff
+	proven decide.Comparison
 }
 
 func diffCommand() *cobra.Command {
@@ -36,10 +39,17 @@ commas, or - for standard input; or, with a fleet's database, the number of a ve
 or the word newest. (A file with such a name is written as ./7.) A version alone is
 compared with the newest one. Callers are looked at one name at a time: a
 caller with several roles or scopes may do what each of them may. What concerns
-everybody is not repeated for each name.`,
+everybody is not repeated for each name.
+
+With --prove, one claim is answered instead, for all requests and all callers, conditions
+included: narrower, that the new table lets nothing pass that the old one refuses; wider,
+that it refuses nothing that the old one lets pass; equal, both. The answer is proven; or a
+counterexample, a call and a caller about whom the gates of the two tables decide otherwise;
+or unknown, with the reason. The exit status is 0, 1 or 2 then.`,
 		Example: `  gatehouse diff permissions.old.yaml permissions.yaml
   git show main:permissions.yaml | gatehouse diff - permissions.yaml
   gatehouse diff --fail-on widening base.yaml,orders.yaml tables/
+  git show main:permissions.yaml | gatehouse diff --prove narrower - permissions.yaml
   gatehouse diff newest permissions.yaml
   gatehouse diff 11 12`,
 		Args:              twoTables,
@@ -50,6 +60,14 @@ everybody is not repeated for each name.`,
 	o.stored.Register(c)
 	o.failOn = terminal.Choice{Value: "any", Of: []string{"any", "widening"}}
 	o.failOn.Register(c, "fail-on", "", "which changes give exit status 1; widening is what lets calls in or may do so")
+	prove := terminal.Choice{Of: []string{decide.Narrower, decide.Wider, decide.Equal}}
+	prove.Register(c, "prove", "", "answer whether the new table is that beside the old one, for all requests and callers, in the place of listing changes")
+	c.Flags().DurationVar(&o.proven.Timeout, "timeout", time.Minute, "`time` for the answers of --prove; what is not answered by then is unknown")
+	o.proven.Output = &o.output
+	c.PreRunE = func(*cobra.Command, []string) error {
+		o.proven.Claim = prove.Value
+		return nil
+	}
 	return c
 }
 
@@ -78,7 +96,10 @@ func (o *diffCommandOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	d, err := diff.Diff(older, newer)
+	if o.proven.Claim != "" {
+		return o.proven.Run(cmd, decide.ComparedTable{Table: older, Flags: explainFlags(args[0])}, decide.ComparedTable{Table: newer, Flags: explainFlags(args[1])})
+	}
+	d, err := diff.Diff(versionOf(older), versionOf(newer))
 	if err != nil {
 		return err
 	}
@@ -93,16 +114,24 @@ func (o *diffCommandOptions) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-func (o *diffCommandOptions) load(cmd *cobra.Command, arg string) (diff.Version, error) {
-	load := func() (*tables.Table, error) { return tables.Load(cmd.InOrStdin(), strings.Split(arg, ",")...) }
+func (o *diffCommandOptions) load(cmd *cobra.Command, arg string) (*tables.Table, error) {
 	if database.IsVersion(arg) {
-		load = func() (*tables.Table, error) { return o.stored.Table(cmd, arg) }
+		return o.stored.Table(cmd, arg)
 	}
-	t, err := load()
-	if err != nil {
-		return diff.Version{}, err
+	return tables.Load(cmd.InOrStdin(), strings.Split(arg, ",")...)
+}
+
+func versionOf(t *tables.Table) diff.Version { return diff.Version{Table: t.Table, Files: t.Files} }
+
+// explainFlags are those by which gatehouse explain finds a table: none where it is no file.
+func explainFlags(arg string) (flags []string) {
+	if arg == "-" || database.IsVersion(arg) {
+		return nil
 	}
-	return diff.Version{Table: t.Table, Files: t.Files}, nil
+	for _, name := range strings.Split(arg, ",") {
+		flags = append(flags, "--table", name)
+	}
+	return flags
 }
 
 type differencePrinter struct{ *terminal.Printer }

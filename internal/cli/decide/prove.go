@@ -176,12 +176,11 @@ func (p *prover) accepted() callers.Accepted {
 
 // confirm has the gate decide a witness as gatehouse explain does.
 func (p *prover) confirm(ctx context.Context, w *prove.Witness) error {
-	r := &core.Request{Method: w.Method, Target: w.Target(), Host: cmp.Or(w.Host, gates.AnyHost), Header: w.Header, Peer: w.Peer}
 	c, err := callerOf(w)
 	if err != nil {
 		return err
 	}
-	o, err := p.Decide(ctx, r, c)
+	o, err := p.Decide(ctx, w.Request(gates.AnyHost), c)
 	switch {
 	case err != nil:
 		return err
@@ -436,11 +435,7 @@ func answersForJSON(answers []answer) answersJSON {
 		out.Proven = out.Proven && a.Result == prove.Proven
 		one := answerJSON{File: a.Place.File, Line: a.Place.Line, Why: a.Why, Result: string(a.Result), Reason: a.Reason, Command: a.command}
 		if w := a.Witness; w != nil {
-			one.Call = &provenCallJSON{Method: w.Method, Target: w.Target(), Host: w.Host, Header: HeadersForJSON(w.Header)}
-			if w.Peer.IsValid() {
-				one.Call.Peer = w.Peer.String()
-			}
-			one.Caller = whoForJSON(w.Principal)
+			one.Call, one.Caller = provenCallForJSON(w), whoForJSON(w.Principal)
 			for n := range w.Deciding {
 				one.Decides = append(one.Decides, w.Deciding[n].Owner()+": "+tables.Describe(&w.Deciding[n]))
 			}
@@ -448,6 +443,14 @@ func answersForJSON(answers []answer) answersJSON {
 		out.Properties = append(out.Properties, one)
 	}
 	return out
+}
+
+func provenCallForJSON(w *prove.Witness) *provenCallJSON {
+	call := &provenCallJSON{Method: w.Method, Target: w.Target(), Host: w.Host, Header: HeadersForJSON(w.Header)}
+	if w.Peer.IsValid() {
+		call.Peer = w.Peer.String()
+	}
+	return call
 }
 
 func whoForJSON(p *core.Principal) *provenWhoJSON {
