@@ -29,6 +29,20 @@ func large(n int) string {
 	return b.String()
 }
 
+// withTools is a large table, 2,000 of whose activities are tools at 20 endpoints.
+func withTools(n int) string {
+	var b strings.Builder
+	b.WriteString("permissions:\n")
+	for i := range 20 {
+		fmt.Fprintf(&b, "  tools%d:\n    mcp: {endpoint: /mcp/%d, tools: [t0", i, i)
+		for k := range 99 {
+			fmt.Fprintf(&b, ", t%d", k+1)
+		}
+		b.WriteString("]}\n")
+	}
+	return strings.Replace(large(n-2000), "permissions:\n", b.String(), 1)
+}
+
 // largeProperties are twenty about the large table, each of which holds.
 func largeProperties() (list []Property) {
 	for i := range 5 {
@@ -78,7 +92,7 @@ func BenchmarkProveTwentyProperties(b *testing.B) {
 	for _, about := range []struct {
 		name, table string
 		properties  []Property
-	}{{"demo", string(demo), demoProperties()}, {"10,000 activities", large(10_000), largeProperties()}} {
+	}{{"demo", string(demo), demoProperties()}, {"10,000 activities", large(10_000), largeProperties()}, {"10,000 activities, 2,000 tools", withTools(10_000), largeProperties()}} {
 		b.Run(about.name, func(b *testing.B) {
 			compiled, files := table(b, about.table)
 			b.ReportAllocs()
