@@ -22,7 +22,7 @@ var bypasses = []string{"overlap-public", "overlap-optional", "overlap-anonymous
 func TestCallThatPassesWithoutADemandIsAFinding(t *testing.T) {
 	callers := offlinetest.Callers()
 	for seed := range uint64(2000) {
-		table := offlinetest.New(t, seed, 2+int(seed%3))
+		table := offlinetest.NewWithTools(t, seed, 2+int(seed%3))
 		report, err := lint.Lint(table.Table, []*permission.File{table.File}, nil)
 		if err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, table.Text)

@@ -258,27 +258,59 @@ func (l *linter) alsoOpenedBy(a *analysis.Area) error {
 	if a.Section != permission.InPermission || a.Anonymous {
 		return nil
 	}
-	others, err := l.deciding(a, func(n analysis.Neighbour) bool {
-		return n.Section == permission.InPermission && !n.Anonymous && n.Permission != a.Permission && implies(a, n.Area) && implies(n.Area, a) &&
-			!(l.grants(a, n.Permission) && l.grants(n.Area, a.Permission))
-	})
-	var wider []analysis.Neighbour
-	for _, n := range others {
+	var opening, opened []analysis.Neighbour
+	for _, n := range l.near[a] {
+		if n.Section != permission.InPermission || n.Anonymous || n.Permission == a.Permission || !implies(a, n.Area) || !implies(n.Area, a) {
+			continue
+		}
+		if here, err := l.reportedAt(a, n.Area); !here || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		by, err := l.opensTo(a, n)
 		if err != nil {
 			return err
 		}
-		var here bool
-		if here, err = l.reportedAt(a, n.Area); here {
-			wider = append(wider, n)
+		if by != nil {
+			opening = append(opening, *by)
+			continue
+		}
+		to, err := l.opensTo(n.Area, analysis.Neighbour{Area: a, Shared: n.Shared})
+		if err != nil {
+			return err
+		}
+		if to != nil {
+			opened = append(opened, analysis.Neighbour{Area: n.Area, Shared: to.Shared})
 		}
 	}
-	if len(wider) == 0 || err != nil {
-		return err
+	const accept = ", or accept it by a comment: # lint:ignore also-opened-by: REASON"
+	if len(opening) > 0 {
+		n := opening[0]
+		l.add(Finding{Rule: "also-opened-by", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place,
+			Text: owners(opening) + " " + open(opening) + " the call too, by " + n.Activity.String() + "; leave it out of that regex" + accept})
 	}
-	n := wider[0]
-	l.add(Finding{Rule: "also-opened-by", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place,
-		Text: owners(wider) + " " + open(wider) + " the call too, by " + n.Activity.String() + "; leave it out of that regex, or accept it by a comment: # lint:ignore also-opened-by: REASON"})
+	if len(opened) > 0 {
+		n := opened[0]
+		l.add(Finding{Rule: "also-opened-by", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place,
+			Text: "opens the call of " + owners(opened) + " too, which is " + n.Activity.String() + "; leave it out of the regex" + accept})
+	}
 	return nil
+}
+
+// opensTo finds a call of a that its neighbour opens to callers who lack the permission of
+// a; nil where there is none.
+func (l *linter) opensTo(a *analysis.Area, n analysis.Neighbour) (*analysis.Neighbour, error) {
+	if l.grants(n.Area, a.Permission) {
+		return nil, nil
+	}
+	call, ok, err := l.decides(a, n)
+	if !ok || err != nil {
+		return nil, err
+	}
+	n.Shared = call
+	return &n, nil
 }
 
 // reportedAt reports whether what two activities share is a finding about the
