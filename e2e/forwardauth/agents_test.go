@@ -16,14 +16,15 @@ import (
 	"gatehouse/e2e/agents"
 )
 
+type agentsCheck = func(*testing.T, agents.Gateway, *agents.Server, *coretest.Issuer)
+
 // checkAgents runs a check of tools of MCP servers behind a proxy.
-func checkAgents(t *testing.T, p proxy, server *agents.Server, settings map[string]any, body bool, check func(*testing.T, agents.Gateway, *agents.Server, *coretest.Issuer)) {
+func checkAgents(t *testing.T, p proxy, server *agents.Server, settings map[string]any, body bool, check agentsCheck) {
 	t.Helper()
 	issuer := coretest.NewIssuer(t, coretest.NewClock())
 	b := &bench{gate: agents.Gate(issuer), body: body}
 	maps.Copy(b.gate, settings)
 	b.start(t, p, agents.Table, server.Address)
-	// Traefik itself refuses a body over its maxBodySize, with 401.
 	check(t, agents.Gateway{Base: "http://" + b.address, TooLarge: 413}, server, issuer)
 }
 
@@ -54,6 +55,28 @@ func TestToolsBehindATraefikThatSendsTheBodyAlong(t *testing.T) {
 		agents.CheckBodies(t, g, s, issuer)
 	})
 	checkAgents(t, withBody(t), agents.StartDecoding(t), nil, true, agents.CheckNames)
+}
+
+// TestBodyThatTraefikDoesNotSendAlong is one over its maxBodySize, which Traefik itself
+// refuses, and any where forwardBody is not set.
+func TestBodyThatTraefikDoesNotSendAlong(t *testing.T) {
+	for name, c := range map[string]struct {
+		proxy  proxy
+		pad    int
+		status int
+	}{
+		"over maxBodySize": {withBody(t), 70_000, http.StatusUnauthorized},
+		"no forwardBody":   {named(t, "traefik"), 0, http.StatusBadRequest},
+	} {
+		checkAgents(t, c.proxy, agents.StartSDK(t, true), nil, true, func(t *testing.T, g agents.Gateway, s *agents.Server, issuer *coretest.Issuer) {
+			call := agents.Call{Header: agents.Headers(agents.Revision, agents.Weather), Body: agents.Body(agents.Weather) + strings.Repeat(" ", c.pad)}
+			answer := call.Send(t, g.Base, agents.Token(issuer, "weather:read"))
+			byTraefik := answer.Challenge == ""
+			if answer.Status != c.status || byTraefik != (c.pad > 0) || s.Ran(agents.Weather) > 0 {
+				t.Errorf("%s: %+v, ran %d times", name, answer, s.Ran(agents.Weather))
+			}
+		})
+	}
 }
 
 // TestClientSignsInByMetadataBehindTraefik finds the metadata at an endpoint of the dialect
