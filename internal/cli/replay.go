@@ -35,7 +35,7 @@ func replayCommand() *cobra.Command {
 		Long: `Read an access log and show which of its requests the new table would decide
 differently from the old one. LOGFILE is the access log of nginx (combined),
 ingress-nginx, Kong, APISIX, Traefik, Envoy, Istio, HAProxy (httplog, httpslog),
-AWS ALB or Apache (vhost_combined) in its default format, or JSON lines of the
+AWS ALB or Apache (vhost_combined) in its default format, audit records, or JSON lines of the
 logging plugins of Kong and APISIX, Caddy, Traefik or Envoy; each line tells its
 format, and --format names another. A log packed by gzip is read as it is. - is
 standard input. Without --old, the requests that the new table refuses are shown.

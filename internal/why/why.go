@@ -1,7 +1,10 @@
+// Package why explains a recorded decision by the permission table of its moment. What it says would have
+// been enough has been decided by a gate.
 package why
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +13,7 @@ import (
 	"gatehouse/core/audit"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/internal/offline"
 )
 
@@ -69,20 +73,25 @@ func Of(files ...*permission.File) (*Table, error) {
 // Explain takes a recorded decision apart. The error, if any, says what the record lacks. It must not
 // be called by several goroutines at once.
 func (t *Table) Explain(ctx context.Context, r *audit.Record) (*Answer, error) {
-	asked, err := request(r)
+	asked, err := r.Request()
 	if err != nil {
 		return nil, err
 	}
 	t.now = r.Time
-	e := &explaining{record: r, table: t.inspector, gate: t.gate, call: t.gate.Call(asked), caller: principal(r)}
+	e := &explaining{record: r, table: t.inspector, gate: t.gate, call: t.gate.Call(asked), caller: r.Principal()}
 	switch {
 	case e.call.Path != r.Path:
-		return nil, errNoPath
-	case tool(t.inspector, e.call):
+		return nil, audit.ErrNoPath
+	case e.call.Method == mcp.HTTPMethod && t.inspector.IsEndpoint(e.call.Path):
 		return nil, errNoTool
 	}
 	return e.answer(ctx), nil
 }
+
+var errNoTool = errors.New("the record does not name the tool that was called at this endpoint of mcp")
+
+// anyCaller is the subject of a caller of whom nothing is known.
+const anyCaller = "the-caller"
 
 type explaining struct {
 	record *audit.Record
@@ -131,7 +140,7 @@ func (e *explaining) verdict(ctx context.Context, activities []Activity) Verdict
 		return Unknown
 	case slices.ContainsFunc(activities, sure) && allowed && e.chainKnown():
 		return Allows
-	case open, !wholly(e.record), !e.chainKnown(), allowed:
+	case open, !e.record.Wholly(), !e.chainKnown(), allowed:
 		return Unknown
 	}
 	return Denies
@@ -152,7 +161,7 @@ func (e *explaining) elsewhere(ctx context.Context, verdict Verdict) bool {
 		return true
 	}
 	cause := e.gate.DecideAs(ctx, e.call.Request, e.caller).Cause
-	return verdict == Denies && cause != nil && !IsCut(r.Cause) && cause.Error() != r.Cause
+	return verdict == Denies && cause != nil && !audit.IsCut(r.Cause) && cause.Error() != r.Cause
 }
 
 // chainKnown reports whether no earlier actor can forbid what the record tells.

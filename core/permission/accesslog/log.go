@@ -21,6 +21,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/core"
+	"gatehouse/core/audit"
 	"gatehouse/core/httpsyntax"
 )
 
@@ -46,6 +47,8 @@ type Entry struct {
 	Status int
 	// Time is when the request was logged; the zero Time where the log does not say.
 	Time time.Time
+	// Record is the audit record that the line is; nil for one of an access log.
+	Record *audit.Record
 }
 
 // anyHost is one that no table names.
@@ -270,6 +273,9 @@ func parseJSON(line []byte, userField string) (*Entry, error) {
 	var fields map[string]any
 	if json.Unmarshal(line, &fields) != nil {
 		return nil, errNoLog
+	}
+	if isRecord(fields) {
+		return parseRecord(line, lookup(fields, userField))
 	}
 	e, err := jsonRequest(fields)
 	if err != nil {

@@ -17,8 +17,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"gatehouse/core"
+	"gatehouse/core/audit"
 	"gatehouse/core/httpsyntax"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/accesslog"
@@ -57,6 +59,8 @@ type Caller struct {
 	Stronger []*core.Principal
 	// Described says that the principal is all that there is to know of the caller.
 	Described bool
+	// recorded says that it is the one of an audit record, who may have an actor.
+	recorded bool
 }
 
 // Outcome is what a table decides about a caller.
@@ -199,6 +203,9 @@ func (c *comparison) refuse(call *core.Call, err error) {
 
 // callers of a request.
 func (c *comparison) callers(e *accesslog.Entry) []Caller {
+	if e.Record != nil {
+		return c.recorded(e.Record)
+	}
 	if c.Log.UserField == "" {
 		return c.Callers
 	}
@@ -211,6 +218,61 @@ func (c *comparison) callers(e *accesslog.Entry) []Caller {
 		name = "role " + strings.Join(roles, " and ")
 	}
 	return []Caller{assume(name, core.Principal{Roles: roles}, c.Now())}
+}
+
+// nobodyKnown are the reasons of records whose caller was looked for and not found.
+var nobodyKnown = []string{"no_credential", "invalid_credential", "anonymous", "credential_ignored"}
+
+// recorded is the caller of an audit record, or all whom the tables tell apart where it does not hold
+// everything.
+func (c *comparison) recorded(r *audit.Record) []Caller {
+	p := r.Principal()
+	switch {
+	case p == nil && slices.Contains(nobodyKnown, r.Reason):
+		return []Caller{Anonymous()}
+	case p == nil: // who called was not looked at
+		return c.Callers
+	case !r.Wholly() || r.Caller.Actor != nil && len(r.Caller.Actor.Before) > 0:
+		return c.Callers
+	}
+	if !p.AuthenticatedAt.IsZero() { // as long ago as it was
+		p.AuthenticatedAt = c.Now().Add(p.AuthenticatedAt.Sub(r.Time))
+	}
+	return []Caller{{Name: recordedName(p), Principal: p, Described: true, recorded: true}}
+}
+
+// recordedName is by what a table knows a caller: requests of callers with the same name stand
+// together.
+func recordedName(p *core.Principal) string {
+	var names []string
+	for _, sort := range []struct {
+		one   string
+		names []string
+	}{{"role", p.Roles}, {"scope", p.Scopes}, {"permission", p.Permissions}} {
+		if len(sort.names) > 0 {
+			names = append(names, sort.one+" "+strings.Join(sort.names, " and "))
+		}
+	}
+	switch {
+	case p.Kind == core.KindSPIFFE:
+		names = []string{p.Subject}
+	case names == nil:
+		names = []string{"a caller without roles"}
+	}
+	if p.Actor != nil {
+		names = append(names, "through "+p.Actor.String())
+	}
+	return printableName(strings.Join(names, ", "))
+}
+
+// printableName escapes what acts on a terminal.
+func printableName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, name)
 }
 
 func (c *comparison) compare(call *core.Call, callers []Caller) {
@@ -248,7 +310,7 @@ func (c *comparison) outcomes(older, newer *decider, callers []Caller) differenc
 		c.report.Conditions++
 		return compareOutcomes(older, newer, callers)
 	}
-	if c.Log.UserField != "" {
+	if c.Log.UserField != "" || len(callers) == 1 {
 		return compareOutcomes(older, newer, callers)
 	}
 	key := deciding(older, newer)
@@ -284,7 +346,7 @@ func (c *comparison) exact(older, newer *decider, callers []Caller) bool {
 	if !c.Alone && older.access != nil && newer.access != nil && older.access.Public() != newer.access.Public() {
 		return false // a credential that does not hold is looked at in one of them
 	}
-	if !c.actorsAreTried() {
+	if !(len(callers) == 1 && callers[0].recorded) && !c.actorsAreTried() {
 		return false
 	}
 	rules := slices.Concat(older.rules(), newer.rules())

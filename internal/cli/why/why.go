@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/account"
+	"gatehouse/core/audit"
 	"gatehouse/core/audit/kept"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/accesslog"
@@ -239,7 +240,7 @@ func (o *options) keptOne(x *explanation) error {
 	if err != nil {
 		return terminal.PlainPathError(err)
 	}
-	if why.IsCut(v.Source) {
+	if audit.IsCut(v.Source) {
 		v.Source = whole(v, all)
 	}
 	texts, err := kept.Read(o.kept, v)
