@@ -159,7 +159,7 @@ func someRequests(r *rand.Rand, table *offlinetest.Table, seed uint64) []*core.R
 			calls = append(calls, request)
 		}
 	}
-	all := append(some(plain, seed, 15), some(calls, seed, 5)...)
+	all := append(some(plain, seed, 11), some(calls, seed, 4)...)
 	for _, request := range all {
 		if r.IntN(3) == 0 {
 			request.Header = append(request.Header, core.Header{Name: "X-T", Value: "x"})
@@ -243,7 +243,8 @@ func TestNothingIsProvenThatAGateLetsPass(t *testing.T) {
 func TestTableIsProvenNarrowerOnlyWhereNoGateLetsMorePass(t *testing.T) {
 	results, compared := map[prove.Result]int{}, 0
 	reasons := map[string]int{}
-	for seed := range uint64(*proveTables) {
+	pairs := *proveTables / 3 // each asks two gates about everything, and is answered twice
+	for seed := range uint64(pairs) {
 		r := rand.New(rand.NewPCG(seed, 21))
 		older := offlinetest.NewConditional(t, seed, 2+int(seed%4))
 		tables := []*offlinetest.Table{older, older.Changed(t, seed)}
@@ -299,8 +300,8 @@ func TestTableIsProvenNarrowerOnlyWhereNoGateLetsMorePass(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%v of %d pairs; %d decisions compared; unknown: %v", results, *proveTables, compared, reasons)
-	if results[prove.Proven] < *proveTables/2 || results[prove.Refuted] < *proveTables/2 || results[prove.Unknown] > *proveTables/4 {
+	t.Logf("%v of %d pairs; %d decisions compared; unknown: %v", results, pairs, compared, reasons)
+	if results[prove.Proven] < pairs/2 || results[prove.Refuted] < pairs/2 || results[prove.Unknown] > pairs/4 {
 		t.Error("the test shows little")
 	}
 }
