@@ -9,9 +9,9 @@ BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 TOOL    := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 
 # The product, and the modules that hold its development and tests.
-MODULES := . dev e2e deploy/deploytest
+MODULES := . dev e2e deploy/deploytest deploy/monitoringtest
 # Runs a command in each of them, and fails if one does.
-EACH     = @failed=; for module in $(MODULES); do echo "== module $$module"; (cd $$module && $(1)) || failed="$$failed $$module"; done; \
+EACH     = @failed=; for module in $(or $(IN),$(MODULES)); do echo "== module $$module"; (cd $$module && $(1)) || failed="$$failed $$module"; done; \
 	[ -z "$$failed" ] || { echo "failed in:$$failed" >&2; exit 1; }
 
 # What `make e2e-external` replays against; see docs/testing.md.
@@ -65,9 +65,12 @@ servers: prerequisites ## build Kratos, Hydra and the proxies of the tests into 
 # Tests that compare the decisions on thousands of random tables, one after the other.
 SERIAL := internal/cli internal/cli/decide internal/cli/gates internal/offline/offlinetest
 
+# No goroutines of ours run in the tests by Prometheus, which takes long to build twice.
+test: IN := $(filter-out deploy/monitoringtest,$(MODULES))
 test: test-prerequisites servers ## run every test, with the real servers, and with the race detector where several goroutines run
 	$(call EACH,$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e '/validate$$' $(SERIAL:%=-e '^gatehouse/%$$')))
 	$(GO) test -timeout 20m $(SERIAL:%=./%)
+	cd deploy/monitoringtest && $(GO) test -timeout 20m .
 	$(GO) test -run 'Allocations$$' ./core/config
 
 fuzz: go ## run every fuzz test for FUZZTIME, 20 seconds by default
@@ -79,7 +82,7 @@ lint: go ## go vet, gofmt and staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; } >&2
 	$(call EACH,$(GO) vet ./... && $(TOOL) staticcheck ./...)
 
-tidy: go ## go mod tidy in every module; dev, e2e and deploy/deploytest follow the product's versions
+tidy: go ## go mod tidy in every module; dev, e2e and the two of deploy follow the product's versions
 	$(call EACH,$(GO) mod tidy)
 
 vuln: go ## govulncheck (needs vuln.go.dev, or GOVULNDB=file:///... for an offline copy)

@@ -176,7 +176,7 @@ func (b block) load() error {
 		return loadPlugins(b.text)
 	case "kubernetes.yaml":
 		return loadManifests(b.text)
-	case "config.yaml", "forwardauth.yaml": // the latter is loaded in plugins/forwardauth
+	case "config.yaml", "forwardauth.yaml", "prometheus.yml": // the last two are loaded in plugins/forwardauth and deploy/monitoringtest
 		return yaml.Unmarshal([]byte(b.text), new(map[string]any))
 	}
 	if b.kind() != "permissions.yaml" {
