@@ -19,7 +19,8 @@ func TestRefusalWithoutACredentialTakesNoMoreAllocationsThanAnAdmission(t *testi
 	})
 }
 
-// allocations are those of one auth request on a connection that stays.
+// allocations are those of one auth request on a connection that stays. What else happens in
+// the process, such as a collection that empties pools, only adds some: the fewest count.
 func (r *rig) allocations(t *testing.T, d *dialect, status string, headers ...string) float64 {
 	t.Helper()
 	line := "GET /auth/" + d.name
@@ -38,5 +39,9 @@ func (r *rig) allocations(t *testing.T, d *dialect, status string, headers ...st
 		}
 	}
 	once()
-	return testing.AllocsPerRun(200, once)
+	fewest := testing.AllocsPerRun(100, once)
+	for range 4 {
+		fewest = min(fewest, testing.AllocsPerRun(100, once))
+	}
+	return fewest
 }
