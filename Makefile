@@ -11,7 +11,7 @@ TOOL    := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 # The product, and the modules that hold its development and tests.
 MODULES := . dev e2e deploy/deploytest deploy/monitoringtest
 # Runs a command in each of them, and fails if one does.
-EACH     = @failed=; for module in $(or $(IN),$(MODULES)); do echo "== module $$module"; (cd $$module && $(1)) || failed="$$failed $$module"; done; \
+EACH     = @failed=; for module in $(or $(2),$(MODULES)); do echo "== module $$module"; (cd $$module && $(1)) || failed="$$failed $$module"; done; \
 	[ -z "$$failed" ] || { echo "failed in:$$failed" >&2; exit 1; }
 
 # What `make e2e-external` replays against; see docs/testing.md.
@@ -66,9 +66,10 @@ servers: prerequisites ## build Kratos, Hydra and the proxies of the tests into 
 SERIAL := internal/cli internal/cli/decide internal/cli/gates internal/offline/offlinetest
 
 # No goroutines of ours run in the tests by Prometheus, which takes long to build twice.
-test: IN := $(filter-out deploy/monitoringtest,$(MODULES))
+RACED := $(filter-out deploy/monitoringtest,$(MODULES))
+
 test: test-prerequisites servers ## run every test, with the real servers, and with the race detector where several goroutines run
-	$(call EACH,$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e '/validate$$' $(SERIAL:%=-e '^gatehouse/%$$')))
+	$(call EACH,$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e '/validate$$' $(SERIAL:%=-e '^gatehouse/%$$')),$(RACED))
 	$(GO) test -timeout 20m $(SERIAL:%=./%)
 	cd deploy/monitoringtest && $(GO) test -timeout 20m .
 	$(GO) test -run 'Allocations$$' ./core/config
