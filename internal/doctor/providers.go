@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/core"
@@ -80,15 +81,15 @@ func unsigned(issuer section.Issuer, now time.Time) string {
 // to say no.
 func (x *examination) judged(ctx context.Context, name, provider, address string, credential core.Header) {
 	subject := name + " " + shown(provider)
-	calls := 0
-	gate, err := x.gate(&calls)
+	var calls atomic.Int64 // also by what fetches keys in the background
+	gate, err := x.gate(name, &calls)
 	if err != nil {
 		x.add("provider", Error, subject, "correct the configuration; gatehouse check shows all mistakes at once", "%v", err)
 		return
 	}
 	d := gate.Check(ctx, &core.Request{Method: http.MethodGet, Target: "/", Host: "gatehouse-doctor.invalid", Scheme: "https", Header: []core.Header{credential}})
 	switch {
-	case d.Status == http.StatusUnauthorized && calls > 0:
+	case d.Status == http.StatusUnauthorized && calls.Load() > 0:
 		x.ok("provider", subject, "responds, and knows no invented credential")
 	case d.Status == http.StatusUnauthorized:
 		x.add("provider", Note, subject, "try a real credential: gatehouse doctor invents one", "the gate refuses an invented credential without a call: %v", d.Cause)
@@ -101,7 +102,8 @@ func (x *examination) judged(ctx context.Context, name, provider, address string
 
 // gate is that of the configuration with nothing but what verifies credentials: with no
 // part that begins, writes or follows anything.
-func (x *examination) gate(calls *int) (*core.Gate, error) {
+// The calls to the provider of one section are counted.
+func (x *examination) gate(section string, calls *atomic.Int64) (*core.Gate, error) {
 	alone := *x.Config
 	alone.PermissionTable, alone.PermissionTableFiles, alone.ShadowTableFiles = "authenticated: [GET /]", nil, nil
 	alone.PermissionTableName, alone.ShadowTableName, alone.Bundle, alone.ClassicTables = "", "", nil, nil
@@ -111,7 +113,11 @@ func (x *examination) gate(calls *int) (*core.Gate, error) {
 	alone.FailedAttempts.Policy = "local"
 	return config.NewBuilder(config.BuilderOptions{
 		Log: slog.New(slog.DiscardHandler), Now: x.Now,
-		Calls: func(string, time.Duration, error) { *calls++ },
+		Calls: func(provider string, _ time.Duration, _ error) {
+			if provider == section {
+				calls.Add(1)
+			}
+		},
 	}).Build(&alone)
 }
 
