@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"gatehouse/internal/check"
-	"gatehouse/internal/check/finding"
 )
 
 // entity is one of a gateway's configuration, as its admin API shows it.
@@ -153,8 +152,7 @@ func (x *examination) routes(subject string, kind check.Kind, document map[strin
 		if f.Line-1 < len(lines) && lines[f.Line-1] != "" {
 			at += " " + lines[f.Line-1]
 		}
-		severity := map[finding.Severity]Severity{finding.Error: Error, finding.Warning: Warning, finding.Note: Note}[f.Severity]
-		x.add("routes", severity, at, "gatehouse check --rules says what the rule is about", "%s: %s", f.Rule, f.Text)
+		x.add("routes", Severity(f.Severity), at, "gatehouse check --rules says what the rule is about", "%s: %s", f.Rule, f.Text)
 	}
 	if !report.Failed() {
 		x.ok("routes", subject, "gatehouse check finds nothing in %d entities", len(lines))

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/fleet/postgres"
 	"gatehouse/core/fleet/redis"
@@ -44,37 +46,26 @@ func (x *examination) redis(ctx context.Context) {
 	}
 	x.clock(subject, now, before, x.Now())
 	took := x.Now().Sub(before)
-	info, err := client.Info(ctx, "server", "memory", "replication").Result()
-	if err != nil {
+	info := client.InfoMap(ctx, "server", "memory", "replication")
+	if err := info.Err(); err != nil {
 		x.add("redis", Note, subject, "the right +info shows more", "responds in %s, and does not show its settings: %v", took.Round(time.Millisecond), err)
 		return
 	}
-	x.redisInfo(subject, took, fields(info))
+	x.redisInfo(subject, took, info)
 }
 
-func (x *examination) redisInfo(subject string, took time.Duration, info map[string]string) {
-	if info["role"] != "master" && len(x.Config.Redis.SentinelNodes)+len(x.Config.Redis.ClusterNodes) == 0 {
+func (x *examination) redisInfo(subject string, took time.Duration, info *goredis.InfoCmd) {
+	if info.Item("Replication", "role") != "master" && len(x.Config.Redis.SentinelNodes)+len(x.Config.Redis.ClusterNodes) == 0 {
 		x.add("redis", Error, subject, "configure the master, or the sentinels", "is a replica, which takes no revocations")
 	}
-	if policy := info["maxmemory_policy"]; strings.HasPrefix(policy, "allkeys") && x.Config.Revocation != nil {
+	if policy := info.Item("Memory", "maxmemory_policy"); strings.HasPrefix(policy, "allkeys") && x.Config.Revocation != nil {
 		x.add("redis", Warning, subject, "set maxmemory-policy to volatile-ttl or noeviction", "maxmemory-policy is %s: Redis may evict the stream of revocations, and nodes then ask identity providers about every credential anew", policy)
 	}
 	if limit := x.Config.Redis.Timeout.Duration(); took > limit {
 		x.add("redis", Warning, subject, "raise redis.timeout, or bring Redis nearer", "the first command took %s, and redis.timeout is %s", took.Round(time.Millisecond), limit)
 		return
 	}
-	x.ok("redis", subject, "Redis %s responds", info["redis_version"])
-}
-
-// fields are the lines NAME:VALUE of what INFO returns.
-func fields(info string) map[string]string {
-	m := map[string]string{}
-	for line := range strings.SplitSeq(info, "\r\n") {
-		if name, value, found := strings.Cut(line, ":"); found {
-			m[name] = value
-		}
-	}
-	return m
+	x.ok("redis", subject, "Redis %s responds", info.Item("Server", "redis_version"))
 }
 
 // postgres reads from the database of a fleet.

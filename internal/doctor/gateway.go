@@ -169,7 +169,6 @@ func filled(lines int) http.Header {
 func (x *examination) hiddenToken(ctx context.Context) {
 	for _, n := range manyLines {
 		h := filled(n)
-		h.Set("X-Authorization", "Bearer "+invented())
 		h.Set("Authorization", "Bearer "+invented())
 		a, err := x.ask(ctx, http.MethodGet, x.URL, h)
 		x.refusesInvented("hidden-token", shown(x.URL.String()), fmt.Sprintf("an invented token beside %d header lines", n), a, err)
@@ -241,28 +240,29 @@ func (x *examination) preflight(ctx context.Context) {
 // control is a header that the upstream of the echo gets if it gets any.
 const control = "X-Gatehouse-Doctor"
 
-// echo asks for what came to the upstream. The marks that are found in it are returned.
-func (x *examination) echo(ctx context.Context, h http.Header, marks ...string) (*answer, []string, error) {
+// echo asks for what came to the upstream, and returns whose marks are found in it: names by
+// marks that stand in the header.
+func (x *examination) echo(ctx context.Context, h http.Header, names map[string]string) (a *answer, found []string, err error) {
 	if x.Authorization != "" {
 		h.Set("Authorization", x.Authorization)
 	}
-	a, err := x.ask(ctx, http.MethodGet, x.Echo, h)
-	if err != nil {
+	if a, err = x.ask(ctx, http.MethodGet, x.Echo, h); err != nil {
 		return nil, nil, err
 	}
-	var found []string
-	for _, mark := range marks {
-		if bytes.Contains(bytes.ToLower(a.body), []byte(strings.ToLower(mark))) {
-			found = append(found, mark)
+	body := bytes.ToLower(a.body)
+	for mark, name := range names {
+		if bytes.Contains(body, []byte(strings.ToLower(mark))) {
+			found = append(found, name)
 		}
 	}
+	slices.Sort(found)
 	return a, found, nil
 }
 
 // echoes reports whether the echo is one.
 func (x *examination) echoes(ctx context.Context) bool {
 	subject, mark := shown(x.Echo.String()), invented()
-	a, found, err := x.echo(ctx, http.Header{control: {mark}}, mark)
+	a, found, err := x.echo(ctx, http.Header{control: {mark}}, map[string]string{mark: control})
 	switch {
 	case err != nil:
 		x.add("gateway", Error, subject, "start the gateway, or correct --echo", "%v", err)
@@ -299,16 +299,7 @@ func (x *examination) forgedHeaders(ctx context.Context) {
 				names[mark] = written
 			}
 		}
-		marks := make([]string, 0, len(names))
-		for mark := range names {
-			marks = append(marks, mark)
-		}
-		a, found, err := x.echo(ctx, h, marks...)
-		reached := []string{}
-		for _, mark := range found {
-			reached = append(reached, names[mark])
-		}
-		slices.Sort(reached)
+		a, reached, err := x.echo(ctx, h, names)
 		switch {
 		case err != nil:
 			x.add("forged-header", Warning, subject, "look at the log of the gateway at this moment", "beside %d header lines: %v", n, err)
@@ -332,25 +323,19 @@ func (x *examination) forwardedHeaders(ctx context.Context) {
 		names[mark] = name
 	}
 	h.Set("Forwarded", "for="+h.Get("Forwarded"))
-	marks := make([]string, 0, len(names))
-	for mark := range names {
-		marks = append(marks, mark)
-	}
-	a, found, err := x.echo(ctx, h, marks...)
+	a, found, err := x.echo(ctx, h, names)
 	if err != nil || !a.passed() {
 		x.ok("forwarded-header", subject, "a request with invented addresses is refused")
 		return
 	}
 	var appended, believed []string
-	for _, mark := range found {
-		if name := names[mark]; slices.Contains(listsOfProxies, name) {
+	for _, name := range found {
+		if slices.Contains(listsOfProxies, name) {
 			appended = append(appended, name)
 		} else {
 			believed = append(believed, name)
 		}
 	}
-	slices.Sort(appended)
-	slices.Sort(believed)
 	if len(believed) > 0 {
 		x.add("forwarded-header", Warning, subject, "list only your own proxies as trusted (trusted_ips of Kong, trusted_addresses of APISIX), or remove them at the gateway; all is well where a load balancer before the gateway sets them", "the upstream gets of the client: %s", strings.Join(believed, ", "))
 	}

@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"gatehouse/core"
@@ -26,19 +26,19 @@ const maxBody = 1 << 20
 // providers asks the identity providers of a configuration about invented credentials, by
 // the code and the settings of a node.
 func (x *examination) providers(ctx context.Context) {
-	c := x.Config
+	c, j := x.Config, x.judge()
 	if i := c.Introspection; i != nil {
-		x.judged(ctx, "introspection", i.Endpoint, i.Endpoint, core.Header{Name: "Authorization", Value: "Bearer " + invented()})
+		j.asks(ctx, "introspection", i.Endpoint, i.Endpoint, core.Header{Name: "Authorization", Value: "Bearer " + invented()})
 		x.providerClock(ctx, i.Endpoint, i.Outbound)
 	}
 	if s := c.Session; s != nil {
-		x.judged(ctx, "session", s.KratosURL, s.KratosURL, core.Header{Name: "Cookie", Value: s.CookieName + "=" + invented()})
+		j.asks(ctx, "session", s.KratosURL, s.KratosURL, core.Header{Name: "Cookie", Value: s.CookieName + "=" + invented()})
 		x.providerClock(ctx, s.KratosURL, s.Outbound)
 	}
-	if j := c.JWT; j != nil {
-		for _, issuer := range j.Issuers {
-			x.issuer(ctx, issuer)
-			x.providerClock(ctx, cmp.Or(issuer.JWKSURI, issuer.Issuer), j.Outbound)
+	if c.JWT != nil {
+		for _, issuer := range c.JWT.Issuers {
+			j.issuer(ctx, issuer)
+			x.providerClock(ctx, cmp.Or(issuer.JWKSURI, issuer.Issuer), c.JWT.Outbound)
 		}
 	}
 	if c.Login != nil && c.Login.OIDC != nil {
@@ -49,14 +49,14 @@ func (x *examination) providers(ctx context.Context) {
 }
 
 // issuer asks for the keys of an issuer, which a token of an unknown key needs.
-func (x *examination) issuer(ctx context.Context, issuer section.Issuer) {
+func (j *judge) issuer(ctx context.Context, issuer section.Issuer) {
 	switch {
 	case issuer.JWKSFile != "":
-		x.ok("provider", "jwt "+issuer.Issuer, "its keys are in a file; nobody is called")
+		j.ok("provider", "jwt "+issuer.Issuer, "its keys are in a file; nobody is called")
 	case len(issuer.Tenants) > 0:
-		x.add("provider", Note, "jwt "+issuer.Issuer, "look at gatehouse_idp_requests_total of a node", "an issuer of many tenants is not examined")
+		j.add("provider", Note, "jwt "+issuer.Issuer, "look at gatehouse_idp_requests_total of a node", "an issuer of many tenants is not examined")
 	default:
-		x.judged(ctx, "jwt", issuer.Issuer, cmp.Or(issuer.JWKSURI, issuer.Issuer), core.Header{Name: "Authorization", Value: "Bearer " + unsigned(issuer, x.Now())})
+		j.asks(ctx, "jwt", issuer.Issuer, cmp.Or(issuer.JWKSURI, issuer.Issuer), core.Header{Name: "Authorization", Value: "Bearer " + unsigned(issuer, j.Now())})
 	}
 }
 
@@ -77,33 +77,21 @@ func unsigned(issuer section.Issuer, now time.Time) string {
 	return segment(header) + "." + segment(claims) + "." + base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("\x5a", 256)))
 }
 
-// judged has a gate judge an invented credential. Whoever verifies it has to be asked, and
-// to say no.
-func (x *examination) judged(ctx context.Context, name, provider, address string, credential core.Header) {
-	subject := name + " " + shown(provider)
-	var calls atomic.Int64 // also by what fetches keys in the background
-	gate, err := x.gate(name, &calls)
-	if err != nil {
-		x.add("provider", Error, subject, "correct the configuration; gatehouse check shows all mistakes at once", "%v", err)
-		return
-	}
-	d := gate.Check(ctx, &core.Request{Method: http.MethodGet, Target: "/", Host: "gatehouse-doctor.invalid", Scheme: "https", Header: []core.Header{credential}})
-	switch {
-	case d.Status == http.StatusUnauthorized && calls.Load() > 0:
-		x.ok("provider", subject, "responds, and knows no invented credential")
-	case d.Status == http.StatusUnauthorized:
-		x.add("provider", Note, subject, "try a real credential: gatehouse doctor invents one", "the gate refuses an invented credential without a call: %v", d.Cause)
-	case d.Outcome == core.Allow:
-		x.add("provider", Error, subject, "find out what is at "+shown(address)+": it is not the provider", "an invented credential is accepted")
-	default:
-		x.add("provider", Error, subject, nearby, "%v", d.Cause)
-	}
+// judge is a gate that judges invented credentials.
+type judge struct {
+	*examination
+	gate *core.Gate
+	// wrong is why there is no gate.
+	wrong error
+	// calls are those to identity providers, by the section that configures them. Keys are
+	// fetched in the background, too.
+	mu    sync.Mutex
+	calls map[string]int
 }
 
-// gate is that of the configuration with nothing but what verifies credentials: with no
-// part that begins, writes or follows anything.
-// The calls to the provider of one section are counted.
-func (x *examination) gate(section string, calls *atomic.Int64) (*core.Gate, error) {
+// judge makes the gate of the configuration with nothing but what verifies credentials: with
+// no part that begins, writes or follows anything.
+func (x *examination) judge() *judge {
 	alone := *x.Config
 	alone.PermissionTable, alone.PermissionTableFiles, alone.ShadowTableFiles = "authenticated: [GET /]", nil, nil
 	alone.PermissionTableName, alone.ShadowTableName, alone.Bundle, alone.ClassicTables = "", "", nil, nil
@@ -111,14 +99,43 @@ func (x *examination) gate(section string, calls *atomic.Int64) (*core.Gate, err
 	alone.APIToken, alone.Login, alone.SPIFFE, alone.MTLS, alone.DPoP = nil, nil, nil, nil, nil
 	alone.UpstreamToken, alone.GatewayToken, alone.Audit, alone.DecisionPoint = nil, nil, nil, nil
 	alone.FailedAttempts.Policy = "local"
-	return config.NewBuilder(config.BuilderOptions{
-		Log: slog.New(slog.DiscardHandler), Now: x.Now,
-		Calls: func(provider string, _ time.Duration, _ error) {
-			if provider == section {
-				calls.Add(1)
-			}
-		},
-	}).Build(&alone)
+	j := &judge{examination: x, calls: map[string]int{}}
+	j.gate, j.wrong = config.NewBuilder(config.BuilderOptions{Log: slog.New(slog.DiscardHandler), Now: x.Now, Calls: j.called}).Build(&alone)
+	return j
+}
+
+func (j *judge) called(section string, _ time.Duration, _ error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.calls[section]++
+}
+
+// wasCalled reports whether the provider of a section was.
+func (j *judge) wasCalled(section string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.calls[section] > 0
+}
+
+// asks has the gate judge an invented credential. Whoever verifies it has to be asked, and to
+// say no.
+func (j *judge) asks(ctx context.Context, name, provider, address string, credential core.Header) {
+	subject := name + " " + shown(provider)
+	if j.wrong != nil {
+		j.add("provider", Error, subject, "correct the configuration; gatehouse check shows all mistakes at once", "%v", j.wrong)
+		return
+	}
+	d := j.gate.Check(ctx, &core.Request{Method: http.MethodGet, Target: "/", Host: "gatehouse-doctor.invalid", Scheme: "https", Header: []core.Header{credential}})
+	switch {
+	case d.Status == http.StatusUnauthorized && j.wasCalled(name):
+		j.ok("provider", subject, "responds, and knows no invented credential")
+	case d.Status == http.StatusUnauthorized:
+		j.add("provider", Note, subject, "try a real credential: gatehouse doctor invents one", "the gate refuses an invented credential without a call: %v", d.Cause)
+	case d.Outcome == core.Allow:
+		j.add("provider", Error, subject, "find out what is at "+shown(address)+": it is not the provider", "an invented credential is accepted")
+	default:
+		j.add("provider", Error, subject, nearby, "%v", d.Cause)
+	}
 }
 
 // openIDProvider fetches the discovery document of a provider at which people sign in.
