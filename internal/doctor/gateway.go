@@ -135,11 +135,16 @@ func (x *examination) kongVersion(subject, version string, enterprise bool) {
 	x.ok("gateway-version", subject, "Kong %s", version)
 }
 
+// unanswered notes a request without a response, which proves nothing.
+func (x *examination) unanswered(check, subject, what string, err error) {
+	x.add(check, Warning, subject, "look at the log of the gateway at this moment", "%s has no response: %v", what, err)
+}
+
 // refusesInvented judges the response to an invented token.
 func (x *examination) refusesInvented(check, subject, what string, a *answer, err error) {
 	switch {
 	case err != nil:
-		x.add(check, Warning, subject, "look at the log of the gateway at this moment", "%s: %v", what, err)
+		x.unanswered(check, subject, what, err)
 	case a.passed():
 		x.add(check, Error, subject, "switch the route off until the plugin is on it; gatehouse check and the checks on the admin API say what is wrong", "%s passes with %d", what, a.status)
 	case a.status >= 500:
@@ -178,19 +183,22 @@ func (x *examination) hiddenToken(ctx context.Context) {
 // forwardedPath has the client say which call is to be decided on, as a proxy says it to a
 // forward-auth service.
 func (x *examination) forwardedPath(ctx context.Context) {
-	public := "/"
+	subject, public := shown(x.URL.String()), "/"
 	if x.Echo != nil {
 		public = x.Echo.RequestURI()
 	}
 	for _, names := range [][2]string{{"X-Forwarded-Method", "X-Forwarded-Uri"}, {"X-Original-Method", "X-Original-Url"}, {"X-Original-Method", "X-Original-Uri"}} {
-		subject := shown(x.URL.String())
 		a, err := x.ask(ctx, http.MethodGet, x.URL, http.Header{names[0]: {http.MethodGet}, names[1]: {public}})
-		if err == nil && a.passed() {
+		switch {
+		case err != nil:
+			x.unanswered("forwarded-header", subject, "a request with "+names[1], err)
+			return
+		case a.passed():
 			x.add("forwarded-header", Error, subject, "have the proxy set "+names[1]+" itself; gatehouse snippet prints what it needs", "with %s of the client the call passes without a credential", names[1])
 			return
 		}
 	}
-	x.ok("forwarded-header", shown(x.URL.String()), "a client cannot say which path is decided on")
+	x.ok("forwarded-header", subject, "a client cannot say which path is decided on")
 }
 
 // tokenSizes are the lengths of tokens that are tried, in bytes.
@@ -227,7 +235,7 @@ func (x *examination) preflight(ctx context.Context) {
 	a, err := x.ask(ctx, http.MethodOptions, x.URL, http.Header{"Origin": {"https://gatehouse-doctor.invalid"}, "Access-Control-Request-Method": {"GET"}, "Access-Control-Request-Headers": {"authorization"}})
 	switch {
 	case err != nil:
-		x.add("preflight", Note, subject, "", "%v", err)
+		x.unanswered("preflight", subject, "a preflight", err)
 	case a.header.Get("Access-Control-Allow-Origin") != "":
 		x.ok("preflight", subject, "another origin is answered (%d)", a.status)
 	case a.passed():
@@ -302,7 +310,7 @@ func (x *examination) forgedHeaders(ctx context.Context) {
 		a, reached, err := x.echo(ctx, h, names)
 		switch {
 		case err != nil:
-			x.add("forged-header", Warning, subject, "look at the log of the gateway at this moment", "beside %d header lines: %v", n, err)
+			x.unanswered("forged-header", subject, fmt.Sprintf("a request with %d header lines", n), err)
 		case len(reached) > 0:
 			x.add("forged-header", Error, subject, "see that the route has the plugin; a proxy with forward-auth has to remove them itself, and gatehouse snippet prints how", "beside %d header lines the upstream gets of the client: %s", n, strings.Join(reached, ", "))
 		case a.passed():
@@ -324,8 +332,12 @@ func (x *examination) forwardedHeaders(ctx context.Context) {
 	}
 	h.Set("Forwarded", "for="+h.Get("Forwarded"))
 	a, found, err := x.echo(ctx, h, names)
-	if err != nil || !a.passed() {
-		x.ok("forwarded-header", subject, "a request with invented addresses is refused")
+	switch {
+	case err != nil:
+		x.unanswered("forwarded-header", subject, "a request with invented addresses", err)
+		return
+	case !a.passed():
+		x.ok("forwarded-header", subject, "a request with invented addresses is refused with %d", a.status)
 		return
 	}
 	var appended, believed []string

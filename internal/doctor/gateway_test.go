@@ -128,6 +128,21 @@ func TestMistakeAtTheGatewayIsFound(t *testing.T) {
 	}
 }
 
+// A connection that ends without a response must not look like a refusal.
+func TestRequestWithoutAResponseIsNotTakenForARefusal(t *testing.T) {
+	for _, header := range []string{"X-Original-Url", "X-Forwarded-Host", "Access-Control-Request-Method", "F-149"} {
+		ends := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get(header) != "" {
+				panic(http.ErrAbortHandler)
+			}
+			fakeGateway{}.ServeHTTP(w, r)
+		})
+		if found := examine(t, ends); !strings.Contains(found, "warning ") || !strings.Contains(found, "has no response: EOF") || strings.Contains(found, "INCOMPLETE") {
+			t.Errorf("%s: found\n%s", header, found)
+		}
+	}
+}
+
 func TestRouteThatShowsNoHeadersIsNoEcho(t *testing.T) {
 	silent := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/echo" {
