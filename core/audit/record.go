@@ -4,6 +4,9 @@ package audit
 
 import "time"
 
+// Decisions are the values of Record.Decision.
+var Decisions = []string{"allow", "deny", "respond"}
+
 // Record is one decision. Its schema is docs/audit.schema.json. What is empty is left out.
 type Record struct {
 	Time      time.Time `json:"time" config:"time" required:"true" doc:"When the decision was made, by RFC 3339 in UTC."`

@@ -22,8 +22,6 @@ type Entry struct {
 
 var errNoRecord = errors.New("the line is no audit record")
 
-var decisions = []string{"allow", "deny", "respond"}
-
 // Parse reads a line with a record, which syslog may have put a header before.
 func Parse(line []byte) (*Entry, error) {
 	text, found := withoutHeader(line)
@@ -31,7 +29,7 @@ func Parse(line []byte) (*Entry, error) {
 		return nil, errNoRecord
 	}
 	e := &Entry{}
-	if json.Unmarshal(text, &e.Record) != nil || e.Time.IsZero() || !slices.Contains(decisions, e.Decision) {
+	if json.Unmarshal(text, &e.Record) != nil || e.Time.IsZero() || !slices.Contains(audit.Decisions, e.Decision) {
 		return nil, errNoRecord
 	}
 	var err error

@@ -128,8 +128,8 @@ func matcher(field, pattern string) (func(string) bool, error) {
 			return err == nil && network.Contains(address.Unmap())
 		}, nil
 	}
-	if field == "decision" && !strings.Contains(pattern, "*") && !slices.Contains(decisions, pattern) {
-		return nil, fmt.Errorf("--decision is %q; use %s", pattern, strings.Join(decisions, ", "))
+	if field == "decision" && !strings.Contains(pattern, "*") && !slices.Contains(audit.Decisions, pattern) {
+		return nil, fmt.Errorf("--decision is %q; use %s", pattern, strings.Join(audit.Decisions, ", "))
 	}
 	if !strings.Contains(pattern, "*") {
 		return func(text string) bool { return text == pattern }, nil

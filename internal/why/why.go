@@ -99,16 +99,19 @@ type explaining struct {
 	gate   *offline.Gate
 	call   *core.Call
 	caller *core.Principal
+	// decided is what the gate decides about the caller on record.
+	decided core.Decision
 }
 
 func (e *explaining) answer(ctx context.Context) *Answer {
 	x := e.table.Explain(e.call, e.caller)
+	e.decided = e.gate.DecideAs(ctx, e.call.Request, e.caller)
 	a := &Answer{VariantOf: x.VariantOf, Activities: make([]Activity, len(x.Matched))}
 	for i := range x.Matched {
 		a.Activities[i] = Activity{x.Matched[i], openCondition(&x.Matched[i])}
 	}
-	a.Verdict = e.verdict(ctx, a.Activities)
-	if a.Elsewhere = e.elsewhere(ctx, a.Verdict); a.Elsewhere || a.Verdict == Allows || len(a.VariantOf) > 0 {
+	a.Verdict = e.verdict(a.Activities)
+	if a.Elsewhere = e.elsewhere(a.Verdict); a.Elsewhere || a.Verdict == Allows || len(a.VariantOf) > 0 {
 		return a
 	}
 	for i := range a.Activities {
@@ -132,10 +135,10 @@ func openCondition(f *inspect.Finding) string {
 }
 
 // verdict is what the gate decides about the call, as far as the record tells it.
-func (e *explaining) verdict(ctx context.Context, activities []Activity) Verdict {
+func (e *explaining) verdict(activities []Activity) Verdict {
 	open := slices.ContainsFunc(activities, func(a Activity) bool { return a.Decides && a.Condition != "" })
 	sure := func(a Activity) bool { return a.Decides && a.Condition == "" && a.Allows }
-	switch allowed := e.allowed(ctx, e.caller); {
+	switch allowed := e.decided.Outcome == core.Allow; {
 	case e.record.Caller != nil && e.record.Caller.Limited: // the permissions of its owner are not on record
 		return Unknown
 	case slices.ContainsFunc(activities, sure) && allowed && e.chainKnown():
@@ -152,7 +155,7 @@ const scopesRequired = "scopes_required lists "
 
 // elsewhere reports whether the cause on record is not that of the table. Where the record leaves
 // something open, the table's may be another one.
-func (e *explaining) elsewhere(ctx context.Context, verdict Verdict) bool {
+func (e *explaining) elsewhere(verdict Verdict) bool {
 	r := e.record
 	if r.Decision != "deny" || e.caller == nil {
 		return false
@@ -160,7 +163,7 @@ func (e *explaining) elsewhere(ctx context.Context, verdict Verdict) bool {
 	if strings.Contains(r.Cause, scopesRequired) {
 		return true
 	}
-	cause := e.gate.DecideAs(ctx, e.call.Request, e.caller).Cause
+	cause := e.decided.Cause
 	return verdict == Denies && cause != nil && !audit.IsCut(r.Cause) && cause.Error() != r.Cause
 }
 
@@ -170,7 +173,7 @@ func (e *explaining) chainKnown() bool {
 	return !chain || e.caller == nil || e.caller.Actor == nil || len(e.record.Caller.Actor.Before) == 0
 }
 
-// allowed asks the gate.
+// allowed asks the gate about another caller.
 func (e *explaining) allowed(ctx context.Context, p *core.Principal) bool {
 	d := e.gate.DecideAs(ctx, e.call.Request, p)
 	return d.Outcome == core.Allow

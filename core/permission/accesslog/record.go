@@ -11,7 +11,7 @@ import (
 func isRecord(fields map[string]any) bool {
 	decision, _ := fields["decision"].(string)
 	_, timed := fields["took_ms"].(float64)
-	return timed && slices.Contains([]string{"allow", "deny", "respond"}, decision)
+	return timed && slices.Contains(audit.Decisions, decision)
 }
 
 // parseRecord reads an audit record, which says who called, and the path on which was

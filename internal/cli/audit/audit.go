@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/core/audit"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
 	"gatehouse/internal/trail"
@@ -63,7 +64,7 @@ status is 1 if no record was found, or a line was not read.`,
 		o.values = append(o.values, values)
 		c.Flags().StringArrayVar(values, f.Name, nil, f.Usage)
 	}
-	_ = c.RegisterFlagCompletionFunc("decision", cobra.FixedCompletions([]string{"allow", "deny", "respond"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("decision", cobra.FixedCompletions(audit.Decisions, cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().StringVar(&o.since, "since", "", "first `moment`: 2026-11-22, '2026-11-22 08:00', a time of RFC 3339, or how long ago: 90m, 2h, 7d")
 	c.Flags().StringVar(&o.until, "until", "", "first `moment` that is too late, written like --since")
 	c.Flags().IntVarP(&o.last, lastFlag, "n", 0, "print the last `N` records alone (default: "+wholeFlagText+")")

@@ -247,10 +247,11 @@ func (x Explanation) activity(f *inspect.Finding) {
 }
 
 func (x Explanation) row(ok bool, what, want, note string) []terminal.Cell {
-	if ok {
-		return []terminal.Cell{{Text: "✓", Paint: "32"}, terminal.Plain(what), terminal.Plain(want), terminal.Dim(note)}
+	last := terminal.Dim(note)
+	if !ok {
+		last.Paint = terminal.Mark(ok).Paint
 	}
-	return []terminal.Cell{{Text: "✗", Paint: "31"}, terminal.Plain(what), terminal.Plain(want), {Text: note, Paint: "31"}}
+	return []terminal.Cell{terminal.Mark(ok), terminal.Plain(what), terminal.Plain(want), last}
 }
 
 // overruled says which part of the table took the say from an activity.

@@ -144,10 +144,8 @@ func Shorten(text string, most int) string {
 
 // Mark is a tick or a cross.
 func (p *Printer) Mark(ok bool) string {
-	if ok {
-		return p.Good("✓")
-	}
-	return p.Bad("✗")
+	c := Mark(ok)
+	return p.Paint(c.Paint, c.Text)
 }
 
 // Rows prints cells in columns. Widths are those of the text without colours.
@@ -185,6 +183,14 @@ func (p *Printer) RowsOf(widths []int, indent string, rows [][]Cell) {
 // Cell is a text with the code of its colour.
 type Cell struct {
 	Text, Paint string
+}
+
+// Mark is a cell with a tick or a cross.
+func Mark(ok bool) Cell {
+	if ok {
+		return Cell{"✓", "32"}
+	}
+	return Cell{"✗", "31"}
 }
 
 // Plain is a cell without a colour, Dim one of secondary text.

@@ -153,11 +153,7 @@ func (p printer) activity(a *why.Activity) {
 	}
 	var rows [][]terminal.Cell
 	row := func(ok bool, what, want, note string) {
-		mark := terminal.Cell{Text: "✓", Paint: "32"}
-		if !ok {
-			mark = terminal.Cell{Text: "✗", Paint: "31"}
-		}
-		rows = append(rows, []terminal.Cell{mark, terminal.Plain(what), terminal.Plain(want), terminal.Dim(note)})
+		rows = append(rows, []terminal.Cell{terminal.Mark(ok), terminal.Plain(what), terminal.Plain(want), terminal.Dim(note)})
 	}
 	known := p.record.Caller != nil
 	switch {

@@ -263,10 +263,11 @@ func (l *linter) alsoOpenedBy(a *analysis.Area) error {
 		if n.Section != permission.InPermission || n.Anonymous || n.Permission == a.Permission || !implies(a, n.Area) || !implies(n.Area, a) {
 			continue
 		}
-		if here, err := l.reportedAt(a, n.Area); !here || err != nil {
-			if err != nil {
-				return err
-			}
+		here, err := l.reportedAt(a, n.Area)
+		if err != nil {
+			return err
+		}
+		if !here {
 			continue
 		}
 		by, err := l.opensTo(a, n)
