@@ -20,7 +20,7 @@ import (
 func TestWhatWhySaysWouldHaveBeenEnoughIsEnough(t *testing.T) {
 	w := &explained{world: offlinetest.NewReal(t), people: map[string]*offlinetest.Person{}}
 	people := w.world.People()
-	for seed := range uint64(240) {
+	for seed := range uint64(300) {
 		table := offlinetest.NewWithTools(t, seed, 2+int(seed%4))
 		if seed%3 == 0 {
 			table = offlinetest.NewConditional(t, seed, 2+int(seed%4))
