@@ -219,6 +219,14 @@ func TestStartWhileTheDatabaseIsAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	copied := func() (settings, file string) { // nodes that have started still write to their own directory
+		t.Helper()
+		file = filepath.Join(t.TempDir(), filepath.Base(files[0]))
+		if err := os.WriteFile(file, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return named + "state_dir: " + filepath.Dir(file) + "\n", file
+	}
 	away := func(name, settings string, opens bool) *node {
 		t.Helper()
 		n := startNode(t, s, settings)
@@ -237,6 +245,7 @@ func TestStartWhileTheDatabaseIsAway(t *testing.T) {
 		name       string
 		fail, heal func()
 	}{{"stopped", s.Stop, s.Restart}, {"frozen", s.Freeze, s.Thaw}} {
+		kept, _ := copied()
 		fault.fail()
 		n := away(fault.name, kept, true)
 		away(fault.name+", another table", strings.Replace(kept, "main", "other", 1), false)
@@ -247,11 +256,9 @@ func TestStartWhileTheDatabaseIsAway(t *testing.T) {
 		if n.version() != next.ID() {
 			t.Errorf("version %s", n.version())
 		}
-		if err := os.WriteFile(files[0], good, 0o600); err != nil {
-			t.Fatal(err)
-		}
 	}
 	s.Stop()
+	kept, file := copied()
 	for name, change := range map[string]func() error{
 		"another text": func() error {
 			var document map[string]any
@@ -263,25 +270,25 @@ func TestStartWhileTheDatabaseIsAway(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(files[0], text, 0o600)
+			return os.WriteFile(file, text, 0o600)
 		},
 		"another version": func() error {
-			return os.WriteFile(files[0], []byte(strings.Replace(string(good), `"name":"main"`, `"name":"other"`, 1)), 0o600)
+			return os.WriteFile(file, []byte(strings.Replace(string(good), `"name":"main"`, `"name":"other"`, 1)), 0o600)
 		},
 		"a newer format": func() error {
-			return os.WriteFile(files[0], []byte(strings.Replace(string(good), `"format":1`, `"format":2`, 1)), 0o600)
+			return os.WriteFile(file, []byte(strings.Replace(string(good), `"format":1`, `"format":2`, 1)), 0o600)
 		},
-		"cut short":           func() error { return os.WriteFile(files[0], good[:len(good)/2], 0o600) },
-		"empty":               func() error { return os.WriteFile(files[0], nil, 0o600) },
-		"writable for others": func() error { return os.Chmod(files[0], 0o666) },
-		"a directory":         func() error { return os.Mkdir(files[0], 0o700) },
+		"cut short":           func() error { return os.WriteFile(file, good[:len(good)/2], 0o600) },
+		"empty":               func() error { return os.WriteFile(file, nil, 0o600) },
+		"writable for others": func() error { return os.Chmod(file, 0o666) },
+		"a directory":         func() error { return os.Mkdir(file, 0o700) },
 	} {
-		os.Remove(files[0])
-		if err := os.WriteFile(files[0], good, 0o600); err != nil {
+		os.Remove(file)
+		if err := os.WriteFile(file, good, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if name == "a directory" {
-			os.Remove(files[0])
+			os.Remove(file)
 		}
 		if err := change(); err != nil {
 			t.Fatal(err)
