@@ -54,12 +54,17 @@ func (t *Table) actorsHold(current *core.Actor, id permissionID) bool {
 // holds that is named.
 func (t *Table) without(current *core.Actor, id permissionID) *core.Actor {
 	for a := current; a != t.last(current); a = a.Before {
-		everybody := t.anonymous.Has(id)
-		if name, ok := a.ID(); !ok || !t.actors.any(name, func(granted idset.Set) bool { return everybody || granted.Has(id) }) {
+		if !t.actorGrants(a, id) {
 			return a
 		}
 	}
 	return nil
+}
+
+func (t *Table) actorGrants(a *core.Actor, id permissionID) bool {
+	everybody := t.anonymous.Has(id)
+	name, ok := a.ID()
+	return ok && t.actors.any(name, func(granted idset.Set) bool { return everybody || granted.Has(id) })
 }
 
 // lacksActor is the refusal of a permission that an actor lacks, or nil where it is not the
@@ -71,6 +76,23 @@ func (t *Table) lacksActor(p *core.Principal, id permissionID) error {
 		}
 		if a := t.without(p.Actor, id); a != nil {
 			return fmt.Errorf("%w: permission %s is not granted to the actor %s, to whom the credential is delegated", core.ErrForbidden, t.permissions[id], report.Quote(a.String()))
+		}
+	}
+	return nil
+}
+
+// ActorWithout finds an actor of a credential that the table does not name, or who lacks a
+// permission; nil: there is none. Without a permission all need only a name.
+func (t *Table) ActorWithout(p *core.Principal, permission string) *core.Actor {
+	id, known := t.ids[permission]
+	for ; p != nil; p = p.Limit {
+		if p.Actor == nil {
+			continue
+		}
+		for a := p.Actor; a != t.last(p.Actor); a = a.Before {
+			if t.checkNamed(a) != nil || known && !t.actorGrants(a, id) {
+				return a
+			}
 		}
 	}
 	return nil

@@ -34,6 +34,9 @@ type Caller struct {
 	AuthAge time.Duration
 	// DPoP says that the credential comes with a DPoP proof of the key that it is bound to.
 	DPoP bool
+	// Actor is who acts for the caller, with those who did before; nil: nobody does. It is a
+	// claim, too, and replaces that in Claims.
+	Actor *core.Actor
 	// Chain is the client certificate of the connection, and those behind it.
 	Chain []*x509.Certificate
 }
@@ -90,6 +93,13 @@ func (c Caller) As(p *core.Principal) *Caller {
 	return &c
 }
 
+// By returns the caller with an actor and every permission, none of which its credential need
+// state.
+func (c Caller) By(p *core.Principal) *Caller {
+	c.Actor = p.Actor
+	return c.With(nil, nil, p.Permissions)
+}
+
 const (
 	// anyCaller is the subject of a caller who has none: every credential names
 	// a subject or a client.
@@ -106,8 +116,15 @@ func (g *Gate) identify(c *Caller) (*identity, error) {
 		return &identity{anonymous: true}, nil
 	}
 	who := &identity{kind: g.kind(c), dpop: c.DPoP, chain: c.Chain}
-	if by := g.byCertificate(c); by != "" {
+	by := g.byCertificate(c)
+	if by != "" {
 		who.kind = by
+	}
+	if info, _ := who.kind.Info(); c.Actor != nil && !info.Delegated {
+		who.refusal = fmt.Errorf("%w: no credential of kind %s is delegated to an actor", core.ErrInvalid, who.kind)
+		return who, nil
+	}
+	if by != "" {
 		who.principal, who.refusal = g.certified(c, by)
 		return who, nil
 	}
@@ -411,6 +428,9 @@ func (d *document) token(c *Caller, until time.Time, expires bool) {
 	d.set("sub", c.Subject)
 	d.set("client_id", c.ClientID)
 	d.set("iss", c.Issuer)
+	if c.Actor != nil {
+		d.claims["act"] = c.Actor.Claim()
+	}
 	if c.Claims == nil && c.ClientID == "" {
 		d.add("sub", anyCaller)
 	}

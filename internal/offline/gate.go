@@ -23,6 +23,7 @@ import (
 	"gatehouse/core/config/section"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/subject"
 )
 
 // Gate is a gate whose caller is given.
@@ -228,6 +229,26 @@ func (g *Gate) Workloads() iter.Seq2[string, *core.Principal] {
 				return len(g.table.Permissions(a)) - len(g.table.Permissions(b))
 			})
 			if !yield(pattern, least) {
+				return
+			}
+		}
+	}
+}
+
+// Actors are callers by the patterns of actors of the table, in order: one for each, whom the
+// table knows least of beside the pattern.
+func (g *Gate) Actors() iter.Seq2[string, *core.Principal] {
+	return func(yield func(string, *core.Principal) bool) {
+		var required []*subject.Pattern
+		for _, a := range g.table.Activities() {
+			required = append(required, a.Require.ActorPatterns()...)
+		}
+		examples := permission.ActorExamples(required, g.table.Table)
+		for _, pattern := range slices.Sorted(maps.Keys(examples)) {
+			least := slices.MinFunc(examples[pattern], func(a, b *core.Principal) int {
+				return len(g.table.Permissions(a)) - len(g.table.Permissions(b))
+			})
+			if g.table.CheckActor(least) == nil && !yield(pattern, least) {
 				return
 			}
 		}

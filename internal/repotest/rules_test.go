@@ -252,7 +252,7 @@ var permissionRooms = []struct{ name, imports string }{
 	{"permission/analysis/lint", "core permission permission/subject permission/variant permission/require permission/report permission/automaton permission/analysis permission/mcp"},
 	{"permission/analysis/diff", "core permission permission/subject permission/require permission/automaton permission/analysis permission/model"},
 	{"permission/prove", "core permission permission/model permission/mcp permission/pattern permission/subject permission/report permission/condition permission/formula permission/require permission/automaton permission/callers permission/analysis"},
-	{"permission/expectation", "core permission/prove permission/require permission/report permission/strictyaml permission/tablefile"},
+	{"permission/expectation", "core actor permission/prove permission/require permission/report permission/strictyaml permission/tablefile"},
 	{"permission/draft", "permission permission/require permission/report permission/names permission/tablefile"},
 	{"permission/openapi", "core permission/pattern permission/automaton permission/analysis permission/draft"},
 	{"permission/sqlimport", "permission permission/draft"},

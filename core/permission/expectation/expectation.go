@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/core"
+	"gatehouse/core/actor"
 	"gatehouse/core/permission/prove"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
@@ -70,6 +71,8 @@ type Caller struct {
 	// empty: there is none.
 	Certificate      string
 	CertificatePlace report.Place
+	// Actor is who acts for the caller; nil: nobody does.
+	Actor *core.Actor
 }
 
 var expectationsKeys = strictyaml.Keys{
@@ -109,6 +112,7 @@ var whoKeys = strictyaml.Keys{
 	{Name: "authenticated_ago", Schema: schema{"type": "string"}, Doc: "Age of the sign-in, such as 90s, 15m or 12h."},
 	{Name: "claims", Schema: schema{"type": "object"}, Doc: "Claims of the token, or a session document."},
 	{Name: "dpop", Schema: schema{"type": "boolean"}, Doc: "Whether the token comes with a DPoP proof of the key that it is bound to."},
+	{Name: "actor", Schema: schema{"anyOf": []schema{filledText(), nonEmptyWords(filledText())}}, Doc: "Id of the actor to whom the credential is delegated, such as https://login.example.com/#agent-7; or a list, with those who acted before, the latest first."},
 	{Name: "certificate", Schema: filledText(), Doc: "PEM file with the client certificate of the connection, from the folder of this file."},
 }
 
@@ -327,11 +331,30 @@ func (p *parser) who(n *yaml.Node) (c Caller) {
 			c.Claims, c.ClaimsPlace = p.claims(e.Value), p.At(e.Value)
 		case "dpop":
 			c.DPoP, _ = p.Boolean(e.Value, "who: dpop")
+		case "actor":
+			c.Actor = p.actor(e.Value)
 		case "certificate":
 			c.Certificate, c.CertificatePlace = p.filled(e.Value, "who: certificate"), p.At(e.Value)
 		}
 	}
 	return c
+}
+
+// actor reads one id, or those of a chain.
+func (p *parser) actor(n *yaml.Node) (chain *core.Actor) {
+	ids := []strictyaml.Entry{{Name: n.Value, Value: n}}
+	if n.Kind != yaml.ScalarNode {
+		ids = p.NonEmptyWords(n, "who: actor", "ids of actors")
+	}
+	for _, id := range slices.Backward(ids) {
+		a, err := actor.Parse(id.Name)
+		if err != nil {
+			p.Refuse(id.Value, "who: actor %s %s", report.Quote(id.Name), err)
+			continue
+		}
+		a.Before, chain = chain, a
+	}
+	return chain
 }
 
 // claims turns a mapping into the JSON object that a token would hold.
@@ -386,6 +409,9 @@ func (c *Caller) String() string {
 	}
 	if c.DPoP {
 		parts = append(parts, "with a DPoP proof")
+	}
+	for _, a := range c.Actor.Chain() {
+		parts = append(parts, "actor "+a.String())
 	}
 	if c.Certificate != "" {
 		parts = append(parts, "certificate "+c.Certificate)

@@ -81,6 +81,11 @@ type Finding struct {
 	// Holds reports whether the caller has the permission, and Grants how.
 	Holds  bool
 	Grants []string
+	// Actor is who may not use the activity, of those to whom the caller's credential is
+	// delegated; nil where there is none.
+	Actor *core.Actor
+	// Unnamed says that the table does not name an actor.
+	Unnamed bool
 	// Enough lists what would grant the permission.
 	Enough permission.Grantors
 	Checks []permission.Check
@@ -128,6 +133,9 @@ func (x *Inspector) finding(i int, decides bool, call *core.Call, p *core.Princi
 		f.Enough, _ = x.Grantors(a.Permission)
 		f.Holds = x.Holds(p, a.Permission)
 		f.Grants = x.grantsOf(p, a.Permission)
+	}
+	if a.Section != permission.InPublic {
+		f.Actor, f.Unnamed = x.ActorWithout(p, a.Permission), x.CheckActor(p) != nil
 	}
 	f.Allows = x.ActivityAllows(i, call, p) == nil
 	return f

@@ -145,10 +145,25 @@ func (x Explanation) verdict() {
 		x.Printf("  %s\n", refusalText(x.Outcome))
 	}
 	raw, _, _ := strings.Cut(x.Call.Target, "?")
+	x.actors()
 	if x.Call.Path != "" && x.Call.Path != raw {
 		x.Printf("  the path is read as %s\n", x.Call.Path)
 	}
 	x.gate.DecidedBy(x.Printer)
+}
+
+// actors says to whom the credential of the caller is delegated.
+func (x Explanation) actors() {
+	if x.Caller == nil {
+		return
+	}
+	for i, a := range x.Caller.Actor.Chain() {
+		if i == 0 {
+			x.Printf("  the credential is delegated to the actor %s\n", a)
+		} else {
+			x.Printf("    and before to %s\n", a)
+		}
+	}
 }
 
 // refusalText says in one line why a call is denied. What a single activity
@@ -161,6 +176,8 @@ func refusalText(o *offline.Outcome) string {
 		return "the call needs a credential"
 	case isVariant(o.Table):
 		return variantText(o.Table)
+	case unnamed(o.Table) != nil:
+		return "the table does not name the actor " + unnamed(o.Table).String() + ", and such an actor may do nothing; add it under actors, with the permissions that it may use"
 	case len(o.Table.Matched) > 0:
 		return "none of the activities below allows it"
 	}
@@ -171,6 +188,17 @@ func refusalText(o *offline.Outcome) string {
 func isVariant(e *inspect.Explanation) bool {
 	decides := func(f inspect.Finding) bool { return f.Decides }
 	return len(e.VariantOf) > 0 && len(e.Matched) > 0 && !slices.ContainsFunc(e.Matched, decides)
+}
+
+// unnamed is an actor whom the table does not name: then none of the deciding activities is
+// for it, whatever it asks for.
+func unnamed(e *inspect.Explanation) *core.Actor {
+	for i := range e.Matched {
+		if f := &e.Matched[i]; f.Decides && f.Unnamed {
+			return f.Actor
+		}
+	}
+	return nil
 }
 
 func variantText(e *inspect.Explanation) string {
@@ -227,6 +255,9 @@ func (x Explanation) activity(f *inspect.Finding) {
 	if f.Section == permission.InPermission {
 		rows = append(rows, x.grant(f)...)
 	}
+	if f.Actor != nil {
+		rows = append(rows, x.row(false, "actor", f.Actor.String(), lacks(f)))
+	}
 	if f.Section == permission.InOptional {
 		rows = append(rows, x.row(x.Allowed() || x.Caller != nil, "credential", "none, or one that is valid", ""))
 	}
@@ -282,7 +313,7 @@ func sectionTitle(s permission.Section) string {
 }
 
 func (x Explanation) grant(f *inspect.Finding) [][]terminal.Cell {
-	if !f.Holds {
+	if !f.Holds && (f.Actor == nil || len(f.Grants) == 0) {
 		return [][]terminal.Cell{x.row(false, "permission", f.Permission, "not granted")}
 	}
 	rows := make([][]terminal.Cell, len(f.Grants))
@@ -290,6 +321,14 @@ func (x Explanation) grant(f *inspect.Finding) [][]terminal.Cell {
 		rows[i] = x.row(true, "permission", f.Permission, "by "+way)
 	}
 	return rows
+}
+
+// lacks says what an actor who may not use an activity has not.
+func lacks(f *inspect.Finding) string {
+	if f.Unnamed {
+		return "not named under actors"
+	}
+	return "not granted " + f.Permission + " under actors"
 }
 
 func (x Explanation) check(c permission.Check) []terminal.Cell {
@@ -332,6 +371,11 @@ func (x Explanation) lack(c *permission.Check) string {
 			return "the claims have no auth_time"
 		}
 		return "auth_time is " + x.Caller.AuthenticatedAt.UTC().Format("2006-01-02 15:04:05") + " UTC"
+	case "actor":
+		if x.Caller.Actor != nil {
+			return "the actor is " + x.Caller.Actor.String()
+		}
+		return "no actor acts for the caller"
 	case "proof":
 		if x.Caller.Proof != "" {
 			return "the caller proves it by " + string(x.Caller.Proof)
@@ -405,10 +449,15 @@ func ways(f *inspect.Finding, known bool) []string {
 			return []string{tables.RequirementText(c.Name, c.Want)}
 		}
 	}
-	if !f.Holds {
+	if !f.Holds && (f.Actor == nil || len(f.Grants) == 0) {
 		need = append(need, grantorsText(f.Enough))
 	}
-	if f.Section == permission.InAuthenticated && !f.Allows && len(f.Checks) == 0 {
+	if f.Actor != nil && f.Section == permission.InPermission {
+		need = append(need, f.Permission+" for the actor "+f.Actor.String()+" under actors")
+	} else if f.Actor != nil {
+		need = append(need, "the actor "+f.Actor.String()+" under actors")
+	}
+	if f.Section == permission.InAuthenticated && !f.Allows && len(f.Checks) == 0 && f.Actor == nil {
 		need = append(need, "any valid credential")
 	}
 	for _, c := range f.Checks {
@@ -490,6 +539,8 @@ type enoughJSON struct {
 	Roles      []string `json:"roles,omitempty"`
 	Scopes     []string `json:"scopes,omitempty"`
 	Subjects   []string `json:"subjects,omitempty"`
+	// Actors are those to whom a credential with the permission may be delegated.
+	Actors []string `json:"actors,omitempty"`
 }
 
 type checkJSON struct {
@@ -540,7 +591,7 @@ func explained(g *gates.Gate, o *offline.Outcome, notes []string) explainedJSON 
 func findingForJSON(f *inspect.Finding) activityJSON {
 	a := activityJSON{ActivityJSON: tables.ActivityForJSON(&f.OwnedActivity), Decides: f.Decides, Allows: f.Allows, Holds: f.Holds, Grants: f.Grants}
 	if f.Section == permission.InPermission {
-		a.Enough = &enoughJSON{f.Enough.Permission, f.Enough.Roles, f.Enough.Scopes, f.Enough.Subjects}
+		a.Enough = &enoughJSON{f.Enough.Permission, f.Enough.Roles, f.Enough.Scopes, f.Enough.Subjects, f.Enough.Actors}
 	}
 	for _, c := range f.Checks {
 		a.Checks = append(a.Checks, checkForJSON(c))

@@ -67,7 +67,7 @@ one. A file says who calls what, whether that must be allowed, and why:
         why: nobody deletes without a name
 
 who takes scopes, roles, permissions, claims (those of a token), sub, client_id,
-issuer, kind, aal, authenticated_ago, dpop and certificate; an expectation also takes host, scheme,
+issuer, kind, aal, authenticated_ago, dpop, actor and certificate; an expectation also takes host, scheme,
 peer and headers. The table is the one that the file names, from its own folder,
 or the one of --table.
 
@@ -288,7 +288,7 @@ func (g *testedGate) decide(ctx context.Context, e expectation.Expectation) (tes
 func expectedCaller(w *expectation.Caller) (*offline.Caller, error) {
 	c := &offline.Caller{
 		Anonymous: w.Anonymous, Kind: w.Kind, Scopes: w.Scopes, Roles: w.Roles, Permissions: w.Permissions,
-		Subject: w.Subject, ClientID: w.ClientID, Issuer: w.Issuer, AAL: w.AAL, AuthAge: -1, DPoP: w.DPoP,
+		Subject: w.Subject, ClientID: w.ClientID, Issuer: w.Issuer, AAL: w.AAL, AuthAge: -1, DPoP: w.DPoP, Actor: w.Actor,
 	}
 	if w.AuthenticatedAgo > 0 {
 		c.AuthAge = w.AuthenticatedAgo

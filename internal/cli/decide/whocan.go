@@ -31,6 +31,7 @@ func WhoCanCommand() *cobra.Command {
 		Short: "List who may make a call",
 		Long: `List everybody who may make a call: the roles, scopes and permissions that open
 it, and what the call requires beside them. The exit status is 1 when nobody may.
+Under actor are those to whom a credential that opens the call may be delegated.
 
 With --config, the gate is that of a configuration: what it refuses whoever calls
 is refused, scopes_required counts, and what no credential can state is left out.
@@ -127,7 +128,28 @@ func (w *whoCan) find(ctx context.Context, caller *offline.Caller) error {
 			w.refusal = refused
 			continue
 		}
+		if err := actors(ctx, w.gate, w.call.Request, &one, base); err != nil {
+			return err
+		}
 		w.open = append(w.open, one)
+	}
+	return nil
+}
+
+// actors keeps those to whom a credential may be delegated that opens an activity.
+func actors(ctx context.Context, g *gates.Gate, r *core.Request, one *openActivity, base *offline.Caller) error {
+	one.Enough.Actors = nil
+	if one.Section == permission.InPublic || base.Actor != nil {
+		return nil
+	}
+	for pattern, p := range g.Actors() {
+		why, err := g.Admits(ctx, r, &one.OwnedActivity, base.By(p))
+		if err != nil {
+			return err
+		}
+		if why == nil {
+			one.Enough.Actors = append(one.Enough.Actors, pattern)
+		}
 	}
 	return nil
 }
@@ -135,6 +157,7 @@ func (w *whoCan) find(ctx context.Context, caller *offline.Caller) error {
 // grantors keeps of those who open an activity the ones whom the gate lets
 // through. It returns why there are none.
 func grantors(ctx context.Context, g *gates.Gate, r *core.Request, one *openActivity, base *offline.Caller) (refused, err error) {
+	base = acting(g, one, base)
 	if one.Who != "holders" {
 		if one.Who == "anybody" {
 			base = &offline.Caller{Anonymous: true}
@@ -174,6 +197,22 @@ func grantors(ctx context.Context, g *gates.Gate, r *core.Request, one *openActi
 		refused = nil
 	}
 	return refused, err
+}
+
+// acting is the caller with an actor, where an activity requires one: the first of those who
+// may use it.
+func acting(g *gates.Gate, one *openActivity, base *offline.Caller) *offline.Caller {
+	if base.Actor != nil || one.Require.CheckActor(&core.Principal{}) == nil {
+		return base
+	}
+	for _, p := range g.Actors() {
+		if one.Require.CheckActor(p) == nil && g.ActorWithout(p, one.Permission) == nil {
+			by := *base
+			by.Actor = p.Actor
+			return &by
+		}
+	}
+	return base
 }
 
 func (w *whoCan) print(p *terminal.Printer) {
@@ -231,6 +270,7 @@ func openers(f *openActivity) [][]terminal.Cell {
 			row("permission", f.Enough.Permission)
 		}
 	}
+	row("actor", f.Enough.Actors...)
 	if need := f.requires(); need != "" {
 		row("requires", need)
 	}
@@ -262,6 +302,8 @@ type openedForJSON struct {
 	Names *enoughJSON `json:"names,omitempty"`
 	// ScopesRequired are needed beside, by the configuration.
 	ScopesRequired []string `json:"scopes_required,omitempty"`
+	// Actors are those to whom a credential may be delegated that opens the activity.
+	Actors []string `json:"actors,omitempty"`
 }
 
 func (w *whoCan) forJSON() whoCanJSON {
@@ -273,8 +315,9 @@ func (w *whoCan) forJSON() whoCanJSON {
 		one := &w.open[i]
 		opened := openedForJSON{ActivityJSON: tables.ActivityForJSON(&one.OwnedActivity), Who: one.Who, ScopesRequired: one.scopes}
 		if one.Who == "holders" {
-			opened.Names = &enoughJSON{one.Enough.Permission, one.Enough.Roles, one.Enough.Scopes, one.Enough.Subjects}
+			opened.Names = &enoughJSON{one.Enough.Permission, one.Enough.Roles, one.Enough.Scopes, one.Enough.Subjects, nil}
 		}
+		opened.Actors = one.Enough.Actors
 		out.Activities = append(out.Activities, opened)
 	}
 	return out

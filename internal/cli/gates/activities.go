@@ -276,6 +276,8 @@ func (g *Gate) cannotMeet(rule *permission.OwnedActivity, p *core.Principal) err
 	case p == nil && rule.AsksOfCaller():
 		return core.ErrMissing
 	case p == nil:
+	case need.CheckActor(p) != nil:
+		return need.CheckActor(p)
 	case len(need.Credentials) > 0 && !slices.Contains(need.Credentials, string(p.Kind)):
 		return fmt.Errorf("%w: a credential of kind %s will not do, only %s", core.ErrForbidden, p.Kind, terminal.Listing(need.Credentials, "or"))
 	case !slices.Contains(need.Kinds(), string(p.Kind)):

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core"
+	"gatehouse/core/actor"
 	"gatehouse/core/permission/mcp"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
@@ -128,11 +129,12 @@ type CallerFlags struct {
 	authAge                    time.Duration
 	dpop                       bool
 	certificate                string
+	actors                     []string
 	anonymous                  bool
 }
 
 // CallerFlagNames are those of callerFlags but --anonymous.
-var CallerFlagNames = []string{"scope", "role", "permission", "claims", "sub", "client-id", "issuer", "kind", "aal", "auth-age", "dpop", "certificate"}
+var CallerFlagNames = []string{"scope", "role", "permission", "claims", "sub", "client-id", "issuer", "kind", "aal", "auth-age", "dpop", "certificate", "actor"}
 
 // Register adds the flags to a command.
 func (f *CallerFlags) Register(c *cobra.Command) {
@@ -166,6 +168,7 @@ func (f *CallerFlags) RegisterCredential(c *cobra.Command) {
 	c.Flags().Lookup("auth-age").DefValue = "0s" // -1 is no default to show, and pflag shows no zero
 	c.Flags().BoolVar(&f.dpop, "dpop", false, "the caller's token comes with a DPoP proof of the key that it is bound to")
 	c.Flags().StringVar(&f.certificate, "certificate", "", "PEM `file` with the client certificate of the caller's connection")
+	c.Flags().StringArrayVar(&f.actors, "actor", nil, "`id` of the actor to whom the caller's credential is delegated, such as https://login.example.com/#agent-7; repeat it for those who acted before, the latest first")
 	_ = c.MarkFlagFilename("claims", "json")
 	_ = c.MarkFlagFilename("certificate", "pem", "crt")
 }
@@ -187,6 +190,10 @@ func (f *CallerFlags) Caller(cmd *cobra.Command) (*offline.Caller, error) {
 			return nil, err
 		}
 	}
+	var err error
+	if c.Actor, err = ActorOf(f.actors); err != nil {
+		return nil, fmt.Errorf("--actor %w", err)
+	}
 	if f.claims == "" {
 		return c, nil
 	}
@@ -198,6 +205,19 @@ func (f *CallerFlags) Caller(cmd *cobra.Command) (*offline.Caller, error) {
 		return nil, fmt.Errorf("%s: %w", tables.ShownName(f.claims), err)
 	}
 	return c, nil
+}
+
+// ActorOf is the chain of actors with some ids, the current one first.
+func ActorOf(ids []string) (*core.Actor, error) {
+	var chain *core.Actor
+	for _, id := range slices.Backward(ids) {
+		a, err := actor.Parse(id)
+		if err != nil {
+			return nil, fmt.Errorf("%q %w", id, err)
+		}
+		a.Before, chain = chain, a
+	}
+	return chain, nil
 }
 
 // CertificateOf has a caller show the client certificate in a file.

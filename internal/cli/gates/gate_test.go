@@ -25,7 +25,7 @@ func TestVerdictOnAnActivityIsWhatTheGateDecides(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, column := range columns() {
+		for _, column := range columns(table) {
 			decided := decisions(t, table, column, table.Requests())
 			for i := range a.Rules {
 				v, err := a.Verdict(t.Context(), i, column.described)
@@ -50,7 +50,7 @@ type column struct {
 	callers   []*offline.Caller
 }
 
-func columns() []column {
+func columns(table *offlinetest.Table) []column {
 	anybody := &offline.Caller{Anonymous: true}
 	all := []column{{anybody, []*offline.Caller{anybody}}}
 	for _, names := range [][3][]string{{}, {{"r"}}, {{"both"}}, {nil, {"s"}}, {nil, nil, {"q"}}} {
@@ -60,6 +60,19 @@ func columns() []column {
 				continue // it states no scopes
 			}
 			c.callers = append(c.callers, base.With(names[0], names[1], names[2]))
+		}
+		all = append(all, c)
+	}
+	patterns, _ := table.Table.Actors()
+	for _, a := range offlinetest.Actors() {
+		if len(patterns) == 0 && !strings.Contains(table.Text, "actor: ") {
+			break // to a table that names none, all actors are one, which the other tests have
+		}
+		c := column{described: (&offline.Caller{Actor: a}).With(nil, nil, []string{"p", "q"})}
+		for _, base := range offlinetest.Bases() {
+			if base.Actor = a; base.Kind != core.KindSession {
+				c.callers = append(c.callers, base.With(nil, nil, []string{"p", "q"}))
+			}
 		}
 		all = append(all, c)
 	}

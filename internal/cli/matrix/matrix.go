@@ -42,6 +42,9 @@ mark for all of them, ~ for a part, and nothing where none is allowed. A number
 points to a note: what is required beside the grant, what else opens the calls, or
 which of them stay closed.
 
+A column of an actor is about a credential that is delegated to it, whose subject
+may do everything: what the actor may do at most.
+
 With --config, the gate is that of a configuration. The flags that describe a
 caller say what every caller but "anybody" has beside the role, such as a scope
 that scopes_required lists.`,
@@ -175,6 +178,9 @@ func newMatrix(ctx context.Context, a *gates.Activities, base *offline.Caller, w
 	}
 	for pattern, p := range a.Gate.Workloads() {
 		m.Columns = append(m.Columns, matrixColumn{"subject", pattern, base.As(p)})
+	}
+	for pattern, p := range a.Gate.Actors() {
+		m.Columns = append(m.Columns, matrixColumn{"actor", pattern, base.By(p)})
 	}
 	m.Legend = legend(a.Gate, cannot, base)
 	for i, r := range a.Rules {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"gatehouse/core"
+	"gatehouse/core/actor"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
 	"gatehouse/core/permission/mcp"
@@ -65,10 +66,56 @@ type parts struct {
 	actors        string
 	// activity makes a further one.
 	activity func(*rand.Rand) listed
+	// delegated says that delegations has actors.
+	delegated bool
 }
 
 // listed is an activity with the section or permission that has it.
 type listed struct{ section, text string }
+
+// delegations are who may act for callers, and actorRequires what every fourth table requires
+// of them.
+var (
+	delegations = []string{
+		"", "actors: {'https://a.test/#a1': [p]}", "actors: {'https://a.test/#a*': [p], 'https://a.test/#**': [q]}", "actors: {'https://a.test/#a1': [], 'https://a.test/?client_id=c': [p, q]}",
+		"actors: {'https://a.test/#**': [p, q]}", "actors: {'https://a.test/#a*': [role:both], 'https://b.test/#a1': [p]}", "actors: {'https://a.test/#a1': [q]}\nactor_chain: true",
+	}
+	actorRequires = []string{"{actor: none}", "{actor: any}", "{actor: ['https://a.test/#a*']}", "{actor: ['https://a.test/?client_id=c', 'https://a.test/#a1'], aal: aal2}"}
+)
+
+// Actors are those that random tables tell apart, and one that none names.
+func Actors() (all []*core.Actor) {
+	for _, id := range []string{"https://a.test/#a1", "https://a.test/#a2", "https://a.test/#b/c", "https://a.test/?client_id=c", "https://b.test/#a1", "https://c.test/#a1"} {
+		a, _ := actor.Parse(id)
+		all = append(all, a)
+	}
+	return append(all, &core.Actor{Issuer: all[0].Issuer, Subject: "a1", Before: all[1]}, &core.Actor{Issuer: all[0].Issuer, Subject: "a2", Before: all[0]})
+}
+
+// acted has some tables name actors. It has numbers of its own, so that other tables stay as
+// they are.
+func (p *parts) acted(seed uint64) {
+	if seed%4 != 3 {
+		return
+	}
+	r := rand.New(rand.NewPCG(seed, 11))
+	p.actors, p.delegated = pick(r, delegations), true
+	for i := range p.activities {
+		a := &p.activities[i]
+		if section := a.section; section != "public" && section != "optional" && r.IntN(3) == 0 && strings.HasPrefix(a.text, "{") && !strings.Contains(a.text, "require") {
+			a.text = required(a.text, pick(r, actorRequires))
+		}
+	}
+}
+
+// required is an activity with requirements.
+func required(activity, requirements string) string {
+	end := len(activity) - 1
+	if strings.HasPrefix(activity, "{mcp:") {
+		end--
+	}
+	return activity[:end] + ", require: " + requirements + activity[end:]
+}
 
 // New makes a table of n activities. Equal seeds give equal tables.
 func New(t testing.TB, seed uint64, n int) *Table {
@@ -90,6 +137,7 @@ func random(t testing.TB, seed uint64, n int, activity func(*rand.Rand) listed) 
 		p.activities = append(p.activities, activity(r))
 	}
 	p.variants, p.anonymous = pick(r, variants), pick(r, anonymous)
+	p.acted(seed)
 	return p.compile(t)
 }
 
@@ -187,6 +235,10 @@ func (t *Table) Changed(tb testing.TB, seed uint64) *Table {
 	p := t.parts
 	p.activities = slices.Clone(p.activities)
 	at := r.IntN(len(p.activities))
+	if p.delegated && seed%8 == 7 {
+		p.actors = pick(r, delegations)
+		return p.compile(tb)
+	}
 	switch r.IntN(8) {
 	case 0, 1:
 		p.activities[at] = p.activity(r)
@@ -250,7 +302,11 @@ func (p parts) compile(t testing.TB) *Table {
 		fmt.Fprintf(&b, "anonymous: %s\n", held)
 	}
 	if p.actors != "" {
-		fmt.Fprintf(&b, "%s\n", p.actors)
+		text := p.actors
+		if p.roles == "{}" {
+			text = strings.ReplaceAll(text, "role:both", "p")
+		}
+		fmt.Fprintf(&b, "%s\n", text)
 	}
 	if p.variants != "" {
 		fmt.Fprintf(&b, "path_variants: %s\n", p.variants)
@@ -343,7 +399,19 @@ func Callers() []*offline.Caller {
 			all = append(all, base.With(nil, []string{"s"}, nil), base.With([]string{"r"}, []string{"q"}, nil), base.With(nil, []string{"s", "q", "p"}, nil))
 		}
 	}
-	return all
+	return append(all, Delegated()...)
+}
+
+// Delegated are callers by each actor who may otherwise do everything, and by one who may not.
+func Delegated() (all []*offline.Caller) {
+	for _, a := range Actors() {
+		for _, base := range []*offline.Caller{{Kind: core.KindJWT, AAL: "aal2", Subject: "u"}, {Kind: core.KindJWT, AAL: "aal1", Subject: "v"}} {
+			base.Actor = a
+			all = append(all, base.With(nil, nil, []string{"p", "q"}))
+		}
+	}
+	role := &offline.Caller{Kind: core.KindJWT, AAL: "aal2", Subject: "u", Actor: Actors()[0]}
+	return append(all, role.With([]string{"r"}, nil, nil), role.With(nil, nil, nil))
 }
 
 // chain is a client certificate. Nothing of it but its bytes is looked at.

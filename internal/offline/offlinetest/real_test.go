@@ -94,6 +94,9 @@ func (r *Real) Person(c *offline.Caller) *Person {
 			"sub": c.Subject, "acr": c.AAL, "auth_time": now.Unix(), "exp": time.Now().Add(time.Hour).Unix(), // longer than any test
 			"scope": strings.Join(c.Scopes, " "), "roles": c.Roles, "permissions": c.Permissions,
 		}
+		if c.Actor != nil {
+			set["act"] = c.Actor.Claim()
+		}
 		if len(c.Chain) > 0 {
 			sum := sha256.Sum256(c.Chain[0].Raw)
 			set["cnf"] = map[string]any{"x5t#S256": base64.RawURLEncoding.EncodeToString(sum[:])}
@@ -112,6 +115,9 @@ func (r *Real) People() []*Person {
 		if base.Kind != core.KindSession {
 			callers = append(callers, base.With(nil, []string{"q"}, nil), base.With(nil, []string{"p"}, nil), base.With([]string{"r"}, []string{"s"}, nil))
 		}
+	}
+	for _, a := range Actors() {
+		callers = append(callers, (&offline.Caller{Kind: core.KindJWT, AAL: "aal2", Subject: "w", Chain: chain, Actor: a}).With(nil, nil, []string{"p", "q"}))
 	}
 	callers = append(callers, &offline.Caller{Kind: core.KindJWT, AAL: "aal2", Subject: "w"}, &offline.Caller{Kind: core.KindSession, AAL: "aal2", Subject: "w"})
 	var all []*Person
