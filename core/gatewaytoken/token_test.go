@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/actor"
 	"gatehouse/core/coretest"
 	"gatehouse/core/gatewaytoken"
 	"gatehouse/core/upstreamtoken/mint"
@@ -99,6 +100,34 @@ func TestTokenStandsForTheCredential(t *testing.T) {
 		}
 		if got.Claims["email"] != nil || got.Claims["idp_sid"] != "session-at-op" {
 			t.Errorf("%s: claims %v", algorithm, got.Claims)
+		}
+	}
+}
+
+// TestActorsComeBackFromTokensOfTheGate: a token of the gate that forgot who acts would give
+// an agent the power of its subject.
+func TestActorsComeBackFromTokensOfTheGate(t *testing.T) {
+	clock := coretest.NewClock()
+	by, p := tokens(t, clock, keys(t, "EdDSA"), nil), person(clock)
+	for name, c := range map[string]struct{ actor, want *core.Actor }{
+		"nobody":            {nil, nil},
+		"one":               {&core.Actor{Issuer: "https://agents.test/", Subject: "agent"}, &core.Actor{Issuer: "https://agents.test/", Subject: "agent"}},
+		"of the credential": {&core.Actor{ClientID: "bot"}, &core.Actor{Issuer: p.Issuer, ClientID: "bot"}},
+		"one after another": {
+			&core.Actor{Issuer: "https://agents.test/", Subject: "agent", Before: &core.Actor{Subject: "web", ClientID: "app", Before: &core.Actor{Issuer: "https://c.test", Subject: "c"}}},
+			&core.Actor{Issuer: "https://agents.test/", Subject: "agent", Before: &core.Actor{Issuer: p.Issuer, Subject: "web", ClientID: "app", Before: &core.Actor{Issuer: "https://c.test", Subject: "c"}}},
+		},
+	} {
+		p.Actor = c.actor
+		token := issued(t, by, p, clock.Now().Add(time.Hour))
+		got, err := verify(t, by, token.Token)
+		if err != nil || !actor.Same(got.Actor, c.want) {
+			t.Errorf("%s: %v, the actors are %v, want %v", name, err, got.Actor.Chain(), c.want.Chain())
+			continue
+		}
+		again, err := verify(t, by, issued(t, by, got, clock.Now().Add(time.Hour)).Token)
+		if err != nil || !actor.Same(again.Actor, c.want) {
+			t.Errorf("%s, a token for a token: %v, the actors are %v, want %v", name, err, again.Actor.Chain(), c.want.Chain())
 		}
 	}
 }

@@ -134,6 +134,8 @@ func TestRevokedActorActsForNobody(t *testing.T) {
 		"its subject, of another issuer": {core.Actor{Subject: "agent", Issuer: issuerB}, revocation.Subject, "agent", issuerA, false},
 		"its client":                     {core.Actor{ClientID: "bot"}, revocation.Client, "bot", "", true},
 		"its issuer":                     {core.Actor{Subject: "agent", Issuer: issuerB}, revocation.Issuer, "", issuerB, true},
+		"one that acted before it":       {core.Actor{Subject: "web", Before: &core.Actor{Subject: "agent"}}, revocation.Subject, "agent", "", false},
+		"its subject, after another":     {core.Actor{Subject: "agent", Before: &core.Actor{Subject: "web"}}, revocation.Subject, "agent", issuerA, true},
 		"another subject":                {core.Actor{Subject: "agent"}, revocation.Subject, "other", "", false},
 		"whom it acts for":               {core.Actor{Subject: "agent", Issuer: issuerB}, revocation.Subject, "alice", issuerA, true},
 		"a client that is named like it": {core.Actor{Subject: "agent"}, revocation.Client, "agent", "", false},
