@@ -34,7 +34,7 @@ jwt: {issuers: [{issuer: "https://id.test", audience: [api]}]}
 	if got := c.JWT.Issuers[0].Algorithms; !reflect.DeepEqual(got, []string{"RS256", "PS256", "ES256", "EdDSA"}) {
 		t.Errorf("algorithms %v", got)
 	}
-	if !reflect.DeepEqual(c.UpstreamHeaders, map[string]string{"X-User-Id": "sub"}) || c.Introspection != nil || c.Cache.MaxEntries != 10000 {
+	if !reflect.DeepEqual(c.UpstreamHeaders, map[string]string{"X-User-Id": "sub", "X-Actor": "actor"}) || c.Introspection != nil || c.Cache.MaxEntries != 10000 {
 		t.Errorf("%+v", c)
 	}
 }

@@ -102,6 +102,7 @@ the same for every kind of credential:
 | ` + "`scope`, `roles`" + ` | what the credential states |
 | ` + "`permissions`" + ` | what the permission table grants the caller |
 | ` + "`aal`, `auth_time`" + ` | assurance level and time of the sign-in |
+| ` + "`actor`" + ` | the [actor](permission-tables.md#actors) to whom the credential is delegated, such as ` + "`https://login.example.com/#agent-7`" + `: the current one, by its id; absent where nobody acts for the caller. A claim of this name is not read |
 
 Lists are joined by commas, in which members may hold spaces (` + "`Domain Admins`" + `), or as ` + "`upstream_header_lists`" + ` says. If a claim cannot be written
 so that it reads back as the same (it has a control character, begins or ends with white space, or is a list with the separator in a member),

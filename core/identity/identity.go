@@ -88,6 +88,10 @@ type Options struct {
 // only the policy knows.
 const permissionsClaim = "permissions"
 
+// ActorClaim is the id of the actor to whom the credential is delegated (RFC 8693 section
+// 4.1), the current one of a chain: its issuer and its name.
+const ActorClaim = "actor"
+
 // rolesClaim is the list of the caller's roles.
 const rolesClaim = "roles"
 
@@ -112,7 +116,7 @@ func New(o Options) (*Headers, error) {
 		if err := h.add(name, claimSource{claims, format{o.Join, o.TooLong}}); err != nil {
 			return nil, err
 		}
-		if o.Absent != nil {
+		if o.Absent != nil && o.Claims[name] != ActorClaim { // most callers act for themselves
 			h.headers[len(h.headers)-1].absent = new(atomic.Bool)
 		}
 	}
@@ -442,11 +446,22 @@ func claimOf(p *core.Principal, path core.ClaimPath, policy core.Policy) (any, b
 }
 
 func oneClaimOf(p *core.Principal, path core.ClaimPath, policy core.Policy) (any, bool) {
-	if path.String() != permissionsClaim {
-		return p.Claim(path)
+	switch path.String() {
+	case permissionsClaim:
+		permissions := policy.Permissions(p)
+		return permissions, len(permissions) > 0
+	case ActorClaim:
+		return actorOf(p)
 	}
-	permissions := policy.Permissions(p)
-	return permissions, len(permissions) > 0
+	return p.Claim(path)
+}
+
+// actorOf is never what a credential states in a claim of that name.
+func actorOf(p *core.Principal) (any, bool) {
+	if p.Actor == nil {
+		return nil, false
+	}
+	return p.Actor.ID()
 }
 
 // membersOf are the members of a list, or the one value that is none.

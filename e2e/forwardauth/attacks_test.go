@@ -43,7 +43,7 @@ type bench struct {
 }
 
 // identityHeaders are those that the files of deploy/ name.
-var identityHeaders = []string{"X-Auth-User", "X-Auth-Kind", "X-User-Id", "X-User-Email", "X-User-Roles", "X-User-Permissions", "X-User-Tenant"}
+var identityHeaders = []string{"X-Actor", "X-Auth-User", "X-Auth-Kind", "X-User-Id", "X-User-Email", "X-User-Roles", "X-User-Permissions", "X-User-Tenant"}
 
 // benchTable is what the attacks are about: one public page, and one for
 // those who are known.

@@ -205,7 +205,7 @@ func (e fakeEnvoy) overHTTP(ctx context.Context, request []byte) (vector.Respons
 	remove := strings.Split(a.Header.Get("X-Envoy-Auth-Headers-To-Remove"), ",")
 	set := map[string]string{}
 	for name := range a.Header {
-		if strings.HasPrefix(name, "X-User-") || name == "X-Auth-Kind" { // allowed_upstream_headers
+		if strings.HasPrefix(name, "X-User-") || name == "X-Auth-Kind" || name == "X-Actor" { // allowed_upstream_headers
 			set[name] = a.Header.Get(name)
 		}
 	}

@@ -29,7 +29,7 @@ type sharedCache struct {
 
 // notOneCaller are claims that several callers have in common.
 var notOneCaller = []string{
-	"roles", "role", "permissions", "scope", "scp", "groups", "kind", "iss", "aud", "aal", "acr", "amr", "tenant", "tid", "org", "org_id", "azp",
+	"actor", "roles", "role", "permissions", "scope", "scp", "groups", "kind", "iss", "aud", "aal", "acr", "amr", "tenant", "tid", "org", "org_id", "azp",
 }
 
 // identities are the headers by which a gate tells the upstream who calls. Each is

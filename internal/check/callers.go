@@ -2,6 +2,7 @@ package check
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -120,7 +121,7 @@ func (c *checker) identityHeaders() []string {
 		}
 	}
 	if len(names) == 0 {
-		names["x-user-id"] = true // the default; the configuration may not be here
+		names["x-user-id"], names["x-actor"] = true, true // the default; the configuration may not be here
 	}
 	return slices.Sorted(maps.Keys(names))
 }
@@ -139,7 +140,7 @@ func (c *checker) apisixLogger(p document.Pair, masked bool) {
 		}
 		if !format.Value.Present() {
 			if !masked {
-				c.Add("logged-client-header", p.Key.Place(), "%s writes all headers: credentials, and with a refused request the %s that the client sent; give it a log_format, with $consumer_name for the caller", p.Key.Value, c.identityHeaders()[0])
+				c.Add("logged-client-header", p.Key.Place(), "%s writes all headers: credentials, and with a refused request the %s that the client sent; give it a log_format, with $consumer_name for the caller", p.Key.Value, strings.Join(c.identityHeaders(), ", "))
 			}
 			format = p.Value.Pair("log_format_extra")
 		}
@@ -170,12 +171,16 @@ func (c *checker) kongLogger(name, config document.Node) {
 		return
 	}
 	c.later = append(c.later, func() {
+		var written, fields []string
 		for _, header := range c.identityHeaders() {
 			field := "request.headers." + header
 			if !config.Get("custom_fields_by_lua").Has(field) {
 				value := "return kong.response.get_source() == 'service' and kong.request.get_header('" + header + "') or nil"
-				c.Add("logged-client-header", name.Place(), "%s writes the %s of a refused request as the client sent it; set custom_fields_by_lua: {%s: %q}", name.Text(), header, field, value)
+				written, fields = append(written, header), append(fields, fmt.Sprintf("%s: %q", field, value))
 			}
+		}
+		if written != nil {
+			c.Add("logged-client-header", name.Place(), "%s writes the %s of a refused request as the client sent it; set custom_fields_by_lua: {%s}", name.Text(), strings.Join(written, ", "), strings.Join(fields, ", "))
 		}
 	})
 }

@@ -95,7 +95,8 @@ func TestLoggerOfForgedHeadersIsFound(t *testing.T) {
 		"nginx's own log, without":       {[]string{onRoute(guarded), "nginx_config: {http: {access_log_format: '$remote_addr $request_id $status'}}\n"}, nil},
 		"Kong":                           {[]string{kong("")}, bad},
 		"Kong, switched off":             {[]string{kong(", enabled: false")}, nil},
-		"Kong, a field for the header":   {[]string{kong(`, config: {custom_fields_by_lua: {request.headers.x-user-id: "return nil"}}`)}, nil},
+		"Kong, a field for the header":   {[]string{kong(`, config: {custom_fields_by_lua: {request.headers.x-user-id: "return nil", request.headers.x-actor: "return nil"}}`)}, nil},
+		"Kong, a field for one of two":   {[]string{kong(`, config: {custom_fields_by_lua: {request.headers.x-user-id: "return nil"}}`)}, bad},
 		"Kong, a field for another":      {[]string{kong(`, config: {custom_fields_by_lua: {request.headers.x-user: "return nil"}}`)}, bad},
 		"Kubernetes, a plugin of Kong's": {[]string{"apiVersion: configuration.konghq.com/v1\nkind: KongPlugin\nmetadata: {name: l}\nplugin: file-log\nconfig: {path: /l}\n"}, bad},
 	} {

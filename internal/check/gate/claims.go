@@ -82,7 +82,7 @@ func misspelt(path string) string {
 // every kind of credential has.
 var ofSessions = []string{
 	"id", "active", "expires_at", "authenticated_at", "authenticator_assurance_level", "authentication_methods", "issued_at", "identity", "devices",
-	"sub", "iss", "kind", "client_id", "exp", "scope", "roles", "permissions", "aal", "auth_time",
+	"sub", "iss", "kind", "client_id", "exp", "scope", "roles", "permissions", "aal", "auth_time", "actor",
 }
 
 func notInSession(path string) string {
