@@ -92,6 +92,7 @@ func (d *Demo) config(introspectJWT string, cacheTTL int) map[string]any {
 			"X-User-Permissions": "permissions",
 			"X-User-Tenant":      "identity.metadata_public.tenant,ext.tenant", // not the trait, which the person edits
 			"X-Auth-Kind":        "kind",
+			"X-Actor":            "actor",
 		},
 		"login": map[string]any{
 			"url":    d.LoginURL(),

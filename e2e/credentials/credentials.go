@@ -260,6 +260,43 @@ func (c *Set) tokens() {
 	}
 	c.idTokenForAPI()
 	c.boundTokens()
+	c.delegatedTokens()
+}
+
+const agents = "https://agents.example.test/"
+
+// delegatedTokens get tokens by which agents act for people (RFC 8693 section 4.1).
+func (c *Set) delegatedTokens() {
+	agent := func(name string, before object) object {
+		act := object{"iss": agents, "sub": name}
+		if before != nil {
+			act["act"] = before
+		}
+		return act
+	}
+	c.value("agent.support", agents+"#support")
+	for name, act := range map[string]any{
+		"support": agent("support", nil), "desk": agent("desk", nil), "stranger": agent("stranger", nil),
+		"support-before-stranger": agent("stranger", agent("support", nil)), "stranger-before-support": agent("support", agent("stranger", nil)),
+		"support-of-another-issuer": object{"iss": "https://evil.example.test/", "sub": "support"}, "unreadable": "support",
+	} {
+		for prefix, client := range map[string]ory.Client{"opaque": c.accounts.Web, "jwt": c.accounts.WebJWT} {
+			c.delegatedToken(prefix+"."+name, client, c.accounts.Ada, act)
+		}
+	}
+	c.delegatedToken("jwt.support.bob", c.accounts.WebJWT, c.accounts.Bob, agent("support", nil))
+}
+
+func (c *Set) delegatedToken(name string, client ory.Client, p ory.Person, act any) {
+	if c.err != nil {
+		return
+	}
+	claims := site.AccessClaims(p)
+	claims["act"] = act
+	token, err := c.servers.Hydra.AuthorizationCode(c.ctx, client, ory.Grant{Subject: p.ID, Scopes: []string{"openid"}, Audience: []string{demo.Audience}, AccessToken: claims})
+	if !c.failed(err) {
+		c.secret(name, token.AccessToken)
+	}
 }
 
 // boundTokens get JWTs of Ada that are bound to a key and to a certificate.
