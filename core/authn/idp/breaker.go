@@ -29,7 +29,8 @@ const (
 
 // breakers are the circuit breakers of a client, by host.
 type breakers struct {
-	log *slog.Logger
+	log  *slog.Logger
+	what string
 
 	mu     sync.Mutex
 	byHost map[string]*breaker
@@ -63,7 +64,7 @@ func (b *breakers) of(host string) *breaker {
 	if b.byHost == nil || len(b.byHost) >= maxHosts {
 		b.byHost = map[string]*breaker{}
 	}
-	one := newBreaker(host, b.log)
+	one := newBreaker(host, b.what, b.log)
 	b.byHost[host] = one
 	return one
 }
@@ -82,7 +83,7 @@ func (b *breakers) states() (up, down int) {
 	return up, down
 }
 
-func newBreaker(host string, log *slog.Logger) *breaker {
+func newBreaker(host, what string, log *slog.Logger) *breaker {
 	b := &breaker{host: host}
 	b.CircuitBreaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:    host,
@@ -94,9 +95,9 @@ func newBreaker(host string, log *slog.Logger) *breaker {
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			switch {
 			case from == gobreaker.StateClosed && to == gobreaker.StateOpen:
-				log.Error("an identity provider does not respond; requests that need it get 503 until it does", "host", host, "error", b.reason())
+				log.Error(what+" does not respond; requests that need it get 503 until it does", "host", host, "error", b.reason())
 			case to == gobreaker.StateClosed:
-				log.Info("an identity provider responds again", "host", host)
+				log.Info(what+" responds again", "host", host)
 			}
 		},
 	})

@@ -37,6 +37,8 @@ type Options struct {
 	// Observe is called after every call, for metrics: with the time it took, waiting
 	// for a slot included, and whether there was a response. nil: none.
 	Observe func(took time.Duration, err error)
+	// What is called, for that line. Default: an identity provider.
+	What string
 	// Log gets a line when a host stops to respond and when it does again; nil: none.
 	Log *slog.Logger
 	// Now is the clock for the pauses that providers ask for. Default time.Now.
@@ -55,6 +57,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.What == "" {
+		o.What = "an identity provider"
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -118,7 +123,7 @@ func New(o Options) (*Client, error) {
 		slots:    slots,
 		observe:  o.Observe,
 		now:      o.Now,
-		breakers: breakers{log: o.Log},
+		breakers: breakers{log: o.Log, what: o.What},
 	}, nil
 }
 
