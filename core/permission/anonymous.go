@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"gatehouse/core"
+	"gatehouse/core/permission/ask"
 )
 
 // nobody is a caller without a credential: no requirement that asks for something of
@@ -18,23 +19,38 @@ func (t *Table) open(a *compiledActivity) bool {
 
 // AllowsAnonymous returns nil when one of the activities lets a caller without a
 // credential make the call.
-func (a *Access) AllowsAnonymous(_ context.Context, call *core.Call) error {
+func (a *Access) AllowsAnonymous(ctx context.Context, call *core.Call) error {
 	if a.public || a.nobody {
 		return nil
 	}
+	var asking []*ask.Needed
 	for _, activity := range a.demanding {
-		if activity.allowsAnonymous(a.table, call) == nil {
+		err := activity.allowsAnonymous(a.table, call)
+		if err == nil {
 			return nil
 		}
+		if needed, ok := err.(*ask.Needed); ok {
+			asking = append(asking, needed)
+		}
 	}
-	return core.ErrMissing
+	if len(asking) == 0 {
+		return core.ErrMissing
+	}
+	return a.table.ask(ctx, call, asking, core.ErrMissing)
 }
 
 func (a *compiledActivity) allowsAnonymous(t *Table, call *core.Call) error {
-	if !t.open(a) || a.require != nil && a.require.Check(call, nobody, nil, t.now()) != nil {
+	switch {
+	case !t.open(a):
 		return core.ErrMissing
+	case a.require == nil:
+		return nil
 	}
-	return nil
+	err := a.require.Check(call, nobody, nil, t.now())
+	if _, asks := err.(*ask.Needed); err == nil || asks {
+		return err
+	}
+	return core.ErrMissing
 }
 
 // IgnoresInvalid reports whether a credential that does not hold counts as none.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/core/account"
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/idset"
 	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/model"
@@ -24,6 +25,11 @@ type Options struct {
 	Now func() time.Time
 	// Version names what the table is made of, for records.
 	Version account.Table
+	// Decider answers what activities ask; nil: nobody does, and what needs an answer is
+	// denied as not known.
+	Decider ask.Decider
+	// NoAsk is why no activity may ask; empty: each may.
+	NoAsk string
 }
 
 // Compile merges files into a table with the default options.
@@ -36,7 +42,7 @@ func (o Options) Compile(files ...*File) (*Table, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	c := &compiler{files: files, table: &Table{now: o.Now, version: o.Version}}
+	c := &compiler{files: files, table: &Table{now: o.Now, version: o.Version, decider: o.Decider}, noAsk: o.NoAsk}
 	for _, step := range []func(){c.check, c.names, c.activities, c.index, c.guards} {
 		step()
 		if err := c.problems.Err(); err != nil {
@@ -58,9 +64,20 @@ type compiler struct {
 	plain, at []uint32
 	// parts are those of each activity, in the order of Activities.
 	parts []model.Parts
+	noAsk string
 }
 
-func (c *compiler) check() { c.files, c.parts = model.Check(c.files, &c.problems) }
+func (c *compiler) check() {
+	c.files, c.parts = model.Check(c.files, &c.problems)
+	if c.noAsk == "" {
+		return
+	}
+	for _, a := range Activities(c.files...) {
+		if len(a.Require.Asks) > 0 {
+			c.problems.Add(a.Place, "%s: require: ask %s", a.Owner(), c.noAsk)
+		}
+	}
+}
 
 // names resolves everything that has a name.
 func (c *compiler) names() {
@@ -333,7 +350,7 @@ func (c *compiler) activities() {
 			c.table.activities[i].scopes = scopesFor(scope, &a.Require)
 		}
 		if !a.Require.Empty() {
-			c.table.activities[i].require = require.New(&a.Require, c.parts[i].Condition)
+			c.table.activities[i].require = require.New(&a.Require, c.parts[i].Condition, c.parts[i].Asks)
 		}
 		c.table.activities[i].mcp = a.MCP
 		if a.MCP != nil || len(endpoints) > 0 && a.IsAt(endpoints) {

@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/account"
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/idset"
 	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/pathindex"
@@ -19,7 +20,8 @@ import (
 type Table struct {
 	now         func() time.Time
 	version     account.Table
-	permissions []string // sorted; a permissionID is an index
+	decider     ask.Decider // nil: nobody answers what activities ask
+	permissions []string    // sorted; a permissionID is an index
 	ids         map[string]permissionID
 	roles       map[string]idset.Set // everything a role grants
 	scopes      map[string]idset.Set // the entries under "scopes"
@@ -322,8 +324,9 @@ func (a *Access) Rule() string {
 }
 
 // Allows returns nil when one of the activities lets the principal make the
-// call, and otherwise the refusal that leaves the least to be done.
-func (a *Access) Allows(_ context.Context, call *core.Call, p *core.Principal) error {
+// call, and otherwise the refusal that leaves the least to be done. The decision point is
+// asked only if no activity decides without it.
+func (a *Access) Allows(ctx context.Context, call *core.Call, p *core.Principal) error {
 	if a.public {
 		return nil
 	}
@@ -340,16 +343,22 @@ func (a *Access) Allows(_ context.Context, call *core.Call, p *core.Principal) e
 	if len(a.demanding) < len(a.decides) {
 		refusal = a.lacksPlain(p)
 	}
+	var asking []*ask.Needed
 	for _, activity := range a.demanding {
 		err := activity.allows(a.table, call, p)
 		if err == nil {
 			return nil
 		}
-		if refusal == nil || rank(err) > rank(refusal) {
+		if needed, ok := err.(*ask.Needed); ok {
+			asking = append(asking, needed)
+		} else if refusal == nil || rank(err) > rank(refusal) {
 			refusal = err
 		}
 	}
-	return refusal
+	if len(asking) == 0 {
+		return refusal
+	}
+	return a.table.ask(ctx, call, asking, refusal)
 }
 
 // lacksPlain is the refusal for the first activity that requires nothing but

@@ -252,6 +252,20 @@ func isForwarded(name string) bool {
 	return name == "forwarded" || name == "x-real-ip" || slices.ContainsFunc([]string{"x-forwarded-", "x-original-", "x-envoy-"}, begins)
 }
 
+// HeaderProblem says why a header, by its name in lower case, is never read on behalf of a
+// table; empty: it is.
+func HeaderProblem(name string) string {
+	switch {
+	case name != strings.ToLower(name):
+		return fmt.Sprintf("header names are in lower case here; write %s", strings.ToLower(name))
+	case slices.Contains(credentialHeaders, name):
+		return fmt.Sprintf("the header %s carries a credential; use claims", name)
+	case isForwarded(name):
+		return fmt.Sprintf("the header %s is what any client says of itself; use peer, host or method", name)
+	}
+	return ""
+}
+
 func (r *reader) read(e ast.Expr, variable, name string) {
 	if variable == headersVar && isForwarded(name) {
 		r.forwarded = append(r.forwarded, r.problem(e, "the header %s is what any client says of itself; use peer, host or method, or ask for the peer that may send it too", name))

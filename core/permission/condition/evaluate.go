@@ -76,19 +76,14 @@ func (c *Condition) values(call *core.Call, p *core.Principal) (values map[strin
 		case rawVar:
 			found = readRaw(p, names)
 		case headersVar:
-			found, err = readHeaders(call.Request, names)
+			found, err = ReadHeaders(call.Request, names)
 		case queryVar:
-			found, err = readQuery(call.Query(), names)
+			found, err = ReadQuery(call.Query(), names)
 		case pathVar:
-			found = readGroups(call.Path, c.groups)
-		case peerVar:
-			if peer := call.PeerAddr(); peer.IsValid() {
-				values[peerVar] = peer.Unmap().WithZone("").String()
-				continue
-			}
-		case hostVar:
-			if host, ok := pattern.AppendHost(nil, call.Host); ok {
-				values[hostVar] = string(host)
+			found = ReadGroups(call.Path, c.groups)
+		case peerVar, hostVar:
+			if text := ReadText(call, variable); text != "" {
+				values[variable] = text
 				continue
 			}
 		}
@@ -106,6 +101,24 @@ func (c *Condition) values(call *core.Call, p *core.Principal) (values map[strin
 	}
 	slices.Sort(absent)
 	return values, absent, nil
+}
+
+// ReadText returns the method, the host or the peer of a call by the name of the variable;
+// empty: it is not known.
+func ReadText(call *core.Call, variable string) string {
+	switch variable {
+	case methodVar:
+		return call.Method
+	case peerVar:
+		if peer := call.PeerAddr(); peer.IsValid() {
+			return peer.Unmap().WithZone("").String()
+		}
+	case hostVar:
+		if host, ok := pattern.AppendHost(nil, call.Host); ok {
+			return string(host)
+		}
+	}
+	return ""
 }
 
 func readAs(variable, name string) string {
@@ -187,10 +200,10 @@ func number(n json.Number) any {
 	return f
 }
 
-// readHeaders returns headers by their lower-case name. A header that is
+// ReadHeaders returns headers by their lower-case name. A header that is
 // there twice, or in a spelling that an upstream may fold into the same name
 // (X_Tenant for X-Tenant), has no one value: the call is refused.
-func readHeaders(r *core.Request, names []string) (map[string]any, error) {
+func ReadHeaders(r *core.Request, names []string) (map[string]any, error) {
 	found := make(map[string]any, len(names))
 	for i := range r.Header {
 		for _, name := range names {
@@ -206,11 +219,11 @@ func readHeaders(r *core.Request, names []string) (map[string]any, error) {
 	return found, nil
 }
 
-// readQuery returns query parameters by name. Where frameworks read a query
+// ReadQuery returns query parameters by name. Where frameworks read a query
 // differently (";" as a separator, broken percent-encoding, repeats, other
 // case, name[], and tenant.id, which is tenant_id to PHP), there is no one value
 // and the call is refused.
-func readQuery(query string, names []string) (map[string]any, error) {
+func ReadQuery(query string, names []string) (map[string]any, error) {
 	found := make(map[string]any, len(names))
 	if strings.Contains(query, ";") {
 		return nil, fmt.Errorf("the query holds a semicolon, which separates parameters for some upstreams")
@@ -275,8 +288,8 @@ func (c *Condition) Reads(call *core.Call, p *core.Principal) []Value {
 	return read
 }
 
-// readGroups returns the named groups that took part in the match.
-func readGroups(path string, re *regexp.Regexp) map[string]any {
+// ReadGroups returns the named groups that took part in the match.
+func ReadGroups(path string, re *regexp.Regexp) map[string]any {
 	at := re.FindStringSubmatchIndex(path)
 	if at == nil {
 		return nil

@@ -93,17 +93,17 @@ type Finding struct {
 
 // Explain takes the decision about a call apart. The principal is nil for a
 // caller without a credential.
-func (x *Inspector) Explain(call *core.Call, p *core.Principal) *Explanation {
+func (x *Inspector) Explain(ctx context.Context, call *core.Call, p *core.Principal) *Explanation {
 	e := &Explanation{}
-	access := x.Match(context.Background(), call)
-	covering, variantOf := x.Covered(context.Background(), call)
+	access := x.Match(ctx, call)
+	covering, variantOf := x.Covered(ctx, call)
 	for _, i := range variantOf {
 		e.VariantOf = append(e.VariantOf, x.activities[i])
 	}
 	if access == nil {
 		e.Refusal = fmt.Errorf("%w: no activity covers the call", core.ErrForbidden)
 	} else {
-		x.decide(e, access, call, p)
+		x.decide(ctx, e, access, call, p)
 	}
 	e.Allowed = e.Refusal == nil
 	deciding := permission.Deciding(access)
@@ -113,8 +113,8 @@ func (x *Inspector) Explain(call *core.Call, p *core.Principal) *Explanation {
 	return e
 }
 
-func (x *Inspector) decide(e *Explanation, access core.Access, call *core.Call, p *core.Principal) {
-	anonymous := access.(core.AnonymousAccess).AllowsAnonymous(context.Background(), call)
+func (x *Inspector) decide(ctx context.Context, e *Explanation, access core.Access, call *core.Call, p *core.Principal) {
+	anonymous := access.(core.AnonymousAccess).AllowsAnonymous(ctx, call)
 	e.Public = access.Public()
 	e.Optional = !e.Public && anonymous == nil
 	switch {
@@ -122,7 +122,7 @@ func (x *Inspector) decide(e *Explanation, access core.Access, call *core.Call, 
 	case p == nil:
 		e.Refusal = anonymous
 	default:
-		e.Refusal = access.Allows(context.Background(), call, p)
+		e.Refusal = access.Allows(ctx, call, p)
 	}
 }
 

@@ -86,7 +86,7 @@ func explainsAsDecided(t *testing.T, x *Inspector) {
 			if strings.HasPrefix(target, "/orders") {
 				c.Method = "POST"
 			}
-			e := x.Explain(c, p)
+			e := x.Explain(t.Context(), c, p)
 			want := false
 			switch access := x.Match(context.Background(), c); {
 			case access == nil:
@@ -117,14 +117,14 @@ func explainsAsDecided(t *testing.T, x *Inspector) {
 func TestExplainNamesTheWayOfAGrant(t *testing.T) {
 	x := inspectorOf(t, plainest(t))
 	p := &core.Principal{Roles: []string{"manager"}, Scopes: []string{"users:read"}, Permissions: []string{"users:read"}}
-	f := x.Explain(call("GET", "/users"), p).Matched[0]
+	f := x.Explain(t.Context(), call("GET", "/users"), p).Matched[0]
 	if got, want := strings.Join(f.Grants, "; "), "permission users:read; role manager -> role clerk -> users:read; scope users:read"; got != want {
 		t.Errorf("got %s", got)
 	}
 	if got, want := fmt.Sprint(f.Enough), "{users:read [users:read] [clerk manager] [] [] false}"; got != want {
 		t.Errorf("got %s", got)
 	}
-	e := x.Explain(call("POST", "/orders/1/cancel"), p)
+	e := x.Explain(t.Context(), call("POST", "/orders/1/cancel"), p)
 	var checks []string
 	for _, c := range e.Matched[0].Checks {
 		checks = append(checks, fmt.Sprintf("%s=%t", c.Name, c.Err == nil))
@@ -140,11 +140,11 @@ func TestExplainNamesTheWayOfAGrant(t *testing.T) {
 func TestExplainNamesWhatEverybodyHolds(t *testing.T) {
 	x := inspectorOf(t, plainest(t)+"anonymous: {permissions: [users:read], roles: [manager]}\n")
 	for name, p := range map[string]*core.Principal{"nobody": nil, "somebody": {Subject: "ada"}} {
-		e := x.Explain(call("GET", "/users"), p)
+		e := x.Explain(t.Context(), call("GET", "/users"), p)
 		if got := strings.Join(e.Matched[0].Grants, "; "); !e.Optional || got != "anonymous -> users:read; anonymous -> role manager -> role clerk -> users:read" {
 			t.Errorf("%s: optional %t, grants %s", name, e.Optional, got)
 		}
-		e = x.Explain(call("POST", "/orders/1/cancel"), p)
+		e = x.Explain(t.Context(), call("POST", "/orders/1/cancel"), p)
 		if e.Optional || e.Allowed || !e.Matched[0].Holds || e.Matched[0].Allows {
 			t.Errorf("%s: %+v", name, e)
 		}

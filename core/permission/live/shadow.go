@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -33,7 +34,7 @@ const (
 	Allowed         Outcome = "allowed"
 	Denied          Outcome = "denied"
 	NeedsCredential Outcome = "needs_credential"
-	Failed          Outcome = "failed" // the shadow table panicked
+	Failed          Outcome = "failed" // the shadow table panicked, or its decision point did not answer
 )
 
 // compare compares what two tables decide about a call as far as it is known now,
@@ -107,10 +108,12 @@ func (c *comparedAccess) Account(call *core.Call, p *core.Principal) account.Acc
 // Allows decides by the enforced access.
 func (c *comparedAccess) Allows(ctx context.Context, call *core.Call, p *core.Principal) error {
 	err := c.Access.Allows(ctx, call, p)
+	said := call.Said
 	was, would := outcomeOf(err), Denied
-	if c.shadow != nil && !completes(func() { would = outcomeOf(c.shadow.Allows(ctx, call, p)) }) {
+	if c.shadow != nil && !completes(func() { would = shadowOf(c.shadow.Allows(ctx, call, p)) }) {
 		would = Failed
 	}
+	call.Said = said
 	if was != would {
 		c.live.differs(call, c.Access, c.shadow, was, would)
 	}
@@ -165,6 +168,16 @@ func outcomeOf(err error) Outcome {
 		return Denied
 	}
 	return Allowed
+}
+
+// shadowOf is outcomeOf for a shadow, which may not be able to tell.
+func shadowOf(err error) Outcome {
+	for _, known := range []error{nil, core.ErrForbidden, core.ErrInvalid, core.ErrMissing} {
+		if errors.Is(err, known) {
+			return outcomeOf(err)
+		}
+	}
+	return Failed
 }
 
 // completes runs f and reports whether it did not panic.

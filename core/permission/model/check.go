@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/core"
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/names"
@@ -23,6 +24,7 @@ import (
 type Parts struct {
 	Path      *pattern.Path
 	Condition *condition.Condition
+	Asks      []*ask.Ask
 }
 
 // checker checks the files of a table.
@@ -339,6 +341,17 @@ func (a *activityCheck) checkRequirements() {
 	if r.When != "" && a.parts.Path != nil {
 		a.checkCondition()
 	}
+	if a.parts.Path != nil {
+		a.checkAsks()
+	}
+}
+
+func (a *activityCheck) checkAsks() {
+	asks, problems := a.compileAsks(a.parts.Path)
+	for _, p := range problems {
+		a.problems.Add(a.part("require.ask"), "ask %s", p)
+	}
+	a.parts.Asks = asks
 }
 
 func (a *activityCheck) checkCondition() {

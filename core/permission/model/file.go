@@ -3,9 +3,11 @@
 package model
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/pattern"
@@ -174,6 +176,32 @@ func (a *Activity) Pattern() (*pattern.Path, error) {
 	return pattern.ParsePath(a.Path)
 }
 
+// CheckAsks compiles the asks, which need a good path. The problems follow the word "ask".
+func (a *Activity) CheckAsks() []string {
+	path, err := a.Pattern()
+	if err != nil {
+		return []string{"cannot be checked, because the path " + err.Error()}
+	}
+	_, problems := a.compileAsks(path)
+	return problems
+}
+
+func (a *Activity) compileAsks(path *pattern.Path) (asks []*ask.Ask, problems []string) {
+	if len(a.Require.Asks) > ask.MaxAsks {
+		return nil, []string{fmt.Sprintf("has %d questions, %d at most", len(a.Require.Asks), ask.MaxAsks)}
+	}
+	for i := range a.Require.Asks {
+		one, wrong := ask.Compile(a.Require.Asks[i], path)
+		if len(a.Require.Asks) > 1 {
+			for n := range wrong {
+				wrong[n] = fmt.Sprintf("[%d] %s", i, wrong[n])
+			}
+		}
+		asks, problems = append(asks, one), append(problems, wrong...)
+	}
+	return asks, problems
+}
+
 func (a *Activity) compileCondition(path *pattern.Path) (*condition.Condition, []condition.Problem) {
 	if c := a.condition; c != nil && c.Text() == a.Require.When && c.Path() == path {
 		return c, nil
@@ -200,7 +228,20 @@ func (a *Activity) Condition() *condition.Condition {
 // AsksOfCaller reports whether a requirement or the condition asks for something
 // that a caller without a credential never has.
 func (a *Activity) AsksOfCaller() bool {
-	return a.Require.AsksOfCaller() || a.conditionIs((*condition.Condition).AsksOfCaller)
+	return a.Require.AsksOfCaller() || a.conditionIs((*condition.Condition).AsksOfCaller) || a.questionsOfCaller()
+}
+
+// questionsOfCaller reports whether an ask needs something of the caller.
+func (a *Activity) questionsOfCaller() bool {
+	if len(a.Require.Asks) == 0 {
+		return false
+	}
+	path, err := a.Pattern()
+	if err != nil {
+		return false
+	}
+	asks, problems := a.compileAsks(path)
+	return len(problems) == 0 && slices.ContainsFunc(asks, (*ask.Ask).AsksOfCaller)
 }
 
 // ReadsActor reports whether the condition reads who acts for the subject.
@@ -213,10 +254,14 @@ func (a *Activity) conditionIs(what func(*condition.Condition) bool) bool {
 
 // Demand is what the activity requires, for a comparison with another.
 func (a *Activity) Demand() require.Demand {
+	d := require.Demand{Requirements: &a.Require}
 	if a.conditionIs((*condition.Condition).ReadsPath) { // its meaning depends on the path regex too
-		return require.Demand{Requirements: &a.Require, Path: a.Path}
+		d.Path = a.Path
 	}
-	return require.Demand{Requirements: &a.Require}
+	if len(a.Require.Asks) > 0 {
+		d.AskPath = a.Path
+	}
+	return d
 }
 
 // OwnedActivity is an activity together with what it belongs to.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"gatehouse/core"
+	"gatehouse/core/permission/ask"
 )
 
 // Truth is the result of a comparison that is not always possible.
@@ -23,21 +24,28 @@ type Demand struct {
 	// Path is set where the condition reads the named groups of the path: then
 	// the same condition may mean something else behind another regex.
 	Path string
+	// AskPath is set where there are asks: those that read named groups of the path may
+	// mean something else behind another regex.
+	AskPath string
 }
 
 // Demand is what is required, for a comparison; nothing where r is nil.
 func (r *Compiled) Demand() Demand {
-	switch {
-	case r == nil:
+	if r == nil {
 		return Demand{Requirements: &Requirements{}}
-	case r.Condition != nil && r.Condition.ReadsPath():
-		return Demand{&r.Requirements, r.Condition.Path().Text}
 	}
-	return Demand{Requirements: &r.Requirements}
+	d := Demand{Requirements: &r.Requirements}
+	if r.Condition != nil && r.Condition.ReadsPath() {
+		d.Path = r.Condition.Path().Text
+	}
+	if len(r.Questions) > 0 {
+		d.AskPath = r.Questions[0].Path().Text
+	}
+	return d
 }
 
 // Weaker reports whether every caller who meets b meets a too. Conditions that
-// are written differently are not compared: unknown.
+// are written differently are not compared, nor are questions: unknown.
 func Weaker(a, b Demand) Truth {
 	if len(b.Kinds()) == 0 { // nobody meets it
 		return Yes
@@ -45,6 +53,10 @@ func Weaker(a, b Demand) Truth {
 	if !weakerScopes(a.Requirements, b.Requirements) || !weakerAuthentication(a.Requirements, b.Requirements) || !weakerActor(a.Requirements, b.Requirements) {
 		return No
 	}
+	return min(weakerCondition(a, b), weakerAsks(a, b))
+}
+
+func weakerCondition(a, b Demand) Truth {
 	switch {
 	case a.When == "" || a.When == b.When && a.Path == b.Path:
 		return Yes
@@ -52,6 +64,29 @@ func Weaker(a, b Demand) Truth {
 		return No
 	}
 	return Unknown
+}
+
+// weakerAsks compares questions as they are written.
+func weakerAsks(a, b Demand) Truth {
+	switch {
+	case within(a.askKeys(), b.askKeys()):
+		return Yes
+	case len(b.Asks) == 0:
+		return No
+	}
+	return Unknown
+}
+
+// askKeys are equal for asks that are the same question about every call.
+func (d Demand) askKeys() []string {
+	keys := make([]string, len(d.Asks))
+	for i := range d.Asks {
+		keys[i] = ask.Key(d.Asks[i])
+		if ask.ReadsPath(keys[i]) {
+			keys[i] += " " + d.AskPath
+		}
+	}
+	return keys
 }
 
 func weakerScopes(a, b *Requirements) bool {
@@ -121,5 +156,5 @@ func within(list, of []string) bool {
 // Key is equal for demands that are written alike, whatever their order.
 func (d Demand) Key() string {
 	sorted := func(list []string) []string { return slices.Sorted(slices.Values(list)) }
-	return fmt.Sprintf("%q %q %q %s %s %q %q %q %q", sorted(d.AllScopes), sorted(d.AnyScope), d.AAL, d.MaxAge, d.Proof, sorted(d.Credentials), sorted(d.Actor), d.When, d.Path)
+	return fmt.Sprintf("%q %q %q %s %s %q %q %q %q %q", sorted(d.AllScopes), sorted(d.AnyScope), d.AAL, d.MaxAge, d.Proof, sorted(d.Credentials), sorted(d.Actor), d.When, d.Path, sorted(d.askKeys()))
 }

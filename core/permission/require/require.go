@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/authzen"
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/subject"
@@ -33,18 +35,21 @@ type Requirements struct {
 	Actor []string
 	// When is a CEL condition.
 	When string
+	// Asks are questions that a decision point has to answer with yes, as they are written
+	// (package ask).
+	Asks []authzen.Evaluation
 }
 
 // Empty reports whether nothing is required.
 func (r *Requirements) Empty() bool {
-	return len(r.AllScopes)+len(r.AnyScope)+len(r.Credentials)+len(r.Actor) == 0 && r.AAL == "" && r.MaxAge == 0 && r.Proof == "" && r.When == ""
+	return len(r.AllScopes)+len(r.AnyScope)+len(r.Credentials)+len(r.Actor)+len(r.Asks) == 0 && r.AAL == "" && r.MaxAge == 0 && r.Proof == "" && r.When == ""
 }
 
-// AsksOfCaller reports whether something is required, conditions aside, that a caller
-// without a credential does not have.
+// AsksOfCaller reports whether something is required, conditions and asks aside, that a
+// caller without a credential does not have.
 func (r *Requirements) AsksOfCaller() bool {
 	rest := *r
-	rest.When = ""
+	rest.When, rest.Asks = "", nil
 	if rest.forbidsActor() {
 		rest.Actor = nil
 	}
@@ -82,12 +87,14 @@ type Compiled struct {
 	Requirements
 	Condition *condition.Condition
 	actors    []*subject.Pattern // of Requirements.Actor
+	// Questions are the asks.
+	Questions []*ask.Ask
 }
 
 // New copies, so that a later change to the model does not reach the
 // table.
-func New(r *Requirements, c *condition.Condition) *Compiled {
-	compiled := &Compiled{*r, c, r.ActorPatterns()}
+func New(r *Requirements, c *condition.Condition, asks []*ask.Ask) *Compiled {
+	compiled := &Compiled{*r, c, r.ActorPatterns(), asks}
 	for _, list := range []*[]string{&compiled.AllScopes, &compiled.AnyScope, &compiled.Credentials, &compiled.Actor} {
 		*list = slices.Clone(*list)
 	}
@@ -97,11 +104,12 @@ func New(r *Requirements, c *condition.Condition) *Compiled {
 // AsksOfCaller reports whether a requirement or the condition asks for something
 // that a caller without a credential never has.
 func (r *Compiled) AsksOfCaller() bool {
-	return r != nil && (r.Requirements.AsksOfCaller() || r.Condition != nil && r.Condition.AsksOfCaller())
+	return r != nil && (r.Requirements.AsksOfCaller() || r.Condition != nil && r.Condition.AsksOfCaller() || slices.ContainsFunc(r.Questions, (*ask.Ask).AsksOfCaller))
 }
 
 // Check returns nil when a principal meets everything; enough are the scopes that
-// a refusal for a scope names.
+// a refusal for a scope names. Where nothing but answers of a decision point is lacking,
+// the error is an *ask.Needed.
 func (r *Compiled) Check(call *core.Call, p *core.Principal, enough []string, now time.Time) error {
 	if err := r.CheckOthers(call, p); err != nil {
 		return err
@@ -112,7 +120,29 @@ func (r *Compiled) Check(call *core.Call, p *core.Principal, enough []string, no
 	if err := r.checkProof(p); err != nil {
 		return err
 	}
-	return r.checkStepUp(p, now)
+	if err := r.checkStepUp(p, now); err != nil {
+		return err
+	}
+	return r.checkAsks(call, p)
+}
+
+// checkAsks makes the questions that have to be answered.
+func (r *Compiled) checkAsks(call *core.Call, p *core.Principal) error {
+	if len(r.Questions) != len(r.Asks) { // asks that were not compiled cannot be answered
+		return fmt.Errorf("%w: an ask was not compiled", core.ErrForbidden)
+	}
+	if len(r.Questions) == 0 {
+		return nil
+	}
+	needed := &ask.Needed{}
+	for _, a := range r.Questions {
+		q, err := a.Question(call, p)
+		if err != nil {
+			return err
+		}
+		needed.Questions = append(needed.Questions, q)
+	}
+	return needed
 }
 
 // CheckOthers checks what neither a scope nor another sign-in changes.
@@ -202,12 +232,17 @@ type Part struct {
 // Parts are the requirements that are set, each alone.
 func (r *Compiled) Parts() []Part {
 	only := func(of Requirements) Compiled { return Compiled{Requirements: of, actors: r.actors} }
+	asks := make([]string, len(r.Asks))
+	for i := range r.Asks {
+		asks[i] = ask.Describe(r.Asks[i])
+	}
 	all := []Part{
 		{"credentials", strings.Join(r.Credentials, " or "), only(Requirements{Credentials: r.Credentials})},
 		{"all_scopes", strings.Join(r.AllScopes, " and "), only(Requirements{AllScopes: r.AllScopes})},
 		{"any_scope", strings.Join(r.AnyScope, " or "), only(Requirements{AnyScope: r.AnyScope})},
 		{"actor", strings.Join(r.Actor, " or "), only(Requirements{Actor: r.Actor})},
 		{"when", r.When, Compiled{Requirements: Requirements{When: r.When}, Condition: r.Condition}},
+		{"ask", strings.Join(asks, " and "), Compiled{Requirements: Requirements{Asks: r.Asks}, Questions: r.Questions}},
 		{"proof", r.Proof, only(Requirements{Proof: r.Proof})},
 		{"aal", r.AAL, only(Requirements{AAL: r.AAL})},
 		{"max_age", ShortDuration(r.MaxAge), only(Requirements{MaxAge: r.MaxAge})},

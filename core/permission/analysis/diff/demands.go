@@ -43,7 +43,7 @@ func withoutChoices(list []require.Demand) []require.Demand {
 		for _, scopes := range choices {
 			for _, one := range withoutProofs(d.Requirements) {
 				one.AllScopes, one.AnyScope = scopes, nil
-				plain = append(plain, require.Demand{Requirements: one, Path: d.Path})
+				plain = append(plain, require.Demand{Requirements: one, Path: d.Path, AskPath: d.AskPath})
 			}
 		}
 	}

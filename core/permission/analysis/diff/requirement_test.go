@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/authzen"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/tablefile"
 )
@@ -90,6 +92,70 @@ func TestWeakerAgreesWithDecisions(t *testing.T) {
 				t.Errorf("%+v weaker than %+v: %d, want %d", a.Require, b.Require, got, implied)
 			}
 		}
+	}
+}
+
+// answers is a decision point that says yes about some resources.
+type answers map[string]bool
+
+func (a answers) Decide(_ context.Context, _ *core.Call, questions []authzen.Evaluation) (all []ask.Answer, err error) {
+	for _, q := range questions {
+		all = append(all, ask.Answer{Allowed: a[q.Resource.ID]})
+	}
+	return all, nil
+}
+
+// TestWeakerAgreesWithTheAnswersOfADecisionPoint compares what activities ask with what the
+// engine decides whatever the decision point answers, and behind which path.
+func TestWeakerAgreesWithTheAnswersOfADecisionPoint(t *testing.T) {
+	question := func(id string) string { return "{resource: {type: t, id: \"" + id + "\"}, action: {name: do}}" }
+	var list []*analysis.Area
+	var tables []func(answers) *permission.Table
+	for _, path := range []string{"/(?P<g>[ab])", "/(?P<g>.)[^/]*"} {
+		for _, asks := range []string{"", question("a"), question("b"), question("{path.g}"), "[" + question("a") + ", " + question("b") + "]", "[" + question("b") + ", " + question("a") + "]"} {
+			require := ", require: {ask: " + asks + "}"
+			if asks == "" {
+				require = ""
+			}
+			file, err := tablefile.Parse("t", fmt.Appendf(nil, "authenticated: [{methods: [GET], path: %q%s}]", path, require))
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, &analysis.Area{OwnedActivity: permission.Activities(file)[0]})
+			tables = append(tables, func(a answers) *permission.Table {
+				table, err := permission.Options{Decider: a}.Compile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return table
+			})
+		}
+	}
+	said := map[require.Truth]int{}
+	for i, a := range list {
+		for j, b := range list {
+			witness := false // somebody meets b and not a
+			for _, known := range []answers{{}, {"a": true}, {"b": true}, {"a": true, "b": true}} {
+				for _, path := range []string{"/a", "/b"} {
+					call := &core.Call{Request: &core.Request{Method: "GET"}, Path: path}
+					allows := func(n int) bool {
+						return tables[n](known).Match(t.Context(), call).Allows(t.Context(), call, &core.Principal{Subject: "ada"}) == nil
+					}
+					witness = witness || allows(j) && !allows(i)
+				}
+			}
+			got := require.Weaker(a.Demand(), b.Demand())
+			said[got]++
+			if got == require.Yes && witness || got == require.No && !witness {
+				t.Errorf("%+v behind %s weaker than %+v behind %s: %d, a witness: %t", a.Require, a.Path, b.Require, b.Path, got, witness)
+			}
+			if (i == j || len(a.Require.Asks) == 0) && got != require.Yes {
+				t.Errorf("%+v behind %s weaker than %+v behind %s: %d", a.Require, a.Path, b.Require, b.Path, got)
+			}
+		}
+	}
+	if said[require.Yes] < 20 || said[require.No] < 5 || said[require.Unknown] < 5 {
+		t.Errorf("%v: the test shows little", said)
 	}
 }
 
