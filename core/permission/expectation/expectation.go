@@ -50,7 +50,10 @@ type Expectation struct {
 	// Upstream and Response are headers that the upstream or the client must
 	// receive. An empty value stands for none.
 	Upstream, Response []core.Header
-	Why                string
+	// Answer is what the decision point answers to every question of the call; nil where
+	// the file does not say.
+	Answer *bool
+	Why    string
 }
 
 // Caller is who makes a call in an expectation.
@@ -93,6 +96,7 @@ var expectationKeys = strictyaml.Keys{
 	{Name: "scheme", Schema: oneOf("http", "https"), Doc: "The scheme by which the client reached the gateway: http or https."},
 	{Name: "headers", Schema: headers(), Doc: "Headers of the request by name."},
 	{Name: "peer", Schema: filledText(), Doc: "The address of the client."},
+	{Name: "answer", Schema: schema{"type": "boolean"}, Doc: "What the decision point answers to every question of the call."},
 	{Name: "allowed", Schema: schema{"type": "boolean"}, Required: true, Doc: "Whether the call must be allowed."},
 	{Name: "status", Schema: schema{"type": "integer", "minimum": 200, "maximum": 599}, Doc: "The status of the response of the gate to a call that does not reach the upstream."},
 	{Name: "upstream_headers", Schema: headers(), Doc: "Headers that the upstream must receive with an allowed call, by name; empty for none."},
@@ -179,6 +183,10 @@ func (p *parser) expectation(n *yaml.Node) []Expectation {
 			calls = p.calls(e.Value)
 		case "who":
 			one.Who = p.who(e.Value)
+		case "answer":
+			if yes, ok := p.Boolean(e.Value, e.Name); ok {
+				one.Answer = &yes
+			}
 		case "why":
 			one.Why = p.filled(e.Value, e.Name)
 		case "allowed", "status", "upstream_headers", "response_headers":

@@ -19,6 +19,7 @@ var mappings = []struct {
 	{"anonymous", anonymousKeys},
 	{"require of an activity", requireKeys},
 	{"mcp of a permission", mcpKeys},
+	{"ask of require", askKeys},
 }
 
 // otherwise are names for what a table says otherwise, with what that is.
@@ -36,6 +37,7 @@ var otherwise = map[string]string{
 	"scope, required_scopes, scopes_required, required_scope, mandatory_scope":                                                         "an activity names scopes in require, as all_scopes or any_scope",
 	"role, required_roles, required_role, roles_required, groups, group, allowed_roles, allowed_groups, allow_groups, acls":            "roles list the permissions that they grant, under roles",
 	"condition, conditions, if, claims, claim, claims_to_verify, auth_jwt_require, expression, filter, cel":                            "an activity states a condition in require, as when",
+	"opa, authzen, evaluation, check, relation, relations, fga, openfga, cerbos, pdp, ext_authz, policy":                               "an activity asks a decision point in require, as ask",
 	"acr, acr_values, mfa, level, required_aal":                                                                                        "an activity demands an assurance level in require, as aal",
 	"max_auth_age, auth_time, reauthenticate, refresh":                                                                                 "an activity demands a recent sign-in in require, as max_age",
 	"cnf, mtls, dpop, proofs, proof_of_possession, sender_constrained, bound, client_certificate, certificate":                         "an activity demands a proof of possession in require, as proof",

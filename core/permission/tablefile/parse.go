@@ -278,7 +278,7 @@ func (p *parser) shortActivity(n *yaml.Node, what string, a *permission.Activity
 
 func (p *parser) longActivity(n *yaml.Node, what string, known strictyaml.Keys, a *permission.Activity) bool {
 	ok := true
-	var when *yaml.Node
+	var when, asks *yaml.Node
 	goodPath := false
 	owner := what
 	what += ": activity"
@@ -303,13 +303,16 @@ func (p *parser) longActivity(n *yaml.Node, what string, known strictyaml.Keys, 
 			a.Hosts = p.hosts(e.Value, what)
 			ok = ok && a.Hosts != nil
 		case "require":
-			a.Require, when = p.requirements(e.Value, what)
+			a.Require, when, asks = p.requirements(e.Value, what)
 		case "override":
 			a.Override, _ = p.Boolean(e.Value, what+": override")
 		}
 	}
 	if a.Require.When != "" && goodPath {
 		p.condition(a, what+": require: when", when)
+	}
+	if asks != nil && goodPath {
+		p.checkAsks(a, what+": require", asks)
 	}
 	return ok && a.Methods != nil && goodPath
 }
@@ -357,20 +360,26 @@ func (p *parser) hosts(n *yaml.Node, what string) []string {
 	return hosts
 }
 
-// requirements also returns the node of the condition, which can be checked
-// only when the path is known.
-func (p *parser) requirements(n *yaml.Node, what string) (r require.Requirements, when *yaml.Node) {
+// requirements also returns the nodes of the condition and of the asks, which can be
+// checked only when the path is known. That of asks which cannot be read is nil.
+func (p *parser) requirements(n *yaml.Node, what string) (r require.Requirements, when, asks *yaml.Node) {
 	what += ": require"
 	entries := p.Fixed(n, what, requireKeys)
 	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
 		p.Refuse(n, "%s is empty; name a requirement or leave the key out", what)
 	}
 	for _, e := range entries {
-		if p.requirement(e, what+": "+e.Name, &r); e.Name == "when" {
+		switch what := what + ": " + e.Name; e.Name {
+		case "ask":
+			r.Asks, asks = p.readAsks(e.Value, what)
+		case "when":
 			when = e.Value
+			fallthrough
+		default:
+			p.requirement(e, what, &r)
 		}
 	}
-	return r, when
+	return r, when, asks
 }
 
 func (p *parser) requirement(e strictyaml.Entry, what string, r *require.Requirements) {

@@ -229,6 +229,9 @@ func requirements(r *require.Requirements) *yaml.Node {
 	if r.When != "" {
 		add(n, "when", newText(r.When), "")
 	}
+	if len(r.Asks) > 0 {
+		add(n, "ask", asks(r.Asks), "")
+	}
 	return n
 }
 
