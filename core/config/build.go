@@ -18,6 +18,7 @@ import (
 	"gatehouse/core/config/answer"
 	"gatehouse/core/config/audit"
 	"gatehouse/core/config/decision"
+	"gatehouse/core/config/decisionpoint"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/proof"
 	"gatehouse/core/config/revoke"
@@ -76,6 +77,7 @@ type Builder struct {
 	sections *section.Builder
 	fleet    *fleet.Builder
 	upstream *token.Builder
+	asking   *decisionpoint.Builder
 	revoking *revoke.Builder
 	proofs   proof.Builder
 	counted  cache.Totals
@@ -105,6 +107,7 @@ func NewBuilder(o BuilderOptions) *Builder {
 		sections: section.NewBuilder(section.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		revoking: revoke.NewBuilder(revoke.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		upstream: token.NewBuilder(token.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
+		asking:   decisionpoint.NewBuilder(decisionpoint.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		fleet:    fleet.NewBuilder(fleet.Options{Log: o.Log, Now: o.Now}),
 		tables:   tables.NewBuilder(tables.Options{Log: o.Log, Now: o.Now, Reloads: o.Reloads, Differences: o.Differences}),
 	}
@@ -159,6 +162,10 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 		return nil, err
 	}
 	from.Archive = b.audit.Archive(c.Audit)
+	point, err := b.asking.Point(c.AuthZEN, c.Cache, &from)
+	if err != nil {
+		return nil, err
+	}
 	policy, tableKey, err := b.tables.Table(from)
 	if err != nil {
 		return nil, err
@@ -193,7 +200,7 @@ func (b *Builder) assemble(c *Config) (*Current, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Current{gate, c, c.Consumers.Mapping(c.Session), parts, policy, c.CertificateHeader.Reader(), slices.AppendSeq(c.stripped(), maps.Keys(c.UpstreamHeaders))}, nil
+	return &Current{gate, c, c.Consumers.Mapping(c.Session), parts, policy, point, c.CertificateHeader.Reader(), slices.AppendSeq(c.stripped(), maps.Keys(c.UpstreamHeaders))}, nil
 }
 
 // recorder follows the decisions of one gate, beside what follows all.

@@ -4,8 +4,19 @@ import (
 	"fmt"
 
 	"gatehouse/core"
+	"gatehouse/core/config/tables"
 	"gatehouse/core/extract"
+	"gatehouse/core/permission/ask"
 )
+
+// Decider is the decision point of a configuration; nil: it has none.
+func (b *Builder) Decider(c *Config) (ask.Decider, error) {
+	point, err := b.asking.Point(c.AuthZEN, c.Cache, &tables.Settings{})
+	if point == nil {
+		return nil, err
+	}
+	return point, err
+}
 
 // GateWith returns the gate of a configuration with an authenticator and a
 // policy of the caller's own, for tools whose caller is given. A nil policy

@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/core/cache"
 	"gatehouse/core/config/audit"
+	"gatehouse/core/config/decisionpoint"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
 	"gatehouse/core/config/token"
@@ -44,6 +45,9 @@ func (c *Current) waiting() []string {
 	var waiting []string
 	if !c.table.Loaded() {
 		waiting = append(waiting, "permission table "+c.table.Name())
+	}
+	if missing := c.point.Waiting(); missing != "" {
+		waiting = append(waiting, missing)
 	}
 	for _, p := range c.parts {
 		if p.Missing() {
@@ -90,7 +94,11 @@ func (b *Builder) CacheStats() map[string]cache.Stats {
 	for p := range b.sections.Parts() {
 		caches[p.Memo] = string(p.Kind)
 	}
-	return b.counted.Sum(caches)
+	stats := b.counted.Sum(caches)
+	if asked := b.asking.Stats(); asked != (cache.Stats{}) {
+		stats[decisionpoint.Name] = asked
+	}
+	return stats
 }
 
 // AuditStats count the audit records of each sort of place.
@@ -115,7 +123,13 @@ func (b *Builder) Revoke(ctx context.Context, events ...revocation.Event) error 
 func (b *Builder) RevocationMessages() map[receive.Counted]uint64 { return b.revoking.Counts() }
 
 // ProviderHosts are the hosts of identity providers, by the section that configures them.
-func (b *Builder) ProviderHosts() map[string]section.ProviderHosts { return b.sections.Hosts() }
+func (b *Builder) ProviderHosts() map[string]section.ProviderHosts {
+	hosts := b.sections.Hosts()
+	if up, down := b.asking.Hosts(); up+down > 0 {
+		hosts[decisionpoint.Name] = section.ProviderHosts{Up: up, Down: down}
+	}
+	return hosts
+}
 
 // PublishedKeys are the keys and the metadata of the issuers whose tokens are minted.
 func (b *Builder) PublishedKeys() map[string]token.Published {

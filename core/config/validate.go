@@ -28,6 +28,7 @@ func (v validator) config(c *Config) {
 		v.Add("realm", "is empty; leave it out, or name what the gate protects")
 	}
 	c.tableSource().Check(v.Validator)
+	c.AuthZEN.Check(v.Validator)
 	if c.TokenCookie != "" && c.JWT == nil && c.Introspection == nil && c.GatewayToken == nil {
 		v.Add("token_cookie", "needs jwt, introspection or gateway_token to verify the token")
 	}

@@ -72,7 +72,7 @@ func layer(path string) (rank int, beside bool) {
 		return 1, false
 	case path == "gatehouse/core/config":
 		return 6, false
-	case path == "gatehouse/core/config/tablesource", path == "gatehouse/core/config/audit":
+	case path == "gatehouse/core/config/tablesource", path == "gatehouse/core/config/audit", path == "gatehouse/core/config/decisionpoint":
 		return 5, false
 	case path == "gatehouse/core/config/answer", path == "gatehouse/core/config/alone", path == "gatehouse/core/config/otlp", path == "gatehouse/core/config/certificate", path == "gatehouse/core/config/certheader", path == "gatehouse/core/config/consumer", path == "gatehouse/core/config/decision", path == "gatehouse/core/config/fleet", path == "gatehouse/core/config/proof", path == "gatehouse/core/config/revoke", path == "gatehouse/core/config/signin", path == "gatehouse/core/config/spiffe", path == "gatehouse/core/config/tables", path == "gatehouse/core/config/token":
 		return 4, false
@@ -118,6 +118,7 @@ func TestCorePackagesKnowFewOthers(t *testing.T) {
 		"gatehouse/core/authzen":                  {"gatehouse/core/authn/claims"},
 		"gatehouse/core/authzen/target":           {"gatehouse/core", "gatehouse/core/authzen", "gatehouse/core/httpsyntax"},
 		"gatehouse/core/authzen/decisionpoint":    {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authzen", "gatehouse/core/authzen/target", "gatehouse/core/claimpath", "gatehouse/core/fair", "gatehouse/core/fleet/subjects", "gatehouse/core/httpsyntax", "gatehouse/core/revocation/receive"},
+		"gatehouse/core/authzen/pep":              {"gatehouse/core", "gatehouse/core/authn/claims", "gatehouse/core/authn/idp", "gatehouse/core/authzen", "gatehouse/core/cache", "gatehouse/core/fair", "gatehouse/core/httpsyntax", "gatehouse/core/keyedhash", "gatehouse/core/permission/ask"},
 		"gatehouse/core/authn/spiffe":             {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/authn/certificate", "gatehouse/core/authn/claims", "gatehouse/core/authn/jws", "gatehouse/core/authn/jwt", "gatehouse/core/follow"},
 		"gatehouse/core/authn/spiffe/spiffetest":  {"gatehouse/core/coretest"},
 		"gatehouse/core/config/spiffe":            {"gatehouse/core", "gatehouse/core/authn", "gatehouse/core/authn/claims", "gatehouse/core/authn/jwt", "gatehouse/core/authn/spiffe", "gatehouse/core/config/section", "gatehouse/core/extract", "gatehouse/core/setting"},
@@ -239,12 +240,13 @@ var permissionRooms = []struct{ name, imports string }{
 	{"permission/variant", "permission/pattern permission/report"},
 	{"permission/formula", ""},
 	{"permission/condition", "core httpsyntax permission/pattern permission/report permission/formula"},
-	{"permission/require", "core permission/report permission/subject permission/condition"},
+	{"permission/ask", "core authzen permission/condition permission/pattern permission/report"},
+	{"permission/require", "core authzen permission/ask permission/report permission/subject permission/condition"},
 	{"permission/mcp", "core httpsyntax request permission/pattern permission/pathindex"},
-	{"permission/model", "core permission/subject permission/require permission/variant permission/report permission/names permission/pattern permission/pathindex permission/condition permission/mcp"},
-	{"permission", "account core actor permission/subject permission/variant permission/require permission/report permission/names permission/pattern permission/pathindex permission/condition permission/idset permission/model permission/mcp"},
+	{"permission/model", "core permission/ask permission/subject permission/require permission/variant permission/report permission/names permission/pattern permission/pathindex permission/condition permission/mcp"},
+	{"permission", "account core actor authzen permission/ask permission/subject permission/variant permission/require permission/report permission/names permission/pattern permission/pathindex permission/condition permission/idset permission/model permission/mcp"},
 	{"permission/strictyaml", "permission/report"},
-	{"permission/tablefile", "core actor permission/subject permission permission/require permission/report permission/names permission/pattern permission/condition permission/strictyaml permission/mcp permission/model"},
+	{"permission/tablefile", "core actor authzen permission/ask permission/subject permission permission/require permission/report permission/names permission/pattern permission/condition permission/strictyaml permission/mcp permission/model"},
 	{"permission/live", "account core follow permission permission/tablefile"},
 	{"permission/inspect", "core permission permission/subject"},
 	{"permission/callers", "core permission/pattern permission/subject permission/condition permission/formula permission/require"},
@@ -266,7 +268,7 @@ var permissionRooms = []struct{ name, imports string }{
 // enter: nothing below the table knows YAML, and only pathindex knows matching.
 func TestArrowsOfPermissionPointDown(t *testing.T) {
 	allowed := map[string][]string{}
-	below := []string{"gatehouse/core", "gatehouse/core/account", "gatehouse/core/audit", "gatehouse/core/actor", "gatehouse/core/httpsyntax", "gatehouse/core/request", "gatehouse/core/follow"}
+	below := []string{"gatehouse/core", "gatehouse/core/account", "gatehouse/core/audit", "gatehouse/core/actor", "gatehouse/core/authzen", "gatehouse/core/httpsyntax", "gatehouse/core/request", "gatehouse/core/follow"}
 	for _, room := range permissionRooms {
 		path := "gatehouse/core/" + room.name
 		allowed[path] = []string{}

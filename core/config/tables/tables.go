@@ -14,6 +14,7 @@ import (
 	"gatehouse/core/account"
 	"gatehouse/core/follow"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/live"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/tablefile"
@@ -39,6 +40,10 @@ type Settings struct {
 	Enforced, Shadow Source
 	// Archive keeps the tables that come into force; nil: nobody does.
 	Archive *Archive
+	// Decider answers what activities ask; nil: nobody does, and a table that asks does not
+	// load. DeciderKey identifies it.
+	Decider    ask.Decider
+	DeciderKey shared.Key
 }
 
 // Archive keeps tables that have come into force.
@@ -62,6 +67,17 @@ func (a *Archive) key() (k shared.Key) {
 		k = a.Key
 	}
 	return k
+}
+
+// NoAsk is why a table that asks does not load without the section authzen.
+const NoAsk = "needs the section authzen of the configuration, which says who answers"
+
+func (b *Builder) compiling(s Settings) permission.Options {
+	o := permission.Options{Now: b.options.Now, Decider: s.Decider}
+	if s.Decider == nil {
+		o.NoAsk = NoAsk
+	}
+	return o
 }
 
 // Source is where a table comes from. The zero value is none.
@@ -144,11 +160,11 @@ func (t *Table) Name() string {
 // source it denies everything until what the source holds is mended.
 func (b *Builder) Table(s Settings) (*Table, shared.Key, error) {
 	if s.Inline != "" {
-		k := shared.KeyOf("inline", s.Inline, s.Archive.key())
+		k := shared.KeyOf("inline", s.Inline, s.Archive.key(), s.DeciderKey)
 		t, err := b.tables.Get(k, func() (*Table, error) { return b.inline(s) })
 		return t, k, err
 	}
-	k := shared.KeyOf("sources", s.Enforced.Key, s.Shadow.Key, s.Archive.key())
+	k := shared.KeyOf("sources", s.Enforced.Key, s.Shadow.Key, s.Archive.key(), s.DeciderKey)
 	t, err := b.tables.Get(k, func() (*Table, error) { return b.followed(s) })
 	return t, k, err
 }
@@ -172,7 +188,9 @@ func (b *Builder) inline(s Settings) (*Table, error) {
 		return nil, inlineError(err)
 	}
 	version := account.Table{Source: inlineName, Version: digest}
-	compiled, err := permission.Options{Now: b.options.Now, Version: version}.Compile(files...)
+	o := b.compiling(s)
+	o.Version = version
+	compiled, err := o.Compile(files...)
 	if err != nil {
 		return nil, inlineError(err)
 	}
@@ -234,7 +252,7 @@ func (b *Builder) followed(s Settings) (*Table, error) {
 	first, cancel := context.WithTimeout(context.Background(), firstLoad)
 	defer cancel()
 	followed, _ := live.Open(first, live.Options{ // has logged why it did not load
-		Options:      permission.Options{Now: b.options.Now},
+		Options:      b.compiling(s),
 		Source:       enforced,
 		Shadow:       shadow,
 		Log:          b.options.Log,
