@@ -164,7 +164,7 @@ func (w *listWorld) compareCall(t *testing.T, l *lists, example *analysis.Call) 
 	t.Helper()
 	r := &core.Request{Method: example.Method, Target: example.Target(), Host: "any-other-host.invalid"}
 	var deciding []string
-	for _, f := range l.table.Explain(&core.Call{Request: r, Path: example.Path}, &core.Principal{}).Matched {
+	for _, f := range l.table.Explain(t.Context(), &core.Call{Request: r, Path: example.Path}, &core.Principal{}).Matched {
 		if f.Decides {
 			deciding = append(deciding, fmt.Sprint(f.Place.Line, f.Place.Column))
 		}

@@ -19,9 +19,11 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/authzen"
 	"gatehouse/core/config"
 	"gatehouse/core/config/section"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/inspect"
 	"gatehouse/core/permission/subject"
 )
@@ -93,6 +95,24 @@ type Outcome struct {
 	Assumed []string
 }
 
+// Asks are the questions that a decision point would be asked, and on whose answers the
+// decision depends; none where it depends on none, or where they are answered.
+func (o *Outcome) Asks() []authzen.Evaluation {
+	if needed, ok := errors.AsType[*ask.Needed](o.Cause); ok {
+		return needed.Questions
+	}
+	return nil
+}
+
+// Decider is the decision point of the configuration.
+func (g *Gate) Decider() (ask.Decider, error) {
+	d, err := g.builder.Decider(g.config)
+	if err == nil && d == nil {
+		return nil, errors.New("the configuration has no section authzen")
+	}
+	return d, err
+}
+
 // Allowed reports whether the request reaches the upstream.
 func (o *Outcome) Allowed() bool { return o.Outcome == core.Allow }
 
@@ -133,7 +153,7 @@ func (g *Gate) Decide(ctx context.Context, r *core.Request, c *Caller) (*Outcome
 		o.Decision = core.Decision{Outcome: core.Respond, Reason: "endpoint", Rule: o.Call.Path}
 	}
 	if err == nil && !o.Responds() {
-		o.Table = g.table.Explain(o.Call, who.principal)
+		o.Table = g.table.Explain(ctx, o.Call, who.principal)
 	}
 	return o, nil
 }

@@ -13,7 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core"
+	"gatehouse/core/authzen"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/inspect"
 	"gatehouse/core/permission/mcp"
 	"gatehouse/internal/cli/gates"
@@ -22,7 +24,11 @@ import (
 	"gatehouse/internal/offline"
 )
 
-type explainCommandOptions struct{ gates.CallFlags }
+type explainCommandOptions struct {
+	gates.CallFlags
+	ask    bool
+	answer terminal.Choice
+}
 
 // ExplainCommand is gatehouse explain.
 func ExplainCommand() *cobra.Command {
@@ -40,7 +46,11 @@ Without, it is a gate with the default settings.
 PATH is a raw request target. It is read exactly as a gate reads it: what has
 more than one meaning is refused, and a query takes part in conditions only.
 A caller without --anonymous has a valid credential that states what the flags
-and the claims say, and nothing else.`,
+and the claims say, and nothing else.
+
+Where an activity asks a decision point (require: ask), nobody is asked: the
+question is shown. --answer says what the answer is, and --ask asks the decision
+point of the configuration.`,
 		Example: `  gatehouse explain --role clerk GET /users/7
   gatehouse explain --anonymous GET /healthz
   gatehouse explain --config gatehouse.yaml --claims token.json GET /users/7
@@ -51,7 +61,26 @@ and the claims say, and nothing else.`,
 	gates.ForCall(c, o.run)
 	o.Register(c)
 	o.Caller.RegisterAnonymous(c)
+	c.Flags().BoolVar(&o.ask, "ask", false, "ask the decision point of the configuration")
+	o.answer = terminal.Choice{Of: []string{"yes", "no"}}
+	o.answer.Register(c, "answer", "", "`answer` of the decision point to every question: yes or no")
+	c.MarkFlagsMutuallyExclusive("ask", "answer")
 	return c
+}
+
+// deciding has questions answered as the flags say.
+func (o *explainCommandOptions) deciding(ctx context.Context, g *gates.Gate) (context.Context, error) {
+	switch {
+	case o.answer.Value != "":
+		return ask.WithStated(ctx, ask.Always(o.answer.Value == "yes")), nil
+	case !o.ask:
+		return ctx, nil
+	}
+	d, err := g.Decider()
+	if err != nil {
+		return ctx, fmt.Errorf("--ask: %w; name a configuration that has one with --config", err)
+	}
+	return ask.WithStated(ctx, d), nil
 }
 
 func (o *explainCommandOptions) run(cmd *cobra.Command, method, target string) error {
@@ -63,7 +92,11 @@ func (o *explainCommandOptions) run(cmd *cobra.Command, method, target string) e
 	if err != nil {
 		return err
 	}
-	d, err := g.Decide(cmd.Context(), r, caller)
+	ctx, err := o.deciding(cmd.Context(), g)
+	if err != nil {
+		return err
+	}
+	d, err := g.Decide(ctx, r, caller)
 	if err != nil {
 		return o.Caller.Located(err)
 	}
@@ -116,10 +149,10 @@ func (x Explanation) print() {
 	case x.Table == nil:
 	case len(matched) == 0:
 		uncovered(x.Printer, x.gate.Inspector, x.Call)
-	case !x.Allowed() && !isVariant(x.Table):
+	case !x.Allowed() && !isVariant(x.Table) && x.Asks() == nil:
 		x.enough()
 	}
-	if x.gate.Name != "" {
+	if x.gate.Name != "" && x.Asks() == nil {
 		x.Effect()
 	}
 }
@@ -140,6 +173,11 @@ func (x Explanation) verdict() {
 		x.Printf("%s  %s\n  %s\n", x.Warn("endpoint"), line, "an endpoint of the gate itself: no activity is looked at, and no tool can tell what it responds")
 	case x.Responds():
 		x.Printf("%s  %s\n  %s\n", x.Warn(fmt.Sprintf("response %d", x.Status)), line, "an endpoint of the gate itself: no activity is looked at")
+	case x.Asks() != nil:
+		x.Printf("%s  %s\n  %s\n", x.Warn("asks"), line, "the decision point decides; it would be asked:")
+		for _, q := range x.Asks() {
+			x.Printf("    %s\n", ask.Key(q))
+		}
 	default:
 		x.Printf("%s  %s\n", x.Bad(fmt.Sprintf("denied %d %s", x.Status, x.Reason)), line)
 		x.Printf("  %s\n", refusalText(x.Outcome))
@@ -332,6 +370,9 @@ func lacks(f *inspect.Finding) string {
 }
 
 func (x Explanation) check(c permission.Check) []terminal.Cell {
+	if _, asks := errors.AsType[*ask.Needed](c.Err); asks {
+		return []terminal.Cell{{Text: "?", Paint: "33"}, terminal.Plain(c.Name), terminal.Plain(c.Want), terminal.Dim("the decision point decides")}
+	}
 	note := ""
 	if c.Err != nil {
 		note = x.lack(&c)
@@ -381,6 +422,8 @@ func (x Explanation) lack(c *permission.Check) string {
 			return "the caller proves it by " + string(x.Caller.Proof)
 		}
 		return "the credential is bound to no key"
+	case "ask":
+		return c.Err.Error()
 	case "credentials":
 		return "the credential is of kind " + string(x.Caller.Kind)
 	case "all_scopes", "any_scope":
@@ -504,6 +547,8 @@ type explainedJSON struct {
 	Set       []HeaderJSON `json:"upstream_headers,omitempty"`
 	Groups    []string     `json:"groups,omitempty"`
 	Notes     []string     `json:"notes,omitempty"`
+	// Asks are what a decision point would be asked, on whose answers the decision depends.
+	Asks []authzen.Evaluation `json:"asks,omitempty"`
 	// VariantOf are the activities of whose paths the call's is a variant.
 	VariantOf  []tables.ActivityJSON `json:"variant_of,omitempty"`
 	Activities []activityJSON        `json:"activities"`
@@ -562,7 +607,10 @@ func explained(g *gates.Gate, o *offline.Outcome, notes []string) explainedJSON 
 		Method: o.Call.Method, Target: mcp.Shown(o.Call.Request), Path: o.Call.Path, Config: g.Name,
 		Allowed: o.Allowed(), Public: o.Table != nil && o.Table.Public, Notes: notes, Activities: []activityJSON{},
 	}
-	if !o.Allowed() {
+	switch out.Asks = o.Asks(); {
+	case out.Asks != nil:
+		out.Reason = "asks"
+	case !o.Allowed():
 		out.Status, out.Reason = o.Status, o.Reason
 	}
 	out.Anonymous = o.Allowed() && !out.Public && o.Caller == nil
@@ -573,7 +621,7 @@ func explained(g *gates.Gate, o *offline.Outcome, notes []string) explainedJSON 
 	default:
 		out.Refusal = o.Cause.Error()
 	}
-	if g.Name != "" {
+	if g.Name != "" && out.Asks == nil {
 		out.Response, out.Strip, out.Set, out.Groups = HeadersForJSON(slices.Concat(o.Header, o.ResponseHeader)), o.Strip, HeadersForJSON(o.Set), o.Groups
 	}
 	if o.Table == nil {

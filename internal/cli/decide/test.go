@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/expectation"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/strictyaml"
@@ -76,6 +77,9 @@ or gate: where it holds several; --config replaces it. Its permission table coun
 unless the file or --table names one. An expectation then checks the response to a
 denied call by status and response_headers, and what the upstream receives of an
 allowed one by upstream_headers.
+
+Where an activity asks a decision point, answer: true or answer: false says what
+it answers to every question of the call; nobody is asked.
 
 Coverage is the share of activities that took part in a decision.`,
 		Example: `  gatehouse test permissions.test.yaml
@@ -171,6 +175,9 @@ func (r *testResult) holds() bool { return len(r.differences()) == 0 }
 
 // differences lists what came otherwise than expected.
 func (r *testResult) differences() []string {
+	if questions := r.Outcome.Asks(); questions != nil {
+		return []string{"want " + verdict(r.Expectation.Allowed) + ", and the decision point decides: state answer: true or false; it would be asked " + ask.Key(questions[0])}
+	}
 	if r.Expectation.Allowed != r.Outcome.Allowed() {
 		return []string{"want " + verdict(r.Expectation.Allowed) + ", got " + verdict(r.Outcome.Allowed())}
 	}
@@ -277,6 +284,9 @@ func (g *testedGate) decide(ctx context.Context, e expectation.Expectation) (tes
 	}
 	if err == nil {
 		var o *offline.Outcome
+		if e.Answer != nil {
+			ctx = ask.WithStated(ctx, ask.Always(*e.Answer))
+		}
 		if o, err = g.Decide(ctx, r, caller); err == nil {
 			return testResult{e, o}, nil
 		}

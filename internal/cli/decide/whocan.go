@@ -105,7 +105,7 @@ func (w *whoCan) find(ctx context.Context, caller *offline.Caller) error {
 	if err != nil {
 		return err
 	}
-	e := w.gate.Inspector.Explain(w.call, &core.Principal{})
+	e := w.gate.Inspector.Explain(ctx, w.call, &core.Principal{})
 	w.refusal, w.covered = e.Refusal, len(e.Matched) > 0
 	if isVariant(e) {
 		w.variant = variantText(e)

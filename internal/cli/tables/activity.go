@@ -4,9 +4,11 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/authzen"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/analysis/lint"
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
@@ -52,6 +54,9 @@ func Requirements(r *require.Requirements) string {
 	if r.When != "" {
 		parts = append(parts, "when "+r.When)
 	}
+	for _, q := range r.Asks {
+		parts = append(parts, RequirementText("ask", ask.Describe(q)))
+	}
 	return strings.Join(parts, "; ")
 }
 
@@ -72,6 +77,8 @@ func RequirementText(name, want string) string {
 		return "the further scopes " + want
 	case "any_scope":
 		return "a further scope, " + want
+	case "ask":
+		return "the decision point to say yes to " + want
 	}
 	return "a call for which " + want
 }
@@ -141,14 +148,34 @@ type ActivityJSON struct {
 }
 
 type requireJSON struct {
-	AllScopes   []string `json:"all_scopes,omitempty"`
-	AnyScope    []string `json:"any_scope,omitempty"`
-	AAL         string   `json:"aal,omitempty"`
-	MaxAge      string   `json:"max_age,omitempty"`
-	Credentials []string `json:"credentials,omitempty"`
-	Proof       string   `json:"proof,omitempty"`
-	Actor       []string `json:"actor,omitempty"`
-	When        string   `json:"when,omitempty"`
+	AllScopes   []string  `json:"all_scopes,omitempty"`
+	AnyScope    []string  `json:"any_scope,omitempty"`
+	AAL         string    `json:"aal,omitempty"`
+	MaxAge      string    `json:"max_age,omitempty"`
+	Credentials []string  `json:"credentials,omitempty"`
+	Proof       string    `json:"proof,omitempty"`
+	Actor       []string  `json:"actor,omitempty"`
+	When        string    `json:"when,omitempty"`
+	Ask         []askJSON `json:"ask,omitempty"`
+}
+
+// askJSON is a question as it is written.
+type askJSON struct {
+	Subject  *authzen.Entity `json:"subject,omitempty"`
+	Action   authzen.Action  `json:"action"`
+	Resource authzen.Entity  `json:"resource"`
+	Context  map[string]any  `json:"context,omitempty"`
+}
+
+func asksForJSON(asks []authzen.Evaluation) (list []askJSON) {
+	for _, q := range asks {
+		one := askJSON{Action: q.Action, Resource: q.Resource, Context: q.Context}
+		if q.Subject.Type+q.Subject.ID != "" || len(q.Subject.Properties) > 0 {
+			one.Subject = &q.Subject
+		}
+		list = append(list, one)
+	}
+	return list
 }
 
 // ActivityForJSON is an activity for programs.
@@ -159,7 +186,7 @@ func ActivityForJSON(r *permission.OwnedActivity) ActivityJSON {
 		Methods: r.Methods, Path: r.ShownPath(), Hosts: r.Hosts, Override: r.Override,
 	}
 	if need := &r.Require; Requirements(need) != "" {
-		out.Require = &requireJSON{AllScopes: need.AllScopes, AnyScope: need.AnyScope, AAL: need.AAL, Credentials: need.Credentials, Proof: need.Proof, Actor: need.Actor, When: need.When}
+		out.Require = &requireJSON{AllScopes: need.AllScopes, AnyScope: need.AnyScope, AAL: need.AAL, Credentials: need.Credentials, Proof: need.Proof, Actor: need.Actor, When: need.When, Ask: asksForJSON(need.Asks)}
 		if need.MaxAge > 0 {
 			out.Require.MaxAge = require.ShortDuration(need.MaxAge)
 		}
