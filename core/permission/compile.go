@@ -350,7 +350,7 @@ func (c *compiler) activities() {
 			c.table.activities[i].scopes = scopesFor(scope, &a.Require)
 		}
 		if !a.Require.Empty() {
-			c.table.activities[i].require = require.New(&a.Require, c.parts[i].Condition, c.parts[i].Asks)
+			c.table.activities[i].require = require.New(&a.Require, c.parts[i].Condition, c.parts[i].Asks...)
 		}
 		c.table.activities[i].mcp = a.MCP
 		if a.MCP != nil || len(endpoints) > 0 && a.IsAt(endpoints) {

@@ -54,7 +54,7 @@ func (c *Condition) Groups(path string) map[string]string {
 		return nil
 	}
 	values := map[string]string{}
-	for name, value := range readGroups(path, c.groups) {
+	for name, value := range ReadGroups(path, c.groups) {
 		if text, ok := value.(string); ok && slices.Contains(c.reads[pathVar], name) {
 			values[name] = text
 		}

@@ -140,9 +140,9 @@ func described(c *Condition, call *core.Call, p *core.Principal) formula.Formula
 			case rawVar:
 				add(valued(raw(read), readRaw(p, []string{read})[read]))
 			case pathVar:
-				add(valued(logicGroup(read), readGroups(call.Path, c.groups)[read]))
+				add(valued(logicGroup(read), ReadGroups(call.Path, c.groups)[read]))
 			case headersVar:
-				found, err := readHeaders(call.Request, []string{read})
+				found, err := ReadHeaders(call.Request, []string{read})
 				bad := Unreadable(headersVar, read)
 				if err == nil {
 					bad = formula.Not(bad)

@@ -92,8 +92,8 @@ type Compiled struct {
 }
 
 // New copies, so that a later change to the model does not reach the
-// table.
-func New(r *Requirements, c *condition.Condition, asks []*ask.Ask) *Compiled {
+// table. Asks that are not given deny.
+func New(r *Requirements, c *condition.Condition, asks ...*ask.Ask) *Compiled {
 	compiled := &Compiled{*r, c, r.ActorPatterns(), asks}
 	for _, list := range []*[]string{&compiled.AllScopes, &compiled.AnyScope, &compiled.Credentials, &compiled.Actor} {
 		*list = slices.Clone(*list)
