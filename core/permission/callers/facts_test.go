@@ -13,7 +13,8 @@ import (
 )
 
 // TestEveryRequirementIsKnown fails where a requirement was added that formulas do not
-// know. Until they do, nothing that depends on it is proven, nor refuted.
+// know. Until they do, nothing that depends on it is proven, nor refuted. What a decision
+// point answers no formula can know.
 func TestEveryRequirementIsKnown(t *testing.T) {
 	for i := range reflect.TypeFor[require.Requirements]().NumField() {
 		var r require.Requirements
@@ -29,7 +30,7 @@ func TestEveryRequirementIsKnown(t *testing.T) {
 		if field.IsZero() {
 			t.Errorf("the test does not know how to set %s", reflect.TypeFor[require.Requirements]().Field(i).Name)
 		}
-		if name, _ := unknown(&r); name != "" {
+		if name, _ := unknown(&r); name != "" && name != "Asks" {
 			t.Errorf("requirement %s is not known", name)
 		}
 	}
