@@ -103,7 +103,7 @@ func (p *parser) mcp(n *yaml.Node, what string, known strictyaml.Keys) []permiss
 	var endpoint string
 	var hosts []string
 	var needs require.Requirements
-	var when *yaml.Node
+	var when, asks *yaml.Node
 	any := false
 	for _, e := range p.Fixed(n, what, known) {
 		switch e.Name {
@@ -115,7 +115,7 @@ func (p *parser) mcp(n *yaml.Node, what string, known strictyaml.Keys) []permiss
 		case "hosts":
 			hosts = p.hosts(e.Value, what)
 		case "require":
-			needs, when = p.requirements(e.Value, what)
+			needs, when, asks = p.requirements(e.Value, what)
 		default:
 			any = true
 			list = append(list, p.mcpList(e, what)...)
@@ -129,6 +129,9 @@ func (p *parser) mcp(n *yaml.Node, what string, known strictyaml.Keys) []permiss
 		a.Place, a.PathPlace, a.Hosts, a.Require = list[i].Place, list[i].PathPlace, hosts, needs
 		if list[i] = a; needs.When != "" && (i == 0 || p.Err() == nil) {
 			p.condition(&list[i], what+": require: when", when)
+		}
+		if asks != nil && i == 0 {
+			p.checkAsks(&list[i], what+": require", asks)
 		}
 	}
 	return list
