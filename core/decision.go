@@ -67,8 +67,6 @@ type Decision struct {
 	Cause error
 	// Rule names the rule that covered the call, if any did.
 	Rule string
-	// Said is that of the call.
-	Said string
 	// Principal is who called, when known.
 	Principal *Principal
 }

@@ -104,7 +104,6 @@ func (g *Gate) follow(ctx context.Context, one *deciding) {
 	defer func() { g.end(ctx, Event{r, one.call.Path, &one.call, &one.d, g.options.Now().Sub(start)}) }()
 	defer refusePanic(r, &one.d) // of the last word
 	g.decide(ctx, one)
-	one.d.Said = one.call.Said
 	g.finish(r, &one.d)
 }
 

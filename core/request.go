@@ -26,9 +26,6 @@ type Call struct {
 	// before that is known. It is for whoever records the decision.
 	Access Access
 
-	// Said is what a decision point said beside its answers, for the log alone.
-	Said string
-
 	// confirm is the host's: see [Gate.CheckThen].
 	confirm func(*Decision) error
 }

@@ -16,9 +16,9 @@ import (
 	"gatehouse/core/authn/mtls"
 	"gatehouse/core/cache"
 	"gatehouse/core/config/answer"
+	"gatehouse/core/config/asking"
 	"gatehouse/core/config/audit"
 	"gatehouse/core/config/decision"
-	"gatehouse/core/config/decisionpoint"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/proof"
 	"gatehouse/core/config/revoke"
@@ -77,7 +77,7 @@ type Builder struct {
 	sections *section.Builder
 	fleet    *fleet.Builder
 	upstream *token.Builder
-	asking   *decisionpoint.Builder
+	asking   *asking.Builder
 	revoking *revoke.Builder
 	proofs   proof.Builder
 	counted  cache.Totals
@@ -107,7 +107,7 @@ func NewBuilder(o BuilderOptions) *Builder {
 		sections: section.NewBuilder(section.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		revoking: revoke.NewBuilder(revoke.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		upstream: token.NewBuilder(token.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
-		asking:   decisionpoint.NewBuilder(decisionpoint.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
+		asking:   asking.NewBuilder(asking.Options{Log: o.Log, Calls: o.Calls, Now: o.Now}),
 		fleet:    fleet.NewBuilder(fleet.Options{Log: o.Log, Now: o.Now}),
 		tables:   tables.NewBuilder(tables.Options{Log: o.Log, Now: o.Now, Reloads: o.Reloads, Differences: o.Differences}),
 	}

@@ -8,12 +8,12 @@ package config
 
 import (
 	"gatehouse/core/config/answer"
+	"gatehouse/core/config/asking"
 	"gatehouse/core/config/audit"
 	"gatehouse/core/config/certheader"
 	"gatehouse/core/config/certificate"
 	"gatehouse/core/config/consumer"
 	"gatehouse/core/config/decision"
-	"gatehouse/core/config/decisionpoint"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/foreign"
 	"gatehouse/core/config/proof"
@@ -62,7 +62,7 @@ type Config struct {
 	InsecureTrustMCPHeaders bool `config:"insecure_trust_mcp_headers" default:"false" doc:"Whether what the headers of the Model Context Protocol (Mcp-Method, Mcp-Name) say is trusted without a look at the body. A host that cannot show the body refuses a permission table with mcp otherwise. Set it only where every MCP server behind the gate refuses a body that says something else, as revision 2026-07-28 demands: an older one ignores the headers and runs the tool that the body names."`
 	MCPMaxBody              int  `config:"mcp_max_body" default:"1048576" between:"1024,4194304" doc:"Largest body of a call of the Model Context Protocol, in bytes, that is held against its headers. A longer one is refused with 413."`
 
-	AuthZEN *decisionpoint.AuthZEN `config:"authzen" doc:"Decision point that activities of the permission table ask (require: ask), by the OpenID AuthZEN Authorization API 1.0. Leave out to ask nobody: a table that asks does not load then."`
+	AuthZEN *asking.AuthZEN `config:"authzen" doc:"Decision point that activities of the permission table ask (require: ask), by the OpenID AuthZEN Authorization API 1.0. Leave out to ask nobody: a table that asks does not load then."`
 
 	ResourceMetadata answer.Resources `config:"resource_metadata" doc:"Protected resources whose metadata the gate serves (RFC 9728), each at /.well-known/oauth-protected-resource followed by the path of the resource. The gateway must route that path through the plugin."`
 

@@ -6,9 +6,9 @@ import (
 	"fmt"
 
 	"gatehouse/core"
+	"gatehouse/core/config/asking"
 	"gatehouse/core/config/certheader"
 	"gatehouse/core/config/consumer"
-	"gatehouse/core/config/decisionpoint"
 	"gatehouse/core/config/section"
 	"gatehouse/core/config/tables"
 	"gatehouse/core/follow"
@@ -33,7 +33,7 @@ type Current struct {
 	parts []*section.Part
 	table *tables.Table
 	// point answers what the table asks; nil: nobody does.
-	point *decisionpoint.Point
+	point *asking.Point
 	// certificates reads those of a load balancer's clients; nil: none does.
 	certificates *certheader.Reader
 	// names are those of the headers that tell an upstream who calls.

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"gatehouse/core/cache"
+	"gatehouse/core/config/asking"
 	"gatehouse/core/config/audit"
-	"gatehouse/core/config/decisionpoint"
 	"gatehouse/core/config/fleet"
 	"gatehouse/core/config/section"
 	"gatehouse/core/config/token"
@@ -96,7 +96,7 @@ func (b *Builder) CacheStats() map[string]cache.Stats {
 	}
 	stats := b.counted.Sum(caches)
 	if asked := b.asking.Stats(); asked != (cache.Stats{}) {
-		stats[decisionpoint.Name] = asked
+		stats[asking.Name] = asked
 	}
 	return stats
 }
@@ -126,7 +126,7 @@ func (b *Builder) RevocationMessages() map[receive.Counted]uint64 { return b.rev
 func (b *Builder) ProviderHosts() map[string]section.ProviderHosts {
 	hosts := b.sections.Hosts()
 	if up, down := b.asking.Hosts(); up+down > 0 {
-		hosts[decisionpoint.Name] = section.ProviderHosts{Up: up, Down: down}
+		hosts[asking.Name] = section.ProviderHosts{Up: up, Down: down}
 	}
 	return hosts
 }

@@ -91,8 +91,8 @@ func attributes(e core.Event) []slog.Attr {
 	if expected, got := audit.Expected(d.Cause, permissionOf(e), d.Principal); expected != "" && d.Outcome == core.Deny {
 		attrs = append(attrs, slog.String("expected", bounded(expected)), slog.String("got", bounded(got)))
 	}
-	if d.Said != "" {
-		attrs = append(attrs, slog.String("decision_context", bounded(d.Said)))
+	if e.Request.Said != "" {
+		attrs = append(attrs, slog.String("decision_context", bounded(e.Request.Said)))
 	}
 	if d.Principal != nil {
 		attrs = append(attrs, caller(d.Principal)...)

@@ -36,7 +36,7 @@ func (a *Access) AllowsAnonymous(ctx context.Context, call *core.Call) error {
 	if len(asking) == 0 {
 		return core.ErrMissing
 	}
-	return a.table.ask(ctx, call, asking, core.ErrMissing)
+	return ask.Settle(ctx, a.table.decider, call, asking, core.ErrMissing)
 }
 
 func (a *compiledActivity) allowsAnonymous(t *Table, call *core.Call) error {

@@ -16,6 +16,7 @@ import (
 	"gatehouse/core/permission/pathindex"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
+	"gatehouse/core/permission/roles"
 	"gatehouse/core/permission/subject"
 )
 
@@ -157,68 +158,17 @@ func (c *compiler) suggestPermission(what, name string) string {
 // roles gives each role everything it grants, included roles and all.
 func (c *compiler) roles() {
 	seen := defined{}
-	r := &roleResolver{compiler: c, roles: map[string]definedRole{}, done: map[string]idset.Set{}}
+	var list []roles.Role
 	for _, f := range c.files {
 		for i := range f.Roles {
-			if name := f.Roles[i].Name; c.define(seen, "role", name, f.RolePlace(i)) {
-				r.roles[name] = definedRole{&f.Roles[i], f, i}
-				r.names = append(r.names, name)
+			if c.define(seen, "role", f.Roles[i].Name, f.RolePlace(i)) {
+				list = append(list, roles.Role{Role: &f.Roles[i], File: f, Index: i})
 			}
 		}
 	}
-	for _, name := range r.names {
-		r.resolve(name)
-	}
-	c.table.roles = r.done
-}
-
-// definedRole is a role and where it stands.
-type definedRole struct {
-	*Role
-	file  *File
-	index int
-}
-
-func (r *definedRole) grantPlace(i int) report.Place { return r.file.RoleGrantPlace(r.index, i) }
-
-// roleResolver walks the inclusion of roles depth first.
-type roleResolver struct {
-	*compiler
-	roles map[string]definedRole
-	names []string
-	done  map[string]idset.Set
-	path  []string
-}
-
-func (r *roleResolver) resolve(name string) idset.Set {
-	if ids, ok := r.done[name]; ok {
-		return ids
-	}
-	role := r.roles[name]
-	r.path = append(r.path, name)
-	ids := r.grants("role "+report.Quote(name), role.Grants, role.grantPlace)
-	for i, g := range role.Grants {
-		if g.Role {
-			ids = r.include(&role, i).AppendTo(ids)
-		}
-	}
-	r.path = r.path[:len(r.path)-1]
-	r.done[name] = idset.New(ids)
-	return r.done[name]
-}
-
-func (r *roleResolver) include(role *definedRole, grant int) idset.Set {
-	g := role.Grants[grant]
-	if _, ok := r.roles[g.Name]; !ok {
-		r.problems.Add(role.grantPlace(grant), "role %s: there is no role %s%s; define it or remove it here", report.Quote(role.Name), report.Quote(g.Name), r.suggestRole(g.Name))
-		return idset.Set{}
-	}
-	if start := slices.Index(r.path, g.Name); start >= 0 {
-		cycle := append(slices.Clone(r.path[start:]), g.Name)
-		r.problems.Add(role.grantPlace(grant), "role %s includes itself: %s; remove one of the inclusions", report.Quote(g.Name), strings.Join(cycle, " -> "))
-		return idset.Set{}
-	}
-	return r.resolve(g.Name)
+	c.table.roles = roles.Resolve(list, func(r *roles.Role) []permissionID {
+		return c.grants("role "+report.Quote(r.Name), r.Grants, r.GrantPlace)
+	}, &c.problems)
 }
 
 // anonymous is what every caller may do, one without a credential among them.
@@ -434,11 +384,4 @@ func scopesFor(enough string, r *require.Requirements) []string {
 		add(r.AnyScope[0])
 	}
 	return scopes
-}
-
-func (r *roleResolver) suggestRole(name string) string {
-	if r.problems.Full() {
-		return ""
-	}
-	return report.DidYouMean(name, r.names)
 }

@@ -358,7 +358,7 @@ func (a *Access) Allows(ctx context.Context, call *core.Call, p *core.Principal)
 	if len(asking) == 0 {
 		return refusal
 	}
-	return a.table.ask(ctx, call, asking, refusal)
+	return ask.Settle(ctx, a.table.decider, call, asking, refusal)
 }
 
 // lacksPlain is the refusal for the first activity that requires nothing but

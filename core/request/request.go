@@ -90,6 +90,10 @@ type Request struct {
 	// [Request.Body].
 	AskBody func(limit int) ([]byte, error)
 
+	// Said is what a decision point said of the request beside its answers, which the policy
+	// notes for the log alone.
+	Said string
+
 	tls tlsResult
 }
 

@@ -72,7 +72,7 @@ func layer(path string) (rank int, beside bool) {
 		return 1, false
 	case path == "gatehouse/core/config":
 		return 6, false
-	case path == "gatehouse/core/config/tablesource", path == "gatehouse/core/config/audit", path == "gatehouse/core/config/decisionpoint":
+	case path == "gatehouse/core/config/tablesource", path == "gatehouse/core/config/audit", path == "gatehouse/core/config/asking":
 		return 5, false
 	case path == "gatehouse/core/config/answer", path == "gatehouse/core/config/alone", path == "gatehouse/core/config/otlp", path == "gatehouse/core/config/certificate", path == "gatehouse/core/config/certheader", path == "gatehouse/core/config/consumer", path == "gatehouse/core/config/decision", path == "gatehouse/core/config/fleet", path == "gatehouse/core/config/proof", path == "gatehouse/core/config/revoke", path == "gatehouse/core/config/signin", path == "gatehouse/core/config/spiffe", path == "gatehouse/core/config/tables", path == "gatehouse/core/config/token":
 		return 4, false
@@ -244,9 +244,11 @@ var permissionRooms = []struct{ name, imports string }{
 	{"permission/require", "core authzen permission/ask permission/report permission/subject permission/condition"},
 	{"permission/mcp", "core httpsyntax request permission/pattern permission/pathindex"},
 	{"permission/model", "core permission/ask permission/subject permission/require permission/variant permission/report permission/names permission/pattern permission/pathindex permission/condition permission/mcp"},
-	{"permission", "account core actor authzen permission/ask permission/subject permission/variant permission/require permission/report permission/names permission/pattern permission/pathindex permission/condition permission/idset permission/model permission/mcp"},
+	{"permission/roles", "permission/idset permission/model permission/report"},
+	{"permission", "account core actor permission/ask permission/roles permission/subject permission/variant permission/require permission/report permission/names permission/pattern permission/pathindex permission/condition permission/idset permission/model permission/mcp"},
 	{"permission/strictyaml", "permission/report"},
-	{"permission/tablefile", "core actor authzen permission/ask permission/subject permission permission/require permission/report permission/names permission/pattern permission/condition permission/strictyaml permission/mcp permission/model"},
+	{"permission/askfile", "authzen permission/ask permission/report permission/strictyaml"},
+	{"permission/tablefile", "core actor permission/askfile permission/subject permission permission/require permission/report permission/names permission/pattern permission/condition permission/strictyaml permission/mcp permission/model"},
 	{"permission/live", "account core follow permission permission/tablefile"},
 	{"permission/inspect", "core permission permission/subject"},
 	{"permission/callers", "core permission/pattern permission/subject permission/condition permission/formula permission/require"},
@@ -295,7 +297,7 @@ func TestArrowsOfPermissionPointDown(t *testing.T) {
 			}
 		}
 		for _, trade := range []struct{ library, room string }{
-			{"cel.dev/", "condition"}, {"go.yaml.in/", "strictyaml, tablefile, tableedit, expectation or openapi"}, {"github.com/jackc/pgx/", "sqlimport"},
+			{"cel.dev/", "condition"}, {"go.yaml.in/", "strictyaml, askfile, tablefile, tableedit, expectation or openapi"}, {"github.com/jackc/pgx/", "sqlimport"},
 		} {
 			uses := slices.ContainsFunc(p.Imports, func(path string) bool { return strings.HasPrefix(path, trade.library) })
 			if uses && !strings.Contains(trade.room, filepath.Base(p.ImportPath)) {

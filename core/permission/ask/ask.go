@@ -2,7 +2,6 @@ package ask
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -283,55 +282,4 @@ func principal(p *core.Principal) (kind, id string) {
 		return "client", p.ClientID
 	}
 	return "user", p.Subject
-}
-
-// Answer is what a decision point says.
-type Answer struct {
-	Allowed bool
-	// Said is the context of the answer as JSON, for the log; empty: there is none.
-	Said string
-}
-
-// Decider answers questions about a call. It returns an answer for each question, or an
-// error, which means "could not tell". It is safe for concurrent use.
-type Decider interface {
-	Decide(ctx context.Context, call *core.Call, questions []authzen.Evaluation) ([]Answer, error)
-}
-
-// Needed is of a call that meets everything but what a decision point has to say, and that
-// nobody was asked about. Taken for an error it means "could not tell".
-type Needed struct{ Questions []authzen.Evaluation }
-
-func (n *Needed) Error() string {
-	texts := make([]string, len(n.Questions))
-	for i := range n.Questions {
-		texts[i] = Key(n.Questions[i])
-	}
-	return "the decision point has to be asked: " + strings.Join(texts, ", ")
-}
-
-// Always is the decider of a tool that gives every question the same answer.
-type Always bool
-
-// Decide answers.
-func (a Always) Decide(_ context.Context, _ *core.Call, questions []authzen.Evaluation) ([]Answer, error) {
-	answers := make([]Answer, len(questions))
-	for i := range answers {
-		answers[i].Allowed = bool(a)
-	}
-	return answers, nil
-}
-
-type statedKey struct{}
-
-// WithStated has a decider in the place of that of the table answer what is asked with a
-// context: for tools.
-func WithStated(ctx context.Context, d Decider) context.Context {
-	return context.WithValue(ctx, statedKey{}, d)
-}
-
-// Stated is the decider of WithStated.
-func Stated(ctx context.Context) (Decider, bool) {
-	d, ok := ctx.Value(statedKey{}).(Decider)
-	return d, ok
 }

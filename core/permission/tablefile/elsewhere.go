@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/core/permission/askfile"
 	"gatehouse/core/permission/strictyaml"
 )
 
@@ -19,7 +20,7 @@ var mappings = []struct {
 	{"anonymous", anonymousKeys},
 	{"require of an activity", requireKeys},
 	{"mcp of a permission", mcpKeys},
-	{"ask of require", askKeys},
+	{"ask of require", askfile.Keys},
 }
 
 // otherwise are names for what a table says otherwise, with what that is.

@@ -4,6 +4,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/actor"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/askfile"
 	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/strictyaml"
@@ -116,6 +117,6 @@ var requireKeys = strictyaml.Keys{
 		Doc: "Who acts for the subject (claim act, RFC 8693 section 4.1): none, so that no delegated credential will do; any, so that no other one will; or a list of ids of actors, as under actors, of which the current one must be one."},
 	{Name: "when", Schema: text("A CEL condition."),
 		Doc: "A CEL condition over claims, method, host, query, headers, peer and path (the named groups of the path regex). The actor is claims.act. False, and any error such as a claim that is missing, denies."},
-	{Name: "ask", Schema: asksSchema,
+	{Name: "ask", Schema: askfile.Schema,
 		Doc: "A question to the decision point (section authzen of the configuration, OpenID AuthZEN), or a list of questions that all have to be answered with yes. Texts may hold {claims.NAME}, {path.GROUP}, {headers.NAME}, {query.NAME}, {method}, {host} and {peer}; a value that is missing denies. While nobody answers, the call is denied with 503."},
 }

@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/askfile"
 	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/pattern"
@@ -371,7 +372,10 @@ func (p *parser) requirements(n *yaml.Node, what string) (r require.Requirements
 	for _, e := range entries {
 		switch what := what + ": " + e.Name; e.Name {
 		case "ask":
-			r.Asks, asks = p.readAsks(e.Value, what)
+			var good bool
+			if r.Asks, good = askfile.Read(&p.Reader, e.Value, what); good {
+				asks = e.Value
+			}
 		case "when":
 			when = e.Value
 			fallthrough
@@ -380,6 +384,13 @@ func (p *parser) requirements(n *yaml.Node, what string) (r require.Requirements
 		}
 	}
 	return r, when, asks
+}
+
+// checkAsks compiles the asks of an activity with a good path.
+func (p *parser) checkAsks(a *permission.Activity, what string, n *yaml.Node) {
+	for _, problem := range a.CheckAsks() {
+		p.Refuse(n, "%s: ask %s", what, problem)
+	}
 }
 
 func (p *parser) requirement(e strictyaml.Entry, what string, r *require.Requirements) {

@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/askfile"
 	"gatehouse/core/permission/names"
 	"gatehouse/core/permission/require"
 )
@@ -230,7 +231,7 @@ func requirements(r *require.Requirements) *yaml.Node {
 		add(n, "when", newText(r.When), "")
 	}
 	if len(r.Asks) > 0 {
-		add(n, "ask", asks(r.Asks), "")
+		add(n, "ask", askfile.Write(r.Asks), "")
 	}
 	return n
 }

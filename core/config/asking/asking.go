@@ -1,6 +1,6 @@
-// Package decisionpoint has the settings of the decision point that activities ask (OpenID
+// Package asking has the settings of the decision point that activities ask (OpenID
 // AuthZEN), and builds what asks it.
-package decisionpoint
+package asking
 
 import (
 	"crypto/tls"

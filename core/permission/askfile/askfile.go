@@ -1,21 +1,26 @@
-package tablefile
+// Package askfile reads and writes what activities ask, in files of permission tables.
+package askfile
 
 import (
 	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse/core/authzen"
-	"gatehouse/core/permission"
 	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/strictyaml"
 )
 
-var askKeys = strictyaml.Keys{
+// schema is a fragment of a JSON Schema (draft 2020-12).
+type schema = map[string]any
+
+// Keys are those of a question.
+var Keys = strictyaml.Keys{
 	{Name: "resource", Schema: resourceKeys.JSONSchema(), Required: true, Doc: "What the caller wants to act on."},
 	{Name: "action", Schema: actionKeys.JSONSchema(), Required: true, Doc: "What the caller wants to do to it."},
 	{Name: "subject", Schema: subjectKeys.JSONSchema(), Doc: "Who acts. Without type and id it is the caller: user and the subject of the credential, or client and the client identifier where there is no subject."},
@@ -42,25 +47,27 @@ var actionKeys = strictyaml.Keys{
 var (
 	askText          = schema{"type": "string", "minLength": 1, "maxLength": ask.MaxText}
 	propertiesSchema = schema{"type": "object", "maxProperties": ask.MaxMembers}
-	asksSchema       = schema{"anyOf": []schema{askKeys.JSONSchema(), {"type": "array", "items": askKeys.JSONSchema(), "minItems": 1, "maxItems": ask.MaxAsks}}}
+	Schema           = schema{"anyOf": []schema{Keys.JSONSchema(), {"type": "array", "items": Keys.JSONSchema(), "minItems": 1, "maxItems": ask.MaxAsks}}}
 )
 
-// readAsks reads a question, or a list of them. What has a problem of its own is not
-// compiled: the node is then nil.
-func (p *parser) readAsks(n *yaml.Node, what string) ([]authzen.Evaluation, *yaml.Node) {
-	one := &parser{Reader: strictyaml.Reader{File: p.File, Elsewhere: p.Elsewhere}}
-	read := one.asks(n, what)
+type reader struct{ *strictyaml.Reader }
+
+// Read reads a question, or a list of them. Good is false where it has a problem, which the
+// reader has noted.
+func Read(r *strictyaml.Reader, n *yaml.Node, what string) (asks []authzen.Evaluation, good bool) {
+	own := &strictyaml.Reader{File: r.File, Elsewhere: r.Elsewhere}
+	asks = (&reader{own}).asks(n, what)
 	var problems report.Problems
-	if !errors.As(one.Err(), &problems) {
-		return read, n
+	if !errors.As(own.Err(), &problems) {
+		return asks, true
 	}
 	for _, problem := range problems {
-		p.Add(problem.Place, "%s", problem.Text)
+		r.Add(problem.Place, "%s", problem.Text)
 	}
-	return read, nil
+	return nil, false
 }
 
-func (p *parser) asks(n *yaml.Node, what string) (asks []authzen.Evaluation) {
+func (p *reader) asks(n *yaml.Node, what string) (asks []authzen.Evaluation) {
 	if n.Kind != yaml.SequenceNode {
 		return []authzen.Evaluation{p.ask(n, what)}
 	}
@@ -73,8 +80,8 @@ func (p *parser) asks(n *yaml.Node, what string) (asks []authzen.Evaluation) {
 	return asks
 }
 
-func (p *parser) ask(n *yaml.Node, what string) (q authzen.Evaluation) {
-	for _, e := range p.Fixed(n, what, askKeys) {
+func (p *reader) ask(n *yaml.Node, what string) (q authzen.Evaluation) {
+	for _, e := range p.Fixed(n, what, Keys) {
 		what := what + ": " + e.Name
 		switch e.Name {
 		case "subject":
@@ -96,7 +103,7 @@ func (p *parser) ask(n *yaml.Node, what string) (q authzen.Evaluation) {
 	return q
 }
 
-func (p *parser) entity(n *yaml.Node, what string, keys strictyaml.Keys) (to authzen.Entity) {
+func (p *reader) entity(n *yaml.Node, what string, keys strictyaml.Keys) (to authzen.Entity) {
 	for _, e := range p.Fixed(n, what, keys) {
 		what := what + ": " + e.Name
 		switch e.Name {
@@ -111,7 +118,7 @@ func (p *parser) entity(n *yaml.Node, what string, keys strictyaml.Keys) (to aut
 	return to
 }
 
-func (p *parser) properties(n *yaml.Node, what string) map[string]any {
+func (p *reader) properties(n *yaml.Node, what string) map[string]any {
 	values := map[string]any{}
 	for _, e := range p.Named(n, what, "property") {
 		values[e.Name] = p.value(e.Value, what+": "+e.Name)
@@ -120,7 +127,7 @@ func (p *parser) properties(n *yaml.Node, what string) map[string]any {
 }
 
 // value reads what JSON can say: texts, numbers, true and false, lists and mappings.
-func (p *parser) value(n *yaml.Node, what string) any {
+func (p *reader) value(n *yaml.Node, what string) any {
 	switch {
 	case n.Kind == yaml.MappingNode:
 		return p.properties(n, what)
@@ -140,16 +147,10 @@ func (p *parser) value(n *yaml.Node, what string) any {
 	return text
 }
 
-// checkAsks compiles the asks of an activity with a good path.
-func (p *parser) checkAsks(a *permission.Activity, what string, n *yaml.Node) {
-	for _, problem := range a.CheckAsks() {
-		p.Refuse(n, "%s: ask %s", what, problem)
-	}
-}
-
 // --- writing
 
-func asks(list []authzen.Evaluation) *yaml.Node {
+// Write writes questions as Read reads them.
+func Write(list []authzen.Evaluation) *yaml.Node {
 	if len(list) == 1 {
 		return oneAsk(&list[0])
 	}
@@ -163,13 +164,13 @@ func asks(list []authzen.Evaluation) *yaml.Node {
 func oneAsk(q *authzen.Evaluation) *yaml.Node {
 	n := newMapping()
 	if subject := entity(&q.Subject); len(subject.Content) > 0 {
-		add(n, "subject", subject, "")
+		add(n, "subject", subject)
 	}
 	action := newMapping()
-	add(action, "name", newText(q.Action.Name), "")
+	add(action, "name", newText(q.Action.Name))
 	addProperties(action, "properties", q.Action.Properties)
-	add(n, "action", action, "")
-	add(n, "resource", entity(&q.Resource), "")
+	add(n, "action", action)
+	add(n, "resource", entity(&q.Resource))
 	addProperties(n, "context", q.Context)
 	return n
 }
@@ -177,10 +178,10 @@ func oneAsk(q *authzen.Evaluation) *yaml.Node {
 func entity(e *authzen.Entity) *yaml.Node {
 	n := newMapping()
 	if e.Type != "" {
-		add(n, "type", newText(e.Type), "")
+		add(n, "type", newText(e.Type))
 	}
 	if e.ID != "" {
-		add(n, "id", newText(e.ID), "")
+		add(n, "id", newText(e.ID))
 	}
 	addProperties(n, "properties", e.Properties)
 	return n
@@ -188,7 +189,7 @@ func entity(e *authzen.Entity) *yaml.Node {
 
 func addProperties(to *yaml.Node, key string, values map[string]any) {
 	if len(values) > 0 {
-		add(to, key, newValue(values), "")
+		add(to, key, newValue(values))
 	}
 }
 
@@ -197,7 +198,7 @@ func newValue(value any) *yaml.Node {
 	case map[string]any:
 		n := newMapping()
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			add(n, name, newValue(v[name]), "")
+			add(n, name, newValue(v[name]))
 		}
 		return n
 	case []any:
@@ -207,10 +208,22 @@ func newValue(value any) *yaml.Node {
 		}
 		return n
 	case bool:
-		return newBoolean(v)
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: strconv.FormatBool(v)}
 	case json.Number:
 		return &yaml.Node{Kind: yaml.ScalarNode, Value: v.String()}
 	}
 	text, _ := value.(string)
 	return newText(text)
+}
+
+func newMapping() *yaml.Node { return &yaml.Node{Kind: yaml.MappingNode} }
+
+func newText(s string) *yaml.Node {
+	n := &yaml.Node{}
+	n.SetString(s)
+	return n
+}
+
+func add(to *yaml.Node, key string, value *yaml.Node) {
+	to.Content = append(to.Content, newText(key), value)
 }
