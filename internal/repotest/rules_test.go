@@ -251,7 +251,7 @@ var permissionRooms = []struct{ name, imports string }{
 	{"permission/tablefile", "core actor permission/askfile permission/subject permission permission/require permission/report permission/names permission/pattern permission/condition permission/strictyaml permission/mcp permission/model"},
 	{"permission/live", "account core follow permission permission/tablefile"},
 	{"permission/inspect", "core permission permission/subject"},
-	{"permission/callers", "core permission/pattern permission/subject permission/condition permission/formula permission/require"},
+	{"permission/callers", "core authzen permission/ask permission/pattern permission/subject permission/condition permission/formula permission/require"},
 	{"permission/analysis", "core permission permission/variant permission/automaton permission/pattern permission/mcp"},
 	{"permission/analysis/lint", "core permission permission/subject permission/variant permission/require permission/report permission/automaton permission/analysis permission/mcp"},
 	{"permission/analysis/diff", "core permission permission/subject permission/require permission/automaton permission/analysis permission/model"},

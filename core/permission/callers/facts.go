@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/authzen"
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/formula"
 	"gatehouse/core/permission/require"
@@ -142,6 +144,10 @@ func Required(r *require.Requirements, c *condition.Condition, group func(string
 	if len(r.Actor) > 0 {
 		and(actedBy(r.Actor))
 	}
+	for i := range r.Asks {
+		out.Inexact = append(out.Inexact, "the decision point's answer to "+ask.Describe(r.Asks[i]))
+		and(answered(&r.Asks[i], group))
+	}
 	if name, what := unknown(r); name != "" {
 		out.Inexact = append(out.Inexact, "require: "+name)
 		and(formula.Fact("unknown requirement " + what))
@@ -156,6 +162,16 @@ func Required(r *require.Requirements, c *condition.Condition, group func(string
 		out.Given, out.Inexact = logic.Given, append(out.Inexact, logic.Inexact...)
 	}
 	return out
+}
+
+// answered holds where a decision point says yes. It may say so to one question and no to
+// another: only the same question, about the same groups of the path, is the same fact.
+func answered(q *authzen.Evaluation, group func(string) formula.Term) formula.Formula {
+	key := ask.Key(*q)
+	if ask.ReadsPath(key) {
+		key += " of " + group("").Name
+	}
+	return formula.Fact("the decision point says yes to " + key)
 }
 
 // actedBy is a requirement of an actor.
@@ -182,7 +198,7 @@ func provenBy(p core.Proof) formula.Formula { return formula.Fact(proofFact + st
 // unknown is a requirement that Required does not know, by the name of its field.
 func unknown(r *require.Requirements) (name, what string) {
 	rest := *r
-	rest.AllScopes, rest.AnyScope, rest.AAL, rest.MaxAge, rest.Credentials, rest.Proof, rest.When, rest.Actor = nil, nil, "", 0, nil, "", "", nil
+	rest.AllScopes, rest.AnyScope, rest.AAL, rest.MaxAge, rest.Credentials, rest.Proof, rest.When, rest.Actor, rest.Asks = nil, nil, "", 0, nil, "", "", nil, nil
 	v := reflect.ValueOf(rest)
 	for i := range v.NumField() {
 		if !v.Field(i).IsZero() {
