@@ -104,7 +104,7 @@ type explaining struct {
 }
 
 func (e *explaining) answer(ctx context.Context) *Answer {
-	x := e.table.Explain(e.call, e.caller)
+	x := e.table.Explain(ctx, e.call, e.caller)
 	e.decided = e.gate.DecideAs(ctx, e.call.Request, e.caller)
 	a := &Answer{VariantOf: x.VariantOf, Activities: make([]Activity, len(x.Matched))}
 	for i := range x.Matched {
@@ -122,9 +122,13 @@ func (e *explaining) answer(ctx context.Context) *Answer {
 	return a
 }
 
-// openCondition is the condition of an activity if it reads what no record holds.
+// openCondition is the condition of an activity if it reads what no record holds, or what
+// it has a decision point asked, whose answer no record holds either.
 func openCondition(f *inspect.Finding) string {
 	for _, c := range f.Checks {
+		if c.Name == "ask" {
+			return "the decision point says yes to " + c.Want
+		}
 		for _, v := range c.Reads {
 			if variable, _, _ := strings.Cut(strings.ReplaceAll(v.Name, "[", "."), "."); !slices.Contains([]string{"path", "host", "method"}, variable) {
 				return c.Want
@@ -239,7 +243,7 @@ func (e *explaining) holds(one *Activity, p *core.Principal) bool {
 		return false
 	}
 	for _, c := range e.table.Checks(e.number(one), e.call, p) {
-		if c.Err != nil && c.Name != "when" {
+		if c.Err != nil && c.Name != "when" && c.Name != "ask" {
 			return false
 		}
 	}
