@@ -209,6 +209,20 @@ func TestChangedRequirementThatNoAssumedCallerShowsIsUnsure(t *testing.T) {
 
 // Loggers that send several entries at once write them as a list; rotated logs are
 // packed; a mark of the byte order is no part of the first line.
+// No log holds what a decision point answered. Where another question is asked of a caller
+// of whom everything else is on record, nobody knows whether the answer is another one.
+func TestAnotherQuestionToADecisionPointIsUnsure(t *testing.T) {
+	const table = "permissions: {p: {activities: [{methods: [GET], path: /a, require: {ask: {action: {name: NAME}, resource: {type: t, id: a}}}}]}}\nroles: {r: [p]}\n"
+	for name, unsure := range map[string]int{"view": 0, "edit": 1} {
+		o := options(t, strings.Replace(table, "NAME", "view", 1), strings.Replace(table, "NAME", name, 1))
+		o.Callers = []Caller{{Name: "a caller on record", Principal: &core.Principal{Subject: "ada", Roles: []string{"r"}}, Described: true}}
+		report, err := Run(strings.NewReader(line("GET /a")), o)
+		if err != nil || report.Different != 0 || report.Unsure != unsure {
+			t.Errorf("view, then %s: %d different, %d unsure, %v", name, report.Different, report.Unsure, err)
+		}
+	}
+}
+
 func TestBatchedAndPackedLogsAreRead(t *testing.T) {
 	const one, two = `{"request":{"method":"GET","uri":"/a","headers":{"host":"a.test"}}}`, `{"request":{"method":"GET","uri":"/b","headers":{"host":"a.test"}}}`
 	var packed bytes.Buffer
