@@ -5,6 +5,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/account"
+	"gatehouse/core/permission/ask"
 )
 
 var (
@@ -16,12 +17,19 @@ var (
 func (t *Table) InForce() account.Table { return t.version }
 
 // Account names the permission of the first activity that lets the caller make the call,
-// or else of the first one that needs a permission.
+// or else of the first one that has a decision point asked, or else of the first one that
+// needs a permission.
 func (a *Access) Account(call *core.Call, p *core.Principal) account.Account {
 	by := account.Account{Table: a.table.version}
 	decisive := slices.IndexFunc(a.decides, func(c *compiledActivity) bool {
 		return a.table.ActivityAllows(int(c.order), call, p) == nil
 	})
+	if decisive < 0 {
+		decisive = slices.IndexFunc(a.decides, func(c *compiledActivity) bool {
+			_, asks := a.table.ActivityAllows(int(c.order), call, p).(*ask.Needed)
+			return asks
+		})
+	}
 	if decisive < 0 {
 		decisive = slices.IndexFunc(a.decides, func(c *compiledActivity) bool { return c.section == InPermission })
 	}

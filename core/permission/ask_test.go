@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"gatehouse/core"
+	"gatehouse/core/account"
 	"gatehouse/core/authzen"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/ask"
@@ -207,5 +208,16 @@ func TestRandomTablesThatAskDecideAsTheirRuleSays(t *testing.T) {
 		if outage := got != nil && !errors.Is(got, core.ErrForbidden); outage != (p.err != nil && asks && !free) {
 			t.Fatalf("%+v: %v", activities, got)
 		}
+	}
+}
+
+// A record of a call that a decision point let through names the permission that asked, not
+// another one that the caller lacks.
+func TestRecordNamesThePermissionThatAsked(t *testing.T) {
+	table := asking(t, "permissions:\n  admin: {activities: [\"GET /documents/[^/]+\"]}\n  viewer: {activities: [{methods: [GET], path: \"/documents/(?P<id>[^/]+)\", require: {ask: {resource: {type: document, id: \"{path.id}\"}, action: {name: view}}}}]}\nroles: {staff: [viewer]}\n", &point{})
+	call := documentCall("GET", "7")
+	by := table.Match(t.Context(), call).(account.Accountable).Account(call, &core.Principal{Subject: "ada", Roles: []string{"staff"}})
+	if by.Permission != "viewer" || by.Grant != "role staff" {
+		t.Errorf("the record has %+v", by)
 	}
 }
