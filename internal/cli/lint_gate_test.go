@@ -63,13 +63,27 @@ func about(f *lint.Finding, a *permission.OwnedActivity, table *offlinetest.Tabl
 }
 
 // passesWithout returns whether the gate lets a request through, and the activities
-// whose demand its caller does not meet.
+// whose demand its caller does not meet, not even by leaving the credential out.
 func passesWithout(t *testing.T, table *offlinetest.Table, r *core.Request, c *offline.Caller) (passed bool, lacking []permission.OwnedActivity) {
 	t.Helper()
 	call := table.Gate.Call(r)
 	if access, _ := table.Table.Covered(context.Background(), call); access == nil || len(permission.Covering(access)) < 2 {
 		return false, nil
 	}
+	passed, lacking = lacks(t, table, r, c)
+	if !passed || len(lacking) == 0 {
+		return false, nil
+	}
+	_, anonymously := lacks(t, table, r, &offline.Caller{Anonymous: true})
+	return true, slices.DeleteFunc(lacking, func(a permission.OwnedActivity) bool {
+		return !slices.ContainsFunc(anonymously, func(b permission.OwnedActivity) bool { return b.Place == a.Place })
+	})
+}
+
+// lacks returns whether the gate lets a request through, and the activities whose demand
+// its caller does not meet.
+func lacks(t *testing.T, table *offlinetest.Table, r *core.Request, c *offline.Caller) (passed bool, lacking []permission.OwnedActivity) {
+	t.Helper()
 	d, err := table.Gate.Decide(context.Background(), r, c)
 	if err != nil {
 		t.Fatal(err)

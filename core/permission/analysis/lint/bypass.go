@@ -105,8 +105,11 @@ func (l *linter) deciding(a *analysis.Area, keep func(analysis.Neighbour) bool) 
 	return kept, nil
 }
 
-// decides finds a call of a that its neighbour decides.
+// decides finds a call of a that its neighbour decides, and may open.
 func (l *linter) decides(a *analysis.Area, n analysis.Neighbour) (analysis.Call, bool, error) {
+	if l.lacksActor(&n.OwnedActivity) != "" {
+		return analysis.Call{}, false, nil
+	}
 	over := l.outranking(n.Area)
 	if !slices.ContainsFunc(over, func(o analysis.Neighbour) bool { return o.Covers(&n.Shared) }) {
 		return n.Shared, true, nil
