@@ -24,7 +24,7 @@ func TestTightenedTableIsNarrowerAndPassesWhatWasSeen(t *testing.T) {
 	world := offlinetest.NewReal(t)
 	people := world.People()
 	narrower, same, unproven, guarding := 0, 0, 0, 0
-	for seed := range uint64(220) {
+	for seed := range uint64(320) {
 		table := offlinetest.New(t, seed, 2+int(seed%4))
 		was := world.Gate(t, table.Text)
 		random := rand.New(rand.NewPCG(seed, 11))
