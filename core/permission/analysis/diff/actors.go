@@ -102,7 +102,7 @@ func (p *person) demand(d require.Demand) (left require.Demand, ok bool) {
 			rest.Credentials = nil
 		}
 	}
-	return require.Demand{Requirements: &rest, Path: d.Path}, true
+	return require.Demand{Requirements: &rest, Path: d.Path, AskPath: d.AskPath}, true
 }
 
 func undelegated(kind string) bool {

@@ -203,3 +203,15 @@ func TestCompareDemands(t *testing.T) {
 		}
 	}
 }
+
+// The same question about another part of the path is another one.
+func TestQuestionAboutAnotherPartOfThePathIsADifference(t *testing.T) {
+	table := func(path string) string {
+		return "permissions: {p: {activities: [{methods: [GET], path: '" + path + "', require: {ask: {resource: {type: d, id: '{path.g}'}, action: {name: view}}}}]}}\n"
+	}
+	older, newer := version(t, "old", table("/d/(?P<g>[^/]+)/[^/]+")), version(t, "new", table("/d/[^/]+/(?P<g>[^/]+)"))
+	d, err := Diff(older, newer)
+	if err != nil || !d.Widening() {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
