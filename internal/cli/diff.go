@@ -32,7 +32,8 @@ func diffCommand() *cobra.Command {
 		Long: `Compare what two tables mean: which calls the change lets in and shuts out, for
 whom, each with a witness. Two tables that mean the same are equal however they
 are written; the comparison is exact, not sampled. Only conditions (when) are
-compared as text: calls behind one that was rewritten may differ.
+compared as text: calls behind one that was rewritten may differ. Where one of two
+conditions goes, a change may shut out and lets nobody in.
 
 OLD and NEW are each a file, a folder of files, several files separated by
 commas, or - for standard input; or, with a fleet's database, the number of a version
@@ -142,13 +143,14 @@ func (p differencePrinter) print(d *diff.Difference) {
 		return
 	}
 	title := map[diff.Direction]string{
-		diff.LetsIn:    p.Warn("lets in"),
-		diff.MayDiffer: p.Warn("may differ"),
-		diff.ShutsOut:  p.Name("shuts out"),
-		diff.Names:     p.Name("names the caller to the upstream from now on"),
-		diff.Unnames:   p.Warn("names the caller to the upstream no longer"),
+		diff.LetsIn:     p.Warn("lets in"),
+		diff.MayDiffer:  p.Warn("may differ"),
+		diff.ShutsOut:   p.Name("shuts out"),
+		diff.MayShutOut: p.Name("may shut out"),
+		diff.Names:      p.Name("names the caller to the upstream from now on"),
+		diff.Unnames:    p.Warn("names the caller to the upstream no longer"),
 	}
-	for _, direction := range []diff.Direction{diff.LetsIn, diff.MayDiffer, diff.ShutsOut, diff.Names, diff.Unnames} {
+	for _, direction := range []diff.Direction{diff.LetsIn, diff.MayDiffer, diff.ShutsOut, diff.MayShutOut, diff.Names, diff.Unnames} {
 		groups := groupChanges(d.Changes, direction)
 		if len(groups) > 0 {
 			p.Printf("%s\n", title[direction])

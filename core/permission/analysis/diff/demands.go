@@ -23,6 +23,8 @@ func compareDemands(was, is []require.Demand) []Direction {
 		return []Direction{ShutsOut}
 	case out == require.No:
 		return []Direction{MayDiffer, ShutsOut}
+	case in == require.Yes:
+		return []Direction{MayShutOut}
 	}
 	return []Direction{MayDiffer}
 }

@@ -32,6 +32,8 @@ const (
 	LetsIn    Direction = "lets_in"
 	ShutsOut  Direction = "shuts_out"
 	MayDiffer Direction = "may_differ"
+	// MayShutOut lets nobody in; whether it shuts somebody out is not known.
+	MayShutOut Direction = "may_shut_out"
 	// Names and Unnames are about calls that anybody may make before and after: who
 	// has a credential is named to the upstream from now on, or no longer. Where it is
 	// named, a credential that does not hold may be refused, and a delegated one is whose
@@ -172,7 +174,7 @@ func invalid(older, newer Version) [2]string {
 
 func inReadingOrder(a, b Change) int {
 	kinds := []WhoKind{Anybody, Credential, ByRole, ByScope, BySubject, ByActor, ByPermission}
-	directions := []Direction{LetsIn, MayDiffer, ShutsOut, Names, Unnames}
+	directions := []Direction{LetsIn, MayDiffer, ShutsOut, MayShutOut, Names, Unnames}
 	return cmp.Or(
 		cmp.Compare(slices.Index(directions, a.Direction), slices.Index(directions, b.Direction)),
 		cmp.Compare(slices.Index(kinds, a.Who.Kind), slices.Index(kinds, b.Who.Kind)),

@@ -181,6 +181,7 @@ func TestCompareDemands(t *testing.T) {
 		{when("a"), []require.Demand{free}, "[lets_in]"},
 		{[]require.Demand{free}, when("a"), "[shuts_out]"},
 		{when("a"), append(when("a"), when("b")...), "[may_differ]"},
+		{append(when("a"), when("b")...), when("a"), "[may_shut_out]"}, // b may be what only those meet who meet a
 		{need(require.Requirements{AAL: "aal2"}), need(require.Requirements{MaxAge: time.Minute}), "[lets_in shuts_out]"},
 		// A choice may be written as two activities.
 		{need(require.Requirements{AnyScope: []string{"a", "b"}}),
