@@ -263,7 +263,7 @@ var permissionRooms = []struct{ name, imports string }{
 	{"permission/accesslog", "audit core httpsyntax"},
 	{"permission/replay", "audit core httpsyntax permission permission/mcp permission/accesslog permission/inspect"},
 	{"permission/tableedit", "permission permission/report permission/tablefile"},
-	{"permission/tighten", "core permission permission/mcp permission/accesslog permission/analysis/diff permission/inspect permission/report permission/tableedit"},
+	{"permission/tighten", "audit core permission permission/mcp permission/accesslog permission/analysis/diff permission/inspect permission/report permission/tableedit"},
 }
 
 // A room of core/permission that knew more than it needs would again be hard to

@@ -60,6 +60,15 @@ func (e *Entry) Call(host string) *core.Call {
 	return &core.Call{Request: &core.Request{Method: e.Method, Target: e.Target, Header: e.Header, Peer: e.Peer, Host: cmp.Or(e.Host, host, anyHost)}}
 }
 
+// Refused reports whether the request was not let through: the gate's record says so, or the
+// status of the response does.
+func (e *Entry) Refused() bool {
+	if e.Record != nil {
+		return e.Record.Decision != audit.Decisions[0]
+	}
+	return e.Status == 401 || e.Status == 403
+}
+
 // Roles are those of the user of an entry, sorted: what the field holds, or what users
 // have of these names.
 func (e *Entry) Roles(users map[string][]string) []string {

@@ -196,7 +196,7 @@ func (n *narrowing) restore(d *diff.Difference) (again bool, err error) {
 	}
 	before := maps.Clone(n.guarding)
 	for _, c := range d.Changes {
-		if c.Direction == diff.ShutsOut {
+		if c.Direction == diff.ShutsOut || c.Direction == diff.MayShutOut {
 			continue
 		}
 		found := false

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/audit"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/accesslog"
 	"gatehouse/core/permission/inspect"
@@ -53,6 +54,8 @@ type Seen struct {
 	First, Last time.Time
 	// Skipped are lines that were not read.
 	Skipped []*accesslog.Skipped
+	// Sampled are audit records of a share of the requests: what others used is not seen.
+	Sampled int
 	// Callers says that the log named them, so that grants of roles were judged.
 	// Unexplained are requests that the table lets through for something else than the
 	// roles of the caller, such as a scope.
@@ -91,6 +94,8 @@ type observer struct {
 	uses       map[string]*use
 	// needed are parts of what was not told apart.
 	needed map[part]bool
+	// unnamed says that of a request that counts nobody knows who made it.
+	unnamed bool
 }
 
 // observe reads a log to its end.
@@ -98,10 +103,10 @@ func observe(log io.Reader, o Options) (*observer, error) {
 	w := &observer{
 		Options: o, uses: map[string]*use{}, needed: map[part]bool{},
 		namesHosts: o.Table.NamesHosts(),
-		seen:       Seen{Callers: o.Log.UserField != ""}, skipped: accesslog.SkippedLines{},
+		skipped:    accesslog.SkippedLines{},
 	}
 	err := accesslog.Read(log, o.Log, w.entry)
-	w.seen.Skipped = w.skipped.List()
+	w.seen.Skipped, w.seen.Callers = w.skipped.List(), !w.unnamed
 	return w, err
 }
 
@@ -112,9 +117,12 @@ func (w *observer) entry(e *accesslog.Entry, err error) {
 		return
 	}
 	w.seen.Requests++
-	if e.Status == 401 || e.Status == 403 {
+	if e.Refused() {
 		w.seen.Refused++
 		return
+	}
+	if e.Record != nil && e.Record.SamplingRate > 0 {
+		w.seen.Sampled++
 	}
 	call := e.Call(w.Host)
 	if call.Path, err = core.Canonical(e.Target, w.Path); err != nil {
@@ -127,14 +135,15 @@ func (w *observer) entry(e *accesslog.Entry, err error) {
 		return
 	}
 	deciding := permission.Deciding(w.Table.Match(context.Background(), call))
-	u := w.use(call.Method, deciding, w.caller(e))
+	who := w.caller(e)
+	u := w.use(call.Method, deciding, who)
 	if u == nil {
 		w.seen.Denied++
 		return
 	}
 	u.requests++
 	w.seen.Passed++
-	if w.seen.Callers && !u.explained {
+	if w.unnamed = w.unnamed || !who.named; who.named && !u.explained {
 		w.seen.Unexplained++
 	}
 	if w.namesHosts && e.Host == "" && w.Host == "" {
@@ -155,25 +164,57 @@ func (s *Seen) note(at time.Time) {
 	}
 }
 
-// caller is who made a request, by roles alone; nil: nobody is named.
-func (w *observer) caller(e *accesslog.Entry) *core.Principal {
-	if e.User == nil {
-		return nil
+// caller is who made a request.
+type caller struct {
+	// named says that the log tells who called, or that nobody did whom a gate knows: then the
+	// principal is nil.
+	named bool
+	*core.Principal
+	// more says that the caller may have been let through by what the log does not hold.
+	more bool
+	// alone says that nobody acted for the caller.
+	alone bool
+}
+
+func (w *observer) caller(e *accesslog.Entry) caller {
+	switch {
+	case e.Record != nil:
+		return recorded(e.Record)
+	case w.Log.UserField == "":
+		return caller{}
+	case e.User == nil:
+		return caller{named: true}
 	}
-	return &core.Principal{Roles: e.Roles(w.Users)}
+	return caller{named: true, Principal: &core.Principal{Roles: e.Roles(w.Users)}}
+}
+
+// recorded is the caller of an audit record. An actor is let through by what the table grants
+// to actors, and a workload by what it grants to its ID.
+func recorded(r *audit.Record) caller {
+	c := caller{named: true, Principal: r.Principal(), alone: true}
+	if c.Principal != nil {
+		c.alone = c.Actor == nil
+		c.more = !r.Wholly() || !c.alone || c.Kind == core.KindSPIFFE
+	}
+	return c
+}
+
+// key is equal for callers whom a table cannot tell apart by their names.
+func (c *caller) key() string {
+	if !c.named || c.Principal == nil {
+		return fmt.Sprint(c.named)
+	}
+	return fmt.Sprintf("%q %q %q %t %t", c.Roles, c.Scopes, c.Permissions, c.more, c.alone)
 }
 
 // use finds or makes the kind of a request; nil: the table lets none of it through.
-func (w *observer) use(method string, deciding []int, p *core.Principal) *use {
-	key := method + fmt.Sprint(deciding)
-	if w.seen.Callers && p != nil {
-		key += fmt.Sprintf("%q", p.Roles)
-	}
+func (w *observer) use(method string, deciding []int, who caller) *use {
+	key := method + fmt.Sprint(deciding) + who.key()
 	if u := w.uses[key]; u != nil {
 		return u
 	}
 	u := &use{}
-	if u.choices, u.explained = w.choices(method, deciding, p); len(u.choices) == 0 {
+	if u.choices, u.explained = w.choices(method, deciding, who); len(u.choices) == 0 {
 		return nil
 	}
 	if len(w.uses) < maxUses {
@@ -193,20 +234,24 @@ func (w *observer) use(method string, deciding []int, p *core.Principal) *use {
 // enough that those open, and that asks for nothing else; where there is none, or an actor
 // may have acted, the log does not say what let the caller through, and everything that may
 // have is needed.
-func (w *observer) choices(method string, deciding []int, p *core.Principal) (choices [][]part, explained bool) {
+func (w *observer) choices(method string, deciding []int, who caller) (choices [][]part, explained bool) {
 	var together []part
 	actors, _ := w.Table.Actors()
 	for _, i := range deciding {
 		a := &w.Table.Activities()[i]
 		this := part{activity: i, method: method}
 		together = append(together, this)
-		if !w.seen.Callers {
+		if !who.named {
 			continue
 		}
-		for _, way := range w.ways(p, a) {
+		if who.more {
+			together = append(together, w.every(a)...)
+			continue
+		}
+		for _, way := range w.ways(who.Principal, a) {
 			together = append(together, way...)
 			explained = true
-			if a.Require.Empty() && len(actors) == 0 {
+			if a.Require.Empty() && (len(actors) == 0 || who.alone) {
 				choices = append(choices, append([]part{this}, way...))
 			}
 		}
@@ -236,6 +281,9 @@ func (w *observer) ways(p *core.Principal, a *permission.OwnedActivity) (ways []
 		}
 	}
 	if p != nil {
+		if w.states(p, a.Permission) {
+			ways = append(ways, nil)
+		}
 		for _, role := range p.Roles {
 			if way, ok := w.along(permission.Grant{Name: role, Role: true}, a.Permission); ok {
 				ways = append(ways, way)
@@ -243,6 +291,27 @@ func (w *observer) ways(p *core.Principal, a *permission.OwnedActivity) (ways []
 		}
 	}
 	return ways
+}
+
+// states reports whether a caller has a permission by a scope, or by its own name: by what is not
+// judged.
+func (w *observer) states(p *core.Principal, name string) bool {
+	return slices.Contains(p.Permissions, name) || slices.ContainsFunc(p.Scopes, func(scope string) bool {
+		grants, _ := w.Table.ScopeGrants(scope, name)
+		return grants
+	})
+}
+
+// every are all grants by which somebody may have an activity.
+func (w *observer) every(a *permission.OwnedActivity) (all []part) {
+	if a.Section != permission.InPermission {
+		return nil
+	}
+	_, roles, _ := w.Table.Names()
+	for _, way := range w.ways(&core.Principal{Roles: roles}, a) {
+		all = append(all, way...)
+	}
+	return all
 }
 
 // along is the way from a grant to a permission.

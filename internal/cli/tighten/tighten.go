@@ -35,23 +35,27 @@ func Command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "tighten [flags] LOGFILE [--table TABLE]",
 		Short: "Take out of a table what no logged request used",
-		Long: `Read an access log, name the permissions, activities, methods and grants of the table
-that no request used, and print the narrowest table that still passes every request of the
-log, as a unified diff. It takes the formats of gatehouse replay; - is standard input.
+		Long: `Read an access log or audit records, name the permissions, activities, methods and grants
+of the table that no request used, and print the narrowest table that still passes every
+request of the log, as a unified diff. It takes the formats of gatehouse replay; - is
+standard input.
 
 Nothing is applied. The new table is compared with the old one for all requests and all
 callers, and is printed only if it lets nothing in that the old one refuses. An activity
 that nobody used stays where a wider one would decide in its place.
 
-Requests that were answered with 401 or 403 count as refused and keep nothing. A log rarely
-says who called; then only activities are judged, with the grants of those that go.
---user-field takes the roles of each caller from the log, so that grants of roles and
-anonymous callers are judged, too. Scopes are never judged by themselves.
+Requests that were answered with 401 or 403, and those that an audit record does not let
+through, count as refused and keep nothing. An access log rarely says who called; then only
+activities are judged, with the grants of those that go. --user-field takes the roles of each
+caller from it, so that grants of roles and of anonymous callers are judged, too. Audit
+records name each caller, with roles, scopes and permissions. Scopes, and what is granted to
+workloads and actors, are never judged by themselves.
 
 The result is as good as the log: what is used once a year is not in a log of a month.
 The exit status is 1 where something is unused.`,
 		Example: `  gatehouse tighten access.log --table permissions.yaml
   gatehouse tighten access.log > narrower.patch; patch -p0 < narrower.patch
+  gatehouse audit audit.jsonl --since 90d --output json | gatehouse tighten -
   cat access.log.*.gz | gatehouse tighten - --user-field consumer.tags`,
 		Args: terminal.OneArgument("LOGFILE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
@@ -201,10 +205,13 @@ func (p printer) counts(r *result) {
 		p.Printf("%s\n", p.Dim("grants were not judged: the log names no callers (--user-field)"))
 	}
 	if r.Unexplained > 0 {
-		p.Printf("%s\n", p.Warn(terminal.Plural(r.Unexplained, "request was", "requests were")+" let through for something else than the roles of the caller: all that may have done so stays"))
+		p.Printf("%s\n", p.Warn(terminal.Plural(r.Unexplained, "request was", "requests were")+" let through by something else than is known of the caller: all that may have done so stays"))
 	}
 	if r.Tools > 0 {
 		p.Printf("%s\n", p.Warn(terminal.Plural(r.Tools, "call", "calls")+" at an endpoint of mcp: no access log names the tool, so that what mcp opens, and what grants it, stays"))
+	}
+	if r.Sampled > 0 {
+		p.Printf("%s\n", p.Warn(terminal.Plural(r.Sampled, "record is", "records are")+" of a share of the requests (sampling_rate): what the others used is not seen"))
 	}
 	if r.Hostless > 0 {
 		p.Printf("%s\n", p.Warn(terminal.Plural(r.Hostless, "request has", "requests have")+" no host in the log, and the table names hosts; name one with --host, or log it"))
@@ -227,6 +234,7 @@ type resultJSON struct {
 	Denied      int                   `json:"denied"`
 	Hostless    int                   `json:"without_host"`
 	Tools       int                   `json:"mcp_calls,omitempty"`
+	Sampled     int                   `json:"sampled,omitempty"`
 	Unexplained int                   `json:"unexplained"`
 	Callers     bool                  `json:"callers_known"`
 	Complete    bool                  `json:"complete"`
@@ -254,7 +262,7 @@ type skippedJSON struct {
 
 func (r *result) forJSON() resultJSON {
 	out := resultJSON{
-		Lines: r.Lines, Requests: r.Requests, Passed: r.Passed, Refused: r.Refused, Denied: r.Denied, Hostless: r.Hostless, Tools: r.Tools,
+		Lines: r.Lines, Requests: r.Requests, Passed: r.Passed, Refused: r.Refused, Denied: r.Denied, Hostless: r.Hostless, Tools: r.Tools, Sampled: r.Sampled,
 		Unexplained: r.Unexplained, Callers: r.Callers, Complete: r.complete, First: r.First.UTC(), Last: r.Last.UTC(),
 		Unused: []unusedJSON{}, Guarding: tables.ActivitiesForJSON(r.Guarding), Skipped: []skippedJSON{},
 	}

@@ -141,6 +141,24 @@ func random(t testing.TB, seed uint64, n int, activity func(*rand.Rand) listed) 
 	return p.compile(t)
 }
 
+// asks are questions to a decision point, which knows the subject u alone.
+var asks = []string{
+	"{ask: {resource: {type: d, id: x}, action: {name: view}}}", "{aal: aal2, ask: {resource: {type: d, id: x}, action: {name: view}}}",
+	"{ask: {subject: {type: user, id: u}, resource: {type: d, id: x}, action: {name: view}}}",
+}
+
+// NewAsking makes a table of n activities, of which many ask a decision point.
+func NewAsking(t testing.TB, seed uint64, n int) *Table {
+	t.Helper()
+	return random(t, seed, n, func(r *rand.Rand) listed {
+		a := randomActivity(r)
+		if section := a.section; r.IntN(2) == 0 && section != "public" && section != "optional" && !strings.Contains(a.text, "require") {
+			a.text = required(a.text, pick(r, asks))
+		}
+		return a
+	})
+}
+
 // grouped are activities whose conditions read the path, the request and claims.
 var grouped = []string{
 	"path: '/a/(?P<t>[^/]+)', require: {when: claims.tenant == path.t}", "path: '/(?P<t>[^/]+)(/.*)?', require: {when: claims.tenant == path.t}",

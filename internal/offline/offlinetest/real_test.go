@@ -4,11 +4,15 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/authzen"
 	"gatehouse/core/config"
 	"gatehouse/core/coretest"
 	"gatehouse/internal/offline"
@@ -19,6 +23,7 @@ import (
 type Real struct {
 	issuer *coretest.Issuer
 	kratos *coretest.FakeKratos
+	point  *httptest.Server
 	clock  *coretest.Clock
 	issued int
 }
@@ -26,10 +31,25 @@ type Real struct {
 // NewReal starts the servers that the gates ask.
 func NewReal(t testing.TB) *Real {
 	clock := coretest.NewClock()
-	r := &Real{issuer: coretest.NewIssuer(t, clock), kratos: coretest.NewFakeKratos(t), clock: clock}
+	r := &Real{issuer: coretest.NewIssuer(t, clock), kratos: coretest.NewFakeKratos(t), point: fakeDecisionPoint(t), clock: clock}
 	r.issuer.Key = coretest.NewKey(t, "quick", "ES256")
 	r.issuer.Publish(r.issuer.Key)
 	return r
+}
+
+// fakeDecisionPoint knows the subject u alone.
+func fakeDecisionPoint(t testing.TB) *httptest.Server {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		e, err2 := authzen.DecodeEvaluation(body)
+		if err != nil || err2 != nil {
+			t.Errorf("%v, %v: %s", err, err2, body)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"decision":%t}`, e.Subject.ID == "u")
+	}))
+	t.Cleanup(server.Close)
+	return server
 }
 
 // Gate makes the gate of a permission table.
@@ -49,7 +69,7 @@ func (r *Real) Recording(t testing.TB, table, file string) (gate *core.Gate, flu
 
 func (r *Real) gate(t testing.TB, table, further string) (*core.Gate, *config.Builder) {
 	t.Helper()
-	text := further + fmt.Sprintf(`
+	text := further + fmt.Sprintf("\nauthzen: {evaluation_endpoint: %q}", r.point.URL) + fmt.Sprintf(`
 jwt: {issuers: [{issuer: %q, jwks_uri: %q, insecure_any_audience: true, roles_claim: roles, permissions_claim: permissions}]}
 session: {kratos_url: %q, roles_claim: identity.metadata_public.roles, permissions_claim: identity.metadata_public.permissions}
 permission_table: |
