@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gatehouse/core"
+	"gatehouse/core/request"
 )
 
 // Redacted stands in the place of a part of a path that may be a secret.
@@ -27,6 +28,25 @@ func PathOf(e core.Event) string {
 		target = "..." + target[at:]
 	}
 	return withoutTokens(target)
+}
+
+// NameOf is the name in a call of the Model Context Protocol. Of the URI of a resource it has
+// neither the query nor the fragment, nor what stands before the host; segments that look
+// like a token are replaced.
+func NameOf(call request.MCP) string {
+	name := call.Name
+	if call.Method == "resources/read" {
+		if end := strings.IndexAny(name, "?#"); end >= 0 {
+			name = name[:end+1] + Redacted
+		}
+		if scheme, rest, ok := strings.Cut(name, "://"); ok {
+			authority, path, _ := strings.Cut(rest, "/")
+			if at := strings.LastIndexByte(authority, '@'); at >= 0 {
+				name = scheme + "://" + Redacted + authority[at:] + "/" + path
+			}
+		}
+	}
+	return withoutTokens(name)
 }
 
 // shortestToken is how long a segment is at least that may be a JWT: "eyJ" begins the

@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/request"
 )
 
 // Errors of records that do not hold enough of the call.
 var (
-	ErrNoPath   = errors.New("the record has no path on which was decided")
-	errRedacted = errors.New("a part of the path was secret, and is not on record")
-	errCut      = errors.New("the call was too long to be recorded in full")
+	ErrNoPath       = errors.New("the record has no path on which was decided")
+	errRedacted     = errors.New("a part of the path was secret, and is not on record")
+	errNameRedacted = errors.New("a part of the name in the call of mcp was secret, and is not on record")
+	errCut          = errors.New("the call was too long to be recorded in full")
 )
 
 // IsCut reports whether a text was too long for a record.
@@ -27,12 +29,30 @@ func (r *Record) Request() (*core.Request, error) {
 		return nil, ErrNoPath
 	case strings.Contains(r.Path, Redacted):
 		return nil, errRedacted
-	case IsCut(r.Path) || IsCut(r.Method) || IsCut(r.Host):
+	case r.MCP != nil && strings.Contains(r.MCP.Name, Redacted):
+		return nil, errNameRedacted
+	case r.MCP != nil && IsCut(r.MCP.Name), IsCut(r.Path) || IsCut(r.Method) || IsCut(r.Host):
 		return nil, errCut
 	}
 	out := &core.Request{ID: r.RequestID, Method: r.Method, Host: r.Host, Target: target(r.Path), Gateway: r.Gateway, Route: r.Route}
+	if r.MCP != nil {
+		out.MCP = request.MCP{Method: r.MCP.Method, Name: r.MCP.Name}
+	}
 	out.Client, _ = netip.ParseAddr(r.ClientIP)
 	return out, nil
+}
+
+// Asked is what was asked for as people read it, with the tool of a call of the Model Context
+// Protocol: api.example.com/mcp#tools/call#get_weather. It may hold any character.
+func (r *Record) Asked() string {
+	text := r.Host + r.Path
+	if r.MCP == nil {
+		return text
+	}
+	if text += "#" + r.MCP.Method; r.MCP.Name != "" {
+		text += "#" + r.MCP.Name
+	}
+	return text
 }
 
 // target is a raw request target that is read as a path.

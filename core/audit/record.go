@@ -18,6 +18,7 @@ type Record struct {
 	Host      string    `json:"host,omitempty" config:"host" doc:"Host that the client asked for."`
 	Path      string    `json:"path,omitempty" config:"path" doc:"The one path that the decision was made on, or, where there is none, the beginning of what was received. It never has a query. Parts that look like a token, or that audit.redact_paths names, are replaced by [redacted]."`
 	Query     []string  `json:"query,omitempty" config:"query" doc:"Names of the query parameters, without their values; at most 32."`
+	MCP       *MCP      `json:"mcp,omitempty" config:"mcp" doc:"The call of the Model Context Protocol that the headers of the request state. Where it was allowed, the body states the same, unless insecure_trust_mcp_headers is set."`
 	Gateway   string    `json:"gateway,omitempty" config:"gateway" doc:"kong, apisix, or the dialect of the forward-auth endpoint."`
 	Route     string    `json:"route,omitempty" config:"route" doc:"Id of the gateway's route, as far as the gateway tells it; path of the forward-auth endpoint."`
 	ClientIP  string    `json:"client_ip,omitempty" config:"client_ip" doc:"Address of the client behind trusted proxies, where it is known without asking the gateway for it."`
@@ -51,6 +52,12 @@ type Caller struct {
 	Cut         bool     `json:"cut,omitempty" config:"cut" doc:"Whether roles, scopes and permissions were too many to be recorded in full."`
 	Limited     bool     `json:"limited,omitempty" config:"limited" doc:"Whether the credential counts only as far as its owner's permissions do."`
 	Actor       *Actor   `json:"act,omitempty" config:"act" doc:"Who acts for the subject (RFC 8693 section 4.1)."`
+}
+
+// MCP is a call of the Model Context Protocol.
+type MCP struct {
+	Method string `json:"method" config:"method" required:"true" doc:"Method, such as tools/call."`
+	Name   string `json:"name,omitempty" config:"name" doc:"Tool, prompt or URI of the resource. In the place of what may be a secret, such as the query of a URI, it has [redacted]."`
 }
 
 // Actor acts for a subject.

@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/authn/apitoken"
+	"gatehouse/core/request"
 )
 
 // fill gives every member of a record a value, or leaves it empty.
@@ -79,7 +80,7 @@ func TestNoTextOfAClientEndsALineOrActsOnATerminal(t *testing.T) {
 func checkLine(t *testing.T, text string) {
 	t.Helper()
 	e := core.Event{
-		Request:  &core.Request{ID: strings.Repeat("a", 32), Method: text, Target: "/" + text, Host: text, Route: text},
+		Request:  &core.Request{ID: strings.Repeat("a", 32), Method: text, Target: "/" + text, Host: text, Route: text, MCP: request.MCP{Method: text, Name: text}},
 		Decision: &core.Decision{Status: 400, Rule: text, Cause: core.ErrBadRequest, Principal: &core.Principal{Subject: text, Roles: []string{text}}},
 	}
 	record := New(Options{Now: time.Now}).record(e)
@@ -121,6 +122,26 @@ func TestTokenInAPathOrAQueryIsNotRecorded(t *testing.T) {
 	}
 }
 
+func TestSecretInTheNameOfACallIsNotRecorded(t *testing.T) {
+	for name, want := range map[string]string{
+		"https://h/a?token=s3cr3t": "https://h/a?[redacted]", "https://h/a#s3cr3t": "https://h/a#[redacted]", "https://u:s3cr3t@h/a@b": "https://[redacted]@h/a@b", "https://s3cr3t@h": "https://[redacted]@h/",
+		"file:///a/eyJhbGciOiJzM2NyM3QifQ.e30.e30/b": "file:///a/[redacted]/b", "file:///" + apitoken.Prefix + "s3cr3t": "file:///[redacted]", "file:///reset/s3cr3t": "file:///reset/[redacted]", "file:///maps/berlin": "file:///maps/berlin",
+	} {
+		r := New(Options{Now: time.Now, Redact: []*regexp.Regexp{regexp.MustCompile(`/reset/([^/]+)`)}})
+		record := r.record(core.Event{Request: &core.Request{Method: "POST", MCP: request.MCP{Method: "resources/read", Name: name}}, Path: "/mcp", Decision: &core.Decision{}})
+		if record.MCP.Name != want {
+			t.Errorf("%s: %s, want %s", name, record.MCP.Name, want)
+		}
+		if _, err := record.Request(); (err == nil) != (name == want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	record := New(Options{Now: time.Now}).record(core.Event{Request: &core.Request{Method: "POST", MCP: request.MCP{Method: "tools/call", Name: "c#?"}}, Path: "/mcp", Decision: &core.Decision{}})
+	if record.MCP.Name != "c#?" || record.Asked() != "/mcp#tools/call#c#?" {
+		t.Errorf("%+v", record.MCP)
+	}
+}
+
 func TestGroupsOfAPatternAreRedactedWhateverTheirOrder(t *testing.T) {
 	for pattern, want := range map[string]string{
 		`^/a/([^/]+)`: "/a/[redacted]/c", `b`: "/a/[redacted]/c", `^/((a)/b)/c`: "/[redacted]/c", `(x)?/c`: "/a/b/c", `nothing`: "/a/b/c", `(c)$`: "/a/b/[redacted]", `(.*)`: "[redacted]",
@@ -138,7 +159,7 @@ func TestRecordIsBoundedWhateverACallerStates(t *testing.T) {
 		names[i] = long[:i%200]
 	}
 	p := &core.Principal{Subject: long, Issuer: long, ClientID: long, AAL: long, ID: long, Roles: names, Scopes: names, Permissions: names, Actor: &core.Actor{Subject: long}}
-	record := New(Options{Now: time.Now}).record(core.Event{Request: &core.Request{Method: long, Host: long, Target: "/" + long + "?" + strings.Repeat("a=&", 5000)}, Path: long, Decision: &core.Decision{Rule: long, Principal: p}})
+	record := New(Options{Now: time.Now}).record(core.Event{Request: &core.Request{Method: long, Host: long, Target: "/" + long + "?" + strings.Repeat("a=&", 5000), MCP: request.MCP{Method: long, Name: long}}, Path: long, Decision: &core.Decision{Rule: long, Principal: p}})
 	if line := record.Append(nil); len(line) > 24<<10 || !record.Caller.Cut {
 		t.Errorf("%d bytes, cut: %t", len(line), record.Caller.Cut)
 	}

@@ -84,7 +84,7 @@ func (r *Recorder) record(e core.Event) Record {
 		Decision: d.Outcome.String(), Reason: d.Reason, Status: d.Status,
 		Method: bounded(e.Request.Method), Host: bounded(e.Request.Host),
 		Path: bounded(redact(PathOf(e), r.options.Redact)), Query: queryNames(e.Request.Query()),
-		Gateway: e.Request.Gateway, Route: bounded(e.Request.Route), ClientIP: knownClient(e.Request),
+		MCP: r.mcp(e.Request), Gateway: e.Request.Gateway, Route: bounded(e.Request.Route), ClientIP: knownClient(e.Request),
 		Rule: bounded(d.Rule), TookMS: float64(e.Duration.Microseconds()) / 1000,
 	}
 	if d.Outcome == core.Allow {
@@ -110,6 +110,14 @@ func (r *Recorder) record(e core.Event) Record {
 		record.Caller = callerOf(d.Principal)
 	}
 	return record
+}
+
+// mcp is the call of the Model Context Protocol that a request is; nil for any other.
+func (r *Recorder) mcp(of *core.Request) *MCP {
+	if of.MCP.Method == "" {
+		return nil
+	}
+	return &MCP{bounded(of.MCP.Method), bounded(redact(NameOf(of.MCP), r.options.Redact))}
 }
 
 // AccountOf is by what the policy decided. It survives a policy that fails: a record must

@@ -76,6 +76,12 @@ func attributes(e core.Event) []slog.Attr {
 		slog.String("host", bounded(e.Request.Host)),
 		slog.Float64("took_ms", float64(e.Duration.Microseconds())/1000),
 	}
+	if call := e.Request.MCP; call.Method != "" {
+		attrs = append(attrs, slog.String("mcp_method", bounded(call.Method)))
+		if call.Name != "" {
+			attrs = append(attrs, slog.String("mcp_name", bounded(audit.NameOf(call))))
+		}
+	}
 	if e.Request.ID != "" {
 		attrs = append(attrs, slog.String("request_id", bounded(e.Request.ID)))
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse/core"
+	"gatehouse/core/request"
 )
 
 func record(level slog.Level, e core.Event) string {
@@ -73,9 +74,12 @@ func TestFailuresWarnAndAdmissionsAreQuiet(t *testing.T) {
 }
 
 func TestLogLineIsBoundedAndOneLine(t *testing.T) {
-	r := &core.Request{Method: "GET\nlevel=INFO msg=forged", Target: "/" + strings.Repeat("a", 1<<16)}
+	r := &core.Request{Method: "GET\nlevel=INFO msg=forged", Target: "/" + strings.Repeat("a", 1<<16), MCP: request.MCP{Method: "tools/call", Name: "x\nlevel=INFO msg=forged\u202e" + strings.Repeat("a", 1<<16)}}
 	got := record(slog.LevelInfo, core.Event{Request: r, Decision: &core.Decision{Status: 400}})
-	if len(got) > 2*maxLogged || strings.Count(got, "\n") != 1 {
+	if !strings.Contains(got, `mcp_method=tools/call mcp_name="x\nlevel=INFO msg=forged\u202ea`) {
+		t.Errorf("the log does not quote the tool: %.900s", got)
+	}
+	if len(got) > 3*maxLogged || strings.Count(got, "\n") != 1 {
 		t.Errorf("%d bytes, %d lines", len(got), strings.Count(got, "\n"))
 	}
 }

@@ -93,8 +93,18 @@ type Request struct {
 	// Said is what a decision point said of the request beside its answers, which the policy
 	// notes for the log alone.
 	Said string
+	// MCP is the call of the Model Context Protocol that the policy has read out of the
+	// headers, for whoever records the decision.
+	MCP MCP
 
 	tls tlsResult
+}
+
+// MCP is a call of the Model Context Protocol; without a method it is none.
+type MCP struct {
+	Method string
+	// Name is the tool, the prompt or the URI of the resource; empty where the method has none.
+	Name string
 }
 
 // ClientTLS is what a host knows of a client's TLS connection.

@@ -2,7 +2,9 @@ package agents
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"gatehouse/core/audit"
 	"gatehouse/core/coretest"
 )
 
@@ -39,6 +42,12 @@ func Gate(issuer *coretest.Issuer) map[string]any {
 		"jwt":               map[string]any{"issuers": []any{map[string]any{"issuer": issuer.URL, "audience": []string{Resource}}}},
 		"resource_metadata": []any{map[string]any{"resource": Resource, "scopes_supported": []string{"weather:read"}, "audience_required": true}},
 	}
+}
+
+// WithRecords are the settings with audit records in a file.
+func WithRecords(settings map[string]any, file string) map[string]any {
+	settings["audit"] = map[string]any{"file": map[string]any{"path": file}}
+	return settings
 }
 
 // Token is one of the issuer with some scopes, for the endpoint.
@@ -244,6 +253,63 @@ func CheckBodies(t *testing.T, g Gateway, server *Server, issuer *coretest.Issue
 	if answer := chunked.Send(t, g.Base, token); answer.Status != map[bool]int{true: 200, false: 400}[g.Chunked] {
 		t.Errorf("a chunked body: %+v", answer)
 	}
+}
+
+// CheckRecords has calls made through a gateway whose audit records go to a file, and reads
+// there which tool was called.
+func CheckRecords(t *testing.T, g Gateway, issuer *coretest.Issuer, file string) {
+	t.Helper()
+	token := Token(issuer, "weather:read")
+	calls := []struct {
+		call Call
+		want string
+	}{
+		{Call{Header: Headers(Revision, Weather), Body: Body(Weather)}, "allow tools/call get_weather"},
+		{Call{Header: Headers(Revision, Encoded(Café)), Body: Body(Café)}, "allow tools/call café"},
+		{Call{Header: Headers(Revision, DeleteAll), Body: Body(DeleteAll)}, "deny tools/call delete_all"},
+		{Call{Header: Headers(Revision, Encoded("reboot\u202e")), Body: Body("reboot\u202e")}, "deny tools/call reboot\u202e"},
+		{Call{Header: Headers("2025-11-25", Weather), Body: OlderBody(DeleteAll)}, "deny"},
+		{Call{Header: []string{"MCP-Protocol-Version", Revision, "Mcp-Method", "tools/list"}, Body: strings.Replace(Body(""), "tools/call", "tools/list", 1)}, "allow tools/list"},
+	}
+	var want []string
+	for _, c := range calls {
+		c.call.Send(t, g.Base, token)
+		want = append(want, c.want)
+	}
+	slices.Sort(want)
+	got := recorded(t, file)
+	for end := time.Now().Add(2 * time.Minute); len(got) < len(want) && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		got = recorded(t, file)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the records have %q, want %q", got, want)
+	}
+}
+
+// recorded are the calls of the records in a file, sorted.
+func recorded(t *testing.T, file string) (all []string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		var r audit.Record
+		if !strings.HasSuffix(line, "\n") { // which is being written
+			continue
+		}
+		if err := json.Unmarshal([]byte(line), &r); err != nil || strings.Contains(line, "\u202e") {
+			t.Fatalf("%v: %q", err, line)
+		}
+		if r.MCP == nil {
+			r.MCP = &audit.MCP{}
+		}
+		if r.Method == http.MethodPost { // what waits for the gate to start asks, too
+			all = append(all, strings.TrimSpace(r.Decision+" "+r.MCP.Method+" "+r.MCP.Name))
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // CheckNames sends encoded names through a gateway to a server that decodes them.

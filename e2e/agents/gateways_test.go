@@ -2,6 +2,7 @@ package agents
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -170,5 +171,15 @@ func TestServerThatRunsWhatTheBodySaysRunsNothingElse(t *testing.T) {
 func TestBodyThatTheHeadersDoNotGiveAway(t *testing.T) { behind(t, stateless, CheckBodies) }
 
 func TestEncodedNameIsTheToolThatItNames(t *testing.T) { behind(t, StartDecoding, CheckNames) }
+
+// TestRecordNamesTheToolThatWasCalled reads the audit records of each gateway's gate.
+func TestRecordNamesTheToolThatWasCalled(t *testing.T) {
+	issuer, dir := coretest.NewIssuer(t, coretest.NewClock()), t.TempDir()
+	files := map[string]string{}
+	eachGateway(t, StartDecoding, func(base string) map[string]any {
+		files[base] = filepath.Join(dir, fmt.Sprintf("audit-%d.jsonl", len(files)))
+		return WithRecords(Gate(issuer), files[base])
+	}, func(t *testing.T, g Gateway, _ *Server) { CheckRecords(t, g, issuer, files[g.Base]) })
+}
 
 func TestServerOfAnOlderRevisionIsNotReached(t *testing.T) { behind(t, stateful, CheckStateful) }

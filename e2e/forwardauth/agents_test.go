@@ -57,6 +57,83 @@ func TestToolsBehindATraefikThatSendsTheBodyAlong(t *testing.T) {
 	checkAgents(t, withBody(t), agents.StartDecoding(t), nil, true, agents.CheckNames)
 }
 
+// TestRecordNamesTheToolThatWasCalledBehindAProxy reads audit records where the body is shown and
+// where the headers are trusted.
+func TestRecordNamesTheToolThatWasCalledBehindAProxy(t *testing.T) {
+	for name, c := range map[string]struct {
+		proxy    proxy
+		settings map[string]any
+		body     bool
+	}{
+		"traefik": {withBody(t), map[string]any{}, true},
+		"nginx":   {named(t, "nginx"), map[string]any{"insecure_trust_mcp_headers": true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "audit.jsonl")
+			checkAgents(t, c.proxy, agents.StartDecoding(t), agents.WithRecords(c.settings, file), c.body, func(t *testing.T, g agents.Gateway, _ *agents.Server, issuer *coretest.Issuer) {
+				agents.CheckRecords(t, g, issuer, file)
+			})
+		})
+	}
+}
+
+// TestTableThatGetsToolsWhereNoBodyIsShownOpensNone changes the table of a running gate to one
+// with tools, behind a proxy that shows no body. Until that is mended its calls get 503, and
+// what the table before opened is closed.
+func TestTableThatGetsToolsWhereNoBodyIsShownOpensNone(t *testing.T) {
+	const before = "permissions: {whole: {activities: [POST /mcp]}}\nauthenticated: [GET /old]\n"
+	file := filepath.Join(t.TempDir(), "permissions.yaml")
+	replaceFile(t, file, before)
+	settings := map[string]any{"permission_table_files": []string{file}}
+	checkAgents(t, named(t, "nginx"), agents.StartSDK(t, true), settings, false, func(t *testing.T, g agents.Gateway, s *agents.Server, issuer *coretest.Issuer) {
+		ran := func() int { return s.Ran(agents.Weather) + s.Ran(agents.DeleteAll) }
+		send := func(header, body, scopes string) int {
+			call := agents.Call{Header: agents.Headers(agents.Revision, header), Body: agents.Body(body)}
+			return call.Send(t, g.Base, agents.Token(issuer, scopes)).Status
+		}
+		if status := send(agents.Weather, agents.Weather, "whole"); status != http.StatusOK || ran() != 1 {
+			t.Fatalf("a call by the table without tools: %d", status)
+		}
+		replaceFile(t, file, agents.Table)
+		eventually(t, "the table with tools is in force", func() bool {
+			status := send(agents.Weather, agents.Weather, "weather:read")
+			if status != http.StatusForbidden && status != http.StatusServiceUnavailable { // by the table before, and by the one that cannot be decided
+				t.Fatalf("a call of a tool gets %d", status)
+			}
+			return status == http.StatusServiceUnavailable
+		})
+		for _, c := range []struct {
+			header, body, scopes string
+			want                 int
+		}{
+			{agents.Weather, agents.Weather, "weather:read whole", 503}, {agents.Weather, agents.DeleteAll, "weather:read", 503}, {agents.DeleteAll, agents.DeleteAll, "stations:delete", 503},
+			{agents.DeleteAll, agents.DeleteAll, "weather:read", 403}, {agents.Weather, agents.Weather, "whole", 403},
+		} {
+			if status := send(c.header, c.body, c.scopes); status != c.want || ran() != 1 {
+				t.Errorf("%+v: %d, %d tools have run", c, status, ran()-1)
+			}
+		}
+		for attack, call := range agents.Attacks() {
+			if answer := call.Send(t, g.Base, agents.Token(issuer, "weather:read whole")); answer.Status != http.StatusBadRequest && answer.Status != http.StatusServiceUnavailable || ran() != 1 {
+				t.Errorf("%s: %+v, %d tools have run", attack, answer, ran()-1)
+			}
+		}
+		replaceFile(t, file, before)
+		eventually(t, "the table without tools is in force", func() bool { return send(agents.Weather, agents.Weather, "whole") == http.StatusOK })
+	})
+}
+
+// replaceFile writes a file whole or not at all, as a follower of it expects.
+func replaceFile(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestBodyThatTraefikDoesNotSendAlong is one over its maxBodySize, which Traefik itself
 // refuses, and any where forwardBody is not set.
 func TestBodyThatTraefikDoesNotSendAlong(t *testing.T) {

@@ -2,6 +2,7 @@ package offline
 
 import (
 	"context"
+	"slices"
 
 	"gatehouse/core"
 	"gatehouse/core/extract"
@@ -15,7 +16,7 @@ func (g *Gate) DecideAs(ctx context.Context, r *core.Request, p *core.Principal)
 		as := *p
 		as.Expiry = g.now().Add(validFor)
 		who.principal = &as
-		with.Header = []core.Header{{Name: extract.BearerTokenPlace.Header, Value: extract.BearerTokenPlace.Scheme + " " + placeholder}}
+		with.Header = append(slices.Clone(r.Header), core.Header{Name: extract.BearerTokenPlace.Header, Value: extract.BearerTokenPlace.Scheme + " " + placeholder})
 	}
 	return g.gate.Check(who.in(ctx), &with)
 }

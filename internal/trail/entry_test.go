@@ -104,12 +104,12 @@ func TestFilesThatWerePutAsideAreReadFirstAndOnce(t *testing.T) {
 // TestEveryFieldFilters asks for each field of a record with all of them, and of one with none.
 func TestEveryFieldFilters(t *testing.T) {
 	full := audit.Record{
-		Time: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC), RequestID: "id", Decision: "deny", Reason: "reason", Status: 403, Method: "GET", Host: "host", Path: "/a/b",
+		Time: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC), RequestID: "id", Decision: "deny", Reason: "reason", Status: 403, Method: "GET", Host: "host", Path: "/a/b", MCP: &audit.MCP{Method: "tools/call", Name: "get_weather"},
 		Gateway: "kong", Route: "route", ClientIP: "203.0.113.7", Rule: "p: GET /a/.*", Permission: "p", Grant: "role r", Table: &audit.Table{Version: "v"},
 		Caller: &audit.Caller{Subject: "ada", Issuer: "iss", ClientID: "client", Kind: "jwt", Roles: []string{"x", "r"}, Scopes: []string{"s"}, Actor: &audit.Actor{Subject: "agent", ClientID: "runner"}},
 	}
 	wants := map[string]string{
-		"decision": "deny", "reason": "re*", "status": "4*", "method": "GET", "host": "h*t", "path": "/a/*", "rule": "p: GET /a/.*", "permission": "p", "grant": "role *", "subject": "ada",
+		"decision": "deny", "reason": "re*", "status": "4*", "method": "GET", "host": "h*t", "path": "/a/*", "mcp-method": "tools/*", "mcp-name": "get_weather", "rule": "p: GET /a/.*", "permission": "p", "grant": "role *", "subject": "ada",
 		"issuer": "iss", "client": "client", "actor": "runner", "kind": "jwt", "role": "r", "scope": "s", "gateway": "kong", "route": "route", "client-ip": "203.0.113.0/24", "request-id": "id", "table-version": "v",
 	}
 	for _, field := range Fields() {

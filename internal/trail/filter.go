@@ -24,6 +24,14 @@ func Fields() []Field {
 	one := func(name, usage string, of func(*audit.Record) string) Field {
 		return Field{name, usage, func(r *audit.Record) []string { return texts(of(r)) }}
 	}
+	mcp := func(name, usage string, of func(*audit.MCP) string) Field {
+		return one(name, usage, func(r *audit.Record) string {
+			if r.MCP == nil {
+				return ""
+			}
+			return of(r.MCP)
+		})
+	}
 	callers := func(name, usage string, of func(*audit.Caller) []string) Field {
 		return Field{name, usage, func(r *audit.Record) []string {
 			if r.Caller == nil {
@@ -39,6 +47,8 @@ func Fields() []Field {
 		one("method", "request `method`", func(r *audit.Record) string { return r.Method }),
 		one("host", "`host` that the client asked for", func(r *audit.Record) string { return r.Host }),
 		one("path", "`path`; /users/* is all below /users/", func(r *audit.Record) string { return r.Path }),
+		mcp("mcp-method", "`method` of a call of the Model Context Protocol, such as tools/call", func(m *audit.MCP) string { return m.Method }),
+		mcp("mcp-name", "`name` in such a call: tool, prompt or URI of the resource", func(m *audit.MCP) string { return m.Name }),
 		one("rule", "`activity` that decided", func(r *audit.Record) string { return r.Rule }),
 		one("permission", "`permission` that let the caller in, or would have", func(r *audit.Record) string { return r.Permission }),
 		one("grant", "`grant` by which the caller holds it, such as 'role editor'", func(r *audit.Record) string { return r.Grant }),

@@ -80,6 +80,9 @@ func logged(v map[string]string) audit.Record {
 	if permission, ok := strings.CutPrefix(r.Expected, "permission "); ok {
 		r.Permission = permission
 	}
+	if v["mcp_method"] != "" {
+		r.MCP = &audit.MCP{Method: v["mcp_method"], Name: v["mcp_name"]}
+	}
 	if v["kind"] != "" {
 		r.Caller = &audit.Caller{Subject: v["sub"], Issuer: v["iss"], ClientID: v["client_id"], Kind: v["kind"], Cut: true}
 		if v["actor"] != "" || v["actor_client_id"] != "" {

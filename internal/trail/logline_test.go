@@ -11,6 +11,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/audit"
 	"gatehouse/core/observe"
+	"gatehouse/core/request"
 )
 
 // logOf is a line as gates write it.
@@ -45,6 +46,7 @@ func TestTextOfAClientForgesNoLineOfTheLog(t *testing.T) {
 		`2026/11/22 08:00:00 [info] 7#0: *5 client sent invalid method, client: 1.2.3.4, request: ` + forged,
 		logOf(t, &core.Request{ID: "r2", Method: "GET", Target: "/ " + forged}, &core.Decision{Status: 403, Reason: "forbidden"}),
 		`time=x level=INFO msg=allowed request_id=r1`, `time=2026-11-22T08:00:00Z level=INFO msg="table loaded" request_id=r1`,
+		logOf(t, &core.Request{ID: "r2", Method: "POST", Target: "/mcp", MCP: request.MCP{Method: "tools/call", Name: "x\n" + forged}}, &core.Decision{Status: 403, Reason: "forbidden"}),
 		forged + " request_id=r3", `msg=denied`, ``,
 	} {
 		if e, _, err := ParseAny([]byte(line)); err == nil && (e.RequestID == "r1" || e.RequestID == "r3") {

@@ -77,12 +77,13 @@ func (t *Table) Explain(ctx context.Context, r *audit.Record) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	mcp.Recall(asked)
 	t.now = r.Time
 	e := &explaining{record: r, table: t.inspector, gate: t.gate, call: t.gate.Call(asked), caller: r.Principal()}
 	switch {
 	case e.call.Path != r.Path:
 		return nil, audit.ErrNoPath
-	case e.call.Method == mcp.HTTPMethod && t.inspector.IsEndpoint(e.call.Path):
+	case e.call.Method == mcp.HTTPMethod && t.inspector.IsEndpoint(e.call.Path) && r.MCP == nil:
 		return nil, errNoTool
 	}
 	return e.answer(ctx), nil

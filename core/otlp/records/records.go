@@ -71,6 +71,9 @@ func (s *Sink) Write(ctx context.Context, records [][]byte) (written int, err er
 	return len(records), nil
 }
 
+// nameAttributes are how the semantic conventions for MCP call what a call names.
+var nameAttributes = map[string]string{"tools/call": "gen_ai.tool.name", "prompts/get": "gen_ai.prompt.name", "resources/read": "mcp.resource.uri"}
+
 func describe(r *audit.Record, line []byte) (out log.Record) {
 	out.SetEventName(eventName)
 	out.SetTimestamp(r.Time)
@@ -81,7 +84,7 @@ func describe(r *audit.Record, line []byte) (out log.Record) {
 	}
 	out.SetBody(attribute.StringValue(string(line[:len(line)-1])))
 	add := func(name, value string) {
-		if value != "" {
+		if name != "" && value != "" {
 			out.AddAttributes(attribute.String(name, value))
 		}
 	}
@@ -93,6 +96,10 @@ func describe(r *audit.Record, line []byte) (out log.Record) {
 	add("gatehouse.route", r.Route)
 	add("http.request.method", r.Method)
 	add("url.path", r.Path)
+	if r.MCP != nil {
+		add("mcp.method.name", r.MCP.Method)
+		add(nameAttributes[r.MCP.Method], r.MCP.Name)
+	}
 	add("server.address", r.Host)
 	add("client.address", r.ClientIP)
 	if r.Status != 0 {

@@ -23,6 +23,8 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/audit"
 	"gatehouse/core/httpsyntax"
+	"gatehouse/core/permission/mcp"
+	"gatehouse/core/request"
 )
 
 // MaxLine is the longest line that is read. A target of httpsyntax.MaxTarget bytes
@@ -41,6 +43,8 @@ type Entry struct {
 	Header []core.Header
 	// Peer is the zero Addr where the log does not say.
 	Peer netip.Addr
+	// MCP is the call of the Model Context Protocol that an audit record names.
+	MCP request.MCP
 	// User is what the field that was asked for holds; nil where it is absent.
 	User []string
 	// Status is that of the response; 0 where the log does not say.
@@ -57,7 +61,9 @@ const anyHost = "any-other-host.invalid"
 // Call is the request of an entry, on a host where the log does not say, or else on one
 // that no table names. Its path is not read yet.
 func (e *Entry) Call(host string) *core.Call {
-	return &core.Call{Request: &core.Request{Method: e.Method, Target: e.Target, Header: e.Header, Peer: e.Peer, Host: cmp.Or(e.Host, host, anyHost)}}
+	r := &core.Request{Method: e.Method, Target: e.Target, Header: e.Header, Peer: e.Peer, Host: cmp.Or(e.Host, host, anyHost), MCP: e.MCP}
+	mcp.Recall(r)
+	return &core.Call{Request: r}
 }
 
 // Refused reports whether the request was not let through: the gate's record says so, or the

@@ -26,6 +26,6 @@ func parseRecord(line []byte, user any) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Entry{Method: r.Method, Target: r.Target, Host: r.Host, Peer: r.Client, Status: record.Status, Time: record.Time, User: words(user), Record: record}
+	e := &Entry{Method: r.Method, Target: r.Target, Host: r.Host, MCP: r.MCP, Peer: r.Client, Status: record.Status, Time: record.Time, User: words(user), Record: record}
 	return e, e.check()
 }

@@ -43,13 +43,14 @@ const (
 func (l *Live) compare(ctx context.Context, call *core.Call, enforced core.Access, table *permission.Table) core.Access {
 	var shadow core.Access
 	would := Failed
-	was := withoutCaller(ctx, call, enforced)
+	was, named := withoutCaller(ctx, call, enforced), call.MCP
 	if !completes(func() {
 		shadow = table.Match(ctx, call)
 		would = withoutCaller(ctx, call, shadow)
 	}) {
 		shadow, would = nil, Failed
 	}
+	call.MCP = named
 	switch {
 	case (was == NeedsCredential || was == Anonymous) && would != Public && would != Failed:
 		compared := &comparedAccess{enforced, shadow, l}

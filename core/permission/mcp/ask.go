@@ -22,6 +22,14 @@ func (c Call) Ask(r *core.Request) {
 	r.AskBody = func(int) ([]byte, error) { return body, nil }
 }
 
+// Recall makes a request, of which is on record what call it was, one that a client would
+// send for that call again.
+func Recall(r *core.Request) {
+	if r.MCP.Method != "" && r.Method == HTTPMethod {
+		Call{r.Target, r.MCP.Method, r.MCP.Name}.Ask(r)
+	}
+}
+
 func (c Call) body() []byte {
 	message := map[string]any{"jsonrpc": "2.0", "id": 1, "method": c.Method, "params": map[string]any{}}
 	if key := named[c.Method]; key != "" {

@@ -6,6 +6,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission/pathindex"
+	"gatehouse/core/request"
 )
 
 // Index finds what covers calls at endpoints of the protocol. None that another path regex
@@ -34,6 +35,7 @@ func (x *Index[A]) Match(call *core.Call) (*A, error) {
 	if err != nil {
 		return nil, err
 	}
+	call.MCP = request.MCP{Method: c.Method, Name: c.Name}
 	return x.Calls.Match(call.Method, call.Host, c.Path()), nil
 }
 

@@ -177,7 +177,7 @@ func (c *comparison) entry(e *accesslog.Entry, err error) {
 		c.refuse(call, err)
 		return
 	}
-	if call.Method == mcp.HTTPMethod && (c.Old.IsEndpoint(call.Path) || c.New.IsEndpoint(call.Path)) {
+	if call.Method == mcp.HTTPMethod && (c.Old.IsEndpoint(call.Path) || c.New.IsEndpoint(call.Path)) && e.MCP.Method == "" {
 		c.report.Tools++
 		return
 	}
@@ -232,13 +232,21 @@ func (c *comparison) recorded(r *audit.Record) []Caller {
 		return []Caller{Anonymous()}
 	case p == nil: // who called was not looked at
 		return c.Callers
-	case !r.Wholly() || r.Caller.Actor != nil && len(r.Caller.Actor.Before) > 0:
+	case !r.Wholly() || r.Caller.Actor != nil && len(r.Caller.Actor.Before) > 0 && c.chains():
 		return c.Callers
 	}
 	if !p.AuthenticatedAt.IsZero() { // as long ago as it was
 		p.AuthenticatedAt = c.Now().Add(p.AuthenticatedAt.Sub(r.Time))
 	}
 	return []Caller{{Name: recordedName(p), Principal: p, Described: true, recorded: true}}
+}
+
+// chains reports whether a table asks for those who acted before, whom a record names and does
+// not describe.
+func (c *comparison) chains() bool {
+	_, was := c.Old.Actors()
+	_, is := c.New.Actors()
+	return was || is
 }
 
 // recordedName is by what a table knows a caller: requests of callers with the same name stand

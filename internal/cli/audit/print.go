@@ -112,7 +112,7 @@ func cells(r *audit.Record) []terminal.Cell {
 	return []terminal.Cell{
 		terminal.Dim(r.Time.UTC().Format(time.TimeOnly)), decision(r),
 		{Text: terminal.Shorten(terminal.Quiet(caller(r.Caller)), maxCaller), Paint: "36"},
-		terminal.Plain(terminal.Shorten(terminal.Quiet(cmp.Or(r.Method, "-")+" "+r.Host+r.Path), maxRequest)),
+		terminal.Plain(terminal.Shorten(terminal.Quiet(cmp.Or(r.Method, "-")+" "+r.Asked()), maxRequest)),
 		terminal.Dim(id), terminal.Plain(terminal.Quiet(why(r))),
 	}
 }

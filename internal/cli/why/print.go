@@ -71,7 +71,7 @@ func (p printer) verdict() {
 	if r.Decision == "deny" {
 		paint = p.Bad
 	}
-	p.Printf("%s  %s\n", paint(terminal.Quiet(text)), p.Bold(terminal.Quiet(cmp.Or(r.Method, "-")+" "+r.Host+r.Path)))
+	p.Printf("%s  %s\n", paint(terminal.Quiet(text)), p.Bold(terminal.Quiet(cmp.Or(r.Method, "-")+" "+r.Asked())))
 	place := "request " + r.RequestID
 	for _, part := range []struct{ before, text string }{{"on ", r.Gateway}, {"route ", r.Route}, {"from ", r.ClientIP}} {
 		if part.text != "" {

@@ -47,7 +47,7 @@ func TestWhatWhySaysWouldHaveBeenEnoughIsEnough(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", w.counts)
-	if c := w.counts; min(c.allowed, c.denied) < 2000 || c.enough < 3000 || c.perhaps < 100 || c.unknown > (c.allowed+c.denied)/2 {
+	if c := w.counts; min(c.allowed, c.denied) < 2000 || c.enough < 3000 || min(c.perhaps, c.tools) < 100 || c.unknown > (c.allowed+c.denied)/2 {
 		t.Error("the test shows little")
 	}
 }
@@ -58,7 +58,7 @@ type explained struct {
 	table  *offlinetest.Table
 	by     *why.Table
 	file   string
-	counts struct{ allowed, denied, unknown, untold, enough, perhaps int }
+	counts struct{ allowed, denied, unknown, untold, tools, enough, perhaps int }
 }
 
 func (w *explained) records(t *testing.T) (all []audit.Record) {
@@ -81,13 +81,16 @@ func (w *explained) explain(t *testing.T, gate *core.Gate, r *core.Request, p *o
 	t.Helper()
 	answer, err := w.by.Explain(t.Context(), record)
 	if err != nil {
-		if !strings.Contains(err.Error(), "mcp") && record.Reason != "bad_request" {
+		if record.MCP != nil || record.Reason != "bad_request" {
 			t.Fatalf("%v: %+v", err, record)
 		}
 		w.counts.untold++
 		return
 	}
 	about := fmt.Sprintf("%s %s on %s by %+v was decided as %s, %s\n%s", r.Method, r.Target, r.Host, *p.Caller, record.Decision, record.Reason, w.table.Text)
+	if record.MCP != nil {
+		w.counts.tools++
+	}
 	switch {
 	case answer.Elsewhere:
 		t.Fatalf("why says that the table did not decide: %s", about)
