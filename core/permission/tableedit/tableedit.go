@@ -157,11 +157,20 @@ func (e *editor) mark(r Removal) error {
 
 func (e *editor) empty(n *yaml.Node) bool {
 	for _, i := range starts(n) {
-		if !e.dropped[n.Content[i]] {
+		if !e.dropped[n.Content[i]] && !beside(n, n.Content[i].Value) {
 			return false
 		}
 	}
 	return true
+}
+
+// beside reports whether a key only stands beside calls of the Model Context Protocol: it says
+// nothing once these are gone.
+func beside(n *yaml.Node, key string) bool {
+	if n.Kind != yaml.MappingNode || !slices.Contains([]string{"endpoint", "hosts", "require"}, key) {
+		return false
+	}
+	return slices.ContainsFunc(starts(n), func(i int) bool { return n.Content[i].Value == "endpoint" })
 }
 
 // ofScope reports whether an entry is a scope, whose empty list has a meaning.

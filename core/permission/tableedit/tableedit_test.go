@@ -51,6 +51,25 @@ func at(t *testing.T, text string) report.Place {
 	return report.Place{File: "t.yaml", Line: line + 1, Column: len(before) - strings.LastIndex(before, "\n")}
 }
 
+// What only stands beside calls of tools goes with the last of them.
+func TestCallsOfToolsGoWithTheirEndpoint(t *testing.T) {
+	const text = "# Weather.\npermissions:\n  p:\n    # All.\n    mcp:\n      - {endpoint: /mcp, tools: [a, b], require: {aal: aal2}}\n      - endpoint: /mcp\n        # Gone.\n        tools: [c]\n        hosts: [h.test]\nauthenticated:\n  - mcp: {endpoint: /mcp, methods: [x]}\n  - GET /me\n"
+	const left = "# Weather.\npermissions:\n  p:\n    # All.\n    mcp:\n      - {endpoint: /mcp, tools: [b], require: {aal: aal2}}\nauthenticated:\n  - GET /me\n"
+	want, err := tablefile.Parse("t.yaml", []byte(left))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var removals []Removal
+	for _, tool := range []string{"a, b", "c]", "x]"} {
+		before, _, _ := strings.Cut(text, tool)
+		removals = append(removals, Removal{At: report.Place{File: "t.yaml", Line: strings.Count(before, "\n") + 1, Column: len(before) - strings.LastIndex(before, "\n")}})
+	}
+	got, rewritten, err := Apply([]byte(text), removals, want)
+	if err != nil || rewritten || string(got) != left {
+		t.Errorf("%v, rewritten: %t\n%s", err, rewritten, got)
+	}
+}
+
 func TestPartsGoAndCommentsOfOthersStay(t *testing.T) {
 	for name, tt := range map[string]struct {
 		removals []Removal

@@ -12,6 +12,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/accesslog"
 	"gatehouse/core/permission/analysis/diff"
+	"gatehouse/core/permission/mcp"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/tableedit"
 )
@@ -113,14 +114,15 @@ func newNarrowing(w *observer) *narrowing {
 		}
 	}
 	n.ofWorkloads(granted)
-	n.keepTools()
+	if n.tools = map[permission.Grant]bool{}; w.untold {
+		n.keepTools()
+	}
 	return n
 }
 
-// keepTools has calls of the Model Context Protocol stay, and what grants them: no access log
-// names a tool, so that nobody can tell which of them were called.
+// keepTools has calls of the Model Context Protocol stay, and what grants them, where nobody
+// can tell which of them were called: an access log names no tool.
 func (n *narrowing) keepTools() {
-	n.tools = map[permission.Grant]bool{}
 	for i, a := range n.Table.Activities() {
 		if a.MCP != nil {
 			n.guarding[i], n.tools[permission.Grant{Name: a.Permission}] = true, true
@@ -178,7 +180,7 @@ func (n *narrowing) prove(r *Report) error {
 		}
 		r.Unused, r.Files, r.Table, r.Difference = w.unused, w.files, table, d
 		for i, a := range n.Table.Activities() {
-			if n.guarding[i] {
+			if n.guarding[i] && !(n.untold && a.MCP != nil) { // that nobody can tell is said of all of them
 				r.Guarding = append(r.Guarding, a)
 			}
 		}
@@ -200,13 +202,13 @@ func (n *narrowing) restore(d *diff.Difference) (again bool, err error) {
 			continue
 		}
 		found := false
-		for _, i := range n.closing(&c) {
+		for _, i := range n.closing(&c, before) {
 			if back := n.guard(i, before); back {
 				found = true
 			}
 		}
 		if !found {
-			return false, fmt.Errorf("%w: %s may make %s %s otherwise", ErrUnproven, c.Who, c.Witness.Method, c.Witness.Path)
+			return false, fmt.Errorf("%w: %s may make %s %s otherwise", ErrUnproven, c.Who, c.Witness.Method, c.Witness.Target())
 		}
 		again = true
 	}
@@ -214,9 +216,9 @@ func (n *narrowing) restore(d *diff.Difference) (again bool, err error) {
 }
 
 // closing are the activities, by number, that keep a change from being made in the old
-// table: those that decide its witness, and those of whose paths the witness is a
-// variant.
-func (n *narrowing) closing(c *diff.Change) (numbers []int) {
+// table: those that decide its witness, those of whose paths the witness is a variant, and
+// the one that makes its path an endpoint.
+func (n *narrowing) closing(c *diff.Change, guarding map[int]bool) (numbers []int) {
 	for i, a := range n.Table.Activities() {
 		if slices.ContainsFunc(c.Old, func(old diff.Decider) bool { return old.Activity == a.Activity }) {
 			numbers = append(numbers, i)
@@ -226,7 +228,24 @@ func (n *narrowing) closing(c *diff.Change) (numbers []int) {
 	call := witness.Call("")
 	call.Path = c.Witness.Path
 	_, variantOf := n.Table.Covered(context.Background(), call)
-	return append(numbers, variantOf...)
+	return append(append(numbers, variantOf...), n.endpointOf(c.Witness.Path, guarding)...)
+}
+
+// endpointOf is the first activity that makes a path an endpoint of the Model Context Protocol,
+// or that of a call, where none stays that does: at any other path whatever covers it opens
+// calls.
+func (n *narrowing) endpointOf(path string, guarding map[int]bool) (first []int) {
+	endpoint := mcp.FromPath(path).Endpoint
+	for i, a := range n.Table.Activities() {
+		switch {
+		case a.MCP == nil || a.MCP.Endpoint != endpoint:
+		case guarding[i] || len(n.used[i]) > 0:
+			return nil
+		case first == nil:
+			first = []int{i}
+		}
+	}
+	return first
 }
 
 // guard puts an activity back, unless it was whole before.

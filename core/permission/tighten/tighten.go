@@ -46,8 +46,8 @@ type Seen struct {
 	// Hostless have no host where a table names hosts and none was given: they were
 	// looked up on a host that no table names.
 	Hostless int
-	// Tools are calls of the Model Context Protocol, of which no log names the tool: nothing is
-	// said of what they used.
+	// Tools are calls of the Model Context Protocol of which the log does not name the tool:
+	// nothing is said of what they used.
 	Tools int
 	// First and Last are when the requests that count came; zero where the log does not
 	// say.
@@ -96,6 +96,8 @@ type observer struct {
 	needed map[part]bool
 	// unnamed says that of a request that counts nobody knows who made it.
 	unnamed bool
+	// untold says that the log would not name each tool that was called.
+	untold bool
 }
 
 // observe reads a log to its end.
@@ -117,6 +119,7 @@ func (w *observer) entry(e *accesslog.Entry, err error) {
 		return
 	}
 	w.seen.Requests++
+	w.untold = w.untold || e.Record == nil
 	if e.Refused() {
 		w.seen.Refused++
 		return
@@ -129,8 +132,9 @@ func (w *observer) entry(e *accesslog.Entry, err error) {
 		w.seen.Denied++
 		return
 	}
-	if call.Method == mcp.HTTPMethod && w.Table.IsEndpoint(call.Path) {
+	if call.Method == mcp.HTTPMethod && w.Table.IsEndpoint(call.Path) && e.MCP.Method == "" {
 		w.seen.Tools++
+		w.untold = true
 		w.seen.note(e.Time)
 		return
 	}

@@ -208,7 +208,7 @@ func (p printer) counts(r *result) {
 		p.Printf("%s\n", p.Warn(terminal.Plural(r.Unexplained, "request was", "requests were")+" let through by something else than is known of the caller: all that may have done so stays"))
 	}
 	if r.Tools > 0 {
-		p.Printf("%s\n", p.Warn(terminal.Plural(r.Tools, "call", "calls")+" at an endpoint of mcp: no access log names the tool, so that what mcp opens, and what grants it, stays"))
+		p.Printf("%s\n", p.Warn(terminal.Plural(r.Tools, "call", "calls")+" at an endpoint of mcp of which the log does not name the tool, so that what mcp opens, and what grants it, stays"))
 	}
 	if r.Sampled > 0 {
 		p.Printf("%s\n", p.Warn(terminal.Plural(r.Sampled, "record is", "records are")+" of a share of the requests (sampling_rate): what the others used is not seen"))

@@ -129,6 +129,17 @@ func NewWithTools(t testing.TB, seed uint64, n int) *Table {
 	return random(t, seed, n, randomActivityOrTools)
 }
 
+// NewOfTools makes one of which half are such calls.
+func NewOfTools(t testing.TB, seed uint64, n int) *Table {
+	t.Helper()
+	return random(t, seed, n, func(r *rand.Rand) listed {
+		if r.IntN(2) == 0 {
+			return randomTools(r, pick(r, sections))
+		}
+		return randomActivity(r)
+	})
+}
+
 func random(t testing.TB, seed uint64, n int, activity func(*rand.Rand) listed) *Table {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 9))
