@@ -379,3 +379,33 @@ func TestNoDecisionMixesVersions(t *testing.T) {
 	}
 	t.Logf("%d decisions, 40 versions, 0 mixed", decided.Load())
 }
+
+// A table of the database that gets tools of MCP servers, while the host shows no body of a
+// request, opens none of them, and the table before opens nothing any more.
+func TestPushedTableWithToolsOpensNoneWhereNoBodyIsShown(t *testing.T) {
+	s := migrated(t)
+	store, n := tables.NewStore(editor(t, s)), startNode(t, s, named)
+	push(t, store, "main", "public: [POST /mcp, GET /old]")
+	call := func(tool string) core.Decision {
+		now, err := n.gate.Current()
+		if err != nil {
+			return core.Decision{}
+		}
+		return now.Check(t.Context(), &core.Request{Method: "POST", Target: "/mcp", Host: "a.test", Header: []core.Header{
+			{Name: "Content-Type", Value: "application/json"}, {Name: "MCP-Protocol-Version", Value: "2026-07-28"}, {Name: "Mcp-Method", Value: "tools/call"}, {Name: "Mcp-Name", Value: tool},
+		}})
+	}
+	eventually(t, "the table without tools is in force", func() bool { return call("get_weather").Outcome == core.Allow && n.opens("/old") })
+	v := push(t, store, "main", "public: [{mcp: {endpoint: /mcp, tools: [get_weather]}}, GET /new]")
+	eventually(t, "the table with tools is in force", func() bool { return n.opens("/new") && n.version() == v.ID() })
+	for tool, want := range map[string]int{"get_weather": 503, "delete_all": 403} {
+		if d := call(tool); d.Outcome != core.Deny || d.Status != want {
+			t.Errorf("%s: %v %d (%v), want %d", tool, d.Outcome, d.Status, d.Cause, want)
+		}
+	}
+	if n.opens("/old") {
+		t.Error("the table before is in force, too")
+	}
+	push(t, store, "main", "public: [POST /mcp]")
+	eventually(t, "the table without tools is in force again", func() bool { return call("get_weather").Outcome == core.Allow })
+}

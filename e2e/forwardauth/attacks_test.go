@@ -107,6 +107,9 @@ func (b *bench) startService(t *testing.T, dialect, table, address, socket strin
 		"permission_table": table,
 	}
 	maps.Copy(gate, b.gate)
+	if gate["permission_table_files"] != nil {
+		delete(gate, "permission_table")
+	}
 	text, err := yaml.Marshal(map[string]any{
 		"listen":          []any{map[string]any{"address": address}, map[string]any{"address": "unix:" + socket, "trusted": true}},
 		"trusted_proxies": []any{"127.0.0.1"},
