@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"gatehouse/dev/process"
 )
 
 // HydraConfig says how to run Hydra. Only Binary is required.
@@ -29,7 +31,7 @@ type HydraConfig struct {
 // Hydra is a running Hydra.
 type Hydra struct {
 	HydraAPI
-	*process
+	*process.Process
 }
 
 // StartHydra runs Hydra with an empty in-memory database and returns once it
@@ -50,7 +52,7 @@ func StartHydra(ctx context.Context, c HydraConfig) (*Hydra, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Hydra{HydraAPI: api, process: p}, nil
+		return &Hydra{HydraAPI: api, Process: p}, nil
 	})
 }
 

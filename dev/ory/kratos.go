@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"gatehouse/dev/process"
 )
 
 // SessionCookie is the name of Kratos' session cookie.
@@ -56,7 +58,7 @@ type KratosConfig struct {
 // Kratos is a running Kratos.
 type Kratos struct {
 	KratosAPI
-	*process
+	*process.Process
 }
 
 // StartKratos runs Kratos with an empty in-memory database and returns once it
@@ -77,7 +79,7 @@ func StartKratos(ctx context.Context, c KratosConfig) (*Kratos, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Kratos{KratosAPI: api, process: p}, nil
+		return &Kratos{KratosAPI: api, Process: p}, nil
 	})
 }
 

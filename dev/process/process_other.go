@@ -1,6 +1,6 @@
 //go:build !linux
 
-package ory
+package process
 
 import "syscall"
 

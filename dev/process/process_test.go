@@ -1,4 +1,4 @@
-package ory
+package process
 
 import (
 	"errors"
@@ -11,11 +11,11 @@ import (
 )
 
 // sleeper is a server that ignores SIGTERM and has a child, like one that hangs.
-func sleeper(t *testing.T) *process {
+func sleeper(t *testing.T) *Process {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), "sleeper")
 	write(t, script, "#!/bin/sh\ntrap '' TERM\nsleep 1000 &\necho started\nwait\nwait\nsleep 1000\n")
-	p, err := run(t.TempDir(), launch{name: "sleeper", binary: script})
+	p, err := run(t.TempDir(), Launch{Name: "sleeper", Binary: script})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,16 +45,16 @@ func TestStopKillsTheWholeProcessGroup(t *testing.T) {
 func TestServerThatExitsEarlyIsReportedWithItsLog(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "broken")
 	write(t, script, "#!/bin/sh\necho 'the settings are wrong' >&2\nexit 3\n")
-	_, err := start(t.Context(), launch{name: "broken", binary: script, ready: "http://127.0.0.1:1/"})
+	_, err := Start(t.Context(), Launch{Name: "broken", Binary: script, Ready: "http://127.0.0.1:1/"})
 	if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "the settings are wrong") {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestSettingsInTheEnvironmentDoNotReachTheServers(t *testing.T) {
-	env := serverEnv([]string{"PATH=/bin", "DSN=postgres://elsewhere", "SERVE_PUBLIC_PORT=1", "HOME=/home/x"})
+	env := neutral([]string{"PATH=/bin", "DSN=postgres://elsewhere", "SERVE_PUBLIC_PORT=1", "HOME=/home/x"})
 	got := strings.Join(env, " ")
-	if want := "SQA_OPT_OUT=true PATH=/bin HOME=/home/x"; got != want {
+	if want := "PATH=/bin HOME=/home/x"; got != want {
 		t.Errorf("environment %q, want %q", got, want)
 	}
 }

@@ -1,4 +1,4 @@
-package ory
+package process
 
 import "syscall"
 
