@@ -58,8 +58,8 @@ demo: prerequisites build ## start Kratos, Hydra, five services and both local g
 demo-check: prerequisites build ## run every step of the demo unattended
 	$(BIN)/gatehouse-dev demo --check
 
-servers: prerequisites ## build Kratos, Hydra and the proxies of the tests into .cache/ (once)
-	cd dev && $(GO) run ./ory/ensure
+servers: prerequisites ## build Kratos, Hydra, OpenFGA and the proxies of the tests into .cache/ (once)
+	cd dev && $(GO) run ./ory/ensure && $(GO) run ./openfga/ensure
 	cd e2e && $(GO) run ./forwardauth/servers/ensure
 
 # Tests that compare the decisions on thousands of random tables, one after the other.
