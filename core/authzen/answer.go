@@ -1,11 +1,35 @@
 package authzen
 
-import "fmt"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
 
 // Decision is one answer.
 type Decision struct {
 	Decision bool           `json:"decision"`
 	Context  map[string]any `json:"context,omitempty"`
+}
+
+// Failure is why an answer is none, although it is well-formed: what decides could not tell,
+// and says so in the member error of the context, as those do that answer several questions
+// at once. That it knows no such thing (404) or refuses to say (403) is a denial; nil: it
+// is an answer.
+func (d Decision) Failure() error {
+	told, failed := d.Context["error"]
+	if !failed || told == nil {
+		return nil
+	}
+	object, _ := told.(map[string]any)
+	if status, _ := object["status"].(json.Number); !d.Decision && (status == "403" || status == "404") {
+		return nil
+	}
+	text, err := json.Marshal(told)
+	if err != nil {
+		return errors.New("the answer is an error")
+	}
+	return fmt.Errorf("the answer is an error: %.300q", text)
 }
 
 // Decisions are the answers to the questions of a list, in their order.

@@ -182,6 +182,33 @@ func TestOnlyTheBooleanTrueIsAnAdmission(t *testing.T) {
 	}
 }
 
+// A decision point that cannot tell must not be taken for one that says no, nor for one that
+// says yes.
+func TestAnswerThatIsAnErrorIsNone(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"decision":false,"context":{"error":{"status":500,"message":"no database"}}}`: `the answer is an error: "{\"message\":\"no database\",\"status\":500}"`,
+		`{"decision":true,"context":{"error":{"status":500}}}`:                          `the answer is an error: "{\"status\":500}"`,
+		`{"decision":true,"context":{"error":{"status":404}}}`:                          `the answer is an error: "{\"status\":404}"`,
+		`{"decision":false,"context":{"error":{"status":400}}}`:                         `the answer is an error: "{\"status\":400}"`,
+		`{"decision":false,"context":{"error":{"status":"404"}}}`:                       `the answer is an error: "{\"status\":\"404\"}"`,
+		`{"decision":false,"context":{"error":"risk_engine_unavailable"}}`:              `the answer is an error: "\"risk_engine_unavailable\""`,
+		`{"decision":false,"context":{"error":{}}}`:                                     `the answer is an error: "{}"`,
+		`{"decision":false,"context":{"error":{"status":404,"message":"no such"}}}`:     "",
+		`{"decision":false,"context":{"error":{"status":403}}}`:                         "",
+		`{"decision":false,"context":{"error":null,"reason":"no"}}`:                     "",
+		`{"decision":false}`: "",
+		`{"decision":true}`:  "",
+	} {
+		d, err := authzen.DecodeDecision([]byte(text))
+		if err != nil {
+			t.Fatal(text, err)
+		}
+		if err := d.Failure(); (err == nil) != (want == "") || err != nil && err.Error() != want {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
 func TestTooFewAnswersAreNone(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"evaluations":[{"decision":true}]}`:                                     "evaluations has 1 answers to 2 questions",

@@ -100,7 +100,7 @@ func (p *Point) ask(ctx context.Context, requestID string, questions []question)
 			return nil, err
 		}
 	}
-	if len(questions) > 1 && at.evaluations != "" {
+	if len(questions) > 1 && at.evaluations != "" && agree(questions) {
 		return p.askTogether(ctx, at.evaluations, requestID, questions)
 	}
 	var answers []authzen.Decision
@@ -115,7 +115,30 @@ func (p *Point) ask(ctx context.Context, requestID string, questions []question)
 		}
 		answers = append(answers, d)
 	}
-	return answers, nil
+	return answers, p.told(answers)
+}
+
+// agree reports whether questions say the same of what they have in common: a subject or a
+// resource with an id, an action with a name, the context. Others are asked one by one:
+// Cerbos 0.55 takes what the first question of a request says of a subject and a resource
+// for all of them, and so says yes to what it denies when it is asked alone.
+func agree(questions []question) bool {
+	said := map[[2]string]string{}
+	for i := range questions {
+		q := &questions[i]
+		for _, part := range []struct {
+			key   [2]string
+			value any
+		}{{[2]string{"subject", q.Subject.ID}, q.Subject}, {[2]string{"resource", q.Resource.ID}, q.Resource}, {[2]string{"action", q.Action.Name}, q.Action}, {[2]string{"context"}, q.Context}} {
+			text, err := json.Marshal(part.value)
+			before, again := said[part.key]
+			if err != nil || again && before != string(text) {
+				return false
+			}
+			said[part.key] = string(text)
+		}
+	}
+	return true
 }
 
 func (p *Point) askTogether(ctx context.Context, endpoint, requestID string, questions []question) ([]authzen.Decision, error) {
@@ -135,7 +158,20 @@ func (p *Point) askTogether(ctx context.Context, endpoint, requestID string, que
 	if err != nil {
 		return nil, fmt.Errorf("the response of %s is not the answers: %w", r.From, err)
 	}
-	return answers, nil
+	return answers, p.told(answers)
+}
+
+// told fails where the decision point could not tell, be it about one question of several.
+func (p *Point) told(answers []authzen.Decision) error {
+	for i := range answers {
+		if err := answers[i].Failure(); err != nil {
+			if slices.ContainsFunc(p.options.Secrets, func(s string) bool { return s != "" && strings.Contains(err.Error(), s) }) {
+				err = errors.New("the answer is an error")
+			}
+			return fmt.Errorf("question %d of %d: %w", i+1, len(answers), err)
+		}
+	}
+	return nil
 }
 
 // maxResponse is the most bytes of a response.

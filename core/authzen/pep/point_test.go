@@ -293,6 +293,70 @@ func TestTooFewOrMalformedAnswersToSeveralQuestionsAreNone(t *testing.T) {
 	}
 }
 
+// One of several that a decision point could not tell is not a denial that is remembered.
+func TestAnswerThatIsAnErrorIsNoneAndIsNotRemembered(t *testing.T) {
+	const failed = `{"decision":false,"context":{"error":{"status":500,"message":"s3cr3t"}}}`
+	for _, ids := range [][]string{{"7", "8"}, {"7"}} {
+		r := newRig(t, func(o *pep.Options, f *fakePoint) {
+			f.respond = func(w http.ResponseWriter, path, _ string) {
+				w.Header().Set("Content-Type", "application/json")
+				if path == "/many" {
+					io.WriteString(w, `{"evaluations":[{"decision":true},`+failed+`]}`)
+					return
+				}
+				io.WriteString(w, failed)
+			}
+			o.Secrets = []string{"s3cr3t"}
+		})
+		want := fmt.Sprintf("decision point: question %[1]d of %[1]d: the answer is an error", len(ids))
+		if got, err := r.ask(t.Context(), ids...); err == nil || err.Error() != want {
+			t.Errorf("%q, %v, want %s", got, err, want)
+		}
+		r.set(func(f *fakePoint) { f.respond = nil })
+		if got, err := r.ask(t.Context(), ids[0]); err != nil || got != `yes{"about":"7"}` {
+			t.Errorf("afterwards: %q, %v", got, err)
+		}
+	}
+}
+
+// A decision point that takes what the first question of a request says of a subject or a
+// resource for all of them, as Cerbos does, must not mix questions that differ in it.
+func TestQuestionsThatDifferInPropertiesAreNotOneRequest(t *testing.T) {
+	plain, more := about("7")[0], map[string]any{"a": "b"}
+	for name, c := range map[string]struct {
+		change func(*authzen.Evaluation)
+		paths  string
+	}{
+		"another action":             {func(e *authzen.Evaluation) { e.Action.Name = "edit" }, "/many"},
+		"another resource":           {func(e *authzen.Evaluation) { e.Resource.ID, e.Resource.Properties = "8", more }, "/many"},
+		"another subject":            {func(e *authzen.Evaluation) { e.Subject.ID, e.Subject.Properties = "eve", more }, "/many"},
+		"properties of the subject":  {func(e *authzen.Evaluation) { e.Subject.Properties = more }, "/one /one"},
+		"type of the subject":        {func(e *authzen.Evaluation) { e.Subject.Type = "client" }, "/one /one"},
+		"properties, other resource": {func(e *authzen.Evaluation) { e.Resource.ID, e.Subject.Properties = "8", more }, "/one /one"},
+		"properties of the resource": {func(e *authzen.Evaluation) { e.Action.Name, e.Resource.Properties = "edit", more }, "/one /one"},
+		"type of the resource":       {func(e *authzen.Evaluation) { e.Resource.Type = "folder" }, "/one /one"},
+		"properties of the action":   {func(e *authzen.Evaluation) { e.Resource.ID, e.Action.Properties = "8", more }, "/one /one"},
+		"context":                    {func(e *authzen.Evaluation) { e.Resource.ID, e.Context = "8", more }, "/one /one"},
+	} {
+		r := newRig(t)
+		other := plain
+		c.change(&other)
+		call := &core.Call{Request: &core.Request{ID: "req-1", Peer: netip.MustParseAddr("192.0.2.1")}}
+		answers, err := r.Decide(t.Context(), call, []authzen.Evaluation{plain, other})
+		if err != nil || len(answers) != 2 || !answers[0].Allowed || answers[1].Allowed != (other.Resource.ID == "7") {
+			t.Errorf("%s: %v, %v", name, answers, err)
+		}
+		var paths []string
+		for _, request := range r.asked() {
+			path, _, _ := strings.Cut(request, " ")
+			paths = append(paths, path)
+		}
+		if got := strings.Join(paths, " "); got != c.paths {
+			t.Errorf("%s: asked at %s, want %s", name, got, c.paths)
+		}
+	}
+}
+
 func TestResponseThatIsNoAnswerSaysWhatToDo(t *testing.T) {
 	for name, c := range map[string]struct {
 		status     int
