@@ -120,16 +120,17 @@ func TestMistakesInTheSectionOfTheDecisionPoint(t *testing.T) {
 	const rest = "jwt: {issuers: [{issuer: \"https://id.example\", audience: [a]}]}\npermission_table: \"public: [GET /x]\"\n"
 	for section, want := range map[string]string{
 		"{}": "authzen.pdp_url: is needed, or evaluation_endpoint",
-		`{pdp_url: "https://pdp", evaluation_endpoint: "https://pdp/e"}`:              "authzen.pdp_url: cannot be set beside evaluation_endpoint and evaluations_endpoint",
-		`{pdp_url: "https://pdp?tenant=a"}`:                                           "authzen.pdp_url: has a query or a fragment",
-		`{pdp_url: "https://u:p@pdp"}`:                                                "authzen.pdp_url: must not hold a user name or password",
-		`{evaluation_endpoint: "https://pdp/e", evaluations_endpoint: "ftp://pdp/e"}`: "authzen.evaluations_endpoint: ",
-		`{pdp_url: "https://pdp", bearer_token: a, api_key: b}`:                       "authzen.api_key: cannot be set beside bearer_token",
-		`{pdp_url: "https://pdp", tls_client_cert_file: /x}`:                          "authzen.tls_client_cert_file: goes with tls_client_key_file",
-		`{pdp_url: "https://pdp", api_key: b, api_key_header: "a b"}`:                 "authzen.api_key_header: is not the name of a header",
-		`{pdp_url: "https://pdp", headers: {Authorization: x}}`:                       "authzen.headers.Authorization: is a header that the gate sets itself",
-		`{pdp_url: "https://pdp", headers: {X-A: "a\nb"}}`:                            "authzen.headers.X-A: is empty or holds a control character",
-		`{pdp_url: "https://pdp", cache_ttl: 301}`:                                    "authzen.cache_ttl: ",
+		`{pdp_url: "https://pdp", evaluation_endpoint: "https://pdp/e"}`:                                  "authzen.pdp_url: cannot be set beside evaluation_endpoint and evaluations_endpoint",
+		`{pdp_url: "https://pdp?tenant=a"}`:                                                               "authzen.pdp_url: has a query or a fragment",
+		`{pdp_url: "https://u:p@pdp"}`:                                                                    "authzen.pdp_url: must not hold a user name or password",
+		`{evaluation_endpoint: "https://pdp/e", evaluations_endpoint: "ftp://pdp/e"}`:                     "authzen.evaluations_endpoint: ",
+		`{pdp_url: "https://pdp", bearer_token: a, api_key: b}`:                                           "authzen.api_key: cannot be set beside bearer_token",
+		`{pdp_url: "https://pdp", tls_client_cert_file: /x}`:                                              "authzen.tls_client_cert_file: goes with tls_client_key_file",
+		`{pdp_url: "https://pdp", api_key: b, api_key_header: "a b"}`:                                     "authzen.api_key_header: is not the name of a header",
+		`{pdp_url: "https://pdp", headers: {Authorization: x}}`:                                           "authzen.headers.Authorization: is a header that the gate sets itself",
+		`{pdp_url: "https://pdp", headers: {X-A: "a\nb"}}`:                                                "authzen.headers.X-A: is empty or holds a control character",
+		`{pdp_url: "https://pdp", headers: {openfga-authorization-model-id: 01jhq2v2jyavm0r6fay2r8gv9y}}`: "is no id of an authorization model: OpenFGA would decide by its newest model",
+		`{pdp_url: "https://pdp", cache_ttl: 301}`:                                                        "authzen.cache_ttl: ",
 	} {
 		if _, err := Load([]byte("authzen: " + section + "\n" + rest)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", section, err, want)

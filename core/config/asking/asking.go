@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -61,6 +62,12 @@ func (s *AuthZEN) Check(v section.Validator) {
 	}
 }
 
+// modelHeader names the authorization model by which OpenFGA decides. It takes what is no
+// id of one for none, and decides by the newest model.
+const modelHeader = "Openfga-Authorization-Model-Id"
+
+var modelID = regexp.MustCompile(`^[0-9A-HJKMNP-TV-Z]{26}$`)
+
 func (s *AuthZEN) checkEndpoints(v section.Validator) {
 	switch {
 	case s.PDPURL == "" && s.Evaluation == "" && !v.Mentions(at):
@@ -92,6 +99,8 @@ func checkHeader(v section.Validator, path, name, value string) {
 		v.Add(path, "is not the name of a header")
 	case slices.Contains(ownHeaders, strings.ToLower(name)):
 		v.Add(path, "is a header that the gate sets itself")
+	case strings.EqualFold(name, modelHeader) && !modelID.MatchString(value):
+		v.Add(path, "is %.60q, which is no id of an authorization model: OpenFGA would decide by its newest model", value)
 	case value == "" || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
 		v.Add(path, "is empty or holds a control character")
 	}
