@@ -216,10 +216,18 @@ func refusalText(o *offline.Outcome) string {
 		return variantText(o.Table)
 	case unnamed(o.Table) != nil:
 		return "the table does not name the actor " + unnamed(o.Table).String() + ", and such an actor may do nothing; add it under actors, with the permissions that it may use"
+	case unanswered(o):
+		return "the decision point gave no answer: " + o.Cause.Error()
 	case len(o.Table.Matched) > 0:
 		return "none of the activities below allows it"
 	}
 	return notCovered
+}
+
+// unanswered reports whether a decision point was asked in vain. No grant would have opened
+// the call.
+func unanswered(o *offline.Outcome) bool {
+	return o.ByTable() && o.Status == http.StatusServiceUnavailable
 }
 
 // isVariant reports whether the table refuses a call as a variant of a guarded one.
@@ -465,7 +473,7 @@ func uncovered(p *terminal.Printer, t *inspect.Inspector, call *core.Call) {
 // gate itself refuses the request, nothing would.
 func (x Explanation) enough() {
 	var lacking *core.InsufficientScope
-	if !x.ByTable() && !errors.As(x.Cause, &lacking) {
+	if !x.ByTable() && !errors.As(x.Cause, &lacking) || unanswered(x.Outcome) {
 		return
 	}
 	scopes := x.gate.ScopesLacking(x.Caller)
