@@ -24,6 +24,9 @@ type HydraConfig struct {
 	UI string
 	// AccessTokenLifespan is how long access tokens are valid. Default 1 h.
 	AccessTokenLifespan time.Duration
+	// RegistersClients: anybody may register a client (RFC 7591), with these scopes where it
+	// names none.
+	RegistersClients []string
 	// Log receives what the server logs, warnings and above. May be nil.
 	Log io.Writer
 }
@@ -63,8 +66,15 @@ func (c HydraConfig) withDefaults() HydraConfig {
 }
 
 func (c HydraConfig) settings(api HydraAPI, public, admin int) object {
+	registration, discovery := object{"enabled": false}, object{}
+	if len(c.RegistersClients) > 0 {
+		registration = object{"enabled": true, "default_scope": c.RegistersClients}
+		discovery["client_registration_url"] = api.PublicURL + "/oauth2/register" // which Hydra names nowhere by itself
+	}
 	return object{
-		"dsn": "memory",
+		"oidc":      object{"dynamic_client_registration": registration},
+		"webfinger": object{"oidc_discovery": discovery},
+		"dsn":       "memory",
 		"serve": object{
 			"public": object{"host": c.Listen, "port": public},
 			"admin":  object{"host": c.Listen, "port": admin},

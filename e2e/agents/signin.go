@@ -2,6 +2,8 @@ package agents
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -84,9 +86,59 @@ func (p *person) client(base string) (*mcp.ClientSession, *responses, error) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	handler, err := auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
-		PreregisteredClient: &oauthex.ClientCredentials{ClientID: registered.ID, Issuer: p.hydra.Issuer()}, RedirectURL: redirect, AuthorizationCodeFetcher: p.agree,
+	return p.connect(base, &auth.AuthorizationCodeHandlerConfig{
+		PreregisteredClient: &oauthex.ClientCredentials{ClientID: registered.ID, Issuer: p.hydra.Issuer()},
 	})
+}
+
+// stranger is a client that nobody has registered: it finds where to register itself (RFC 7591), and
+// signs in by the SDK. The SDK's own registration (v1.8.0) cannot read Hydra's response, whose
+// jwks is an object.
+func (p *person) stranger(base string) (*mcp.ClientSession, *responses, error) {
+	p.t.Helper()
+	var discovered struct {
+		Endpoint string `json:"registration_endpoint"`
+	}
+	p.exchange("GET", p.hydra.PublicURL+"/.well-known/openid-configuration", "", &discovered)
+	if discovered.Endpoint == "" {
+		return nil, &responses{}, errors.New("nobody may register")
+	}
+	var registered struct {
+		ID string `json:"client_id"`
+	}
+	status := p.exchange("POST", discovered.Endpoint, `{"redirect_uris":["`+redirect+`"],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"response_types":["code"],"client_name":"agent","application_type":"native"}`, &registered)
+	if status != http.StatusCreated {
+		return nil, &responses{}, fmt.Errorf("the registration gets %d", status)
+	}
+	return p.connect(base, &auth.AuthorizationCodeHandlerConfig{PreregisteredClient: &oauthex.ClientCredentials{ClientID: registered.ID, Issuer: p.hydra.Issuer()}})
+}
+
+// exchange sends JSON and reads some.
+func (p *person) exchange(method, url, body string, into any) (status int) {
+	p.t.Helper()
+	r, err := http.NewRequestWithContext(p.t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode < 300 {
+		if err := json.NewDecoder(response.Body).Decode(into); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	return response.StatusCode
+}
+
+// connect connects a client that signs in where it is refused.
+func (p *person) connect(base string, config *auth.AuthorizationCodeHandlerConfig) (*mcp.ClientSession, *responses, error) {
+	p.t.Helper()
+	config.RedirectURL, config.AuthorizationCodeFetcher = redirect, p.agree
+	handler, err := auth.NewAuthorizationCodeHandler(config)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -141,6 +193,31 @@ func CheckSignIn(t *testing.T, base string, server *Server, hydra *ory.Hydra) {
 	want := []string{"weather:read for " + base + Path, "stations:delete weather:read for " + base + Path}
 	if !slices.Equal(p.asked, want) {
 		t.Errorf("the client asks for %q, want %q", p.asked, want)
+	}
+}
+
+// CheckRegistration has a client of which Hydra knows nothing register itself, sign in, call a
+// tool, and be denied another whose scope it may not ask for. Where Hydra registers nobody, no
+// such client gets in.
+func CheckRegistration(t *testing.T, base string, server *Server, hydra *ory.Hydra, registers bool) {
+	t.Helper()
+	p := newPerson(t, hydra, true)
+	session, got, err := p.stranger(base)
+	if !registers {
+		status := p.exchange("POST", hydra.PublicURL+"/oauth2/register", "{}", &struct{}{})
+		if err == nil || len(p.asked) > 0 || status != http.StatusNotFound {
+			t.Errorf("a client that nobody registers: %v, %d", err, status)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: Weather}); err != nil || server.Ran(Weather) != 1 {
+		t.Errorf("the tool of a client that has registered itself: %v", err)
+	}
+	if _, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: DeleteAll}); err == nil || server.Ran(DeleteAll) > 0 || got.last().StatusCode != http.StatusForbidden {
+		t.Errorf("a tool whose scope the client may not ask for: %v, %d", err, got.statuses())
 	}
 }
 
