@@ -56,6 +56,9 @@ func questionOf(r *core.Request, c *offline.Caller) *authzen.Evaluation {
 		Resource: authzen.Entity{Type: "route", ID: r.Target, Properties: map[string]any{"host": r.Host}},
 		Context:  map[string]any{"aal": c.AAL},
 	}
+	if c.Actor != nil {
+		e.Subject.Properties["act"] = c.Actor.Claim()
+	}
 	headers := map[string]any{}
 	for _, h := range r.Header {
 		lines, _ := headers[h.Name].([]any)
@@ -74,7 +77,7 @@ func questionOf(r *core.Request, c *offline.Caller) *authzen.Evaluation {
 // TestEvaluationIsWhatTheGateDecides holds every answer about random tables against the gate:
 // for calls that a table tells apart and callers of each kind, with each name, the answer
 // is what the gate does with that caller's request. An asker that may state nothing gets what
-// the gate does with a caller of whom nothing is known but the name.
+// the gate does with a caller of whom nothing is known but the name, and who acts for them.
 func TestEvaluationIsWhatTheGateDecides(t *testing.T) {
 	answers := map[bool]int{}
 	callers := slices.DeleteFunc(offlinetest.Callers(), func(c *offline.Caller) bool { return c.Anonymous })
@@ -88,7 +91,7 @@ func TestEvaluationIsWhatTheGateDecides(t *testing.T) {
 			for _, asked := range []struct {
 				may decisionpoint.Statements
 				as  *offline.Caller
-			}{{everything, c}, {decisionpoint.Statements{}, &offline.Caller{Kind: c.Kind, Subject: c.Subject}}} {
+			}{{everything, c}, {decisionpoint.Statements{}, &offline.Caller{Kind: c.Kind, Subject: c.Subject, Actor: c.Actor}}} {
 				want, err := table.Gate.Decide(t.Context(), request, asked.as)
 				if err != nil {
 					t.Fatal(err)
