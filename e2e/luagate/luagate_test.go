@@ -381,9 +381,12 @@ func TestRequestsWaitForAProcessThatIsStartedAgain(t *testing.T) {
 		if !b.passes() {
 			t.Fatal("a good token is refused")
 		}
-		if err := syscall.Kill(b.PID(), syscall.SIGKILL); err != nil {
+		pid := b.PID()
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
+		// A request that reaches a process before it ends is refused.
+		b.await("the process has ended", func() bool { return hasEnded(pid) })
 		if response, reached := b.send("GET /me HTTP/1.1"); response.Status != 401 || reached {
 			t.Errorf("without a credential: status %d, reached %v", response.Status, reached)
 		}
@@ -391,6 +394,12 @@ func TestRequestsWaitForAProcessThatIsStartedAgain(t *testing.T) {
 			t.Error("a good token is refused")
 		}
 	})
+}
+
+// hasEnded reports whether a process is gone, or waits only for its parent.
+func hasEnded(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || bytes.Contains(stat, []byte(") Z "))
 }
 
 // Nobody waits for a process that stays away.

@@ -117,7 +117,7 @@ func connections(t *testing.T, size int) {
 	r := newRig(t, "-c", "max_connections=20", "-c", "superuser_reserved_connections=0")
 	hydra, _ := providers(t, &calls{})
 	nodes := startNodes(t, 4, postgresSettings(r.postgres.addr, fmt.Sprintf("%s, pool_size: %d", quiet, size))+fmt.Sprintf(`
-introspection: {introspection_endpoint: "%s", audience: [api], issuer: "%s", http: {max_concurrent: 10000}}
+introspection: {introspection_endpoint: "%s", audience: [api], issuer: "%s", http: {timeout: 30, max_concurrent: 10000}}
 subject_roles: {}
 permission_table: "authenticated: [GET /orders]"
 `, hydra, issuer))
