@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"gatehouse/core/config"
+	"gatehouse/core/permission"
 	"gatehouse/core/permission/expectation"
 	"gatehouse/internal/check/document"
 	"gatehouse/internal/check/finding"
@@ -153,7 +154,7 @@ func (c *checker) read(kind Kind, text *document.Text, nodes []document.Node) {
 	case Compose:
 		c.images(root)
 	case Table:
-		c.Tables([]*document.Text{text})
+		c.Tables([]*document.Text{text}, permission.Options{})
 	case Expectations:
 		c.expectations(text)
 	default:

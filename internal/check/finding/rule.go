@@ -54,7 +54,7 @@ var Rules = []Rule{
 	{"insecure-any-audience", Warning, "a token for another service is accepted", "configuration.md#jwtissuers"},
 	{"insecure-no-expiry", Warning, "a token without an expiry is accepted", "configuration.md#introspection"},
 	{"insecure-setting", Warning, "a setting that begins with insecure_ is on", ""},
-	{"unverified-tls", Warning, "the certificate of an identity provider is not verified", ""},
+	{"unverified-tls", Warning, "the certificate of an identity provider or a decision point is not verified", ""},
 	{"relaxed-path", Warning, "a rule about request paths is relaxed, which has to be true of the upstream", "security.md#1-one-path"},
 	{"certificate-not-asked", Warning, "a gate needs the client's certificate, which the gateway may not ask for", "kong.md#client-certificates"},
 	{"unlikely-claim", Warning, "a header is sent from a claim that no usual credential has under this name", "configuration.md#claims"},

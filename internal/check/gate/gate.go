@@ -203,9 +203,13 @@ func (c *Checker) Setting(s Settings, p setting.Problem) {
 // openDoors warns of settings that switch a check off.
 func (c *Checker) openDoors(s Settings) {
 	c.insecure(s.Root)
-	for _, section := range []string{"session", "jwt", "introspection"} {
+	for _, section := range []string{"session", "jwt", "introspection", "authzen"} {
 		if verify := s.Root.Get(section, "http", "ssl_verify"); verify.False() {
-			c.Add("unverified-tls", verify.Place(), "%s.http.ssl_verify is off: an attacker between the two can pose as the identity provider; use ca_file for a certificate authority of your own", section)
+			other := "identity provider"
+			if section == "authzen" {
+				other = "decision point"
+			}
+			c.Add("unverified-tls", verify.Place(), "%s.http.ssl_verify is off: an attacker between the two can pose as the %s; use ca_file for a certificate authority of your own", section, other)
 		}
 	}
 	for _, p := range s.Root.Get("path").Pairs() {

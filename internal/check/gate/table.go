@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gatehouse/core/config"
+	"gatehouse/core/config/tables"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/tablefile"
@@ -15,18 +16,22 @@ import (
 // tablesOf checks the permission tables of a configuration and returns the files
 // of the one that decides; nil if some of it is not here.
 func (c *Checker) tablesOf(s Settings, cfg *config.Config) []*permission.File {
+	var o permission.Options
+	if cfg.AuthZEN == nil && s.Root.Get("authzen").Node == nil {
+		o.NoAsk = tables.NoAsk
+	}
 	if cfg.PermissionTable != "" {
 		if table := s.Root.Get("permission_table"); table.IsText() && !table.IsUnknown() {
-			return c.Tables([]*document.Text{table.Embedded()})
+			return c.Tables([]*document.Text{table.Embedded()}, o)
 		}
 		return nil
 	}
-	c.tableFiles(s, "shadow_table_files", cfg.ShadowTableFiles)
-	return c.tableFiles(s, "permission_table_files", cfg.PermissionTableFiles)
+	c.tableFiles(s, "shadow_table_files", cfg.ShadowTableFiles, o)
+	return c.tableFiles(s, "permission_table_files", cfg.PermissionTableFiles, o)
 }
 
 // tableFiles checks the files of one table, if all of them are here.
-func (c *Checker) tableFiles(s Settings, key string, paths []string) []*permission.File {
+func (c *Checker) tableFiles(s Settings, key string, paths []string, o permission.Options) []*permission.File {
 	var texts []*document.Text
 	items := s.Root.Get(key).Items()
 	for i, path := range paths {
@@ -40,11 +45,11 @@ func (c *Checker) tableFiles(s Settings, key string, paths []string) []*permissi
 	if len(texts) < len(paths) || len(texts) == 0 {
 		return nil
 	}
-	return c.Tables(texts)
+	return c.Tables(texts, o)
 }
 
-// Tables checks texts that are merged into one table.
-func (c *Checker) Tables(texts []*document.Text) []*permission.File {
+// Tables checks texts that are merged into one table, for a gate with these options.
+func (c *Checker) Tables(texts []*document.Text, o permission.Options) []*permission.File {
 	var files []*permission.File
 	for _, text := range texts {
 		file, err := tablefile.Parse(text.File, []byte(text.Content))
@@ -57,7 +62,7 @@ func (c *Checker) Tables(texts []*document.Text) []*permission.File {
 	if len(files) < len(texts) {
 		return nil
 	}
-	if _, err := permission.Compile(files...); err != nil {
+	if _, err := o.Compile(files...); err != nil {
 		c.tableProblems(texts, err)
 		return nil
 	}
