@@ -46,8 +46,26 @@ func TestSchemasForEditorsAreValid(t *testing.T) {
 		editorSchema(t, name)
 	}
 	found, err := filepath.Glob(filepath.Join(repository, "docs/*.schema.json"))
-	if err != nil || len(found) != len(editorSchemas) {
-		t.Errorf("there are %d schemas (%v), and %d are checked", len(found), err, len(editorSchemas))
+	if checked := len(editorSchemas) + 1; err != nil || len(found) != checked {
+		t.Errorf("there are %d schemas (%v), and %d are checked, with that of audit records", len(found), err, checked)
+	}
+}
+
+var shownRecord = regexp.MustCompile("(?ms)^```json\n(.*?)^```")
+
+func TestAuditRecordOfThePageFitsItsSchema(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(repository, "docs/audit.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := shownRecord.FindAllStringSubmatch(string(text), -1)
+	for _, r := range records {
+		if err := editorSchema(t, "audit").Validate(asJSON(t, r[1])); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(records) == 0 {
+		t.Error("the page shows no record")
 	}
 }
 
