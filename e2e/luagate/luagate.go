@@ -156,7 +156,17 @@ func Start(o Options) (*Gateway, error) {
 		return g, err
 	}
 	go func() { g.exited <- g.nginx.Wait() }()
-	return g, g.wait(g.Address, 20*time.Second)
+	// nginx begins to listen at one address after the other.
+	addresses := []string{g.Address, g.Plain}
+	if listen != "" {
+		addresses = append(addresses, g.TLS)
+	}
+	for _, address := range addresses {
+		if err := g.wait(address, 20*time.Second); err != nil {
+			return g, err
+		}
+	}
+	return g, nil
 }
 
 // nginx is in a folder that a user's PATH does not have.
