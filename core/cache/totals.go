@@ -64,11 +64,12 @@ func sum(a, b Stats) Stats {
 
 		StoreErrors: a.StoreErrors + b.StoreErrors,
 
-		Positive: sumStore(a.Positive, b.Positive),
-		Negative: sumStore(a.Negative, b.Negative),
+		Positive: SumStores(a.Positive, b.Positive),
+		Negative: SumStores(a.Negative, b.Negative),
 	}
 }
 
-func sumStore(a, b StoreStats) StoreStats {
+// SumStores adds what two stores keep.
+func SumStores(a, b StoreStats) StoreStats {
 	return StoreStats{Entries: a.Entries + b.Entries, Bytes: a.Bytes + b.Bytes, Evictions: a.Evictions + b.Evictions}
 }

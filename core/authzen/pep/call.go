@@ -165,13 +165,18 @@ func (p *Point) askTogether(ctx context.Context, endpoint, requestID string, que
 func (p *Point) told(answers []authzen.Decision) error {
 	for i := range answers {
 		if err := answers[i].Failure(); err != nil {
-			if slices.ContainsFunc(p.options.Secrets, func(s string) bool { return s != "" && strings.Contains(err.Error(), s) }) {
+			if p.holdsSecret(err.Error()) {
 				err = errors.New("the answer is an error")
 			}
 			return fmt.Errorf("question %d of %d: %w", i+1, len(answers), err)
 		}
 	}
 	return nil
+}
+
+// holdsSecret reports whether a text, which goes to the log, has a secret of the gate in it.
+func (p *Point) holdsSecret(text string) bool {
+	return slices.ContainsFunc(p.options.Secrets, func(s string) bool { return s != "" && strings.Contains(text, s) })
 }
 
 // maxResponse is the most bytes of a response.
@@ -252,7 +257,7 @@ func (p *Point) message(r *idp.Response) string {
 			}
 		}
 	}
-	if len(text) > maxMessage || slices.ContainsFunc(p.options.Secrets, func(s string) bool { return s != "" && strings.Contains(text, s) }) {
+	if len(text) > maxMessage || p.holdsSecret(text) {
 		return ""
 	}
 	return strings.TrimSpace(text)

@@ -240,13 +240,9 @@ func (b *Builder) Stats() cache.Stats {
 	total := cache.Stats{Hits: b.counters.Hits.Load(), Misses: b.counters.Misses.Load()}
 	for p := range b.points.All() {
 		allowed, denied := p.Kept()
-		total.Positive, total.Negative = sum(total.Positive, allowed), sum(total.Negative, denied)
+		total.Positive, total.Negative = cache.SumStores(total.Positive, allowed), cache.SumStores(total.Negative, denied)
 	}
 	return total
-}
-
-func sum(a, b cache.StoreStats) cache.StoreStats {
-	return cache.StoreStats{Entries: a.Entries + b.Entries, Bytes: a.Bytes + b.Bytes, Evictions: a.Evictions + b.Evictions}
 }
 
 // Hosts counts the hosts of decision points that have been called, by whether calls to them
