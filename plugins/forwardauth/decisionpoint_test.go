@@ -31,20 +31,27 @@ type decisionPoint struct {
 func newDecisionPoint(t testing.TB, mayState, settings, table string) *decisionPoint {
 	t.Helper()
 	d := &decisionPoint{issuer: coretest.NewIssuer(t, coretest.NewClock()), log: &coretest.Log{}}
-	path := filepath.Join(t.TempDir(), "forwardauth.yaml")
-	text := onLoopback + `
+	d.url = serving(t, onLoopback+`
 endpoints: [{dialect: direct, gate: pdp}]
 gates:
   pdp:
-    jwt: {issuers: [{issuer: "` + d.issuer.URL + `", jwks_uri: "` + d.issuer.URL + coretest.JWKSPath + `", audience: ["` + coretest.Audience + `"]}]}
+    jwt: {issuers: [{issuer: "`+d.issuer.URL+`", jwks_uri: "`+d.issuer.URL+coretest.JWKSPath+`", audience: ["`+coretest.Audience+`"]}]}
     decision_point:
       policy_decision_point: https://pdp.test
-      askers: [{issuer: "` + d.issuer.URL + `", client_id: app, may_state: [` + mayState + `]}]
-` + indented(settings, 6) + "    permission_table: |\n" + indented(table, 6)
+      askers: [{issuer: "`+d.issuer.URL+`", client_id: app, may_state: [`+mayState+`]}]
+`+indented(settings, 6)+"    permission_table: |\n"+indented(table, 6), d.log)
+	d.bearer = "Bearer " + d.issuer.Token(map[string]any{"sub": "app", "client_id": "app"})
+	return d
+}
+
+// serving starts the service with settings and returns its address.
+func serving(t testing.TB, text string, log *coretest.Log) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "forwardauth.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := newService(path, host.New(slog.New(slog.NewTextHandler(d.log, nil))).Gates)
+	s, err := newService(path, host.New(slog.New(slog.NewTextHandler(log, nil))).Gates)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -52,13 +59,11 @@ gates:
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.url = "http://" + listeners[0].Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.serve(ctx, listeners) }()
 	t.Cleanup(sync.OnceFunc(func() { cancel(); <-done }))
-	d.bearer = "Bearer " + d.issuer.Token(map[string]any{"sub": "app", "client_id": "app"})
-	return d
+	return "http://" + listeners[0].Addr().String()
 }
 
 func indented(text string, by int) string {
