@@ -165,13 +165,15 @@ func (x *maker) own(t formula.Term) string {
 	return ""
 }
 
-// authenticated is a time of the sign-in that is in all ages that hold, and in no other.
+// authenticated is a time of the sign-in that is in all ages that hold, and in no other,
+// far from each.
 func (x *maker) authenticated() time.Time {
 	age, longest := time.Duration(-1), time.Duration(0)
 	for _, a := range agesOf(x.names.Facts) {
-		if longest = a; age < 0 && x.Fact(youngFact+a.String()) {
-			age = a - 500*time.Millisecond
+		if age < 0 && x.Fact(youngFact+a.String()) {
+			age = (longest + a) / 2
 		}
+		longest = a
 	}
 	switch {
 	case age >= 0:

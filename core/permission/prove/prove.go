@@ -12,10 +12,8 @@ import (
 	"slices"
 	"strings"
 
-	"gatehouse/core"
 	"gatehouse/core/permission"
-	"gatehouse/core/permission/analysis"
-	"gatehouse/core/permission/callers"
+	"gatehouse/core/permission/passing"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
 )
@@ -62,31 +60,12 @@ type Verdict struct {
 	Reason string
 }
 
-// Witness is a call that passes and lacks what the property says.
-type Witness struct {
-	analysis.Call
-	*callers.Example
-	// Deciding are the activities that decide the call, and Before those of the older table.
-	Deciding, Before []permission.OwnedActivity
-}
-
-// Version is a table with the files that it was made of.
-type Version struct {
-	Table *permission.Table
-	Files []*permission.File
-}
-
-// Options say by which gate a table decides. The zero value is one that accepts every
-// kind of credential.
-type Options struct {
-	Path     core.PathOptions
-	Accepted callers.Accepted
-	// ScopesRequired are those that every call needs that is not public.
-	ScopesRequired []string
-	// Confirm asks a gate whether a witness passes, and returns why not; nil: the table
-	// is asked alone.
-	Confirm func(*Witness) error
-}
+// What package passing tells of.
+type (
+	Witness = passing.Witness
+	Version = passing.Version
+	Options = passing.Options
+)
 
 // Run answers properties about a table in files. When the context ends, what is not
 // answered is unknown.
@@ -98,7 +77,7 @@ func Run(ctx context.Context, t *permission.Table, files []*permission.File, pro
 	if len(properties) == 0 || verdicts[0].Reason != "" {
 		return verdicts, nil
 	}
-	p, err := newProver(ctx, Version{t, files}, nil, o)
+	p, err := newProver(ctx, Version{Table: t, Files: files}, nil, o)
 	if err != nil {
 		return nil, err
 	}

@@ -180,7 +180,7 @@ func TestTableWithinAnotherOne(t *testing.T) {
 	} {
 		newer, files := table(t, c.table)
 		older, before := table(t, c.other)
-		v, err := Within(t.Context(), Version{newer, files}, Version{older, before}, Options{})
+		v, err := Within(t.Context(), Version{Table: newer, Files: files}, Version{Table: older, Files: before}, Options{})
 		if err != nil || v.Result != c.want {
 			t.Errorf("%s: %v: %s, want %s: %s %+v", name, err, v.Result, c.want, v.Reason, v.Witness)
 		}

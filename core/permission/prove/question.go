@@ -4,37 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"regexp/syntax"
 	"slices"
-	"strings"
 
 	"gatehouse/core"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
 	"gatehouse/core/permission/callers"
-	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/formula"
-	"gatehouse/core/permission/mcp"
-	"gatehouse/core/permission/pattern"
+	"gatehouse/core/permission/passing"
 )
-
-// maxUnclear bounds for how many sets of calls the answer about a property may stay open
-// before it is given up.
-const maxUnclear = 100
 
 // question is a property while it is answered.
 type question struct {
 	*prover
 	*Verdict
 	property int
-	needs    map[int]*meaning // by the number of the region
+	needs    map[int]*passing.Meaning // by the number of the region
 	proven   map[string]bool
 	unclear  int
 }
 
 func (p *prover) answer(v *Verdict, property int) error {
-	q := &question{prover: p, Verdict: v, property: property, needs: map[int]*meaning{}, proven: map[string]bool{}}
+	q := &question{prover: p, Verdict: v, property: property, needs: map[int]*passing.Meaning{}, proven: map[string]bool{}}
 	q.tooLarge()
 	err := q.run()
 	switch {
@@ -68,8 +59,8 @@ func (q *question) tooLarge() {
 		if r.Paths == nil {
 			q.doubt("the regex %s is too large", r.Path)
 		}
-		for _, s := range q.sides() {
-			for _, a := range s.areas {
+		for _, s := range q.Sides {
+			for _, a := range s.Areas {
 				if a.Paths == nil && a.Near(r.Area) {
 					q.doubt("the regex %s of the table is too large", a.Path)
 				}
@@ -91,7 +82,7 @@ func (q *question) run() error {
 			if r := &q.asked[region]; r.property != q.property || r.except {
 				continue
 			}
-			if err := q.combination(c, region); err != nil || q.Result == Refuted || q.unclear > maxUnclear {
+			if err := q.combination(c, region); err != nil || q.Result == Refuted || q.unclear > passing.MaxUnclear {
 				return err
 			}
 		}
@@ -119,7 +110,7 @@ func (q *question) combination(c combination, region int) error {
 // needed: then so do those that decide.
 func (q *question) said(areas []int, need formula.Formula) bool {
 	return !slices.ContainsFunc(areas, func(i int) bool {
-		m := q.table.meaning(i)
+		m := q.table.Meaning(i)
 		return m != nil && !m.Met.Says(need)
 	})
 }
@@ -136,11 +127,11 @@ func (q *question) concerns(cl *class, region int) bool {
 }
 
 // need is what the property says of the calls of a region.
-func (q *question) need(region int) *meaning {
+func (q *question) need(region int) *passing.Meaning {
 	if q.needs[region] != nil {
 		return q.needs[region]
 	}
-	m := meaningOf(q.asked[region].written)
+	m := passing.MeaningOf(q.asked[region].written)
 	need := q.Need
 	and := func(f formula.Formula) { m.Met = formula.And(m.Met, f) }
 	and(formula.Constant(!need.Nobody))
@@ -158,7 +149,7 @@ func (q *question) need(region int) *meaning {
 		and(any)
 	}
 	for _, name := range need.Permissions {
-		and(formula.And(callers.HasCredential(), q.table.holds(name)))
+		and(formula.And(callers.HasCredential(), q.table.Holders(name)))
 	}
 	q.needs[region] = m
 	return m
@@ -166,300 +157,112 @@ func (q *question) need(region int) *meaning {
 
 // class answers the property for the calls of a class.
 func (q *question) class(cl *class, region int) error {
-	now := q.table.passage(cl.call())
-	if now.access == nil {
+	l := q.lack(cl, region)
+	if l == nil {
 		return nil
 	}
-	o := &open{question: q, class: cl, region: region, now: now}
-	o.ask()
-	key := o.key()
+	key := fmt.Sprint(region, l.Key())
 	if q.proven[key] {
 		return nil
 	}
-	_, answer := formula.Solve(o.formula)
-	switch answer {
+	switch l.Possible() {
 	case formula.Unsatisfiable:
 		q.proven[key] = true
 		return nil
-	case formula.TooLarge:
-		q.doubt("the formula of %s is too large", cl.String())
-		q.unclear++
-		return nil
-	}
-	return o.decide()
-}
-
-// call is the class's own call as the table sees it.
-func (cl *class) call() *core.Call {
-	r := asRequest(&cl.Call, &core.Request{Host: cl.hostName()})
-	return &core.Call{Request: r, Path: seenPath(cl.Path)}
-}
-
-// open is a class of calls about which the question is whether somebody passes without
-// what is needed.
-type open struct {
-	*question
-	*class
-	region int
-	// now says who passes, and before who passed the older table.
-	now, before *passage
-	needed      formula.Formula
-	meanings    []*meaning
-	formula     formula.Formula
-	inexact     []string
-	// refusal is why the last example did not pass.
-	refusal error
-}
-
-// ask makes the formula: it holds for callers who pass and lack what is needed.
-func (o *open) ask() {
-	need := o.need(o.region)
-	o.needed = need.Met
-	o.inexact = slices.Concat(need.Inexact, o.now.inexact)
-	o.meanings = append([]*meaning{need}, o.now.meanings...)
-	given := formula.And(need.Given, o.now.given)
-	if o.older != nil {
-		o.before = o.older.passage(o.call())
-		o.needed, given = o.before.passes, formula.And(given, o.before.given)
-		o.inexact, o.meanings = append(o.inexact, o.before.inexact...), append(o.meanings, o.before.meanings...)
-	}
-	o.formula = formula.And(o.now.passes, formula.Not(o.needed), given, o.request(formula.And(o.now.passes, given)))
-	if mcp.IsPath(o.Path) { // all calls of the class are at one endpoint
-		o.formula = formula.And(o.formula, o.onPath(o.Path))
-	}
-	o.formula = formula.And(o.formula, o.options.Accepted.Given(o.formula))
-}
-
-// request says of the method and the host what the class tells, where that is asked.
-func (o *open) request(said formula.Formula) formula.Formula {
-	all := formula.Always
-	for _, t := range formula.NamesOf(said, o.needed).Terms {
-		switch t {
-		case condition.Method:
-			all = formula.And(all, formula.Equals(t, text(o.Method)))
-		case condition.Host:
-			is := formula.Equals(t, text(o.hostName()))
-			if o.unnamed { // it may be none that can be read
-				is = formula.Or(is, formula.Not(formula.Present(t)))
-			}
-			all = formula.And(all, is)
+	case formula.Satisfiable:
+		if err := l.Show(); err != nil {
+			return err
 		}
 	}
-	return all
-}
-
-// anyHost stands for a host that nothing names. A text that is no host matches nothing
-// where a table names hosts, so that none is never an example of any.
-const anyHost = "any-other-host.invalid"
-
-func (cl *class) hostName() string {
-	if cl.Host == "" {
-		return anyHost
-	}
-	return cl.Host
-}
-
-func text(s string) formula.Value { return formula.Value{Type: formula.Text, Text: s} }
-
-// key is equal for classes with the same formula.
-func (o *open) key() string {
-	key := fmt.Sprint(o.region, o.now.key())
-	if o.before != nil {
-		key += o.before.key()
-	}
-	for _, t := range formula.NamesOf(o.formula).Terms {
-		if t == condition.Method || t == condition.Host {
-			key += " " + o.Method + " " + o.Host
-			break
-		}
-	}
-	return key
-}
-
-// decide looks for a caller on the class's own path, and where that shows nothing divides
-// the class by the values of path groups.
-func (o *open) decide() error {
-	if o.shown(o.Path) {
-		return nil
-	}
-	segments, others := o.groups()
-	switch {
-	case mcp.IsPath(o.Path), len(segments) == 0 && len(others) == 0:
-		o.notShown()
-	case len(others) > 0:
-		o.unclear++
-		o.doubt("%s: the group %s is not always one whole segment of the path", o.String(), others[0])
-	default:
-		return o.divide(segments)
+	q.unclear += l.Unclear
+	if l.Witness != nil {
+		q.Result, q.Witness, q.Reason = Refuted, l.Witness, ""
+	} else if l.Reason != "" {
+		q.doubt("%s", l.Reason)
 	}
 	return nil
 }
 
-// notShown says why a caller who seems to pass does not.
-func (o *open) notShown() {
-	o.unclear++
-	switch {
-	case len(o.inexact) > 0:
-		o.doubt("%s: nothing is known of %s but its text", o.String(), o.inexact[0])
-	case o.refusal != nil:
-		o.doubt("%s: somebody seems to pass, and the gate refuses the example: %v", o.String(), o.refusal)
-	default:
-		o.doubt("%s: somebody seems to pass, of whom there is no example", o.String())
+// lack asks whether somebody passes the calls of a class without what is needed; nil where
+// nobody passes them.
+func (q *question) lack(cl *class, region int) *passing.Lack {
+	l := &passing.Lack{World: q.World, Call: cl.Call, Unnamed: cl.unnamed, Who: formula.Always, By: q.table.Passage(cl.Call)}
+	if len(l.By.Deciding()) == 0 {
+		return nil
 	}
+	need := q.need(region)
+	l.Needed, l.Meanings, l.Actors = need.Requirement, []*passing.Meaning{need}, q.asked[region].Require.ActorPatterns()
+	l.Has = func(w *passing.Witness) bool { return q.has(w, region) }
+	if q.older != nil {
+		l.Before = q.older.Passage(cl.Call)
+		l.Needed.Met, l.Needed.Given = l.Before.Met, formula.And(l.Needed.Given, l.Before.Given)
+	}
+	l.Inside = func() []*automaton.Language { return q.inside(cl) }
+	l.Outside = func() []*automaton.Language { return q.outside(cl, region) }
+	return l
 }
 
-// groups are the terms of path groups that the formula has: whole segments, and the names
-// of others.
-func (o *open) groups() (segments []formula.Term, others []string) {
-	for _, t := range formula.NamesOf(o.formula).Terms {
-		switch is, name := callers.GroupTerm(t); {
-		case is && name != "":
-			others = append(others, name)
-		case is:
-			segments = append(segments, t)
-		}
+// has reports whether the caller of a witness has what the property says.
+func (q *question) has(w *passing.Witness, region int) bool {
+	if q.older != nil {
+		return q.older.Refusal(w) == nil
 	}
-	return segments, others
+	need, p := &q.Need, w.Principal
+	if need.Nobody || p == nil && (need.Credential || len(need.AllRoles)+len(need.AnyRole)+len(need.Permissions) > 0) {
+		return false
+	}
+	if p == nil {
+		p = &core.Principal{}
+	}
+	holds := func(role string) bool { return slices.Contains(p.Roles, role) }
+	lacks := func(role string) bool { return !holds(role) }
+	if slices.ContainsFunc(need.AllRoles, lacks) || len(need.AnyRole) > 0 && !slices.ContainsFunc(need.AnyRole, holds) {
+		return false
+	}
+	if slices.ContainsFunc(need.Permissions, func(name string) bool { return !q.table.Holds(p, name) }) {
+		return false
+	}
+	return w.Meets(&need.Require, q.asked[region].written.Condition())
 }
 
-// onPath says of all groups what a path has in them.
-func (o *open) onPath(path string) formula.Formula {
-	all := formula.Always
-	for _, m := range o.meanings {
-		all = formula.And(all, m.onPath(path))
+// inside are the languages of areas that cover the class.
+func (q *question) inside(cl *class) []*automaton.Language {
+	languages := []*automaton.Language{q.grounds[0]}
+	for _, i := range cl.areas {
+		languages = append(languages, q.table.Areas[i].Paths)
 	}
-	return all
-}
-
-func (m *meaning) onPath(path string) formula.Formula {
-	all := formula.Always
-	if m.condition == nil {
-		return all
+	for _, i := range cl.earlier {
+		languages = append(languages, q.older.Areas[i].Paths)
 	}
-	values := m.condition.Groups(seenPath(path))
-	for _, name := range m.condition.ReadGroups() {
-		t := callers.Group(m.path)(name)
-		if value, present := values[name]; present {
-			all = formula.And(all, formula.Equals(t, text(value)))
-		} else {
-			all = formula.And(all, formula.Not(formula.Present(t)))
-		}
+	for _, i := range cl.regions {
+		languages = append(languages, q.asked[i].Paths)
 	}
-	return all
-}
-
-// divide tells the paths of the class apart by what stands in segments, and answers for
-// each part.
-func (o *open) divide(segments []formula.Term) error {
-	values := o.values(segments)
-	within := []*automaton.Language{o.grounds[0]}
-	for _, i := range o.class.areas {
-		within = append(within, o.table.areas[i].Paths)
-	}
-	for _, i := range o.class.earlier {
-		within = append(within, o.older.areas[i].Paths)
-	}
-	for _, i := range o.class.regions {
-		within = append(within, o.asked[i].Paths)
-	}
-	outside := o.outside()
-	languages := slices.Clone(outside)
-	for _, v := range values {
-		l, err := v.language()
-		if err != nil {
-			return err
-		}
-		languages = append(languages, l)
-	}
-	return automaton.Explore(within, languages, func(members []int, path string) bool {
-		if len(members) > 0 && members[0] < len(outside) {
-			return true
-		}
-		is := formula.Always
-		for n, v := range values {
-			f := formula.Equals(v.term, text(v.value))
-			if !slices.Contains(members, n+len(outside)) {
-				f = formula.Not(f)
-			}
-			is = formula.And(is, f)
-		}
-		o.part(path, is, segments)
-		return o.Result != Refuted && o.unclear <= maxUnclear && o.ctx.Err() == nil
-	})
-}
-
-// part answers for the paths of the class with some values in their segments.
-func (o *open) part(path string, is formula.Formula, segments []formula.Term) {
-	for _, t := range segments {
-		is = formula.And(is, formula.Present(t))
-	}
-	switch _, answer := formula.Solve(formula.And(o.formula, is)); {
-	case answer == formula.Unsatisfiable || o.shown(path):
-	case answer == formula.TooLarge:
-		o.unclear++
-		o.doubt("the formula of %s is too large", o.String())
-	default:
-		o.notShown()
-	}
+	return languages
 }
 
 // outside are the languages of areas that do not cover the class.
-func (o *open) outside() (languages []*automaton.Language) {
-	region := o.asked[o.region].Area
+func (q *question) outside(cl *class, region int) (languages []*automaton.Language) {
+	near := q.asked[region].Area
 	add := func(areas []*analysis.Area, covering []int) {
 		for i, a := range areas {
-			if a.Paths != nil && !slices.Contains(covering, i) && a.Near(region) {
+			if a.Paths != nil && !slices.Contains(covering, i) && a.Near(near) {
 				languages = append(languages, a.Paths)
 			}
 		}
 	}
-	if add(o.table.areas, o.class.areas); o.older != nil {
-		add(o.older.areas, o.class.earlier)
+	if add(q.table.Areas, cl.areas); q.older != nil {
+		add(q.older.Areas, cl.earlier)
 	}
-	for i, r := range o.asked {
-		if r.Paths != nil && r.property == o.question.property && !slices.Contains(o.class.regions, i) {
+	for i, r := range q.asked {
+		if r.Paths != nil && r.property == q.property && !slices.Contains(cl.regions, i) {
 			languages = append(languages, r.Paths)
 		}
 	}
 	return languages
 }
 
-// valued is a segment that has a value.
-type valued struct {
-	term  formula.Term
-	value string
-}
-
-// language are the paths on which that is so.
-func (v valued) language() (*automaton.Language, error) {
-	tree, err := syntax.Parse(fmt.Sprintf(`(?:/[^/]*){%d}/%s(?s:/.*)?`, callers.SegmentNumber(v.term)-1, regexp.QuoteMeta(v.value)), syntax.Perl)
-	if err != nil {
-		return nil, automaton.ErrTooLarge
-	}
-	return automaton.Compile(tree)
-}
-
-// values are those of segments that the formula names; where several segments take part,
-// also some that let them be the same and different.
-func (o *open) values(segments []formula.Term) (all []valued) {
-	names := formula.NamesOf(o.formula)
-	for _, t := range segments {
-		list := slices.Clone(names.Values[t])
-		if len(segments) > 1 {
-			list = append(list, text("one"), text("two"))
-		}
-		for _, v := range list {
-			is := valued{t, v.Text}
-			if v.Type == formula.Text && len(v.Text) <= pattern.MaxPath && !strings.Contains(v.Text, "/") && !slices.Contains(all, is) {
-				all = append(all, is)
-			}
-		}
-	}
-	return all
-}
-
 // unchanged reports, at little cost, whether the activities of both tables that cover the
 // paths of a combination ask and grant the same: then the same callers pass.
 func (q *question) unchanged(c *combination) bool {
-	return !q.renamed && slices.Equal(q.table.keys(c.areas), q.older.keys(c.earlier))
+	return !q.renamed && slices.Equal(q.table.Keys(c.areas), q.older.Keys(c.earlier))
 }

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
-	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/formula"
+	"gatehouse/core/permission/passing"
 )
 
 // maxCombinations bounds how many sets of activities may cover paths together.
@@ -19,10 +18,10 @@ const maxCombinations = 500_000
 // prover answers properties about one table, or about what one lets pass and an older one
 // does not.
 type prover struct {
-	ctx     context.Context
-	options Options
-	table   *side
-	older   *side // nil for none
+	*passing.World
+	ctx   context.Context
+	table *passing.Side
+	older *passing.Side // nil for none
 	// renamed says that they name other actors.
 	renamed bool
 	// asked are the areas of the properties.
@@ -32,7 +31,6 @@ type prover struct {
 	// together are the sets of areas that share paths, each with such a path, by the
 	// number of the property.
 	together [][]combination
-	ids      []string // see workloads
 }
 
 // region is an area of a property.
@@ -50,7 +48,7 @@ type combination struct {
 }
 
 func newProver(ctx context.Context, v Version, older *Version, o Options) (*prover, error) {
-	p := &prover{ctx: ctx, options: o}
+	p := &prover{World: passing.NewWorld(ctx, o), ctx: ctx}
 	var err error
 	if p.table, err = p.side(v); err != nil {
 		return nil, err
@@ -73,11 +71,16 @@ func newProver(ctx context.Context, v Version, older *Version, o Options) (*prov
 	return p, err
 }
 
+func (p *prover) side(v Version) (*passing.Side, error) {
+	areas, err := analysis.Areas(permission.Activities(v.Files...))
+	return p.Add(v, areas), err
+}
+
 // withCalls adds what activities cover at endpoints that only the other table names.
 func (p *prover) withCalls() (err error) {
 	own, others := p.table, p.older
 	for range 2 {
-		if own.areas, err = analysis.WithCalls(own.areas, others.endpoints, own.endpoints); err != nil {
+		if own.Areas, err = analysis.WithCalls(own.Areas, others.Endpoints, own.Endpoints); err != nil {
 			return err
 		}
 		own, others = others, own
@@ -85,17 +88,10 @@ func (p *prover) withCalls() (err error) {
 	return nil
 }
 
-func (p *prover) sides() []*side {
-	if p.older == nil {
-		return []*side{p.table}
-	}
-	return []*side{p.table, p.older}
-}
-
 // endpoints are those of the Model Context Protocol that tables name.
 func (p *prover) endpoints() (all []string) {
-	for _, s := range p.sides() {
-		all = append(all, s.endpoints...)
+	for _, s := range p.Sides {
+		all = append(all, s.Endpoints...)
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
@@ -128,6 +124,7 @@ func (p *prover) regions(properties []Property) error {
 		}
 		for _, one := range with {
 			p.asked = append(p.asked, region{one, all[i].Activity, of[i].property, of[i].except})
+			p.Asked = append(p.Asked, all[i].Activity)
 		}
 	}
 	p.together = make([][]combination, len(properties))
@@ -189,9 +186,9 @@ func (p *prover) explore(within *analysis.Area, regions []int, visit func(combin
 			continue
 		}
 		w := walk{prover: p, within: within, calls: i == 1, visit: visit}
-		w.add(p.table.areas, func(c *combination) *[]int { return &c.areas })
+		w.add(p.table.Areas, func(c *combination) *[]int { return &c.areas })
 		if p.older != nil {
-			w.add(p.older.areas, func(c *combination) *[]int { return &c.earlier })
+			w.add(p.older.Areas, func(c *combination) *[]int { return &c.earlier })
 		}
 		asked := make([]*analysis.Area, len(p.asked))
 		for _, n := range regions {
@@ -276,10 +273,10 @@ type class struct {
 func (p *prover) classes(c combination, need formula.Formula) []class {
 	list := make([]*analysis.Area, 0, len(c.areas)+len(c.regions))
 	said := []formula.Formula{need}
-	add := func(of *side, areas []int) {
+	add := func(of *passing.Side, areas []int) {
 		for _, i := range areas {
-			list = append(list, of.areas[i])
-			if m := of.meaning(i); m != nil {
+			list = append(list, of.Areas[i])
+			if m := of.Meaning(i); m != nil {
 				said = append(said, m.Met)
 			}
 		}
@@ -290,7 +287,7 @@ func (p *prover) classes(c combination, need formula.Formula) []class {
 	for _, i := range c.regions {
 		list = append(list, p.asked[i].Area)
 	}
-	methods, hosts := compared(said)
+	methods, hosts, _ := passing.Compared(said)
 	if len(hosts) > 0 {
 		list = append(list, &analysis.Area{OwnedActivity: permission.OwnedActivity{Activity: &permission.Activity{Hosts: hosts, Methods: []string{permission.AnyMethod}}}})
 	}
@@ -302,25 +299,4 @@ func (p *prover) classes(c combination, need formula.Formula) []class {
 		}
 	}
 	return all
-}
-
-// compared are the texts that formulas compare methods and hosts with.
-func compared(said []formula.Formula) (methods, hosts []string) {
-	names := formula.NamesOf(said...)
-	for _, v := range names.Values[condition.Method] {
-		if v.Type == formula.Text && v.Text != "" && !strings.ContainsFunc(v.Text, notOfMethod) {
-			methods = append(methods, v.Text)
-		}
-	}
-	for _, v := range names.Values[condition.Host] {
-		if v.Type == formula.Text && condition.IsHost(v.Text) {
-			hosts = append(hosts, v.Text)
-		}
-	}
-	return methods, hosts
-}
-
-// notOfMethod is true of characters that no method has (RFC 9110 section 5.6.2).
-func notOfMethod(r rune) bool {
-	return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
 }
