@@ -31,9 +31,11 @@ func diffCommand() *cobra.Command {
 		Short: "Show what a change to a permission table lets in and shuts out",
 		Long: `Compare what two tables mean: which calls the change lets in and shuts out, for
 whom, each with a witness. Two tables that mean the same are equal however they
-are written; the comparison is exact, not sampled. Only conditions (when) are
-compared as text: calls behind one that was rewritten may differ. Where one of two
-conditions goes, a change may shut out and lets nobody in.
+are written; the comparison is exact, not sampled. Conditions (when) are compared
+by meaning: equality, membership, has() and what joins them. A change that a
+condition makes comes with a caller who shows it. Where it depends on other parts,
+of which only the text is known, calls may differ, and the reason is printed; where
+nobody is let in, the change may shut out.
 
 OLD and NEW are each a file, a folder of files, several files separated by
 commas, or - for standard input; or, with a fleet's database, the number of a version
@@ -100,7 +102,15 @@ func (o *diffCommandOptions) run(cmd *cobra.Command, args []string) error {
 	if o.proven.Claim != "" {
 		return o.proven.Run(cmd, decide.ComparedTable{Table: older, Flags: explainFlags(args[0])}, decide.ComparedTable{Table: newer, Flags: explainFlags(args[1])})
 	}
-	d, err := diff.Diff(versionOf(older), versionOf(newer))
+	was, err := versionOf(cmd, older)
+	if err != nil {
+		return err
+	}
+	is, err := versionOf(cmd, newer)
+	if err != nil {
+		return err
+	}
+	d, err := diff.Diff(was, is)
 	if err != nil {
 		return err
 	}
@@ -122,7 +132,10 @@ func (o *diffCommandOptions) load(cmd *cobra.Command, arg string) (*tables.Table
 	return tables.Load(cmd.InOrStdin(), strings.Split(arg, ",")...)
 }
 
-func versionOf(t *tables.Table) diff.Version { return diff.Version{Table: t.Table, Files: t.Files} }
+func versionOf(cmd *cobra.Command, t *tables.Table) (diff.Version, error) {
+	confirm, err := decide.ComparedTable{Table: t}.Confirm(cmd.Context())
+	return diff.Version{Table: t.Table, Files: t.Files, Confirm: confirm}, err
+}
 
 // explainFlags are those by which gatehouse explain finds a table: none where it is no file.
 func explainFlags(arg string) (flags []string) {
@@ -229,6 +242,20 @@ func (p differencePrinter) group(g *changeGroup) {
 		p.Printf("    %s\n", p.Name(call.String()))
 		p.side("was", c.Old)
 		p.side("is ", c.New)
+		p.shown(c)
+	}
+}
+
+// shown says who shows a change, or why it is not known.
+func (p differencePrinter) shown(c *diff.Change) {
+	if c.Caller != nil {
+		p.Printf("      %s  %s\n      %s  %s\n", p.Dim("as "), tables.CallText(c.Shown()), p.Dim("by "), tables.CallerText(c.Caller.Principal))
+	}
+	if c.BothWays {
+		p.Printf("      %s\n", p.Warn("wider for some callers, narrower for others"))
+	}
+	if c.Reason != "" {
+		p.Printf("      %s  %s\n", p.Dim("why"), c.Reason)
 	}
 }
 
@@ -292,6 +319,10 @@ type changeJSON struct {
 	Witness   *tables.WitnessJSON `json:"witness"`
 	Old       []deciderJSON       `json:"old"`
 	New       []deciderJSON       `json:"new"`
+	// Shown is a caller who shows the change where requirements were compared by meaning.
+	Shown    *decide.ShownJSON `json:"shown,omitempty"`
+	BothWays bool              `json:"both_ways,omitempty"`
+	Reason   string            `json:"reason,omitempty"`
 }
 
 type deciderJSON struct {
@@ -316,8 +347,11 @@ func diffForJSON(d *diff.Difference) diffJSON {
 		c := &d.Changes[i]
 		out.Changes = append(out.Changes, changeJSON{
 			string(c.Direction), whoJSON{string(c.Who.Kind), c.Who.Name}, c.Methods,
-			tables.WitnessForJSON(&c.Witness), decidersForJSON(c.Old), decidersForJSON(c.New),
+			tables.WitnessForJSON(&c.Witness), decidersForJSON(c.Old), decidersForJSON(c.New), nil, c.BothWays, c.Reason,
 		})
+		if c.Caller != nil {
+			out.Changes[i].Shown = decide.ShownForJSON(c.Shown())
+		}
 	}
 	return out
 }

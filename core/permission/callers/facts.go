@@ -109,6 +109,28 @@ func ActedBy(patterns []string, chain bool) formula.Formula {
 // one of several patterns.
 func actorIs(pattern string) formula.Formula { return formula.Fact(actorFact + pattern) }
 
+// IsActor holds where the current actor has an id, which tells what patterns it is of.
+func IsActor(id string, patterns []string) formula.Formula {
+	all := Delegated()
+	for _, text := range patterns {
+		if p, err := subject.ParseActor(text); err == nil {
+			all = formula.And(all, formula.Same(actorIs(text), formula.Constant(p.Matches(id))))
+		}
+	}
+	return all
+}
+
+// Unchained holds where no actor before the current one counts in formulas.
+func Unchained(all ...formula.Formula) formula.Formula {
+	none := formula.Always
+	for _, fact := range formula.NamesOf(all...).Facts {
+		if strings.HasPrefix(fact, chainFact) {
+			none = formula.And(none, formula.Fact(fact))
+		}
+	}
+	return none
+}
+
 // Requirement is what requirements say, as a formula.
 type Requirement struct {
 	Met formula.Formula

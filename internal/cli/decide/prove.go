@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -328,63 +327,14 @@ func printAnswer(p *terminal.Printer, a *answer) {
 		p.Printf("%s %s: %s: unknown\n    because  %s\n", p.Warn("?"), at, a.Why, a.Reason)
 	case prove.Refuted:
 		p.Printf("%s %s: %s: counterexample\n", p.Mark(false), at, a.Why)
-		p.Printf("    call     %s\n", p.Name(callText(a.Witness)))
-		p.Printf("    caller   %s\n", callerText(a.Witness.Principal))
+		p.Printf("    call     %s\n", p.Name(tables.CallText(a.Witness)))
+		p.Printf("    caller   %s\n", tables.CallerText(a.Witness.Principal))
 		for i := range a.Witness.Deciding {
 			rule := &a.Witness.Deciding[i]
 			p.Printf("    decides  %s: %s  %s\n", rule.Owner(), tables.Describe(rule), p.Dim(tables.Place(rule.Place)))
 		}
 		p.Printf("    shown by %s\n", a.command)
 	}
-}
-
-func callText(w *prove.Witness) string {
-	text := w.Method + " " + w.Target()
-	if w.Host != "" {
-		text += " on " + w.Host
-	}
-	for _, h := range w.Header {
-		text += ", " + h.Name + ": " + h.Value
-	}
-	if w.Peer.IsValid() {
-		text += ", from " + w.Peer.String()
-	}
-	return text
-}
-
-func callerText(p *core.Principal) string {
-	if p == nil {
-		return "anonymous"
-	}
-	parts := []string{string(p.Kind)}
-	add := func(one string, names ...string) {
-		for _, name := range names {
-			if name != "" {
-				parts = append(parts, one+" "+name)
-			}
-		}
-	}
-	add("sub", p.Subject)
-	add("client", p.ClientID)
-	add("issuer", p.Issuer)
-	add("role", p.Roles...)
-	add("scope", p.Scopes...)
-	add("permission", p.Permissions...)
-	if p.AAL != "" {
-		parts = append(parts, p.AAL)
-	}
-	if !p.AuthenticatedAt.IsZero() {
-		parts = append(parts, "signed in "+time.Since(p.AuthenticatedAt).Truncate(500*time.Millisecond).String()+" ago")
-	}
-	if p.Proof != "" {
-		parts = append(parts, "proof "+string(p.Proof))
-	}
-	if claims := offline.Describe(p, time.Now()).Claims; claims != nil {
-		if text, err := json.Marshal(claims); err == nil {
-			parts = append(parts, "claims "+string(text))
-		}
-	}
-	return strings.Join(slices.Clip(parts), ", ")
 }
 
 // --- for programs
@@ -401,7 +351,7 @@ type answerJSON struct {
 	Result  string          `json:"result"`
 	Reason  string          `json:"reason,omitempty"`
 	Call    *provenCallJSON `json:"call,omitempty"`
-	Caller  *provenWhoJSON  `json:"caller,omitempty"`
+	Caller  *tables.WhoJSON `json:"caller,omitempty"`
 	Decides []string        `json:"decides,omitempty"`
 	Command string          `json:"command,omitempty"`
 }
@@ -414,20 +364,6 @@ type provenCallJSON struct {
 	Peer   string       `json:"peer,omitempty"`
 }
 
-type provenWhoJSON struct {
-	Anonymous   bool           `json:"anonymous,omitempty"`
-	Kind        string         `json:"kind,omitempty"`
-	Subject     string         `json:"sub,omitempty"`
-	ClientID    string         `json:"client_id,omitempty"`
-	Issuer      string         `json:"issuer,omitempty"`
-	Roles       []string       `json:"roles,omitempty"`
-	Scopes      []string       `json:"scopes,omitempty"`
-	Permissions []string       `json:"permissions,omitempty"`
-	AAL         string         `json:"aal,omitempty"`
-	Proof       string         `json:"proof,omitempty"`
-	Claims      map[string]any `json:"claims,omitempty"`
-}
-
 func answersForJSON(answers []answer) answersJSON {
 	out := answersJSON{Proven: true, Properties: []answerJSON{}}
 	for i := range answers {
@@ -435,7 +371,7 @@ func answersForJSON(answers []answer) answersJSON {
 		out.Proven = out.Proven && a.Result == prove.Proven
 		one := answerJSON{File: a.Place.File, Line: a.Place.Line, Why: a.Why, Result: string(a.Result), Reason: a.Reason, Command: a.command}
 		if w := a.Witness; w != nil {
-			one.Call, one.Caller = provenCallForJSON(w), whoForJSON(w.Principal)
+			one.Call, one.Caller = provenCallForJSON(w), tables.WhoForJSON(w.Principal)
 			for n := range w.Deciding {
 				one.Decides = append(one.Decides, w.Deciding[n].Owner()+": "+tables.Describe(&w.Deciding[n]))
 			}
@@ -451,14 +387,4 @@ func provenCallForJSON(w *prove.Witness) *provenCallJSON {
 		call.Peer = w.Peer.String()
 	}
 	return call
-}
-
-func whoForJSON(p *core.Principal) *provenWhoJSON {
-	if p == nil {
-		return &provenWhoJSON{Anonymous: true}
-	}
-	return &provenWhoJSON{
-		Kind: string(p.Kind), Subject: p.Subject, ClientID: p.ClientID, Issuer: p.Issuer, Roles: p.Roles, Scopes: p.Scopes,
-		Permissions: p.Permissions, AAL: p.AAL, Proof: string(p.Proof), Claims: offline.Describe(p, time.Now()).Claims,
-	}
 }

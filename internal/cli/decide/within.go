@@ -157,8 +157,8 @@ func (a *compared) print(p *terminal.Printer) {
 		return
 	}
 	p.Printf("%s %s: counterexample\n", p.Mark(false), claim)
-	p.Printf("    call       %s\n", p.Name(callText(a.Witness)))
-	p.Printf("    caller     %s\n", callerText(a.Witness.Principal))
+	p.Printf("    call       %s\n", p.Name(tables.CallText(a.Witness)))
+	p.Printf("    caller     %s\n", tables.CallerText(a.Witness.Principal))
 	was, is := a.sides()
 	printDeciding(p, "was      ", was)
 	printDeciding(p, "is       ", is)
@@ -194,7 +194,7 @@ type comparedJSON struct {
 	Result    string                `json:"result"`
 	Reason    string                `json:"reason,omitempty"`
 	Call      *provenCallJSON       `json:"call,omitempty"`
-	Caller    *provenWhoJSON        `json:"caller,omitempty"`
+	Caller    *tables.WhoJSON       `json:"caller,omitempty"`
 	Old       []tables.ActivityJSON `json:"old,omitempty"`
 	New       []tables.ActivityJSON `json:"new,omitempty"`
 	PassesBy  string                `json:"passes_by,omitempty"`
@@ -208,7 +208,7 @@ func comparedForJSON(all []*compared) comparisonJSON {
 		one := comparedJSON{Claim: a.claim, Result: string(a.Result), Reason: a.Reason, PassesBy: a.passes, RefusedBy: a.refuses}
 		if a.Witness != nil {
 			was, is := a.sides()
-			one.Call, one.Caller = provenCallForJSON(a.Witness), whoForJSON(a.Witness.Principal)
+			one.Call, one.Caller = provenCallForJSON(a.Witness), tables.WhoForJSON(a.Witness.Principal)
 			one.Old, one.New = tables.ActivitiesForJSON(was), tables.ActivitiesForJSON(is)
 		}
 		out.Claims = append(out.Claims, one)

@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/analysis/diff"
 	"gatehouse/core/permission/prove"
 	"gatehouse/core/permission/require"
 	"gatehouse/internal/offline"
@@ -239,15 +240,22 @@ func TestNothingIsProvenThatAGateLetsPass(t *testing.T) {
 }
 
 // TestTableIsProvenNarrowerOnlyWhereNoGateLetsMorePass has gates of two tables decide the
-// calls of all callers, and the witness of each that is not within the other.
+// calls of all callers, and the witness of each that is not within the other. It holds what
+// diff says against them, too: of every second pair one condition is written anew.
 func TestTableIsProvenNarrowerOnlyWhereNoGateLetsMorePass(t *testing.T) {
 	results, compared := map[prove.Result]int{}, 0
-	reasons := map[string]int{}
+	reasons, found := map[string]int{}, map[string]int{}
 	pairs := *proveTables / 3 // each asks two gates about everything, and is answered twice
 	for seed := range uint64(pairs) {
 		r := rand.New(rand.NewPCG(seed, 21))
 		older := offlinetest.NewConditional(t, seed, 2+int(seed%4))
-		tables := []*offlinetest.Table{older, older.Changed(t, seed)}
+		newer, rewrite := older.Changed(t, seed), offlinetest.Rewrite("")
+		if seed%2 == 0 {
+			if rewritten, as := older.Rewritten(t, seed); rewritten != nil {
+				newer, rewrite = rewritten, as
+			}
+		}
+		tables := []*offlinetest.Table{older, newer}
 		wrong := func(i int, format string, args ...any) {
 			t.Helper()
 			t.Fatalf("seed %d: %s\n%s\nwithin\n%s", seed, fmt.Sprintf(format, args...), tables[i].Text, tables[1-i].Text)
@@ -280,6 +288,25 @@ func TestTableIsProvenNarrowerOnlyWhereNoGateLetsMorePass(t *testing.T) {
 				wrong(i, "the witness %s of %+v shows nothing: %v, %v", v.Witness.Call.String(), v.Witness.Principal, err, failed)
 			}
 		}
+		d := difference(t, older, newer)
+		for _, c := range d.Changes {
+			found[fmt.Sprintf("%s %s, by example %t", rewrite, c.Direction, c.Caller != nil)]++
+			if c.Caller == nil {
+				if refuted := map[diff.Direction]offlinetest.Rewrite{diff.LetsIn: offlinetest.Narrower, diff.ShutsOut: offlinetest.Wider}[c.Direction]; rewrite != "" && rewrite == refuted {
+					wrong(0, "diff says that a rewrite which is %s %s %s", rewrite, c.Direction, c.Who)
+				}
+				continue
+			}
+			w := &prove.Witness{Call: c.Witness, Example: c.Caller}
+			was, err := asWitness(older.Gate, w)
+			is, failed := asWitness(newer.Gate, w)
+			if err != nil || failed != nil || was.Allowed() == is.Allowed() || is.Allowed() != (c.Direction == diff.LetsIn) {
+				wrong(0, "the witness %s of %+v does not show that diff %s %s: %v, %v", c.Witness.String(), c.Caller.Principal, c.Direction, c.Who, cmp.Or(err, was.Cause), cmp.Or(failed, is.Cause))
+			}
+		}
+		if d.Empty() {
+			found[fmt.Sprintf("%s no difference", rewrite)]++
+		}
 		people := claimants(r)
 		for _, request := range someRequests(r, tables[1], seed) {
 			for _, c := range people {
@@ -292,6 +319,9 @@ func TestTableIsProvenNarrowerOnlyWhereNoGateLetsMorePass(t *testing.T) {
 					allowed[i] = o.Allowed()
 				}
 				compared++
+				if allowed[0] != allowed[1] && !says(d, allowed[1]) {
+					wrong(0, "diff does not say that %s %s %v on %s passes for %+v: was %t, is %t", request.Method, request.Target, request.Header, request.Host, *c, allowed[0], allowed[1])
+				}
 				for i, v := range verdicts {
 					if v.Result == prove.Proven && allowed[i] && !allowed[1-i] {
 						wrong(i, "proven, and %s %s %v on %s passes for %+v in the first alone", request.Method, request.Target, request.Header, request.Host, *c)
@@ -300,10 +330,29 @@ func TestTableIsProvenNarrowerOnlyWhereNoGateLetsMorePass(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%v of %d pairs; %d decisions compared; unknown: %v", results, pairs, compared, reasons)
+	t.Logf("%v of %d pairs; %d decisions compared; unknown: %v; diff: %v", results, pairs, compared, reasons, found)
 	if results[prove.Proven] < pairs/2 || results[prove.Refuted] < pairs/2 || results[prove.Unknown] > pairs/4 {
 		t.Error("the test shows little")
 	}
+}
+
+// difference is what diff says of two tables.
+func difference(t *testing.T, older, newer *offlinetest.Table) *diff.Difference {
+	t.Helper()
+	version := func(of *offlinetest.Table) diff.Version {
+		return diff.Version{Table: of.Table, Files: []*permission.File{of.File}, Confirm: func(w *prove.Witness) error {
+			o, err := asWitness(of.Gate, w)
+			if err == nil && !o.Allowed() {
+				err = o.Cause
+			}
+			return err
+		}}
+	}
+	d, err := diff.Diff(version(older), version(newer))
+	if err != nil {
+		t.Fatalf("%v\n%s\nnow\n%s", err, older.Text, newer.Text)
+	}
+	return d
 }
 
 func versionOf(t *offlinetest.Table) prove.Version {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -285,6 +286,50 @@ func (t *Table) Changed(tb testing.TB, seed uint64) *Table {
 		p.variants = pick(r, variants[len(variants)-4:])
 	}
 	return p.compile(tb)
+}
+
+// Rewrite is what becomes of who meets a condition that is written anew.
+type Rewrite string
+
+// The rewrites. Otherwise lets some callers pass and refuses others, or does as little.
+const (
+	Alike     Rewrite = "alike"
+	Wider     Rewrite = "wider"
+	Narrower  Rewrite = "narrower"
+	Otherwise Rewrite = "otherwise"
+)
+
+// rewrites have a condition for C.
+var rewrites = map[Rewrite][]string{
+	Alike:     {"!(!(C))", "(C) && (C)", "(C) || ((C) && method == 'GET')", "(C) ? true : false", "(C) && !(method == 'GET' && method == 'PUT')"},
+	Wider:     {"(C) || claims.sub == 'v'", "(C) || claims.tenant == 'a'", "(C) || method == 'POST'", "(C) || ('r' in claims.roles && host == 'h.test')"},
+	Narrower:  {"(C) && claims.sub == 'u'", "(C) && method != 'POST'", "(C) && has(claims.tenant)", "(C) && host == 'h.test'"},
+	Otherwise: {"claims.sub == 'v'", "((C) && method == 'GET') || claims.tenant == 'y'", "!(C)", "(C) ? claims.sub == 'u' : claims.tenant == 'x'"},
+}
+
+var writtenCondition = regexp.MustCompile(`when: ("[^"]*"|[^"}]+)\}`)
+
+// Rewritten makes the table with one condition written anew; nil where it has none.
+func (t *Table) Rewritten(tb testing.TB, seed uint64) (rewritten *Table, as Rewrite) {
+	tb.Helper()
+	r := rand.New(rand.NewPCG(seed, 13))
+	p := t.parts
+	p.activities = slices.Clone(p.activities)
+	var with []int
+	for i, a := range p.activities {
+		if writtenCondition.MatchString(a.text) {
+			with = append(with, i)
+		}
+	}
+	if with == nil {
+		return nil, ""
+	}
+	as = []Rewrite{Alike, Wider, Narrower, Otherwise}[r.IntN(4)]
+	a := &p.activities[with[r.IntN(len(with))]]
+	written := writtenCondition.FindStringSubmatch(a.text)
+	anew := strings.ReplaceAll(pick(r, rewrites[as]), "C", strings.Trim(written[1], `"`))
+	a.text = strings.Replace(a.text, written[0], `when: "`+anew+`"}`, 1)
+	return p.compile(tb), as
 }
 
 // ByCertificate makes the table with certificates in the place of any other proof, for tests whose

@@ -36,6 +36,15 @@ func (d *differ) actors(older, newer Version) {
 			}
 		}
 	}
+	var delegates []*person
+	for i := range d.people {
+		if d.people[i].actor != nil {
+			delegates = append(delegates, &d.people[i])
+		}
+	}
+	for i := range d.people {
+		d.people[i].delegates = delegates
+	}
 }
 
 // renamed reports whether a table names an actor whom the other does not.
@@ -103,6 +112,17 @@ func (p *person) demand(d require.Demand) (left require.Demand, ok bool) {
 		}
 	}
 	return require.Demand{Requirements: &rest, Path: d.Path, AskPath: d.AskPath}, true
+}
+
+// byDelegate reports whether a person who gained or lost a permission can use it, of whom the
+// activity asks that some actor acts for them.
+func (p *person) byDelegate(a *permission.OwnedActivity, version int) bool {
+	if p.actor != nil || p.who.Kind == Anybody || !p.changed[a.Permission] || len(a.Require.Actor) == 0 || a.Require.Actor[0] == require.NoActor {
+		return false
+	}
+	return slices.ContainsFunc(p.delegates, func(q *person) bool {
+		return q.named[version] && q.holds[version][a.Permission] && a.Require.CheckActor(&core.Principal{Actor: q.actor}) == nil
+	})
 }
 
 func undelegated(kind string) bool {

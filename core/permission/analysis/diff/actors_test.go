@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/actor"
+	"gatehouse/core/permission/require"
 	"gatehouse/core/permission/subject"
 )
 
@@ -75,7 +76,7 @@ func TestActorsWhoGainOrLoseCallsAreFound(t *testing.T) {
 		for _, c := range d.Changes {
 			if c.Direction == LetsIn || c.Direction == ShutsOut {
 				if !slices.ContainsFunc(callers, func(p *core.Principal) bool {
-					return isOf(p, c.Who) && changedFor(t, older, newer, p, c.Witness.Path) == c.Direction
+					return isOf(p, c) && changedFor(t, older, newer, p, c.Witness.Path) == c.Direction
 				}) && c.Who.Kind != Anybody && c.Who.Kind != ByRole {
 					t.Fatalf("%s %s of %s, and nobody does\n%s", c.Who, c.Direction, c.Witness.Path, both)
 				}
@@ -102,14 +103,19 @@ func tellsOf(d *Difference, direction Direction, path string, p *core.Principal)
 		case Anybody, Credential:
 			return true
 		case ByActor:
-			return p.Actor != nil && isOf(p, c.Who)
+			return p.Actor != nil && isOf(p, c)
 		}
 		return slices.Contains(p.Permissions, c.Who.Name) || c.Who.Kind == ByRole || c.Who.Kind == ByScope
 	})
 }
 
-// isOf reports whether a caller is one of those whom a change speaks of.
-func isOf(p *core.Principal, w Who) bool {
+// isOf reports whether a caller is one of those whom a change speaks of. Where an activity
+// requires an actor, a caller with a permission has one, too.
+func isOf(p *core.Principal, c Change) bool {
+	w := c.Who
+	acted := p.Actor == nil || slices.ContainsFunc(slices.Concat(c.Old, c.New), func(d Decider) bool {
+		return len(d.Require.Actor) > 0 && d.Require.Actor[0] != require.NoActor
+	})
 	switch w.Kind {
 	case ByActor:
 		if p.Actor == nil {
@@ -119,9 +125,9 @@ func isOf(p *core.Principal, w Who) bool {
 		pattern, err := subject.ParseActor(w.Name)
 		return ok && err == nil && pattern.Matches(id)
 	case ByPermission, ByScope:
-		return p.Actor == nil && slices.Equal(p.Permissions, []string{w.Name})
+		return acted && slices.Equal(p.Permissions, []string{w.Name})
 	}
-	return p.Actor == nil
+	return acted
 }
 
 func changedFor(t *testing.T, older, newer Version, p *core.Principal, path string) Direction {

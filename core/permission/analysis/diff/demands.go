@@ -10,8 +10,7 @@ import (
 // compareDemands says what becomes of callers when the ways into a call are
 // replaced by others.
 func compareDemands(was, is []require.Demand) []Direction {
-	was, is = withoutChoices(was), withoutChoices(is)
-	in, out := met(is, was), met(was, is)
+	in, out := truths(was, is)
 	switch {
 	case in == require.Yes && out == require.Yes:
 		return nil
@@ -27,6 +26,13 @@ func compareDemands(was, is []require.Demand) []Direction {
 		return []Direction{MayShutOut}
 	}
 	return []Direction{MayDiffer}
+}
+
+// truths say whether whoever meets one of the new demands met one of the old, and the other
+// way round.
+func truths(was, is []require.Demand) (in, out require.Truth) {
+	was, is = withoutChoices(was), withoutChoices(is)
+	return met(is, was), met(was, is)
 }
 
 // withoutChoices writes each choice of scopes, of proofs and of kinds out as demands of

@@ -14,7 +14,9 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/callers"
 	"gatehouse/core/permission/model"
+	"gatehouse/core/permission/passing"
 	"gatehouse/core/permission/require"
 )
 
@@ -22,6 +24,9 @@ import (
 type Version struct {
 	Table *permission.Table
 	Files []*permission.File
+	// Confirm asks a gate that has the table whether a caller passes, and returns why not;
+	// nil: the table is asked alone.
+	Confirm func(*passing.Witness) error
 }
 
 // Direction says what a change does.
@@ -82,6 +87,18 @@ type Change struct {
 	Methods []string
 	// Old and New are the activities that decide the witness.
 	Old, New []Decider
+	// Caller is one who shows the change with the witness; nil where everybody does whom Who
+	// names and who meets what is required, or where there is no example.
+	Caller *callers.Example
+	// BothWays says that the same activities let some callers in and shut others out.
+	BothWays bool
+	// Reason is why calls may differ.
+	Reason string
+}
+
+// Shown is the witness with the caller who shows the change.
+func (c *Change) Shown() *passing.Witness {
+	return &passing.Witness{Call: c.Witness, Example: c.Caller}
 }
 
 // Decider is an activity that decides a call.
@@ -118,7 +135,7 @@ func (d *Difference) Empty() bool {
 
 // Diff compares what two tables mean, whatever way they are written in.
 func Diff(older, newer Version) (*Difference, error) {
-	d := &differ{people: everyone(older.Table, newer.Table), found: map[string]int{}, result: &Difference{}}
+	d := &differ{people: everyone(older.Table, newer.Table), found: map[string]int{}, result: &Difference{}, meanings: newMeanings(older, newer)}
 	d.actors(older, newer)
 	d.findHolders()
 	for i, v := range []Version{older, newer} {
@@ -133,6 +150,8 @@ func Diff(older, newer Version) (*Difference, error) {
 		for _, a := range list {
 			d.all = append(d.all, side{a, i})
 		}
+		d.meanings.Add(passing.Version{Table: v.Table, Files: v.Files}, list)
+		d.meanings.confirm[i] = v.Confirm
 	}
 	relevant := d.relevant()
 	if len(relevant) > manyRelevant {
@@ -148,6 +167,7 @@ func Diff(older, newer Version) (*Difference, error) {
 			return nil, err
 		}
 	}
+	d.noteBothWays()
 	slices.SortStableFunc(d.result.Changes, inReadingOrder)
 	d.result.Invalid, d.result.Chain = invalid(older, newer), chains(older, newer)
 	return d.result, nil
@@ -191,6 +211,8 @@ type person struct {
 	// actor acts for the subject, and named tells which table names it; nil: nobody does.
 	actor *core.Actor
 	named [2]bool
+	// delegates are the callers by actors.
+	delegates []*person
 }
 
 func newPerson(who Who, principal *core.Principal, older, newer *permission.Table) person {
@@ -268,6 +290,7 @@ type differ struct {
 	neighbours map[*analysis.Area][]analysis.Neighbour
 	version    map[*analysis.Area]int
 	found      map[string]int
+	meanings   *meanings
 	result     *Difference
 }
 
@@ -370,17 +393,20 @@ type ground struct {
 	methods []string
 	host    string
 	members []int
+	// unnamed says that nothing names the host.
+	unnamed bool
 }
 
 func grounds(a *analysis.Area, others []*analysis.Area) []ground {
 	var list []ground
 	known := map[string]int{}
-	for _, host := range analysis.HostClasses(append([]*analysis.Area{a}, others...)) {
+	hosts := analysis.HostClasses(append([]*analysis.Area{a}, others...))
+	for i, host := range hosts {
 		if !a.CoversHost(host) {
 			continue
 		}
 		for _, method := range analysis.MethodClasses(a, others) {
-			g := ground{methods: []string{method}, host: host}
+			g := ground{methods: []string{method}, host: host, unnamed: i == len(hosts)-1}
 			for i, o := range others {
 				if o.CoversMethod(method) && o.CoversHost(host) {
 					g.members = append(g.members, i)
@@ -417,7 +443,15 @@ func (d *differ) compareOn(s side, g ground, near []side) error {
 		if failed = call.Check(slices.Concat(covers[:]...)...); failed != nil {
 			return false
 		}
-		d.compare(call, g.methods, decisive(covers[0]), decisive(covers[1]))
+		at := &spot{ground: g, call: call, near: near, older: decisive(covers[0]), newer: decisive(covers[1]), inside: []*automaton.Language{s.Paths}}
+		for i := range languages {
+			if slices.Contains(matched, i) {
+				at.inside = append(at.inside, languages[i])
+			} else {
+				at.outside = append(at.outside, languages[i])
+			}
+		}
+		d.compare(at)
 		return true
 	})
 	return cmp.Or(failed, err)
@@ -436,8 +470,10 @@ func decisive(covering []*analysis.Area) []*analysis.Area {
 
 // compare notes for whom a call is decided otherwise. A change that somebody
 // shares with everybody who has less is noted there only.
-func (d *differ) compare(call analysis.Call, methods []string, older, newer []*analysis.Area) {
-	d.compareNames(call, methods, older, newer)
+func (d *differ) compare(at *spot) {
+	older, newer := at.older, at.newer
+	d.compareNames(at.call, at.methods, older, newer)
+	more := readsMore(older, newer)
 	var seen []string
 	opened := false
 	for _, p := range d.byPermission(d.concerned(older, newer), older, newer) {
@@ -446,17 +482,31 @@ func (d *differ) compare(call analysis.Call, methods []string, older, newer []*a
 		if slices.Contains(seen, state) {
 			continue
 		}
-		directions := compareDemands(was, is)
-		if p.who.Name == "" {
+		changes := d.changes(p, at, was, is, more)
+		if p.who.Kind == Credential || p.who.Kind == Anybody && !more { // a condition may tell who has a credential
 			seen = append(seen, state)
-		} else if opened {
-			directions = slices.DeleteFunc(directions, func(d Direction) bool { return d == LetsIn })
 		}
-		for _, direction := range directions {
-			d.note(Change{Who: p.who, Direction: direction, Witness: call, Methods: methods, Old: p.deciders(older, 0), New: p.deciders(newer, 1)})
+		if p.who.Name != "" && opened {
+			changes = slices.DeleteFunc(changes, func(c Change) bool { return c.Direction == LetsIn })
 		}
-		opened = opened || p.who.Name == "" && len(directions) > 0 && len(is) == 1 && require.Weaker(is[0], free) == require.Yes
+		for _, c := range changes {
+			c.Who, c.Old, c.New = p.who, p.deciders(older, 0), p.deciders(newer, 1)
+			d.note(c)
+		}
+		opened = opened || p.who.Name == "" && len(changes) > 0 && len(is) == 1 && require.Weaker(is[0], free) == require.Yes
 	}
+}
+
+// changes are those for one caller; more says that requirements are compared by meaning, too.
+func (d *differ) changes(p *person, at *spot, was, is []require.Demand, more bool) (changes []Change) {
+	directions := compareDemands(was, is)
+	if more && len(directions) > 0 {
+		return d.byMeaning(p, at, was, is)
+	}
+	for _, direction := range directions {
+		changes = append(changes, Change{Direction: direction, Witness: at.call, Methods: at.methods})
+	}
+	return changes
 }
 
 // compareNames notes where a caller with a credential is named in one table only,
@@ -506,17 +556,31 @@ func (d *differ) concerned(lists ...[]*analysis.Area) []*person {
 func (p *person) may(deciding []*analysis.Area, version int) []require.Demand {
 	var open []require.Demand
 	for _, a := range deciding {
-		if a.Section == permission.InPublic || a.Section == permission.InOptional && p.granted(a, version) {
+		if a.Section == permission.InPublic || a.Section == permission.InOptional && p.granted(&a.OwnedActivity, version) {
 			return []require.Demand{free}
 		}
-		if p.who.Kind == Anybody && a.AsksOfCaller() {
-			continue
-		}
-		if demand, ok := p.demand(a.Demand()); ok && p.granted(a, version) && p.canMeet(demand.Requirements) {
+		if p.opens(&a.OwnedActivity, version) {
+			demand, ok := p.demand(a.Demand())
+			if !ok {
+				demand = a.Demand()
+			}
 			open = append(open, demand)
 		}
 	}
 	return least(open)
+}
+
+// opens reports whether an activity lets a person make a call, if the person meets what it
+// requires.
+func (p *person) opens(a *permission.OwnedActivity, version int) bool {
+	switch {
+	case a.Section == permission.InPublic:
+		return true
+	case p.who.Kind == Anybody && a.Section != permission.InOptional && a.AsksOfCaller():
+		return false
+	}
+	demand, ok := p.demand(a.Demand())
+	return (ok || p.byDelegate(a, version)) && p.granted(a, version) && p.canMeet(demand.Requirements)
 }
 
 // canMeet is false for what a credential without scopes must meet, where a scope is
@@ -533,7 +597,7 @@ func (p *person) canMeet(need *require.Requirements) bool {
 	})
 }
 
-func (p *person) granted(a *analysis.Area, version int) bool {
+func (p *person) granted(a *permission.OwnedActivity, version int) bool {
 	if p.actor != nil && !p.named[version] {
 		return a.Section == permission.InPublic
 	}
@@ -549,22 +613,19 @@ func (p *person) granted(a *analysis.Area, version int) bool {
 func (p *person) deciders(list []*analysis.Area, version int) []Decider {
 	out := make([]Decider, len(list))
 	for i, a := range list {
-		out[i] = Decider{a.OwnedActivity, p.granted(a, version)}
+		out[i] = Decider{a.OwnedActivity, p.granted(&a.OwnedActivity, version)}
 	}
 	return out
 }
 
 func (d *differ) note(c Change) {
-	var key strings.Builder
-	fmt.Fprintf(&key, "%s|%s", c.Who, c.Direction)
-	for _, list := range [][]Decider{c.Old, c.New} {
-		key.WriteString("|")
-		for _, r := range list {
-			fmt.Fprintf(&key, " %s", r.Place)
-		}
-	}
-	if i, again := d.found[key.String()]; again {
+	key := fmt.Sprint(c.Who, "|", c.Direction, places(c.Old, c.New))
+	if i, again := d.found[key]; again {
 		known := &d.result.Changes[i]
+		if known.Caller == nil && c.Caller != nil { // what shows it says more
+			*known = c
+			return
+		}
 		same := known.Witness.Path == c.Witness.Path && known.Witness.Host == c.Witness.Host
 		for _, m := range c.Methods {
 			if same && !slices.Contains(known.Methods, m) {
@@ -573,6 +634,18 @@ func (d *differ) note(c Change) {
 		}
 		return
 	}
-	d.found[key.String()] = len(d.result.Changes)
+	d.found[key] = len(d.result.Changes)
 	d.result.Changes = append(d.result.Changes, c)
+}
+
+// places are those of activities before and after.
+func places(lists ...[]Decider) string {
+	var text strings.Builder
+	for _, list := range lists {
+		text.WriteString("|")
+		for _, r := range list {
+			fmt.Fprintf(&text, " %s", r.Place)
+		}
+	}
+	return text.String()
 }

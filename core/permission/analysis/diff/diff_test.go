@@ -25,7 +25,7 @@ func version(t testing.TB, name, text string) Version {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	return Version{table, []*permission.File{file}}
+	return Version{Table: table, Files: []*permission.File{file}}
 }
 
 // TestDiffAgreesWithDecisions compares what Diff says about random pairs of
@@ -121,9 +121,9 @@ func (t randomRules) String() string {
 	return b.String()
 }
 
-// callers are everybody that a Diff can tell apart, each with both levels of
+// principals are everybody that a Diff can tell apart, each with both levels of
 // assurance.
-func callers(w Who) []*core.Principal {
+func principals(w Who) []*core.Principal {
 	if w.Kind == Anybody {
 		return []*core.Principal{nil}
 	}
@@ -175,7 +175,7 @@ func checkWitnesses(t *testing.T, older, newer Version, d *Difference) {
 			call := c.Witness
 			call.Method = method
 			shown := c.Direction == Names && named(older, newer, call) || c.Direction == Unnames && named(newer, older, call)
-			for _, p := range callers(c.Who) {
+			for _, p := range principals(c.Who) {
 				was, is := allowed(older, call, p), allowed(newer, call, p)
 				shown = shown || c.Direction == LetsIn && is && !was || c.Direction == ShutsOut && was && !is
 			}
@@ -209,7 +209,7 @@ func checkNothingIsMissed(t *testing.T, older, newer Version, d *Difference) {
 					}
 				}
 				for _, w := range everybody {
-					for _, p := range callers(w) {
+					for _, p := range principals(w) {
 						call := analysis.Call{Method: method, Host: host, Path: path}
 						was, is := allowed(older, call, p), allowed(newer, call, p)
 						if was != is && !covered(d, w, is) {

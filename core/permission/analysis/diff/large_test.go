@@ -28,3 +28,46 @@ func TestDiffSaysWhatItCannotDecide(t *testing.T) {
 		t.Errorf("got %v", d)
 	}
 }
+
+// tenants is a table of n activities, ten a permission, of which one has a condition.
+func tenants(n int, condition string) string {
+	var b strings.Builder
+	b.WriteString("permissions:\n")
+	for i := range n / 10 {
+		fmt.Fprintf(&b, "  p%d:\n    activities:\n", i)
+		for k := range 9 {
+			fmt.Fprintf(&b, "      - %s /service%d/resource%d/[^/]+\n", []string{"GET", "POST", "GET,HEAD"}[k%3], i, k)
+		}
+		fmt.Fprintf(&b, "      - {methods: [ANY], path: '/service%d/tenants/(?P<tenant>[^/]+)(/.*)?', require: {when: \"%s\"}}\n", i, condition)
+	}
+	b.WriteString("roles:\n")
+	for i := range n / 100 {
+		fmt.Fprintf(&b, "  role%d: [p%d, p%d]\n", i, i, i+1)
+	}
+	b.WriteString("authenticated: [{methods: [ANY], path: '/admin(/.*)?', require: {aal: aal2}}]\npublic: [GET /healthz]\n")
+	return b.String()
+}
+
+// BenchmarkDiff compares tables of 10,000 activities, 1,000 of which have a condition that
+// the newer table has rewritten.
+func BenchmarkDiff(b *testing.B) {
+	const condition = "claims.tenant == path.tenant"
+	older := version(b, "old", tenants(10_000, condition))
+	for _, c := range []struct{ name, table string }{
+		{"equal", tenants(10_000, condition)},
+		{"one activity more", strings.Replace(tenants(10_000, condition), "public: [", "public: [GET /service1/resource1/a, ", 1)},
+		{"conditions of the same meaning", tenants(10_000, "!(claims.tenant != path.tenant)")},
+		{"conditions that are wider", tenants(10_000, "claims.tenant == path.tenant || claims.staff == true")},
+		{"conditions that are wider for one tenant", tenants(10_000, "claims.tenant == path.tenant || path.tenant == 'demo'")},
+	} {
+		newer := version(b, "new", c.table)
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Diff(older, newer); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -39,7 +39,7 @@ func randomSubjects(t *testing.T, r *rand.Rand) (Version, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Version{table, []*permission.File{file}}, b.String()
+	return Version{Table: table, Files: []*permission.File{file}}, b.String()
 }
 
 // Whoever gains or loses a call is in a pattern that is said to, and of each pattern that is
