@@ -6,6 +6,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/permission/analysis/lint"
+	"gatehouse/core/permission/passing"
+	"gatehouse/internal/cli/decide"
 	"gatehouse/internal/cli/tables"
 	"gatehouse/internal/cli/terminal"
 )
@@ -28,7 +30,8 @@ activities that are redundant or never decide, regexes that match more than they
 seem to. Several files are merged into one table.
 
 Overlaps are found by intersecting the regexes, not by sampling. Each comes with
-a witness, a call that shows it; try it with gatehouse explain.
+a witness, a call that shows it; try it with gatehouse explain. Conditions are compared
+by what they mean, as gatehouse diff does.
 
 To accept a finding, add a comment with a reason, on the same line or on the one
 before:
@@ -120,6 +123,7 @@ type findingJSON struct {
 	Column  int                 `json:"column"`
 	Text    string              `json:"text"`
 	Witness *tables.WitnessJSON `json:"witness,omitempty"`
+	Shown   *decide.ShownJSON   `json:"shown,omitempty"`
 	Beside  string              `json:"beside,omitempty"`
 	Reason  string              `json:"reason,omitempty"`
 }
@@ -132,7 +136,10 @@ func findingsForJSON(list []lint.Finding) []findingJSON {
 	out := []findingJSON{}
 	for i := range list {
 		f := &list[i]
-		finding := findingJSON{f.Rule, f.File, f.Line, f.Column, f.Text, tables.WitnessForJSON(f.Witness), "", f.Reason}
+		finding := findingJSON{f.Rule, f.File, f.Line, f.Column, f.Text, tables.WitnessForJSON(f.Witness), nil, "", f.Reason}
+		if f.Caller != nil {
+			finding.Shown = decide.ShownForJSON(&passing.Witness{Call: *f.Witness, Example: f.Caller})
+		}
 		if f.Other != nil {
 			finding.Beside = tables.Place(*f.Other)
 		}

@@ -10,6 +10,7 @@ import (
 	"gatehouse/core/permission/analysis/lint"
 	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/mcp"
+	"gatehouse/core/permission/passing"
 	"gatehouse/core/permission/report"
 	"gatehouse/core/permission/require"
 	"gatehouse/internal/cli/terminal"
@@ -122,6 +123,10 @@ func PrintFinding(p *terminal.Printer, f *lint.Finding) {
 	p.Printf("%s: %s: %s\n", p.Bold(Place(f.Place)), p.Warn(f.Rule), f.Text)
 	if f.Witness != nil {
 		p.Printf("    witness  %s\n", p.Name(f.Witness.String()))
+	}
+	if f.Caller != nil {
+		w := &passing.Witness{Call: *f.Witness, Example: f.Caller}
+		p.Printf("    passes   %s, for %s\n", CallText(w), CallerText(f.Caller.Principal))
 	}
 	if f.Other != nil {
 		p.Printf("    beside   %s\n", Place(*f.Other))

@@ -6,7 +6,6 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
-	"gatehouse/core/permission/require"
 )
 
 // unreachable looks for an activity that decides no call.
@@ -43,7 +42,7 @@ func (l *linter) outranking(a *analysis.Area) []analysis.Neighbour {
 // same callers.
 func (l *linter) redundant(a *analysis.Area, done map[*analysis.Area]bool) (bool, error) {
 	same := those(l.near[a], func(n analysis.Neighbour) bool {
-		return !done[n.Area] && ofOneOwner(a, n.Area) && n.Override == a.Override && implies(a, n.Area) && implies(n.Area, a)
+		return !done[n.Area] && ofOneOwner(a, n.Area) && n.Override == a.Override && l.implies(a, n.Area) && l.implies(n.Area, a)
 	})
 	if len(same) == 0 {
 		return false, nil
@@ -69,12 +68,6 @@ func (l *linter) redundant(a *analysis.Area, done map[*analysis.Area]bool) (bool
 
 func ofOneOwner(a, b *analysis.Area) bool {
 	return a.Section == b.Section && a.Permission == b.Permission
-}
-
-// implies reports whether every caller who meets the requirements of b meets those
-// of a. Conditions that are written differently do not imply each other.
-func implies(a, b *analysis.Area) bool {
-	return require.Weaker(a.Demand(), b.Demand()) == require.Yes
 }
 
 // grants reports whether every caller who has the scopes that an activity requires
@@ -192,7 +185,7 @@ func (l *linter) overlapAnonymous(a *analysis.Area) error {
 		case n.Section == permission.InAuthenticated:
 			return a.Open()
 		case n.Section == permission.InPermission:
-			return !n.Anonymous && !(l.grants(a, n.Permission) && implies(n.Area, a))
+			return !n.Anonymous && !(l.grants(a, n.Permission) && l.implies(n.Area, a))
 		}
 		return false
 	}))
@@ -215,7 +208,7 @@ func (l *linter) overlapAuthenticated(a *analysis.Area) error {
 		return nil
 	}
 	guarded, err := l.decidedBy(a, those(l.near[a], func(n analysis.Neighbour) bool {
-		return n.Section == permission.InPermission && !((n.Anonymous || l.grants(a, n.Permission)) && implies(n.Area, a))
+		return n.Section == permission.InPermission && !((n.Anonymous || l.grants(a, n.Permission)) && l.implies(n.Area, a))
 	}))
 	if len(guarded) == 0 || err != nil {
 		return err
@@ -235,7 +228,7 @@ func (l *linter) bypassedRequirement(a *analysis.Area) error {
 	if a.Demand().Empty() {
 		return nil
 	}
-	around, err := l.deciding(a, func(n analysis.Neighbour) bool { return n.Section >= a.Section && !implies(a, n.Area) })
+	around, err := l.deciding(a, func(n analysis.Neighbour) bool { return n.Section >= a.Section && !l.implies(a, n.Area) })
 	if len(around) == 0 || err != nil {
 		return err
 	}
@@ -251,7 +244,9 @@ func (l *linter) bypassedRequirement(a *analysis.Area) error {
 	if !slices.ContainsFunc(around, func(n analysis.Neighbour) bool { return n.Section != a.Section }) {
 		text += ", or keep the call out of it"
 	}
-	l.add(Finding{Rule: "bypassed-requirement", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place, Text: text})
+	f := Finding{Rule: "bypassed-requirement", Place: a.Place, home: a.Place, Witness: &n.Shared, Other: &n.Place, Text: text}
+	l.show(&f, a, n)
+	l.add(f)
 	return nil
 }
 
@@ -263,7 +258,7 @@ func (l *linter) alsoOpenedBy(a *analysis.Area) error {
 	}
 	var opening, opened []analysis.Neighbour
 	for _, n := range l.near[a] {
-		if n.Section != permission.InPermission || n.Anonymous || n.Permission == a.Permission || !implies(a, n.Area) || !implies(n.Area, a) {
+		if n.Section != permission.InPermission || n.Anonymous || n.Permission == a.Permission || !l.implies(a, n.Area) || !l.implies(n.Area, a) {
 			continue
 		}
 		here, err := l.reportedAt(a, n.Area)

@@ -9,6 +9,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis"
 	"gatehouse/core/permission/automaton"
+	"gatehouse/core/permission/callers"
 	"gatehouse/core/permission/report"
 )
 
@@ -50,8 +51,11 @@ type Finding struct {
 	Rule string
 	report.Place
 	Text string
-	// Witness shows the finding; nil where there is nothing to show.
+	// Witness shows the finding; nil where there is nothing to show. Caller makes the call
+	// and lacks what is required; nil where every caller does who lacks it, or where there is
+	// no example.
 	Witness *analysis.Call
+	Caller  *callers.Example
 	// Other is the second place that takes part, if any.
 	Other *report.Place
 	// Reason is why the finding was silenced, where it was.
@@ -74,7 +78,7 @@ func Lint(table *permission.Table, files []*permission.File, texts map[string][]
 	if err != nil {
 		return nil, err
 	}
-	l := &linter{table: table, files: files, order: map[*analysis.Area]int{}, refusing: map[*analysis.Area][]analysis.Neighbour{}}
+	l := &linter{table: table, files: files, order: map[*analysis.Area]int{}, refusing: map[*analysis.Area][]analysis.Neighbour{}, meanings: newMeanings(table, files, all)}
 	for i, a := range all {
 		l.order[a] = i
 		if a.Guard != nil {
@@ -108,6 +112,7 @@ type linter struct {
 	order    map[*analysis.Area]int
 	near     map[*analysis.Area][]analysis.Neighbour
 	findings []Finding
+	meanings *meanings
 }
 
 func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
