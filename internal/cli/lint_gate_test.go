@@ -2,13 +2,17 @@ package cli
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis/lint"
+	"gatehouse/core/permission/inspect"
+	"gatehouse/core/permission/prove"
 	"gatehouse/internal/offline"
 	"gatehouse/internal/offline/offlinetest"
 )
@@ -20,9 +24,17 @@ var bypasses = []string{"overlap-public", "overlap-optional", "overlap-anonymous
 // random tables for every caller. Where one passes who does not meet what an
 // activity demands, lint must say so; and each of its witnesses must be such a call.
 func TestCallThatPassesWithoutADemandIsAFinding(t *testing.T) {
-	callers := offlinetest.Callers()
+	byExample, byConditions := 0, 0
 	for seed := range uint64(2000) {
-		table := offlinetest.NewWithTools(t, seed, 2+int(seed%3))
+		callers, table, conditional := offlinetest.Callers(), (*offlinetest.Table)(nil), seed%4 == 1
+		if !conditional {
+			table = offlinetest.NewWithTools(t, seed, 2+int(seed%3))
+		} else {
+			callers, table = offlinetest.Claimants(rand.New(rand.NewPCG(seed, 22))), offlinetest.NewConditional(t, seed, 2+int(seed%3))
+			if rewritten, _ := table.Rewritten(t, seed); rewritten != nil {
+				table = rewritten
+			}
+		}
 		report, err := lint.Lint(table.Table, []*permission.File{table.File}, nil)
 		if err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, table.Text)
@@ -40,10 +52,39 @@ func TestCallThatPassesWithoutADemandIsAFinding(t *testing.T) {
 			}
 		}
 		for _, f := range found {
+			if f.Caller != nil {
+				byExample++
+				checkExample(t, seed, table, &f)
+				continue
+			}
+			if conditional { // the callers may have other claims than such a one
+				byConditions++
+				continue
+			}
 			if !shown(t, table, &f, callers) {
 				t.Fatalf("seed %d: %s %s: %s passes for nobody without a demand: %s\n%s", seed, f.Place, f.Rule, f.Witness, f.Text, table.Text)
 			}
 		}
+	}
+	if t.Logf("%d findings with a caller, %d of conditional tables without", byExample, byConditions); byExample < 100 {
+		t.Error("the test shows little")
+	}
+}
+
+// checkExample has the gate decide the call of the caller who shows a finding.
+func checkExample(t *testing.T, seed uint64, table *offlinetest.Table, f *lint.Finding) {
+	t.Helper()
+	w := &prove.Witness{Call: *f.Witness, Example: f.Caller}
+	c := offline.Describe(w.Principal, time.Now())
+	if w.Principal != nil && w.Principal.Proof == core.ProofMTLS {
+		c.Chain = offlinetest.Chain()
+	}
+	o, err := table.Gate.Decide(t.Context(), w.Request("other.example"), c)
+	if err != nil || !o.Allowed() {
+		t.Fatalf("seed %d: %s %s: %s of %+v does not pass: %v, %v\n%s", seed, f.Place, f.Rule, f.Witness, w.Principal, err, o.Cause, table.Text)
+	}
+	if !slices.ContainsFunc(o.Table.Matched, func(m inspect.Finding) bool { return m.Place == f.Place && !m.Allows }) {
+		t.Fatalf("seed %d: %s %s: %s of %+v lacks nothing\n%s", seed, f.Place, f.Rule, f.Witness, w.Principal, table.Text)
 	}
 }
 

@@ -267,7 +267,7 @@ func callerFlags(p *core.Principal, add func(flag, value string)) (begin string)
 	add("--issuer", p.Issuer)
 	add("--aal", p.AAL)
 	if !p.AuthenticatedAt.IsZero() {
-		add("--auth-age", time.Since(p.AuthenticatedAt).Truncate(500*time.Millisecond).String())
+		add("--auth-age", tables.Age(p).String())
 	}
 	for _, list := range []struct {
 		flag  string

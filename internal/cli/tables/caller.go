@@ -49,7 +49,7 @@ func CallerText(p *core.Principal) string {
 		parts = append(parts, p.AAL)
 	}
 	if !p.AuthenticatedAt.IsZero() {
-		parts = append(parts, "signed in "+time.Since(p.AuthenticatedAt).Truncate(500*time.Millisecond).String()+" ago")
+		parts = append(parts, "signed in "+Age(p).String()+" ago")
 	}
 	if p.Proof != "" {
 		parts = append(parts, "proof "+string(p.Proof))
@@ -60,6 +60,15 @@ func CallerText(p *core.Principal) string {
 		}
 	}
 	return strings.Join(slices.Clip(parts), ", ")
+}
+
+// Age is how long ago a caller signed in, in steps that a slow machine does not change.
+func Age(p *core.Principal) time.Duration {
+	age := time.Since(p.AuthenticatedAt)
+	if age > time.Minute {
+		return age.Truncate(5 * time.Second)
+	}
+	return age.Truncate(500 * time.Millisecond)
 }
 
 // --- for programs

@@ -1,6 +1,7 @@
 package offlinetest_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -37,10 +38,7 @@ func TestNoDifferenceIsSaidWhereTheGateDecidesOtherwise(t *testing.T) {
 	for seed := range uint64(520) {
 		older := offlinetest.NewWithTools(t, seed, 2+int(seed%3)).ByCertificate(t)
 		newer := older.Changed(t, seed).ByCertificate(t)
-		d, err := diff.Diff(diff.Version{Table: older.Table, Files: []*permission.File{older.File}}, diff.Version{Table: newer.Table, Files: []*permission.File{newer.File}})
-		if err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
+		d := difference(t, older, newer)
 		was, is := world.Gate(t, older.Text), world.Gate(t, newer.Text)
 		both := fmt.Sprintf("%s\nnow\n%s", older.Text, newer.Text)
 		for _, r := range some(newer.AllRequests(), seed, 30) {
@@ -72,6 +70,7 @@ func TestNoDifferenceIsSaidWhereTheGateDecidesOtherwise(t *testing.T) {
 				changed++
 			}
 		}
+		checkShown(t, seed, d, older, newer)
 		checkWitnesses(t, seed, d, was, is, people, both)
 	}
 	t.Logf("%d requests decided alike, %d otherwise; replay was sure of %d and not of %d", same, changed, silent, unsure)
@@ -94,7 +93,7 @@ func says(d *diff.Difference, c *offline.Caller, letIn bool) bool {
 func checkWitnesses(t *testing.T, seed uint64, d *diff.Difference, was, is *core.Gate, people []*offlinetest.Person, both string) {
 	t.Helper()
 	for _, c := range d.Changes {
-		if c.Direction == diff.MayDiffer || c.Direction == diff.MayShutOut {
+		if c.Direction == diff.MayDiffer || c.Direction == diff.MayShutOut || c.Caller != nil { // see checkShown
 			continue
 		}
 		shown := false
@@ -115,6 +114,22 @@ func checkWitnesses(t *testing.T, seed uint64, d *diff.Difference, was, is *core
 		// A scope that is demanded may be a grant, too: then whoever gains has it.
 		if !shown && !strings.Contains(both, "_scope") {
 			t.Fatalf("seed %d: nobody shows that %s %s at %s %s\n%s", seed, c.Direction, c.Who, r.Method, r.Target, both)
+		}
+	}
+}
+
+// checkShown asks the gates of both tables about the callers who show changes.
+func checkShown(t *testing.T, seed uint64, d *diff.Difference, older, newer *offlinetest.Table) {
+	t.Helper()
+	for _, c := range d.Changes {
+		if c.Caller == nil {
+			continue
+		}
+		was, err := asWitness(older.Gate, c.Shown())
+		is, failed := asWitness(newer.Gate, c.Shown())
+		if err != nil || failed != nil || was.Allowed() == is.Allowed() || is.Allowed() != (c.Direction == diff.LetsIn) {
+			t.Fatalf("seed %d: the witness %s of %+v does not show that diff %s %s: %v, %v\n%s\nnow\n%s", seed, c.Witness.String(), c.Caller.Principal, c.Direction, c.Who,
+				cmp.Or(err, was.Cause), cmp.Or(failed, is.Cause), older.Text, newer.Text)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/actor"
@@ -503,4 +504,35 @@ func Bases() []*offline.Caller {
 		{Kind: core.KindJWT, AAL: "aal2", Subject: "u"}, {Kind: core.KindJWT, AAL: "aal2", Subject: "w"},
 		{Kind: core.KindJWT, AAL: "aal1", Subject: "w", DPoP: true}, {Kind: core.KindJWT, AAL: "aal2", Subject: "w", Chain: chain}, {Kind: core.KindJWT, AAL: "aal1", Subject: "w", Chain: chain},
 	}
+}
+
+// claimed are the claims that tables and properties of these tests ask for.
+var claimed = []map[string]any{
+	nil, {"tenant": "a"}, {"tenant": "b"}, {"tenant": "x"}, {"tenant": "y"}, {"tenant": []any{"x"}}, {"act": map[string]any{"sub": "bot"}}, {"tenant": "x", "act": actedBy("bot")},
+	{"act": actedBy("bot")}, {"act": actedBy("bit")}, {"act": actedBy("bat")}, {"act": actedBy("cat")}, {"act": actedBy("x")}, {"act": actedBy("bot", "bit")}, {"act": actedBy("bit", "x")},
+	{"tenant": "a/x"}, {"level": 2}, {"tenant": "w"},
+}
+
+// actedBy is a chain of actors, the current one first.
+func actedBy(names ...string) map[string]any {
+	act := map[string]any{"iss": "https://a.example", "sub": names[0]}
+	if len(names) > 1 {
+		act["act"] = actedBy(names[1:]...)
+	}
+	return act
+}
+
+// Claimants are Callers, each with claims, an age of the sign-in and perhaps a role of its own.
+func Claimants(r *rand.Rand) (list []*offline.Caller) {
+	for _, c := range Callers() {
+		one := *c
+		if !one.Anonymous {
+			if one.Claims = claimed[r.IntN(len(claimed))]; r.IntN(4) == 0 {
+				one.Roles = append(slices.Clip(one.Roles), "hr")
+			}
+			one.AuthAge = []time.Duration{-1, time.Minute, 10 * time.Minute, time.Hour}[r.IntN(4)]
+		}
+		list = append(list, &one)
+	}
+	return list
 }
