@@ -71,3 +71,17 @@ func BenchmarkDiff(b *testing.B) {
 		})
 	}
 }
+
+// A comparison that would ask too much says so, and counts as a widening.
+func TestMoreQuestionsThanAreAskedCountAsWidening(t *testing.T) {
+	defer func(n int) { maxQuestions = n }(maxQuestions)
+	maxQuestions = 0
+	older, newer := version(t, "old", tenants(100, "claims.tenant == path.tenant")), version(t, "new", tenants(100, "!(claims.tenant != path.tenant)"))
+	d, err := Diff(older, newer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Changes) == 0 || d.Changes[0].Direction != MayDiffer || !strings.Contains(d.Changes[0].Reason, "more than 0 questions") || !d.Widening() {
+		t.Errorf("changes: %+v", d.Changes)
+	}
+}

@@ -26,7 +26,11 @@ type meanings struct {
 	confirm [2]func(*passing.Witness) error
 	// nobody are questions of which it is known that nobody is an example.
 	nobody map[string]bool
+	asked  int
 }
+
+// maxQuestions bounds how often one comparison looks for a caller.
+var maxQuestions = 50_000
 
 func newMeanings(older, newer Version) *meanings {
 	m := &meanings{World: passing.NewWorld(context.Background(), passing.Options{}), nobody: map[string]bool{}}
@@ -99,6 +103,9 @@ func (d *differ) beyond(p *person, at *spot, by int, direction Direction) (chang
 		key := fmt.Sprint(p.who, p.actor, by, l.Who, l.Key())
 		if d.meanings.nobody[key] {
 			continue
+		}
+		if d.meanings.asked++; d.meanings.asked > maxQuestions {
+			return changes, fmt.Sprintf("more than %d questions would have to be asked about requirements that have changed", maxQuestions)
 		}
 		switch l.Possible() {
 		case formula.Unsatisfiable:
