@@ -34,12 +34,27 @@ func level(a *analysis.Area) permission.Section {
 	return a.Section
 }
 
+// demandsOfAnybody reports whether a caller without a credential holds the permission of an
+// activity, and has to meet something that needs none, such as a header or the answer of a
+// decision point.
+func demandsOfAnybody(a *analysis.Area) bool {
+	return a.Section > permission.InOptional && a.Open() && !a.Require.Empty()
+}
+
+// stricter reports whether one activity guards calls that another opens.
+func stricter(g, a *analysis.Area) bool {
+	if demandsOfAnybody(g) {
+		return !a.AsStrict(&g.OwnedActivity)
+	}
+	return level(g) > level(a)
+}
+
 // variants looks for paths that a public or authenticated activity opens, and that
 // an upstream may take for one that a stricter section guards.
 func (l *linter) variants() error {
 	var guards []variantGuard
 	for _, a := range l.all {
-		if level(a) <= permission.InOptional || a.Paths == nil {
+		if level(a) <= permission.InOptional && !demandsOfAnybody(a) || a.Paths == nil {
 			continue
 		}
 		paths, err := variants(a)
@@ -73,11 +88,11 @@ func (l *linter) variantAdvice() string {
 
 // opensVariant looks at one activity that opens calls.
 func (l *linter) opensVariant(a *analysis.Area, guards []variantGuard) error {
-	stricter := []variantGuard{}
+	against := []variantGuard{}
 	all := []*analysis.Area{a}
 	for _, g := range guards {
-		if level(g.Area) > level(a) {
-			stricter = append(stricter, g)
+		if stricter(g.Area, a) {
+			against = append(against, g)
 			all = append(all, g.Area)
 		}
 	}
@@ -90,7 +105,7 @@ func (l *linter) opensVariant(a *analysis.Area, guards []variantGuard) error {
 			if !a.CoversHost(host) {
 				continue
 			}
-			call, guard, err := variantOn(a, method, host, stricter, refused)
+			call, guard, err := variantOn(a, method, host, against, refused)
 			if err != nil {
 				return err
 			}
