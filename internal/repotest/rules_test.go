@@ -262,7 +262,7 @@ var permissionRooms = []struct{ name, imports string }{
 	{"permission/openapi", "core permission/pattern permission/automaton permission/analysis permission/draft"},
 	{"permission/sqlimport", "permission permission/draft"},
 	{"permission/accesslog", "audit core httpsyntax permission/mcp request"},
-	{"permission/replay", "audit core httpsyntax permission permission/mcp permission/accesslog permission/inspect"},
+	{"permission/replay", "audit core httpsyntax permission permission/ask permission/mcp permission/accesslog permission/inspect"},
 	{"permission/tableedit", "permission permission/report permission/tablefile"},
 	{"permission/tighten", "audit core permission permission/mcp permission/accesslog permission/analysis/diff permission/inspect permission/report permission/tableedit"},
 }

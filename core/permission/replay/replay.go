@@ -24,6 +24,7 @@ import (
 	"gatehouse/core/httpsyntax"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/accesslog"
+	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/inspect"
 	"gatehouse/core/permission/mcp"
 )
@@ -73,6 +74,8 @@ const (
 	// Stronger: only with another kind of credential, or a recent sign-in
 	// with a high assurance level.
 	Stronger Outcome = "allowed for a strong sign-in only"
+	// asked is what the decision point says, which no log holds.
+	asked Outcome = "asked"
 )
 
 // Report is the outcome of a comparison.
@@ -93,7 +96,7 @@ type Report struct {
 	// Conditions counts requests that an activity with a condition decides. Unsure
 	// counts those of all requests that other requirements decide in the newer table,
 	// or the same ones for other grants, without a difference for an assumed caller:
-	// what a log does not say may make one.
+	// what a log does not say, as what a decision point answered, may make one.
 	Conditions, Unsure int
 	// Hostless counts requests without a host, where a table names hosts and none
 	// was given: they were decided as if on a host that no table names.
@@ -290,7 +293,7 @@ func (c *comparison) compare(call *core.Call, callers []Caller) {
 	}
 	d := c.outcomes(older, newer, callers)
 	if len(d.changes) == 0 {
-		if !c.exact(older, newer, callers) {
+		if d.open || !c.exact(older, newer, callers) {
 			c.report.Unsure++
 		}
 		return
@@ -309,6 +312,8 @@ func (c *comparison) compare(call *core.Call, callers []Caller) {
 type difference struct {
 	changes          []Change
 	letsIn, shutsOut bool
+	// open says that answers of a decision point may make a further one.
+	open bool
 }
 
 // outcomes are the same for all calls that the same activities decide, unless
@@ -384,6 +389,10 @@ func compareOutcomes(older, newer *decider, callers []Caller) (d difference) {
 	for i := range callers {
 		was, is := older.outcome(&callers[i]), newer.outcome(&callers[i])
 		if was == is {
+			continue
+		}
+		if was == asked || is == asked {
+			d.open = true
 			continue
 		}
 		d.letsIn = d.letsIn || rank[is] > rank[was]
@@ -482,26 +491,46 @@ func (d *decider) grantors(name string) []string {
 }
 
 func (d *decider) outcome(c *Caller) Outcome {
-	if d.allows(c.Principal) {
-		return Allowed
+	outcome := d.of(c.Principal)
+	for _, p := range c.Stronger {
+		switch with := d.of(p); {
+		case outcome != Denied:
+			return outcome
+		case with == Allowed:
+			outcome = Stronger
+		default:
+			outcome = with
+		}
 	}
-	if slices.ContainsFunc(c.Stronger, d.allows) {
-		return Stronger
+	if outcome == Denied && !c.Described && slices.ContainsFunc(d.rules(), asks) {
+		return asked // about a subject or a claim that an assumed caller has not
 	}
-	return Denied
+	return outcome
 }
 
-func (d *decider) allows(p *core.Principal) bool {
+func asks(r permission.OwnedActivity) bool { return len(r.Require.Asks) > 0 }
+
+// of is Allowed, Denied, or asked.
+func (d *decider) of(p *core.Principal) Outcome {
 	switch {
 	case d.access == nil:
-		return false
+		return Denied
 	case d.access.Public():
-		return true
+		return Allowed
 	}
+	refusal := error(nil)
 	if p == nil {
-		return d.access.(core.AnonymousAccess).AllowsAnonymous(context.Background(), d.call) == nil
+		refusal = d.access.(core.AnonymousAccess).AllowsAnonymous(context.Background(), d.call)
+	} else {
+		refusal = d.access.Allows(context.Background(), d.call, p)
 	}
-	return d.access.Allows(context.Background(), d.call, p) == nil
+	if _, asks := refusal.(*ask.Needed); asks {
+		return asked
+	}
+	if refusal != nil {
+		return Denied
+	}
+	return Allowed
 }
 
 func (c *comparison) group(call *core.Call, older, newer *decider, changes []Change) {

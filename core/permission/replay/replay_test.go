@@ -207,8 +207,6 @@ func TestChangedRequirementThatNoAssumedCallerShowsIsUnsure(t *testing.T) {
 	}
 }
 
-// Loggers that send several entries at once write them as a list; rotated logs are
-// packed; a mark of the byte order is no part of the first line.
 // No log holds what a decision point answered. Where another question is asked of a caller
 // of whom everything else is on record, nobody knows whether the answer is another one.
 func TestAnotherQuestionToADecisionPointIsUnsure(t *testing.T) {
@@ -223,6 +221,25 @@ func TestAnotherQuestionToADecisionPointIsUnsure(t *testing.T) {
 	}
 }
 
+// A decision point may have said yes to all who asked, or no.
+func TestQuestionThatIsNoLongerAskedIsUnsure(t *testing.T) {
+	const asking = "permissions: {p: {activities: [{methods: [GET], path: /a, require: {ask: {action: {name: view}, resource: {type: t, id: a}}}}]}}\nroles: {r: [p]}\n"
+	free := strings.Replace(asking, ", require: {ask: {action: {name: view}, resource: {type: t, id: a}}}", "", 1)
+	for _, c := range []struct {
+		name, was, is     string
+		different, unsure int
+	}{{"no longer", asking, free, 0, 1}, {"from now on", free, asking, 0, 1}, {"as before", asking, asking, 0, 0}, {"for nobody", asking, strings.Replace(free, "[p]", "[]", 1), 0, 1}} {
+		o := options(t, c.was, c.is)
+		o.Callers = []Caller{{Name: "a caller on record", Principal: &core.Principal{Subject: "ada", Roles: []string{"r"}}, Described: true}}
+		report, err := Run(strings.NewReader(line("GET /a")), o)
+		if err != nil || report.Different != c.different || report.Unsure != c.unsure || report.LetIn+report.ShutOut != c.different {
+			t.Errorf("asked %s: %d different, %d let in, %d shut out, %d unsure, %v", c.name, report.Different, report.LetIn, report.ShutOut, report.Unsure, err)
+		}
+	}
+}
+
+// Loggers that send several entries at once write them as a list; rotated logs are
+// packed; a mark of the byte order is no part of the first line.
 func TestBatchedAndPackedLogsAreRead(t *testing.T) {
 	const one, two = `{"request":{"method":"GET","uri":"/a","headers":{"host":"a.test"}}}`, `{"request":{"method":"GET","uri":"/b","headers":{"host":"a.test"}}}`
 	var packed bytes.Buffer
