@@ -12,6 +12,7 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/audit"
 	"gatehouse/core/permission"
+	"gatehouse/core/permission/condition"
 	"gatehouse/core/permission/inspect"
 	"gatehouse/core/permission/mcp"
 	"gatehouse/internal/offline"
@@ -123,20 +124,25 @@ func (e *explaining) answer(ctx context.Context) *Answer {
 	return a
 }
 
-// openCondition is the condition of an activity if it reads what no record holds, or what
+// openCondition is the condition of an activity if it reads what no record holds, and what
 // it has a decision point asked, whose answer no record holds either.
 func openCondition(f *inspect.Finding) string {
+	var open []string
 	for _, c := range f.Checks {
-		if c.Name == "ask" {
-			return "the decision point says yes to " + c.Want
-		}
-		for _, v := range c.Reads {
-			if variable, _, _ := strings.Cut(strings.ReplaceAll(v.Name, "[", "."), "."); !slices.Contains([]string{"path", "host", "method"}, variable) {
-				return c.Want
-			}
+		switch {
+		case c.Name == "ask":
+			open = append(open, "the decision point says yes to "+c.Want)
+		case slices.ContainsFunc(c.Reads, notOnRecord):
+			open = append(open, c.Want)
 		}
 	}
-	return ""
+	return strings.Join(open, ", and ")
+}
+
+// notOnRecord reports whether a record does not hold a value that a condition reads.
+func notOnRecord(v condition.Value) bool {
+	variable, _, _ := strings.Cut(strings.ReplaceAll(v.Name, "[", "."), ".")
+	return !slices.Contains([]string{"path", "host", "method"}, variable)
 }
 
 // verdict is what the gate decides about the call, as far as the record tells it.
