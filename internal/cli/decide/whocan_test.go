@@ -33,7 +33,7 @@ func TestWhoCanListsThoseWhomTheGateAdmits(t *testing.T) {
 			for _, n := range holders() {
 				shown, admitted := w.lists(n), n.admitted(t, table, r)
 				// No caller here has a scope that an activity requires beside.
-				if !shown && admitted || shown && !admitted && !strings.Contains(table.Text, "_scope") {
+				if !shown && admitted || shown && !admitted && !strings.Contains(table.Text, "_scope") && !table.Asks() {
 					t.Fatalf("seed %d: %s %s on %s: who-can lists %v: %t, the gate admits one: %t\n%s", seed, r.Method, r.Target, r.Host, n, shown, admitted, table.Text)
 				}
 				if shown {
@@ -82,7 +82,7 @@ func TestWhoCanListsTheActorsWhomTheGateAdmits(t *testing.T) {
 				if !slices.ContainsFunc(offlinetest.Actors(), func(a *core.Actor) bool {
 					id, _ := a.ID()
 					return p.Matches(id) && anyAdmitted(t, table, r, holder{permission: "p q"}, by(a))
-				}) && !strings.Contains(table.Text, "_scope") {
+				}) && !strings.Contains(table.Text, "_scope") && !table.Asks() {
 					t.Fatalf("seed %d: %s %s on %s: who-can lists the actor %s, and the gate admits none of them\n%s", seed, r.Method, r.Target, r.Host, p, table.Text)
 				}
 			}
@@ -151,7 +151,7 @@ func anyAdmitted(t *testing.T, table *offlinetest.Table, r *core.Request, h hold
 		if h.scope != "" && base.Kind == core.KindSession {
 			return false
 		}
-		o, err := table.Gate.Decide(context.Background(), r, base.With(list(h.role), list(h.scope), list(h.permission)))
+		o, err := table.Gate.Decide(offlinetest.Answers(offlinetest.Yes).In(context.Background()), r, base.With(list(h.role), list(h.scope), list(h.permission)))
 		if err != nil {
 			t.Fatal(err)
 		}

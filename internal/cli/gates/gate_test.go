@@ -26,14 +26,14 @@ func TestVerdictOnAnActivityIsWhatTheGateDecides(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, column := range columns(table) {
-			decided := decisions(t, table, column, table.Requests())
+			decided := decisions(t, table, column, offlinetest.AnswersOf(seed))
 			for i := range a.Rules {
 				v, err := a.Verdict(t.Context(), i, column.described)
 				if err != nil {
 					t.Fatal(err)
 				}
 				seen[v.May]++
-				if why := contradiction(v, i, decided, strings.Contains(table.Text, "_scope")); why != "" {
+				if why := contradiction(v, i, decided, strings.Contains(table.Text, "_scope") || table.Asks()); why != "" {
 					t.Fatalf("seed %d: %s %s is %s %q for %+v: %s\n%s", seed, a.Rules[i].Owner(), a.Rules[i].String(), v.May, v.Notes, column.described, why, table.Text)
 				}
 			}
@@ -86,17 +86,18 @@ type decision struct {
 	any, each bool
 }
 
-func decisions(t *testing.T, table *offlinetest.Table, c column, requests []*core.Request) []decision {
+func decisions(t *testing.T, table *offlinetest.Table, c column, answers offlinetest.Answers) []decision {
 	t.Helper()
 	var all []decision
-	for _, r := range requests {
+	ctx := answers.In(context.Background())
+	for _, r := range table.Requests() {
 		access, _ := table.Table.Covered(context.Background(), table.Gate.Call(r))
 		if access == nil {
 			continue
 		}
 		d := decision{request: r, covering: permission.Covering(access), each: true}
 		for _, caller := range c.callers {
-			o, err := table.Gate.Decide(context.Background(), r, caller)
+			o, err := table.Gate.Decide(ctx, r, caller)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,8 +109,8 @@ func decisions(t *testing.T, table *offlinetest.Table, c column, requests []*cor
 }
 
 // contradiction says what the gate decides otherwise. Where scopes are required,
-// no caller of the column may have them.
-func contradiction(v *Verdict, activity int, decided []decision, scopes bool) string {
+// no caller of the column may have them, and where a decision point is asked, it may say no.
+func contradiction(v *Verdict, activity int, decided []decision, open bool) string {
 	some, closed := false, false
 	for _, d := range decided {
 		if !slices.Contains(d.covering, activity) {
@@ -122,14 +123,14 @@ func contradiction(v *Verdict, activity int, decided []decision, scopes bool) st
 			return call + " is allowed"
 		case v.May == MayAll && len(v.Notes) == 0 && !d.each:
 			return call + " is denied"
-		case v.May == MayAll && !d.any && !scopes:
+		case v.May == MayAll && !d.any && !open:
 			return call + " is denied to all"
 		}
 	}
 	switch {
 	case v.May == MaySome && !closed:
 		return "no call is denied"
-	case v.May == MaySome && !some && !scopes:
+	case v.May == MaySome && !some && !open:
 		return "no call is allowed"
 	case v.May == MayUnknown:
 		return "it can be decided"

@@ -180,10 +180,10 @@ func TestNothingIsProvenThatAGateLetsPass(t *testing.T) {
 				wrong(i, "the witness %s of %+v shows nothing", v.Witness.Call.String(), o.Caller)
 			}
 		}
-		people := offlinetest.Claimants(r)
+		people, ctx := offlinetest.Claimants(r), offlinetest.AnswersOf(seed).In(t.Context())
 		for _, request := range someRequests(r, table, seed) {
 			for _, c := range people {
-				o, err := table.Gate.Decide(t.Context(), request, c)
+				o, err := table.Gate.Decide(ctx, request, c)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -271,12 +271,12 @@ func TestTableIsProvenNarrowerOnlyWhereNoGateLetsMorePass(t *testing.T) {
 		if d.Empty() {
 			found[fmt.Sprintf("%s no difference", rewrite)]++
 		}
-		people := offlinetest.Claimants(r)
+		people, ctx := offlinetest.Claimants(r), offlinetest.AnswersOf(seed).In(t.Context())
 		for _, request := range someRequests(r, tables[1], seed) {
 			for _, c := range people {
 				var allowed [2]bool
 				for i := range tables {
-					o, err := tables[i].Gate.Decide(t.Context(), request, c)
+					o, err := tables[i].Gate.Decide(ctx, request, c)
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -70,6 +70,8 @@ type parts struct {
 	activity func(*rand.Rand) listed
 	// delegated says that delegations has actors.
 	delegated bool
+	// asks says that activities ask a decision point.
+	asks bool
 }
 
 // listed is an activity with the section or permission that has it.
@@ -151,6 +153,7 @@ func random(t testing.TB, seed uint64, n int, activity func(*rand.Rand) listed) 
 	}
 	p.variants, p.anonymous = pick(r, variants), pick(r, anonymous)
 	p.acted(seed)
+	p.asked(seed)
 	return p.compile(t)
 }
 
@@ -201,6 +204,7 @@ func NewConditional(t testing.TB, seed uint64, n int) *Table {
 		p.activities = append(p.activities, randomConditional(r))
 	}
 	p.variants, p.anonymous, p.actors = pick(r, variants), pick(r, anonymous), pick(r, actors)
+	p.asked(seed)
 	return p.compile(t)
 }
 
@@ -268,6 +272,12 @@ func (t *Table) Changed(tb testing.TB, seed uint64) *Table {
 	at := r.IntN(len(p.activities))
 	if p.delegated && seed%8 == 7 {
 		p.actors = pick(r, delegations)
+		return p.compile(tb)
+	}
+	if p.asks && seed%2 == 0 {
+		if p.activities[at] = p.activities[at].silent(); seed%4 == 0 {
+			p.activities[at] = p.activities[at].asking(r)
+		}
 		return p.compile(tb)
 	}
 	switch r.IntN(8) {

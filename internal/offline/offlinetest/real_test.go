@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,32 +22,61 @@ import (
 // Real makes gates as hosts do, and credentials that they accept: JWTs of an issuer
 // and sessions of a fake Kratos.
 type Real struct {
-	issuer *coretest.Issuer
-	kratos *coretest.FakeKratos
-	point  *httptest.Server
-	clock  *coretest.Clock
-	issued int
+	issuer  *coretest.Issuer
+	kratos  *coretest.FakeKratos
+	point   *httptest.Server
+	answers *atomic.Pointer[Answers]
+	clock   *coretest.Clock
+	issued  int
 }
 
 // NewReal starts the servers that the gates ask.
 func NewReal(t testing.TB) *Real {
 	clock := coretest.NewClock()
-	r := &Real{issuer: coretest.NewIssuer(t, clock), kratos: coretest.NewFakeKratos(t), point: fakeDecisionPoint(t), clock: clock}
+	r := &Real{issuer: coretest.NewIssuer(t, clock), kratos: coretest.NewFakeKratos(t), answers: &atomic.Pointer[Answers]{}, clock: clock}
+	r.AnswerBy(func(q *authzen.Evaluation) bool { return q.Subject.ID == "u" })
+	r.point = fakeDecisionPoint(t, r.answers)
 	r.issuer.Key = coretest.NewKey(t, "quick", "ES256")
 	r.issuer.Publish(r.issuer.Key)
 	return r
 }
 
-// fakeDecisionPoint knows the subject u alone.
-func fakeDecisionPoint(t testing.TB) *httptest.Server {
+// batchPath is where several questions are asked at once.
+const batchPath = "/evaluations"
+
+// AnswerBy has the fake decision point answer by a rule. Gates that were made before may still
+// know answers by an earlier one.
+func (r *Real) AnswerBy(a Answers) { r.answers.Store(&a) }
+
+// fakeDecisionPoint answers single questions by a rule, and lists of them in their order.
+func fakeDecisionPoint(t testing.TB, answers *atomic.Pointer[Answers]) *httptest.Server {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		e, err2 := authzen.DecodeEvaluation(body)
-		if err != nil || err2 != nil {
-			t.Errorf("%v, %v: %s", err, err2, body)
+		if err != nil {
+			t.Error(err)
 		}
+		decide := *answers.Load()
 		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintf(w, `{"decision":%t}`, e.Subject.ID == "u")
+		if r.URL.Path != batchPath {
+			e, err := authzen.DecodeEvaluation(body)
+			if err != nil {
+				t.Errorf("%v: %s", err, body)
+			}
+			fmt.Fprintf(w, `{"decision":%t}`, decide(&e))
+			return
+		}
+		list, err := authzen.DecodeEvaluations(body)
+		if err != nil {
+			t.Errorf("%v: %s", err, body)
+		}
+		texts := make([]string, len(list.Items))
+		for i := range list.Items {
+			if fault := list.Items[i].Fault; fault != nil {
+				t.Error(fault)
+			}
+			texts[i] = fmt.Sprintf(`{"decision":%t}`, decide(&list.Items[i].Evaluation))
+		}
+		fmt.Fprintf(w, `{"evaluations":[%s]}`, strings.Join(texts, ","))
 	}))
 	t.Cleanup(server.Close)
 	return server
@@ -69,7 +99,7 @@ func (r *Real) Recording(t testing.TB, table, file string) (gate *core.Gate, flu
 
 func (r *Real) gate(t testing.TB, table, further string) (*core.Gate, *config.Builder) {
 	t.Helper()
-	text := further + fmt.Sprintf("\nauthzen: {evaluation_endpoint: %q}", r.point.URL) + fmt.Sprintf(`
+	text := further + fmt.Sprintf("\nauthzen: {evaluation_endpoint: %q, evaluations_endpoint: %q}", r.point.URL+"/evaluation", r.point.URL+batchPath) + fmt.Sprintf(`
 jwt: {issuers: [{issuer: %q, jwks_uri: %q, insecure_any_audience: true, roles_claim: roles, permissions_claim: permissions}]}
 session: {kratos_url: %q, roles_claim: identity.metadata_public.roles, permissions_claim: identity.metadata_public.permissions}
 permission_table: |

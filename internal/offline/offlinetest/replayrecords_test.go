@@ -21,6 +21,7 @@ func TestReplayOfAuditRecordsSaysWhatTheGateDecidesOfTheirCallers(t *testing.T) 
 	people := world.People()
 	same, different, unsure, assumed := 0, 0, 0, 0
 	for seed := range uint64(120) {
+		world.AnswerBy(offlinetest.AnswersOf(seed))
 		older := offlinetest.NewWithTools(t, seed, 2+int(seed%3))
 		newer := older.Changed(t, seed)
 		file := filepath.Join(t.TempDir(), "audit.jsonl")
