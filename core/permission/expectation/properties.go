@@ -12,7 +12,7 @@ import (
 
 var propertyKeys = strictyaml.Keys{
 	{Name: "why", Schema: filledText(), Required: true, Doc: "What holds, for whoever reads that it does not."},
-	{Name: "calls", Schema: tablefile.CallsSchema(), Required: true, Doc: "The calls that the property is about, written as the activities of a table."},
+	{Name: "calls", Schema: tablefile.CallsSchema(), Required: true, Doc: "The calls that the property is about, written as the activities of a table, calls of the Model Context Protocol among them."},
 	{Name: "except", Schema: tablefile.CallsSchema(), Doc: "Calls among them that the property is not about."},
 	{Name: "need", Schema: needSchema(), Required: true, Doc: "What everybody has who passes these calls: nobody, where no caller passes; credential, a valid one of any kind; or all that is listed."},
 }

@@ -64,9 +64,6 @@ func newProver(ctx context.Context, v Version, older *Version, o Options) (*prov
 		was, before := older.Table.Actors()
 		p.renamed = chained != before || !slices.Equal(is, was)
 	}
-	if len(p.endpoints()) > 0 {
-		p.grounds[1] = analysis.CallPaths()
-	}
 	p.grounds[0], err = analysis.AdmittedPaths(o.Path)
 	return p, err
 }
@@ -98,7 +95,7 @@ func (p *prover) endpoints() (all []string) {
 }
 
 // regions prepares the calls of the properties. At an endpoint of the Model Context Protocol
-// they are all calls there.
+// they are all calls there, unless a property names some of them.
 func (p *prover) regions(properties []Property) error {
 	var all []permission.OwnedActivity
 	var of []region
@@ -117,8 +114,12 @@ func (p *prover) regions(properties []Property) error {
 	if err != nil {
 		return err
 	}
+	endpoints, err := p.callsAt(all)
+	if err != nil {
+		return err
+	}
 	for i := range list {
-		with, err := analysis.WithCalls(list[i:i+1:i+1], p.endpoints(), nil)
+		with, err := analysis.WithCalls(list[i:i+1:i+1], endpoints, nil)
 		if err != nil {
 			return err
 		}
@@ -129,6 +130,28 @@ func (p *prover) regions(properties []Property) error {
 	}
 	p.together = make([][]combination, len(properties))
 	return nil
+}
+
+// callsAt lists the endpoints of the Model Context Protocol that tables or properties name,
+// and adds what activities cover at those of properties alone.
+func (p *prover) callsAt(asked []permission.OwnedActivity) (endpoints []string, err error) {
+	own := p.endpoints()
+	endpoints = slices.Clone(own)
+	for _, a := range asked {
+		if a.MCP != nil {
+			endpoints = append(endpoints, a.MCP.Endpoint)
+		}
+	}
+	slices.Sort(endpoints)
+	if endpoints = slices.Compact(endpoints); len(endpoints) > 0 {
+		p.grounds[1] = analysis.CallPaths()
+	}
+	for _, s := range p.Sides {
+		if s.Areas, err = analysis.WithCalls(s.Areas, endpoints, own); err != nil {
+			return nil, err
+		}
+	}
+	return endpoints, nil
 }
 
 // walk finds the sets of areas that share paths: for all properties at once, or where

@@ -16,7 +16,7 @@ var callKeys = strictyaml.Keys{activityKeys[0], activityKeys[1], activityKeys[2]
 // Calls reads a list of calls, written as activities are, without requirements.
 func Calls(r *strictyaml.Reader, n *yaml.Node, what string) []permission.Activity {
 	p := &parser{Reader: *r}
-	list := p.activities(n, what, callKeys, nil)
+	list := p.activities(n, what, callKeys, openMCPKeys)
 	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
 		p.Refuse(n, "%s is empty; list calls or leave the key out", what)
 	}
@@ -25,7 +25,7 @@ func Calls(r *strictyaml.Reader, n *yaml.Node, what string) []permission.Activit
 }
 
 // CallsSchema describes what Calls reads.
-func CallsSchema() map[string]any { return nonEmptyListOf(activitySchema(callKeys, nil)) }
+func CallsSchema() map[string]any { return nonEmptyListOf(activitySchema(callKeys, listed(openMCPKeys))) }
 
 // RequirementKeys are those under which requirements stand.
 func RequirementKeys() strictyaml.Keys { return requireKeys }

@@ -16,6 +16,8 @@ import (
 	"gatehouse/core"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/analysis/diff"
+	"gatehouse/core/permission/mcp"
+	"gatehouse/core/permission/model"
 	"gatehouse/core/permission/prove"
 	"gatehouse/core/permission/require"
 	"gatehouse/internal/offline"
@@ -93,14 +95,31 @@ func someProperties(r *rand.Rand) (list []prove.Property, needs []int) {
 		if r.IntN(3) == 0 {
 			p.Except = []permission.Activity{{Methods: []string{"GET"}, Path: "/a|/b/x", Hosts: [][]string{nil, {"h.test"}}[r.IntN(2)]}}
 		}
+		if r.IntN(3) == 0 && !strings.Contains(p.Need.Require.When, "path.") {
+			if p.Calls = append(p.Calls[:r.IntN(2)], someTools(r)); r.IntN(2) == 0 {
+				p.Except = append(p.Except, someTools(r))
+			}
+		}
 		list, needs = append(list, p), append(needs, n)
 	}
 	return list, needs
 }
 
+// someTools are calls of the Model Context Protocol, often at an endpoint that no table names.
+func someTools(r *rand.Rand) permission.Activity {
+	a := permission.Activity(model.OfMCP(mcp.Pattern{
+		Endpoint: []string{"/c", "/b/x"}[r.IntN(2)], Method: []string{mcp.ToolsCall, mcp.ToolsCall, mcp.PromptsGet}[r.IntN(3)], Name: []string{"t", "u/*", "*", "**"}[r.IntN(4)],
+	}))
+	a.Hosts = [][]string{nil, {"h.test"}}[r.IntN(2)]
+	return a
+}
+
 // about reports whether a property is about a request.
 func about(p *prove.Property, r *core.Request) bool {
 	covers := func(a permission.Activity) bool {
+		if a.MCP != nil {
+			return isCalled(a.MCP, r) && (len(a.Hosts) == 0 || slices.Contains(a.Hosts, r.Host))
+		}
 		pattern, err := a.Pattern()
 		if err != nil {
 			panic(err)
@@ -109,6 +128,32 @@ func about(p *prove.Property, r *core.Request) bool {
 		return err == nil && re.MatchString(r.Target) && (a.Methods[0] == "ANY" || slices.Contains(a.Methods, r.Method)) && (len(a.Hosts) == 0 || slices.Contains(a.Hosts, r.Host))
 	}
 	return slices.ContainsFunc(p.Calls, covers) && !slices.ContainsFunc(p.Except, covers)
+}
+
+// isCalled reports whether a request calls what a pattern of tools stands for. The names of
+// patterns are those of someTools.
+func isCalled(p *mcp.Pattern, r *core.Request) bool {
+	header := func(name string) string {
+		at := slices.IndexFunc(r.Header, func(h core.Header) bool { return strings.EqualFold(h.Name, name) })
+		if at < 0 {
+			return ""
+		}
+		return r.Header[at].Value
+	}
+	if r.Method != "POST" || r.Target != p.Endpoint || header("Mcp-Method") != p.Method {
+		return false
+	}
+	name := header("Mcp-Name")
+	switch p.Name {
+	case "**":
+		return true
+	case "*":
+		return !strings.Contains(name, "/")
+	case "u/*":
+		rest, found := strings.CutPrefix(name, "u/")
+		return found && !strings.Contains(rest, "/")
+	}
+	return name == p.Name
 }
 
 // asWitness is how a gate decides about a witness.
@@ -175,7 +220,7 @@ func TestNothingIsProvenThatAGateLetsPass(t *testing.T) {
 			if err != nil || !o.Allowed() {
 				wrong(i, "the witness %+v does not pass: %v", v.Witness, err)
 			}
-			plain := &core.Request{Method: o.Call.Method, Target: o.Call.Path, Host: o.Call.Host}
+			plain := &core.Request{Method: o.Call.Method, Target: o.Call.Path, Host: o.Call.Host, Header: o.Call.Header}
 			if !about(&properties[i], plain) || asked[needs[i]].met(plain, o.Caller) && o.Caller != nil {
 				wrong(i, "the witness %s of %+v shows nothing", v.Witness.Call.String(), o.Caller)
 			}
