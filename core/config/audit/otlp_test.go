@@ -20,6 +20,7 @@ import (
 
 	"gatehouse/core"
 	"gatehouse/core/config/otlp"
+	"gatehouse/core/request"
 )
 
 // receiver is a collector of logs over HTTP and gRPC.
@@ -104,6 +105,10 @@ func TestCollectorGetsRecordsOverHTTPAndGRPC(t *testing.T) {
 			Request: &core.Request{Method: "GET", Target: "/a", Gateway: "kong"}, Path: "/a",
 			Decision: &core.Decision{Status: 403, Reason: "forbidden", Cause: core.ErrForbidden, Principal: &core.Principal{Subject: "ada"}},
 		})
+		for method, name := range map[string]string{"tools/call": "get_weather", "prompts/get": "summary", "resources/read": "file:///a.txt"} {
+			call := &core.Request{Method: "POST", Target: "/mcp", Gateway: "kong", MCP: request.MCP{Method: method, Name: name}}
+			core.Record(t.Context(), recorder, core.Event{Request: call, Path: "/mcp", Decision: &core.Decision{Status: 200}})
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		b.Flush(ctx)
@@ -111,14 +116,17 @@ func TestCollectorGetsRecordsOverHTTPAndGRPC(t *testing.T) {
 		if len(r.got) != 1 || r.tokens[0] != "Bearer s3cr3t" {
 			t.Fatalf("%s: %v, %v; %+v", protocol, r.got, r.tokens, b.Stats())
 		}
-		text := r.got[0].String()
-		for _, want := range []string{`"gatehouse"`, `"1.2.3"`, "deployment.environment.name", "gatehouse.decision", `\"decision\":\"deny\"`, "enduser.id", `"ada"`, "http.request.method", "403"} {
+		text := strings.ReplaceAll(r.got[0].String(), "  ", " ") // it writes one blank or two
+		for _, want := range []string{`"gatehouse"`, `"1.2.3"`, "deployment.environment.name", "gatehouse.decision", `\"decision\":\"deny\"`, "enduser.id", `"ada"`, "http.request.method", "403",
+			// Semantic conventions for MCP, v0.1.0 of semantic-conventions-genai:
+			`key:"mcp.method.name" value:{string_value:"tools/call"}`, `key:"gen_ai.tool.name" value:{string_value:"get_weather"}`,
+			`key:"gen_ai.prompt.name" value:{string_value:"summary"}`, `key:"mcp.resource.uri" value:{string_value:"file:///a.txt"}`} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: no %s in %s", protocol, want, text)
 			}
 		}
 		r.mu.Unlock()
-		if s := b.Stats()["otlp"]; s.Written != 1 || s.Dropped != 0 {
+		if s := b.Stats()["otlp"]; s.Written != 4 || s.Dropped != 0 {
 			t.Errorf("%s: %+v", protocol, s)
 		}
 	}

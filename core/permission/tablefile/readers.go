@@ -25,7 +25,9 @@ func Calls(r *strictyaml.Reader, n *yaml.Node, what string) []permission.Activit
 }
 
 // CallsSchema describes what Calls reads.
-func CallsSchema() map[string]any { return nonEmptyListOf(activitySchema(callKeys, listed(openMCPKeys))) }
+func CallsSchema() map[string]any {
+	return nonEmptyListOf(activitySchema(callKeys, listed(openMCPKeys)))
+}
 
 // RequirementKeys are those under which requirements stand.
 func RequirementKeys() strictyaml.Keys { return requireKeys }
