@@ -49,7 +49,10 @@ func fieldsOf[T any](c *Config) []T {
 	var present []T
 	fields := reflect.ValueOf(c).Elem()
 	for i := range fields.NumField() {
-		if field, ok := fields.Field(i).Interface().(T); ok && !fields.Field(i).IsZero() {
+		if fields.Field(i).IsZero() {
+			continue
+		}
+		if field, ok := fields.Field(i).Interface().(T); ok {
 			present = append(present, field)
 		}
 	}

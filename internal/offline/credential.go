@@ -62,12 +62,8 @@ func (g *Gate) withCredential(r *core.Request, who *identity) *core.Request {
 	if len(who.chain) > 0 {
 		with.AskTLS = func() (*core.ClientTLS, error) { return &core.ClientTLS{Chain: who.chain}, nil }
 	}
-	extractor, err := g.config.Extractor()
-	if err != nil { // a gate of the same configuration was built
-		return &with
-	}
 	_, found := r.Lookup("Authorization")
-	if _, err := extractor.Extract(r); found > 0 || !errors.Is(err, core.ErrMissing) || who.anonymous {
+	if _, err := g.extractor.Extract(r); found > 0 || !errors.Is(err, core.ErrMissing) || who.anonymous {
 		return &with
 	}
 	if who.dpop {

@@ -22,6 +22,7 @@ import (
 	"gatehouse/core/authzen"
 	"gatehouse/core/config"
 	"gatehouse/core/config/section"
+	"gatehouse/core/extract"
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/ask"
 	"gatehouse/core/permission/inspect"
@@ -38,7 +39,9 @@ type Gate struct {
 	issuers []section.Issuer
 	builder *config.Builder
 	gate    *core.Gate
-	now     func() time.Time
+	// extractor finds credentials as the gate does.
+	extractor *extract.Extractor
+	now       func() time.Time
 }
 
 // New makes the gate of a configuration, with this permission table. A nil
@@ -57,6 +60,9 @@ func New(c *config.Config, path core.PathOptions, table *inspect.Inspector) (*Ga
 	}
 	g.builder = config.NewBuilder(config.BuilderOptions{Now: g.now})
 	var err error
+	if g.extractor, err = g.config.Extractor(); err != nil {
+		return nil, err
+	}
 	g.gate, err = g.with(table)
 	return g, err
 }
