@@ -70,7 +70,7 @@ RACED := $(filter-out deploy/monitoringtest,$(MODULES))
 
 test: test-prerequisites servers ## run every test, with the real servers, and with the race detector where several goroutines run
 	$(call EACH,$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e '/validate$$' $(SERIAL:%=-e '^gatehouse/%$$')),$(RACED))
-	$(GO) test -timeout 20m $(SERIAL:%=./%)
+	GOGC=400 $(GO) test -timeout 20m $(SERIAL:%=./%)
 	cd deploy/monitoringtest && $(GO) test -timeout 20m .
 	$(GO) test -run 'Allocations$$' ./core/config
 

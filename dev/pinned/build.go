@@ -73,7 +73,8 @@ func build(ctx context.Context, log io.Writer, p Program, moduleDir, binary stri
 	fmt.Fprintf(log, "gatehouse: building %s (%s) into %s: this happens once and takes minutes\n", p.Name, p.Package, filepath.Dir(binary))
 	started := time.Now()
 	out := filepath.Join(partial, p.Name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-v", "-tags", p.Tags, "-o", out, p.Package)
+	// Without inlining the compiler takes a third less time, of which there is more than of calls.
+	cmd := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-v", "-gcflags=all=-l", "-ldflags=-s -w", "-tags", p.Tags, "-o", out, p.Package)
 	cmd.Dir = moduleDir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+p.cgo(), "GOWORK=off", "GOFLAGS=")
 	cmd.WaitDelay = 5 * time.Second
