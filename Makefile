@@ -9,7 +9,7 @@ BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 TOOL    := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 
 # The product, and the modules that hold its development and tests.
-MODULES := . dev e2e deploy/deploytest deploy/monitoringtest
+MODULES := . dev e2e deploy/deploytest deploy/monitoringtest packaging
 # Runs a command in each of them, and fails if one does.
 EACH     = @failed=; for module in $(or $(2),$(MODULES)); do echo "== module $$module"; (cd $$module && $(1)) || failed="$$failed $$module"; done; \
 	[ -z "$$failed" ] || { echo "failed in:$$failed" >&2; exit 1; }
@@ -24,7 +24,7 @@ APISIX_LUA_URL ?=
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help go setup prerequisites test-prerequisites build demo demo-check servers test fuzz lint tidy vuln docs \
+.PHONY: help go setup prerequisites test-prerequisites build dist demo demo-check servers test fuzz lint tidy vuln docs \
 	e2e-backends e2e-external compose-kong compose-apisix e2e-compose deploy-check bench bench-apisix bench-doors bench-kong bench-match bench-signin clean
 
 help: ## list every target
@@ -52,6 +52,9 @@ build: go ## build every binary into bin/
 	$(BUILD) -o $(BIN)/forwardauth/gatehouse-forwardauth ./plugins/forwardauth
 	cd dev && $(BUILD) -o ../$(BIN)/gatehouse-dev ./cmd/gatehouse-dev
 
+dist: go ## archives, Debian and RPM packages, checksums and lists of modules, into dist/
+	packaging/dist
+
 demo: prerequisites build ## start Kratos, Hydra, five services and both local gateways; Ctrl-C stops them
 	$(BIN)/gatehouse-dev demo
 
@@ -65,13 +68,14 @@ servers: prerequisites ## build Kratos, Hydra, OpenFGA and the proxies of the te
 # Tests that compare the decisions on thousands of random tables, one after the other.
 SERIAL := internal/cli internal/cli/decide internal/cli/gates internal/offline/offlinetest
 
-# No goroutines of ours run in the tests by Prometheus, which takes long to build twice.
-RACED := $(filter-out deploy/monitoringtest,$(MODULES))
+# No goroutines of ours run in the tests by Prometheus, which takes long to build twice, nor in those of packages.
+RACED := $(filter-out deploy/monitoringtest packaging,$(MODULES))
 
 test: test-prerequisites servers ## run every test, with the real servers, and with the race detector where several goroutines run
 	$(call EACH,$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e '/validate$$' $(SERIAL:%=-e '^gatehouse/%$$')),$(RACED))
 	GOGC=400 $(GO) test -timeout 20m $(SERIAL:%=./%)
 	cd deploy/monitoringtest && $(GO) test -timeout 20m .
+	cd packaging && $(GO) test -timeout 20m ./...
 	$(GO) test -run 'Allocations$$' ./core/config
 
 fuzz: go ## run every fuzz test for FUZZTIME, 20 seconds by default
@@ -142,4 +146,4 @@ bench-signin: test-prerequisites servers ## sign-ins and checks of sessions, of 
 	cd bench && $(GO) test -run '^$$' -bench SideBySide -benchtime 400x ./signin
 
 clean: ## remove build results; the cache of real servers stays
-	rm -rf $(BIN) e2e/artifacts e2e/external
+	rm -rf $(BIN) dist e2e/artifacts e2e/external

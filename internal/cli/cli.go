@@ -40,7 +40,7 @@ const (
 
 // Main runs a command line and returns the exit status.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := rootCommand()
+	root := Command()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -75,7 +75,8 @@ const (
 	ofRecords      = "What was decided:"
 )
 
-func rootCommand() *cobra.Command {
+// Command is the whole command line, for its manual pages and completions, too.
+func Command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gatehouse",
 		Short:         "Authentication and authorisation for Kong and Apache APISIX",

@@ -16,7 +16,7 @@ func TestEveryCommandOnTablesHasAnExample(t *testing.T) {
 			walk(sub)
 		}
 	}
-	for _, c := range rootCommand().Commands() {
+	for _, c := range Command().Commands() {
 		if c.GroupID == aboutTables {
 			walk(c)
 		}

@@ -29,7 +29,7 @@ type goPackage struct {
 
 // modules are the folders of the product's module and of those of its
 // development and tests, which the Makefile lists, too.
-var modules = []string{".", "dev", "e2e", "deploy/deploytest", "deploy/monitoringtest"}
+var modules = []string{".", "dev", "e2e", "deploy/deploytest", "deploy/monitoringtest", "packaging"}
 
 // allPackages are the packages of all modules.
 func allPackages(t *testing.T) (all []goPackage) {

@@ -56,7 +56,7 @@ func newMachine(t *testing.T, uid string, missing ...string) *machine {
 	m.program(m.bin, "id", "#!/bin/sh\necho "+uid+"\n")
 	m.program(m.bin, "apt-get", fakeAptGet)
 	m.program(m.bin, "systemctl", "#!/bin/sh\necho \"systemctl $*\" >>\"$LOG\"\n")
-	for _, path := range []string{"make", "git", "gcc", "curl", "jq", "shellcheck", "chromium", "redis-server", "ip", "node", "npm", "luacheck"} {
+	for _, path := range []string{"make", "git", "gcc", "curl", "jq", "shellcheck", "fakeroot", "chromium", "redis-server", "ip", "node", "npm", "luacheck"} {
 		if !slices.Contains(missing, path) {
 			m.program(m.bin, path, "#!/bin/sh\n")
 		}
