@@ -85,18 +85,18 @@ func TestEvaluationIsWhatTheGateDecides(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 12))
 		table := offlinetest.New(t, seed, 2+int(seed%4))
 		point := pointOf(t, table.Table, nil)
-		requests := table.Requests()
+		requests, ctx := table.Requests(), offlinetest.AnswersOf(seed).In(t.Context())
 		for range 20 {
 			c, request := callers[r.IntN(len(callers))], requests[r.IntN(len(requests))]
 			for _, asked := range []struct {
 				may decisionpoint.Statements
 				as  *offline.Caller
 			}{{everything, c}, {decisionpoint.Statements{}, &offline.Caller{Kind: c.Kind, Subject: c.Subject, Actor: c.Actor}}} {
-				want, err := table.Gate.Decide(t.Context(), request, asked.as)
+				want, err := table.Gate.Decide(ctx, request, asked.as)
 				if err != nil {
 					t.Fatal(err)
 				}
-				got := point.Evaluate(t.Context(), asked.may, questionOf(request, c))
+				got := point.Evaluate(ctx, asked.may, questionOf(request, c))
 				if got.Allowed != want.Allowed() {
 					t.Fatalf("seed %d: %s %s %s for %+v, stated by %+v: %v (%v), the gate says %v (%v)\n%s",
 						seed, request.Method, request.Host, request.Target, asked.as, asked.may, got.Allowed, got.Cause, want.Outcome, want.Cause, table.Text)
