@@ -57,9 +57,6 @@ func newProver(ctx context.Context, v Version, older *Version, o Options) (*prov
 		if p.older, err = p.side(*older); err != nil {
 			return nil, err
 		}
-		if err := p.withCalls(); err != nil {
-			return nil, err
-		}
 		is, chained := v.Table.Actors()
 		was, before := older.Table.Actors()
 		p.renamed = chained != before || !slices.Equal(is, was)
@@ -71,27 +68,6 @@ func newProver(ctx context.Context, v Version, older *Version, o Options) (*prov
 func (p *prover) side(v Version) (*passing.Side, error) {
 	areas, err := analysis.Areas(permission.Activities(v.Files...))
 	return p.Add(v, areas), err
-}
-
-// withCalls adds what activities cover at endpoints that only the other table names.
-func (p *prover) withCalls() (err error) {
-	own, others := p.table, p.older
-	for range 2 {
-		if own.Areas, err = analysis.WithCalls(own.Areas, others.Endpoints, own.Endpoints); err != nil {
-			return err
-		}
-		own, others = others, own
-	}
-	return nil
-}
-
-// endpoints are those of the Model Context Protocol that tables name.
-func (p *prover) endpoints() (all []string) {
-	for _, s := range p.Sides {
-		all = append(all, s.Endpoints...)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }
 
 // regions prepares the calls of the properties. At an endpoint of the Model Context Protocol
@@ -133,10 +109,11 @@ func (p *prover) regions(properties []Property) error {
 }
 
 // callsAt lists the endpoints of the Model Context Protocol that tables or properties name,
-// and adds what activities cover at those of properties alone.
+// and adds what activities of a table cover at those that only others name.
 func (p *prover) callsAt(asked []permission.OwnedActivity) (endpoints []string, err error) {
-	own := p.endpoints()
-	endpoints = slices.Clone(own)
+	for _, s := range p.Sides {
+		endpoints = append(endpoints, s.Endpoints...)
+	}
 	for _, a := range asked {
 		if a.MCP != nil {
 			endpoints = append(endpoints, a.MCP.Endpoint)
@@ -147,7 +124,7 @@ func (p *prover) callsAt(asked []permission.OwnedActivity) (endpoints []string, 
 		p.grounds[1] = analysis.CallPaths()
 	}
 	for _, s := range p.Sides {
-		if s.Areas, err = analysis.WithCalls(s.Areas, endpoints, own); err != nil {
+		if s.Areas, err = analysis.WithCalls(s.Areas, endpoints, s.Endpoints); err != nil {
 			return nil, err
 		}
 	}
