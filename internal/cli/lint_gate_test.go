@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"gatehouse/core"
 	"gatehouse/core/permission"
@@ -76,11 +75,7 @@ func TestCallThatPassesWithoutADemandIsAFinding(t *testing.T) {
 func checkExample(t *testing.T, seed uint64, table *offlinetest.Table, f *lint.Finding) {
 	t.Helper()
 	w := &prove.Witness{Call: *f.Witness, Example: f.Caller}
-	c := offline.Describe(w.Principal, time.Now())
-	if w.Principal != nil && w.Principal.Proof == core.ProofMTLS {
-		c.Chain = offlinetest.Chain()
-	}
-	o, err := table.Gate.Decide(t.Context(), w.Request("other.example"), c)
+	o, err := table.DecideWitness(w)
 	if err != nil || !o.Allowed() {
 		t.Fatalf("seed %d: %s %s: %s of %+v does not pass: %v, %v\n%s", seed, f.Place, f.Rule, f.Witness, w.Principal, err, o.Cause, table.Text)
 	}

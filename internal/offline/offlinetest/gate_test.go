@@ -151,8 +151,8 @@ func checkShown(t *testing.T, seed uint64, d *diff.Difference, older, newer *off
 		if c.Caller == nil {
 			continue
 		}
-		was, err := asWitness(older.Gate, c.Shown())
-		is, failed := asWitness(newer.Gate, c.Shown())
+		was, err := older.DecideWitness(c.Shown())
+		is, failed := newer.DecideWitness(c.Shown())
 		if err != nil || failed != nil || was.Allowed() == is.Allowed() || is.Allowed() != (c.Direction == diff.LetsIn) {
 			t.Fatalf("seed %d: the witness %s of %+v does not show that diff %s %s: %v, %v\n%s\nnow\n%s", seed, c.Witness.String(), c.Caller.Principal, c.Direction, c.Who,
 				cmp.Or(err, was.Cause), cmp.Or(failed, is.Cause), older.Text, newer.Text)

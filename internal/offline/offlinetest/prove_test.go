@@ -2,8 +2,6 @@ package offlinetest_test
 
 import (
 	"cmp"
-	"context"
-	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,7 +18,6 @@ import (
 	"gatehouse/core/permission/model"
 	"gatehouse/core/permission/prove"
 	"gatehouse/core/permission/require"
-	"gatehouse/internal/offline"
 	"gatehouse/internal/offline/offlinetest"
 )
 
@@ -156,15 +153,6 @@ func isCalled(p *mcp.Pattern, r *core.Request) bool {
 	return name == p.Name
 }
 
-// asWitness is how a gate decides about a witness.
-func asWitness(g *offline.Gate, w *prove.Witness) (*offline.Outcome, error) {
-	c := offline.Describe(w.Principal, time.Now())
-	if w.Principal != nil && w.Principal.Proof == core.ProofMTLS {
-		c.Chain = []*x509.Certificate{{Raw: []byte("a certificate")}}
-	}
-	return g.Decide(context.Background(), w.Request("other.example"), c)
-}
-
 // someRequests are plain ones, and calls of the Model Context Protocol.
 func someRequests(r *rand.Rand, table *offlinetest.Table, seed uint64) []*core.Request {
 	var plain, calls []*core.Request
@@ -194,7 +182,7 @@ func TestNothingIsProvenThatAGateLetsPass(t *testing.T) {
 		table := offlinetest.NewConditional(t, seed, 2+int(seed%4))
 		properties, needs := someProperties(r)
 		confirm := func(w *prove.Witness) error {
-			o, err := asWitness(table.Gate, w)
+			o, err := table.DecideWitness(w)
 			if err == nil && !o.Allowed() {
 				err = o.Cause
 			}
@@ -216,7 +204,7 @@ func TestNothingIsProvenThatAGateLetsPass(t *testing.T) {
 			if v.Result != prove.Refuted {
 				continue
 			}
-			o, err := asWitness(table.Gate, v.Witness)
+			o, err := table.DecideWitness(v.Witness)
 			if err != nil || !o.Allowed() {
 				wrong(i, "the witness %+v does not pass: %v", v.Witness, err)
 			}
@@ -279,10 +267,10 @@ func TestTableIsProvenNarrowerOnlyWhereNoGateLetsMorePass(t *testing.T) {
 		for i, table := range tables {
 			other := tables[1-i]
 			v, err := prove.Within(t.Context(), versionOf(table), versionOf(other), prove.Options{Confirm: func(w *prove.Witness) error {
-				if o, err := asWitness(table.Gate, w); err != nil || !o.Allowed() {
+				if o, err := table.DecideWitness(w); err != nil || !o.Allowed() {
 					return cmp.Or(err, o.Cause)
 				}
-				if o, err := asWitness(other.Gate, w); err != nil || o.Allowed() {
+				if o, err := other.DecideWitness(w); err != nil || o.Allowed() {
 					return errors.New("the other gate lets the call pass, too")
 				}
 				return nil
@@ -297,8 +285,8 @@ func TestTableIsProvenNarrowerOnlyWhereNoGateLetsMorePass(t *testing.T) {
 			if v.Result != prove.Refuted {
 				continue
 			}
-			is, err := asWitness(table.Gate, v.Witness)
-			not, failed := asWitness(other.Gate, v.Witness)
+			is, err := table.DecideWitness(v.Witness)
+			not, failed := other.DecideWitness(v.Witness)
 			if err != nil || failed != nil || !is.Allowed() || not.Allowed() {
 				wrong(i, "the witness %s of %+v shows nothing: %v, %v", v.Witness.Call.String(), v.Witness.Principal, err, failed)
 			}
@@ -350,7 +338,7 @@ func difference(t *testing.T, older, newer *offlinetest.Table) *diff.Difference 
 	t.Helper()
 	version := func(of *offlinetest.Table) diff.Version {
 		return diff.Version{Table: of.Table, Files: []*permission.File{of.File}, Confirm: func(w *prove.Witness) error {
-			o, err := asWitness(of.Gate, w)
+			o, err := of.DecideWitness(w)
 			if err == nil && !o.Allowed() {
 				err = o.Cause
 			}

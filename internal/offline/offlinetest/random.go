@@ -4,6 +4,7 @@
 package offlinetest
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
@@ -18,6 +19,7 @@ import (
 	"gatehouse/core/permission"
 	"gatehouse/core/permission/inspect"
 	"gatehouse/core/permission/mcp"
+	"gatehouse/core/permission/passing"
 	"gatehouse/core/permission/tablefile"
 	"gatehouse/internal/offline"
 )
@@ -504,6 +506,15 @@ var chain = []*x509.Certificate{{Raw: []byte("a certificate")}}
 
 // Chain is the certificate of callers that have one.
 func Chain() []*x509.Certificate { return chain }
+
+// DecideWitness has the gate decide a witness, at a host that no table names where it has none.
+func (t *Table) DecideWitness(w *passing.Witness) (*offline.Outcome, error) {
+	c := offline.Describe(w.Principal, time.Now())
+	if w.Principal != nil && w.Principal.Proof == core.ProofMTLS {
+		c.Chain = Chain()
+	}
+	return t.Gate.Decide(context.Background(), w.Request("other.example"), c)
+}
 
 // Bases are callers without any name, one for each way to meet or to lack a
 // requirement that is no scope.
