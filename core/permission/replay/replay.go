@@ -438,7 +438,7 @@ func (d *decider) rules() []permission.OwnedActivity {
 // conditional reports whether an activity looks at the call, or has a decision point asked,
 // whose answer no log holds.
 func conditional(rules []permission.OwnedActivity) bool {
-	return slices.ContainsFunc(rules, func(r permission.OwnedActivity) bool { return r.Require.When != "" || len(r.Require.Asks) > 0 })
+	return slices.ContainsFunc(rules, func(r permission.OwnedActivity) bool { return r.Require.Conditional() })
 }
 
 // ways is equal where the same callers may make a call, whoever they are.

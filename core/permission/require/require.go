@@ -45,6 +45,10 @@ func (r *Requirements) Empty() bool {
 	return len(r.AllScopes)+len(r.AnyScope)+len(r.Credentials)+len(r.Actor)+len(r.Asks) == 0 && r.AAL == "" && r.MaxAge == 0 && r.Proof == "" && r.When == ""
 }
 
+// Conditional reports whether a condition or the answer of a decision point is required, of
+// which the text alone does not tell what it means.
+func (r *Requirements) Conditional() bool { return r.When != "" || len(r.Asks) > 0 }
+
 // AsksOfCaller reports whether something is required, conditions and asks aside, that a
 // caller without a credential does not have.
 func (r *Requirements) AsksOfCaller() bool {

@@ -473,7 +473,7 @@ func decisive(covering []*analysis.Area) []*analysis.Area {
 func (d *differ) compare(at *spot) {
 	older, newer := at.older, at.newer
 	d.compareNames(at.call, at.methods, older, newer)
-	more := readsMore(older, newer)
+	more := conditional(older, newer)
 	var seen []string
 	opened := false
 	for _, p := range d.byPermission(d.concerned(older, newer), older, newer) {
@@ -559,28 +559,23 @@ func (p *person) may(deciding []*analysis.Area, version int) []require.Demand {
 		if a.Section == permission.InPublic || a.Section == permission.InOptional && p.granted(&a.OwnedActivity, version) {
 			return []require.Demand{free}
 		}
-		if p.opens(&a.OwnedActivity, version) {
-			demand, ok := p.demand(a.Demand())
-			if !ok {
-				demand = a.Demand()
-			}
+		if demand, ok := p.way(&a.OwnedActivity, version); ok {
 			open = append(open, demand)
 		}
 	}
 	return least(open)
 }
 
-// opens reports whether an activity lets a person make a call, if the person meets what it
-// requires.
-func (p *person) opens(a *permission.OwnedActivity, version int) bool {
+// way reports whether an activity lets a person make a call, if the person meets a demand.
+func (p *person) way(a *permission.OwnedActivity, version int) (demand require.Demand, ok bool) {
 	switch {
 	case a.Section == permission.InPublic:
-		return true
+		return free, true
 	case p.who.Kind == Anybody && a.Section != permission.InOptional && a.AsksOfCaller():
-		return false
+		return demand, false
 	}
-	demand, ok := p.demand(a.Demand())
-	return (ok || p.byDelegate(a, version)) && p.granted(a, version) && p.canMeet(demand.Requirements)
+	demand, ok = p.demand(a.Demand())
+	return demand, (ok || p.byDelegate(a, version)) && p.granted(a, version) && p.canMeet(demand.Requirements)
 }
 
 // canMeet is false for what a credential without scopes must meet, where a scope is

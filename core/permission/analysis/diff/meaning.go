@@ -48,9 +48,8 @@ func newMeanings(older, newer Version) *meanings {
 	return m
 }
 
-// readsMore reports whether activities ask something of which texts do not tell what it means.
-func readsMore(lists ...[]*analysis.Area) bool {
-	return slices.ContainsFunc(slices.Concat(lists...), func(a *analysis.Area) bool { return a.Require.When != "" || len(a.Require.Asks) > 0 })
+func conditional(lists ...[]*analysis.Area) bool {
+	return slices.ContainsFunc(slices.Concat(lists...), func(a *analysis.Area) bool { return a.Require.Conditional() })
 }
 
 // spot is calls of a ground that the same activities cover.
@@ -95,11 +94,7 @@ func (d *differ) byMeaning(p *person, at *spot, was, is []require.Demand) (chang
 // beyond looks for a caller who passes by one table and not by the other. The reason is why
 // that cannot be told.
 func (d *differ) beyond(p *person, at *spot, by int, direction Direction) (changes []Change, reason string) {
-	for _, cl := range d.classes(p, at, by) {
-		l := d.lack(p, at, cl, by)
-		if l == nil {
-			continue
-		}
+	for _, l := range d.lacks(p, at, by) {
 		key := fmt.Sprint(p.who, p.actor, by, l.Who, l.Key())
 		if d.meanings.nobody[key] {
 			continue
@@ -117,7 +112,7 @@ func (d *differ) beyond(p *person, at *spot, by int, direction Direction) (chang
 			}
 		}
 		if l.Witness != nil {
-			changes = append(changes, Change{Direction: direction, Witness: l.Witness.Call, Methods: cl.methods, Caller: l.Witness.Example})
+			changes = append(changes, Change{Direction: direction, Witness: l.Witness.Call, Methods: l.methods, Caller: l.Witness.Example})
 		} else if reason == "" {
 			reason = l.Reason
 		}
@@ -132,7 +127,14 @@ type class struct {
 	unnamed bool
 }
 
-func (d *differ) classes(p *person, at *spot, by int) []class {
+// lack is the question about the calls of a class.
+type lack struct {
+	*passing.Lack
+	class
+}
+
+// lacks are the questions about all calls of a spot.
+func (d *differ) lacks(p *person, at *spot, by int) (all []lack) {
 	own := class{at.call, at.methods, at.unnamed}
 	l := d.lack(p, at, own, by)
 	if l == nil {
@@ -140,7 +142,7 @@ func (d *differ) classes(p *person, at *spot, by int) []class {
 	}
 	methods, hosts, reads := passing.Compared([]formula.Formula{l.Who, l.By.Met, l.Before.Met})
 	if !reads {
-		return []class{own}
+		return []lack{{l, own}}
 	}
 	list := make([]*analysis.Area, len(at.near))
 	for i := range at.near {
@@ -150,12 +152,15 @@ func (d *differ) classes(p *person, at *spot, by int) []class {
 	if len(hosts) > 0 {
 		named = append(slices.Clip(list), &analysis.Area{OwnedActivity: permission.OwnedActivity{Activity: &permission.Activity{Hosts: hosts, Methods: []string{permission.AnyMethod}}}})
 	}
-	var all []class
 	hosts = analysis.HostClasses(named)
 	for i, host := range hosts {
 		for _, method := range analysis.MethodsOf(list, methods...) {
-			if at.has(list, method, host) {
-				all = append(all, class{analysis.Call{Method: method, Host: host, Path: at.call.Path}, []string{method}, i == len(hosts)-1})
+			if !at.has(list, method, host) {
+				continue
+			}
+			cl := class{analysis.Call{Method: method, Host: host, Path: at.call.Path}, []string{method}, i == len(hosts)-1}
+			if l := d.lack(p, at, cl, by); l != nil {
+				all = append(all, lack{l, cl})
 			}
 		}
 	}
@@ -182,7 +187,10 @@ func (d *differ) lack(p *person, at *spot, cl class, by int) *passing.Lack {
 		return nil
 	}
 	before := other.Passage(cl.call)
-	ways := passage.Through(func(a *permission.OwnedActivity) bool { return p.opens(a, by) })
+	ways := passage.Through(func(a *permission.OwnedActivity) bool {
+		_, open := p.way(a, by)
+		return open
+	})
 	return &passing.Lack{
 		World: d.meanings.World, Call: cl.call, Unnamed: cl.unnamed, By: passage, Before: before,
 		Who:    formula.And(d.meanings.who(p), ways, callers.Unchained(passage.Met, before.Met)),

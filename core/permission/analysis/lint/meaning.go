@@ -35,17 +35,13 @@ func (m *meanings) of(a *analysis.Area) *passing.Meaning {
 	return m.read[a]
 }
 
-// readsMore reports whether an activity asks something of which texts do not tell what it
-// means.
-func readsMore(a *analysis.Area) bool { return a.Require.When != "" || len(a.Require.Asks) > 0 }
-
 // implies reports whether every caller who meets the requirements of b meets those of a.
 // It is false, too, where that cannot be told.
 func (l *linter) implies(a, b *analysis.Area) bool {
 	if require.Weaker(a.Demand(), b.Demand()) == require.Yes {
 		return true
 	}
-	if !readsMore(a) && !readsMore(b) {
+	if !a.Require.Conditional() && !b.Require.Conditional() {
 		return false
 	}
 	key := [2]string{a.Path + " " + a.Demand().Key(), b.Path + " " + b.Demand().Key()}
@@ -67,7 +63,7 @@ func (m *meanings) implies(a, b *analysis.Area) bool {
 // show adds to a finding a caller who makes a call by a neighbour and does not meet what
 // the activity requires, where there is an example.
 func (l *linter) show(f *Finding, a *analysis.Area, n analysis.Neighbour) {
-	if !readsMore(a) && !readsMore(n.Area) {
+	if !a.Require.Conditional() && !n.Require.Conditional() {
 		return
 	}
 	need := l.meanings.of(a)
